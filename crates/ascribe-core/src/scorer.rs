@@ -1,0 +1,23 @@
+//! The seam to anything that judges episodes.
+
+use crate::{CoreError, Credit, Episode};
+
+/// Anything that gives credit: reward models, process models, rules, verifiers, judges, log-ratios.
+pub trait Scorer: Send + Sync {
+    /// Credit of each episode, at the scorer's own granularity, in the order of `episodes`.
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError>;
+}
+
+/// A closure as a [`Scorer`] of whole responses; see [`rule`].
+pub struct Rule<F>(F);
+
+/// Makes a scorer of whole responses from a closure.
+pub fn rule<F: Fn(&Episode) -> f32 + Send + Sync>(judge: F) -> Rule<F> {
+    Rule(judge)
+}
+
+impl<F: Fn(&Episode) -> f32 + Send + Sync> Scorer for Rule<F> {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        Ok(episodes.iter().map(|episode| Credit::sequence((self.0)(episode))).collect())
+    }
+}

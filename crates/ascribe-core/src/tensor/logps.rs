@@ -1,0 +1,43 @@
+//! Log-probabilities of chosen tokens.
+//!
+//! ```text
+//! logp(t) = logits[t] - log sum_v exp(logits[v])
+//! ```
+//! The picked logit minus the log of the sum, so no log-softmax over the vocabulary is held. [`chosen_logps`] also runs
+//! the language-model head on the given positions alone, a chunk at a time.
+
+use burn::tensor::{Int, Tensor};
+
+/// Log-probability of `targets` under `logits`.
+///
+/// # Shapes
+/// - logits: `[n, vocab]`; targets: `[n]`, each in `0..vocab`; result: `[n]`, in nats.
+pub fn token_logps(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    let picked = logits.clone().gather(1, targets.unsqueeze_dim::<2>(1)); // [n, 1]
+    // The largest logit only keeps `exp` in range: it cancels, so no gradient flows through it.
+    let largest = logits.clone().detach().max_dim(1); // [n, 1]
+    let sum = (logits - largest.clone()).exp().sum_dim(1); // [n, 1]
+    (picked - largest - sum.log()).squeeze_dim::<1>(1) // [n]
+}
+
+/// Log-probability of `targets`, with the head run over `chunk` positions at a time.
+///
+/// Positions that are not wanted (prompt, padding) are simply not given, so the head never sees them.
+///
+/// # Shapes
+/// - hidden: `[n, hidden]`, the states that predict `targets`; targets: `[n]`; result: `[n]`, in nats.
+/// - head: `[m, hidden]` to logits `[m, vocab]` for any `m <= chunk`.
+pub fn chosen_logps(
+    hidden: Tensor<2>,
+    targets: Tensor<1, Int>,
+    chunk: usize,
+    head: impl Fn(Tensor<2>) -> Tensor<2>,
+) -> Tensor<1> {
+    let [n, _] = hidden.dims();
+    let chunk = chunk.max(1);
+    let pieces = (0..n.max(1)).step_by(chunk).map(|start| {
+        let end = (start + chunk).min(n);
+        token_logps(head(hidden.clone().slice(start..end)), targets.clone().slice(start..end))
+    });
+    Tensor::cat(pieces.collect(), 0)
+}

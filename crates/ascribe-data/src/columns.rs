@@ -1,0 +1,269 @@
+//! Column names: those of TRL's dataset formats are read as they are, others through a map that the user gives.
+
+use std::fmt;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::read::Place;
+use crate::{DataError, Rows};
+
+/// The kinds of data, told apart by their columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `prompt`, `chosen`, `rejected` and, if present, `margin`.
+    Preference,
+    /// `prompt` and `completion`.
+    PromptCompletion,
+    /// `messages` or `text`.
+    LanguageModelling,
+}
+
+impl Kind {
+    /// The kind of the first row of `path`, after the map.
+    ///
+    /// # Errors
+    /// Those of [`Rows`], [`DataError::Empty`] and, for a row of no kind, [`DataError::MissingColumn`].
+    pub fn detect(path: impl AsRef<Path>, map: &ColumnMap) -> Result<Self, DataError> {
+        let mut rows = Rows::open(&path)?;
+        let Some(first) = rows.next() else {
+            return Err(DataError::Empty { path: path.as_ref().to_owned() });
+        };
+        let (number, row) = first?;
+        let row = map.apply(rows.place(number), row)?;
+        let has = |name: &str| row.contains_key(name);
+        if has("chosen") && has("rejected") {
+            Ok(Self::Preference)
+        } else if has("prompt") && has("completion") {
+            Ok(Self::PromptCompletion)
+        } else if has("messages") || has("text") {
+            Ok(Self::LanguageModelling)
+        } else {
+            let missing = match (has("chosen"), has("rejected"), has("prompt"), has("completion")) {
+                (true, ..) => "rejected",
+                (_, true, ..) => "chosen",
+                (.., true, _) => "completion",
+                (.., true) => "prompt",
+                // None of ours: the one that goes by another name here.
+                _ => ["prompt", "chosen", "text"]
+                    .into_iter()
+                    .find(|name| similar(name, &row).is_some())
+                    .unwrap_or("messages"),
+            };
+            let wanted = "prompt, chosen, rejected; or prompt, completion; or messages; or text";
+            Err(missing_column(rows.place(number), missing, wanted, &row))
+        }
+    }
+
+    /// The columns of this kind, as a sentence part.
+    pub fn columns(self) -> &'static str {
+        match self {
+            Self::Preference => "prompt, chosen, rejected [, margin]",
+            Self::PromptCompletion => "prompt, completion",
+            Self::LanguageModelling => "messages or text",
+        }
+    }
+}
+
+/// Which column of the file each of our columns is read from. The default changes nothing.
+///
+/// Displays what it does: ``prompt is read from `question` ``.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ColumnMap {
+    pairs: Vec<(&'static str, String)>,
+}
+
+impl ColumnMap {
+    /// Reads pairs such as `prompt=question`: our name first, the file's name second. Pairs may swap two columns.
+    ///
+    /// # Errors
+    /// [`DataError::ColumnMap`] for a pair without `=`, an unknown name, or a name that occurs twice.
+    pub fn parse<S: AsRef<str>>(pairs: &[S]) -> Result<Self, DataError> {
+        let mut map = Self::default();
+        for pair in pairs.iter().map(AsRef::as_ref) {
+            let refuse = |reason: String| DataError::ColumnMap { got: pair.to_owned(), reason };
+            let (name, source) = pair.split_once('=').ok_or_else(|| refuse("there is no `=`".into()))?;
+            let (name, source) = (name.trim(), source.trim());
+            if source.is_empty() {
+                return Err(refuse("the name of the file's column is empty".into()));
+            }
+            let Some((known, _)) = ALIASES.iter().find(|(known, _)| *known == name) else {
+                let names = ALIASES.map(|(known, _)| known);
+                let close = closest(name, names).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+                return Err(refuse(format!("`{name}` is none of {}{close}", names.join(", "))));
+            };
+            if map.pairs.iter().any(|(taken, _)| taken == known) {
+                return Err(refuse(format!("`{name}` is given twice")));
+            }
+            if map.pairs.iter().any(|(_, taken)| taken == source) {
+                return Err(refuse(format!("column `{source}` is used twice")));
+            }
+            map.pairs.push((known, source.to_owned()));
+        }
+        Ok(map)
+    }
+
+    /// True if the map changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
+    /// Renames the columns of a row. All columns are taken out before any is put back.
+    ///
+    /// # Errors
+    /// [`DataError::MissingColumn`] if the row lacks a column that the map names.
+    pub fn apply(&self, place: Place<'_>, mut row: Map<String, Value>) -> Result<Map<String, Value>, DataError> {
+        if let Some((_, source)) = self.pairs.iter().find(|(_, source)| !row.contains_key(source)) {
+            return Err(missing_column(place, source, "what --columns names", &row));
+        }
+        let taken: Vec<_> = self.pairs.iter().map(|(name, source)| (*name, row.shift_remove(source))).collect();
+        row.extend(taken.into_iter().map(|(name, value)| (name.to_owned(), value.unwrap_or_default())));
+        Ok(row)
+    }
+}
+
+impl fmt::Display for ColumnMap {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (name, source)) in self.pairs.iter().enumerate() {
+            write!(out, "{}{name} is read from `{source}`", if index == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// The error for a column that is not there, with a suggestion if another column could be meant.
+pub(crate) fn missing_column(
+    place: Place<'_>,
+    missing: &str,
+    wanted: &'static str,
+    row: &Map<String, Value>,
+) -> DataError {
+    let close = similar(missing, row);
+    let known = ALIASES.iter().any(|(known, _)| *known == missing);
+    let hint = match close {
+        Some(close) if known => format!("; did you mean `{close}`? then give --columns {missing}={close}"),
+        Some(close) => format!("; did you mean `{close}`?"),
+        None if known => format!("; name the column that holds it with --columns {missing}=NAME"),
+        None => "; correct --columns".to_owned(),
+    };
+    DataError::MissingColumn { place: place.to_string(), missing: missing.to_owned(), wanted, found: found(row), hint }
+}
+
+/// The columns of a row, for messages.
+pub(crate) fn found(row: &Map<String, Value>) -> String {
+    match row.is_empty() {
+        true => "none".to_owned(),
+        false => row.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// Our columns, each with names under which other collections keep the same thing. These are suggested, never assumed.
+const ALIASES: [(&str, &[&str]); 7] = [
+    ("prompt", &["question", "instruction", "query", "input", "problem"]),
+    ("chosen", &["chosen_response", "preferred", "response_chosen", "response_0"]),
+    ("rejected", &["rejected_response", "dispreferred", "response_rejected", "response_1"]),
+    ("margin", &["score_margin"]),
+    ("completion", &["response", "answer", "output", "solution"]),
+    ("text", &["content", "document"]),
+    ("messages", &["conversation", "conversations", "dialogue"]),
+];
+
+/// The column of a row that could be meant by `name`: one of its aliases, or one that is spelled much like it.
+fn similar<'a>(name: &str, row: &'a Map<String, Value>) -> Option<&'a str> {
+    let others = || row.keys().map(String::as_str).filter(|other| ALIASES.iter().all(|(known, _)| known != other));
+    let aliases = ALIASES.iter().find(|(known, _)| *known == name).map_or(&[][..], |(_, aliases)| aliases);
+    others().find(|other| aliases.contains(other)).or_else(|| closest(name, others()))
+}
+
+/// The most similar of `names`, if it is similar at all (Jaro-Winkler above 0.8, as spelling mistakes are).
+fn closest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = names.into_iter().map(|other| (strsim::jaro_winkler(name, &other.to_lowercase()), other));
+    scored.filter(|(score, _)| *score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, other)| other)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tempfile::NamedTempFile;
+
+    use super::*;
+
+    fn apply(pairs: &[&str], row: Value) -> Result<Value, String> {
+        let place = Place { path: Path::new("rows.jsonl"), unit: "line", number: 4 };
+        let map = ColumnMap::parse(pairs).map_err(|error| error.to_string())?;
+        let Value::Object(row) = row else { return Err("the test gave no object".into()) };
+        map.apply(place, row).map(Value::Object).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn columns_are_renamed_and_swapped() {
+        let row = json!({"question": "q", "chosen": "a", "rejected": "b", "id": 7});
+        let mapped = apply(&["prompt=question", "chosen = rejected", "rejected=chosen"], row);
+        assert_eq!(mapped.unwrap(), json!({"id": 7, "prompt": "q", "chosen": "b", "rejected": "a"}));
+        let map = ColumnMap::parse(&["prompt=question", "chosen=best"]).unwrap();
+        assert_eq!(map.to_string(), "prompt is read from `question`, chosen is read from `best`");
+        assert!(ColumnMap::default().is_empty());
+    }
+
+    #[test]
+    fn a_map_that_makes_no_sense_is_refused() {
+        let check = |pairs: &[&str], part: &str| {
+            let message = apply(pairs, json!({})).unwrap_err();
+            assert!(message.contains(part), "{message}");
+        };
+        check(&["prompt"], "got `prompt`: there is no `=`");
+        check(&["prompt="], "is empty");
+        check(&["promt=q"], "`promt` is none of prompt, chosen, rejected, margin, completion, text, messages; did you");
+        check(&["promt=q"], "did you mean `prompt`?");
+        check(&["prompt=a", "prompt=b"], "`prompt` is given twice");
+        check(&["chosen=a", "rejected=a"], "column `a` is used twice");
+    }
+
+    #[test]
+    fn a_mapped_column_that_is_absent_is_named_with_the_one_that_is_close() {
+        assert_eq!(
+            apply(&["prompt=question"], json!({"questoin": "q", "chosen": "a"})).unwrap_err(),
+            "rows.jsonl, line 4: column `question` is missing; wanted what --columns names, found questoin, chosen; \
+             did you mean `questoin`?"
+        );
+        assert!(apply(&["prompt=question"], json!({"x": 1})).unwrap_err().ends_with("found x; correct --columns"));
+    }
+
+    #[test]
+    fn a_missing_column_comes_with_a_close_match() {
+        let check = |missing: &str, row: Value, end: &str| {
+            let place = Place { path: Path::new("rows.jsonl"), unit: "line", number: 1 };
+            let message = missing_column(place, missing, "w", row.as_object().unwrap()).to_string();
+            assert!(message.ends_with(end), "{message}");
+        };
+        check("rejected", json!({"chosen": "", "rejectd": ""}), "`rejectd`? then give --columns rejected=rejectd");
+        check("prompt", json!({"chosen": "", "question": ""}), "`question`? then give --columns prompt=question");
+        check(
+            "rejected",
+            json!({"chosen": "", "zzz": ""}),
+            "name the column that holds it with --columns rejected=NAME",
+        );
+        check("prompt", json!({}), "found none; name the column that holds it with --columns prompt=NAME");
+    }
+
+    #[test]
+    fn the_kind_is_told_by_the_columns() {
+        let check = |row: Value, kind: Result<Kind, &str>| {
+            let file = NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), row.to_string()).unwrap();
+            match (Kind::detect(file.path(), &ColumnMap::default()), kind) {
+                (Ok(got), Ok(kind)) => assert_eq!(got, kind),
+                (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+                (got, kind) => panic!("{got:?} instead of {kind:?}"),
+            }
+        };
+        check(json!({"prompt": "", "chosen": "", "rejected": "", "messages": []}), Ok(Kind::Preference));
+        check(json!({"prompt": "", "completion": "", "messages": []}), Ok(Kind::PromptCompletion));
+        check(json!({"text": ""}), Ok(Kind::LanguageModelling));
+        check(json!({"prompt": "", "answer": ""}), Err("`completion` is missing"));
+        check(json!({"chosen": "", "reject": ""}), Err("--columns rejected=reject"));
+        check(json!({"question": "", "answer": ""}), Err("--columns prompt=question"));
+        check(json!({"a": ""}), Err("`messages` is missing"));
+        check(json!({"conversations": []}), Err("--columns messages=conversations"));
+    }
+}

@@ -1,0 +1,56 @@
+//! Reads the published HH-RLHF rows, where they are at hand: `ASCRIBE_SHARED_DATA` names the folder that holds
+//! `hh-rlhf/harmless-base-test.jsonl.gz`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use ascribe_core::Seed;
+use ascribe_data::{ColumnMap, HeldOut, Kind, Preference, Prompt, Record, Rows, Why, load, split_by_prompt};
+
+#[test]
+fn hh_rlhf_is_read_whole() {
+    let Some(folder) = std::env::var_os("ASCRIBE_SHARED_DATA") else {
+        println!("left out: ASCRIBE_SHARED_DATA is not set");
+        return;
+    };
+    let path = Path::new(&folder).join("hh-rlhf/harmless-base-test.jsonl.gz");
+    assert_eq!(Kind::detect(&path, &ColumnMap::default()).unwrap(), Kind::Preference);
+    let loaded = load::<Preference>(&path, &ColumnMap::default()).unwrap();
+    println!("{} rows parsed; {}; {:?}", loaded.rows.len(), loaded.skipped, loaded.notes);
+    // The counts come from a reading of the file by another program, with a regular expression for the turns.
+    assert_eq!(loaded.rows.len() + loaded.skipped.count(), 2312);
+    assert_eq!(loaded.skipped.lines(Why::EmptyCompletion).len(), 4);
+    assert_eq!(loaded.skipped.count(), 4);
+
+    // Prompt and chosen, in the format again, are the text of the file.
+    let rows: Vec<_> = Rows::open(&path).unwrap().map(Result::unwrap).collect();
+    let mut early = Vec::new();
+    for row in &loaded.rows {
+        let (line, original) = &rows[row.line - 1];
+        assert_eq!(*line, row.line);
+        for (column, reply) in [("chosen", &row.chosen), ("rejected", &row.rejected)] {
+            assert_eq!(render(&row.prompt, reply), original[column].as_str().unwrap(), "line {line}");
+        }
+        let turn = |reply: &String| reply.contains("\n\nHuman:") || reply.contains("\n\nAssistant:");
+        if turn(&row.chosen) || turn(&row.rejected) {
+            early.push(row.line);
+        }
+    }
+    // Here one of the two has a second assistant turn at the end, which stays in the reply.
+    assert_eq!(early, [1255, 1689, 1951, 1953, 2037]);
+
+    let rows = loaded.rows.len();
+    let split = split_by_prompt(loaded.rows, HeldOut::Rows(300), Seed(0)).unwrap();
+    let prompts = |rows: &[Preference]| rows.iter().map(Record::key).collect::<BTreeSet<_>>();
+    assert!(prompts(&split.train).is_disjoint(&prompts(&split.held_out)));
+    assert_eq!(split.held_out.len(), 300);
+    assert_eq!(split.train.len() + 300 + split.dropped, rows);
+    println!("{} rows to train on, 300 held out, {} dropped", split.train.len(), split.dropped);
+}
+
+fn render(prompt: &Prompt, reply: &str) -> String {
+    let Prompt::Messages(messages) = prompt else { panic!("a dialogue has messages") };
+    let speaker = |role: &str| if role == "user" { "Human" } else { "Assistant" };
+    let turns = messages.iter().map(|message| format!("\n\n{}: {}", speaker(&message.role), message.content));
+    turns.collect::<String>() + "\n\nAssistant: " + reply
+}

@@ -1,0 +1,119 @@
+use std::path::{Path, PathBuf};
+
+use ascribe_core::CoreError;
+use thiserror::Error;
+
+/// What can go wrong with tokenizers, templates, weights and models.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LmError {
+    /// A file that cannot be read or written.
+    #[error("cannot use `{path}`: {source}; check the path, its permissions and the space left on the disk")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A truncated or corrupt file.
+    #[error("`{path}` is truncated or corrupt: {why}; download or export it again")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The rule and the value that breaks it.
+        why: String,
+    },
+    /// A tensor that the model needs is absent.
+    #[error("`{path}` has no tensor `{name}`; check that config and weights belong to the same model")]
+    MissingTensor {
+        /// The file.
+        path: PathBuf,
+        /// Name of the tensor.
+        name: String,
+    },
+    /// A tensor of the wrong shape.
+    #[error(
+        "tensor `{name}` must have the shape {expected:?}, got {got:?}; check that config and weights belong to the same model"
+    )]
+    Shape {
+        /// Name of the tensor.
+        name: String,
+        /// Shape that the config asks for.
+        expected: Vec<usize>,
+        /// Shape in the file.
+        got: Vec<usize>,
+    },
+    /// NaN or infinity among the weights.
+    #[error(
+        "tensor `{name}` holds NaN or infinity; the weights are spoilt: take an earlier checkpoint or download them again"
+    )]
+    NotFinite {
+        /// Name of the tensor.
+        name: String,
+    },
+    /// A config that lacks an entry or has one that cannot be used.
+    #[error("config `{path}`: {why}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// The rule, the value and the remedy.
+        why: String,
+    },
+    /// Something that other software can read and this crate cannot.
+    #[error("{what} is not supported; {remedy}")]
+    Unsupported {
+        /// What was found.
+        what: String,
+        /// What to do instead.
+        remedy: String,
+    },
+    /// A tokenizer whose ids do not fit the model's embedding.
+    #[error(
+        "the tokenizer writes ids up to {highest} and the model has {embeddings} embeddings; use the tokenizer that belongs to the model"
+    )]
+    Vocabulary {
+        /// Highest id of the tokenizer.
+        highest: usize,
+        /// Rows of the model's embedding.
+        embeddings: usize,
+    },
+    /// A tokenizer that cannot be built, or text that it cannot encode.
+    #[error("tokenizer: {why}")]
+    Tokenizer {
+        /// The rule, the value and the remedy.
+        why: String,
+    },
+    /// A chat template that cannot be read, or that refuses the messages.
+    #[error("chat template: {why}")]
+    Template {
+        /// What the template engine, or the template itself, said.
+        why: String,
+    },
+    /// Tokens that do not fit the model's context.
+    #[error("{got} tokens do not fit the model's context of {context}; shorten the prompt or ask for fewer new tokens")]
+    Context {
+        /// Length of the context in tokens.
+        context: usize,
+        /// Number of tokens received.
+        got: usize,
+    },
+    /// An error of the core.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+}
+
+impl LmError {
+    /// For `map_err`: an error of the operating system about `path`.
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+
+    /// For `map_err`: an error about the contents of `path`.
+    pub(crate) fn format<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> Self {
+        move |why| Self::Format { path: path.to_owned(), why: why.to_string() }
+    }
+
+    pub(crate) fn tokenizer(why: impl Into<String>) -> Self {
+        Self::Tokenizer { why: why.into() }
+    }
+}

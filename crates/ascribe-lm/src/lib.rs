@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod error;
+mod gguf;
+mod template;
+mod tokenizer;
+
+#[cfg(feature = "local")]
+mod io;
+#[cfg(feature = "local")]
+mod local;
+
+pub use error::LmError;
+pub use gguf::{Gguf, GgufValue, TensorInfo, TensorKind};
+#[cfg(feature = "local")]
+pub use local::{
+    Decoder, DecoderConfig, KvCache, LanguageModel, LocalPolicy, RandomWeights, Rope, RopeScaling, Row, Safetensors,
+    WeightSource, save_safetensors,
+};
+pub use template::{ChatTemplate, Date, Ending, Message, Render};
+pub use tokenizer::{Roles, SpecialTokens, Tokenizer};

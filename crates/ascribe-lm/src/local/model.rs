@@ -1,0 +1,111 @@
+//! A decoder with its tokenizer and chat template: what a folder or a GGUF file holds.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use burn::tensor::Device;
+use serde_json::json;
+
+use super::config::DecoderConfig;
+use super::decoder::Decoder;
+use super::policy::LocalPolicy;
+use super::weights::{RandomWeights, Safetensors, save_safetensors};
+use crate::gguf::Gguf;
+use crate::{ChatTemplate, LmError, Tokenizer, io};
+
+/// A language model, whole.
+pub struct LanguageModel {
+    /// The weights.
+    pub decoder: Decoder,
+    /// What they look like.
+    pub config: DecoderConfig,
+    /// Text to token ids and back.
+    pub tokenizer: Tokenizer,
+    /// Messages to text; a base model has none.
+    pub template: Option<ChatTemplate>,
+}
+
+impl LanguageModel {
+    /// Loads a Hugging Face folder, or a `.gguf` file.
+    ///
+    /// # Errors
+    /// When something is missing, truncated, of an unknown kind, or does not fit together.
+    pub fn load(path: &Path, device: &Device) -> Result<Self, LmError> {
+        if path.is_dir() {
+            let config = DecoderConfig::from_json(&path.join("config.json"))?;
+            let tokenizer = Tokenizer::from_folder(path)?;
+            let template = ChatTemplate::from_folder(path, &tokenizer)?;
+            let mut weights = Safetensors::open(path)?;
+            let decoder = Decoder::load(&config, &mut weights, device)?;
+            return Self { decoder, config, tokenizer, template }.check();
+        }
+        let mut gguf = Gguf::open(path)?;
+        let config = DecoderConfig::from_gguf(&gguf)?;
+        let tokenizer = Tokenizer::from_gguf(&gguf)?;
+        let template = ChatTemplate::from_gguf(&gguf, &tokenizer)?;
+        let decoder = Decoder::load(&config, &mut gguf, device)?;
+        Self { decoder, config, tokenizer, template }.check()
+    }
+
+    /// A model with fresh weights.
+    ///
+    /// # Errors
+    /// When the tokenizer writes ids that the model does not have.
+    pub fn fresh(
+        config: DecoderConfig,
+        tokenizer: Tokenizer,
+        seed: ascribe_core::Seed,
+        device: &Device,
+    ) -> Result<Self, LmError> {
+        let decoder = Decoder::load(&config, &mut RandomWeights { seed, layers: config.layers }, device)?;
+        Self { decoder, config, tokenizer, template: None }.check()
+    }
+
+    fn check(self) -> Result<Self, LmError> {
+        let (ids, embeddings) = (self.tokenizer.vocabulary_size(), self.config.vocab_size);
+        if ids > embeddings {
+            return Err(LmError::Vocabulary { highest: ids - 1, embeddings });
+        }
+        Ok(self)
+    }
+
+    /// Writes a Hugging Face folder (config, f32 safetensors, tokenizer, chat template) that transformers loads.
+    ///
+    /// Each file is written beside and renamed.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<(), LmError> {
+        std::fs::create_dir_all(folder).map_err(LmError::io(folder))?;
+        let mut config = self.config.to_json();
+        config.insert("bos_token_id".into(), json!(self.tokenizer.bos()));
+        config.insert("eos_token_id".into(), json!(self.tokenizer.eos().first()));
+        config.insert("pad_token_id".into(), json!(self.tokenizer.pad()));
+        let path = folder.join("config.json");
+        let text = serde_json::to_string_pretty(&config).map_err(LmError::config(&path))?;
+        io::write_beside(&path, |part| std::fs::write(part, &text).map_err(LmError::io(part)))?;
+        self.tokenizer.save(folder)?;
+        if let Some(template) = &self.template {
+            template.save(folder)?;
+        }
+        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        save_safetensors(&folder.join("model.safetensors"), &self.decoder.named(), metadata)
+    }
+
+    /// A policy over these weights.
+    pub fn policy(&self) -> LocalPolicy {
+        LocalPolicy::new(&self.decoder, self.tokenizer.eos(), self.config.context)
+    }
+
+    /// The same tokenizer and template around other weights.
+    pub fn with_decoder(&self, decoder: Decoder) -> Self {
+        let (config, tokenizer, template) = (self.config.clone(), self.tokenizer.clone(), self.template.clone());
+        Self { decoder, config, tokenizer, template }
+    }
+
+    /// A hash of the tokenizer and the chat template.
+    pub fn text_hash(&self) -> String {
+        let template = self.template.as_ref().map(ChatTemplate::hash).unwrap_or_default();
+        blake3::hash(format!("{}:{template}", self.tokenizer.hash()).as_bytes()).to_hex().to_string()
+    }
+}

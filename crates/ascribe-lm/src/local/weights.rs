@@ -1,0 +1,219 @@
+//! Where weights come from and go to. Names and layouts are those of Hugging Face: a linear layer is `[out, in]`.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use ascribe_core::Seed;
+use rand::RngExt;
+use safetensors::tensor::{Dtype, Metadata, TensorView};
+
+use crate::gguf::{Gguf, GgufValue as Value};
+use crate::{LmError, io};
+
+/// Weights by their Hugging Face name, as f32.
+pub trait WeightSource {
+    /// The tensor `name`, row-major.
+    ///
+    /// # Errors
+    /// When it is absent, has another shape, or cannot be read.
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LmError>;
+}
+
+/// Fresh weights: normal with the deviation of GPT-2, norms at 1, each tensor from a stream of its own name.
+pub struct RandomWeights {
+    /// Root of the streams.
+    pub seed: Seed,
+    /// Number of layers: what adds to the residual stream is scaled by `1 / sqrt(2 layers)`.
+    pub layers: usize,
+}
+
+impl WeightSource for RandomWeights {
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LmError> {
+        let n = shape.iter().product();
+        if shape.len() == 1 {
+            return Ok(vec![1.0; n]);
+        }
+        let residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
+        // 0.02 is GPT-2's; a narrow model needs the deviation of its own width.
+        let deviation = 0.02f64.max(0.5 / (shape[1] as f64).sqrt());
+        let deviation = if residual { deviation / (2.0 * self.layers.max(1) as f64).sqrt() } else { deviation };
+        let mut stream = self.seed.stream(name, 0);
+        let mut normal = || {
+            // Box-Muller; 1 - u is in (0, 1], so the logarithm is finite.
+            let (u, v): (f64, f64) = (stream.random(), stream.random());
+            (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+        };
+        Ok((0..n).map(|_| (deviation * normal()) as f32).collect())
+    }
+}
+
+/// A folder with `model.safetensors`, or with shards and `model.safetensors.index.json`.
+pub struct Safetensors {
+    shards: Vec<Shard>,
+    place: HashMap<String, usize>,
+    folder: PathBuf,
+}
+
+struct Shard {
+    path: PathBuf,
+    file: File,
+    data_start: u64,
+    metadata: Metadata,
+}
+
+impl Safetensors {
+    /// Reads the headers.
+    ///
+    /// # Errors
+    /// When a file is missing, truncated or not safetensors.
+    pub fn open(folder: &Path) -> Result<Self, LmError> {
+        let index = folder.join("model.safetensors.index.json");
+        let files = if index.is_file() {
+            let json: serde_json::Value =
+                serde_json::from_str(&io::read_to_string(&index)?).map_err(LmError::config(&index))?;
+            let map = json.get("weight_map").and_then(serde_json::Value::as_object);
+            let map = map.ok_or_else(|| LmError::config(&index)("`weight_map` is missing"))?;
+            let mut files: Vec<String> = map.values().filter_map(|file| file.as_str().map(str::to_owned)).collect();
+            files.sort();
+            files.dedup();
+            files
+        } else {
+            vec!["model.safetensors".to_owned()]
+        };
+        let shards = files.iter().map(|file| Shard::open(&folder.join(file))).collect::<Result<Vec<_>, _>>()?;
+        let mut place = HashMap::new();
+        for (number, shard) in shards.iter().enumerate() {
+            place.extend(shard.metadata.offset_keys().into_iter().map(|name| (name, number)));
+        }
+        Ok(Self { shards, place, folder: folder.to_owned() })
+    }
+}
+
+impl Shard {
+    fn open(path: &Path) -> Result<Self, LmError> {
+        let mut file = File::open(path).map_err(LmError::io(path))?;
+        let size = file.metadata().map_err(LmError::io(path))?.len();
+        let broken = |why: String| LmError::format(path)(why);
+        let mut length = [0; 8];
+        file.read_exact(&mut length).map_err(|_| broken(format!("a safetensors file has at least 8 bytes, got {size}")))?;
+        let length = u64::from_le_bytes(length);
+        if length > size.saturating_sub(8) {
+            return Err(broken(format!("the header needs {length} bytes and the file has {size}")));
+        }
+        let mut header = vec![0; length as usize];
+        file.read_exact(&mut header).map_err(LmError::io(path))?;
+        let metadata: Metadata =
+            serde_json::from_slice(&header).map_err(|error| broken(format!("the header is not valid: {error}")))?;
+        let data = metadata.data_len() as u64;
+        if data != size - 8 - length {
+            return Err(broken(format!("the header promises {data} bytes of weights, the file has {}", size - 8 - length)));
+        }
+        Ok(Self { path: path.to_owned(), file, data_start: 8 + length, metadata })
+    }
+}
+
+impl WeightSource for Safetensors {
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LmError> {
+        let missing = || LmError::MissingTensor { path: self.folder.clone(), name: name.to_owned() };
+        let number = *self.place.get(name).ok_or_else(missing)?;
+        let shard = &mut self.shards[number];
+        let info = shard.metadata.info(name).ok_or_else(missing)?;
+        check_shape(name, shape, &info.shape)?;
+        let (start, end) = info.data_offsets;
+        let mut bytes = vec![0; end - start];
+        let read = shard.file.seek(SeekFrom::Start(shard.data_start + start as u64));
+        read.and_then(|_| shard.file.read_exact(&mut bytes)).map_err(LmError::io(&shard.path))?;
+        let values: Vec<f32> = match info.dtype {
+            Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            Dtype::F16 => bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            Dtype::BF16 => bytes.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            other => {
+                let what = format!("{other:?} weights (`{name}` in {})", shard.path.display());
+                return Err(LmError::unsupported(what, "convert the model to f32, f16 or bf16"));
+            }
+        };
+        Ok(values)
+    }
+}
+
+/// GGUF names beside Hugging Face names, within one layer.
+const GGUF_NAMES: [(&str, &str); 9] = [
+    ("input_layernorm.weight", "attn_norm.weight"),
+    ("self_attn.q_proj.weight", "attn_q.weight"),
+    ("self_attn.k_proj.weight", "attn_k.weight"),
+    ("self_attn.v_proj.weight", "attn_v.weight"),
+    ("self_attn.o_proj.weight", "attn_output.weight"),
+    ("post_attention_layernorm.weight", "ffn_norm.weight"),
+    ("mlp.gate_proj.weight", "ffn_gate.weight"),
+    ("mlp.up_proj.weight", "ffn_up.weight"),
+    ("mlp.down_proj.weight", "ffn_down.weight"),
+];
+
+impl WeightSource for Gguf {
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LmError> {
+        let missing = || LmError::MissingTensor { path: self.path().to_owned(), name: name.to_owned() };
+        let own = match name {
+            "model.embed_tokens.weight" => "token_embd.weight".to_owned(),
+            "model.norm.weight" => "output_norm.weight".to_owned(),
+            "lm_head.weight" => "output.weight".to_owned(),
+            _ => {
+                let rest = name.strip_prefix("model.layers.").ok_or_else(missing)?;
+                let (layer, part) = rest.split_once('.').ok_or_else(missing)?;
+                let (_, own) = GGUF_NAMES.iter().find(|(theirs, _)| *theirs == part).ok_or_else(missing)?;
+                format!("blk.{layer}.{own}")
+            }
+        };
+        let (got, values) = Gguf::tensor(self, &own)?;
+        check_shape(name, shape, &got)?;
+        let heads = match own.rsplit('.').nth(1) {
+            Some("attn_q") => self.need("llama.attention.head_count", Value::as_unsigned)?,
+            Some("attn_k") => self.need("llama.attention.head_count_kv", Value::as_unsigned)?,
+            _ => return Ok(values),
+        };
+        Ok(rotate_half_layout(&values, heads as usize, shape))
+    }
+}
+
+/// llama.cpp stores query and key rows interleaved (row pairs 2i, 2i+1); the rotate-half layout wants all first halves of
+/// a head before all second halves.
+fn rotate_half_layout(values: &[f32], heads: usize, shape: &[usize]) -> Vec<f32> {
+    let (rows, width) = (shape[0], shape[1]);
+    let head = rows / heads.max(1);
+    let from = |row: usize| {
+        let (at, within) = (row / head, row % head);
+        at * head + if within < head / 2 { 2 * within } else { 2 * (within - head / 2) + 1 }
+    };
+    (0..rows).flat_map(|row| &values[from(row) * width..(from(row) + 1) * width]).copied().collect()
+}
+
+pub(super) fn check_shape(name: &str, expected: &[usize], got: &[usize]) -> Result<(), LmError> {
+    if expected != got {
+        return Err(LmError::Shape { name: name.to_owned(), expected: expected.to_vec(), got: got.to_vec() });
+    }
+    Ok(())
+}
+
+/// A tensor to be written: name, shape, values in row-major order.
+pub(super) type Named = (String, Vec<usize>, Vec<f32>);
+
+/// Writes f32 tensors beside `path` and renames, so that a full disk leaves what was there.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn save_safetensors(path: &Path, tensors: &[Named], metadata: HashMap<String, String>) -> Result<(), LmError> {
+    let bytes: Vec<Vec<u8>> =
+        tensors.iter().map(|(_, _, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
+    let mut views = Vec::with_capacity(tensors.len());
+    for ((name, shape, _), bytes) in tensors.iter().zip(&bytes) {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
+        views.push((name.as_str(), view.map_err(LmError::format(path))?));
+    }
+    io::write_beside(path, |part| {
+        safetensors::serialize_to_file(views, Some(metadata), part).map_err(|error| match error {
+            safetensors::SafeTensorError::IoError(source) => LmError::io(path)(source),
+            other => LmError::format(path)(other),
+        })
+    })
+}

@@ -1,0 +1,78 @@
+use std::path::PathBuf;
+
+use ascribe_core::CoreError;
+use ascribe_data::DataError;
+use ascribe_lm::LmError;
+use ascribe_train::TrainError;
+use thiserror::Error;
+
+/// What can go wrong in preference optimisation.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PreferenceError {
+    /// Strength of the pull to the reference.
+    #[error("beta must be finite and above 0, got {got}; start from 0.1")]
+    Beta {
+        /// The value received.
+        got: f64,
+    },
+    /// Strength of the token-level regulariser.
+    #[error("alpha must be finite and at least 0, got {got}; start from 0.25")]
+    Alpha {
+        /// The value received.
+        got: f64,
+    },
+    /// A length that leaves no room for a response.
+    #[error("max_length must be at least 2 (one prompt token and one response token), got {got}")]
+    MaxLength {
+        /// The value received.
+        got: usize,
+    },
+    /// A revision template without its placeholder.
+    #[error("a revision template must contain `{{prompt}}`, got `{got}`")]
+    Template {
+        /// The template received.
+        got: String,
+    },
+    /// A revision prompt that does not fit the context.
+    #[error("the revision prompt of line {line} with its response has {got} tokens and the context holds {context}; lower max_length or use the template `no_quote`")]
+    RevisionTooLong {
+        /// Line of the row in its file.
+        line: usize,
+        /// Tokens of the prompt and the response.
+        got: usize,
+        /// Tokens that the model reads at most.
+        context: usize,
+    },
+    /// The policy does not start at the reference.
+    #[error("at step 0 the policy must equal the reference, but their log-probabilities differ by {difference:.2e} and the DPO loss is {loss:.6} instead of ln 2; pass the model that the reference log-probabilities came from")]
+    SelfTest {
+        /// Largest difference of a response's log-probability, per token.
+        difference: f64,
+        /// DPO loss at step 0.
+        loss: f64,
+    },
+    /// A cache file that cannot be read or written.
+    #[error("cache `{path}`: {why}; delete it to compute it again")]
+    Cache {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// An error of the data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// An error of a model.
+    #[error(transparent)]
+    Lm(#[from] LmError),
+    /// An error at a seam.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+}
+
+impl From<PreferenceError> for TrainError {
+    fn from(error: PreferenceError) -> Self {
+        Self::Other(Box::new(error))
+    }
+}

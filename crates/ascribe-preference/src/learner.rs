@@ -1,0 +1,115 @@
+//! An objective with a decoder: rows of tokens to gradients.
+
+use ascribe_core::{LogpBatch, Loss, Objective, Policy, RowKind};
+use ascribe_lm::{Decoder, LocalPolicy, Row};
+use ascribe_train::{Learned, Learner, Tally, TrainError};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::objectives::DpoConfig;
+use crate::{PreferenceError, TrainRow};
+
+/// Trains a [`Decoder`] by any [`Objective`] over log-probabilities.
+pub struct LogpLearner<'a> {
+    /// The loss.
+    pub objective: &'a dyn Objective,
+}
+
+impl LogpLearner<'_> {
+    fn loss(&self, model: &Decoder, rows: &[&TrainRow]) -> Result<(Loss, u64), TrainError> {
+        let needs = self.objective.needs();
+        let sides = if needs.kind == RowKind::Pairs { 2 } else { 1 };
+        // All chosen rows, then all rejected ones.
+        let flat: Vec<_> =
+            (0..sides).flat_map(|side| rows.iter().filter_map(move |row| Some((*row, row.responses.get(side)?)))).collect();
+        let given: Vec<Row> = flat.iter().map(|(row, response)| Row { prompt: &row.prompt, response: &response.tokens }).collect();
+        let tokens = given.iter().map(|row| (row.prompt.len() + row.response.len()) as u64).sum();
+        let (logps, mask) = model.response_logps(&given)?; // [rows, seq]
+        let [_, seq] = logps.dims();
+        let device = logps.device();
+        let mut batch = LogpBatch::new(needs.kind, logps, mask)?;
+        if needs.ref_logps {
+            let known = flat.iter().map(|(_, response)| response.ref_logps.as_deref()).collect();
+            batch = batch.with_ref_logps(padded(known, seq, &device, "ref_logps")?)?;
+        }
+        if needs.credit {
+            let known = flat.iter().map(|(_, response)| response.credit.as_deref()).collect();
+            batch = batch.with_credit(padded(known, seq, &device, "credit")?)?;
+        }
+        Ok((self.objective.loss(&batch)?, tokens))
+    }
+}
+
+/// One value a token, `[rows, seq]`, 0 past the end of a row.
+fn padded(rows: Vec<Option<&[f32]>>, seq: usize, device: &Device, name: &'static str) -> Result<Tensor<2>, TrainError> {
+    let n = rows.len();
+    let mut flat = Vec::with_capacity(n * seq);
+    for row in rows {
+        let row = row.ok_or(ascribe_core::CoreError::MissingInput(name))?;
+        flat.extend(row.iter().copied().chain(std::iter::repeat(0.0)).take(seq));
+    }
+    Ok(Tensor::from_data(TensorData::new(flat, [n, seq]), device))
+}
+
+fn host(tensor: Tensor<1>) -> Vec<f64> {
+    tensor.into_data().iter::<f64>().collect()
+}
+
+fn tally(loss: Loss, tokens: u64) -> Tally {
+    let stats = loss.stats.into_iter().map(|(name, values)| (name, host(values))).collect();
+    Tally { loss: host(loss.rows).iter().sum(), weight: host(loss.weights).iter().sum(), tokens, stats }
+}
+
+impl Learner for LogpLearner<'_> {
+    type Model = Decoder;
+    type Row = TrainRow;
+
+    fn learn(&self, model: &Decoder, rows: &[&TrainRow]) -> Result<Learned, TrainError> {
+        let (loss, tokens) = self.loss(model, rows)?;
+        let gradients = GradientsParams::from_grads(loss.rows.clone().sum().backward(), model);
+        Ok(Learned { gradients, tally: tally(loss, tokens) })
+    }
+
+    fn measure(&self, model: &Decoder, rows: &[&TrainRow]) -> Result<Tally, TrainError> {
+        let (loss, tokens) = self.loss(model, rows)?;
+        Ok(tally(loss, tokens))
+    }
+}
+
+/// What the check before the first step found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SelfTest {
+    /// Largest difference between policy and reference, in nats a token.
+    pub difference: f64,
+    /// DPO loss, which is ln 2 when they are equal.
+    pub loss: f64,
+}
+
+/// Checks that the policy starts at the reference: log-probabilities agree and the DPO loss is ln 2.
+///
+/// # Errors
+/// [`PreferenceError::SelfTest`] when they differ by more than 1e-3 nats a token.
+pub fn self_test(model: &Decoder, rows: &[TrainRow], beta: f64) -> Result<SelfTest, PreferenceError> {
+    let policy = LocalPolicy::new(model, &[], usize::MAX);
+    let responses = || rows.iter().flat_map(|row| row.responses.iter().map(move |response| (row, response)));
+    let given: Vec<_> = responses()
+        .map(|(row, response)| ascribe_core::Continuation { prefix: row.prompt.clone(), tokens: response.tokens.clone() })
+        .collect();
+    let (logps, _) = policy.score(&given)?;
+    let mut ratios = Vec::with_capacity(given.len());
+    let mut difference = 0.0f64;
+    for (logps, (_, response)) in logps.iter().zip(responses()) {
+        let reference = response.ref_logps.as_deref().ok_or(ascribe_core::CoreError::MissingInput("ref_logps"))?;
+        let gaps = logps.iter().zip(reference).map(|(ours, theirs)| f64::from(ours - theirs));
+        difference = gaps.clone().fold(difference, |worst, gap| worst.max(gap.abs()));
+        ratios.push(gaps.sum::<f64>());
+    }
+    let beta = DpoConfig { beta, ..DpoConfig::default() }.init().map(|_| beta)?;
+    let losses: Vec<f64> = ratios.chunks_exact(2).map(|pair| (1.0 + (-beta * (pair[0] - pair[1])).exp()).ln()).collect();
+    let loss = losses.iter().sum::<f64>() / losses.len().max(1) as f64;
+    // Batches of another shape sum in another order; 1e-3 a token is far above that and far below a wrong model.
+    if !(difference <= 1e-3) {
+        return Err(PreferenceError::SelfTest { difference, loss });
+    }
+    Ok(SelfTest { difference, loss })
+}

@@ -1,0 +1,25 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod error;
+
+mod encode;
+mod row;
+
+mod cache;
+mod reference;
+mod revision;
+
+pub mod objectives;
+
+mod learner;
+mod scorers;
+
+pub use cache::{LogpCache, fingerprint};
+pub use encode::{Encoded, Encoder, Truncation};
+pub use error::PreferenceError;
+pub use learner::{LogpLearner, SelfTest, self_test};
+pub use reference::reference_logps;
+pub use revision::{ContrastReport, ContrastReward, RevisedPrompts, RevisionTemplate, contrast_logps, token_rewards};
+pub use row::{Response, TrainRow};
+pub use scorers::{Contrast, ImplicitReward};

@@ -1,0 +1,260 @@
+//! The training loop.
+
+use ascribe_core::Seed;
+use ascribe_data::{Batch, Cursor, Epochs};
+use burn::optim::{AdamWConfig, GradientsAccumulator, ModuleOptimizer};
+use serde::{Deserialize, Serialize};
+
+use crate::gradients::{scaled, squared_norm};
+use crate::{Learner, Schedule, ScheduleKind, Tally, TrainError};
+
+/// Options of a run, under the names of TRL.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FitConfig {
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// Shape of the learning rate.
+    pub lr_scheduler_type: ScheduleKind,
+    /// Share of the steps that warm up.
+    pub warmup_ratio: f64,
+    /// Passes over the rows.
+    pub num_train_epochs: f64,
+    /// Stop after so many optimizer steps; 0 leaves it to the epochs.
+    pub max_steps: usize,
+    /// Rows that go through the model at once.
+    pub per_device_train_batch_size: usize,
+    /// Batches of one optimizer step.
+    pub gradient_accumulation_steps: usize,
+    /// Largest joint norm of the gradients; 0 does not clip.
+    pub max_grad_norm: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Decay of the first moment.
+    pub adam_beta1: f64,
+    /// Decay of the second moment.
+    pub adam_beta2: f64,
+    /// Added to the root of the second moment.
+    pub adam_epsilon: f64,
+    /// Root of the random streams: the order of the rows.
+    pub seed: Seed,
+}
+
+impl Default for FitConfig {
+    fn default() -> Self {
+        Self {
+            learning_rate: 1e-6,
+            lr_scheduler_type: ScheduleKind::Linear,
+            warmup_ratio: 0.1,
+            num_train_epochs: 1.0,
+            max_steps: 0,
+            per_device_train_batch_size: 8,
+            gradient_accumulation_steps: 1,
+            max_grad_norm: 1.0,
+            weight_decay: 0.0,
+            adam_beta1: 0.9,
+            adam_beta2: 0.999,
+            adam_epsilon: 1e-8,
+            seed: Seed(0),
+        }
+    }
+}
+
+impl FitConfig {
+    fn check(&self) -> Result<(), TrainError> {
+        let fraction = |x: f64| (0.0..1.0).contains(&x);
+        let finite = |x: f64| x >= 0.0 && x.is_finite();
+        let rules = [
+            ("learning_rate", self.learning_rate > 0.0 && self.learning_rate.is_finite(), "finite and above 0", self.learning_rate),
+            ("warmup_ratio", fraction(self.warmup_ratio), "in [0, 1)", self.warmup_ratio),
+            ("num_train_epochs", self.num_train_epochs > 0.0 && self.num_train_epochs.is_finite(), "above 0", self.num_train_epochs),
+            ("per_device_train_batch_size", self.per_device_train_batch_size > 0, "at least 1", 0.0),
+            ("gradient_accumulation_steps", self.gradient_accumulation_steps > 0, "at least 1", 0.0),
+            ("max_grad_norm", finite(self.max_grad_norm), "0 (no clipping) or above", self.max_grad_norm),
+            ("weight_decay", finite(self.weight_decay), "0 or above", self.weight_decay),
+            ("adam_beta1", fraction(self.adam_beta1), "in [0, 1)", self.adam_beta1),
+            ("adam_beta2", fraction(self.adam_beta2), "in [0, 1)", self.adam_beta2),
+            ("adam_epsilon", self.adam_epsilon > 0.0 && self.adam_epsilon.is_finite(), "above 0", self.adam_epsilon),
+        ];
+        match rules.into_iter().find(|(_, accepted, ..)| !accepted) {
+            Some((name, _, rule, got)) => Err(TrainError::Option { name, rule, got }),
+            None => Ok(()),
+        }
+    }
+
+    /// Rows of one optimizer step.
+    pub fn window(&self) -> usize {
+        self.per_device_train_batch_size * self.gradient_accumulation_steps
+    }
+
+    /// Optimizer steps of a run over `rows` rows. The last window of an epoch may be smaller.
+    pub fn steps(&self, rows: usize) -> usize {
+        match self.max_steps {
+            0 => ((rows.div_ceil(self.window()) as f64) * self.num_train_epochs).ceil() as usize,
+            steps => steps,
+        }
+    }
+
+    pub(crate) fn optimizer(&self) -> ModuleOptimizer {
+        AdamWConfig::new()
+            .with_beta_1(self.adam_beta1 as f32)
+            .with_beta_2(self.adam_beta2 as f32)
+            .with_epsilon(self.adam_epsilon as f32)
+            .with_weight_decay(self.weight_decay as f32)
+            .init()
+    }
+}
+
+/// What one optimizer step did.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepReport {
+    /// Steps done, from 1.
+    pub step: usize,
+    /// Passes over the rows so far.
+    pub epoch: f64,
+    /// Tokens that went through the model in this step.
+    pub tokens: u64,
+    /// `loss`, the objective's statistics, `grad_norm` (before clipping) and `learning_rate`.
+    pub metrics: Vec<(String, f64)>,
+}
+
+impl StepReport {
+    /// One metric by name.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        self.metrics.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
+    }
+}
+
+/// A run: an iterator of step reports.
+pub struct Fit<'a, L: Learner> {
+    learner: &'a L,
+    rows: &'a [L::Row],
+    config: FitConfig,
+    schedule: Schedule,
+    order: Epochs,
+    pub(crate) cursor: Cursor,
+    pub(crate) step: usize,
+    pub(crate) optimizer: ModuleOptimizer,
+    model: Option<L::Model>,
+}
+
+impl<'a, L: Learner> Fit<'a, L> {
+    /// A run that trains `model`, which lives on an autodiff device.
+    ///
+    /// # Errors
+    /// When an option is out of range or there is no row.
+    pub fn new(learner: &'a L, model: L::Model, rows: &'a [L::Row], config: FitConfig) -> Result<Self, TrainError> {
+        config.check()?;
+        if rows.is_empty() {
+            return Err(TrainError::NoRows);
+        }
+        let steps = config.steps(rows.len());
+        // Rounded up, as transformers does.
+        let warmup = (config.warmup_ratio * steps as f64).ceil() as usize;
+        Ok(Self {
+            learner,
+            rows,
+            schedule: Schedule { kind: config.lr_scheduler_type, base: config.learning_rate, warmup, steps },
+            order: Epochs::new(rows.len(), config.seed)?,
+            cursor: Cursor::default(),
+            step: 0,
+            optimizer: config.optimizer(),
+            model: Some(model),
+            config,
+        })
+    }
+
+    /// The model as it is now.
+    pub fn model(&self) -> &L::Model {
+        self.model.as_ref().expect("invariant: the model is only out during a step")
+    }
+
+    /// Ends the run and hands the model over.
+    pub fn into_model(self) -> L::Model {
+        self.model.expect("invariant: the model is only out during a step")
+    }
+
+    /// Optimizer steps done.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// Optimizer steps of the whole run.
+    pub fn steps(&self) -> usize {
+        self.schedule.steps
+    }
+
+    pub(crate) fn config(&self) -> &FitConfig {
+        &self.config
+    }
+
+    fn advance(&mut self) -> Result<StepReport, TrainError> {
+        let Batch { rows: window, next } = self.order.batch(self.cursor, self.config.window())?;
+        let rows: Vec<&L::Row> = window.iter().map(|row| &self.rows[*row]).collect();
+        let model = self.model.take().expect("invariant: the model is only out during a step");
+        let mut sums = GradientsAccumulator::new();
+        let mut tally = Tally::default();
+        for batch in rows.chunks(self.config.per_device_train_batch_size) {
+            match self.learner.learn(&model, batch) {
+                Ok(learned) => {
+                    sums.accumulate(&model, learned.gradients);
+                    tally.add(learned.tally);
+                }
+                Err(error) => {
+                    self.model = Some(model);
+                    return Err(error);
+                }
+            }
+        }
+        let gradients = sums.grads();
+        let norm = squared_norm(&model, &gradients).sqrt() / tally.weight;
+        for (what, got) in [("loss", tally.loss / tally.weight), ("grad_norm", norm)] {
+            if !got.is_finite() {
+                self.model = Some(model);
+                return Err(TrainError::NotFinite { what, got, step: self.step + 1 });
+            }
+        }
+        // The one division, and the clipping of torch's `clip_grad_norm_`, in one pass.
+        let limit = self.config.max_grad_norm;
+        let clip = if limit > 0.0 { (limit / (norm + 1e-6)).min(1.0) } else { 1.0 };
+        let gradients = scaled(&model, gradients, clip / tally.weight);
+        let rate = self.schedule.at(self.step);
+        // The model is moved in: a second handle would make every weight be copied.
+        self.model = Some(self.optimizer.step(rate, model, gradients));
+        self.step += 1;
+        self.cursor = next;
+        let mut metrics = tally.means("");
+        metrics.extend([("grad_norm".to_owned(), norm), ("learning_rate".to_owned(), rate)]);
+        let epoch = self.cursor.epoch as f64 + self.cursor.position as f64 / self.rows.len() as f64;
+        Ok(StepReport { step: self.step, epoch, tokens: tally.tokens, metrics })
+    }
+}
+
+impl<L: Learner> Iterator for Fit<'_, L> {
+    type Item = Result<StepReport, TrainError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        (self.step < self.schedule.steps).then(|| self.advance())
+    }
+}
+
+/// Losses and statistics of `rows`, `batch` at a time, without gradients.
+///
+/// # Errors
+/// When there is no row, or the learner refuses one.
+pub fn evaluate<L: Learner>(
+    learner: &L,
+    model: &L::Model,
+    rows: &[L::Row],
+    batch: usize,
+) -> Result<Tally, TrainError> {
+    if rows.is_empty() {
+        return Err(TrainError::NoRows);
+    }
+    let rows: Vec<&L::Row> = rows.iter().collect();
+    let mut tally = Tally::default();
+    for batch in rows.chunks(batch.max(1)) {
+        tally.add(learner.measure(model, batch)?);
+    }
+    Ok(tally)
+}

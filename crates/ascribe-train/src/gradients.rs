@@ -1,0 +1,42 @@
+//! Gradients of a whole model: divided once, and clipped by their joint norm.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+
+/// Sum of the squares of all gradients, in f64.
+pub(crate) fn squared_norm<M: Module>(model: &M, gradients: &GradientsParams) -> f64 {
+    struct Sum<'a> {
+        gradients: &'a GradientsParams,
+        total: f64,
+    }
+    impl ModuleVisitor for Sum<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.gradients.get::<D>(param.id) {
+                let sum = (gradient.clone() * gradient).sum().into_data().convert::<f64>();
+                self.total += sum.iter::<f64>().next().unwrap_or(0.0);
+            }
+        }
+    }
+    let mut sum = Sum { gradients, total: 0.0 };
+    model.visit(&mut sum);
+    sum.total
+}
+
+/// Every gradient times `factor`.
+pub(crate) fn scaled<M: Module>(model: &M, gradients: GradientsParams, factor: f64) -> GradientsParams {
+    struct Scale {
+        gradients: GradientsParams,
+        factor: f64,
+    }
+    impl ModuleVisitor for Scale {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.gradients.remove::<D>(param.id) {
+                self.gradients.register(param.id, gradient.mul_scalar(self.factor));
+            }
+        }
+    }
+    let mut scale = Scale { gradients, factor };
+    model.visit(&mut scale);
+    scale.gradients
+}

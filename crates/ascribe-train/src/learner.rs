@@ -1,0 +1,68 @@
+//! The seam of training: rows to gradients, weight and statistics.
+
+use burn::module::Module;
+use burn::optim::GradientsParams;
+
+use crate::TrainError;
+
+/// What some rows gave; pooled by adding, so that a mean over a window weighs every row once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tally {
+    /// Sum of the losses.
+    pub loss: f64,
+    /// What the sum is divided by.
+    pub weight: f64,
+    /// Tokens that went through the model.
+    pub tokens: u64,
+    /// Named values, one a row, so that an interval can be given as well as a mean.
+    pub stats: Vec<(&'static str, Vec<f64>)>,
+}
+
+impl Tally {
+    /// Adds more rows.
+    pub fn add(&mut self, more: Tally) {
+        self.loss += more.loss;
+        self.weight += more.weight;
+        self.tokens += more.tokens;
+        for (name, values) in more.stats {
+            match self.stats.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, all)) => all.extend(values),
+                None => self.stats.push((name, values)),
+            }
+        }
+    }
+
+    /// The values of one statistic, a row each.
+    pub fn values(&self, name: &str) -> &[f64] {
+        self.stats.iter().find(|(known, _)| *known == name).map_or(&[], |(_, values)| values)
+    }
+
+    /// The loss divided by the weight, then each statistic as a mean over rows; names get `prefix`.
+    pub fn means(&self, prefix: &str) -> Vec<(String, f64)> {
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        let stats = self.stats.iter().map(|(name, values)| (format!("{prefix}{name}"), mean(values)));
+        std::iter::once((format!("{prefix}loss"), self.loss / self.weight)).chain(stats).collect()
+    }
+}
+
+/// Gradients of the *summed* loss of some rows, with the sums.
+pub struct Learned {
+    /// Gradients of the sum of the losses.
+    pub gradients: GradientsParams,
+    /// The sums themselves.
+    pub tally: Tally,
+}
+
+/// A way to learn from rows.
+pub trait Learner {
+    /// What is trained.
+    type Model: Module;
+    /// What it is trained on.
+    type Row;
+
+    /// Gradients of the summed loss of `rows`.
+    fn learn(&self, model: &Self::Model, rows: &[&Self::Row]) -> Result<Learned, TrainError>;
+
+    /// The sums alone, without gradients, for a model that is not trained.
+    fn measure(&self, model: &Self::Model, rows: &[&Self::Row]) -> Result<Tally, TrainError>;
+}

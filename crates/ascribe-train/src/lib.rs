@@ -1,0 +1,18 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod error;
+
+mod learner;
+mod schedule;
+
+mod fit;
+mod gradients;
+
+mod checkpoint;
+
+pub use checkpoint::{Checkpoints, Progress};
+pub use error::TrainError;
+pub use fit::{Fit, FitConfig, StepReport, evaluate};
+pub use learner::{Learned, Learner, Tally};
+pub use schedule::{Schedule, ScheduleKind};

