@@ -1,1 +1,53 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod catalog;
+
+mod args;
+mod config;
+
+mod device;
+mod output;
+
+mod demo;
+mod generate;
+mod score;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use catalog::Catalog;
+
+use args::{Cli, Command};
+
+/// Runs the command line with the objectives of `catalog`.
+///
+/// Every error is one line on standard error and exit code 2.
+pub fn run(catalog: Catalog) -> ExitCode {
+    match dispatch(&catalog) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", output::one_line(&error));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(catalog: &Catalog) -> anyhow::Result<()> {
+    let words = config::expand(std::env::args_os().collect())?;
+    let cli = match Cli::try_parse_from(words) {
+        Ok(cli) => cli,
+        // Help and version are no errors: clap prints them.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => anyhow::bail!(config::usage_error(&error)),
+    };
+    match cli.command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Train(args) => train::run(&args, catalog),
+        Command::Generate(args) => generate::run(&args),
+        Command::Score(args) => score::run(&args),
+    }
+}

@@ -21,5 +21,5 @@ pub use error::PreferenceError;
 pub use learner::{LogpLearner, SelfTest, self_test};
 pub use reference::reference_logps;
 pub use revision::{ContrastReport, ContrastReward, RevisedPrompts, RevisionTemplate, contrast_logps, token_rewards};
-pub use row::{Response, TrainRow};
+pub use row::{Response, RowHash, TrainRow};
 pub use scorers::{Contrast, ImplicitReward};

@@ -42,3 +42,24 @@ impl TrainRow {
         Self { prompt: prompt.into(), responses: vec![Response::new(chosen), Response::new(rejected)], line: 0 }
     }
 }
+
+/// A hash of rows: which tokens they teach, in which order.
+#[derive(Default)]
+pub struct RowHash(blake3::Hasher);
+
+impl RowHash {
+    /// Adds the tokens of a row.
+    pub fn add(&mut self, row: &TrainRow) {
+        for ids in std::iter::once(&row.prompt).chain(row.responses.iter().map(|response| &response.tokens)) {
+            self.0.update(&(ids.len() as u64).to_le_bytes());
+            ids.iter().for_each(|id| {
+                self.0.update(&id.to_le_bytes());
+            });
+        }
+    }
+
+    /// The hash, in hexadecimal.
+    pub fn finish(&self) -> String {
+        self.0.finalize().to_hex().to_string()
+    }
+}

@@ -5,15 +5,16 @@ use std::fmt::Write;
 
 use super::axis::{Axis, Spacing, placed};
 use super::plot::{
-    Block, Labels, NARROW, Plot, Size, WIDE, Y_INTERVALS, colour, dash, key, left_out, mark, no_data, note, pixel, svg,
+    Block, Labels, NARROW, Plot, Size, WIDE, Y_INTERVALS, colour, dash, key, mark, no_data, note, pixel, svg,
 };
 use super::table::{Column, Table};
 use super::text::{count, escape, number, width};
 
 /// A line plot on linear axes.
 ///
-/// A point that is not finite interrupts its line. A series longer than 400 points is drawn through at most 400 of them,
-/// which include the lowest and the highest of every stretch.
+/// A point that is not finite interrupts its line. A series of more than 120 points is drawn twice: a thin line through
+/// at most 400 of them, which include the lowest and the highest of every stretch, and a bold line through the means of
+/// 60 stretches.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lines {
     /// Name and unit of the horizontal axis.
@@ -37,6 +38,10 @@ pub struct Series {
 
 /// Points at most that a line is drawn through.
 const MOST: usize = 400;
+/// Points from which on a series gets a line through means.
+const LONG: usize = 120;
+/// Means that such a line joins.
+const STRETCHES: usize = 60;
 /// Height of a row of labels.
 const ROW: f64 = 16.0;
 
@@ -54,8 +59,16 @@ impl Lines {
         };
         let empty: Vec<&str> = self.series.iter().filter(|s| s.shown().is_empty()).map(|s| s.name.as_str()).collect();
         let empty = if empty.is_empty() { String::new() } else { format!("No data for {}.", empty.join(", ")) };
-        let gaps = note("", &left_out(self.series.iter().map(|s| s.points.len() - s.shown().len()).sum()));
-        format!("{key}{wide}{narrow}{}{gaps}{}", note("", &empty), self.values())
+        let gaps = match self.series.iter().map(|series| series.points.len() - series.shown().len()).sum() {
+            0 => String::new(),
+            n => format!("{} not finite: the line has a gap there.", count(n, "point")),
+        };
+        let bold = match self.series.iter().any(Series::is_long) {
+            true => format!("Thin lines join the values, bold lines the means of {STRETCHES} stretches of a series."),
+            false => String::new(),
+        };
+        let notes = [bold, gaps, empty].map(|text| note("", &text)).concat();
+        format!("{key}{wide}{narrow}{notes}{}", self.values())
     }
 
     fn named(&self) -> bool {
@@ -78,20 +91,26 @@ impl Lines {
         let place = |(px, py): (f64, f64)| (plot.x(&x, px), plot.y(&y, py));
 
         let mut drawn = plot.axes(size, (&x, &self.x_label), (&y, &self.y_label));
-        let mut taken = Vec::new();
+        let mut curves = Vec::new();
         for (at, series) in self.series.iter().enumerate() {
-            let pieces: Vec<_> = decimated(&series.points).into_iter().map(|point| point.map(place)).collect();
-            let _ = write!(drawn, r#"<g class="{}">{}"#, colour(at), curve(&pieces, at));
+            let _ = write!(drawn, r#"<g class="{}">"#, colour(at));
+            let on_plot = |pieces: Vec<Option<(f64, f64)>>| pieces.into_iter().map(|point| point.map(place)).collect();
+            let mut pieces: Vec<_> = on_plot(decimated(&series.points));
+            if series.is_long() {
+                drawn += &curve(&pieces, "raw", "");
+                pieces = on_plot(means(&series.points));
+            }
+            drawn += &curve(&pieces, "curve", &dash(at));
             let shown: Vec<_> = pieces.into_iter().flatten().collect();
             for chosen in marked(shown.len(), at, self.series.len()) {
                 drawn += &mark(at, shown[chosen].0, shown[chosen].1);
             }
             drawn += "</g>";
             for pair in shown.windows(2) {
-                taken.extend(along(pair[0], pair[1]));
+                curves.extend(along(pair[0], pair[1]));
             }
         }
-        drawn += &self.best_points(&plot, taken, place);
+        drawn += &self.best_points(&plot, curves, place);
         if direct {
             drawn += &self.names_at_ends(&plot, place);
         }
@@ -99,23 +118,25 @@ impl Lines {
     }
 
     fn best_points(&self, plot: &Plot, curves: Vec<Block>, place: impl Fn((f64, f64)) -> (f64, f64)) -> String {
+        let numbered = self.series.iter().enumerate();
         let ringed: Vec<_> =
-            self.series.iter().filter_map(|s| s.best().map(|best| (place(best), number(best.1)))).collect();
-        let rings = ringed.iter().map(|((x, y), _)| Block([x - 7.0, y - 7.0, x + 7.0, y + 7.0]));
-        let bounds = [plot.left, plot.top - 8.0, plot.right, plot.bottom];
-        let mut over_curves = Labels::new(bounds, rings.clone().collect());
-        let mut labels = Labels::new(bounds, rings.chain(curves).collect());
+            numbered.filter_map(|(at, s)| s.best().map(|best| (at, place(best), number(best.1)))).collect();
+        let rings = ringed.iter().map(|(_, (x, y), _)| Block([x - 7.0, y - 7.0, x + 7.0, y + 7.0]));
+        let bounds = [plot.left, 0.0, plot.right, plot.bottom];
+        let taken = rings.chain([Plot::name_block(&self.y_label)]).collect();
+        let points = ringed.iter().map(|(_, point, _)| *point).collect();
+        let mut labels = Labels { bounds, points, taken, avoided: curves };
         let mut drawn = String::new();
-        for ((x, y), value) in ringed {
-            let _ = write!(drawn, r#"<circle class="best" cx="{}" cy="{}" r="6.5"/>"#, pixel(x), pixel(y));
-            let text = labels.beside(x, y, &value).or_else(|| over_curves.beside(x, y, &value));
-            drawn += &text.unwrap_or_default();
+        for (at, (x, y), value) in ringed {
+            let _ =
+                write!(drawn, r#"<circle class="best {}" cx="{}" cy="{}" r="6.5"/>"#, colour(at), pixel(x), pixel(y));
+            drawn += &labels.beside(x, y, at, &value).unwrap_or_default();
         }
         drawn
     }
 
     fn names_at_ends(&self, plot: &Plot, place: impl Fn((f64, f64)) -> (f64, f64)) -> String {
-        let ends = self.series.iter().enumerate().filter_map(|(at, s)| Some((at, place(*s.shown().last()?))));
+        let ends = self.series.iter().enumerate().filter_map(|(at, s)| Some((at, place(s.end()?))));
         let mut ends: Vec<(usize, (f64, f64))> = ends.collect();
         ends.sort_by(|(_, (_, a)), (_, (_, b))| a.total_cmp(b));
         let wanted: Vec<f64> = ends.iter().map(|(_, (_, y))| *y).collect();
@@ -175,6 +196,16 @@ impl Series {
         self.points.iter().copied().filter(drawable).collect()
     }
 
+    fn is_long(&self) -> bool {
+        self.shown().len() > LONG
+    }
+
+    /// Where the line with the name ends.
+    fn end(&self) -> Option<(f64, f64)> {
+        let means = if self.is_long() { means(&self.points) } else { Vec::new() };
+        means.into_iter().flatten().last().or_else(|| self.shown().last().copied())
+    }
+
     fn best(&self) -> Option<(f64, f64)> {
         self.best.filter(drawable)
     }
@@ -205,8 +236,19 @@ fn decimated(points: &[(f64, f64)]) -> Vec<Option<(f64, f64)>> {
     pieces
 }
 
+/// The means of 60 stretches of the points; `None` for a stretch without a finite one.
+fn means(points: &[(f64, f64)]) -> Vec<Option<(f64, f64)>> {
+    let mean = |stretch: &[(f64, f64)]| {
+        let finite = || stretch.iter().filter(|point| drawable(point));
+        let n = finite().count() as f64;
+        let (x, y) = finite().fold((0.0, 0.0), |(x, y), point| (x + point.0 / n, y + point.1 / n));
+        (n > 0.0).then_some((x, y))
+    };
+    points.chunks(points.len().div_ceil(STRETCHES).max(1)).map(mean).collect()
+}
+
 /// The path through placed points, and a dot for a point without neighbours.
-fn curve(pieces: &[Option<(f64, f64)>], at: usize) -> String {
+fn curve(pieces: &[Option<(f64, f64)>], class: &str, dash: &str) -> String {
     let (mut path, mut dots) = (String::new(), String::new());
     for piece in pieces.split(Option::is_none) {
         for (index, (x, y)) in piece.iter().flatten().enumerate() {
@@ -216,7 +258,7 @@ fn curve(pieces: &[Option<(f64, f64)>], at: usize) -> String {
             let _ = write!(dots, r#"<circle class="dot" cx="{}" cy="{}" r="1.8"/>"#, pixel(*x), pixel(*y));
         }
     }
-    if path.is_empty() { dots } else { format!(r#"<path class="curve" d="{path}"{}/>{dots}"#, dash(at)) }
+    if path.is_empty() { dots } else { format!(r#"<path class="{class}" d="{path}"{dash}/>{dots}"#) }
 }
 
 /// Which of `n` points carry a mark: all of a few, else five and the last, shifted from line to line.
@@ -281,7 +323,17 @@ mod tests {
     fn a_gap_interrupts_the_path() {
         let pieces = [Some((0.0, 0.0)), Some((10.0, 5.0)), None, Some((20.0, 5.0))];
         let expected = r#"<path class="curve" d="M0 0L10 5M20 5"/><circle class="dot" cx="20" cy="5" r="1.8"/>"#;
-        assert_eq!(curve(&pieces, 0), expected);
+        assert_eq!(curve(&pieces, "curve", ""), expected);
+    }
+
+    #[test]
+    fn means_are_taken_over_sixty_stretches() {
+        // 240 points, so 4 a stretch: the first are 0, 1, 2, 3 with y = 2x.
+        let mut points: Vec<_> = (0..240).map(|i| (f64::from(i), f64::from(2 * i))).collect();
+        points[4].1 = f64::NAN;
+        points[8..12].fill((f64::NAN, 0.0));
+        let got = means(&points);
+        assert_eq!((got.len(), got[0], got[1], got[2]), (60, Some((1.5, 3.0)), Some((6.0, 12.0)), None));
     }
 
     #[test]

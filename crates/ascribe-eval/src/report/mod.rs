@@ -3,10 +3,13 @@
 //! Drawings are inline SVG. Colours follow the reader's light or dark setting, and print is always light. The same report
 //! gives the same bytes. Nothing here writes a file.
 //!
-//! ```text
+//! ```
+//! use ascribe_eval::report::{Lines, Report, Series};
+//!
 //! let curve = Series { name: "t-reg".into(), points: vec![(0.0, 0.69), (100.0, 0.41)], best: None };
 //! let curves = Lines { x_label: "step".into(), y_label: "loss".into(), series: vec![curve] };
 //! let html = Report::new("Run 1").section("Training").figure("Training loss.", curves).to_html();
+//! assert!(html.contains("<svg") && !html.contains("://"));
 //! ```
 
 mod axis;

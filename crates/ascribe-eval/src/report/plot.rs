@@ -43,6 +43,11 @@ impl Plot {
         self.bottom - axis.at(value) * (self.bottom - self.top)
     }
 
+    /// Where the name of the vertical axis stands.
+    pub(super) fn name_block(y_label: &str) -> Block {
+        Block([0.0, 0.0, width(y_label), 16.0])
+    }
+
     /// Grid, base line, ticks and axis labels; the vertical axis is named above, where it reads without turning the head.
     pub(super) fn axes(&self, size: &Size, x: (&Axis, &str), y: (&Axis, &str)) -> String {
         let mut drawn = String::new();
@@ -138,6 +143,7 @@ pub(super) fn mark(at: usize, x: f64, y: f64) -> String {
 /// A list of names, each with a sample of its line and mark (`with_line`) or of its mark alone.
 pub(super) fn key<'a>(names: impl Iterator<Item = (usize, &'a str)>, class: &str, with_line: bool) -> String {
     let mut list = format!("<ul class=\"key {class}\">");
+    let wide = if with_line { 32.0 } else { 12.0 };
     for (at, name) in names {
         let line = match with_line {
             true => format!(r#"<path class="curve" d="M0 6H32"{}/>"#, dash(at)),
@@ -145,9 +151,9 @@ pub(super) fn key<'a>(names: impl Iterator<Item = (usize, &'a str)>, class: &str
         };
         let _ = write!(
             list,
-            r#"<li class="{}"><svg viewBox="0 0 32 12" aria-hidden="true">{line}{}</svg>{}</li>"#,
+            r#"<li class="{}"><svg viewBox="0 0 {wide} 12" width="{wide}" aria-hidden="true">{line}{}</svg>{}</li>"#,
             colour(at),
-            mark(at, 16.0, 6.0),
+            mark(at, 0.5 * wide, 6.0),
             escape(name)
         );
     }
@@ -178,6 +184,11 @@ pub(super) fn left_out(n: usize) -> String {
 pub(super) struct Block(pub(super) [f64; 4]);
 
 impl Block {
+    fn distance(&self, (x, y): (f64, f64)) -> f64 {
+        let [left, top, right, bottom] = self.0;
+        (left - x).max(x - right).max(0.0).hypot((top - y).max(y - bottom).max(0.0))
+    }
+
     fn overlaps(&self, other: &Self) -> bool {
         let ([left, top, right, bottom], [l, t, r, b]) = (self.0, other.0);
         left < r && l < right && top < b && t < bottom
@@ -186,38 +197,52 @@ impl Block {
 
 /// Labels beside points, put where nothing else is.
 pub(super) struct Labels {
-    bounds: [f64; 4],
-    taken: Vec<Block>,
+    /// Left, top, right and bottom of where labels may stand.
+    pub(super) bounds: [f64; 4],
+    /// All labelled points: a label may not stand nearer to another point than to its own.
+    pub(super) points: Vec<(f64, f64)>,
+    /// What no label may cover.
+    pub(super) taken: Vec<Block>,
+    /// What a label covers only where there is no other place.
+    pub(super) avoided: Vec<Block>,
 }
 
 impl Labels {
-    pub(super) fn new(bounds: [f64; 4], taken: Vec<Block>) -> Self {
-        Self { bounds, taken }
-    }
-
-    /// A label beside (x, y), or `None` where there is no free place. Right is tried before left, level before above and
-    /// below.
-    pub(super) fn beside(&mut self, x: f64, y: f64, label: &str) -> Option<String> {
+    /// A label beside (x, y) in the colour of the series or group `at`, or `None` where there is no free place. Right is tried before left, and level before above
+    /// and below.
+    pub(super) fn beside(&mut self, x: f64, y: f64, at: usize, label: &str) -> Option<String> {
         const GAP: f64 = 8.0;
         const RISE: f64 = 7.0;
-        let wide = width(label);
+        const PLACES: [(f64, f64); 8] = [
+            (1.0, 0.0),
+            (-1.0, 0.0),
+            (1.0, -15.0),
+            (-1.0, -15.0),
+            (1.0, 15.0),
+            (-1.0, 15.0),
+            (0.0, -17.0),
+            (0.0, 17.0),
+        ];
+        let half = 0.5 * width(label);
         let [left, top, right, bottom] = self.bounds;
-        for (side, level) in [(1.0, 0.0), (-1.0, 0.0), (1.0, -15.0), (-1.0, -15.0), (1.0, 15.0), (-1.0, 15.0)] {
-            let start = if side > 0.0 { x + GAP } else { x - GAP - wide };
-            let block = Block([start, y + level - RISE, start + wide, y + level + RISE]);
-            let inside = left <= start && start + wide <= right && top <= block.0[1] && block.0[3] <= bottom;
-            if inside && !self.taken.iter().any(|taken| taken.overlaps(&block)) {
-                self.taken.push(block);
-                let (at, anchor) = if side > 0.0 { (start, "start") } else { (start + wide, "end") };
-                let base = pixel(y + level + 4.0);
-                let text = escape(label);
-                return Some(format!(
-                    r#"<text class="tag" x="{}" y="{base}" text-anchor="{anchor}">{text}</text>"#,
-                    pixel(at)
-                ));
-            }
-        }
-        None
+        let places = PLACES.map(|(side, level)| {
+            let (middle, level) = (x + side * (GAP + half), y + level);
+            (side, Block([middle - half, level - RISE, middle + half, level + RISE]))
+        });
+        let free = |block: &Block, others: &[Block]| !others.iter().any(|other| other.overlaps(block));
+        let inside = |Block([l, t, r, b]): &Block| left <= *l && top <= *t && *r <= right && *b <= bottom;
+        let own = |block: &Block| self.points.iter().all(|other| block.distance((x, y)) <= block.distance(*other));
+        let possible = || places.iter().filter(|(_, block)| inside(block) && free(block, &self.taken) && own(block));
+        let (side, block) = *possible().find(|(_, block)| free(block, &self.avoided)).or_else(|| possible().next())?;
+        self.taken.push(block);
+        let (edge, anchor) = match side {
+            right if right > 0.0 => (block.0[0], "start"),
+            left if left < 0.0 => (block.0[2], "end"),
+            _ => (block.0[0] + half, "middle"),
+        };
+        let [edge, base] = [edge, block.0[1] + RISE + 4.0].map(pixel);
+        let (class, text) = (colour(at), escape(label));
+        Some(format!(r#"<text class="tag {class}" x="{edge}" y="{base}" text-anchor="{anchor}">{text}</text>"#))
     }
 }
 
@@ -227,14 +252,24 @@ mod tests {
 
     #[test]
     fn labels_do_not_overlap() {
-        let mut labels = Labels::new([0.0, 0.0, 200.0, 100.0], Vec::new());
-        let placed: Vec<_> = (0..7).map(|_| labels.beside(100.0, 50.0, "greedy")).collect();
-        // There are six places around a point, and rows 15 px apart leave 14 px of text free.
+        let mut labels =
+            Labels { bounds: [0.0, 0.0, 200.0, 100.0], points: Vec::new(), taken: Vec::new(), avoided: Vec::new() };
+        let placed: Vec<_> = (0..7).map(|_| labels.beside(100.0, 50.0, 0, "greedy")).collect();
+        // Beside a point there are six places, as rows 15 px apart leave 14 px of text free; those in the middle overlap.
         assert_eq!(placed.iter().flatten().count(), 6);
         for (at, block) in labels.taken.iter().enumerate() {
             assert!(!labels.taken[..at].iter().any(|other| other.overlaps(block)));
         }
-        assert!(labels.beside(190.0, 10.0, "far too long a label for this little plot").is_none());
+        assert!(labels.beside(190.0, 10.0, 0, "far too long a label for this little plot").is_none());
+    }
+
+    #[test]
+    fn a_label_stands_nearest_to_its_own_point() {
+        // To the right stands the other point; the label goes to the left.
+        let points = vec![(100.0, 50.0), (115.0, 50.0)];
+        let mut labels = Labels { bounds: [0.0, 43.0, 300.0, 57.0], points, taken: Vec::new(), avoided: Vec::new() };
+        let label = labels.beside(100.0, 50.0, 1, "a").unwrap();
+        assert_eq!(label, r#"<text class="tag c1" x="92" y="54" text-anchor="end">a</text>"#);
     }
 
     #[test]

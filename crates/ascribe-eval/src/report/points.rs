@@ -98,7 +98,7 @@ impl Points {
         let points = side_by_side(points.collect());
 
         let mut drawn = plot.axes(size, (&x, &self.x_label), (&y, &self.y_label));
-        let mut taken = Vec::new();
+        let mut taken = vec![Plot::name_block(&self.y_label)];
         let mut marks = String::new();
         for Placed { group, point, x: at, y: level } in &points {
             let name = [self.groups[*group].name.as_str(), &point.label].join(" ");
@@ -118,10 +118,15 @@ impl Points {
             taken.push(Block([at - 6.0, level - 6.0, at + 6.0, level + 6.0]));
         }
         drawn += &marks;
-        let mut labels = Labels::new([plot.left, plot.top - 8.0, size.width, plot.bottom], taken);
+        let mut labels = Labels {
+            bounds: [plot.left, 0.0, size.width, plot.bottom],
+            points: points.iter().map(|placed| (placed.x, placed.y)).collect(),
+            taken,
+            avoided: Vec::new(),
+        };
         let mut omitted = 0;
-        for Placed { point, x: at, y: level, .. } in points.iter().filter(|placed| !placed.point.label.is_empty()) {
-            match labels.beside(*at, *level, &fit(&point.label, 130.0)) {
+        for Placed { group, point, x: at, y: level } in points.iter().filter(|placed| !placed.point.label.is_empty()) {
+            match labels.beside(*at, *level, *group, &fit(&point.label, 130.0)) {
                 Some(label) => drawn += &label,
                 None => omitted += 1,
             }

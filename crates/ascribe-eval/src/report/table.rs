@@ -58,7 +58,10 @@ impl Table {
             _ => "",
         };
         // Focusable, so that the keyboard can scroll it.
-        let mut html = format!("<div class=\"scroll\" tabindex=\"0\"><table><caption>{caption}</caption><thead><tr>");
+        let mut html = format!(
+            "<div class=\"scroll\" role=\"group\" aria-label=\"table\" tabindex=\"0\"><table>\
+             <caption><span class=\"held\">{caption}</span></caption><thead><tr>"
+        );
         for at in 0..longest {
             let name = self.columns.get(at).map_or("", |column| &column.name);
             let _ = write!(html, "<th scope=\"col\"{}>{}</th>", class(at), escape(name));
@@ -89,7 +92,8 @@ mod tests {
             columns: vec![Column::left("who"), Column::right("n")],
             rows: vec![vec!["<a>".into()], vec!["b".into(), "2".into()]],
         };
-        let expected = "<div class=\"scroll\" tabindex=\"0\"><table><caption>C</caption><thead><tr>\
+        let expected = "<div class=\"scroll\" role=\"group\" aria-label=\"table\" tabindex=\"0\"><table>\
+            <caption><span class=\"held\">C</span></caption><thead><tr>\
             <th scope=\"col\">who</th><th scope=\"col\" class=\"right\">n</th></tr></thead><tbody>\n\
             <tr><th scope=\"row\">&lt;a&gt;</th><td class=\"right\"></td></tr>\n\
             <tr><th scope=\"row\">b</th><td class=\"right\">2</td></tr>\n</tbody></table></div>\n";

@@ -93,6 +93,12 @@ impl DecoderConfig {
             let what = format!("model_type `{kind}` in {}", path.display());
             return Err(LmError::unsupported(what, "use a model of type `llama`"));
         }
+        // A classifier has another head, and would load as a language model where the embedding is tied.
+        let architecture = json.get("architectures").and_then(|names| names.get(0)).and_then(Json::as_str);
+        if let Some(other) = architecture.filter(|name| *name != "LlamaForCausalLM") {
+            let what = format!("architecture `{other}` in {}", path.display());
+            return Err(LmError::unsupported(what, "use a language model (`LlamaForCausalLM`)"));
+        }
         for bias in ["attention_bias", "mlp_bias"] {
             if json.get(bias).and_then(Json::as_bool) == Some(true) {
                 let what = format!("`{bias}: true` in {}", path.display());

@@ -111,7 +111,7 @@ impl Decoder {
             false => Some(build.linear("lm_head.weight", c.hidden_size, c.vocab_size)?),
         };
         Ok(Self {
-            embed_tokens: Embedding { weight: Param::initialized(id("model.embed_tokens.weight"), embedding) },
+            embed_tokens: Embedding { weight: trainable(id("model.embed_tokens.weight"), embedding) },
             layers,
             norm: build.norm("model.norm.weight", c)?,
             lm_head,
@@ -393,14 +393,19 @@ impl Build<'_> {
     fn linear(&mut self, name: &str, inputs: usize, outputs: usize) -> Result<Linear, LmError> {
         let values = transposed(&self.floats(name, &[outputs, inputs])?, inputs);
         let weight = Tensor::from_data(TensorData::new(values, [inputs, outputs]), self.device); // [in, out]
-        Ok(Linear { weight: Param::initialized(id(name), weight), bias: None })
+        Ok(Linear { weight: trainable(id(name), weight), bias: None })
     }
 
     fn norm(&mut self, name: &str, config: &DecoderConfig) -> Result<RmsNorm, LmError> {
         let values = self.floats(name, &[config.hidden_size])?;
         let gamma = Tensor::from_data(TensorData::new(values, [config.hidden_size]), self.device);
-        Ok(RmsNorm { gamma: Param::initialized(id(name), gamma), epsilon: config.norm_epsilon })
+        Ok(RmsNorm { gamma: trainable(id(name), gamma), epsilon: config.norm_epsilon })
     }
+}
+
+/// A parameter that gets gradients wherever its device keeps them: a plain `Param::initialized` would stay frozen.
+fn trainable<const D: usize>(id: ParamId, tensor: Tensor<D>) -> Param<Tensor<D>> {
+    Param::initialized(id, tensor).set_require_grad(true)
 }
 
 /// Rows of `width` values, as columns.
@@ -438,6 +443,6 @@ struct Move<'a>(&'a Device);
 impl ModuleMapper for Move<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let data = param.val().into_data();
-        Param::initialized(param.id, Tensor::from_data(data, self.0))
+        trainable(param.id, Tensor::from_data(data, self.0))
     }
 }

@@ -84,6 +84,10 @@ impl LanguageModel {
         let path = folder.join("config.json");
         let text = serde_json::to_string_pretty(&config).map_err(LmError::config(&path))?;
         io::write_beside(&path, |part| std::fs::write(part, &text).map_err(LmError::io(part)))?;
+        // Generation stops at any of the end tokens; the tokenizer's own file has room for one.
+        let path = folder.join("generation_config.json");
+        let ends = json!({"bos_token_id": self.tokenizer.bos(), "eos_token_id": self.tokenizer.eos(), "pad_token_id": self.tokenizer.pad()});
+        io::write_beside(&path, |part| std::fs::write(part, ends.to_string()).map_err(LmError::io(part)))?;
         self.tokenizer.save(folder)?;
         if let Some(template) = &self.template {
             template.save(folder)?;

@@ -1,0 +1,212 @@
+//! What can be typed. Every option is also a key of `--config file.toml`, and `_` may stand for `-`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
+#[derive(Debug, Parser)]
+#[command(name = "ascribe", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a tiny model from nothing, align it with DPO and T-REG, and write a report: under three minutes.
+    Demo(DemoArgs),
+    /// Train a model: `ascribe train <sft|dpo|t-reg>`.
+    Train(Box<TrainArgs>),
+    /// Continue prompts.
+    Generate(GenerateArgs),
+    /// Log-probabilities, and implicit rewards, of given completions.
+    Score(ScoreArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct DemoArgs {
+    /// Root of all randomness.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Where `report.html` and `demo.json` go.
+    #[arg(long, default_value = ".")]
+    pub output_dir: PathBuf,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub struct CommonArgs {
+    /// Where to compute: flex (CPU), wgpu, cuda or cuda:N; a build may lack some.
+    #[arg(long, env = "ASCRIBE_DEVICE", default_value = "flex")]
+    pub device: String,
+    /// A TOML file with options by name; the command line wins.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct TrainArgs {
+    /// sft, dpo or t-reg.
+    pub method: String,
+    /// A Hugging Face folder or a GGUF file.
+    #[arg(long, alias = "model-name-or-path")]
+    pub model: PathBuf,
+    /// JSONL or JSON, gzip or not, with the columns of TRL, or the HH-RLHF format.
+    #[arg(long, alias = "dataset-name")]
+    pub data: PathBuf,
+    /// Checkpoints, log and the final model go here. A run that finds its checkpoints here goes on from the last.
+    #[arg(long)]
+    pub output_dir: PathBuf,
+    /// Read a column from another one, e.g. `prompt=question`. Repeatable.
+    #[arg(long = "columns", alias = "column")]
+    pub columns: Vec<String>,
+    /// Refuse the run when a row cannot teach, instead of leaving it out.
+    #[arg(long)]
+    pub strict: bool,
+    /// Rows kept for evaluation; no prompt stands on both sides.
+    #[arg(long, alias = "max-eval-samples", default_value_t = 0)]
+    pub held_out: usize,
+    /// Use at most this many rows for training; 0 uses all.
+    #[arg(long, default_value_t = 0)]
+    pub max_train_samples: usize,
+    /// Longest prompt and response together, in tokens.
+    #[arg(long, default_value_t = 512)]
+    pub max_length: usize,
+    /// Strength of the pull to the reference (dpo, t-reg).
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
+    pub beta: f64,
+    /// Strength of the token-level regulariser (t-reg).
+    #[arg(long, default_value_t = 0.25, allow_negative_numbers = true)]
+    pub alpha: f64,
+    /// The reference, when it is not the model that training starts from.
+    #[arg(long)]
+    pub reference: Option<PathBuf>,
+    /// Revision prompts of t-reg: `quote`, `no_quote`, or a TOML file with `better` and `worse`.
+    #[arg(long, default_value = "quote")]
+    pub revision: String,
+    /// Highest learning rate.
+    #[arg(long, default_value_t = 1e-6, allow_negative_numbers = true)]
+    pub learning_rate: f64,
+    /// constant, linear or cosine.
+    #[arg(long, value_enum, default_value_t = ScheduleName::Linear)]
+    pub lr_scheduler_type: ScheduleName,
+    /// Share of the steps that warm up.
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
+    pub warmup_ratio: f64,
+    /// Passes over the rows.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub num_train_epochs: f64,
+    /// Stop after so many optimizer steps; 0 leaves it to the epochs.
+    #[arg(long, default_value_t = 0)]
+    pub max_steps: usize,
+    /// Rows (pairs) that go through the model at once.
+    #[arg(long, default_value_t = 4)]
+    pub per_device_train_batch_size: usize,
+    /// Rows (pairs) that are evaluated at once.
+    #[arg(long, default_value_t = 4)]
+    pub per_device_eval_batch_size: usize,
+    /// Batches of one optimizer step.
+    #[arg(long, default_value_t = 4)]
+    pub gradient_accumulation_steps: usize,
+    /// Largest joint norm of the gradients; 0 does not clip.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub max_grad_norm: f64,
+    /// Decoupled weight decay.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub weight_decay: f64,
+    /// Decay of the first moment.
+    #[arg(long, default_value_t = 0.9, allow_negative_numbers = true)]
+    pub adam_beta1: f64,
+    /// Decay of the second moment.
+    #[arg(long, default_value_t = 0.999, allow_negative_numbers = true)]
+    pub adam_beta2: f64,
+    /// Added to the root of the second moment.
+    #[arg(long, default_value_t = 1e-8, allow_negative_numbers = true)]
+    pub adam_epsilon: f64,
+    /// Root of all randomness.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Print every so many steps.
+    #[arg(long, default_value_t = 5)]
+    pub logging_steps: usize,
+    /// Evaluate on the held-out rows every so many steps; 0 evaluates at the end alone.
+    #[arg(long, default_value_t = 0)]
+    pub eval_steps: usize,
+    /// Write a checkpoint every so many steps; 0 writes one at the end alone.
+    #[arg(long, default_value_t = 0)]
+    pub save_steps: usize,
+    /// Keep at most so many checkpoints: the best and the last always stay. 0 keeps all.
+    #[arg(long, default_value_t = 2)]
+    pub save_total_limit: usize,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Shapes of the learning rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ScheduleName {
+    Constant,
+    Linear,
+    Cosine,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct GenerateArgs {
+    /// A Hugging Face folder or a GGUF file.
+    #[arg(long, alias = "model-name-or-path")]
+    pub model: PathBuf,
+    /// The prompt; with a chat template it is a user's message.
+    #[arg(long, required_unless_present = "input")]
+    pub prompt: Option<String>,
+    /// Rows with `prompt` (text or messages); the same rows with `completions` are written as JSONL.
+    #[arg(long)]
+    pub input: Option<PathBuf>,
+    /// Give the prompt to the model as it is, without the chat template.
+    #[arg(long)]
+    pub raw: bool,
+    /// Candidates of each prompt.
+    #[arg(short, long, alias = "num-generations", default_value_t = 1)]
+    pub n: usize,
+    /// Most tokens to write.
+    #[arg(long, alias = "max-completion-length", default_value_t = 128)]
+    pub max_new_tokens: usize,
+    /// Divides the logits; 0 is greedy decoding.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub temperature: f32,
+    /// Keep the k most likely tokens; 0 keeps all.
+    #[arg(long, default_value_t = 0)]
+    pub top_k: usize,
+    /// Keep the most likely tokens up to this probability.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub top_p: f32,
+    /// Root of all randomness.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct ScoreArgs {
+    /// A Hugging Face folder or a GGUF file.
+    #[arg(long, alias = "model-name-or-path")]
+    pub model: PathBuf,
+    /// Rows with `prompt` and `completion`, with `messages`, or with `input_ids` and `completion_mask`.
+    #[arg(long)]
+    pub input: PathBuf,
+    /// Adds `implicit_reward = beta * (log pi - log pi_ref)` against this model.
+    #[arg(long)]
+    pub reference: Option<PathBuf>,
+    /// Strength of the pull to the reference.
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
+    pub beta: f64,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}

@@ -1,0 +1,158 @@
+//! `ascribe score`: log-probabilities of given completions, row by row.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use ascribe::core::{Continuation, Policy, Tokens};
+use ascribe::data::{Message, Prompt, Rows};
+use ascribe::lm::LanguageModel;
+use ascribe::preference::Encoder;
+use ascribe::preference::objectives::DpoConfig;
+use serde_json::{Map, Value, json};
+
+use crate::args::ScoreArgs;
+use crate::device::device;
+use crate::output::{Progress, print_line};
+
+/// Rows that are scored and written together, so that memory stays constant.
+const ROWS: usize = 64;
+
+pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
+    DpoConfig { beta: args.beta, ..DpoConfig::default() }.init()?;
+    let device = device(&args.common.device)?;
+    let model = LanguageModel::load(&args.model, &device)?;
+    let reference = args.reference.as_deref().map(|path| LanguageModel::load(path, &device)).transpose()?;
+    if reference.as_ref().is_some_and(|reference| reference.text_hash() != model.text_hash()) {
+        bail!("the reference has another tokenizer or chat template than the model; use models of one family");
+    }
+    // A broken line anywhere refuses the whole file, before the first line is written.
+    let total = check(&args.input, &model)?;
+    let (policy, reference) = (model.policy(), reference.as_ref().map(LanguageModel::policy));
+    let encoder = Encoder::new(&model, model.config.context)?;
+    let mut rows = Rows::open(&args.input)?;
+    let mut progress = Progress::new("score", total);
+    let mut done = 0;
+    loop {
+        let batch: Vec<(usize, Map<String, Value>)> = rows.by_ref().take(ROWS).collect::<Result<_, _>>()?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let given: Vec<Vec<Continuation>> = batch
+            .iter()
+            .map(|(number, row)| parts(row, &encoder).with_context(|| place(&args.input, *number)))
+            .collect::<anyhow::Result<_>>()?;
+        let flat: Vec<Continuation> = given.iter().flatten().cloned().collect();
+        let logps = joined(&policy.score(&flat)?.0, &given);
+        let ref_logps = match &reference {
+            Some(reference) => Some(joined(&reference.score(&flat)?.0, &given)),
+            None => None,
+        };
+        done += batch.len();
+        for (at, (_, mut row)) in batch.into_iter().enumerate() {
+            let sum = |logps: &[f32]| logps.iter().map(|logp| f64::from(*logp)).sum::<f64>();
+            let ours = &logps[at];
+            row.insert("token_logps".into(), json!(ours));
+            row.insert("logp_sum".into(), json!(sum(ours)));
+            row.insert("logp_mean".into(), json!(sum(ours) / ours.len() as f64));
+            if let Some(theirs) = &ref_logps {
+                row.insert("implicit_reward".into(), json!(args.beta * (sum(ours) - sum(&theirs[at]))));
+            }
+            print_line(&Value::Object(row).to_string())?;
+        }
+        progress.at(done);
+    }
+}
+
+fn place(path: &Path, number: usize) -> String {
+    format!("{}, row {number}", path.display())
+}
+
+/// Reads every row once; the number of rows.
+fn check(path: &Path, model: &LanguageModel) -> anyhow::Result<usize> {
+    let encoder = Encoder::new(model, model.config.context)?;
+    let (context, ids) = (model.config.context, model.config.vocab_size);
+    let mut total = 0;
+    for row in Rows::open(path)? {
+        let (number, row) = row?;
+        for part in parts(&row, &encoder).with_context(|| place(path, number))? {
+            let length = part.prefix.len() + part.tokens.len();
+            if length > context {
+                bail!("{}: {length} tokens do not fit the context of {context}; shorten the prompt", place(path, number));
+            }
+            if let Some(id) = part.prefix.iter().chain(&*part.tokens).find(|id| **id as usize >= ids) {
+                bail!("{}: token id {id} must be below the vocabulary size {ids}; use ids of this model", place(path, number));
+            }
+        }
+        total += 1;
+    }
+    Ok(total)
+}
+
+/// The log-probabilities of each row, its parts one after the other.
+fn joined(flat: &[Vec<f32>], given: &[Vec<Continuation>]) -> Vec<Vec<f32>> {
+    let mut flat = flat.iter();
+    given.iter().map(|parts| flat.by_ref().take(parts.len()).flatten().copied().collect()).collect()
+}
+
+/// What is scored of a row: one continuation, or one for each stretch of the mask.
+fn parts(row: &Map<String, Value>, encoder: &Encoder) -> anyhow::Result<Vec<Continuation>> {
+    let one = |prompt: Prompt, completion: &str| -> anyhow::Result<Vec<Continuation>> {
+        let tokens = encoder.response(&prompt, completion)?;
+        Ok(vec![Continuation { prefix: encoder.prompt(&prompt)?, tokens }])
+    };
+    if let Some(ids) = row.get("input_ids") {
+        return masked(ids, row.get("completion_mask"));
+    }
+    if let Some(messages) = row.get("messages") {
+        let mut messages = messages_of(messages)?;
+        let reply = messages.pop_if(|message| message.role == "assistant").context("the last message must be the assistant's")?;
+        return one(Prompt::Messages(messages), &reply.content);
+    }
+    let (Some(prompt), Some(completion)) = (row.get("prompt"), row.get("completion")) else {
+        let found: Vec<&str> = row.keys().map(String::as_str).collect();
+        bail!(
+            "a row needs `prompt` and `completion`, or `messages`, or `input_ids` and `completion_mask`; it has {}",
+            found.join(", ")
+        );
+    };
+    let prompt = match prompt {
+        Value::String(text) => Prompt::Text(text.clone()),
+        messages => Prompt::Messages(messages_of(messages)?),
+    };
+    let completion = match completion {
+        Value::String(text) => text.clone(),
+        messages => messages_of(messages)?.pop().context("`completion` must not be empty")?.content,
+    };
+    one(prompt, &completion)
+}
+
+fn messages_of(value: &Value) -> anyhow::Result<Vec<Message>> {
+    serde_json::from_value(value.clone()).context("messages must be a list of objects with the strings `role` and `content`")
+}
+
+fn masked(ids: &Value, mask: Option<&Value>) -> anyhow::Result<Vec<Continuation>> {
+    let ids: Vec<u32> = serde_json::from_value(ids.clone()).context("`input_ids` must be a list of whole numbers")?;
+    let flag = |value: &Value| match value {
+        Value::Bool(flag) => Some(*flag),
+        other => other.as_u64().filter(|number| *number < 2).map(|number| number == 1),
+    };
+    let flags: Option<Vec<bool>> = mask.and_then(Value::as_array).and_then(|mask| mask.iter().map(flag).collect());
+    let flags = flags.context("`completion_mask` must be a list of 0 and 1 beside `input_ids`")?;
+    if flags.len() != ids.len() {
+        bail!("`completion_mask` has {} entries and `input_ids` {}; they must be equally long", flags.len(), ids.len());
+    }
+    if flags.first() == Some(&true) {
+        bail!("the first token has nothing before it and cannot be scored; begin `completion_mask` with 0");
+    }
+    let mut parts = Vec::new();
+    let mut at = 0;
+    while let Some(start) = (at..ids.len()).find(|at| flags[*at]) {
+        let end = (start..ids.len()).find(|at| !flags[*at]).unwrap_or(ids.len());
+        parts.push(Continuation { prefix: ids[..start].into(), tokens: Tokens::from(&ids[start..end]) });
+        at = end;
+    }
+    if parts.is_empty() {
+        bail!("`completion_mask` counts no token; set 1 where a token is to be scored");
+    }
+    Ok(parts)
+}

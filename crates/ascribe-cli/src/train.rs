@@ -1,0 +1,452 @@
+//! `ascribe train <method>`: data to rows, what the objective needs, the loop, and the figures at the end.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use ascribe::burn::module::Module;
+use ascribe::burn::tensor::Device;
+use ascribe::core::{Objective, RowKind, Seed};
+use ascribe::data::{
+    ColumnMap, HeldOut, Kind, LanguageModelling, Loaded, Preference, Prompt, PromptCompletion, Record, Skipped,
+    split_by_prompt,
+};
+use ascribe::eval::{Bootstrap, Estimate, wilson};
+use ascribe::lm::LanguageModel;
+use ascribe::preference::objectives::ObjectiveOptions;
+use ascribe::preference::{
+    Encoded, Encoder, LogpCache, LogpLearner, RevisionTemplate, TrainRow, fingerprint, reference_logps, self_test,
+    token_rewards,
+};
+use ascribe::train::{Checkpoints, Fit, FitConfig, Progress as RunProgress, ScheduleKind, StepReport, TrainError, evaluate};
+use serde_json::{Map, Value, json};
+
+use crate::Catalog;
+use crate::args::{ScheduleName, TrainArgs};
+use crate::device::device;
+use crate::output::{Progress, write_whole};
+
+/// The statistic that tells the best checkpoint of a run on pairs.
+const ACCURACY: &str = "rewards/accuracies";
+
+pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
+    let objective = catalog.make(&args.method, &ObjectiveOptions { beta: args.beta, alpha: args.alpha })?;
+    let config = fit_config(args);
+    let device = device(&args.common.device)?;
+    let columns = ColumnMap::parse(&args.columns)?;
+    match objective.needs().kind {
+        RowKind::Pairs => {
+            let loaded: Loaded<Preference> = ascribe::data::load(&args.data, &columns)?;
+            let split = parts(args, loaded)?;
+            let model = load(&args.model, &device)?;
+            let encoder = Encoder::new(&model, args.max_length)?;
+            let train = checked(args, "training", encoder.pairs(split.train)?)?;
+            let held_out = checked(args, "held-out", encoder.pairs(split.held_out)?)?;
+            let (mut train, mut held_out) = (prepared(train), prepared(held_out));
+            if objective.needs().ref_logps {
+                add_reference(args, &model, &device, &mut [&mut train.rows, &mut held_out.rows])?;
+            }
+            if objective.needs().credit {
+                add_token_rewards(args, &model, &encoder, &mut train, "training")?;
+                add_token_rewards(args, &model, &encoder, &mut held_out, "held-out")?;
+            }
+            fit(args, config, objective.as_ref(), &model, &device, &train.rows, &held_out.rows)
+        }
+        RowKind::Single => {
+            let loaded = completions(args, &columns)?;
+            let split = parts(args, loaded)?;
+            let model = load(&args.model, &device)?;
+            let encoder = Encoder::new(&model, args.max_length)?;
+            let train = prepared(checked(args, "training", encoder.completions(split.train)?)?);
+            let held_out = prepared(checked(args, "held-out", encoder.completions(split.held_out)?)?);
+            fit(args, config, objective.as_ref(), &model, &device, &train.rows, &held_out.rows)
+        }
+    }
+}
+
+fn fit_config(args: &TrainArgs) -> FitConfig {
+    FitConfig {
+        learning_rate: args.learning_rate,
+        lr_scheduler_type: match args.lr_scheduler_type {
+            ScheduleName::Constant => ScheduleKind::Constant,
+            ScheduleName::Linear => ScheduleKind::Linear,
+            ScheduleName::Cosine => ScheduleKind::Cosine,
+        },
+        warmup_ratio: args.warmup_ratio,
+        num_train_epochs: args.num_train_epochs,
+        max_steps: args.max_steps,
+        per_device_train_batch_size: args.per_device_train_batch_size,
+        gradient_accumulation_steps: args.gradient_accumulation_steps,
+        max_grad_norm: args.max_grad_norm,
+        weight_decay: args.weight_decay,
+        adam_beta1: args.adam_beta1,
+        adam_beta2: args.adam_beta2,
+        adam_epsilon: args.adam_epsilon,
+        seed: Seed(args.seed),
+    }
+}
+
+fn load(path: &Path, device: &Device) -> anyhow::Result<LanguageModel> {
+    eprintln!("loading {}", path.display());
+    Ok(LanguageModel::load(path, device)?)
+}
+
+/// Rows for supervised training, from any kind of file: pairs teach their chosen response, conversations their last reply.
+fn completions(args: &TrainArgs, columns: &ColumnMap) -> anyhow::Result<Loaded<PromptCompletion>> {
+    fn from<R: Record>(
+        args: &TrainArgs,
+        columns: &ColumnMap,
+        turn: impl Fn(R) -> Option<PromptCompletion>,
+    ) -> anyhow::Result<Loaded<PromptCompletion>> {
+        let Loaded { rows, skipped, notes } = ascribe::data::load::<R>(&args.data, columns)?;
+        let (before, rows) = (rows.len(), rows.into_iter().filter_map(turn).collect::<Vec<_>>());
+        if rows.len() < before {
+            bail!("{} of {before} conversations do not end with the assistant; drop them", before - rows.len());
+        }
+        Ok(Loaded { rows, skipped, notes })
+    }
+    match Kind::detect(&args.data, columns)? {
+        Kind::PromptCompletion => Ok(ascribe::data::load(&args.data, columns)?),
+        Kind::Preference => {
+            eprintln!("the rows are pairs: the chosen responses are learned");
+            from(args, columns, |row: Preference| {
+                Some(PromptCompletion { prompt: row.prompt, completion: row.chosen, line: row.line })
+            })
+        }
+        Kind::LanguageModelling => from(args, columns, |row: LanguageModelling| match row.content {
+            Prompt::Text(_) => None,
+            Prompt::Messages(mut messages) => {
+                let reply = messages.pop_if(|message| message.role == "assistant")?;
+                let prompt = Prompt::Messages(messages);
+                Some(PromptCompletion { prompt, completion: reply.content, line: row.line })
+            }
+        }),
+    }
+}
+
+/// Says what was read and left out, and splits by prompt.
+fn parts<R: Record>(args: &TrainArgs, loaded: Loaded<R>) -> anyhow::Result<ascribe::data::Split<R>> {
+    loaded.notes.iter().for_each(|note| eprintln!("{note}"));
+    say_skipped(args, &loaded.skipped, loaded.rows.len())?;
+    let mut split = split_by_prompt(loaded.rows, HeldOut::Rows(args.held_out), Seed(args.seed))?;
+    if split.dropped > 0 {
+        eprintln!("{} rows dropped: more rows of a held-out prompt", split.dropped);
+    }
+    if args.max_train_samples > 0 {
+        split.train.truncate(args.max_train_samples);
+    }
+    eprintln!("{} rows to train on, {} held out, split by prompt", split.train.len(), split.held_out.len());
+    Ok(split)
+}
+
+fn say_skipped(args: &TrainArgs, skipped: &Skipped, left: usize) -> anyhow::Result<()> {
+    if !skipped.is_empty() {
+        if args.strict || left == 0 {
+            return Err(skipped.refuse().into());
+        }
+        eprintln!("{skipped}");
+    }
+    Ok(())
+}
+
+/// Says what encoding left out and cut.
+fn checked<R>(args: &TrainArgs, what: &str, encoded: Encoded<R>) -> anyhow::Result<Encoded<R>> {
+    say_skipped(args, &encoded.skipped, encoded.rows.len())?;
+    let cut = encoded.truncation;
+    if cut.prompts + cut.responses > 0 {
+        eprintln!(
+            "max_length {}: {} of {} {what} prompts cut on the left, {} responses cut on the right",
+            args.max_length,
+            cut.prompts,
+            encoded.rows.len(),
+            cut.responses
+        );
+    }
+    Ok(encoded)
+}
+
+/// Training rows beside the records that they were made from.
+struct Prepared<R> {
+    rows: Vec<TrainRow>,
+    records: Vec<R>,
+}
+
+fn prepared<R>(encoded: Encoded<R>) -> Prepared<R> {
+    let (rows, records) = encoded.rows.into_iter().unzip();
+    Prepared { rows, records }
+}
+
+fn cache(args: &TrainArgs) -> anyhow::Result<LogpCache> {
+    Ok(LogpCache::open(&args.output_dir.join("cache").join("logps.bin"))?)
+}
+
+fn add_reference(
+    args: &TrainArgs,
+    model: &LanguageModel,
+    device: &Device,
+    parts: &mut [&mut Vec<TrainRow>],
+) -> anyhow::Result<()> {
+    let other = args.reference.as_deref().map(|path| load(path, device)).transpose()?;
+    let reference = other.as_ref().unwrap_or(model);
+    if reference.text_hash() != model.text_hash() {
+        bail!("the reference has another tokenizer or chat template than the model; use models of one family");
+    }
+    let name = fingerprint(&reference.decoder.hash(), &reference.text_hash());
+    let mut cache = cache(args)?;
+    for rows in parts {
+        let mut progress = Progress::new("reference log-probabilities", 2 * rows.len());
+        reference_logps(rows, &reference.policy(), &name, &mut cache, &mut |done, _| progress.at(done))?;
+    }
+    Ok(())
+}
+
+fn add_token_rewards(
+    args: &TrainArgs,
+    model: &LanguageModel,
+    encoder: &Encoder,
+    part: &mut Prepared<Preference>,
+    what: &str,
+) -> anyhow::Result<()> {
+    if part.rows.is_empty() {
+        return Ok(());
+    }
+    let template = match args.revision.as_str() {
+        "quote" => RevisionTemplate::default(),
+        "no_quote" => RevisionTemplate::no_quote(),
+        path => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("revision must be `quote`, `no_quote` or a TOML file, and `{path}` is none"))?;
+            toml::from_str(&text).with_context(|| format!("revision file `{path}`"))?
+        }
+    };
+    let prompts: Vec<_> =
+        part.records.iter().map(|record| encoder.revised(record, &template)).collect::<Result<_, _>>()?;
+    let name = fingerprint(&model.decoder.hash(), &format!("{}:{}", model.text_hash(), template.hash()));
+    let mut progress = Progress::new("token rewards", 4 * part.rows.len());
+    let told = &mut |done, _| progress.at(done);
+    let report = token_rewards(&mut part.rows, prompts, &model.policy(), &name, &mut cache(args)?, told)?;
+    drop(progress);
+    if report.left_out > 0 {
+        eprintln!("{} {what} rows left out: their revision prompts do not fit the context", report.left_out);
+    }
+    eprintln!(
+        "{what} token rewards: mean size {:.4}, chosen minus rejected {:+.5}",
+        report.mean_size, report.chosen_minus_rejected
+    );
+    if let Some(warning) = report.warning() {
+        eprintln!("warning: {warning}");
+    }
+    Ok(())
+}
+
+/// The loop, from the last checkpoint if there is one.
+fn fit(
+    args: &TrainArgs,
+    config: FitConfig,
+    objective: &dyn Objective,
+    model: &LanguageModel,
+    device: &Device,
+    train: &[TrainRow],
+    held_out: &[TrainRow],
+) -> anyhow::Result<()> {
+    let learner = LogpLearner { objective };
+    let run = identity(args, &config, model, train);
+    let checkpoints = Checkpoints::new(&args.output_dir, args.save_total_limit);
+    let last = checkpoints.last()?;
+    let training = device.clone().autodiff();
+    let start = match &last {
+        None => model.decoder.clone().on(&training),
+        Some((path, progress)) => {
+            progress.check_run(path, &run)?;
+            LanguageModel::load(path, &training)?.decoder
+        }
+    };
+    if last.is_none() && objective.needs().ref_logps && args.reference.is_none() {
+        let test = self_test(&model.decoder, &train[..train.len().min(8)], args.beta)?;
+        eprintln!("step 0: DPO loss {:.6} (ln 2 = {:.6}), policy and reference differ by at most {:.1e} nats a token", test.loss, std::f64::consts::LN_2, test.difference);
+    }
+    let mut fit = Fit::new(&learner, start, train, config)?;
+    let mut best = None;
+    if let Some((path, progress)) = &last {
+        fit.resume(path, progress)?;
+        best = progress.best;
+        eprintln!("going on from {} ({} of {} steps done)", path.display(), fit.step(), fit.steps());
+    }
+    let mut log = RunLog::open(&args.output_dir, fit.step())?;
+    let mut progress = Progress::new(&format!("train {}", args.method), fit.steps());
+    progress.at(fit.step());
+    let due = |every: usize, step: usize, steps: usize| step == steps || (every > 0 && step.is_multiple_of(every));
+    while let Some(report) = fit.next() {
+        let report = report?;
+        let (step, steps) = (fit.step(), fit.steps());
+        progress.at(step);
+        if due(args.logging_steps, step, steps) || step == 1 {
+            progress.line(&line(&report, steps, progress.seconds()));
+        }
+        log.write(&report, &[])?;
+        let mut score = None;
+        if !held_out.is_empty() && (due(args.eval_steps, step, steps) || due(args.save_steps, step, steps)) {
+            let tally = evaluate(&learner, &fit.model().valid(), held_out, args.per_device_eval_batch_size)?;
+            let means = tally.means("eval_");
+            let shown: Vec<String> = means.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+            progress.line(&format!("step {step}/{steps}  {}", shown.join("  ")));
+            log.write(&report, &means)?;
+            let value = match tally.values(ACCURACY) {
+                [] => -tally.loss / tally.weight,
+                values => values.iter().sum::<f64>() / values.len() as f64,
+            };
+            score = Some(value);
+            if best.is_none_or(|(_, most)| value > most) {
+                best = Some((step, value));
+            }
+        }
+        if due(args.save_steps, step, steps) {
+            let now = RunProgress { run: run_of(&run), score, best, ..fit.progress() };
+            let weights = model.with_decoder(fit.model().valid());
+            checkpoints.save(&fit, &now, |folder| weights.save(folder).map_err(TrainError::from))?;
+        }
+    }
+    drop(progress);
+    let trained = model.with_decoder(fit.into_model().valid());
+    trained.save(&args.output_dir)?;
+    finish(args, &learner, &trained, held_out, best)
+}
+
+/// Means with intervals on the held-out rows, in words.
+fn finish(
+    args: &TrainArgs,
+    learner: &LogpLearner,
+    trained: &LanguageModel,
+    held_out: &[TrainRow],
+    best: Option<(usize, f64)>,
+) -> anyhow::Result<()> {
+    println!("model written to {}", args.output_dir.display());
+    if held_out.is_empty() {
+        println!("no rows were held out, so nothing is known about other prompts; use --held-out");
+        return Ok(());
+    }
+    let tally = evaluate(learner, &trained.decoder, held_out, args.per_device_eval_batch_size)?;
+    let mut summary = Map::new();
+    for (name, value) in tally.means("eval_") {
+        summary.insert(name, json!(value));
+    }
+    let accuracies = tally.values(ACCURACY);
+    if accuracies.is_empty() {
+        println!("held-out loss {:.4} (n = {})", tally.loss / tally.weight, held_out.len());
+    } else {
+        let accuracy = reward_accuracy(accuracies, args.seed)?;
+        let verdict = match accuracy.interval {
+            Some(interval) if interval.low > 0.5 => "above 50 %",
+            Some(interval) if interval.high < 0.5 => "below 50 %",
+            _ => "not distinguishable from 50 %",
+        };
+        let bootstrap = Bootstrap { seed: Seed(args.seed), ..Bootstrap::default() };
+        let margin = bootstrap.mean(tally.values("rewards/margins"))?;
+        println!("held-out reward accuracy {accuracy}: {verdict}");
+        println!("held-out reward margin {margin:+.4}");
+        summary.insert("reward_accuracy".into(), serde_json::to_value(accuracy)?);
+        summary.insert("reward_margin".into(), serde_json::to_value(margin)?);
+    }
+    if let Some((step, _)) = best {
+        println!("best checkpoint by held-out figure: checkpoint-{step}");
+        summary.insert("best_checkpoint".into(), json!(step));
+    }
+    write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
+}
+
+/// Share of pairs whose chosen response earns more, with Wilson's interval; with ties (one half) a bootstrap interval.
+fn reward_accuracy(values: &[f64], seed: u64) -> anyhow::Result<Estimate> {
+    let wins = values.iter().filter(|value| **value == 1.0).count();
+    if values.iter().all(|value| *value == 0.0 || *value == 1.0) {
+        return Ok(wilson(wins, values.len(), 0.95)?);
+    }
+    Ok(Bootstrap { seed: Seed(seed), ..Bootstrap::default() }.mean(values)?)
+}
+
+/// What must be the same for a resumed run.
+fn identity(args: &TrainArgs, config: &FitConfig, model: &LanguageModel, rows: &[TrainRow]) -> Vec<(&'static str, String)> {
+    let mut data = ascribe::preference::RowHash::default();
+    rows.iter().for_each(|row| data.add(row));
+    let options = json!({"beta": args.beta, "alpha": args.alpha, "revision": args.revision, "fit": config});
+    vec![
+        ("method", args.method.clone()),
+        ("model", short(&model.decoder.hash())),
+        ("data", short(&data.finish())),
+        ("set of options", options.to_string()),
+    ]
+}
+
+fn short(hash: &str) -> String {
+    hash.chars().take(16).collect()
+}
+
+fn run_of(run: &[(&'static str, String)]) -> Vec<(String, String)> {
+    run.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+}
+
+/// One step as a line for people.
+fn line(report: &StepReport, steps: usize, seconds: f64) -> String {
+    let show = |name: &str, label: &str| {
+        report.metric(name).map(|value| format!("  {label} {value:.4}")).unwrap_or_default()
+    };
+    let rate = report.metric("learning_rate").unwrap_or(0.0);
+    format!(
+        "step {}/{steps}  epoch {:.2}{}{}{}{}{}  learning_rate {rate:.2e}  {}",
+        report.step,
+        report.epoch,
+        show("loss", "loss"),
+        show(ACCURACY, ACCURACY),
+        show("rewards/margins", "rewards/margins"),
+        show("logps/chosen_displacement", "logps/chosen_displacement"),
+        show("grad_norm", "grad_norm"),
+        crate::output::duration(seconds)
+    )
+}
+
+/// `log.jsonl`: one object a step, with the metric names of TRL.
+struct RunLog {
+    file: File,
+    path: std::path::PathBuf,
+    started: std::time::Instant,
+    tokens: u64,
+}
+
+impl RunLog {
+    /// Opens the log; lines behind step `done` belong to steps that will be done again, and go.
+    fn open(folder: &Path, done: usize) -> anyhow::Result<Self> {
+        let path = folder.join("log.jsonl");
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+        let (mut kept, mut tokens) = (String::new(), 0);
+        for text in std::fs::read_to_string(&path).unwrap_or_default().lines() {
+            let Ok(row) = serde_json::from_str::<Value>(text) else { continue };
+            if row["step"].as_u64().is_some_and(|step| step as usize <= done) {
+                tokens = row["num_tokens"].as_u64().unwrap_or(tokens);
+                kept.push_str(text);
+                kept.push('\n');
+            }
+        }
+        write_whole(&path, kept.as_bytes())?;
+        let file = File::options().append(true).open(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
+        Ok(Self { file, path, started: std::time::Instant::now(), tokens })
+    }
+
+    /// The metrics of a step, or of the evaluation after it.
+    fn write(&mut self, report: &StepReport, evaluation: &[(String, f64)]) -> anyhow::Result<()> {
+        let mut row = Map::new();
+        row.insert("step".into(), json!(report.step));
+        row.insert("epoch".into(), json!(report.epoch));
+        if evaluation.is_empty() {
+            self.tokens += report.tokens;
+        }
+        let metrics = if evaluation.is_empty() { &report.metrics[..] } else { evaluation };
+        metrics.iter().for_each(|(name, value)| {
+            row.insert(name.clone(), json!(value));
+        });
+        row.insert("num_tokens".into(), json!(self.tokens));
+        row.insert("seconds".into(), json!(self.started.elapsed().as_secs_f64()));
+        let mut text = Value::Object(row).to_string();
+        text.push('\n');
+        self.file.write_all(text.as_bytes()).with_context(|| format!("cannot write `{}`", self.path.display()))
+    }
+}
