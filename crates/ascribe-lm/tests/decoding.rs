@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use ascribe_core::{
-    Candidate, Continuation, CoreError, Finish, Mode, Policy, Request, Sampling, Seed, Tokens, Until,
-};
+use ascribe_core::{Candidate, Continuation, CoreError, Finish, Mode, Policy, Request, Sampling, Seed, Tokens, Until};
 use ascribe_lm::{
     Decoder, DecoderConfig, KvCache, LanguageModel, LmError, LocalPolicy, RandomWeights, Safetensors, Tokenizer,
     WeightSource, save_safetensors,
@@ -89,7 +87,10 @@ fn scores_of_a_batch_equal_scores_one_by_one() {
 fn a_long_list_is_scored_in_several_batches_in_its_own_order() {
     let policy = policy();
     let given: Vec<Continuation> = (0..300)
-        .map(|n| Continuation { prefix: prompt(n, 3 + (n as usize * 7) % 25), tokens: prompt(n + 9, 1 + n as usize % 20) })
+        .map(|n| Continuation {
+            prefix: prompt(n, 3 + (n as usize * 7) % 25),
+            tokens: prompt(n + 9, 1 + n as usize % 20),
+        })
         .collect();
     let (scores, _) = policy.score(&given).expect("they fit");
     for at in [0, 77, 150, 299] {
@@ -256,7 +257,9 @@ fn a_truncated_file_is_an_error_wherever_it_is_cut() {
     let path = folder.path().join("model.safetensors");
     let whole = std::fs::read(&path).expect("written");
     let header = u64::from_le_bytes(whole[..8].try_into().expect("8 bytes")) as usize;
-    for cut in [0, 1, 7, 8, 9, 8 + header / 2, 8 + header - 1, 8 + header, 8 + header + 1, whole.len() / 2, whole.len() - 1] {
+    for cut in
+        [0, 1, 7, 8, 9, 8 + header / 2, 8 + header - 1, 8 + header, 8 + header + 1, whole.len() / 2, whole.len() - 1]
+    {
         std::fs::write(&path, &whole[..cut]).expect("written");
         match load(folder.path()).err() {
             Some(LmError::Format { path: named, .. }) => assert_eq!(named, path),
@@ -286,7 +289,9 @@ fn spoilt_weights_are_named() {
         (layer("mlp.up_proj"), vec![64, 16]),
         (layer("mlp.down_proj"), vec![16, 64]),
     ];
-    named.extend(["q_proj", "k_proj", "v_proj", "o_proj"].map(|part| (layer(&format!("self_attn.{part}")), vec![16, 16])));
+    named.extend(
+        ["q_proj", "k_proj", "v_proj", "o_proj"].map(|part| (layer(&format!("self_attn.{part}")), vec![16, 16])),
+    );
     let all: Vec<(String, Vec<usize>, Vec<f32>)> = named
         .into_iter()
         .map(|(name, shape)| {

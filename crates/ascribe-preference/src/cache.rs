@@ -26,7 +26,7 @@ type Key = [u8; 32];
 
 /// A file of log-probabilities.
 pub struct LogpCache {
-    path: PathBuf,
+    path: Option<PathBuf>,
     known: HashMap<Key, Vec<f32>>,
 }
 
@@ -36,6 +36,11 @@ pub fn fingerprint(model_hash: &str, template_hash: &str) -> String {
 }
 
 impl LogpCache {
+    /// A cache without a file.
+    pub fn in_memory() -> Self {
+        Self { path: None, known: HashMap::new() }
+    }
+
     /// Opens the file, or begins it.
     ///
     /// # Errors
@@ -61,7 +66,7 @@ impl LogpCache {
             let whole = (bytes.len() - rest.len()) as u64;
             OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(whole)).map_err(failed)?;
         }
-        Ok(Self { path: path.to_owned(), known })
+        Ok(Self { path: Some(path.to_owned()), known })
     }
 
     /// Log-probability of each token of each continuation, from the file where it is there.
@@ -77,12 +82,16 @@ impl LogpCache {
         given: &[Continuation],
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Vec<f32>>, PreferenceError> {
-        let failed = |path: &Path, why: std::io::Error| PreferenceError::Cache { path: path.to_owned(), why: why.to_string() };
+        let path = self.path.clone().unwrap_or_default();
+        let failed = |why: std::io::Error| PreferenceError::Cache { path: path.clone(), why: why.to_string() };
         let keys: Vec<Key> = given.iter().map(|one| key(fingerprint, one)).collect();
         let missing: Vec<usize> = (0..given.len()).filter(|at| !self.known.contains_key(&keys[*at])).collect();
         let mut done = given.len() - missing.len();
         progress(done, given.len());
-        let mut file = OpenOptions::new().append(true).open(&self.path).map_err(|why| failed(&self.path, why))?;
+        let mut file = match &self.path {
+            Some(path) => Some(OpenOptions::new().append(true).open(path).map_err(failed)?),
+            None => None,
+        };
         for batch in missing.chunks(AT_ONCE) {
             let wanted: Vec<Continuation> = batch.iter().map(|at| given[*at].clone()).collect();
             let (scores, _) = policy.score(&wanted)?;
@@ -91,7 +100,9 @@ impl LogpCache {
                     let (name, rule) = ("a log-probability", "finite (are the weights sound?)");
                     return Err(CoreError::Range { name, rule, got: f64::from(*got) }.into());
                 }
-                append(&mut file, &keys[*at], &logps).map_err(|why| failed(&self.path, why))?;
+                if let Some(file) = &mut file {
+                    append(file, &keys[*at], &logps).map_err(failed)?;
+                }
                 self.known.insert(keys[*at], logps);
             }
             done += batch.len();

@@ -1,13 +1,13 @@
 //! An objective with a decoder: rows of tokens to gradients.
 
-use ascribe_core::{LogpBatch, Loss, Objective, Policy, RowKind};
+use ascribe_core::{Continuation, CoreError, LogpBatch, Loss, Objective, Policy, RowKind};
 use ascribe_lm::{Decoder, LocalPolicy, Row};
 use ascribe_train::{Learned, Learner, Tally, TrainError};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::objectives::DpoConfig;
-use crate::{PreferenceError, TrainRow};
+use crate::{PreferenceError, Response, TrainRow};
 
 /// Trains a [`Decoder`] by any [`Objective`] over log-probabilities.
 pub struct LogpLearner<'a> {
@@ -20,8 +20,15 @@ impl LogpLearner<'_> {
         let needs = self.objective.needs();
         let sides = if needs.kind == RowKind::Pairs { 2 } else { 1 };
         // All chosen rows, then all rejected ones.
-        let flat: Vec<_> =
-            (0..sides).flat_map(|side| rows.iter().filter_map(move |row| Some((*row, row.responses.get(side)?)))).collect();
+        let mut flat: Vec<(&TrainRow, &Response)> = Vec::with_capacity(sides * rows.len());
+        for side in 0..sides {
+            for row in rows {
+                // A row left out would put every later pair together wrongly.
+                let rule = "a row needs a response, and a row of a pair two";
+                let got = || format!("{} responses in line {}", row.responses.len(), row.line);
+                flat.push((*row, row.responses.get(side).ok_or_else(|| CoreError::Shape { rule, got: got() })?));
+            }
+        }
         let given: Vec<Row> = flat.iter().map(|(row, response)| Row { prompt: &row.prompt, response: &response.tokens }).collect();
         let tokens = given.iter().map(|row| (row.prompt.len() + row.response.len()) as u64).sum();
         let (logps, mask) = model.response_logps(&given)?; // [rows, seq]
@@ -29,26 +36,33 @@ impl LogpLearner<'_> {
         let device = logps.device();
         let mut batch = LogpBatch::new(needs.kind, logps, mask)?;
         if needs.ref_logps {
-            let known = flat.iter().map(|(_, response)| response.ref_logps.as_deref()).collect();
-            batch = batch.with_ref_logps(padded(known, seq, &device, "ref_logps")?)?;
+            batch = batch.with_ref_logps(padded(&flat, |one| &one.ref_logps, seq, &device, "ref_logps")?)?;
         }
         if needs.credit {
-            let known = flat.iter().map(|(_, response)| response.credit.as_deref()).collect();
-            batch = batch.with_credit(padded(known, seq, &device, "credit")?)?;
+            batch = batch.with_credit(padded(&flat, |one| &one.credit, seq, &device, "credit")?)?;
         }
         Ok((self.objective.loss(&batch)?, tokens))
     }
 }
 
 /// One value a token, `[rows, seq]`, 0 past the end of a row.
-fn padded(rows: Vec<Option<&[f32]>>, seq: usize, device: &Device, name: &'static str) -> Result<Tensor<2>, TrainError> {
-    let n = rows.len();
-    let mut flat = Vec::with_capacity(n * seq);
-    for row in rows {
-        let row = row.ok_or(ascribe_core::CoreError::MissingInput(name))?;
-        flat.extend(row.iter().copied().chain(std::iter::repeat(0.0)).take(seq));
+fn padded(
+    rows: &[(&TrainRow, &Response)],
+    of: impl Fn(&Response) -> &Option<Vec<f32>>,
+    seq: usize,
+    device: &Device,
+    name: &'static str,
+) -> Result<Tensor<2>, TrainError> {
+    let mut flat = Vec::with_capacity(rows.len() * seq);
+    for (_, response) in rows {
+        let values = of(response).as_ref().ok_or(CoreError::MissingInput(name))?;
+        let (expected, got) = (response.tokens.len(), values.len());
+        if got != expected {
+            return Err(CoreError::Length { what: name, expected, got }.into());
+        }
+        flat.extend(values.iter().copied().chain(std::iter::repeat(0.0)).take(seq));
     }
-    Ok(Tensor::from_data(TensorData::new(flat, [n, seq]), device))
+    Ok(Tensor::from_data(TensorData::new(flat, [rows.len(), seq]), device))
 }
 
 fn host(tensor: Tensor<1>) -> Vec<f64> {
@@ -93,13 +107,13 @@ pub fn self_test(model: &Decoder, rows: &[TrainRow], beta: f64) -> Result<SelfTe
     let policy = LocalPolicy::new(model, &[], usize::MAX);
     let responses = || rows.iter().flat_map(|row| row.responses.iter().map(move |response| (row, response)));
     let given: Vec<_> = responses()
-        .map(|(row, response)| ascribe_core::Continuation { prefix: row.prompt.clone(), tokens: response.tokens.clone() })
+        .map(|(row, response)| Continuation { prefix: row.prompt.clone(), tokens: response.tokens.clone() })
         .collect();
     let (logps, _) = policy.score(&given)?;
     let mut ratios = Vec::with_capacity(given.len());
     let mut difference = 0.0f64;
     for (logps, (_, response)) in logps.iter().zip(responses()) {
-        let reference = response.ref_logps.as_deref().ok_or(ascribe_core::CoreError::MissingInput("ref_logps"))?;
+        let reference = response.ref_logps.as_deref().ok_or(CoreError::MissingInput("ref_logps"))?;
         let gaps = logps.iter().zip(reference).map(|(ours, theirs)| f64::from(ours - theirs));
         difference = gaps.clone().fold(difference, |worst, gap| worst.max(gap.abs()));
         ratios.push(gaps.sum::<f64>());

@@ -71,6 +71,10 @@ impl Checkpoints {
         let path = self.folder.join(format!("checkpoint-{}", progress.step));
         let part = self.folder.join(format!("part-{}", progress.step));
         let write = || {
+            // What a killed run left behind must not get into this one.
+            if part.exists() {
+                std::fs::remove_dir_all(&part).map_err(TrainError::io(&part))?;
+            }
             std::fs::create_dir_all(&part).map_err(TrainError::io(&part))?;
             model(&part)?;
             let state = |error: &dyn std::fmt::Display| TrainError::Checkpoint { path: part.clone(), why: error.to_string() };

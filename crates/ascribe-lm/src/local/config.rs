@@ -162,7 +162,8 @@ impl DecoderConfig {
     }
 
     fn check(self, path: &Path) -> Result<Self, LmError> {
-        let sizes = [self.vocab_size, self.hidden_size, self.intermediate_size, self.layers, self.context];
+        let sizes =
+            [self.vocab_size, self.hidden_size, self.intermediate_size, self.layers, self.heads, self.context];
         let sound = sizes.iter().all(|size| *size > 0)
             && self.kv_heads > 0
             && self.heads.is_multiple_of(self.kv_heads)
