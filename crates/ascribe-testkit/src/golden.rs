@@ -174,7 +174,6 @@ impl Display for Case {
 #[track_caller]
 pub fn close(what: &str, got: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(got.len(), expected.len(), "{what}: {} elements, expected {}", got.len(), expected.len());
-    {/*DEVTMP*/ use std::io::Write; let w = got.iter().zip(expected).map(|(g, e)| (g - e).abs() / (1.0 + e.abs())).fold(0.0, f64::max); let b = std::env::args().next().unwrap_or_default(); if let Ok(mut f) = fs::OpenOptions::new().create(true).append(true).open("/work/t-G-dev.txt") { let _ = writeln!(f, "{b}\t{}\t{what}\t{w:e}\t{tolerance:e}", std::thread::current().name().unwrap_or("")); } }
     for (index, (&got, &expected)) in got.iter().zip(expected).enumerate() {
         let same = got == expected || (got.is_nan() && expected.is_nan());
         let near = (got - expected).abs() <= tolerance * (1.0 + expected.abs()) && expected.is_finite();
