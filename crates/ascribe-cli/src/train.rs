@@ -14,12 +14,12 @@ use ascribe::data::{
 };
 use ascribe::eval::{Bootstrap, Estimate, wilson};
 use ascribe::lm::LanguageModel;
-use ascribe::preference::objectives::ObjectiveOptions;
+use ascribe::preference::objectives::{DpoConfig, ObjectiveOptions};
 use ascribe::preference::{
     Encoded, Encoder, LogpCache, LogpLearner, RevisionTemplate, TrainRow, fingerprint, reference_logps, self_test,
     token_rewards,
 };
-use ascribe::train::{Checkpoints, Fit, FitConfig, Progress as RunProgress, ScheduleKind, StepReport, TrainError, evaluate};
+use ascribe::train::{Checkpoints, Fit, FitConfig, Progress as RunProgress, ScheduleKind, StepReport, Tally, TrainError, evaluate};
 use serde_json::{Map, Value, json};
 
 use crate::Catalog;
@@ -48,10 +48,13 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
                 add_reference(args, &model, &device, &mut [&mut train.rows, &mut held_out.rows])?;
             }
             if objective.needs().credit {
-                add_token_rewards(args, &model, &encoder, &mut train, "training")?;
-                add_token_rewards(args, &model, &encoder, &mut held_out, "held-out")?;
+                add_token_rewards(args, &model, &encoder, &mut train)?;
             }
-            fit(args, config, objective.as_ref(), &model, &device, &train.rows, &held_out.rows)
+            // Token rewards cost more than the reference itself, so held-out pairs go without and are measured by DPO's loss
+            // and rewards, which are also the same for every method.
+            let dpo = DpoConfig { beta: args.beta, ..DpoConfig::default() }.init()?;
+            let judge: &dyn Objective = if objective.needs().credit { &dpo } else { objective.as_ref() };
+            fit(args, config, objective.as_ref(), judge, &model, &device, &train.rows, &held_out.rows)
         }
         RowKind::Single => {
             let loaded = completions(args, &columns)?;
@@ -60,7 +63,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
             let encoder = Encoder::new(&model, args.max_length)?;
             let train = prepared(checked(args, "training", encoder.completions(split.train)?)?);
             let held_out = prepared(checked(args, "held-out", encoder.completions(split.held_out)?)?);
-            fit(args, config, objective.as_ref(), &model, &device, &train.rows, &held_out.rows)
+            fit(args, config, objective.as_ref(), objective.as_ref(), &model, &device, &train.rows, &held_out.rows)
         }
     }
 }
@@ -206,11 +209,7 @@ fn add_token_rewards(
     model: &LanguageModel,
     encoder: &Encoder,
     part: &mut Prepared<Preference>,
-    what: &str,
 ) -> anyhow::Result<()> {
-    if part.rows.is_empty() {
-        return Ok(());
-    }
     let template = match args.revision.as_str() {
         "quote" => RevisionTemplate::default(),
         "no_quote" => RevisionTemplate::no_quote(),
@@ -228,10 +227,10 @@ fn add_token_rewards(
     let report = token_rewards(&mut part.rows, prompts, &model.policy(), &name, &mut cache(args)?, told)?;
     drop(progress);
     if report.left_out > 0 {
-        eprintln!("{} {what} rows left out: their revision prompts do not fit the context", report.left_out);
+        eprintln!("{} rows left out: their revision prompts do not fit the context", report.left_out);
     }
     eprintln!(
-        "{what} token rewards: mean size {:.4}, chosen minus rejected {:+.5}",
+        "token rewards: mean size {:.4}, chosen minus rejected {:+.5}",
         report.mean_size, report.chosen_minus_rejected
     );
     if let Some(warning) = report.warning() {
@@ -240,17 +239,19 @@ fn add_token_rewards(
     Ok(())
 }
 
-/// The loop, from the last checkpoint if there is one.
+/// The loop, from the last checkpoint if there is one. `judge` measures the held-out rows.
+#[allow(clippy::too_many_arguments)]
 fn fit(
     args: &TrainArgs,
     config: FitConfig,
     objective: &dyn Objective,
+    judge: &dyn Objective,
     model: &LanguageModel,
     device: &Device,
     train: &[TrainRow],
     held_out: &[TrainRow],
 ) -> anyhow::Result<()> {
-    let learner = LogpLearner { objective };
+    let (learner, judge) = (LogpLearner { objective }, LogpLearner { objective: judge });
     let run = identity(args, &config, model, train);
     let checkpoints = Checkpoints::new(&args.output_dir, args.save_total_limit);
     let last = checkpoints.last()?;
@@ -267,7 +268,7 @@ fn fit(
         eprintln!("step 0: DPO loss {:.6} (ln 2 = {:.6}), policy and reference differ by at most {:.1e} nats a token", test.loss, std::f64::consts::LN_2, test.difference);
     }
     let mut fit = Fit::new(&learner, start, train, config)?;
-    let mut best = None;
+    let (mut best, mut measured) = (None, None);
     if let Some((path, progress)) = &last {
         fit.resume(path, progress)?;
         best = progress.best;
@@ -287,7 +288,7 @@ fn fit(
         log.write(&report, &[])?;
         let mut score = None;
         if !held_out.is_empty() && (due(args.eval_steps, step, steps) || due(args.save_steps, step, steps)) {
-            let tally = evaluate(&learner, &fit.model().valid(), held_out, args.per_device_eval_batch_size)?;
+            let tally = evaluate(&judge, &fit.model().valid(), held_out, args.per_device_eval_batch_size)?;
             let means = tally.means("eval_");
             let shown: Vec<String> = means.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
             progress.line(&format!("step {step}/{steps}  {}", shown.join("  ")));
@@ -300,6 +301,7 @@ fn fit(
             if best.is_none_or(|(_, most)| value > most) {
                 best = Some((step, value));
             }
+            measured = Some((step, tally));
         }
         if due(args.save_steps, step, steps) {
             let now = RunProgress { run: run_of(&run), score, best, ..fit.progress() };
@@ -308,32 +310,32 @@ fn fit(
         }
     }
     drop(progress);
+    let steps = fit.steps();
     let trained = model.with_decoder(fit.into_model().valid());
     trained.save(&args.output_dir)?;
-    finish(args, &learner, &trained, held_out, best)
+    let tally = match measured {
+        _ if held_out.is_empty() => None,
+        Some((step, tally)) if step == steps => Some(tally),
+        // The run was resumed after its last step.
+        _ => Some(evaluate(&judge, &trained.decoder, held_out, args.per_device_eval_batch_size)?),
+    };
+    finish(args, tally, best)
 }
 
 /// Means with intervals on the held-out rows, in words.
-fn finish(
-    args: &TrainArgs,
-    learner: &LogpLearner,
-    trained: &LanguageModel,
-    held_out: &[TrainRow],
-    best: Option<(usize, f64)>,
-) -> anyhow::Result<()> {
+fn finish(args: &TrainArgs, tally: Option<Tally>, best: Option<(usize, f64)>) -> anyhow::Result<()> {
     println!("model written to {}", args.output_dir.display());
-    if held_out.is_empty() {
+    let Some(tally) = tally else {
         println!("no rows were held out, so nothing is known about other prompts; use --held-out");
         return Ok(());
-    }
-    let tally = evaluate(learner, &trained.decoder, held_out, args.per_device_eval_batch_size)?;
+    };
     let mut summary = Map::new();
     for (name, value) in tally.means("eval_") {
         summary.insert(name, json!(value));
     }
     let accuracies = tally.values(ACCURACY);
     if accuracies.is_empty() {
-        println!("held-out loss {:.4} (n = {})", tally.loss / tally.weight, held_out.len());
+        println!("held-out loss {:.4}", tally.loss / tally.weight);
     } else {
         let accuracy = reward_accuracy(accuracies, args.seed)?;
         let verdict = match accuracy.interval {

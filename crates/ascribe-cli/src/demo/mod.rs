@@ -28,9 +28,9 @@ use crate::output::{Progress, print_line, write_whole};
 use task::{MAX_NEW, Task};
 
 /// Rows of the first training, one epoch.
-const CORPUS: usize = 96_000;
+const CORPUS: usize = 64_000;
 /// Problems that are sampled for pairs.
-const SAMPLED: usize = 1_500;
+const SAMPLED: usize = 1_000;
 /// Problems that nothing is trained on.
 const HELD_OUT: usize = 500;
 /// Samples of each problem, for pairs and for decoding.
@@ -106,7 +106,7 @@ fn pretrain(task: &Task, seed: Seed, device: &Device) -> anyhow::Result<(Languag
         learning_rate: 3e-3,
         lr_scheduler_type: ScheduleKind::Cosine,
         warmup_ratio: 0.05,
-        per_device_train_batch_size: 96,
+        per_device_train_batch_size: 64,
         seed: seed.child("sft order", 0),
         ..FitConfig::default()
     };
@@ -202,7 +202,7 @@ fn align(
 ) -> anyhow::Result<Aligned> {
     self_test(start, &held_out[..8], BETA)?;
     let config = FitConfig {
-        learning_rate: 1e-3,
+        learning_rate: 5e-5,
         lr_scheduler_type: ScheduleKind::Linear,
         warmup_ratio: 0.1,
         num_train_epochs: 2.0,
