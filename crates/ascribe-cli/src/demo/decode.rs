@@ -65,7 +65,7 @@ pub fn all(task: &Task, policies: &[(&str, &LocalPolicy)], base: &LocalPolicy, s
             let began = Instant::now();
             // The same streams for every policy: what differs is the policy.
             let mut ctx =
-                SearchCtx::new(*policy, MAX_NEW, seed.child("decode", 0)).with_scorer(&scorer, Reduce::Sum);
+                SearchCtx::new(*policy, MAX_NEW, seed.child("decode", 0)).with_scorer(&scorer, Reduce::Min);
             let found = search.search(&prompts, &mut ctx)?;
             let solved = |number: usize, one: &Candidate| -> anyhow::Result<bool> {
                 Ok(task.check(&task.held_out[number], &one.tokens)?.correct)

@@ -28,7 +28,7 @@ use crate::output::{Progress, print_line, write_whole};
 use task::{MAX_NEW, Task};
 
 /// Rows of the first training, one epoch.
-const CORPUS: usize = 64_000;
+const CORPUS: usize = 48_000;
 /// Problems that are sampled for pairs.
 const SAMPLED: usize = 1_000;
 /// Problems that nothing is trained on.
