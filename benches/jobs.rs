@@ -61,7 +61,8 @@ fn train_step_dpo(criterion: &mut Criterion) {
         per_device_train_batch_size: 16,
         ..FitConfig::default()
     };
-    let mut fit = Fit::new(&learner, decoder(&Device::flex().autodiff()), &rows, config).expect("the options are sound");
+    let mut fit =
+        Fit::new(&learner, decoder(&Device::flex().autodiff()), &rows, config).expect("the options are sound");
     criterion.bench_function("train_step_dpo/16x64tok/flex", |bencher| {
         bencher.iter(|| fit.next().expect("steps are left").expect("the loss is finite"));
     });

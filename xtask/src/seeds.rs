@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
-use crate::process::{UsageError, cargo, target_folder};
+use crate::process::{Process, UsageError, cargo, target_folder};
 
 /// The comparisons that have to be won, and one that is only reported.
 const WON: [&str; 2] = ["dpo - base", "t-reg - base"];
@@ -90,8 +90,10 @@ impl Outcome {
 pub fn seeds(options: &Options) -> Result<()> {
     let folder = target_folder()?.join("seeds");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    // Built once: the demos that follow then run side by side without waiting for each other's build.
+    // Built once and set aside: every seed runs the same program, whatever is edited or built meanwhile.
     cargo(&["build", "--release"]).run()?;
+    let program = folder.join(format!("ascribe{}", std::env::consts::EXE_SUFFIX));
+    fs::copy(target_folder()?.join("release").join(format!("ascribe{}", std::env::consts::EXE_SUFFIX)), &program)?;
 
     let next = AtomicU64::new(options.from);
     let work = || {
@@ -102,7 +104,7 @@ pub fn seeds(options: &Options) -> Result<()> {
                 return done;
             }
             let started = Instant::now();
-            let outcome = demo(seed, &folder, &options.more);
+            let outcome = demo(&program, seed, &folder, &options.more);
             let seconds = started.elapsed().as_secs_f64();
             eprintln!("seed {seed} done in {seconds:.0} s");
             done.push((seed, seconds, outcome));
@@ -138,7 +140,7 @@ fn is_enough(won: usize, seeds: usize) -> bool {
     (seeds - won) * 10 <= seeds
 }
 
-fn demo(seed: u64, folder: &Path, more: &[String]) -> Result<Outcome> {
+fn demo(program: &Path, seed: u64, folder: &Path, more: &[String]) -> Result<Outcome> {
     let output = folder.join(seed.to_string());
     let json = output.join("demo.json");
     // An older result must not stand in for a run that fails.
@@ -146,7 +148,8 @@ fn demo(seed: u64, folder: &Path, more: &[String]) -> Result<Outcome> {
         fs::remove_file(&json)?;
     }
     let log = folder.join(format!("{seed}.log"));
-    cargo(&["run", "--quiet", "--release", "--", "demo", "--seed", &seed.to_string(), "--output-dir"])
+    Process::new(program)
+        .args(["demo", "--seed", &seed.to_string(), "--output-dir"])
         .args([&output])
         .args(more)
         .log_to(File::create(&log)?)?

@@ -29,7 +29,9 @@ fn hyphenated(word: OsString) -> OsString {
 }
 
 fn config_path(words: &[OsString]) -> Option<String> {
-    let at = words.iter().position(|word| word.to_str().is_some_and(|text| text == "--config" || text.starts_with("--config=")))?;
+    let at = words
+        .iter()
+        .position(|word| word.to_str().is_some_and(|text| text == "--config" || text.starts_with("--config=")))?;
     match words[at].to_str()?.split_once('=') {
         Some((_, path)) => Some(path.to_owned()),
         None => words.get(at + 1)?.to_str().map(str::to_owned),
@@ -73,7 +75,9 @@ fn options(path: &Path, command: &clap::Command) -> anyhow::Result<Vec<OsString>
             let value = match value {
                 toml::Value::String(text) => text,
                 toml::Value::Integer(_) | toml::Value::Float(_) => value.to_string(),
-                other => bail!("config `{}`: `{key}` must be a string or a number, got {}", path.display(), other.type_str()),
+                other => {
+                    bail!("config `{}`: `{key}` must be a string or a number, got {}", path.display(), other.type_str())
+                }
             };
             words.push(format!("--{name}={value}").into());
         }
@@ -119,7 +123,11 @@ mod tests {
     #[test]
     fn keys_of_the_file_stand_before_what_was_typed() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "learning_rate = 1e-5\nstrict = true\nmodel_name_or_path = \"m\"\ncolumns = [\"a=b\"]").unwrap();
+        std::fs::write(
+            file.path(),
+            "learning_rate = 1e-5\nstrict = true\nmodel_name_or_path = \"m\"\ncolumns = [\"a=b\"]",
+        )
+        .unwrap();
         let path = file.path().display();
         let got = expand(words(&format!("ascribe train dpo --config {path} --learning-rate 2"))).unwrap();
         // Keys come in the order of their names.
@@ -134,7 +142,8 @@ mod tests {
     fn unknown_keys_are_errors_with_a_suggestion() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "learning_rat = 1e-5").unwrap();
-        let error = expand(words(&format!("ascribe train dpo --config {}", file.path().display()))).unwrap_err().to_string();
+        let error =
+            expand(words(&format!("ascribe train dpo --config {}", file.path().display()))).unwrap_err().to_string();
         assert!(error.contains("`learning_rat`; did you mean `learning_rate`?"), "{error}");
     }
 }

@@ -1,10 +1,10 @@
 //! `ascribe generate`: continuations of prompts.
 
+use anyhow::Context;
 use ascribe::core::{Mode, Policy, Request, Sampling, Seed, Until};
 use ascribe::data::{Message, Prompt, Rows};
 use ascribe::lm::{LanguageModel, SpecialTokens};
 use ascribe::preference::Encoder;
-use anyhow::Context;
 use serde_json::{Map, Value, json};
 
 use crate::args::GenerateArgs;
@@ -12,11 +12,8 @@ use crate::device::device;
 use crate::output::print_line;
 
 pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
-    let sampling = Sampling {
-        temperature: args.temperature,
-        top_k: (args.top_k > 0).then_some(args.top_k),
-        top_p: args.top_p,
-    };
+    let sampling =
+        Sampling { temperature: args.temperature, top_k: (args.top_k > 0).then_some(args.top_k), top_p: args.top_p };
     let mode = if args.temperature == 0.0 { Mode::Greedy } else { Mode::Sample(sampling) };
     let model = LanguageModel::load(&args.model, &device(&args.common.device)?)?;
     let rows = match &args.input {
@@ -28,8 +25,8 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         .iter()
         .enumerate()
         .map(|(number, row)| {
-            let prompt = prompt(row, args.raw || model.template.is_none())
-                .with_context(|| format!("row {}", number + 1))?;
+            let prompt =
+                prompt(row, args.raw || model.template.is_none()).with_context(|| format!("row {}", number + 1))?;
             Ok(Request {
                 prefix: encoder.prompt(&prompt)?,
                 n: args.n,

@@ -77,10 +77,16 @@ fn check(path: &Path, model: &LanguageModel) -> anyhow::Result<usize> {
         for part in parts(&row, &encoder).with_context(|| place(path, number))? {
             let length = part.prefix.len() + part.tokens.len();
             if length > context {
-                bail!("{}: {length} tokens do not fit the context of {context}; shorten the prompt", place(path, number));
+                bail!(
+                    "{}: {length} tokens do not fit the context of {context}; shorten the prompt",
+                    place(path, number)
+                );
             }
             if let Some(id) = part.prefix.iter().chain(&*part.tokens).find(|id| **id as usize >= ids) {
-                bail!("{}: token id {id} must be below the vocabulary size {ids}; use ids of this model", place(path, number));
+                bail!(
+                    "{}: token id {id} must be below the vocabulary size {ids}; use ids of this model",
+                    place(path, number)
+                );
             }
         }
         total += 1;
@@ -105,7 +111,9 @@ fn parts(row: &Map<String, Value>, encoder: &Encoder) -> anyhow::Result<Vec<Cont
     }
     if let Some(messages) = row.get("messages") {
         let mut messages = messages_of(messages)?;
-        let reply = messages.pop_if(|message| message.role == "assistant").context("the last message must be the assistant's")?;
+        let reply = messages
+            .pop_if(|message| message.role == "assistant")
+            .context("the last message must be the assistant's")?;
         return one(Prompt::Messages(messages), &reply.content);
     }
     let (Some(prompt), Some(completion)) = (row.get("prompt"), row.get("completion")) else {
@@ -127,7 +135,8 @@ fn parts(row: &Map<String, Value>, encoder: &Encoder) -> anyhow::Result<Vec<Cont
 }
 
 fn messages_of(value: &Value) -> anyhow::Result<Vec<Message>> {
-    serde_json::from_value(value.clone()).context("messages must be a list of objects with the strings `role` and `content`")
+    serde_json::from_value(value.clone())
+        .context("messages must be a list of objects with the strings `role` and `content`")
 }
 
 fn masked(ids: &Value, mask: Option<&Value>) -> anyhow::Result<Vec<Continuation>> {

@@ -19,7 +19,9 @@ use ascribe::preference::{
     Encoded, Encoder, LogpCache, LogpLearner, RevisionTemplate, TrainRow, fingerprint, reference_logps, self_test,
     token_rewards,
 };
-use ascribe::train::{Checkpoints, Fit, FitConfig, Progress as RunProgress, ScheduleKind, StepReport, Tally, TrainError, evaluate};
+use ascribe::train::{
+    Checkpoints, Fit, FitConfig, Progress as RunProgress, ScheduleKind, StepReport, Tally, TrainError, evaluate,
+};
 use serde_json::{Map, Value, json};
 
 use crate::Catalog;
@@ -214,8 +216,9 @@ fn add_token_rewards(
         "quote" => RevisionTemplate::default(),
         "no_quote" => RevisionTemplate::no_quote(),
         path => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("revision must be `quote`, `no_quote` or a TOML file, and `{path}` is none"))?;
+            let text = std::fs::read_to_string(path).with_context(|| {
+                format!("revision must be `quote`, `no_quote` or a TOML file, and `{path}` is none")
+            })?;
             toml::from_str(&text).with_context(|| format!("revision file `{path}`"))?
         }
     };
@@ -265,7 +268,12 @@ fn fit(
     };
     if last.is_none() && objective.needs().ref_logps && args.reference.is_none() {
         let test = self_test(&model.decoder, &train[..train.len().min(8)], args.beta)?;
-        eprintln!("step 0: DPO loss {:.6} (ln 2 = {:.6}), policy and reference differ by at most {:.1e} nats a token", test.loss, std::f64::consts::LN_2, test.difference);
+        eprintln!(
+            "step 0: DPO loss {:.6} (ln 2 = {:.6}), policy and reference differ by at most {:.1e} nats a token",
+            test.loss,
+            std::f64::consts::LN_2,
+            test.difference
+        );
     }
     let mut fit = Fit::new(&learner, start, train, config)?;
     let (mut best, mut measured) = (None, None);
@@ -367,7 +375,12 @@ fn reward_accuracy(values: &[f64], seed: u64) -> anyhow::Result<Estimate> {
 }
 
 /// What must be the same for a resumed run.
-fn identity(args: &TrainArgs, config: &FitConfig, model: &LanguageModel, rows: &[TrainRow]) -> Vec<(&'static str, String)> {
+fn identity(
+    args: &TrainArgs,
+    config: &FitConfig,
+    model: &LanguageModel,
+    rows: &[TrainRow],
+) -> Vec<(&'static str, String)> {
     let mut data = ascribe::preference::RowHash::default();
     rows.iter().for_each(|row| data.add(row));
     let options = json!({"beta": args.beta, "alpha": args.alpha, "revision": args.revision, "fit": config});
@@ -389,9 +402,8 @@ fn run_of(run: &[(&'static str, String)]) -> Vec<(String, String)> {
 
 /// One step as a line for people.
 fn line(report: &StepReport, steps: usize, seconds: f64) -> String {
-    let show = |name: &str, label: &str| {
-        report.metric(name).map(|value| format!("  {label} {value:.4}")).unwrap_or_default()
-    };
+    let show =
+        |name: &str, label: &str| report.metric(name).map(|value| format!("  {label} {value:.4}")).unwrap_or_default();
     let rate = report.metric("learning_rate").unwrap_or(0.0);
     format!(
         "step {}/{steps}  epoch {:.2}{}{}{}{}{}  learning_rate {rate:.2e}  {}",
@@ -429,7 +441,8 @@ impl RunLog {
             }
         }
         write_whole(&path, kept.as_bytes())?;
-        let file = File::options().append(true).open(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
+        let file =
+            File::options().append(true).open(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
         Ok(Self { file, path, started: std::time::Instant::now(), tokens })
     }
 

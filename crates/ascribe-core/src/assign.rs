@@ -48,6 +48,9 @@ impl CreditAssigner for LogRatio {
     fn assign(&self, episode: &Episode, evidence: &Evidence) -> Result<Credit, CoreError> {
         let logps = evidence.logps.as_ref().ok_or(CoreError::MissingEvidence("logps"))?;
         let ref_logps = evidence.ref_logps.as_ref().ok_or(CoreError::MissingEvidence("ref_logps"))?;
-        Credit::over_response(episode, logps.iter().zip(ref_logps).map(|(policy, reference)| self.beta * (policy - reference)))
+        Credit::over_response(
+            episode,
+            logps.iter().zip(ref_logps).map(|(policy, reference)| self.beta * (policy - reference)),
+        )
     }
 }

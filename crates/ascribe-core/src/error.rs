@@ -15,7 +15,9 @@ pub enum CoreError {
         got: usize,
     },
     /// Spans that overlap, run backwards or leave the episode.
-    #[error("spans must be non-empty, increasing and inside {tokens} tokens, got {start}..{end}; check the segmentation")]
+    #[error(
+        "spans must be non-empty, increasing and inside {tokens} tokens, got {start}..{end}; check the segmentation"
+    )]
     Span {
         /// Number of tokens of the episode.
         tokens: usize,
@@ -41,7 +43,9 @@ pub enum CoreError {
     #[error("this credit assigner needs the evidence `{0}`, which is absent; compute it and set the field")]
     MissingEvidence(&'static str),
     /// Input that an objective needs is absent from the batch.
-    #[error("the objective needs `{0}`, which the batch does not carry; name it in `needs()` so that the learner computes it")]
+    #[error(
+        "the objective needs `{0}`, which the batch does not carry; name it in `needs()` so that the learner computes it"
+    )]
     MissingInput(&'static str),
     /// A batch of the wrong kind, or tensors of different shapes.
     #[error("{rule}, got {got}")]

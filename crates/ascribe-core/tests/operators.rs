@@ -23,7 +23,8 @@ fn sample_logits() -> Vec<f64> {
 #[test]
 fn token_logps_agree_with_a_log_softmax() {
     let (logits, targets) = (sample_logits(), [0i64, 10, 3, 5, 5, 1, 9]);
-    let expected: Vec<f64> = logits.chunks(11).zip(targets).map(|(row, target)| on_host(row, target as usize)).collect();
+    let expected: Vec<f64> =
+        logits.chunks(11).zip(targets).map(|(row, target)| on_host(row, target as usize)).collect();
     for dtype in precisions() {
         let device = device();
         let got = token_logps(floats(&logits, [7, 11], &device, *dtype), integers(&targets, [7], &device));

@@ -9,8 +9,8 @@
 //! Text before the first turn is a system message. One space after the colon belongs to the format; a turn written
 //! without it reads the same.
 
-use ascribe_lm::Message;
 use crate::teach::Why;
+use ascribe_lm::Message;
 
 /// A dialogue pair, split.
 pub(crate) struct Pair {

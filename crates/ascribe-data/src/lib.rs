@@ -16,11 +16,11 @@ mod shuffle;
 mod split;
 mod write;
 
+pub use ascribe_lm::Message;
 pub use columns::{ColumnMap, Kind};
 pub use error::DataError;
 pub use load::{Loaded, load};
 pub use read::{Place, Rows};
-pub use ascribe_lm::Message;
 pub use record::{LanguageModelling, Preference, Prompt, PromptCompletion, Record};
 pub use shuffle::{Batch, Cursor, Epochs};
 pub use split::{HeldOut, Split, split_by_prompt};

@@ -55,7 +55,10 @@ impl LogpCache {
         }
         let bytes = std::fs::read(path).map_err(failed)?;
         let Some(mut rest) = bytes.strip_prefix(HEADER) else {
-            return Err(PreferenceError::Cache { path: path.to_owned(), why: "it is not a cache of log-probabilities".into() });
+            return Err(PreferenceError::Cache {
+                path: path.to_owned(),
+                why: "it is not a cache of log-probabilities".into(),
+            });
         };
         let mut known = HashMap::new();
         while let Some((key, values, later)) = entry(rest) {
@@ -156,7 +159,10 @@ mod tests {
         }
         fn score(&self, given: &[Continuation]) -> Result<(Vec<Vec<f32>>, Usage), CoreError> {
             self.0.fetch_add(given.len(), Ordering::SeqCst);
-            Ok((given.iter().map(|one| one.tokens.iter().map(|id| -(*id as f32)).collect()).collect(), Usage::default()))
+            Ok((
+                given.iter().map(|one| one.tokens.iter().map(|id| -(*id as f32)).collect()).collect(),
+                Usage::default(),
+            ))
         }
         fn capabilities(&self) -> Capabilities {
             Capabilities { score: true, context: 100 }

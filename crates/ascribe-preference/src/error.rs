@@ -35,7 +35,9 @@ pub enum PreferenceError {
         got: String,
     },
     /// A revision prompt that does not fit the context.
-    #[error("the revision prompt of line {line} with its response has {got} tokens and the context holds {context}; lower max_length or use the template `no_quote`")]
+    #[error(
+        "the revision prompt of line {line} with its response has {got} tokens and the context holds {context}; lower max_length or use the template `no_quote`"
+    )]
     RevisionTooLong {
         /// Line of the row in its file.
         line: usize,
@@ -45,7 +47,9 @@ pub enum PreferenceError {
         context: usize,
     },
     /// The policy does not start at the reference.
-    #[error("at step 0 the policy must equal the reference, but their log-probabilities differ by {difference:.2e} and the DPO loss is {loss:.6} instead of ln 2; pass the model that the reference log-probabilities came from")]
+    #[error(
+        "at step 0 the policy must equal the reference, but their log-probabilities differ by {difference:.2e} and the DPO loss is {loss:.6} instead of ln 2; pass the model that the reference log-probabilities came from"
+    )]
     SelfTest {
         /// Largest difference of a response's log-probability, per token.
         difference: f64,

@@ -29,7 +29,8 @@ impl LogpLearner<'_> {
                 flat.push((*row, row.responses.get(side).ok_or_else(|| CoreError::Shape { rule, got: got() })?));
             }
         }
-        let given: Vec<Row> = flat.iter().map(|(row, response)| Row { prompt: &row.prompt, response: &response.tokens }).collect();
+        let given: Vec<Row> =
+            flat.iter().map(|(row, response)| Row { prompt: &row.prompt, response: &response.tokens }).collect();
         let tokens = given.iter().map(|row| (row.prompt.len() + row.response.len()) as u64).sum();
         let (logps, mask) = model.response_logps(&given)?; // [rows, seq]
         let [_, seq] = logps.dims();
@@ -119,7 +120,8 @@ pub fn self_test(model: &Decoder, rows: &[TrainRow], beta: f64) -> Result<SelfTe
         ratios.push(gaps.sum::<f64>());
     }
     let beta = DpoConfig { beta, ..DpoConfig::default() }.init().map(|_| beta)?;
-    let losses: Vec<f64> = ratios.chunks_exact(2).map(|pair| (1.0 + (-beta * (pair[0] - pair[1])).exp()).ln()).collect();
+    let losses: Vec<f64> =
+        ratios.chunks_exact(2).map(|pair| (1.0 + (-beta * (pair[0] - pair[1])).exp()).ln()).collect();
     let loss = losses.iter().sum::<f64>() / losses.len().max(1) as f64;
     // Batches of another shape sum in another order; 1e-3 a token is far above that and far below a wrong model.
     // `f64::max` passes a NaN over; the loss does not.

@@ -17,7 +17,9 @@ pub fn reference_logps(
 ) -> Result<(), PreferenceError> {
     let given: Vec<Continuation> = rows
         .iter()
-        .flat_map(|row| row.responses.iter().map(|one| Continuation { prefix: row.prompt.clone(), tokens: one.tokens.clone() }))
+        .flat_map(|row| {
+            row.responses.iter().map(|one| Continuation { prefix: row.prompt.clone(), tokens: one.tokens.clone() })
+        })
         .collect();
     let logps = cache.logps(reference, fingerprint, &given, progress)?;
     for (response, logps) in rows.iter_mut().flat_map(|row| &mut row.responses).zip(logps) {

@@ -45,7 +45,8 @@ pub struct RevisionTemplate {
     pub worse: String,
 }
 
-const BETTER: &str = "Below are a request and a reply. Write a revised reply that is more helpful, correct, coherent and concise.";
+const BETTER: &str =
+    "Below are a request and a reply. Write a revised reply that is more helpful, correct, coherent and concise.";
 const WORSE: &str =
     "Below are a request and a reply. Write a revised reply that is less helpful, incorrect, incoherent and verbose.";
 
@@ -70,8 +71,9 @@ impl RevisionTemplate {
     /// When a template lacks `{prompt}`.
     pub fn fill(&self, prompt: &str, response: &str) -> Result<(String, String), PreferenceError> {
         let fill = |template: &str| -> Result<String, PreferenceError> {
-            let (before, after) =
-                template.split_once("{prompt}").ok_or_else(|| PreferenceError::Template { got: template.to_owned() })?;
+            let (before, after) = template
+                .split_once("{prompt}")
+                .ok_or_else(|| PreferenceError::Template { got: template.to_owned() })?;
             // Piece by piece, so that a `{response}` inside the prompt's own text stays text.
             let quoted = |part: &str| part.replace("{response}", response);
             Ok(format!("{}{prompt}{}", quoted(before), quoted(after)))
@@ -108,7 +110,8 @@ pub fn contrast_logps(
     let both: Vec<Continuation> = given
         .iter()
         .flat_map(|(prompts, tokens)| {
-            [&prompts.better, &prompts.worse].map(|prefix| Continuation { prefix: prefix.clone(), tokens: tokens.clone() })
+            [&prompts.better, &prompts.worse]
+                .map(|prefix| Continuation { prefix: prefix.clone(), tokens: tokens.clone() })
         })
         .collect();
     let mut logps = cache.logps(evaluator, fingerprint, &both, progress)?.into_iter();
@@ -131,10 +134,14 @@ impl ContrastReport {
     pub fn warning(&self) -> Option<String> {
         let Self { mean_size, chosen_minus_rejected, .. } = self;
         if !(*mean_size > 0.01 && *mean_size < 0.4) {
-            return Some(format!("the token rewards have a mean size of {mean_size:.4}, expected 0.01 to 0.4: the two revision prompts hardly differ, or saturate"));
+            return Some(format!(
+                "the token rewards have a mean size of {mean_size:.4}, expected 0.01 to 0.4: the two revision prompts hardly differ, or saturate"
+            ));
         }
         if !(*chosen_minus_rejected > 0.0) {
-            return Some(format!("chosen tokens earn {chosen_minus_rejected:.4} more than rejected ones, expected above 0: this model may not tell better from worse responses"));
+            return Some(format!(
+                "chosen tokens earn {chosen_minus_rejected:.4} more than rejected ones, expected above 0: this model may not tell better from worse responses"
+            ));
         }
         None
     }
@@ -162,7 +169,9 @@ pub fn token_rewards(
     let mut kept = Vec::with_capacity(before);
     for (row, prompts) in std::mem::take(rows).into_iter().zip(prompts) {
         if fits(&row, &prompts) {
-            kept.extend(row.responses.iter().zip(prompts).map(|(response, prompts)| (prompts, response.tokens.clone())));
+            kept.extend(
+                row.responses.iter().zip(prompts).map(|(response, prompts)| (prompts, response.tokens.clone())),
+            );
             rows.push(row);
         }
     }

@@ -77,7 +77,8 @@ impl Checkpoints {
             }
             std::fs::create_dir_all(&part).map_err(TrainError::io(&part))?;
             model(&part)?;
-            let state = |error: &dyn std::fmt::Display| TrainError::Checkpoint { path: part.clone(), why: error.to_string() };
+            let state =
+                |error: &dyn std::fmt::Display| TrainError::Checkpoint { path: part.clone(), why: error.to_string() };
             fit.optimizer.save(part.join(OPTIMIZER)).map_err(|error| state(&error))?;
             let text = serde_json::to_string_pretty(progress).map_err(|error| state(&error))?;
             std::fs::write(part.join(STATE), text).map_err(TrainError::io(&part))?;
@@ -156,7 +157,8 @@ impl<L: Learner> Fit<'_, L> {
     /// When the optimizer state cannot be read.
     pub fn resume(&mut self, path: &Path, progress: &Progress) -> Result<(), TrainError> {
         let optimizer = self.config().optimizer().load(path.join(OPTIMIZER));
-        let why = |error: &dyn std::fmt::Display| TrainError::Checkpoint { path: path.to_owned(), why: error.to_string() };
+        let why =
+            |error: &dyn std::fmt::Display| TrainError::Checkpoint { path: path.to_owned(), why: error.to_string() };
         self.optimizer = optimizer.map_err(|error| why(&error))?;
         self.step = progress.step;
         self.cursor = progress.cursor;

@@ -23,7 +23,9 @@ pub enum TrainError {
     #[error("no row is left to train on; check the data and what was left out")]
     NoRows,
     /// A loss or gradient that is no longer a number.
-    #[error("{what} is {got} at step {step}; lower learning_rate (or check the data), then resume from the last checkpoint")]
+    #[error(
+        "{what} is {got} at step {step}; lower learning_rate (or check the data), then resume from the last checkpoint"
+    )]
     NotFinite {
         /// What is not finite.
         what: &'static str,
@@ -33,7 +35,9 @@ pub enum TrainError {
         step: usize,
     },
     /// A checkpoint that belongs to another run.
-    #[error("`{path}` was written by a run with another {what} ({theirs}, here {ours}); use its own settings or another output_dir")]
+    #[error(
+        "`{path}` was written by a run with another {what} ({theirs}, here {ours}); use its own settings or another output_dir"
+    )]
     OtherRun {
         /// The checkpoint.
         path: PathBuf,

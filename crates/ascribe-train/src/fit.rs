@@ -65,9 +65,19 @@ impl FitConfig {
         let fraction = |x: f64| (0.0..1.0).contains(&x);
         let finite = |x: f64| x >= 0.0 && x.is_finite();
         let rules = [
-            ("learning_rate", self.learning_rate > 0.0 && self.learning_rate.is_finite(), "finite and above 0", self.learning_rate),
+            (
+                "learning_rate",
+                self.learning_rate > 0.0 && self.learning_rate.is_finite(),
+                "finite and above 0",
+                self.learning_rate,
+            ),
             ("warmup_ratio", fraction(self.warmup_ratio), "in [0, 1)", self.warmup_ratio),
-            ("num_train_epochs", self.num_train_epochs > 0.0 && self.num_train_epochs.is_finite(), "above 0", self.num_train_epochs),
+            (
+                "num_train_epochs",
+                self.num_train_epochs > 0.0 && self.num_train_epochs.is_finite(),
+                "above 0",
+                self.num_train_epochs,
+            ),
             ("per_device_train_batch_size", self.per_device_train_batch_size > 0, "at least 1", 0.0),
             ("gradient_accumulation_steps", self.gradient_accumulation_steps > 0, "at least 1", 0.0),
             ("max_grad_norm", finite(self.max_grad_norm), "0 (no clipping) or above", self.max_grad_norm),
@@ -242,12 +252,7 @@ impl<L: Learner> Iterator for Fit<'_, L> {
 ///
 /// # Errors
 /// When there is no row, or the learner refuses one.
-pub fn evaluate<L: Learner>(
-    learner: &L,
-    model: &L::Model,
-    rows: &[L::Row],
-    batch: usize,
-) -> Result<Tally, TrainError> {
+pub fn evaluate<L: Learner>(learner: &L, model: &L::Model, rows: &[L::Row], batch: usize) -> Result<Tally, TrainError> {
     if rows.is_empty() {
         return Err(TrainError::NoRows);
     }

@@ -83,7 +83,10 @@ pub fn measure(task: &Task, base: &LocalPolicy, aligned: &[Aligned], seed: Seed)
         (evidence.better_logps, evidence.worse_logps) = (Some(better[at].clone()), Some(worse[at].clone()));
         Ok(ContrastReward.assign(&flawed[at].2, &evidence)?)
     });
-    let mut ways = vec![("self-contrast of the start (T-REG's token reward)".to_owned(), contrast.collect::<anyhow::Result<Vec<Credit>>>()?)];
+    let mut ways = vec![(
+        "self-contrast of the start (T-REG's token reward)".to_owned(),
+        contrast.collect::<anyhow::Result<Vec<Credit>>>()?,
+    )];
     for one in aligned {
         let ours = logps(&one.policy, None)?;
         let credits = (0..flawed.len()).map(|at| {
@@ -121,7 +124,10 @@ pub fn measure(task: &Task, base: &LocalPolicy, aligned: &[Aligned], seed: Seed)
                 problem: task.held_out[*number].text(),
                 tokens: episode.response_tokens().iter().map(text).collect(),
                 wrong: spans[*wrong].start - start..spans[*wrong].end - start,
-                credit: ways.iter().map(|(name, credits)| (name.clone(), credits[at].values()[start..].to_vec())).collect(),
+                credit: ways
+                    .iter()
+                    .map(|(name, credits)| (name.clone(), credits[at].values()[start..].to_vec()))
+                    .collect(),
             }
         })
         .collect();

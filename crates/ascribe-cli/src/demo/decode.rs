@@ -64,13 +64,13 @@ pub fn all(task: &Task, policies: &[(&str, &LocalPolicy)], base: &LocalPolicy, s
         for (way, search) in &ways {
             let began = Instant::now();
             // The same streams for every policy: what differs is the policy.
-            let mut ctx =
-                SearchCtx::new(*policy, MAX_NEW, seed.child("decode", 0)).with_scorer(&scorer, Reduce::Min);
+            let mut ctx = SearchCtx::new(*policy, MAX_NEW, seed.child("decode", 0)).with_scorer(&scorer, Reduce::Min);
             let found = search.search(&prompts, &mut ctx)?;
             let solved = |number: usize, one: &Candidate| -> anyhow::Result<bool> {
                 Ok(task.check(&task.held_out[number], &one.tokens)?.correct)
             };
-            let correct = found.iter().enumerate().map(|(at, one)| solved(at, one.best())).collect::<anyhow::Result<Vec<_>>>()?;
+            let correct =
+                found.iter().enumerate().map(|(at, one)| solved(at, one.best())).collect::<anyhow::Result<Vec<_>>>()?;
             decoded.push(Decoded {
                 policy: (*name).to_owned(),
                 decoder: way.clone(),
@@ -81,7 +81,8 @@ pub fn all(task: &Task, policies: &[(&str, &LocalPolicy)], base: &LocalPolicy, s
             });
             if way.starts_with("best") {
                 let attempts = |(at, one): (usize, &Found)| -> anyhow::Result<Attempts> {
-                    let solved = one.candidates.iter().map(|one| solved(at, one)).collect::<anyhow::Result<Vec<_>>>()?;
+                    let solved =
+                        one.candidates.iter().map(|one| solved(at, one)).collect::<anyhow::Result<Vec<_>>>()?;
                     Ok(Attempts { samples: SAMPLES, correct: solved.into_iter().filter(|solved| *solved).count() })
                 };
                 let attempts = found.iter().enumerate().map(attempts).collect::<anyhow::Result<Vec<_>>>()?;
@@ -97,9 +98,10 @@ pub fn all(task: &Task, policies: &[(&str, &LocalPolicy)], base: &LocalPolicy, s
         let found = decoded.iter().find(|one| one.policy == policy && one.decoder == "greedy");
         found.map(|one| one.correct.as_slice()).unwrap_or_default()
     };
-    let comparisons = [("DPO", "start", "dpo - base"), ("T-REG", "start", "t-reg - base"), ("T-REG", "DPO", "t-reg - dpo")]
-        .into_iter()
-        .map(|(first, second, name)| Ok((name.to_owned(), compare(greedy(first), greedy(second), &bootstrap)?)))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let comparisons =
+        [("DPO", "start", "dpo - base"), ("T-REG", "start", "t-reg - base"), ("T-REG", "DPO", "t-reg - dpo")]
+            .into_iter()
+            .map(|(first, second, name)| Ok((name.to_owned(), compare(greedy(first), greedy(second), &bootstrap)?)))
+            .collect::<anyhow::Result<Vec<_>>>()?;
     Ok(Results { decoded, pass, comparisons })
 }

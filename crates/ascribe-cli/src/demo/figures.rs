@@ -101,9 +101,9 @@ impl Outcome<'_> {
 
     /// The figures for programs; without times, so that one seed gives the same bytes.
     pub fn json(&self) -> anyhow::Result<String> {
-        let decoded = self.results.decoded.iter().map(|one| {
-            json!({"policy": one.policy, "decoder": one.decoder, "accuracy": one.accuracy, "tokens": one.tokens})
-        });
+        let decoded = self.results.decoded.iter().map(
+            |one| json!({"policy": one.policy, "decoder": one.decoder, "accuracy": one.accuracy, "tokens": one.tokens}),
+        );
         let comparisons = self.results.comparisons.iter().map(|(name, paired)| {
             let interval = paired.difference.interval;
             json!({
@@ -117,7 +117,8 @@ impl Outcome<'_> {
                 "p": paired.p,
             })
         });
-        let pass = self.results.pass.iter().map(|one| json!({"policy": one.policy, "pass@1": one.one, "pass@n": one.all}));
+        let pass =
+            self.results.pass.iter().map(|one| json!({"policy": one.policy, "pass@1": one.one, "pass@n": one.all}));
         let credit = self.credit.measured.iter().map(|one| json!({"name": one.name, "auroc": one.auroc}));
         let all = json!({
             "seed": self.seed,
@@ -139,10 +140,12 @@ impl Outcome<'_> {
         let mut compared = vec![Column::left("comparison")];
         compared.extend(columns(&["difference", "w / t / l", "p", "verdict"]));
         let curves = |pick: fn(&Aligned) -> &Curve| {
-            let series = |one: &Aligned| Series { name: one.name.to_owned(), points: pick(one).clone(), ..Series::default() };
+            let series =
+                |one: &Aligned| Series { name: one.name.to_owned(), points: pick(one).clone(), ..Series::default() };
             self.aligned.iter().map(series).collect::<Vec<_>>()
         };
-        let lines = |y: &str, series: Vec<Series>| Lines { x_label: "optimizer step".into(), y_label: y.into(), series };
+        let lines =
+            |y: &str, series: Vec<Series>| Lines { x_label: "optimizer step".into(), y_label: y.into(), series };
         let loss = Series { name: "loss".into(), points: self.losses.clone(), ..Series::default() };
         let mut report = Report::new("Credit assignment on chain arithmetic")
             .lead(EXPLAINED)
@@ -197,7 +200,8 @@ impl Outcome<'_> {
     fn accuracy_against_tokens(&self) -> Points {
         let mut groups: Vec<Group> = Vec::new();
         for one in &self.results.decoded {
-            let (low, high) = one.accuracy.interval.map_or((f64::NAN, f64::NAN), |interval| (interval.low, interval.high));
+            let (low, high) =
+                one.accuracy.interval.map_or((f64::NAN, f64::NAN), |interval| (interval.low, interval.high));
             let x = one.tokens as f64 / one.correct.len() as f64;
             let point = Point { x, y: one.accuracy.value, low, high, label: one.decoder.clone() };
             match groups.iter_mut().find(|group| group.name == one.policy) {
@@ -205,6 +209,11 @@ impl Outcome<'_> {
                 None => groups.push(Group { name: one.policy.clone(), points: vec![point] }),
             }
         }
-        Points { x_label: "sampled tokens a problem".into(), y_label: "accuracy".into(), x_spacing: Spacing::Log10, groups }
+        Points {
+            x_label: "sampled tokens a problem".into(),
+            y_label: "accuracy".into(),
+            x_spacing: Spacing::Log10,
+            groups,
+        }
     }
 }

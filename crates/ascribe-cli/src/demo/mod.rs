@@ -111,9 +111,10 @@ fn pretrain(task: &Task, seed: Seed, device: &Device) -> anyhow::Result<(Languag
         ..FitConfig::default()
     };
     let learner = LogpLearner { objective: &Sft };
-    let (decoder, curve, seconds) = fit("learn arithmetic", &learner, model.decoder.clone(), &task.corpus, fit_config, |_, report| {
-        Ok(report.metric("loss"))
-    })?;
+    let (decoder, curve, seconds) =
+        fit("learn arithmetic", &learner, model.decoder.clone(), &task.corpus, fit_config, |_, report| {
+            Ok(report.metric("loss"))
+        })?;
     Ok((model.with_decoder(decoder), curve, seconds))
 }
 
@@ -213,16 +214,17 @@ fn align(
     let learner = LogpLearner { objective };
     let mut displacement = Curve::new();
     let model = start.clone().on(&device.clone().autodiff());
-    let (decoder, accuracy, seconds) = fit(&format!("align with {name}"), &learner, model, train, config, |model, report| {
-        if report.step % 5 != 0 {
-            return Ok(None);
-        }
-        let tally = evaluate(&learner, &model.valid(), held_out, HELD_OUT_PAIRS)?;
-        let means = tally.means("");
-        let mean = |name: &str| means.iter().find(|(known, _)| known == name).map(|(_, value)| *value);
-        displacement.extend(mean("logps/chosen_displacement").map(|value| (report.step as f64, value)));
-        Ok(mean("rewards/accuracies"))
-    })?;
+    let (decoder, accuracy, seconds) =
+        fit(&format!("align with {name}"), &learner, model, train, config, |model, report| {
+            if report.step % 5 != 0 {
+                return Ok(None);
+            }
+            let tally = evaluate(&learner, &model.valid(), held_out, HELD_OUT_PAIRS)?;
+            let means = tally.means("");
+            let mean = |name: &str| means.iter().find(|(known, _)| known == name).map(|(_, value)| *value);
+            displacement.extend(mean("logps/chosen_displacement").map(|value| (report.step as f64, value)));
+            Ok(mean("rewards/accuracies"))
+        })?;
     let policy = LocalPolicy::new(&decoder, task.tokenizer.eos(), task::CONTEXT);
     Ok(Aligned { name, policy, accuracy, displacement, seconds })
 }

@@ -45,7 +45,8 @@ impl Task {
         // A set is sorted, so its sides would differ in kind: every n-th problem is held out.
         let every = (sampled + held_out) / held_out.max(1);
         for (at, problem) in apart.iter().cloned().enumerate() {
-            let side = if at % every == 0 && task.held_out.len() < held_out { &mut task.held_out } else { &mut task.sampled };
+            let side =
+                if at % every == 0 && task.held_out.len() < held_out { &mut task.held_out } else { &mut task.sampled };
             side.push(problem);
         }
         let slips = Slips::default();
@@ -76,7 +77,10 @@ impl Task {
     /// The prompts that ask for a better and a worse solution.
     pub fn revised(&self, problem: &Problem) -> anyhow::Result<RevisedPrompts> {
         let (better, worse) = self.revision.fill(&asked(problem), "")?;
-        Ok(RevisedPrompts { better: self.tokenizer.encode(&better)?.into(), worse: self.tokenizer.encode(&worse)?.into() })
+        Ok(RevisedPrompts {
+            better: self.tokenizer.encode(&better)?.into(),
+            worse: self.tokenizer.encode(&worse)?.into(),
+        })
     }
 
     /// What the checker says of a solution.
@@ -88,7 +92,8 @@ impl Task {
     pub fn episode(&self, problem: &Problem, solution: &[u32]) -> anyhow::Result<Episode> {
         let prompt = self.prompt(problem)?;
         let check = self.check(problem, solution)?;
-        let spans = check.steps.iter().map(|step| prompt.len() + step.span.start..prompt.len() + step.span.end).collect();
+        let spans =
+            check.steps.iter().map(|step| prompt.len() + step.span.start..prompt.len() + step.span.end).collect();
         Ok(Episode::new(&prompt, solution).with_steps(spans)?)
     }
 }

@@ -12,7 +12,8 @@ impl Mask {
     /// A mask from one list of flags a row, shorter rows padded with tokens that do not count.
     pub fn from_rows<R: AsRef<[bool]>>(rows: &[R], device: &Device) -> Self {
         let seq = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
-        let padded = |row: &R| row.as_ref().iter().copied().chain(std::iter::repeat(false)).take(seq).collect::<Vec<_>>();
+        let padded =
+            |row: &R| row.as_ref().iter().copied().chain(std::iter::repeat(false)).take(seq).collect::<Vec<_>>();
         let flags: Vec<bool> = rows.iter().flat_map(padded).collect();
         Self { counts: Tensor::from_data(TensorData::new(flags, [rows.len(), seq]), device) }
     }

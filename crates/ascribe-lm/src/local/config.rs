@@ -154,7 +154,10 @@ impl DecoderConfig {
             kv_heads: whole("attention.head_count_kv").unwrap_or(heads),
             head_dim: whole("attention.key_length").unwrap_or(hidden_size / heads.max(1)),
             norm_epsilon: gguf.need("llama.attention.layer_norm_rms_epsilon", Value::as_float)?,
-            rope: Rope { theta: gguf.metadata("llama.rope.freq_base").and_then(Value::as_float).unwrap_or(10_000.0), scaling: RopeScaling::Plain },
+            rope: Rope {
+                theta: gguf.metadata("llama.rope.freq_base").and_then(Value::as_float).unwrap_or(10_000.0),
+                scaling: RopeScaling::Plain,
+            },
             context: whole("context_length")?,
             tied: !gguf.tensors().any(|tensor| tensor.name == "output.weight"),
         };
@@ -162,8 +165,7 @@ impl DecoderConfig {
     }
 
     fn check(self, path: &Path) -> Result<Self, LmError> {
-        let sizes =
-            [self.vocab_size, self.hidden_size, self.intermediate_size, self.layers, self.heads, self.context];
+        let sizes = [self.vocab_size, self.hidden_size, self.intermediate_size, self.layers, self.heads, self.context];
         let sound = sizes.iter().all(|size| *size > 0)
             && self.kv_heads > 0
             && self.heads.is_multiple_of(self.kv_heads)
@@ -250,7 +252,8 @@ impl Fields<'_> {
     }
 
     fn number_or(&self, key: &str, default: f64) -> Result<f64, LmError> {
-        number_or(self.json, key, default).ok_or_else(|| LmError::config(self.path)(format!("`{key}` must be a number")))
+        number_or(self.json, key, default)
+            .ok_or_else(|| LmError::config(self.path)(format!("`{key}` must be a number")))
     }
 
     /// transformers 4: `rope_theta` and `rope_scaling`; transformers 5: both inside `rope_parameters`.

@@ -49,7 +49,11 @@ impl LocalPolicy {
         }
         let vocab = self.decoder.vocab_size();
         if let Some(id) = prefix.iter().chain(given).find(|id| **id as usize >= vocab) {
-            return Err(CoreError::Range { name: "a token id", rule: "below the vocabulary size", got: f64::from(*id) });
+            return Err(CoreError::Range {
+                name: "a token id",
+                rule: "below the vocabulary size",
+                got: f64::from(*id),
+            });
         }
         let got = prefix.len() + given.len().max(1);
         if got > self.context {

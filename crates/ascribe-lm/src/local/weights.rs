@@ -97,7 +97,8 @@ impl Shard {
         let size = file.metadata().map_err(LmError::io(path))?.len();
         let broken = |why: String| LmError::format(path)(why);
         let mut length = [0; 8];
-        file.read_exact(&mut length).map_err(|_| broken(format!("a safetensors file has at least 8 bytes, got {size}")))?;
+        file.read_exact(&mut length)
+            .map_err(|_| broken(format!("a safetensors file has at least 8 bytes, got {size}")))?;
         let length = u64::from_le_bytes(length);
         if length > size.saturating_sub(8) {
             return Err(broken(format!("the header needs {length} bytes and the file has {size}")));
@@ -108,7 +109,10 @@ impl Shard {
             serde_json::from_slice(&header).map_err(|error| broken(format!("the header is not valid: {error}")))?;
         let data = metadata.data_len() as u64;
         if data != size - 8 - length {
-            return Err(broken(format!("the header promises {data} bytes of weights, the file has {}", size - 8 - length)));
+            return Err(broken(format!(
+                "the header promises {data} bytes of weights, the file has {}",
+                size - 8 - length
+            )));
         }
         Ok(Self { path: path.to_owned(), file, data_start: 8 + length, metadata })
     }
