@@ -1,6 +1,6 @@
 //! `ascribe generate`: continuations of prompts.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use ascribe::core::{Mode, Policy, Request, Sampling, Seed, Until};
 use ascribe::data::{Message, Prompt, Rows};
 use ascribe::lm::{LanguageModel, SpecialTokens};
@@ -17,18 +17,28 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let mode = if args.temperature == 0.0 { Mode::Greedy } else { Mode::Sample(sampling) };
     let model = LanguageModel::load(&args.model, &device(&args.common.device)?)?;
     let rows = match &args.input {
-        None => vec![Map::from_iter([("prompt".to_owned(), json!(args.prompt))])],
-        Some(path) => Rows::open(path)?.map(|row| row.map(|(_, row)| row)).collect::<Result<Vec<_>, _>>()?,
+        None => vec![(1, Map::from_iter([("prompt".to_owned(), json!(args.prompt))]))],
+        Some(path) => Rows::open(path)?.collect::<Result<Vec<_>, _>>()?,
     };
     let encoder = Encoder::new(&model, model.config.context)?;
     let requests: Vec<Request> = rows
         .iter()
         .enumerate()
-        .map(|(number, row)| {
-            let prompt =
-                prompt(row, args.raw || model.template.is_none()).with_context(|| format!("row {}", number + 1))?;
+        .map(|(number, (line, row))| {
+            let prefix = prompt(row, args.raw || model.template.is_none()).and_then(|prompt| {
+                let (prefix, context) = (encoder.prompt(&prompt)?, model.config.context);
+                // One token of the context is for the answer.
+                if prefix.len() >= context {
+                    bail!("the prompt has {} tokens and the context holds {context}; shorten the prompt", prefix.len());
+                }
+                Ok(prefix)
+            });
+            let prefix = match &args.input {
+                None => prefix?,
+                Some(path) => prefix.with_context(|| format!("{}, row {line}", path.display()))?,
+            };
             Ok(Request {
-                prefix: encoder.prompt(&prompt)?,
+                prefix,
                 n: args.n,
                 until: Until::End,
                 mode,
@@ -38,7 +48,7 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         })
         .collect::<anyhow::Result<_>>()?;
     let replies = model.policy().propose(&requests)?;
-    for (mut row, reply) in rows.into_iter().zip(replies) {
+    for ((_, mut row), reply) in rows.into_iter().zip(replies) {
         let texts = reply
             .candidates
             .iter()
@@ -65,6 +75,6 @@ fn prompt(row: &Map<String, Value>, raw: bool) -> anyhow::Result<Prompt> {
             let messages = serde_json::from_value(messages.clone());
             Ok(Prompt::Messages(messages.context("messages must have the strings `role` and `content`")?))
         }
-        _ => anyhow::bail!("a row needs the column `prompt` (text or messages) or `messages`"),
+        _ => bail!("a row needs the column `prompt` (text or messages) or `messages`"),
     }
 }

@@ -27,7 +27,7 @@ use serde_json::{Map, Value, json};
 use crate::Catalog;
 use crate::args::{ScheduleName, TrainArgs};
 use crate::device::device;
-use crate::output::{Progress, write_whole};
+use crate::output::{Progress, print_line, write_whole};
 
 /// The statistic that tells the best checkpoint of a run on pairs.
 const ACCURACY: &str = "rewards/accuracies";
@@ -35,6 +35,7 @@ const ACCURACY: &str = "rewards/accuracies";
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let objective = catalog.make(&args.method, &ObjectiveOptions { beta: args.beta, alpha: args.alpha })?;
     let config = fit_config(args);
+    config.check()?;
     let device = device(&args.common.device)?;
     let columns = ColumnMap::parse(&args.columns)?;
     match objective.needs().kind {
@@ -42,6 +43,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
             let loaded: Loaded<Preference> = ascribe::data::load(&args.data, &columns)?;
             let split = parts(args, loaded)?;
             let model = load(&args.model, &device)?;
+            refuse_other_runs(args, &config, &model)?;
             let encoder = Encoder::new(&model, args.max_length)?;
             let train = checked(args, "training", encoder.pairs(split.train)?)?;
             let held_out = checked(args, "held-out", encoder.pairs(split.held_out)?)?;
@@ -62,6 +64,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
             let loaded = completions(args, &columns)?;
             let split = parts(args, loaded)?;
             let model = load(&args.model, &device)?;
+            refuse_other_runs(args, &config, &model)?;
             let encoder = Encoder::new(&model, args.max_length)?;
             let train = prepared(checked(args, "training", encoder.completions(split.train)?)?);
             let held_out = prepared(checked(args, "held-out", encoder.completions(split.held_out)?)?);
@@ -255,7 +258,8 @@ fn fit(
     held_out: &[TrainRow],
 ) -> anyhow::Result<()> {
     let (learner, judge) = (LogpLearner { objective }, LogpLearner { objective: judge });
-    let run = identity(args, &config, model, train);
+    let mut run = identity(args, &config, model);
+    run.push(("set of rows", rows_hash(train)));
     let checkpoints = Checkpoints::new(&args.output_dir, args.save_total_limit);
     let last = checkpoints.last()?;
     let training = device.clone().autodiff();
@@ -332,10 +336,9 @@ fn fit(
 
 /// Means with intervals on the held-out rows, in words.
 fn finish(args: &TrainArgs, tally: Option<Tally>, best: Option<(usize, f64)>) -> anyhow::Result<()> {
-    println!("model written to {}", args.output_dir.display());
+    print_line(&format!("model written to {}", args.output_dir.display()))?;
     let Some(tally) = tally else {
-        println!("no rows were held out, so nothing is known about other prompts; use --held-out");
-        return Ok(());
+        return print_line("no rows were held out, so nothing is known about other prompts; use --held-out");
     };
     let mut summary = Map::new();
     for (name, value) in tally.means("eval_") {
@@ -343,7 +346,7 @@ fn finish(args: &TrainArgs, tally: Option<Tally>, best: Option<(usize, f64)>) ->
     }
     let accuracies = tally.values(ACCURACY);
     if accuracies.is_empty() {
-        println!("held-out loss {:.4}", tally.loss / tally.weight);
+        print_line(&format!("held-out loss {:.4}", tally.loss / tally.weight))?;
     } else {
         let accuracy = reward_accuracy(accuracies, args.seed)?;
         let verdict = match accuracy.interval {
@@ -353,13 +356,13 @@ fn finish(args: &TrainArgs, tally: Option<Tally>, best: Option<(usize, f64)>) ->
         };
         let bootstrap = Bootstrap { seed: Seed(args.seed), ..Bootstrap::default() };
         let margin = bootstrap.mean(tally.values("rewards/margins"))?;
-        println!("held-out reward accuracy {accuracy}: {verdict}");
-        println!("held-out reward margin {margin:+.4}");
+        print_line(&format!("held-out reward accuracy {accuracy}: {verdict}"))?;
+        print_line(&format!("held-out reward margin {margin:+.4}"))?;
         summary.insert("reward_accuracy".into(), serde_json::to_value(accuracy)?);
         summary.insert("reward_margin".into(), serde_json::to_value(margin)?);
     }
     if let Some((step, _)) = best {
-        println!("best checkpoint by held-out figure: checkpoint-{step}");
+        print_line(&format!("best checkpoint by held-out figure: checkpoint-{step}"))?;
         summary.insert("best_checkpoint".into(), json!(step));
     }
     write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
@@ -374,22 +377,58 @@ fn reward_accuracy(values: &[f64], seed: u64) -> anyhow::Result<Estimate> {
     Ok(Bootstrap { seed: Seed(seed), ..Bootstrap::default() }.mean(values)?)
 }
 
-/// What must be the same for a resumed run.
-fn identity(
-    args: &TrainArgs,
-    config: &FitConfig,
-    model: &LanguageModel,
-    rows: &[TrainRow],
-) -> Vec<(&'static str, String)> {
-    let mut data = ascribe::preference::RowHash::default();
-    rows.iter().for_each(|row| data.add(row));
-    let options = json!({"beta": args.beta, "alpha": args.alpha, "revision": args.revision, "fit": config});
+/// What must be the same for a resumed run, but for the rows.
+fn identity(args: &TrainArgs, config: &FitConfig, model: &LanguageModel) -> Vec<(&'static str, String)> {
+    // Taken apart whole, so that no option can be forgotten here.
+    let FitConfig {
+        learning_rate,
+        lr_scheduler_type,
+        warmup_ratio,
+        num_train_epochs,
+        max_steps,
+        per_device_train_batch_size,
+        gradient_accumulation_steps,
+        max_grad_norm,
+        weight_decay,
+        adam_beta1,
+        adam_beta2,
+        adam_epsilon,
+        seed,
+    } = config;
     vec![
         ("method", args.method.clone()),
         ("model", short(&model.decoder.hash())),
-        ("data", short(&data.finish())),
-        ("set of options", options.to_string()),
+        ("beta", args.beta.to_string()),
+        ("alpha", args.alpha.to_string()),
+        ("revision", args.revision.clone()),
+        ("learning_rate", learning_rate.to_string()),
+        ("lr_scheduler_type", format!("{lr_scheduler_type:?}").to_lowercase()),
+        ("warmup_ratio", warmup_ratio.to_string()),
+        ("num_train_epochs", num_train_epochs.to_string()),
+        ("max_steps", max_steps.to_string()),
+        ("per_device_train_batch_size", per_device_train_batch_size.to_string()),
+        ("gradient_accumulation_steps", gradient_accumulation_steps.to_string()),
+        ("max_grad_norm", max_grad_norm.to_string()),
+        ("weight_decay", weight_decay.to_string()),
+        ("adam_beta1", adam_beta1.to_string()),
+        ("adam_beta2", adam_beta2.to_string()),
+        ("adam_epsilon", adam_epsilon.to_string()),
+        ("seed", seed.0.to_string()),
     ]
+}
+
+fn rows_hash(rows: &[TrainRow]) -> String {
+    let mut hash = ascribe::preference::RowHash::default();
+    rows.iter().for_each(|row| hash.add(row));
+    short(&hash.finish())
+}
+
+/// Refuses an output folder with the checkpoints of another run before any work is done for this one.
+fn refuse_other_runs(args: &TrainArgs, config: &FitConfig, model: &LanguageModel) -> anyhow::Result<()> {
+    if let Some((path, progress)) = Checkpoints::new(&args.output_dir, args.save_total_limit).last()? {
+        progress.check_run(&path, &identity(args, config, model))?;
+    }
+    Ok(())
 }
 
 fn short(hash: &str) -> String {

@@ -1,1 +1,321 @@
-//! Runs of the binary.
+//! Runs that go well: training, what it writes, being killed, and reading it back.
+
+mod support;
+
+use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use ascribe::lm::Tokenizer;
+use ascribe_testkit::golden;
+use serde_json::{Value, json};
+use support::{Bench, Ran, SHORT, words};
+
+/// The log, without the one figure that is a time.
+fn log(bench: &Bench, folder: &str) -> Vec<Value> {
+    let text = bench.read(&format!("{folder}/log.jsonl"));
+    let rows = text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON"));
+    rows.map(|mut row: Value| {
+        assert!(row["seconds"].as_f64().is_some_and(|seconds| seconds >= 0.0), "{row}");
+        row.as_object_mut().expect("an object").remove("seconds");
+        row
+    })
+    .collect()
+}
+
+/// Standard output as JSONL.
+#[track_caller]
+fn written(ran: &Ran) -> Vec<Value> {
+    ran.stdout.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
+
+fn number(row: &Value, name: &str) -> f64 {
+    row[name].as_f64().unwrap_or_else(|| panic!("`{name}` is no number in {row}"))
+}
+
+/// The folder is a model that every command reads.
+#[track_caller]
+fn is_a_model(bench: &Bench, folder: &str) {
+    for file in [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+    ] {
+        assert!(bench.path(folder).join(file).is_file(), "{folder}/{file}");
+    }
+    bench.run(&format!("generate --model {folder} --prompt what --max-new-tokens 4")).succeeded();
+    bench.rows("rows.jsonl", [json!({"prompt": "what", "completion": "the sum"})]);
+    let rows = written(&bench.run(&format!("score --model {folder} --input rows.jsonl")).succeeded());
+    assert!(number(&rows[0], "logp_sum") < 0.0);
+}
+
+#[test]
+fn pairs_train_by_dpo_and_t_reg() {
+    let bench = Bench::new();
+    bench.write("revision.toml", "better = \"more {prompt} {response}\"\nworse = \"less {prompt} {response}\"\n");
+    for (method, own) in [("dpo", ""), ("t-reg", "--revision revision.toml")] {
+        let out = format!("out-{method}");
+        let line =
+            format!("train {method} --model model --data pairs.jsonl --output-dir {out} {SHORT} --eval-steps 2 {own}");
+        let ran = bench.run(&line).succeeded();
+        assert!(ran.stderr.contains("8 rows to train on, 4 held out"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("step 0: DPO loss 0.693147 (ln 2 = 0.693147)"), "{}", ran.stderr);
+        assert!(ran.stdout.contains("held-out reward accuracy"), "{}", ran.stdout);
+
+        let log = log(&bench, &out);
+        let (evaluated, trained): (Vec<&Value>, Vec<&Value>) =
+            log.iter().partition(|row| row.get("eval_loss").is_some());
+        let steps = |rows: &[&Value]| rows.iter().map(|row| row["step"].as_u64().unwrap()).collect::<Vec<_>>();
+        assert_eq!(steps(&trained), [1, 2, 3, 4]);
+        assert_eq!(steps(&evaluated), [2, 4]);
+        let names = [
+            "loss",
+            "rewards/chosen",
+            "rewards/rejected",
+            "rewards/margins",
+            "rewards/accuracies",
+            "logps/chosen",
+            "logps/rejected",
+            "logps/chosen_displacement",
+        ];
+        for row in &trained {
+            for name in names.iter().chain(&["grad_norm", "learning_rate", "epoch", "num_tokens"]) {
+                assert!(number(row, name).is_finite(), "{name}");
+            }
+            let margin = number(row, "rewards/chosen") - number(row, "rewards/rejected");
+            assert!((margin - number(row, "rewards/margins")).abs() < 1e-6, "{row}");
+        }
+        for row in &evaluated {
+            assert!(names.iter().all(|name| number(row, &format!("eval_{name}")).is_finite()));
+        }
+        // Before the first step there is nothing between the policy and its reference.
+        assert!(number(trained[0], "rewards/margins").abs() < 1e-5);
+        assert_eq!(number(trained[3], "epoch"), 1.0);
+        assert!(number(trained[3], "num_tokens") > number(trained[0], "num_tokens"));
+        let summary = bench.json(&format!("{out}/summary.json"));
+        assert_eq!(number(&summary, "eval_rewards/margins"), number(evaluated[1], "eval_rewards/margins"));
+        is_a_model(&bench, &out);
+    }
+    // The same start and the same rows: only the objective differs.
+    let weights = |method| fs::read(bench.path(&format!("out-{method}/model.safetensors"))).unwrap();
+    assert!(weights("dpo") != weights("t-reg"));
+}
+
+#[test]
+fn completions_conversations_and_pairs_train_by_sft() {
+    let bench = Bench::new();
+    let says = |role: &str, content: &str| json!({"role": role, "content": content});
+    let texts = (0..8).map(|n| json!({"prompt": format!("what is {n}?"), "completion": format!("the sum of {n}")}));
+    bench.rows("texts.jsonl", texts);
+    let chats =
+        (0..8).map(|n| json!({"messages": [says("user", &format!("what is {n}?")), says("assistant", "the sum")]}));
+    bench.rows("chats.jsonl", chats);
+    for data in ["texts", "chats", "pairs"] {
+        let out = format!("out-{data}");
+        let line = format!(
+            "train sft --model model --data {data}.jsonl --output-dir {out} {SHORT} --held-out 2 --num-train-epochs 3"
+        );
+        let ran = bench.run(&line).succeeded();
+        assert!(ran.stdout.contains("held-out loss"), "{}", ran.stdout);
+        let log = log(&bench, &out);
+        let trained: Vec<&Value> = log.iter().filter(|row| row.get("loss").is_some()).collect();
+        assert!(number(trained[trained.len() - 1], "loss") < number(trained[0], "loss"), "{data}");
+        assert!(number(&log[log.len() - 1], "eval_loss").is_finite());
+        assert!(trained.iter().all(|row| row.get("rewards/chosen").is_none()));
+        is_a_model(&bench, &out);
+    }
+}
+
+#[test]
+fn hh_rlhf_dialogues_train_with_the_chat_template() {
+    let bench = Bench::new();
+    let talk = |n: usize, reply: &str| {
+        format!("\n\nHuman: hi\n\nAssistant: yes?\n\nHuman: what is {n}?\n\nAssistant: {reply}")
+    };
+    let pairs: Vec<Value> = (0..6).map(|n| json!({"chosen": talk(n, "the sum"), "rejected": talk(n, "no")})).collect();
+    bench.rows("hh.jsonl", pairs);
+    let says = |role: &str, content: &str| json!({"role": role, "content": content});
+    let turns = |n: usize| vec![says("user", "hi"), says("assistant", "yes?"), says("user", &format!("what is {n}?"))];
+    let chats = (0..6).map(|n| json!({"prompt": turns(n), "chosen": [says("assistant", "the sum")], "rejected": [says("assistant", "no")]}));
+    bench.rows("chats.jsonl", chats);
+    for data in ["hh", "chats"] {
+        let line = format!(
+            "train dpo --model model --data {data}.jsonl --output-dir out-{data} {SHORT} --held-out 2 --max-length 128"
+        );
+        let ran = bench.run(&line).succeeded();
+        assert_eq!(ran.stderr.contains("no `prompt` column in 6 rows"), data == "hh", "{}", ran.stderr);
+        assert!(!ran.stderr.contains("cut"), "{}", ran.stderr);
+    }
+    // The dialogues are the same conversations in another spelling, so every step is the same.
+    assert_eq!(log(&bench, "out-hh"), log(&bench, "out-chats"));
+}
+
+#[test]
+fn a_killed_run_goes_on_to_the_same_numbers() {
+    let bench = Bench::new();
+    let options = "--num-train-epochs 8 --save-steps 2 --eval-steps 3";
+    let line = |out: &str| format!("train dpo --model model --data pairs.jsonl --output-dir {out} {SHORT} {options}");
+    bench.run(&line("whole")).succeeded();
+    assert!(bench.folders("whole").len() <= 2, "{:?}", bench.folders("whole"));
+    assert!(bench.folders("whole").contains(&"checkpoint-32".to_owned()));
+
+    let started = Instant::now();
+    let mut child = bench.command(&words(&line("killed"))).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while !bench.path("killed/checkpoint-4").exists() {
+        assert!(started.elapsed() < Duration::from_secs(60), "no checkpoint");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    assert!(!child.wait().unwrap().success(), "the run was over before it was killed");
+    assert!(!bench.path("killed/model.safetensors").exists());
+    // What a death in the middle of a line or a checkpoint leaves behind is no hindrance.
+    let torn = format!("{}{{\"step\": 9", bench.read("killed/log.jsonl"));
+    bench.write("killed/log.jsonl", torn);
+    fs::create_dir_all(bench.path("killed/part-6")).unwrap();
+    bench.write("killed/part-6/config.json", "{");
+
+    let ran = bench.run(&line("killed")).succeeded();
+    assert!(ran.stderr.contains("going on from killed/checkpoint-"), "{}", ran.stderr);
+    assert_eq!(log(&bench, "killed"), log(&bench, "whole"));
+    assert_eq!(bench.folders("killed"), bench.folders("whole"));
+    let whole = bench.equal_files("whole");
+    assert!(bench.equal_files("killed") == whole, "{:?}", bench.equal_files("killed").keys());
+
+    // A run that is over is evaluated and written again, to the same bytes.
+    bench.run(&line("killed")).succeeded();
+    assert!(bench.equal_files("killed") == whole);
+    assert_eq!(log(&bench, "killed"), log(&bench, "whole"));
+}
+
+#[test]
+fn a_config_file_flags_and_the_names_of_trl_say_the_same() {
+    let bench = Bench::new();
+    let flags = "--num-train-epochs 2 --per-device-train-batch-size 2 --gradient-accumulation-steps 2 --learning-rate 0.002 \
+                 --beta 0.3 --lr-scheduler-type cosine --max-length 40 --held-out 4 --columns prompt=question";
+    let pairs = bench.read("pairs.jsonl").replace("\"prompt\"", "\"question\"");
+    bench.write("pairs.jsonl", pairs);
+    bench.run(&format!("train dpo --model model --data pairs.jsonl --output-dir flags {flags}")).succeeded();
+    let file = "model_name_or_path = \"model\"\ndataset_name = \"pairs.jsonl\"\nnum_train_epochs = 2\n\
+                per_device_train_batch_size = 2\ngradient_accumulation_steps = 2\nlearning_rate = 2e-3\nbeta = 9.0\n\
+                lr_scheduler_type = \"cosine\"\nmax_length = 40\nmax_eval_samples = 4\ncolumns = [\"prompt=question\"]\n";
+    bench.write("options.toml", file);
+    // What is typed wins over the file.
+    bench.run("train dpo --config options.toml --beta 0.3 --output_dir file").succeeded();
+    let trl = flags
+        .replace("--columns", "--column")
+        .replace("--held-out", "--max_eval_samples")
+        .replace('-', "_")
+        .replace("__", "--");
+    bench
+        .run(&format!("train dpo --model_name_or_path model --dataset_name pairs.jsonl --output_dir trl {trl}"))
+        .succeeded();
+    for other in ["file", "trl"] {
+        assert_eq!(log(&bench, other), log(&bench, "flags"), "{other}");
+        let weights = |folder| fs::read(bench.path(folder).join("model.safetensors")).unwrap();
+        assert!(weights(other) == weights("flags"), "{other}");
+    }
+}
+
+#[test]
+fn scores_of_golden_rows() {
+    let bench = Bench::new();
+    let expected = golden::open("lm/llama_gqa/expected.json");
+    let batch = expected.get("batches").get("right");
+    let logps = batch.get("token_logps");
+    let [_, width] = logps.shape()[..] else { panic!("a matrix") };
+    let (logps, sums) = (logps.numbers(), batch.get("seq_logp_sum").numbers());
+    let prompts: Vec<Vec<i64>> = expected.get("prompts").items().iter().map(|row| row.integers()).collect();
+    // Every token but the first is scored.
+    let mask = |ids: &[i64]| (0..ids.len()).map(|at| usize::from(at > 0)).collect::<Vec<_>>();
+    bench.rows(
+        "rows.jsonl",
+        prompts.iter().map(|ids| json!({"id": "x", "input_ids": ids, "completion_mask": mask(ids)})),
+    );
+    let rows = written(&bench.run("score --model model --input rows.jsonl").succeeded());
+    assert_eq!(rows.len(), prompts.len());
+    for (at, row) in rows.iter().enumerate() {
+        let got: Vec<f64> = row["token_logps"].as_array().unwrap().iter().map(|logp| logp.as_f64().unwrap()).collect();
+        let count = prompts[at].len() - 1;
+        golden::close("token_logps", &got, &logps[at * width..at * width + count], 2e-5);
+        golden::close("logp_sum", &[number(row, "logp_sum")], &[sums[at]], 2e-5);
+        golden::close("logp_mean", &[number(row, "logp_mean")], &[sums[at] / count as f64], 2e-5);
+        // The row itself comes along.
+        assert_eq!((row["id"].as_str(), row["input_ids"] == json!(prompts[at])), (Some("x"), true));
+    }
+    // A mask with a gap scores what it names, given all that stands before.
+    let ids = &prompts[1];
+    let gap: Vec<usize> = (0..ids.len()).map(|at| usize::from(at == 2 || at == 5 || at == 6)).collect();
+    bench.rows("rows.jsonl", [json!({"input_ids": ids, "completion_mask": gap})]);
+    let rows = written(&bench.run("score --model model --input rows.jsonl").succeeded());
+    let got: Vec<f64> = rows[0]["token_logps"].as_array().unwrap().iter().map(|logp| logp.as_f64().unwrap()).collect();
+    golden::close("gap", &got, &[1, 4, 5].map(|at: usize| logps[width + at]), 2e-5);
+}
+
+#[test]
+fn the_three_kinds_of_rows_agree() {
+    let bench = Bench::new();
+    let tokenizer = Tokenizer::from_folder(&bench.path("model")).unwrap();
+    let says = |role: &str, content: &str| json!({"role": role, "content": content});
+    // What the chat template of the model writes, by hand.
+    let opening = "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nwhat is 1?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n";
+    let (prefix, reply) = (tokenizer.encode(opening).unwrap(), tokenizer.encode("the sum<|eot_id|>").unwrap());
+    let mask = [vec![0; prefix.len()], vec![1; reply.len()]].concat();
+    let ids = [prefix, reply.clone()].concat();
+    bench.rows(
+        "rows.jsonl",
+        [
+            json!({"messages": [says("user", "what is 1?"), says("assistant", "the sum")]}),
+            json!({"prompt": [says("user", "what is 1?")], "completion": [says("assistant", "the sum")]}),
+            json!({"input_ids": ids, "completion_mask": mask}),
+        ],
+    );
+    let rows = written(&bench.run("score --model model --input rows.jsonl").succeeded());
+    assert_eq!(rows[0]["token_logps"].as_array().unwrap().len(), reply.len());
+    for row in &rows[1..] {
+        assert!((number(row, "logp_sum") - number(&rows[0], "logp_sum")).abs() < 1e-4, "{row}");
+    }
+    // Faults of single rows.
+    for (row, said) in [
+        (json!({"input_ids": [1, 2], "completion_mask": [0]}), "must be equally long"),
+        (json!({"input_ids": [1, 2], "completion_mask": [1, 1]}), "begin `completion_mask` with 0"),
+        (json!({"input_ids": [1, 2], "completion_mask": [0, 0]}), "counts no token"),
+        (json!({"input_ids": [1, 402], "completion_mask": [0, 1]}), "token id 402 must be below"),
+        (json!({"messages": [says("user", "a")]}), "the last message must be the assistant's"),
+    ] {
+        bench.rows("rows.jsonl", [row]);
+        bench.run("score --model model --input rows.jsonl").refused(&["rows.jsonl, row 1", said]);
+    }
+}
+
+#[test]
+fn implicit_rewards() {
+    let bench = Bench::new();
+    bench.run(&format!("train dpo --model model --data pairs.jsonl --output-dir out {SHORT}")).succeeded();
+    bench.rows("rows.jsonl", (0..3).map(|n| json!({"prompt": format!("what is {n}?"), "completion": "the sum"})));
+    let score = |line: &str| written(&bench.run(&format!("score --input rows.jsonl {line}")).succeeded());
+    let (ours, theirs) = (score("--model out"), score("--model model"));
+    assert!(ours.iter().all(|row| row.get("implicit_reward").is_none()));
+    let rewards = score("--model out --reference model --beta 0.5");
+    for (at, row) in rewards.iter().enumerate() {
+        let expected = 0.5 * (number(&ours[at], "logp_sum") - number(&theirs[at], "logp_sum"));
+        assert!((number(row, "implicit_reward") - expected).abs() < 1e-9 && expected != 0.0, "{row}");
+    }
+    assert!(score("--model model --reference model").iter().all(|row| number(row, "implicit_reward") == 0.0));
+}
+
+#[test]
+fn candidates_are_written_beside_their_rows() {
+    let bench = Bench::new();
+    bench.rows("rows.jsonl", [json!({"prompt": "what is 1?", "id": 7}), json!({"prompt": "what is 2?", "id": 8})]);
+    let line = "generate --model model --input rows.jsonl -n 3 --temperature 1 --max-new-tokens 5 --seed 4";
+    let ran = bench.run(line).succeeded();
+    let rows = written(&ran);
+    assert_eq!(rows.iter().map(|row| row["id"].as_u64()).collect::<Vec<_>>(), [Some(7), Some(8)]);
+    assert!(rows.iter().all(|row| row["completions"].as_array().is_some_and(|texts| texts.len() == 3)));
+    // The seed decides.
+    assert_eq!(bench.run(line).stdout, ran.stdout);
+    assert_ne!(bench.run(&line.replace("--seed 4", "--seed 5")).stdout, ran.stdout);
+}

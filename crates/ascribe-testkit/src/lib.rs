@@ -1,6 +1,4 @@
-//! What the tests of ascribe share: golden reference values, made by published Python libraries (see `golden/README.md`).
-//!
-//! This crate is for tests alone and is never published, so it panics where a library would return an error.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "tensor")]

@@ -79,7 +79,10 @@ impl Checkpoints {
             model(&part)?;
             let state =
                 |error: &dyn std::fmt::Display| TrainError::Checkpoint { path: part.clone(), why: error.to_string() };
-            fit.optimizer.save(part.join(OPTIMIZER)).map_err(|error| state(&error))?;
+            let optimizer = part.join(OPTIMIZER);
+            let failed =
+                |error: &dyn std::fmt::Display| TrainError::io(&optimizer)(std::io::Error::other(error.to_string()));
+            fit.optimizer.save(&optimizer).map_err(|error| failed(&error))?;
             let text = serde_json::to_string_pretty(progress).map_err(|error| state(&error))?;
             std::fs::write(part.join(STATE), text).map_err(TrainError::io(&part))?;
             if path.exists() {

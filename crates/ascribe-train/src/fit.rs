@@ -61,7 +61,11 @@ impl Default for FitConfig {
 }
 
 impl FitConfig {
-    fn check(&self) -> Result<(), TrainError> {
+    /// Checks every option, so that a run can be refused before any work is done.
+    ///
+    /// # Errors
+    /// [`TrainError::Option`] names the first option that is out of its range.
+    pub fn check(&self) -> Result<(), TrainError> {
         let fraction = |x: f64| (0.0..1.0).contains(&x);
         let finite = |x: f64| x >= 0.0 && x.is_finite();
         let rules = [

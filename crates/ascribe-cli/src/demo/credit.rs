@@ -2,14 +2,12 @@
 
 use std::ops::Range;
 
-use ascribe::core::{
-    Continuation, Credit, CreditAssigner, Evidence, LogRatio, Mode, Policy, Reduce, Request, Sampling, Seed, Until,
-};
+use ascribe::core::{Continuation, Credit, CreditAssigner, Evidence, LogRatio, Policy, Reduce, Seed};
 use ascribe::eval::{Bootstrap, Estimate, clustered_auroc};
 use ascribe::lm::LocalPolicy;
 use ascribe::preference::ContrastReward;
 
-use super::task::{MAX_NEW, Task};
+use super::task::Task;
 use super::{Aligned, BETA};
 
 /// Samples of each held-out problem that are searched for mistakes.
@@ -43,21 +41,7 @@ pub struct CreditResults {
 
 /// Samples solutions of the starting model, keeps those with a wrong step, and compares ways to give credit.
 pub fn measure(task: &Task, base: &LocalPolicy, aligned: &[Aligned], seed: Seed) -> anyhow::Result<CreditResults> {
-    let requests = task
-        .held_out
-        .iter()
-        .enumerate()
-        .map(|(number, problem)| {
-            Ok(Request {
-                prefix: task.prompt(problem)?,
-                n: SAMPLES,
-                until: Until::End,
-                mode: Mode::Sample(Sampling::default()),
-                max_new: MAX_NEW,
-                seed: seed.child("flawed", number as u64),
-            })
-        })
-        .collect::<anyhow::Result<Vec<Request>>>()?;
+    let requests = task.requests(&task.held_out, SAMPLES, seed, "flawed")?;
     let mut flawed = Vec::new();
     for (number, reply) in base.propose(&requests)?.into_iter().enumerate() {
         for one in reply.candidates {

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use ascribe::burn::module::Module;
 use ascribe::burn::tensor::Device;
-use ascribe::core::{Mode, Objective, Policy, Request, Sampling, Seed, Until};
+use ascribe::core::{Objective, Policy, Seed};
 use ascribe::lm::{Decoder, DecoderConfig, LanguageModel, LocalPolicy};
 use ascribe::preference::objectives::{DpoConfig, Sft, TRegConfig};
 use ascribe::preference::{
@@ -25,7 +25,7 @@ use ascribe::train::{Fit, FitConfig, ScheduleKind, evaluate};
 use crate::args::DemoArgs;
 use crate::device::device;
 use crate::output::{Progress, print_line, write_whole};
-use task::{MAX_NEW, Task};
+use task::Task;
 
 /// Rows of the first training, one epoch.
 const CORPUS: usize = 48_000;
@@ -144,21 +144,7 @@ fn fit(
 
 /// Samples solutions of the start, checks them, and pairs a right one with a wrong one of the same problem.
 fn pairs(task: &Task, start: &LanguageModel, seed: Seed) -> anyhow::Result<Vec<(TrainRow, Vec<RevisedPrompts>)>> {
-    let requests: Vec<Request> = task
-        .sampled
-        .iter()
-        .enumerate()
-        .map(|(number, problem)| {
-            Ok(Request {
-                prefix: task.prompt(problem)?,
-                n: SAMPLES,
-                until: Until::End,
-                mode: Mode::Sample(Sampling::default()),
-                max_new: MAX_NEW,
-                seed: seed.child("rollouts", number as u64),
-            })
-        })
-        .collect::<anyhow::Result<_>>()?;
+    let requests = task.requests(&task.sampled, SAMPLES, seed, "rollouts")?;
     let replies = start.policy().propose(&requests)?;
     let mut pairs = Vec::new();
     for ((problem, request), reply) in task.sampled.iter().zip(requests).zip(replies) {

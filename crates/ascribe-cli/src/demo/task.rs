@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ascribe::core::{Episode, Seed, Tokens};
+use ascribe::core::{Episode, Mode, Request, Sampling, Seed, Tokens, Until};
 use ascribe::lm::{Roles, SpecialTokens, Tokenizer};
 use ascribe::preference::{RevisedPrompts, RevisionTemplate, TrainRow};
 use ascribe::worlds::{Check, Problem, Slips, alphabet};
@@ -72,6 +72,21 @@ impl Task {
     /// The unmarked prompt of a problem.
     pub fn prompt(&self, problem: &Problem) -> anyhow::Result<Tokens> {
         Ok(self.tokenizer.encode(&asked(problem))?.into())
+    }
+
+    /// `n` samples of a solution for each problem, from streams of the purpose `name`.
+    pub fn requests(&self, problems: &[Problem], n: usize, seed: Seed, name: &str) -> anyhow::Result<Vec<Request>> {
+        let request = |(number, problem): (usize, &Problem)| {
+            Ok(Request {
+                prefix: self.prompt(problem)?,
+                n,
+                until: Until::End,
+                mode: Mode::Sample(Sampling::default()),
+                max_new: MAX_NEW,
+                seed: seed.child(name, number as u64),
+            })
+        };
+        problems.iter().enumerate().map(request).collect()
     }
 
     /// The prompts that ask for a better and a worse solution.

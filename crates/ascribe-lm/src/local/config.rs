@@ -105,6 +105,10 @@ impl DecoderConfig {
                 return Err(LmError::unsupported(what, "use a Llama model without biases"));
             }
         }
+        if fields.number_or("partial_rotary_factor", 1.0)? != 1.0 {
+            let what = format!("`partial_rotary_factor` in {}", path.display());
+            return Err(LmError::unsupported(what, "use a model that rotates whole heads"));
+        }
         let activation = json.get("hidden_act").and_then(Json::as_str).unwrap_or("silu");
         if activation != "silu" {
             let what = format!("hidden_act `{activation}` in {}", path.display());
@@ -144,6 +148,17 @@ impl DecoderConfig {
             let what = format!("stretched rotary frequencies in {}", gguf.path().display());
             return Err(LmError::unsupported(what, "use the safetensors folder of this model"));
         }
+        let head_dim = whole("attention.key_length").unwrap_or(hidden_size / heads.max(1));
+        let stretched = gguf.metadata("llama.rope.scaling.type").and_then(Value::as_text).unwrap_or("none");
+        let rotated = whole("rope.dimension_count").unwrap_or(head_dim);
+        if stretched != "none" || rotated != head_dim {
+            let what = format!("rope scaling `{stretched}` over {rotated} of {head_dim} dimensions in {}", gguf.path().display());
+            return Err(LmError::unsupported(what, "use a model with plain rotary positions, or its safetensors folder"));
+        }
+        if let Some(bias) = gguf.tensors().find(|tensor| tensor.name.ends_with(".bias")) {
+            let what = format!("the bias `{}` in {}", bias.name, gguf.path().display());
+            return Err(LmError::unsupported(what, "use a Llama model without biases"));
+        }
         let tokens = gguf.tensors().find(|tensor| tensor.name == "token_embd.weight").map(|tensor| tensor.shape[0]);
         let config = Self {
             vocab_size: tokens.or_else(|| whole("vocab_size").ok()).unwrap_or(0),
@@ -152,7 +167,7 @@ impl DecoderConfig {
             layers: whole("block_count")?,
             heads,
             kv_heads: whole("attention.head_count_kv").unwrap_or(heads),
-            head_dim: whole("attention.key_length").unwrap_or(hidden_size / heads.max(1)),
+            head_dim,
             norm_epsilon: gguf.need("llama.attention.layer_norm_rms_epsilon", Value::as_float)?,
             rope: Rope {
                 theta: gguf.metadata("llama.rope.freq_base").and_then(Value::as_float).unwrap_or(10_000.0),

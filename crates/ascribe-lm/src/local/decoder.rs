@@ -125,6 +125,9 @@ impl Decoder {
     /// # Shapes
     /// - ids: `[rows, seq]`; result: `[rows, seq, hidden]`.
     /// - with a cache, `ids` continue what the cache holds.
+    ///
+    /// # Panics
+    /// When the cache has no room for `ids`: make it as long as prompt and response together.
     pub fn hidden(&self, ids: Tensor<2, Int>, mut cache: Option<&mut KvCache>) -> Tensor<3> {
         let [_, seq] = ids.dims();
         let start = cache.as_ref().map_or(0, |cache| cache.len);
@@ -214,6 +217,11 @@ impl Decoder {
     /// Number of token ids.
     pub fn vocab_size(&self) -> usize {
         self.sizes.vocab
+    }
+
+    /// Floats that a [`KvCache`] holds for one token.
+    pub(super) fn cached_floats(&self) -> usize {
+        2 * self.layers.len() * self.sizes.kv_heads * self.sizes.head_dim
     }
 
     /// The same weights on `device`.

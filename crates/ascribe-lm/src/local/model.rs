@@ -11,7 +11,7 @@ use super::decoder::Decoder;
 use super::policy::LocalPolicy;
 use super::weights::{RandomWeights, Safetensors, save_safetensors};
 use crate::gguf::Gguf;
-use crate::{ChatTemplate, LmError, Tokenizer, io};
+use crate::{ChatTemplate, LmError, Tokenizer};
 
 /// A language model, whole.
 pub struct LanguageModel {
@@ -37,6 +37,7 @@ impl LanguageModel {
             let template = ChatTemplate::from_folder(path, &tokenizer)?;
             let mut weights = Safetensors::open(path)?;
             let decoder = Decoder::load(&config, &mut weights, device)?;
+            weights.all_taken()?;
             return Self { decoder, config, tokenizer, template }.check();
         }
         let mut gguf = Gguf::open(path)?;
@@ -71,23 +72,45 @@ impl LanguageModel {
 
     /// Writes a Hugging Face folder (config, f32 safetensors, tokenizer, chat template) that transformers loads.
     ///
-    /// Each file is written beside and renamed.
+    /// All files are written into a folder inside it and moved out when the last one is whole, so that a full disk leaves
+    /// what was there, and no half of a model.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<(), LmError> {
-        std::fs::create_dir_all(folder).map_err(LmError::io(folder))?;
+        let part = folder.join("part-model");
+        let moved = || {
+            // What a killed run left behind must not get into this one.
+            if part.exists() {
+                std::fs::remove_dir_all(&part).map_err(LmError::io(&part))?;
+            }
+            std::fs::create_dir_all(&part).map_err(LmError::io(&part))?;
+            self.write(&part)?;
+            for entry in std::fs::read_dir(&part).map_err(LmError::io(&part))? {
+                let entry = entry.map_err(LmError::io(&part))?;
+                let path = folder.join(entry.file_name());
+                std::fs::rename(entry.path(), &path).map_err(LmError::io(&path))?;
+            }
+            Ok(())
+        };
+        let saved = moved();
+        // On success it is empty; after an error, the first one is the one that matters.
+        let _ = std::fs::remove_dir_all(&part);
+        saved
+    }
+
+    fn write(&self, folder: &Path) -> Result<(), LmError> {
         let mut config = self.config.to_json();
         config.insert("bos_token_id".into(), json!(self.tokenizer.bos()));
         config.insert("eos_token_id".into(), json!(self.tokenizer.eos().first()));
         config.insert("pad_token_id".into(), json!(self.tokenizer.pad()));
         let path = folder.join("config.json");
         let text = serde_json::to_string_pretty(&config).map_err(LmError::config(&path))?;
-        io::write_beside(&path, |part| std::fs::write(part, &text).map_err(LmError::io(part)))?;
+        std::fs::write(&path, text).map_err(LmError::io(&path))?;
         // Generation stops at any of the end tokens; the tokenizer's own file has room for one.
         let path = folder.join("generation_config.json");
         let ends = json!({"bos_token_id": self.tokenizer.bos(), "eos_token_id": self.tokenizer.eos(), "pad_token_id": self.tokenizer.pad()});
-        io::write_beside(&path, |part| std::fs::write(part, ends.to_string()).map_err(LmError::io(part)))?;
+        std::fs::write(&path, ends.to_string()).map_err(LmError::io(&path))?;
         self.tokenizer.save(folder)?;
         if let Some(template) = &self.template {
             template.save(folder)?;

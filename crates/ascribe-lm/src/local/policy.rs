@@ -11,8 +11,10 @@ use burn::tensor::{Int, Tensor, TensorData};
 use super::decoder::{Decoder, KvCache, Row};
 use super::sample::choose;
 
-/// Rows that are decoded together.
+/// Most rows that are decoded together.
 const ROWS: usize = 256;
+/// Most floats that their keys and values take: 1 GiB.
+const CACHED: usize = 1 << 28;
 /// Padded tokens that are scored together.
 const SCORED_TOKENS: usize = 4096;
 
@@ -160,8 +162,11 @@ impl Policy for LocalPolicy {
         }
         let mut replies: Vec<Reply> =
             requests.iter().map(|_| Reply { candidates: Vec::new(), usage: Usage::default() }).collect();
-        for mut drafts in by_length.into_values() {
-            drafts.chunks_mut(ROWS).for_each(|chunk| self.write(requests, chunk));
+        for (length, mut drafts) in by_length {
+            let longest = drafts.iter().map(|draft| requests[draft.request].max_new).max().unwrap_or(0);
+            let kept = (length + longest.min(self.context - length)) * self.decoder.cached_floats();
+            let rows = (CACHED / kept.max(1)).clamp(1, ROWS);
+            drafts.chunks_mut(rows).for_each(|chunk| self.write(requests, chunk));
             for draft in drafts {
                 let prompt = requests[draft.request].prefix.len() as u64;
                 let reply = &mut replies[draft.request];

@@ -1,6 +1,6 @@
 //! Where weights come from and go to. Names and layouts are those of Hugging Face: a linear layer is `[out, in]`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -53,6 +53,7 @@ impl WeightSource for RandomWeights {
 pub struct Safetensors {
     shards: Vec<Shard>,
     place: HashMap<String, usize>,
+    taken: HashSet<String>,
     folder: PathBuf,
 }
 
@@ -87,7 +88,25 @@ impl Safetensors {
         for (number, shard) in shards.iter().enumerate() {
             place.extend(shard.metadata.offset_keys().into_iter().map(|name| (name, number)));
         }
-        Ok(Self { shards, place, folder: folder.to_owned() })
+        Ok(Self { shards, place, taken: HashSet::new(), folder: folder.to_owned() })
+    }
+
+    /// Checks that every tensor of the folder was asked for: a model with more weights than ours is another model.
+    ///
+    /// # Errors
+    /// [`LmError::Unsupported`] names the first tensor that nobody wanted.
+    pub(super) fn all_taken(&self) -> Result<(), LmError> {
+        // Old files hold the rotary frequencies, and a tied head may be written out: neither changes a number.
+        let harmless = |name: &str| name.ends_with("rotary_emb.inv_freq") || name == "lm_head.weight";
+        let mut left: Vec<&String> = self.place.keys().filter(|name| !self.taken.contains(*name) && !harmless(name)).collect();
+        left.sort();
+        match left.first() {
+            None => Ok(()),
+            Some(name) => {
+                let what = format!("tensor `{name}` ({} such) in {}", left.len(), self.folder.display());
+                Err(LmError::unsupported(what, "use a plain Llama decoder: this one has parts that would be left out"))
+            }
+        }
     }
 }
 
@@ -122,6 +141,7 @@ impl WeightSource for Safetensors {
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LmError> {
         let missing = || LmError::MissingTensor { path: self.folder.clone(), name: name.to_owned() };
         let number = *self.place.get(name).ok_or_else(missing)?;
+        self.taken.insert(name.to_owned());
         let shard = &mut self.shards[number];
         let info = shard.metadata.info(name).ok_or_else(missing)?;
         check_shape(name, shape, &info.shape)?;

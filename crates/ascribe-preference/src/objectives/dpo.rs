@@ -4,7 +4,8 @@
 //! loss = -log sigmoid(beta * (h_chosen - h_rejected)),   h = log pi(y|x) - log pi_ref(y|x)
 //! ```
 //! Log-probabilities are summed, not averaged, over response tokens. `reference_free` sets `log pi_ref` to 0.
-//! Statistics are those of TRL, with two departures: a tie counts one half in `rewards/accuracies` (TRL: 0), and
+//! Statistics are those of TRL, with three departures. A tie counts one half in `rewards/accuracies` (TRL: 0). With
+//! `reference_free` the rewards, too, are without the reference (TRL still subtracts it). And
 //! `logps/chosen_displacement` is added: the change of the chosen response's log-probability per token since the
 //! reference. When it falls below about -1, the policy unlearns what it should learn; raise beta or stop earlier.
 
