@@ -43,7 +43,7 @@ fn train() -> Result<(Vec<StepReport>, f64)> {
     let options = FitConfig { learning_rate: 3e-3, max_steps: 20, ..FitConfig::default() };
     let mut fit = Fit::new(&learner, model.decoder, rows, options)?;
     let mut reports = Vec::new();
-    while let Some(report) = fit.next() {
+    for report in fit.by_ref() {
         // The body of the loop is yours: log, evaluate, save, stop.
         reports.push(report?);
     }

@@ -257,7 +257,7 @@ fn scores_of_golden_rows() {
 #[test]
 fn the_three_kinds_of_rows_agree() {
     let bench = Bench::new();
-    let tokenizer = Tokenizer::from_folder(&bench.path("model")).unwrap();
+    let tokenizer = Tokenizer::from_folder(bench.path("model")).unwrap();
     let says = |role: &str, content: &str| json!({"role": role, "content": content});
     // What the chat template of the model writes, by hand.
     let opening = "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nwhat is 1?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n";

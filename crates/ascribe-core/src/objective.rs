@@ -66,7 +66,7 @@ impl LogpBatch {
     pub fn new(kind: RowKind, logps: Tensor<2>, mask: Mask) -> Result<Self, CoreError> {
         let batch = Self { logps, mask, ref_logps: None, credit: None, kind };
         batch.check("the mask must have the shape of the log-probabilities", batch.mask.dims())?;
-        if kind == RowKind::Pairs && batch.logps.dims()[0] % 2 != 0 {
+        if kind == RowKind::Pairs && !batch.logps.dims()[0].is_multiple_of(2) {
             let got = format!("{} rows", batch.logps.dims()[0]);
             return Err(CoreError::Shape { rule: "a batch of pairs needs an even number of rows", got });
         }

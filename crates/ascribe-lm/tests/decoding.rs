@@ -299,7 +299,8 @@ fn spoilt_weights_are_named() {
             (name, shape, values)
         })
         .collect();
-    let with = |change: &dyn Fn(&mut Vec<(String, Vec<usize>, Vec<f32>)>)| {
+    type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
+    let with = |change: &dyn Fn(&mut Tensors)| {
         let mut tensors = all.clone();
         change(&mut tensors);
         save_safetensors(&path, &tensors, Default::default()).expect("written");

@@ -116,10 +116,10 @@ fn golden_logits_agree_with_transformers() {
             let (shape, expected) = (columns.get("shape").integers(), columns.get("data").numbers());
             let (seq, kept) = (shape[1] as usize, shape[2] as usize);
             for (row, (start, ids)) in rows.iter().enumerate() {
-                for at in 0..ids.len() {
+                for (at, logits) in got[row].iter().enumerate().take(ids.len()) {
                     let from = (row * seq + start + at) * kept;
                     let what = format!("{columns}: row {row}, position {at}");
-                    close(&what, &got[row][at][..kept], &expected[from..from + kept], TOLERANCE);
+                    close(&what, &logits[..kept], &expected[from..from + kept], TOLERANCE);
                 }
                 let largest: Vec<i64> = got[row].iter().map(|logits| argmax(logits)).collect();
                 assert_eq!(largest, batch.get("argmax_at_valid").items()[row].integers(), "{batch}");
@@ -358,7 +358,8 @@ impl WeightSource for Rounded {
 #[test]
 fn golden_weights_of_half_precision_are_the_rounded_weights() {
     let all = tensors("lm/llama_gqa");
-    let rounds: [(Dtype, fn(f32) -> f32); 2] =
+    type Round = fn(f32) -> f32;
+    let rounds: [(Dtype, Round); 2] =
         [(Dtype::F16, |x| half::f16::from_f32(x).to_f32()), (Dtype::BF16, |x| half::bf16::from_f32(x).to_f32())];
     for (dtype, round) in rounds {
         let temporary = tempfile::tempdir().expect("a folder");

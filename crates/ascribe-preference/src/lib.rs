@@ -20,6 +20,8 @@ pub use encode::{Encoded, Encoder, Truncation};
 pub use error::PreferenceError;
 pub use learner::{LogpLearner, SelfTest, self_test};
 pub use reference::reference_logps;
-pub use revision::{ContrastReport, ContrastReward, RevisedPrompts, RevisionTemplate, contrast_logps, token_rewards};
+pub use revision::{
+    ContrastLogps, ContrastReport, ContrastReward, RevisedPrompts, RevisionTemplate, contrast_logps, token_rewards,
+};
 pub use row::{Response, RowHash, TrainRow};
 pub use scorers::{Contrast, ImplicitReward};

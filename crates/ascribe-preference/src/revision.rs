@@ -96,7 +96,16 @@ pub struct RevisedPrompts {
     pub worse: Tokens,
 }
 
-/// Log-probabilities of `responses` under their better and their worse prompts.
+/// Log-probabilities of the tokens of one response under its two revision prompts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContrastLogps {
+    /// Under the prompt that asks for better.
+    pub better: Vec<f32>,
+    /// Under the prompt that asks for worse.
+    pub worse: Vec<f32>,
+}
+
+/// Log-probabilities of responses under their better and their worse prompts.
 ///
 /// # Errors
 /// See [`LogpCache::logps`]; also when prompt and response do not fit the context.
@@ -106,7 +115,7 @@ pub fn contrast_logps(
     fingerprint: &str,
     cache: &mut LogpCache,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<Vec<(Vec<f32>, Vec<f32>)>, PreferenceError> {
+) -> Result<Vec<ContrastLogps>, PreferenceError> {
     let both: Vec<Continuation> = given
         .iter()
         .flat_map(|(prompts, tokens)| {
@@ -115,7 +124,7 @@ pub fn contrast_logps(
         })
         .collect();
     let mut logps = cache.logps(evaluator, fingerprint, &both, progress)?.into_iter();
-    Ok(std::iter::from_fn(|| Some((logps.next()?, logps.next()?))).collect())
+    Ok(std::iter::from_fn(|| Some(ContrastLogps { better: logps.next()?, worse: logps.next()? })).collect())
 }
 
 /// What the token rewards of a data set look like, to be read before training.
@@ -133,12 +142,14 @@ impl ContrastReport {
     /// What a user should know, in one line, when the numbers look wrong.
     pub fn warning(&self) -> Option<String> {
         let Self { mean_size, chosen_minus_rejected, .. } = self;
-        if !(*mean_size > 0.01 && *mean_size < 0.4) {
+        let sound = *mean_size > 0.01 && *mean_size < 0.4;
+        if !sound {
             return Some(format!(
                 "the token rewards have a mean size of {mean_size:.4}, expected 0.01 to 0.4: the two revision prompts hardly differ, or saturate"
             ));
         }
-        if !(*chosen_minus_rejected > 0.0) {
+        let telling = *chosen_minus_rejected > 0.0;
+        if !telling {
             return Some(format!(
                 "chosen tokens earn {chosen_minus_rejected:.4} more than rejected ones, expected above 0: this model may not tell better from worse responses"
             ));
@@ -181,8 +192,8 @@ pub fn token_rewards(
     let mut logps = logps.into_iter();
     for row in rows.iter_mut() {
         for (side, response) in row.responses.iter_mut().enumerate() {
-            let Some((better, worse)) = logps.next() else { continue };
-            let credit = ContrastReward::of(&better, &worse);
+            let Some(logps) = logps.next() else { continue };
+            let credit = ContrastReward::of(&logps.better, &logps.worse);
             for value in &credit {
                 let sum = &mut sums[side.min(1)];
                 *sum = (sum.0 + f64::from(*value), sum.1 + 1.0);

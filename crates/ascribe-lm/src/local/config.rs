@@ -152,8 +152,14 @@ impl DecoderConfig {
         let stretched = gguf.metadata("llama.rope.scaling.type").and_then(Value::as_text).unwrap_or("none");
         let rotated = whole("rope.dimension_count").unwrap_or(head_dim);
         if stretched != "none" || rotated != head_dim {
-            let what = format!("rope scaling `{stretched}` over {rotated} of {head_dim} dimensions in {}", gguf.path().display());
-            return Err(LmError::unsupported(what, "use a model with plain rotary positions, or its safetensors folder"));
+            let what = format!(
+                "rope scaling `{stretched}` over {rotated} of {head_dim} dimensions in {}",
+                gguf.path().display()
+            );
+            return Err(LmError::unsupported(
+                what,
+                "use a model with plain rotary positions, or its safetensors folder",
+            ));
         }
         if let Some(bias) = gguf.tensors().find(|tensor| tensor.name.ends_with(".bias")) {
             let what = format!("the bias `{}` in {}", bias.name, gguf.path().display());

@@ -98,7 +98,8 @@ impl Safetensors {
     pub(super) fn all_taken(&self) -> Result<(), LmError> {
         // Old files hold the rotary frequencies, and a tied head may be written out: neither changes a number.
         let harmless = |name: &str| name.ends_with("rotary_emb.inv_freq") || name == "lm_head.weight";
-        let mut left: Vec<&String> = self.place.keys().filter(|name| !self.taken.contains(*name) && !harmless(name)).collect();
+        let mut left: Vec<&String> =
+            self.place.keys().filter(|name| !self.taken.contains(*name) && !harmless(name)).collect();
         left.sort();
         match left.first() {
             None => Ok(()),
