@@ -136,7 +136,13 @@ impl Credit {
     /// When the number of values does not fit the episode, or the episode has no response token.
     pub fn to_tokens(&self, episode: &Episode, place: Place) -> Result<Vec<f32>, CoreError> {
         let mut tokens = vec![0.0; episode.tokens.len()];
-        for (value, group) in self.values.iter().zip(self.groups(episode)?) {
+        let groups = self.groups(episode)?;
+        if self.granularity == Granularity::Token {
+            // Already in place: only what the mask ignores is dropped.
+            groups.iter().for_each(|group| tokens[group[0]] = self.values[group[0]]);
+            return Ok(tokens);
+        }
+        for (value, group) in self.values.iter().zip(groups) {
             match place {
                 Place::LastToken => tokens[group[group.len() - 1]] = *value,
                 Place::Spread => group.iter().for_each(|at| tokens[*at] = value / group.len() as f32),
