@@ -1,6 +1,6 @@
 //! Log-probabilities that were computed once, in a file keyed by content.
 //!
-//! The key of an entry is a hash of the model's weights, the chat template, the prefix and the tokens, so an entry can be
+//! The key of an entry is a hash of the evaluator's name (its weights, tokenizer and templates), the prefix and the tokens, so an entry can be
 //! missing but never stale. Entries are appended as they are computed: a pass that is killed goes on where it stopped, and
 //! an entry that was cut off at the end of the file is computed again.
 //!
@@ -30,9 +30,9 @@ pub struct LogpCache {
     known: HashMap<Key, Vec<f32>>,
 }
 
-/// What identifies the evaluator: a hash of its weights and of its chat template.
-pub fn fingerprint(model_hash: &str, template_hash: &str) -> String {
-    format!("{model_hash}:{template_hash}")
+/// What identifies the evaluator: a hash of its weights, and one of its tokenizer and templates.
+pub fn fingerprint(model_hash: &str, text_hash: &str) -> String {
+    format!("{model_hash}:{text_hash}")
 }
 
 impl LogpCache {

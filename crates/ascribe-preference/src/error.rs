@@ -34,18 +34,6 @@ pub enum PreferenceError {
         /// The template received.
         got: String,
     },
-    /// A revision prompt that does not fit the context.
-    #[error(
-        "the revision prompt of line {line} with its response has {got} tokens and the context holds {context}; lower max_length or use the template `no_quote`"
-    )]
-    RevisionTooLong {
-        /// Line of the row in its file.
-        line: usize,
-        /// Tokens of the prompt and the response.
-        got: usize,
-        /// Tokens that the model reads at most.
-        context: usize,
-    },
     /// The policy does not start at the reference.
     #[error(
         "at step 0 the policy must equal the reference, but their log-probabilities differ by {difference:.2e} and the DPO loss is {loss:.6} instead of ln 2; pass the model that the reference log-probabilities came from"

@@ -159,7 +159,7 @@ impl ContrastReport {
 }
 
 /// Fills `credit` of every response with its token rewards; `prompts` has the revision prompts of each response of each
-/// row. Rows that do not fit `context` are taken out of `rows` and counted.
+/// row. Rows that do not fit the evaluator's context are taken out of `rows` and counted.
 ///
 /// # Errors
 /// See [`LogpCache::logps`].

@@ -63,7 +63,7 @@ pub struct DecoderConfig {
 }
 
 impl DecoderConfig {
-    /// A small untied-free model for tasks with a small vocabulary: tied embeddings, as many key as query heads.
+    /// A small model for tasks with a small vocabulary: tied embeddings, as many key as query heads.
     pub fn tiny(vocab_size: usize, hidden_size: usize, layers: usize, heads: usize, context: usize) -> Self {
         Self {
             vocab_size,
