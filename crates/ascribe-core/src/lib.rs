@@ -4,6 +4,7 @@
 mod error;
 
 mod episode;
+mod packing;
 mod spans;
 mod tokens;
 
@@ -29,6 +30,7 @@ pub use episode::{Episode, Text};
 pub use error::CoreError;
 #[cfg(feature = "tensor")]
 pub use objective::{LogpBatch, Loss, Needs, Objective, Pairs, RowKind, Side};
+pub use packing::{Packing, Span};
 pub use policy::{Candidate, Capabilities, Continuation, Finish, Mode, Policy, Reply, Request, Sampling, Until};
 pub use scorer::{Rule, Scorer, rule};
 pub use seed::{Seed, Stream};
