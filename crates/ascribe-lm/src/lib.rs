@@ -15,8 +15,8 @@ pub use error::LmError;
 pub use gguf::{Gguf, GgufValue, TensorInfo, TensorKind};
 #[cfg(feature = "local")]
 pub use local::{
-    Decoder, DecoderConfig, KvCache, LanguageModel, LocalPolicy, RandomWeights, Rope, RopeScaling, Row, Safetensors,
-    WeightSource, save_safetensors,
+    Activation, Biases, Decoder, DecoderConfig, Family, Head, KvCache, LanguageModel, LocalPolicy, Norm, Positions,
+    RandomWeights, Rope, RopeScaling, Row, Safetensors, WeightSource, save_safetensors,
 };
 pub use template::{ChatTemplate, Date, Ending, Message, Render};
 pub use tokenizer::{Roles, SpecialTokens, Tokenizer};

@@ -366,18 +366,20 @@ fn configs_that_do_not_fit_are_refused() {
         ("rope_theta", "large".into()),
         ("num_attention_heads", 0.into()),
         ("rope_scaling", serde_json::json!({"rope_type": "llama3"})),
+        ("rope_scaling", serde_json::json!({"rope_type": "linear", "factor": 0})),
+        ("rope_scaling", serde_json::json!({"rope_type": "longrope", "short_factor": [1.0], "long_factor": [1.0]})),
     ] {
         let got = with(key, value.clone());
         assert!(matches!(got, Err(LmError::Config { .. })), "{key} = {value}: {got:?}");
     }
     for (key, value) in [
-        ("model_type", "gemma2".into()),
+        ("model_type", "mamba".into()),
         ("model_type", serde_json::Value::Null),
-        ("architectures", serde_json::json!(["LlamaForSequenceClassification"])),
+        ("architectures", serde_json::json!(["LlamaForQuestionAnswering"])),
+        ("architectures", serde_json::json!(["MistralForCausalLM"])),
         ("hidden_act", "gelu".into()),
-        ("attention_bias", true.into()),
-        ("mlp_bias", true.into()),
-        ("rope_scaling", serde_json::json!({"type": "linear", "factor": 2.0})),
+        ("partial_rotary_factor", 0.5.into()),
+        ("rope_scaling", serde_json::json!({"type": "mrope", "factor": 2.0})),
     ] {
         let got = with(key, value.clone());
         assert!(matches!(got, Err(LmError::Unsupported { .. })), "{key} = {value}: {got:?}");

@@ -1,21 +1,34 @@
-//! The Llama decoder: arXiv:2302.13971, with grouped-query attention (arXiv:2305.13245).
+//! The decoder: one description whose parts the config chooses, for Llama (arXiv:2302.13971) and its relatives and GPT-2.
 //!
 //! ```text
-//! x += o_proj(attention(rope(q), rope(k), v)),   q, k, v = projections of rms_norm(x)
-//! x += down(silu(gate(h)) * up(h)),              h = rms_norm(x)
+//! x += [norm] o_proj(attention(rope(q), rope(k), v)),   q, k, v = projections of norm(x)
+//! x += [norm] down(act(gate(h)) * up(h)),               h = norm(x)
 //! ```
-//! Batches are padded on the right and attention is causal, so a real token never sees padding and no padding mask is
-//! needed. Field names are those of Hugging Face.
+//! Tokens of all sequences stand one after another, a row a token, without padding ([`Packing`]). Field names are those
+//! of Hugging Face.
 
-use ascribe_core::CoreError;
-use ascribe_core::tensor::{Mask, chosen_logps};
+use std::collections::HashMap;
+
+use ascribe_core::tensor::{
+    AttentionShape, Mask, Sight, attend, attention, by_head, chosen_logps, geglu, gelu_tanh, hidden, layer_norm,
+    rms_norm, rope, swiglu,
+};
+use ascribe_core::{CoreError, Packing};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::nn::{Embedding, Linear, RmsNorm};
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
+use burn::nn::{Embedding, Linear};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::config::DecoderConfig;
+use super::config::{Activation, DecoderConfig, Family, Head, Norm, Positions};
+use super::gpt2::{Gpt2, to_gpt2};
 use super::weights::{Named, WeightSource};
 use crate::LmError;
+
+/// Weights of a norm; the bias is that of a layer norm.
+#[derive(Module, Debug)]
+struct NormWeights {
+    weight: Param<Tensor<1>>,
+    bias: Option<Param<Tensor<1>>>,
+}
 
 #[derive(Module, Debug)]
 struct Attention {
@@ -23,43 +36,38 @@ struct Attention {
     k_proj: Linear,
     v_proj: Linear,
     o_proj: Linear,
+    q_norm: Option<NormWeights>,
+    k_norm: Option<NormWeights>,
 }
 
 #[derive(Module, Debug)]
 struct FeedForward {
-    gate_proj: Linear,
+    gate_proj: Option<Linear>,
     up_proj: Linear,
     down_proj: Linear,
 }
 
 #[derive(Module, Debug)]
 struct Layer {
-    input_layernorm: RmsNorm,
+    before_attention: NormWeights,
     self_attn: Attention,
-    post_attention_layernorm: RmsNorm,
+    behind_attention: Option<NormWeights>,
+    before_mlp: NormWeights,
     mlp: FeedForward,
-}
-
-/// Shapes that the forward pass needs.
-#[derive(Clone, Copy, Debug)]
-struct Sizes {
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
-    vocab: usize,
+    behind_mlp: Option<NormWeights>,
 }
 
 /// A decoder with its head.
 #[derive(Module, Debug)]
 pub struct Decoder {
     embed_tokens: Embedding,
+    embed_positions: Option<Embedding>,
     layers: Vec<Layer>,
-    norm: RmsNorm,
-    lm_head: Option<Linear>,
+    norm: NormWeights,
+    /// The head of the next token, unless that is the embedding; else the scores of a classifier.
+    head: Option<Linear>,
     #[module(skip)]
-    sizes: Sizes,
-    #[module(skip)]
-    inverse_frequencies: Vec<f32>,
+    config: DecoderConfig,
 }
 
 /// A prompt with the response whose log-probabilities are wanted.
@@ -82,45 +90,90 @@ impl Decoder {
     /// # Errors
     /// When a tensor is missing, has another shape, or holds a NaN or an infinity.
     pub fn load(config: &DecoderConfig, source: &mut dyn WeightSource, device: &Device) -> Result<Self, LmError> {
-        let mut build = Build { source, device };
+        let mut gpt2;
+        let source: &mut dyn WeightSource = match config.family {
+            Family::Gpt2 => {
+                gpt2 = Gpt2(source);
+                &mut gpt2
+            }
+            _ => source,
+        };
+        let mut build = Build { source, device, norm: config.norm };
         let c = config;
         let (queries, keys) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
+        let (wide, narrow) = (c.intermediate_size, c.hidden_size);
+        let names = names(c);
         let mut layers = Vec::with_capacity(c.layers);
         for number in 0..c.layers {
-            let name = |part: &str| format!("model.layers.{number}.{part}.weight");
+            let name = |part: &str| format!("model.layers.{number}.{part}");
+            let head_norm = |build: &mut Build, part: &str| match c.norm_heads {
+                true => build.norm(&name(part), c.head_dim).map(Some),
+                false => Ok(None),
+            };
             layers.push(Layer {
-                input_layernorm: build.norm(&name("input_layernorm"), c)?,
+                before_attention: build.norm(&name("input_layernorm"), narrow)?,
                 self_attn: Attention {
-                    q_proj: build.linear(&name("self_attn.q_proj"), c.hidden_size, queries)?,
-                    k_proj: build.linear(&name("self_attn.k_proj"), c.hidden_size, keys)?,
-                    v_proj: build.linear(&name("self_attn.v_proj"), c.hidden_size, keys)?,
-                    o_proj: build.linear(&name("self_attn.o_proj"), queries, c.hidden_size)?,
+                    q_proj: build.linear(&name("self_attn.q_proj"), narrow, queries, c.biases.qkv)?,
+                    k_proj: build.linear(&name("self_attn.k_proj"), narrow, keys, c.biases.qkv)?,
+                    v_proj: build.linear(&name("self_attn.v_proj"), narrow, keys, c.biases.qkv)?,
+                    o_proj: build.linear(&name("self_attn.o_proj"), queries, narrow, c.biases.output)?,
+                    q_norm: head_norm(&mut build, "self_attn.q_norm")?,
+                    k_norm: head_norm(&mut build, "self_attn.k_norm")?,
                 },
-                post_attention_layernorm: build.norm(&name("post_attention_layernorm"), c)?,
+                behind_attention: match names.behind_attention {
+                    Some(part) => Some(build.norm(&name(part), narrow)?),
+                    None => None,
+                },
+                before_mlp: build.norm(&name(names.before_mlp), narrow)?,
                 mlp: FeedForward {
-                    gate_proj: build.linear(&name("mlp.gate_proj"), c.hidden_size, c.intermediate_size)?,
-                    up_proj: build.linear(&name("mlp.up_proj"), c.hidden_size, c.intermediate_size)?,
-                    down_proj: build.linear(&name("mlp.down_proj"), c.intermediate_size, c.hidden_size)?,
+                    gate_proj: match c.gated {
+                        true => Some(build.linear(&name("mlp.gate_proj"), narrow, wide, c.biases.feed_forward)?),
+                        false => None,
+                    },
+                    up_proj: build.linear(&name("mlp.up_proj"), narrow, wide, c.biases.feed_forward)?,
+                    down_proj: build.linear(&name("mlp.down_proj"), wide, narrow, c.biases.feed_forward)?,
+                },
+                behind_mlp: match names.behind_mlp {
+                    Some(part) => Some(build.norm(&name(part), narrow)?),
+                    None => None,
                 },
             });
         }
-        let embedding = build.floats("model.embed_tokens.weight", &[c.vocab_size, c.hidden_size])?;
-        let embedding = Tensor::from_data(TensorData::new(embedding, [c.vocab_size, c.hidden_size]), device);
-        let lm_head = match c.tied {
-            true => None,
-            false => Some(build.linear("lm_head.weight", c.hidden_size, c.vocab_size)?),
-        };
         Ok(Self {
-            embed_tokens: Embedding { weight: trainable(id("model.embed_tokens.weight"), embedding) },
+            embed_tokens: build.embedding("model.embed_tokens", [c.vocab_size, narrow])?,
+            embed_positions: match c.positions {
+                Positions::Learned => Some(build.embedding("model.embed_positions", [c.context, narrow])?),
+                Positions::Rotary { .. } => None,
+            },
             layers,
-            norm: build.norm("model.norm.weight", c)?,
-            lm_head,
-            sizes: Sizes { heads: c.heads, kv_heads: c.kv_heads, head_dim: c.head_dim, vocab: c.vocab_size },
-            inverse_frequencies: c.inverse_frequencies(),
+            norm: build.norm("model.norm", narrow)?,
+            head: match c.head {
+                Head::NextToken if c.tied => None,
+                Head::NextToken => Some(build.linear("lm_head", narrow, c.vocab_size, false)?),
+                // transformers gives the scores of tokens a bias, and those of sequences none.
+                Head::Sequence { labels } => Some(build.linear("score", narrow, labels, false)?),
+                Head::Token { labels } => Some(build.linear("score", narrow, labels, true)?),
+            },
+            config: config.clone(),
         })
     }
 
-    /// Final hidden states of every position.
+    /// Final hidden states of packed sequences.
+    ///
+    /// # Shapes
+    /// - ids: `[n]`, the tokens of `packing`; result: `[n, hidden]`.
+    pub fn states(&self, ids: Tensor<1, Int>, packing: &Packing) -> Tensor<2> {
+        let device = ids.device();
+        let mut sights: HashMap<Option<usize>, Sight> = HashMap::new();
+        for window in &self.config.windows {
+            sights.entry(*window).or_insert_with(|| Sight::new(packing, *window, &device));
+        }
+        self.run(ids, &packing.positions(), |layer, q, k, v| {
+            attention(q, k, v, &sights[&self.config.windows[layer]], &self.attention_shape())
+        })
+    }
+
+    /// Final hidden states of rows of equal length.
     ///
     /// # Shapes
     /// - ids: `[rows, seq]`; result: `[rows, seq, hidden]`.
@@ -128,50 +181,121 @@ impl Decoder {
     ///
     /// # Panics
     /// When the cache has no room for `ids`: make it as long as prompt and response together.
-    pub fn hidden(&self, ids: Tensor<2, Int>, mut cache: Option<&mut KvCache>) -> Tensor<3> {
-        let [_, seq] = ids.dims();
-        let start = cache.as_ref().map_or(0, |cache| cache.len);
-        let places = Places::new(&self.inverse_frequencies, start, seq, &ids.device());
-        let mut x = self.embed_tokens.forward(ids); // [rows, seq, hidden]
-        for (number, layer) in self.layers.iter().enumerate() {
-            let slot = cache.as_mut().map(|cache| cache.slot(number));
-            let h = layer.input_layernorm.forward(x.clone());
-            x = x + layer.self_attn.forward(h, self.sizes, &places, slot); // [rows, seq, hidden]
-            let h = layer.post_attention_layernorm.forward(x.clone());
-            x = x + layer.mlp.forward(h); // [rows, seq, hidden]
+    pub fn hidden(&self, ids: Tensor<2, Int>, cache: Option<&mut KvCache>) -> Tensor<3> {
+        let [rows, seq] = ids.dims();
+        let width = self.config.hidden_size;
+        let flat = ids.reshape([rows * seq]);
+        let Some(cache) = cache else {
+            let mut packing = Packing::default();
+            for _ in 0..rows {
+                packing.push(seq, None).expect("invariant: a span without a parent is always accepted");
+            }
+            return self.states(flat, &packing).reshape([rows, seq, width]);
+        };
+        let (start, device) = (cache.len, flat.device());
+        let positions: Vec<usize> = (0..rows).flat_map(|_| start..start + seq).collect();
+        let mut unseen = HashMap::new();
+        for window in &self.config.windows {
+            unseen.entry(*window).or_insert_with(|| hidden(seq, start, *window, &device));
         }
-        if let Some(cache) = cache {
-            cache.len += seq;
-        }
-        self.norm.forward(x)
+        let shape = self.attention_shape();
+        let x = self.run(flat, &positions, |layer, q, k, v| {
+            let (k, v) = cache.push(layer, by_head(k, rows, shape.kv_heads), by_head(v, rows, shape.kv_heads));
+            attend(by_head(q, rows, shape.heads), k, v, unseen[&self.config.windows[layer]].clone(), &shape)
+        });
+        cache.len += seq;
+        x.reshape([rows, seq, width])
     }
 
-    /// Logits of the given states. `[n, hidden]` to `[n, vocab]`.
+    /// The layers, around an attention of `(layer, q, k, v)`.
+    fn run(
+        &self,
+        ids: Tensor<1, Int>,
+        positions: &[usize],
+        mut attention: impl FnMut(usize, Tensor<2>, Tensor<2>, Tensor<2>) -> Tensor<2>,
+    ) -> Tensor<2> {
+        let c = &self.config;
+        let device = ids.device();
+        let [n] = ids.dims();
+        let mut x = self.embed_tokens.weight.val().select(0, ids.clone()); // [n, hidden]
+        if c.embedding_scale != 1.0 {
+            x = x.mul_scalar(c.embedding_scale);
+        }
+        if let Some(embedding) = &self.embed_positions {
+            let at: Vec<i64> = positions.iter().map(|at| *at as i64).collect();
+            x = x + embedding.weight.val().select(0, Tensor::from_data(TensorData::new(at, [n]), &device));
+        }
+        let turns = Turns::new(c, positions, &device);
+        for (number, layer) in self.layers.iter().enumerate() {
+            let h = self.normed(x.clone(), &layer.before_attention);
+            let (q, k, v) = layer.self_attn.project(h, c);
+            let turn = |x: Tensor<2>| turns.turn(x, c.windows[number].is_some());
+            let mixed = attention(number, turn(q), turn(k), v); // [n, heads * head]
+            let mixed = layer.self_attn.o_proj.forward(mixed);
+            x = x + self.normed_behind(mixed, &layer.behind_attention); // [n, hidden]
+            let h = self.normed(x.clone(), &layer.before_mlp);
+            x = x + self.normed_behind(layer.mlp.forward(h, c.activation), &layer.behind_mlp); // [n, hidden]
+        }
+        self.normed(x, &self.norm)
+    }
+
+    fn normed(&self, x: Tensor<2>, weights: &NormWeights) -> Tensor<2> {
+        weights.forward(x, &self.config)
+    }
+
+    fn normed_behind(&self, x: Tensor<2>, weights: &Option<NormWeights>) -> Tensor<2> {
+        match weights {
+            Some(weights) => self.normed(x, weights),
+            None => x,
+        }
+    }
+
+    fn attention_shape(&self) -> AttentionShape {
+        let c = &self.config;
+        AttentionShape {
+            heads: c.heads,
+            kv_heads: c.kv_heads,
+            head_dim: c.head_dim,
+            scale: c.attention_scale,
+            softcap: c.attention_softcap,
+        }
+    }
+
+    /// What the head says of the given states: logits of the next token, or a classifier's scores. `[n, hidden]` to
+    /// `[n, outputs]`.
     pub fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
-        match &self.lm_head {
+        let logits = match &self.head {
             Some(head) => head.forward(hidden),
             None => hidden.matmul(self.embed_tokens.weight.val().transpose()),
+        };
+        match self.config.logit_softcap {
+            Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
+            None => logits,
         }
     }
 
-    /// Logits of every position: for comparison with other implementations. `[rows, seq]` to `[rows, seq, vocab]`.
+    /// The head at every position: for comparison with other implementations. `[rows, seq]` to `[rows, seq, outputs]`.
     pub fn logits(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let hidden = self.hidden(ids, None);
         let [rows, seq, width] = hidden.dims();
-        self.head(hidden.reshape([rows * seq, width])).reshape([rows, seq, self.sizes.vocab])
+        self.head(hidden.reshape([rows * seq, width])).reshape([rows, seq, self.config.outputs()])
     }
 
     /// Log-probability of every response token, and the mask that says which columns are real.
     ///
-    /// The head runs on the positions that predict a response token and on no other.
+    /// A prompt that several rows share is read once. The head runs on the positions that predict a response token and on
+    /// no other.
     ///
     /// # Shapes
     /// - result: `[rows, longest response]`; column `j` is response token `j`.
     ///
     /// # Errors
-    /// When a prompt is empty: nothing would predict the first response token.
+    /// When a prompt is empty: nothing would predict the first response token. When the model is a classifier.
     pub fn response_logps(&self, rows: &[Row]) -> Result<(Tensor<2>, Mask), CoreError> {
         let device = self.device();
+        if self.config.head != Head::NextToken {
+            return Err(CoreError::Unsupported { what: "score text: its head is a classifier's" });
+        }
         if let Some(row) = rows.iter().position(|row| row.prompt.is_empty()) {
             let got = format!("an empty prompt in row {row}");
             return Err(CoreError::Shape { rule: "a prompt needs at least one token (begin with the BOS token)", got });
@@ -182,31 +306,73 @@ impl Decoder {
         if longest == 0 {
             return Ok((Tensor::zeros([rows.len(), 0], &device), mask));
         }
-        // The last response token predicts nothing that is wanted, so it is not fed.
-        let fed = |row: &Row| row.prompt.len() + row.response.len().saturating_sub(1);
-        let seq = rows.iter().map(fed).max().unwrap_or(0);
-        let (mut ids, mut from, mut targets) = (Vec::with_capacity(rows.len() * seq), Vec::new(), Vec::new());
+        let (mut ids, mut packing, mut prompts) = (Vec::new(), Packing::default(), HashMap::new());
+        let (mut from, mut targets) = (Vec::new(), Vec::new());
         let mut place = vec![0i64; rows.len() * longest];
         for (number, row) in rows.iter().enumerate() {
-            let tokens = row.prompt.iter().chain(row.response).map(|id| i64::from(*id)).take(fed(row));
-            ids.extend(tokens.chain(std::iter::repeat(0)).take(seq));
-            for (column, target) in row.response.iter().enumerate() {
+            let prompt = match prompts.get(row.prompt) {
+                Some(span) => *span,
+                None => {
+                    let span = packing.push(row.prompt.len(), None)?;
+                    ids.extend_from_slice(row.prompt);
+                    prompts.insert(row.prompt, span);
+                    span
+                }
+            };
+            // The last response token predicts nothing that is wanted, so it is not fed.
+            let fed = row.response.len().saturating_sub(1);
+            let own = packing.push(fed, Some(prompt))?;
+            ids.extend_from_slice(&row.response[..fed]);
+            let predictors = std::iter::once(packing.span(prompt).rows.end - 1).chain(packing.span(own).rows.clone());
+            for (column, (target, predictor)) in row.response.iter().zip(predictors).enumerate() {
                 place[number * longest + column] = from.len() as i64;
-                from.push((number * seq + row.prompt.len() - 1 + column) as i64);
+                from.push(predictor as i64);
                 targets.push(i64::from(*target));
             }
         }
-        let ids = Tensor::from_data(TensorData::new(ids, [rows.len(), seq]), &device); // [rows, seq]
-        let hidden = self.hidden(ids, None);
-        let [_, _, width] = hidden.dims();
-        let wanted = Tensor::from_data(TensorData::new(from, [targets.len()]), &device); // [n]
-        let states = hidden.reshape([rows.len() * seq, width]).select(0, wanted); // [n, hidden]
-        let targets = Tensor::from_data(TensorData::new(targets.clone(), [targets.len()]), &device); // [n]
-        let chunk = (LOGITS_AT_ONCE / self.sizes.vocab).max(1);
-        let logps = chosen_logps(states, targets, chunk, |states| self.head(states)); // [n]
-        let place = Tensor::from_data(TensorData::new(place, [rows.len() * longest]), &device); // [rows * longest]
-        let logps = mask.keep(logps.select(0, place).reshape([rows.len(), longest])); // [rows, longest]
+        let integers = |values: Vec<i64>| {
+            let n = values.len();
+            Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &device)
+        };
+        let ids = integers(ids.into_iter().map(i64::from).collect()); // [tokens]
+        let states = self.states(ids, &packing).select(0, integers(from)); // [n, hidden]
+        let chunk = (LOGITS_AT_ONCE / self.config.vocab_size).max(1);
+        let logps = chosen_logps(states, integers(targets), chunk, |states| self.head(states)); // [n]
+        let logps = mask.keep(logps.select(0, integers(place)).reshape([rows.len(), longest])); // [rows, longest]
         Ok((logps, mask))
+    }
+
+    /// The scores of a classifier: of every sequence at its last token, or of every token.
+    ///
+    /// # Shapes
+    /// - result: `[rows, labels]` for a head of sequences; `[tokens of all rows, labels]`, row after row, for one of tokens.
+    ///
+    /// # Errors
+    /// When a row is empty, or the head is that of the next token.
+    pub fn scores(&self, rows: &[&[u32]]) -> Result<Tensor<2>, CoreError> {
+        if self.config.head == Head::NextToken {
+            return Err(CoreError::Unsupported { what: "classify: its head is that of the next token" });
+        }
+        if let Some(row) = rows.iter().position(|row| row.is_empty()) {
+            let got = format!("an empty row {row}");
+            return Err(CoreError::Shape { rule: "a sequence to classify needs at least one token", got });
+        }
+        let (mut packing, mut last) = (Packing::default(), Vec::with_capacity(rows.len()));
+        for row in rows {
+            let span = packing.push(row.len(), None)?;
+            last.push(packing.span(span).rows.end as i64 - 1);
+        }
+        let ids: Vec<i64> = rows.iter().flat_map(|row| row.iter().map(|id| i64::from(*id))).collect();
+        let integers = |values: Vec<i64>| {
+            let n = values.len();
+            Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &self.device())
+        };
+        let states = self.states(integers(ids), &packing); // [tokens, hidden]
+        let states = match self.config.head {
+            Head::Sequence { .. } => states.select(0, integers(last)), // [rows, hidden]
+            Head::NextToken | Head::Token { .. } => states,
+        };
+        Ok(self.head(states))
     }
 
     /// The device that the weights are on.
@@ -214,14 +380,19 @@ impl Decoder {
         self.embed_tokens.weight.val().device()
     }
 
+    /// What the decoder looks like.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
     /// Number of token ids.
     pub fn vocab_size(&self) -> usize {
-        self.sizes.vocab
+        self.config.vocab_size
     }
 
     /// Floats that a [`KvCache`] holds for one token.
     pub(super) fn cached_floats(&self) -> usize {
-        2 * self.layers.len() * self.sizes.kv_heads * self.sizes.head_dim
+        2 * self.layers.len() * self.config.kv_heads * self.config.head_dim
     }
 
     /// The same weights on `device`.
@@ -232,22 +403,43 @@ impl Decoder {
     /// All weights under their Hugging Face names and in their layouts.
     pub(super) fn named(&self) -> Vec<Named> {
         let mut named = vec![of(&self.embed_tokens.weight, "model.embed_tokens.weight".into())];
+        named.extend(self.embed_positions.as_ref().map(|it| of(&it.weight, "model.embed_positions.weight".into())));
+        let names = names(&self.config);
         for (number, layer) in self.layers.iter().enumerate() {
-            let name = |part: &str| format!("model.layers.{number}.{part}.weight");
+            let name = |part: &str| format!("model.layers.{number}.{part}");
             let (attention, mlp) = (&layer.self_attn, &layer.mlp);
-            named.push(of(&layer.input_layernorm.gamma, name("input_layernorm")));
-            named.push(of_linear(&attention.q_proj, name("self_attn.q_proj")));
-            named.push(of_linear(&attention.k_proj, name("self_attn.k_proj")));
-            named.push(of_linear(&attention.v_proj, name("self_attn.v_proj")));
-            named.push(of_linear(&attention.o_proj, name("self_attn.o_proj")));
-            named.push(of(&layer.post_attention_layernorm.gamma, name("post_attention_layernorm")));
-            named.push(of_linear(&mlp.gate_proj, name("mlp.gate_proj")));
-            named.push(of_linear(&mlp.up_proj, name("mlp.up_proj")));
-            named.push(of_linear(&mlp.down_proj, name("mlp.down_proj")));
+            layer.before_attention.named(name("input_layernorm"), &mut named);
+            of_linear(&attention.q_proj, name("self_attn.q_proj"), &mut named);
+            of_linear(&attention.k_proj, name("self_attn.k_proj"), &mut named);
+            of_linear(&attention.v_proj, name("self_attn.v_proj"), &mut named);
+            of_linear(&attention.o_proj, name("self_attn.o_proj"), &mut named);
+            let norms = [
+                (Some("self_attn.q_norm"), attention.q_norm.as_ref()),
+                (Some("self_attn.k_norm"), attention.k_norm.as_ref()),
+                (names.behind_attention, layer.behind_attention.as_ref()),
+                (Some(names.before_mlp), Some(&layer.before_mlp)),
+                (names.behind_mlp, layer.behind_mlp.as_ref()),
+            ];
+            for (part, norm) in norms {
+                if let (Some(part), Some(norm)) = (part, norm) {
+                    norm.named(name(part), &mut named);
+                }
+            }
+            if let Some(gate) = &mlp.gate_proj {
+                of_linear(gate, name("mlp.gate_proj"), &mut named);
+            }
+            of_linear(&mlp.up_proj, name("mlp.up_proj"), &mut named);
+            of_linear(&mlp.down_proj, name("mlp.down_proj"), &mut named);
         }
-        named.push(of(&self.norm.gamma, "model.norm.weight".into()));
-        named.extend(self.lm_head.as_ref().map(|head| of_linear(head, "lm_head.weight".into())));
-        named
+        self.norm.named("model.norm".into(), &mut named);
+        if let Some(head) = &self.head {
+            let name = if self.config.head == Head::NextToken { "lm_head" } else { "score" };
+            of_linear(head, name.into(), &mut named);
+        }
+        match self.config.family {
+            Family::Gpt2 => to_gpt2(named),
+            _ => named,
+        }
     }
 
     /// A hash of all weights, in hexadecimal.
@@ -264,16 +456,102 @@ impl Decoder {
     }
 }
 
+/// Names that families have for the norms around the feed-forward block.
+struct Names {
+    behind_attention: Option<&'static str>,
+    before_mlp: &'static str,
+    behind_mlp: Option<&'static str>,
+}
+
+fn names(config: &DecoderConfig) -> Names {
+    match config.norm_behind {
+        true => Names {
+            behind_attention: Some("post_attention_layernorm"),
+            before_mlp: "pre_feedforward_layernorm",
+            behind_mlp: Some("post_feedforward_layernorm"),
+        },
+        false => Names { behind_attention: None, before_mlp: "post_attention_layernorm", behind_mlp: None },
+    }
+}
+
+impl NormWeights {
+    fn forward(&self, x: Tensor<2>, config: &DecoderConfig) -> Tensor<2> {
+        let (weight, epsilon) = (self.weight.val(), config.norm_epsilon);
+        match (config.norm, &self.bias) {
+            (Norm::RmsPlusOne, _) => rms_norm(x, weight.add_scalar(1.0), epsilon),
+            (_, Some(bias)) => layer_norm(x, weight, bias.val(), epsilon),
+            (_, None) => rms_norm(x, weight, epsilon),
+        }
+    }
+
+    /// Each head of `[n, heads * head]` by itself.
+    fn by_head(&self, x: Tensor<2>, config: &DecoderConfig) -> Tensor<2> {
+        let [n, width] = x.dims();
+        let heads = width / config.head_dim;
+        self.forward(x.reshape([n * heads, config.head_dim]), config).reshape([n, width])
+    }
+
+    fn named(&self, name: String, named: &mut Vec<Named>) {
+        named.push(of(&self.weight, format!("{name}.weight")));
+        named.extend(self.bias.as_ref().map(|bias| of(bias, format!("{name}.bias"))));
+    }
+}
+
+/// Sine and cosine of the positions, in layers that see everything and in those with a window; none where positions are
+/// learned.
+struct Turns([Option<(Tensor<2>, Tensor<2>)>; 2]);
+
+impl Turns {
+    fn new(config: &DecoderConfig, positions: &[usize], device: &Device) -> Self {
+        let Positions::Rotary { global, local } = &config.positions else { return Self([None, None]) };
+        let table = |rope: &super::rope::Rope| {
+            let shape = [positions.len(), config.head_dim / 2];
+            let [cos, sin] = rope.table(positions, config.head_dim);
+            let tensor = |values| Tensor::from_data(TensorData::new(values, shape), device); // [n, head / 2]
+            (tensor(cos), tensor(sin))
+        };
+        let everywhere = table(global);
+        let windowed = if local == global { everywhere.clone() } else { table(local) };
+        Self([Some(everywhere), Some(windowed)])
+    }
+
+    fn turn(&self, x: Tensor<2>, windowed: bool) -> Tensor<2> {
+        match &self.0[usize::from(windowed)] {
+            Some((cos, sin)) => rope(x, cos.clone(), sin.clone()),
+            None => x,
+        }
+    }
+}
+
+impl Attention {
+    /// Queries `[n, heads * head]`, keys and values `[n, kv * head]`.
+    fn project(&self, x: Tensor<2>, config: &DecoderConfig) -> (Tensor<2>, Tensor<2>, Tensor<2>) {
+        let (q, k) = (self.q_proj.forward(x.clone()), self.k_proj.forward(x.clone()));
+        let normed = |x, norm: &Option<NormWeights>| match norm {
+            Some(norm) => norm.by_head(x, config),
+            None => x,
+        };
+        (normed(q, &self.q_norm), normed(k, &self.k_norm), self.v_proj.forward(x))
+    }
+}
+
+impl FeedForward {
+    fn forward(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
+        let up = self.up_proj.forward(x.clone()); // [n, intermediate]
+        let wide = match (&self.gate_proj, activation) {
+            (Some(gate), Activation::Silu) => swiglu(gate.forward(x), up),
+            (Some(gate), Activation::GeluTanh) => geglu(gate.forward(x), up),
+            (None, Activation::Silu) => burn::tensor::activation::silu(up),
+            (None, Activation::GeluTanh) => gelu_tanh(up),
+        };
+        self.down_proj.forward(wide)
+    }
+}
+
 /// Keys and values of the tokens read so far, for a batch of rows of equal length. Written in place.
 #[derive(Clone, Debug)]
 pub struct KvCache {
     layers: Vec<Option<(Tensor<4>, Tensor<4>)>>,
-    len: usize,
-    capacity: usize,
-}
-
-struct Slot<'a> {
-    kept: &'a mut Option<(Tensor<4>, Tensor<4>)>,
     len: usize,
     capacity: usize,
 }
@@ -293,100 +571,25 @@ impl KvCache {
         }
     }
 
-    fn slot(&mut self, layer: usize) -> Slot<'_> {
-        Slot { kept: &mut self.layers[layer], len: self.len, capacity: self.capacity }
-    }
-}
-
-impl Slot<'_> {
-    /// Appends keys and values `[rows, kv, seq, head]`; gives all so far, `[rows, kv, total, head]`.
-    fn push(self, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
+    /// Appends keys and values `[rows, kv, seq, head]` of a layer; gives all so far, `[rows, kv, total, head]`.
+    fn push(&mut self, layer: usize, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let [rows, kv, seq, width] = k.dims();
         let (start, end) = (self.len, self.len + seq);
         let empty = || Tensor::zeros([rows, kv, self.capacity, width], &k.device());
-        // Taken out of the slot, so that the assignment finds one owner and writes in place.
-        let (keys, values) = self.kept.take().unwrap_or_else(|| (empty(), empty()));
+        let kept = &mut self.layers[layer];
+        // Taken out of its place, so that the assignment finds one owner and writes in place.
+        let (keys, values) = kept.take().unwrap_or_else(|| (empty(), empty()));
         let keys = keys.slice_assign([0..rows, 0..kv, start..end, 0..width], k);
         let values = values.slice_assign([0..rows, 0..kv, start..end, 0..width], v);
-        *self.kept = Some((keys.clone(), values.clone()));
+        *kept = Some((keys.clone(), values.clone()));
         (keys.slice([0..rows, 0..kv, 0..end, 0..width]), values.slice([0..rows, 0..kv, 0..end, 0..width]))
-    }
-}
-
-/// Rotary angles and the causal mask of the positions `start..start + seq`.
-struct Places {
-    cos: Tensor<4>,
-    sin: Tensor<4>,
-    hidden: Option<Tensor<4, Bool>>,
-}
-
-impl Places {
-    fn new(inverse_frequencies: &[f32], start: usize, seq: usize, device: &Device) -> Self {
-        let (half, width) = (inverse_frequencies.len(), 2 * inverse_frequencies.len());
-        let angles: Vec<f32> = (start..start + seq)
-            .flat_map(|at| (0..width).map(move |i| at as f32 * inverse_frequencies[i % half]))
-            .collect();
-        let table = |f: fn(f32) -> f32| {
-            let values: Vec<f32> = angles.iter().map(|angle| f(*angle)).collect();
-            Tensor::from_data(TensorData::new(values, [1, 1, seq, width]), device) // [1, 1, seq, head]
-        };
-        let hidden = (seq > 1).then(|| {
-            let flags: Vec<bool> = (0..seq).flat_map(|q| (0..start + seq).map(move |k| k > start + q)).collect();
-            Tensor::from_data(TensorData::new(flags, [1, 1, seq, start + seq]), device) // [1, 1, seq, total]
-        });
-        Self { cos: table(f32::cos), sin: table(f32::sin), hidden }
-    }
-
-    /// Rotates `[rows, heads, seq, head]`.
-    fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
-        let [rows, heads, seq, width] = x.dims();
-        let half = width / 2;
-        let first = x.clone().slice([0..rows, 0..heads, 0..seq, 0..half]);
-        let second = x.clone().slice([0..rows, 0..heads, 0..seq, half..width]);
-        let turned = Tensor::cat(vec![second.neg(), first], 3); // [rows, heads, seq, head]
-        x * self.cos.clone() + turned * self.sin.clone()
-    }
-}
-
-impl Attention {
-    fn forward(&self, x: Tensor<3>, sizes: Sizes, places: &Places, slot: Option<Slot>) -> Tensor<3> {
-        let [rows, seq, _] = x.dims();
-        let Sizes { heads, kv_heads, head_dim, .. } = sizes;
-        let split = |y: Tensor<3>, n: usize| y.reshape([rows, seq, n, head_dim]).swap_dims(1, 2);
-        let q = places.rotate(split(self.q_proj.forward(x.clone()), heads)) / (head_dim as f64).sqrt();
-        let k = places.rotate(split(self.k_proj.forward(x.clone()), kv_heads)); // [rows, kv, seq, head]
-        let v = split(self.v_proj.forward(x), kv_heads); // [rows, kv, seq, head]
-        let (k, v) = match slot {
-            Some(slot) => slot.push(k, v),
-            None => (k, v),
-        };
-        let total = k.dims()[2];
-        // The query heads of one key head become rows of one product, so keys are never repeated.
-        let grouped = heads / kv_heads * seq;
-        let scores = q.reshape([rows, kv_heads, grouped, head_dim]).matmul(k.swap_dims(2, 3)); // [rows, kv, g * seq, total]
-        let scores = match &places.hidden {
-            Some(hidden) => scores
-                .reshape([rows, heads, seq, total])
-                .mask_fill(hidden.clone(), f32::NEG_INFINITY)
-                .reshape([rows, kv_heads, grouped, total]),
-            None => scores,
-        };
-        let mixed = activation::softmax(scores, 3).matmul(v); // [rows, kv, g * seq, head]
-        let mixed = mixed.reshape([rows, heads, seq, head_dim]).swap_dims(1, 2); // [rows, seq, heads, head]
-        self.o_proj.forward(mixed.reshape([rows, seq, heads * head_dim]))
-    }
-}
-
-impl FeedForward {
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let gate = activation::silu(self.gate_proj.forward(x.clone())); // [rows, seq, intermediate]
-        self.down_proj.forward(gate * self.up_proj.forward(x))
     }
 }
 
 struct Build<'a> {
     source: &'a mut dyn WeightSource,
     device: &'a Device,
+    norm: Norm,
 }
 
 impl Build<'_> {
@@ -398,16 +601,35 @@ impl Build<'_> {
         }
     }
 
-    fn linear(&mut self, name: &str, inputs: usize, outputs: usize) -> Result<Linear, LmError> {
-        let values = transposed(&self.floats(name, &[outputs, inputs])?, inputs);
-        let weight = Tensor::from_data(TensorData::new(values, [inputs, outputs]), self.device); // [in, out]
-        Ok(Linear { weight: trainable(id(name), weight), bias: None })
+    fn vector(&mut self, name: String, width: usize) -> Result<Param<Tensor<1>>, LmError> {
+        let values = self.floats(&name, &[width])?;
+        Ok(trainable(id(&name), Tensor::from_data(TensorData::new(values, [width]), self.device)))
     }
 
-    fn norm(&mut self, name: &str, config: &DecoderConfig) -> Result<RmsNorm, LmError> {
-        let values = self.floats(name, &[config.hidden_size])?;
-        let gamma = Tensor::from_data(TensorData::new(values, [config.hidden_size]), self.device);
-        Ok(RmsNorm { gamma: trainable(id(name), gamma), epsilon: config.norm_epsilon })
+    fn linear(&mut self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Linear, LmError> {
+        let weight = format!("{name}.weight");
+        let values = transposed(&self.floats(&weight, &[outputs, inputs])?, inputs);
+        let values = Tensor::from_data(TensorData::new(values, [inputs, outputs]), self.device); // [in, out]
+        let bias = match bias {
+            true => Some(self.vector(format!("{name}.bias"), outputs)?),
+            false => None,
+        };
+        Ok(Linear { weight: trainable(id(&weight), values), bias })
+    }
+
+    fn embedding(&mut self, name: &str, shape: [usize; 2]) -> Result<Embedding, LmError> {
+        let name = format!("{name}.weight");
+        let values = self.floats(&name, &shape)?;
+        let values = Tensor::from_data(TensorData::new(values, shape), self.device);
+        Ok(Embedding { weight: trainable(id(&name), values) })
+    }
+
+    fn norm(&mut self, name: &str, width: usize) -> Result<NormWeights, LmError> {
+        let bias = match self.norm {
+            Norm::Layer => Some(self.vector(format!("{name}.bias"), width)?),
+            Norm::Rms | Norm::RmsPlusOne => None,
+        };
+        Ok(NormWeights { weight: self.vector(format!("{name}.weight"), width)?, bias })
     }
 }
 
@@ -417,7 +639,7 @@ fn trainable<const D: usize>(id: ParamId, tensor: Tensor<D>) -> Param<Tensor<D>>
 }
 
 /// Rows of `width` values, as columns.
-fn transposed(values: &[f32], width: usize) -> Vec<f32> {
+pub(super) fn transposed(values: &[f32], width: usize) -> Vec<f32> {
     let height = values.len() / width.max(1);
     let mut turned = vec![0.0; values.len()];
     for (row, line) in values.chunks_exact(width).enumerate() {
@@ -441,9 +663,10 @@ fn of<const D: usize>(param: &Param<Tensor<D>>, name: String) -> Named {
     (name, shape, values)
 }
 
-fn of_linear(linear: &Linear, name: String) -> Named {
-    let (name, shape, values) = of(&linear.weight, name);
-    (name, vec![shape[1], shape[0]], transposed(&values, shape[1]))
+fn of_linear(linear: &Linear, name: String, named: &mut Vec<Named>) {
+    let (weight, shape, values) = of(&linear.weight, format!("{name}.weight"));
+    named.push((weight, vec![shape[1], shape[0]], transposed(&values, shape[1])));
+    named.extend(linear.bias.as_ref().map(|bias| of(bias, format!("{name}.bias"))));
 }
 
 struct Move<'a>(&'a Device);

@@ -2,13 +2,16 @@
 
 mod config;
 mod decoder;
+mod gpt2;
 mod model;
 mod policy;
+mod rope;
 mod sample;
 mod weights;
 
-pub use config::{DecoderConfig, Rope, RopeScaling};
+pub use config::{Activation, Biases, DecoderConfig, Family, Head, Norm, Positions};
 pub use decoder::{Decoder, KvCache, Row};
 pub use model::LanguageModel;
 pub use policy::LocalPolicy;
+pub use rope::{Rope, RopeScaling};
 pub use weights::{RandomWeights, Safetensors, WeightSource, save_safetensors};

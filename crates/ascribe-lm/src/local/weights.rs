@@ -33,7 +33,7 @@ impl WeightSource for RandomWeights {
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LmError> {
         let n = shape.iter().product();
         if shape.len() == 1 {
-            return Ok(vec![1.0; n]);
+            return Ok(vec![if name.ends_with(".bias") { 0.0 } else { 1.0 }; n]);
         }
         let residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
         // 0.02 is GPT-2's; a narrow model needs the deviation of its own width.
@@ -96,8 +96,13 @@ impl Safetensors {
     /// # Errors
     /// [`LmError::Unsupported`] names the first tensor that nobody wanted.
     pub(super) fn all_taken(&self) -> Result<(), LmError> {
-        // Old files hold the rotary frequencies, and a tied head may be written out: neither changes a number.
-        let harmless = |name: &str| name.ends_with("rotary_emb.inv_freq") || name == "lm_head.weight";
+        // Old files hold rotary frequencies or causal masks, and a tied head may be written out: no number changes.
+        let harmless = |name: &str| {
+            name.ends_with("rotary_emb.inv_freq")
+                || name.ends_with("attn.bias")
+                || name.ends_with("attn.masked_bias")
+                || name == "lm_head.weight"
+        };
         let mut left: Vec<&String> =
             self.place.keys().filter(|name| !self.taken.contains(*name) && !harmless(name)).collect();
         left.sort();
@@ -105,7 +110,7 @@ impl Safetensors {
             None => Ok(()),
             Some(name) => {
                 let what = format!("tensor `{name}` ({} such) in {}", left.len(), self.folder.display());
-                Err(LmError::unsupported(what, "use a plain Llama decoder: this one has parts that would be left out"))
+                Err(LmError::unsupported(what, "use a model without further parts: these would be left out"))
             }
         }
     }

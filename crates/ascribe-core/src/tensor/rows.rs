@@ -1,0 +1,55 @@
+//! Operations that treat every token alike. Tensors are token-major: `[n, width]`, a row a token.
+
+use burn::tensor::{Tensor, activation};
+
+/// Root mean square norm (arXiv:1910.07467): `x / sqrt(mean(x^2) + epsilon) * weight`.
+///
+/// # Shapes
+/// - x: `[n, d]`; weight: `[d]`; result: `[n, d]`.
+pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, epsilon: f64) -> Tensor<2> {
+    let square = x.clone().square().mean_dim(1); // [n, 1]
+    x / square.add_scalar(epsilon).sqrt() * weight.unsqueeze()
+}
+
+/// Norm by mean and variance (arXiv:1607.06450): `(x - mean) / sqrt(variance + epsilon) * weight + bias`.
+///
+/// # Shapes
+/// - x: `[n, d]`; weight and bias: `[d]`; result: `[n, d]`.
+pub fn layer_norm(x: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Tensor<2> {
+    let centred = x.clone() - x.mean_dim(1); // [n, d]
+    let variance = centred.clone().square().mean_dim(1); // [n, 1]
+    centred / variance.add_scalar(epsilon).sqrt() * weight.unsqueeze() + bias.unsqueeze()
+}
+
+/// Rotary position embedding (arXiv:2104.09864), rotate-half layout: the two halves of a head are the two coordinates.
+///
+/// # Shapes
+/// - x: `[n, heads * head]`; cos and sin: `[n, head / 2]`; result: `[n, heads * head]`.
+pub fn rope(x: Tensor<2>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<2> {
+    let [n, width] = x.dims();
+    let [_, half] = cos.dims();
+    let heads = width / (2 * half);
+    let x = x.reshape([n, heads, 2 * half]);
+    let first = x.clone().slice([0..n, 0..heads, 0..half]); // [n, heads, half]
+    let second = x.slice([0..n, 0..heads, half..2 * half]);
+    let (cos, sin) = (cos.unsqueeze_dim::<3>(1), sin.unsqueeze_dim::<3>(1)); // [n, 1, half]
+    let turned = [first.clone() * cos.clone() - second.clone() * sin.clone(), second * cos + first * sin];
+    Tensor::cat(turned.into(), 2).reshape([n, width])
+}
+
+/// `silu(gate) * up` (arXiv:2002.05202). All shapes are equal.
+pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    activation::silu(gate) * up
+}
+
+/// `gelu(gate) * up` by the tanh formula. All shapes are equal.
+pub fn geglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    gelu_tanh(gate) * up
+}
+
+/// GELU by its tanh formula (arXiv:1606.08415): `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`.
+pub fn gelu_tanh(x: Tensor<2>) -> Tensor<2> {
+    let cubic = x.clone().powi_scalar(3).mul_scalar(0.044_715); // [n, d]
+    let inner = (x.clone() + cubic).mul_scalar((2.0 / std::f64::consts::PI).sqrt());
+    x.mul_scalar(0.5) * inner.tanh().add_scalar(1.0)
+}
