@@ -1,7 +1,10 @@
 //! The core operators on every device: `ASCRIBE_DEVICE` chooses it. Expected values are worked by hand or in f64 on the
 //! host, never by the operator under test.
 
-use ascribe_core::tensor::{Mask, chosen_logps, token_logps};
+use ascribe_core::Packing;
+use ascribe_core::tensor::{
+    AttentionShape, Mask, Sight, attention, chosen_logps, geglu, layer_norm, rms_norm, rope, swiglu, token_logps,
+};
 use ascribe_testkit::device::{device, floats, integers, precisions, values};
 use ascribe_testkit::golden::close;
 use burn::tensor::DType;
@@ -80,5 +83,129 @@ fn masked_reductions_ignore_what_does_not_count() {
         close("sum", &values(mask.sum(x())), &[4.0, 5.0, 0.0], tolerance(*dtype));
         close("mean", &values(mask.mean(x())), &[2.0, 5.0, 0.0], tolerance(*dtype));
         close("count", &values(mask.count(&x())), &[2.0, 1.0, 0.0], 0.0);
+    }
+}
+
+/// Multiples of 1/16 in -2..2 without a pattern that a wrong index would hit.
+fn numbers(n: usize, salt: usize) -> Vec<f64> {
+    (0..n).map(|i| ((i * 37 + salt * 101 + i * i * 7) % 64) as f64 / 16.0 - 2.0).collect()
+}
+
+/// A prompt with two responses, one of which is continued twice; a sequence of its own; an empty span.
+fn tree() -> Packing {
+    let mut packing = Packing::default();
+    for (len, parent) in [(4, None), (3, Some(0)), (2, Some(0)), (2, Some(1)), (1, Some(1)), (5, None), (0, Some(5))] {
+        packing.push(len, parent).expect("parents come first");
+    }
+    packing
+}
+
+/// Attention of one token after another, in f64.
+fn attention_on_host(
+    [q, k, v]: [&[f64]; 3],
+    packing: &Packing,
+    window: Option<usize>,
+    shape: &AttentionShape,
+) -> Vec<f64> {
+    let AttentionShape { heads, kv_heads, head_dim, scale, softcap } = *shape;
+    let mut mixed = Vec::new();
+    for (number, span) in packing.spans().iter().enumerate() {
+        let path: Vec<usize> = packing.seen(number).into_iter().flatten().collect();
+        for at in span.position..span.position + span.rows.len() {
+            let from = window.map_or(0, |window| (at + 1).saturating_sub(window));
+            let seen = &path[from..=at];
+            for head in 0..heads {
+                let own = head * kv_heads / heads;
+                let query = &q[(path[at] * heads + head) * head_dim..][..head_dim];
+                let part = |x: &[f64], row: usize| x[(row * kv_heads + own) * head_dim..][..head_dim].to_vec();
+                let score = |row: &usize| {
+                    let score = scale * query.iter().zip(part(k, *row)).map(|(a, b)| a * b).sum::<f64>();
+                    softcap.map_or(score, |cap| cap * (score / cap).tanh())
+                };
+                let weights: Vec<f64> = seen.iter().map(|row| score(row).exp()).collect();
+                let total: f64 = weights.iter().sum();
+                for i in 0..head_dim {
+                    let sum: f64 = seen.iter().zip(&weights).map(|(row, weight)| weight * part(v, *row)[i]).sum();
+                    mixed.push(sum / total);
+                }
+            }
+        }
+    }
+    mixed
+}
+
+#[test]
+fn attention_sees_its_ancestors_and_itself() {
+    let packing = tree();
+    let n = packing.tokens();
+    let base = AttentionShape { heads: 4, kv_heads: 2, head_dim: 4, scale: 0.5, softcap: None };
+    let (q, k, v) = (numbers(n * 16, 1), numbers(n * 8, 2), numbers(n * 8, 3));
+    for dtype in precisions() {
+        let device = device();
+        for (window, softcap) in [(None, None), (Some(3), None), (None, Some(2.0)), (Some(1), Some(1.5))] {
+            let shape = AttentionShape { softcap, ..base };
+            let expected = attention_on_host([&q, &k, &v], &packing, window, &shape);
+            let got = attention(
+                floats(&q, [n, 16], &device, *dtype),
+                floats(&k, [n, 8], &device, *dtype),
+                floats(&v, [n, 8], &device, *dtype),
+                &Sight::new(&packing, window, &device),
+                &shape,
+            );
+            close("attention", &values(got), &expected, tolerance(*dtype));
+        }
+    }
+}
+
+#[test]
+fn attention_over_nothing_is_nothing() {
+    let device = device();
+    let shape = AttentionShape { heads: 1, kv_heads: 1, head_dim: 2, scale: 1.0, softcap: None };
+    let none = || floats(&[], [0, 2], &device, precisions()[0]);
+    let sight = Sight::new(&Packing::default(), None, &device);
+    assert_eq!(attention(none(), none(), none(), &sight, &shape).dims(), [0, 2]);
+}
+
+#[test]
+fn operations_on_rows_agree_with_their_formulas() {
+    let (x, y, weight, bias) = (numbers(12, 4), numbers(12, 5), numbers(4, 6), numbers(4, 7));
+    let by_row = |f: &dyn Fn(&[f64]) -> Vec<f64>| -> Vec<f64> { x.chunks(4).flat_map(f).collect() };
+    let rms = by_row(&|row| {
+        let root = (row.iter().map(|x| x * x).sum::<f64>() / 4.0 + 1e-5).sqrt();
+        row.iter().zip(&weight).map(|(x, weight)| x / root * weight).collect()
+    });
+    let layer = by_row(&|row| {
+        let mean = row.iter().sum::<f64>() / 4.0;
+        let root = (row.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / 4.0 + 1e-5).sqrt();
+        row.iter().zip(weight.iter().zip(&bias)).map(|(x, (w, b))| (x - mean) / root * w + b).collect()
+    });
+    let pairs = |f: fn(f64) -> f64| x.iter().zip(&y).map(|(x, y)| f(*x) * y).collect::<Vec<f64>>();
+    let silu = pairs(|x| x / (1.0 + (-x).exp()));
+    let gelu = pairs(|x| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x)).tanh()));
+    // Two heads of width 2: every pair of a row is turned by the row's angle.
+    let angles = [0.0f64, 0.5, 2.0];
+    let turned: Vec<f64> = x
+        .chunks(2)
+        .enumerate()
+        .flat_map(|(at, pair)| {
+            let (cos, sin) = (angles[at / 2].cos(), angles[at / 2].sin());
+            [pair[0] * cos - pair[1] * sin, pair[1] * cos + pair[0] * sin]
+        })
+        .collect();
+    for dtype in precisions() {
+        let device = device();
+        let tensor = |values: &[f64]| floats(values, [3, 4], &device, *dtype);
+        let vector = |values: &[f64]| floats(values, [4], &device, *dtype);
+        let table = |f: fn(f64) -> f64| floats(&angles.map(f), [3, 1], &device, *dtype);
+        let results = [
+            ("rms_norm", rms_norm(tensor(&x), vector(&weight), 1e-5), &rms),
+            ("layer_norm", layer_norm(tensor(&x), vector(&weight), vector(&bias), 1e-5), &layer),
+            ("swiglu", swiglu(tensor(&x), tensor(&y)), &silu),
+            ("geglu", geglu(tensor(&x), tensor(&y)), &gelu),
+            ("rope", rope(tensor(&x), table(f64::cos), table(f64::sin)), &turned),
+        ];
+        for (name, got, expected) in results {
+            close(name, &values(got), expected, tolerance(*dtype));
+        }
     }
 }

@@ -134,3 +134,103 @@ impl Rope {
         ((0..head_dim / 2).map(|i| stretch(i) as f32).collect(), magnitude as f32)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frequencies of transformers 5.23 (`ROPE_INIT_FUNCTIONS`), heads of 16, base 10000.
+    fn check(scaling: RopeScaling, length: usize, expected: [f64; 8], magnitude: f64) {
+        let rope = Rope { theta: 10_000.0, scaling };
+        let (got, by) = rope.frequencies(16, length);
+        for (got, expected) in got.iter().zip(expected) {
+            assert!((f64::from(*got) - expected).abs() <= 2e-6 * expected, "{rope:?}: {got} and not {expected}");
+        }
+        assert!((f64::from(by) - magnitude).abs() < 1e-6, "{rope:?}: {by} and not {magnitude}");
+    }
+
+    #[test]
+    fn stretched_frequencies_are_those_of_transformers() {
+        let plain = [1.0, 0.316_227_76, 0.1, 0.031_622_78, 0.01, 0.003_162_277_6, 0.001, 0.000_316_227_76];
+        check(RopeScaling::Plain, 100, plain, 1.0);
+        check(RopeScaling::Linear { factor: 2.0 }, 100, plain.map(|frequency| frequency / 2.0), 1.0);
+        let dynamic = RopeScaling::Dynamic { factor: 2.0, original: 256.0 };
+        check(dynamic.clone(), 200, plain, 1.0);
+        let longer = [
+            1.0,
+            0.240_412_04,
+            0.057_797_946,
+            0.013_895_323_5,
+            0.003_340_602_85,
+            0.000_803_121_13,
+            0.000_193_079_99,
+            0.000_046_418_754,
+        ];
+        check(dynamic, 1000, longer, 1.0);
+    }
+
+    #[test]
+    fn yarn_is_that_of_transformers() {
+        let magnitude = 1.207_944_154_167_983_6;
+        let rounded =
+            RopeScaling::Yarn { factor: 8.0, fast: 32.0, slow: 1.0, original: 32.0, magnitude, truncate: true };
+        let expected =
+            [1.0, 0.177_878_11, 0.012_5, 0.003_952_847_3, 0.001_25, 0.000_395_284_73, 0.000_125, 0.000_039_528_473];
+        check(rounded, 100, expected, magnitude);
+        let magnitude = 1.025_928_650_147_828_4;
+        let smooth =
+            RopeScaling::Yarn { factor: 4.0, fast: 16.0, slow: 2.0, original: 64.0, magnitude, truncate: false };
+        let expected =
+            [1.0, 0.148_490_25, 0.025, 0.007_905_694_66, 0.002_5, 0.000_790_569_466, 0.000_25, 0.000_079_056_947];
+        check(smooth, 100, expected, magnitude);
+    }
+
+    #[test]
+    fn longrope_takes_the_list_of_the_length() {
+        let magnitude = 1.154_700_538_379_251_7;
+        let long = RopeScaling::Long {
+            short: vec![1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7],
+            long: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0],
+            original: 64.0,
+            magnitude,
+        };
+        let within = [
+            1.0,
+            0.287_479_76,
+            0.083_333_336,
+            0.024_325_214,
+            0.007_142_857,
+            0.002_108_185_3,
+            0.000_625,
+            0.000_186_016_33,
+        ];
+        check(long.clone(), 50, within, magnitude);
+        let beyond = [
+            1.0,
+            0.158_113_88,
+            0.033_333_335,
+            0.007_905_694_66,
+            0.002,
+            0.000_527_046_33,
+            0.000_142_857_14,
+            0.000_039_528_473,
+        ];
+        check(long, 100, beyond, magnitude);
+    }
+
+    #[test]
+    fn llama3_is_that_of_transformers() {
+        let scaling = RopeScaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 64.0 };
+        let expected = [
+            1.0,
+            0.244_384_59,
+            0.013_042_256,
+            0.003_952_847_3,
+            0.001_25,
+            0.000_395_284_73,
+            0.000_125,
+            0.000_039_528_473,
+        ];
+        check(scaling, 100, expected, 1.0);
+    }
+}
