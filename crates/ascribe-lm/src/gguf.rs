@@ -2,21 +2,16 @@
 //!
 //! Source: `docs/gguf.md` of ggml-org/ggml. Nothing in the file is trusted: every count is held against the bytes that
 //! are left before anything is allocated, and every tensor must lie inside the file.
-//!
-//! Quantised rows are blocks of 32 weights, `d` and `m` being halves:
-//! ```text
-//! Q4_0: d, 16 bytes       w = d * (nibble - 8)       low nibbles are weights 0..16, high ones 16..32
-//! Q4_1: d, m, 16 bytes    w = d * nibble + m
-//! Q8_0: d, 32 signed      w = d * byte
-//! ```
+
+mod blocks;
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use half::f16;
-
+pub use self::blocks::TensorKind;
+use self::blocks::dequantize;
 use crate::LmError;
 
 /// Metadata arrays hold at most this many values in all; the largest vocabularies need a fifth of it.
@@ -72,71 +67,6 @@ impl GgufValue {
     /// The values, when it is an array.
     pub fn as_array(&self) -> Option<&[GgufValue]> {
         if let Self::Array(values) = self { Some(values) } else { None }
-    }
-}
-
-/// How the weights of a tensor are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TensorKind {
-    /// 32-bit floats.
-    F32,
-    /// 16-bit floats.
-    F16,
-    /// 4 bits and a scale.
-    Q4_0,
-    /// 4 bits, a scale and a minimum.
-    Q4_1,
-    /// 8 bits and a scale.
-    Q8_0,
-    /// A kind that is not read here, by its number in the file.
-    Other(u32),
-}
-
-impl TensorKind {
-    fn from_code(code: u32) -> Self {
-        match code {
-            0 => Self::F32,
-            1 => Self::F16,
-            2 => Self::Q4_0,
-            3 => Self::Q4_1,
-            8 => Self::Q8_0,
-            other => Self::Other(other),
-        }
-    }
-
-    /// The name that llama.cpp gives it.
-    pub fn name(self) -> String {
-        let name = match self {
-            Self::F32 => "F32",
-            Self::F16 => "F16",
-            Self::Q4_0 => "Q4_0",
-            Self::Q4_1 => "Q4_1",
-            Self::Q8_0 => "Q8_0",
-            Self::Other(6) => "Q5_0",
-            Self::Other(7) => "Q5_1",
-            Self::Other(9) => "Q8_1",
-            Self::Other(10) => "Q2_K",
-            Self::Other(11) => "Q3_K",
-            Self::Other(12) => "Q4_K",
-            Self::Other(13) => "Q5_K",
-            Self::Other(14) => "Q6_K",
-            Self::Other(15) => "Q8_K",
-            Self::Other(30) => "BF16",
-            Self::Other(code) => return format!("number {code}"),
-        };
-        name.to_owned()
-    }
-
-    /// Weights and bytes of one block.
-    fn block(self) -> Option<(usize, usize)> {
-        match self {
-            Self::F32 => Some((1, 4)),
-            Self::F16 => Some((1, 2)),
-            Self::Q4_0 => Some((32, 18)),
-            Self::Q4_1 => Some((32, 20)),
-            Self::Q8_0 => Some((32, 34)),
-            Self::Other(_) => None,
-        }
     }
 }
 
@@ -260,20 +190,74 @@ impl Gguf {
     /// Shape (outermost dimension first) and weights (row-major) of a tensor.
     ///
     /// # Errors
-    /// [`LmError::MissingTensor`], [`LmError::Unsupported`] for a kind that is not read here, [`LmError::Io`].
+    /// As [`raw`](Self::raw).
     pub fn tensor(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), LmError> {
+        let raw = self.raw(name)?;
+        let weights = raw.to_f32();
+        Ok((raw.shape, weights))
+    }
+
+    /// A tensor as it lies in the file, by its GGUF name (`blk.0.attn_q.weight` say).
+    ///
+    /// # Errors
+    /// [`LmError::MissingTensor`], [`LmError::Unsupported`] for a kind that is not read here, [`LmError::Io`].
+    pub fn raw(&self, name: &str) -> Result<RawTensor, LmError> {
         let missing = || LmError::MissingTensor { path: self.path.clone(), name: name.to_owned() };
         let info = self.index.get(name).map(|at| &self.tensors[*at]).ok_or_else(missing)?;
         let Some(length) = byte_length(info) else {
             let what = format!("tensor `{name}` of `{}` has the type {}, which", self.path.display(), info.kind.name());
-            let remedy = "convert the model with llama.cpp to Q8_0, or use its safetensors".to_owned();
+            let remedy = format!(
+                "convert the model with llama.cpp to one of {}, or use its safetensors",
+                TensorKind::supported()
+            );
             return Err(LmError::Unsupported { what, remedy });
         };
         let mut bytes = vec![0; length as usize];
         let mut file = File::open(&self.path).map_err(LmError::io(&self.path))?;
         file.seek(SeekFrom::Start(info.start)).map_err(LmError::io(&self.path))?;
         file.read_exact(&mut bytes).map_err(LmError::io(&self.path))?;
-        Ok((info.shape.clone(), dequantize(info.kind, &bytes)))
+        Ok(RawTensor { kind: info.kind, shape: info.shape.clone(), bytes })
+    }
+
+    /// What the rotary frequencies are divided by, one number for each pair of a head: the long-context scaling of Llama 3
+    /// and others, computed by the converter. `None` when the file has none: then the frequencies are plain.
+    ///
+    /// # Errors
+    /// As [`raw`](Self::raw), and [`LmError::Format`] when a factor is not a positive number.
+    pub fn rope_factors(&self) -> Result<Option<Vec<f32>>, LmError> {
+        const NAME: &str = "rope_freqs.weight";
+        if !self.index.contains_key(NAME) {
+            return Ok(None);
+        }
+        let (_, factors) = self.tensor(NAME)?;
+        match factors.iter().find(|factor| !(factor.is_finite() && **factor > 0.0)) {
+            None => Ok(Some(factors)),
+            Some(wrong) => Err(LmError::format(&self.path)(format!("`{NAME}` must be positive numbers, got {wrong}"))),
+        }
+    }
+}
+
+/// A tensor as it lies in a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RawTensor {
+    /// How its weights are stored.
+    pub kind: TensorKind,
+    /// Its shape, outermost dimension first.
+    pub shape: Vec<usize>,
+    /// Whole blocks of [`TensorKind::block`], row-major; each row of the innermost dimension begins a block.
+    pub bytes: Vec<u8>,
+}
+
+impl RawTensor {
+    /// The weights, row-major.
+    pub fn to_f32(&self) -> Vec<f32> {
+        dequantize(self.kind, &self.bytes)
+    }
+
+    /// Bytes of one row of the innermost dimension.
+    pub fn row_bytes(&self) -> usize {
+        let (weights, bytes) = self.kind.block().unwrap_or((1, 0));
+        self.shape.last().unwrap_or(&1) / weights * bytes
     }
 }
 
@@ -281,43 +265,6 @@ impl Gguf {
 fn byte_length(info: &TensorInfo) -> Option<u64> {
     let (weights, bytes) = info.kind.block()?;
     Some((info.shape.iter().product::<usize>() / weights * bytes) as u64)
-}
-
-/// The weights of whole blocks.
-fn dequantize(kind: TensorKind, bytes: &[u8]) -> Vec<f32> {
-    let Some((weights, block)) = kind.block() else { return Vec::new() };
-    let half = |bytes: &[u8]| f16::from_le_bytes([bytes[0], bytes[1]]).to_f32();
-    let mut out = vec![0.0; bytes.len() / block * weights];
-    let blocks = bytes.chunks_exact(block).zip(out.chunks_exact_mut(weights));
-    match kind {
-        TensorKind::F32 => {
-            blocks.for_each(|(block, out)| out[0] = f32::from_le_bytes([block[0], block[1], block[2], block[3]]))
-        }
-        TensorKind::F16 => blocks.for_each(|(block, out)| out[0] = half(block)),
-        TensorKind::Q4_0 => blocks.for_each(|(block, out)| {
-            let scale = half(block);
-            nibbles(&block[2..], out, |nibble| f32::from(nibble as i8 - 8) * scale);
-        }),
-        TensorKind::Q4_1 => blocks.for_each(|(block, out)| {
-            let (scale, minimum) = (half(block), half(&block[2..]));
-            nibbles(&block[4..], out, |nibble| f32::from(nibble) * scale + minimum);
-        }),
-        TensorKind::Q8_0 => blocks.for_each(|(block, out)| {
-            let scale = half(block);
-            out.iter_mut().zip(&block[2..]).for_each(|(out, byte)| *out = f32::from(*byte as i8) * scale);
-        }),
-        TensorKind::Other(_) => {}
-    }
-    out
-}
-
-/// Low nibbles to the first half of `out`, high nibbles to the second.
-fn nibbles(bytes: &[u8], out: &mut [f32], weight: impl Fn(u8) -> f32) {
-    let (low, high) = out.split_at_mut(16);
-    for ((byte, low), high) in bytes.iter().zip(low).zip(high) {
-        *low = weight(byte & 15);
-        *high = weight(byte >> 4);
-    }
 }
 
 /// A cursor that knows how many bytes are left.
@@ -438,6 +385,62 @@ impl Reader<'_> {
     }
 }
 
+/// GGUF files for tests.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::{Gguf, GgufValue, TensorKind};
+
+    /// Name, kind, shape (outermost first), bytes.
+    pub(crate) type Tensor<'a> = (&'a str, TensorKind, &'a [usize], Vec<u8>);
+
+    fn text(text: &str) -> Vec<u8> {
+        [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat()
+    }
+
+    fn value(value: &GgufValue) -> (u32, Vec<u8>) {
+        match value {
+            GgufValue::Unsigned(value) => (10, value.to_le_bytes().to_vec()),
+            GgufValue::Signed(value) => (11, value.to_le_bytes().to_vec()),
+            GgufValue::Float(value) => (12, value.to_le_bytes().to_vec()),
+            GgufValue::Flag(value) => (7, vec![u8::from(*value)]),
+            GgufValue::Text(value) => (8, text(value)),
+            GgufValue::Array(values) => {
+                let kind = values.first().map_or(4, |first| self::value(first).0);
+                let head = [&kind.to_le_bytes()[..], &(values.len() as u64).to_le_bytes()].concat();
+                (9, head.into_iter().chain(values.iter().flat_map(|each| self::value(each).1)).collect())
+            }
+        }
+    }
+
+    /// The bytes of a file.
+    pub(crate) fn file(metadata: &[(&str, GgufValue)], tensors: &[Tensor<'_>]) -> Vec<u8> {
+        let counts = [tensors.len(), metadata.len()].map(|count| (count as u64).to_le_bytes()).concat();
+        let mut file = [&b"GGUF"[..], &3u32.to_le_bytes(), &counts].concat();
+        for (key, entry) in metadata {
+            let (kind, bytes) = value(entry);
+            file.extend([text(key), kind.to_le_bytes().to_vec(), bytes].concat());
+        }
+        let mut data = Vec::new();
+        for (name, kind, shape, bytes) in tensors {
+            file.extend([text(name), (shape.len() as u32).to_le_bytes().to_vec()].concat());
+            file.extend(shape.iter().rev().flat_map(|extent| (*extent as u64).to_le_bytes()));
+            file.extend([&kind.code().to_le_bytes()[..], &(data.len() as u64).to_le_bytes()].concat());
+            data.extend(bytes);
+            data.resize(data.len().next_multiple_of(32), 0);
+        }
+        file.resize(file.len().next_multiple_of(32), 0);
+        [file, data].concat()
+    }
+
+    /// A file, opened, in its folder: tensors are read on demand.
+    pub(crate) fn open(metadata: &[(&str, GgufValue)], tensors: &[Tensor<'_>]) -> (Gguf, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.gguf");
+        std::fs::write(&path, file(metadata, tensors)).unwrap();
+        (Gguf::open(path).unwrap(), folder)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use ascribe_core::Seed;
@@ -465,7 +468,7 @@ mod tests {
         file.extend([0u32.to_le_bytes().to_vec(), 96u64.to_le_bytes().to_vec()].concat());
         file.resize(file.len().next_multiple_of(32), 0);
         for row in 0..2 {
-            file.extend(f16::from_f32(0.5).to_le_bytes());
+            file.extend(half::f16::from_f32(0.5).to_le_bytes());
             file.extend((0..32).map(|at| row * 32 + at));
         }
         file.resize(file.len() + 28, 0);
@@ -531,8 +534,76 @@ mod tests {
     fn other_kinds_are_named() {
         let mut file = sample();
         let at = file.windows(9).position(|bytes| bytes == [1, 0, 0, 0, 0, 0, 0, 0, b'b']).unwrap() + 9 + 4 + 8;
-        file[at] = 14;
+        file[at] = 15;
         let refused = open(&file).unwrap_err().to_string();
-        assert!(refused.contains("`b`") && refused.contains("Q6_K") && refused.contains("Q8_0"), "{refused}");
+        assert!(refused.contains("`b`") && refused.contains("Q8_K") && refused.contains("Q6_K, BF16"), "{refused}");
+    }
+
+    #[test]
+    fn plain_floats_and_rotary_factors_are_read() {
+        let halves = [0x00, 0x3c, 0x00, 0xc1]; // 1 and -2.5
+        let wide = [0x80, 0x3f, 0x20, 0xc0]; // 1 and -2.5, the upper halves of their f32
+        let factors = [1.0f32, 8.0].map(f32::to_le_bytes).concat();
+        let spoilt = [1.0f32, 0.0].map(f32::to_le_bytes).concat();
+        let (file, _folder) = testing::open(
+            &[],
+            &[
+                ("a", TensorKind::F16, &[2], halves.to_vec()),
+                ("b", TensorKind::Bf16, &[1, 2], wide.to_vec()),
+                ("rope_freqs.weight", TensorKind::F32, &[2], factors),
+            ],
+        );
+        assert_eq!(file.tensor("a").unwrap(), (vec![2], vec![1.0, -2.5]));
+        assert_eq!(file.tensor("b").unwrap(), (vec![1, 2], vec![1.0, -2.5]));
+        assert_eq!(file.raw("b").unwrap().bytes, wide);
+        assert_eq!(file.rope_factors().unwrap(), Some(vec![1.0, 8.0]));
+        let (file, _folder) = testing::open(&[], &[("rope_freqs.weight", TensorKind::F32, &[2], spoilt)]);
+        assert!(file.rope_factors().unwrap_err().to_string().contains("positive"));
+        assert_eq!(testing::open(&[], &[]).0.rope_factors().unwrap(), None);
+    }
+
+    /// Overwrites `new.len()` bytes after the first occurrence of `after`.
+    fn overwritten(after: &[u8], new: &[u8]) -> Vec<u8> {
+        let mut file = sample();
+        let at = if after.is_empty() { 0 } else { end_of(after) };
+        file[at..at + new.len()].copy_from_slice(new);
+        file
+    }
+
+    #[test]
+    fn impossible_sizes_are_refused_before_anything_is_allocated() {
+        let huge = u64::MAX.to_le_bytes();
+        let a = text("a");
+        let after_a = |skip: usize| sample()[..end_of(&a) + skip].to_vec();
+        let cases: [(Vec<u8>, &[u8], &str); 9] = [
+            (b"GGUF\x03\0\0\0".to_vec(), &huge, "it announces 18446744073709551615 tensors"),
+            (b"GGUF\x03\0\0\0\x02\0\0\0\0\0\0\0".to_vec(), &huge, "18446744073709551615 metadata entries"),
+            (text("tokens"), &[9, 0, 0, 0, 8, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 127], "array values"),
+            (
+                text("general.architecture"),
+                &[8, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255],
+                "metadata value needs",
+            ),
+            (text("depth"), &[13, 0, 0, 0], "metadata types are 0 to 12"),
+            (a.clone(), &[5, 0, 0, 0], "5 dimensions"),
+            (after_a(4), &huge, "cannot have the shape"),
+            (after_a(4), &[31, 0, 0, 0, 0, 0, 0, 0], "cannot have the shape"),
+            (after_a(24), &huge, "tensor `a`"),
+        ];
+        for (place, new, expected) in cases {
+            let refused = open(&overwritten(&place, new)).unwrap_err();
+            assert!(matches!(refused, LmError::Format { .. }), "{refused}");
+            assert!(refused.to_string().contains(expected), "{refused}, expected: {expected}");
+        }
+        let refused = open(&overwritten(b"GGUF", &[0, 0, 0, 3])).unwrap_err().to_string();
+        assert!(refused.contains("big-endian"), "{refused}");
+        let refused = open(&overwritten(b"GGUF", &[1, 0, 0, 0])).unwrap_err().to_string();
+        assert!(refused.contains("GGUF version 1"), "{refused}");
+        let refused = open(&overwritten(b"", b"GGML")).unwrap_err().to_string();
+        assert!(refused.contains("starts with the letters GGUF"), "{refused}");
+    }
+
+    fn end_of(name: &[u8]) -> usize {
+        sample().windows(name.len()).position(|bytes| bytes == name).unwrap() + name.len()
     }
 }

@@ -12,11 +12,11 @@ mod io;
 mod local;
 
 pub use error::LmError;
-pub use gguf::{Gguf, GgufValue, TensorInfo, TensorKind};
+pub use gguf::{Gguf, GgufValue, RawTensor, TensorInfo, TensorKind};
 #[cfg(feature = "local")]
 pub use local::{
-    Activation, Biases, Decoder, DecoderConfig, Family, Head, KvCache, LanguageModel, LocalPolicy, Norm, Positions,
-    RandomWeights, Rope, RopeScaling, Row, Safetensors, WeightSource, save_safetensors,
+    Activation, Biases, Decoder, DecoderConfig, Family, GgufWeights, Head, KvCache, LanguageModel, LocalPolicy, Norm,
+    Positions, RandomWeights, Rope, RopeScaling, Row, Safetensors, WeightSource, save_safetensors,
 };
 pub use template::{ChatTemplate, Date, Ending, Message, Render};
 pub use tokenizer::{Roles, SpecialTokens, Tokenizer};

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use ascribe_lm::{ChatTemplate, Ending, Gguf, GgufValue, Message, Render, SpecialTokens, Tokenizer};
-use ascribe_testkit::golden::{Case, close, open, require_pending, root};
+use ascribe_testkit::golden::{Case, close, open, root};
 use ascribe_testkit::models::smollm2;
 
 const TOKENIZERS: [&str; 3] = ["gpt2", "llama3", "qwen"];
@@ -240,11 +240,15 @@ fn golden_gguf_blocks_become_floats() {
         let kind = match name.as_str() {
             "Q4_0" => 2,
             "Q4_1" => 3,
+            "Q5_0" => 6,
+            "Q5_1" => 7,
             "Q8_0" => 8,
-            _ => {
-                require_pending("smollm2/gguf_blocks.json", &format!("cases: type={name}"));
-                continue;
-            }
+            "Q2_K" => 10,
+            "Q3_K" => 11,
+            "Q4_K" => 12,
+            "Q5_K" => 13,
+            "Q6_K" => 14,
+            other => panic!("{case}: no test for {other}"),
         };
         let hex: String = case.get("row_bytes_hex").items().iter().map(Case::text).collect();
         let bytes: Vec<u8> =
@@ -256,6 +260,9 @@ fn golden_gguf_blocks_become_floats() {
         let (gguf, _folder) = gguf(&[], &[(entry, &bytes)]);
         let (found, weights) = gguf.tensor("w").unwrap();
         assert_eq!(found, shape, "{case}");
+        let raw = gguf.raw("w").unwrap();
+        assert_eq!((raw.kind.name(), &raw.bytes), (name, &bytes), "{case}");
+        assert_eq!(raw.row_bytes() * shape[0], bytes.len(), "{case}");
         let weights: Vec<f64> = weights.into_iter().map(f64::from).collect();
         close(&case.name(), &weights, &expected.numbers(), 1e-7);
     }

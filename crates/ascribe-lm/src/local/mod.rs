@@ -2,6 +2,7 @@
 
 mod config;
 mod decoder;
+mod gguf_weights;
 mod gpt2;
 mod model;
 mod policy;
@@ -11,6 +12,7 @@ mod weights;
 
 pub use config::{Activation, Biases, DecoderConfig, Family, Head, Norm, Positions};
 pub use decoder::{Decoder, KvCache, Row};
+pub use gguf_weights::GgufWeights;
 pub use model::LanguageModel;
 pub use policy::LocalPolicy;
 pub use rope::{Rope, RopeScaling};

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::config::DecoderConfig;
 use super::decoder::Decoder;
+use super::gguf_weights::GgufWeights;
 use super::policy::LocalPolicy;
 use super::weights::{RandomWeights, Safetensors, save_safetensors};
 use crate::gguf::Gguf;
@@ -40,11 +41,13 @@ impl LanguageModel {
             weights.all_taken()?;
             return Self { decoder, config, tokenizer, template }.check();
         }
-        let mut gguf = Gguf::open(path)?;
+        let gguf = Gguf::open(path)?;
         let config = DecoderConfig::from_gguf(&gguf)?;
         let tokenizer = Tokenizer::from_gguf(&gguf)?;
         let template = ChatTemplate::from_gguf(&gguf, &tokenizer)?;
-        let decoder = Decoder::load(&config, &mut gguf, device)?;
+        let mut weights = GgufWeights::new(&gguf)?;
+        let decoder = Decoder::load(&config, &mut weights, device)?;
+        weights.all_taken()?;
         Self { decoder, config, tokenizer, template }.check()
     }
 

@@ -9,7 +9,7 @@ use ascribe_core::Seed;
 use rand::RngExt;
 use safetensors::tensor::{Dtype, Metadata, TensorView};
 
-use crate::gguf::{Gguf, GgufValue as Value};
+use crate::gguf::RawTensor;
 use crate::{LmError, io};
 
 /// Weights by their Hugging Face name, as f32.
@@ -19,6 +19,16 @@ pub trait WeightSource {
     /// # Errors
     /// When it is absent, has another shape, or cannot be read.
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LmError>;
+
+    /// The matrix `name` as it is stored, for an engine that computes with it: rows are outputs, `[out, in]`, also where
+    /// [`tensor`](Self::tensor) gives GPT-2's `[in, out]`; `shape` is the one that `tensor` takes. `None` when the source
+    /// has it as f32, or is none that stores blocks: then `tensor` is the way.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    fn blocks(&mut self, _name: &str, _shape: &[usize]) -> Result<Option<RawTensor>, LmError> {
+        Ok(None)
+    }
 }
 
 /// Fresh weights: normal with the deviation of GPT-2, norms at 1, each tensor from a stream of its own name.
@@ -79,6 +89,9 @@ impl Safetensors {
             let mut files: Vec<String> = map.values().filter_map(|file| file.as_str().map(str::to_owned)).collect();
             files.sort();
             files.dedup();
+            if let Some(file) = files.iter().find(|file| Path::new(file).file_name() != Some(file.as_ref())) {
+                return Err(LmError::config(&index)(format!("a shard lies beside the index, got `{file}`")));
+            }
             files
         } else {
             vec!["model.safetensors".to_owned()]
@@ -168,56 +181,6 @@ impl WeightSource for Safetensors {
     }
 }
 
-/// GGUF names beside Hugging Face names, within one layer.
-const GGUF_NAMES: [(&str, &str); 9] = [
-    ("input_layernorm.weight", "attn_norm.weight"),
-    ("self_attn.q_proj.weight", "attn_q.weight"),
-    ("self_attn.k_proj.weight", "attn_k.weight"),
-    ("self_attn.v_proj.weight", "attn_v.weight"),
-    ("self_attn.o_proj.weight", "attn_output.weight"),
-    ("post_attention_layernorm.weight", "ffn_norm.weight"),
-    ("mlp.gate_proj.weight", "ffn_gate.weight"),
-    ("mlp.up_proj.weight", "ffn_up.weight"),
-    ("mlp.down_proj.weight", "ffn_down.weight"),
-];
-
-impl WeightSource for Gguf {
-    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LmError> {
-        let missing = || LmError::MissingTensor { path: self.path().to_owned(), name: name.to_owned() };
-        let own = match name {
-            "model.embed_tokens.weight" => "token_embd.weight".to_owned(),
-            "model.norm.weight" => "output_norm.weight".to_owned(),
-            "lm_head.weight" => "output.weight".to_owned(),
-            _ => {
-                let rest = name.strip_prefix("model.layers.").ok_or_else(missing)?;
-                let (layer, part) = rest.split_once('.').ok_or_else(missing)?;
-                let (_, own) = GGUF_NAMES.iter().find(|(theirs, _)| *theirs == part).ok_or_else(missing)?;
-                format!("blk.{layer}.{own}")
-            }
-        };
-        let (got, values) = Gguf::tensor(self, &own)?;
-        check_shape(name, shape, &got)?;
-        let heads = match own.rsplit('.').nth(1) {
-            Some("attn_q") => self.need("llama.attention.head_count", Value::as_unsigned)?,
-            Some("attn_k") => self.need("llama.attention.head_count_kv", Value::as_unsigned)?,
-            _ => return Ok(values),
-        };
-        Ok(rotate_half_layout(&values, heads as usize, shape))
-    }
-}
-
-/// llama.cpp stores query and key rows interleaved (row pairs 2i, 2i+1); the rotate-half layout wants all first halves of
-/// a head before all second halves.
-fn rotate_half_layout(values: &[f32], heads: usize, shape: &[usize]) -> Vec<f32> {
-    let (rows, width) = (shape[0], shape[1]);
-    let head = rows / heads.max(1);
-    let from = |row: usize| {
-        let (at, within) = (row / head, row % head);
-        at * head + if within < head / 2 { 2 * within } else { 2 * (within - head / 2) + 1 }
-    };
-    (0..rows).flat_map(|row| &values[from(row) * width..(from(row) + 1) * width]).copied().collect()
-}
-
 pub(super) fn check_shape(name: &str, expected: &[usize], got: &[usize]) -> Result<(), LmError> {
     if expected != got {
         return Err(LmError::Shape { name: name.to_owned(), expected: expected.to_vec(), got: got.to_vec() });
@@ -246,4 +209,100 @@ pub fn save_safetensors(path: &Path, tensors: &[Named], metadata: HashMap<String
             other => LmError::format(path)(other),
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The bytes of a safetensors file.
+    fn file(header: &Value, data: &[u8]) -> Vec<u8> {
+        let header = header.to_string();
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
+    }
+
+    fn open(bytes: &[u8]) -> Result<Safetensors, LmError> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
+        Safetensors::open(folder.path())
+    }
+
+    fn entry(dtype: &str, shape: &[usize], offsets: [usize; 2]) -> Value {
+        json!({"dtype": dtype, "shape": shape, "data_offsets": offsets})
+    }
+
+    /// 1 and -2.5 in f32, f16 and bf16, and a kind that is not read.
+    fn sample() -> Vec<u8> {
+        let header = json!({
+            "__metadata__": {"format": "pt"},
+            "a": entry("F32", &[2], [0, 8]), "b": entry("F16", &[1, 2], [8, 12]), "c": entry("BF16", &[2, 1], [12, 16]),
+            "d": entry("I8", &[2], [16, 18]),
+        });
+        let plain = [1.0f32, -2.5].map(f32::to_le_bytes).concat();
+        file(&header, &[&plain[..], &[0x00, 0x3c, 0x00, 0xc1], &[0x80, 0x3f, 0x20, 0xc0], &[1, 2]].concat())
+    }
+
+    #[test]
+    fn floats_of_all_widths_are_read() {
+        let mut weights = open(&sample()).unwrap();
+        for (name, shape) in [("a", &[2][..]), ("b", &[1, 2]), ("c", &[2, 1])] {
+            assert_eq!(weights.tensor(name, shape).unwrap(), [1.0, -2.5], "{name}");
+            assert_eq!(weights.blocks(name, shape).unwrap(), None);
+        }
+        let refused = weights.tensor("d", &[2]).unwrap_err().to_string();
+        assert!(refused.contains("I8 weights") && refused.contains("f32, f16 or bf16"), "{refused}");
+        assert!(matches!(weights.tensor("a", &[1, 2]), Err(LmError::Shape { .. })));
+        assert!(matches!(weights.tensor("e", &[2]), Err(LmError::MissingTensor { .. })));
+    }
+
+    #[test]
+    fn extra_tensors_are_named() {
+        let mut weights = open(&sample()).unwrap();
+        weights.tensor("a", &[2]).unwrap();
+        let refused = weights.all_taken().unwrap_err().to_string();
+        assert!(refused.contains("`b` (3 such)"), "{refused}");
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_refused() {
+        let whole = sample();
+        for length in 0..whole.len() {
+            let refused = open(&whole[..length]).err().unwrap();
+            assert!(matches!(refused, LmError::Format { .. }), "cut to {length} bytes: {refused}");
+        }
+        open(&whole).unwrap();
+    }
+
+    #[test]
+    fn headers_that_lie_are_refused() {
+        let spoilt = [
+            file(&json!({"a": entry("F32", &[3], [0, 8])}), &[0; 8]),
+            file(&json!({"a": entry("F32", &[usize::MAX, 2], [0, 8])}), &[0; 8]),
+            file(&json!({"a": entry("F32", &[2], [8, 0])}), &[0; 8]),
+            file(&json!({"a": entry("F32", &[2], [4, 12])}), &[0; 12]),
+            file(&json!({"a": entry("F32", &[2], [0, 8])}), &[0; 12]),
+            file(&json!({"a": {"dtype": "F5", "shape": [2], "data_offsets": [0, 8]}}), &[0; 8]),
+            [&u64::MAX.to_le_bytes()[..], b"{}"].concat(),
+        ];
+        for (at, bytes) in spoilt.iter().enumerate() {
+            assert!(matches!(open(bytes), Err(LmError::Format { .. })), "file {at}");
+        }
+    }
+
+    #[test]
+    fn shards_that_the_index_names_must_be_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let index = folder.path().join("model.safetensors.index.json");
+        std::fs::write(&index, json!({"weight_map": {"a": "one.safetensors"}}).to_string()).unwrap();
+        let refused = Safetensors::open(folder.path()).err().unwrap().to_string();
+        assert!(refused.contains("one.safetensors"), "{refused}");
+        std::fs::write(&index, "{}").unwrap();
+        assert!(Safetensors::open(folder.path()).err().unwrap().to_string().contains("`weight_map` is missing"));
+        std::fs::write(folder.path().join("one.safetensors"), sample()).unwrap();
+        std::fs::write(&index, json!({"weight_map": {"a": "../../one.safetensors"}}).to_string()).unwrap();
+        let refused = Safetensors::open(folder.path()).err().unwrap().to_string();
+        assert!(refused.contains("beside"), "{refused}");
+    }
 }

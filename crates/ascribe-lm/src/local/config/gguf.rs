@@ -47,14 +47,19 @@ impl DecoderConfig {
             return refuse(format!("rotary positions over {rotated} of {head_dim} dimensions"), remedy);
         }
         let context = whole("context_length")?;
-        let scaling = match gguf.metadata(&key("rope.scaling.type")).and_then(Value::as_text).unwrap_or("none") {
-            _ if tensor("rope_freqs.weight").is_some() => {
-                let remedy = "use the safetensors folder of this model".to_owned();
-                return refuse("stretched rotary frequencies".to_owned(), remedy);
+        let kind = gguf.metadata(&key("rope.scaling.type")).and_then(Value::as_text).unwrap_or("none");
+        let divisors = gguf.rope_factors()?.map(|factors| factors.into_iter().map(f64::from).collect::<Vec<_>>());
+        let scaling = match (divisors, kind) {
+            (Some(divisors), _) => {
+                if divisors.len() != head_dim / 2 {
+                    let why = format!("`rope_freqs.weight` must have {} numbers, got {}", head_dim / 2, divisors.len());
+                    return Err(LmError::config(gguf.path())(why));
+                }
+                RopeScaling::Long { short: divisors.clone(), long: divisors, original: context as f64, magnitude: 1.0 }
             }
-            "none" => RopeScaling::Plain,
-            "linear" => RopeScaling::Linear { factor: number("rope.scaling.factor").unwrap_or(1.0) },
-            "yarn" => {
+            (None, "none") => RopeScaling::Plain,
+            (None, "linear") => RopeScaling::Linear { factor: number("rope.scaling.factor").unwrap_or(1.0) },
+            (None, "yarn") => {
                 let factor = number("rope.scaling.factor").unwrap_or(1.0).max(1.0);
                 RopeScaling::Yarn {
                     factor,
