@@ -15,7 +15,7 @@ def serve(job):
     params.model.path = job["gguf"]
     params.n_parallel = job["samples"]
     params.kv_unified = True
-    params.n_ctx = 2 * (len(job["prompts"][0]) + job["samples"] * job["new_tokens"])
+    params.n_ctx = 2 * job["samples"] * (len(job["prompts"][0]) + job["new_tokens"])
     params.cpuparams.n_threads = job["threads"]
     params.cpuparams_batch.n_threads = job["threads"]
     params.cache_prompt = True
@@ -54,7 +54,7 @@ def samples(job):
             one = lambda seed: complete(address, job["prompts"][at], new, seed)[0]
             return list(pool.map(one, range(n)))
 
-    work = one_request if job.get("how") == "one" else requests_at_once
+    work = requests_at_once if job.get("how") == "many" else one_request
     complete(address, job["prompts"][-1], 2, job["seed"])
     seconds, results = repeat(job["repeats"], work)
     tokens = sum(len(sample) for sample in results[-1])
