@@ -2,7 +2,6 @@
 
 import json
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 
 import xllamacpp
 
@@ -47,16 +46,11 @@ def samples(job):
     address, n, new = server.listening_address, job["samples"], job["new_tokens"]
 
     def one_request(at):
+        # The server reads the prompt once and forks its state; requests for one sample each read it again.
         return complete(address, job["prompts"][at], new, job["seed"], copies=n)
 
-    def requests_at_once(at):
-        with ThreadPoolExecutor(n) as pool:
-            one = lambda seed: complete(address, job["prompts"][at], new, seed)[0]
-            return list(pool.map(one, range(n)))
-
-    work = requests_at_once if job.get("how") == "many" else one_request
     complete(address, job["prompts"][-1], 2, job["seed"])
-    seconds, results = repeat(job["repeats"], work)
+    seconds, results = repeat(job["repeats"], one_request)
     tokens = sum(len(sample) for sample in results[-1])
     return seconds, tokens, "tokens", {"tokens": tokens}
 
