@@ -71,7 +71,7 @@ const SWEEPS: &[Sweep] = &[
     },
     Sweep {
         panel: "tokens a step (DPO with LoRA)",
-        what: "pairs of 1024 tokens, shared prompt counted once",
+        what: "pairs of 1024 tokens",
         job: "dpo_lora_memory",
         sizes: &[1024, 2048],
         more: |tokens| {
