@@ -28,6 +28,8 @@ const CHUNK: usize = 32;
 const STRETCH: usize = 4;
 /// Rows for which weights are widened in registers; for more they are widened into a buffer first.
 const DIRECT: usize = 4;
+/// Panels that are written to `y` together: rows of `y` may lie pages apart.
+const TOGETHER: usize = 4;
 /// Multiply-adds below which a second thread costs more than it saves.
 const ALONE: usize = 1 << 18;
 
@@ -320,32 +322,36 @@ impl Part<'_> {
         let rows = self.y.len();
         let width = self.packed.chunks() * CHUNK;
         let panel_lines = self.packed.panel_lines();
-        let mut sums = vec![[ZERO; 2]; rows];
+        let mut sums = vec![[ZERO; 2]; TOGETHER * rows];
         let mut wide = if W::WIDE || rows <= DIRECT { Vec::new() } else { vec![ZERO; STRETCH * F32::LINES] };
-        for (at, panel) in self.panels.clone().enumerate() {
-            let lines = &self.packed.lines[panel * panel_lines..][..panel_lines];
+        let lines = &self.packed.lines[self.panels.start * panel_lines..self.panels.end * panel_lines];
+        for (at, lines) in lines.chunks(TOGETHER * panel_lines).enumerate() {
             sums.fill([ZERO; 2]);
-            if rows <= DIRECT {
-                tile::<S, W>(simd, lines, self.x, width, 0, &mut sums);
-            } else {
+            for (lines, sums) in lines.chunks_exact(panel_lines).zip(sums.chunks_exact_mut(rows)) {
+                if rows <= DIRECT {
+                    tile::<S, W>(simd, lines, self.x, width, 0, sums);
+                    continue;
+                }
                 for (stretch, lines) in lines.chunks(STRETCH * W::LINES).enumerate() {
                     let start = stretch * STRETCH * CHUNK;
                     if W::WIDE {
-                        tiles(simd, lines, self.x, width, start, &mut sums);
+                        tiles(simd, lines, self.x, width, start, sums);
                     } else {
                         let wide = &mut wide[..lines.len() / W::LINES * F32::LINES];
                         for (lines, wide) in lines.chunks_exact(W::LINES).zip(wide.chunks_exact_mut(F32::LINES)) {
                             spread::<S, W>(simd, lines, wide);
                         }
-                        tiles(simd, wide, self.x, width, start, &mut sums);
+                        tiles(simd, wide, self.x, width, start, sums);
                     }
                 }
             }
-            for (y, sums) in self.y.iter_mut().zip(&sums) {
-                for (half, y) in y[at * PANEL..].chunks_mut(16).take(2).enumerate() {
-                    match y.as_chunks_mut::<16>() {
-                        ([whole], _) => *whole = sums[half].0.map(f32::from_bits),
-                        (_, y) => y.iter_mut().zip(sums[half].0).for_each(|(y, bits)| *y = f32::from_bits(bits)),
+            for (row, y) in self.y.iter_mut().enumerate() {
+                for (panel, y) in y[at * TOGETHER * PANEL..].chunks_mut(PANEL).take(TOGETHER).enumerate() {
+                    for (y, sums) in y.chunks_mut(16).zip(&sums[panel * rows + row]) {
+                        match y.as_chunks_mut::<16>() {
+                            ([whole], _) => *whole = sums.0.map(f32::from_bits),
+                            (_, y) => y.iter_mut().zip(sums.0).for_each(|(y, bits)| *y = f32::from_bits(bits)),
+                        }
                     }
                 }
             }
