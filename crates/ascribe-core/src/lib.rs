@@ -18,6 +18,8 @@ mod policy;
 mod scorer;
 mod world;
 
+#[cfg(feature = "kernels")]
+pub mod kernels;
 #[cfg(feature = "tensor")]
 mod objective;
 #[cfg(feature = "tensor")]

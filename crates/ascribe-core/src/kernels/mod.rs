@@ -1,0 +1,7 @@
+//! Kernels on host slices, for engines that run on the CPU without Burn.
+//!
+//! Every kernel gives a row the same bits, however many rows stand beside it and however many threads share the work.
+
+mod gemm;
+
+pub use gemm::{BlockKind, Packed};
