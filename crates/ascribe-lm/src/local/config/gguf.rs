@@ -70,7 +70,7 @@ impl DecoderConfig {
                     truncate: true,
                 }
             }
-            other => {
+            (None, other) => {
                 let remedy =
                     "use a model with plain, linear or yarn rotary positions, or its safetensors folder".to_owned();
                 return refuse(format!("rope scaling `{other}`"), remedy);
