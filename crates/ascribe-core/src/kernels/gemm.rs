@@ -30,8 +30,8 @@ const STRETCH: usize = 4;
 const DIRECT: usize = 4;
 /// Panels that are written to `y` together: rows of `y` may lie pages apart.
 const TOGETHER: usize = 4;
-/// Multiply-adds below which a second thread costs more than it saves.
-const ALONE: usize = 1 << 18;
+/// Multiply-adds below which a second thread costs more than it saves: about ten microseconds of work.
+const ALONE: usize = 1 << 19;
 
 /// GGUF block formats that [`Packed::blocks`] reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,10 +253,11 @@ impl Packed {
 
     /// Cuts the product into parts and gives them to the threads of the current pool.
     fn share(&self, x: &[f32], y: &mut [f32], rows: usize) {
-        let work = rows.saturating_mul(self.inputs).saturating_mul(self.outputs);
+        // reading the weights takes the time of about three rows
+        let work = (rows + 3).saturating_mul(self.inputs).saturating_mul(self.outputs);
         let threads = if work < ALONE { 1 } else { rayon::current_num_threads() };
         // Several parts a thread even out a core that is busy elsewhere, when they are long enough to pay for it.
-        let wanted = if threads > 1 && work > 64 * ALONE { 4 * threads } else { threads };
+        let wanted = if threads > 1 && work > 32 * ALONE { 4 * threads } else { threads };
         let across = wanted.min(self.panels());
         let down = wanted.div_ceil(across).min(rows.div_ceil(2 * DIRECT));
         let mut parts = Vec::with_capacity(across * down);
@@ -335,13 +336,13 @@ impl Part<'_> {
                 for (stretch, lines) in lines.chunks(STRETCH * W::LINES).enumerate() {
                     let start = stretch * STRETCH * CHUNK;
                     if W::WIDE {
-                        tiles(simd, lines, self.x, width, start, sums);
+                        simd.vectorize(Tiles { lines, x: self.x, width, start, sums });
                     } else {
                         let wide = &mut wide[..lines.len() / W::LINES * F32::LINES];
                         for (lines, wide) in lines.chunks_exact(W::LINES).zip(wide.chunks_exact_mut(F32::LINES)) {
                             spread::<S, W>(simd, lines, wide);
                         }
-                        tiles(simd, wide, self.x, width, start, sums);
+                        simd.vectorize(Tiles { lines: wide, x: self.x, width, start, sums });
                     }
                 }
             }
@@ -385,27 +386,42 @@ fn tile<S: Simd, W: Weights>(simd: S, lines: &[Line], x: &[f32], width: usize, s
     }
 }
 
-/// Any number of rows, in tiles of nearly equal height that fill the registers.
-#[inline(always)]
-fn tiles<S: Simd>(simd: S, lines: &[Line], x: &[f32], width: usize, start: usize, sums: &mut [[Line; 2]]) {
-    let rows = sums.len();
-    let tiles = rows.div_ceil(if S::REGISTER_COUNT >= 32 { 12 } else { 6 });
-    for tile in 0..tiles {
-        let taken = rows * tile / tiles..rows * (tile + 1) / tiles;
-        let (x, sums) = (&x[taken.start * width..], &mut sums[taken]);
-        match sums.len() {
-            1 => add::<S, F32, 1>(simd, lines, x, width, start, sums),
-            2 => add::<S, F32, 2>(simd, lines, x, width, start, sums),
-            3 => add::<S, F32, 3>(simd, lines, x, width, start, sums),
-            4 => add::<S, F32, 4>(simd, lines, x, width, start, sums),
-            5 => add::<S, F32, 5>(simd, lines, x, width, start, sums),
-            6 => add::<S, F32, 6>(simd, lines, x, width, start, sums),
-            7 => add::<S, F32, 7>(simd, lines, x, width, start, sums),
-            8 => add::<S, F32, 8>(simd, lines, x, width, start, sums),
-            9 => add::<S, F32, 9>(simd, lines, x, width, start, sums),
-            10 => add::<S, F32, 10>(simd, lines, x, width, start, sums),
-            11 => add::<S, F32, 11>(simd, lines, x, width, start, sums),
-            _ => add::<S, F32, 12>(simd, lines, x, width, start, sums),
+/// Any number of rows against a stretch of f32, in tiles of nearly equal height that fill the registers. Compiled once
+/// for all kinds of storage, hence an operation of its own.
+struct Tiles<'a> {
+    lines: &'a [Line],
+    x: &'a [f32],
+    width: usize,
+    start: usize,
+    sums: &'a mut [[Line; 2]],
+}
+
+impl WithSimd for Tiles<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { lines, x, width, start, sums } = self;
+        let tall = S::REGISTER_COUNT >= 32;
+        let rows = sums.len();
+        let tiles = rows.div_ceil(if tall { 12 } else { 6 });
+        for tile in 0..tiles {
+            let taken = rows * tile / tiles..rows * (tile + 1) / tiles;
+            let (x, sums) = (&x[taken.start * width..], &mut sums[taken]);
+            match sums.len() {
+                1 => add::<S, F32, 1>(simd, lines, x, width, start, sums),
+                2 => add::<S, F32, 2>(simd, lines, x, width, start, sums),
+                3 => add::<S, F32, 3>(simd, lines, x, width, start, sums),
+                4 => add::<S, F32, 4>(simd, lines, x, width, start, sums),
+                5 => add::<S, F32, 5>(simd, lines, x, width, start, sums),
+                height if height == 6 || !tall => add::<S, F32, 6>(simd, lines, x, width, start, sums),
+                7 => add::<S, F32, 7>(simd, lines, x, width, start, sums),
+                8 => add::<S, F32, 8>(simd, lines, x, width, start, sums),
+                9 => add::<S, F32, 9>(simd, lines, x, width, start, sums),
+                10 => add::<S, F32, 10>(simd, lines, x, width, start, sums),
+                11 => add::<S, F32, 11>(simd, lines, x, width, start, sums),
+                _ => add::<S, F32, 12>(simd, lines, x, width, start, sums),
+            }
         }
     }
 }
