@@ -19,4 +19,4 @@ pub use local::{
     Positions, RandomWeights, Rope, RopeScaling, Row, Safetensors, WeightSource, save_safetensors,
 };
 pub use template::{ChatTemplate, Date, Ending, Message, Render};
-pub use tokenizer::{Roles, SpecialTokens, Tokenizer};
+pub use tokenizer::{Roles, SpecialTokens, TextStream, Tokenizer};

@@ -1,8 +1,10 @@
 //! Text to token ids and back, by the `tokenizers` library, with the ids that a model treats as special.
 //!
-//! A GGUF vocabulary of the kind `gpt2` is written out as the `tokenizer.json` that it came from; the way its text is
-//! split first (`tokenizer.ggml.pre`) is that of the model's own tokenizer. Truncation and padding that a
+//! A GGUF vocabulary is written out as the `tokenizer.json` that it came from. Truncation and padding that a
 //! `tokenizer.json` asks for are switched off: nothing is cut in silence here.
+
+mod gguf;
+mod stream;
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,6 +14,7 @@ use std::path::Path;
 use serde_json::{Map, Value as Json, json};
 use tokenizers::{ModelWrapper, PaddingParams, TruncationParams};
 
+pub use self::stream::TextStream;
 use crate::{Gguf, GgufValue, LmError};
 
 /// What a decoder does with special tokens such as `<s>`.
@@ -81,90 +84,17 @@ impl Tokenizer {
         tokenizer.with_special(bos.first().copied(), eos, pad.first().copied())
     }
 
-    /// Builds the tokenizer that the metadata of a GGUF file describes.
+    /// Builds the tokenizer that the metadata of a GGUF file describes: byte-level BPE (`gpt2`) or SentencePiece (`llama`).
     ///
     /// # Errors
-    /// [`LmError::Config`] for absent metadata, [`LmError::Unsupported`] for a vocabulary that is not byte-level BPE or is
+    /// [`LmError::Config`] for absent metadata, [`LmError::Unsupported`] for a vocabulary of another kind, or one that is
     /// split in a way not known here, [`LmError::Tokenizer`] for one that contradicts itself.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, LmError> {
-        let unsupported = |what: String| {
-            let remedy = "use the tokenizer.json of the model's Hugging Face folder".to_owned();
-            LmError::Unsupported { what, remedy }
-        };
-        let model = gguf.need("tokenizer.ggml.model", GgufValue::as_text)?;
-        if model != "gpt2" {
-            return Err(unsupported(format!("the GGUF vocabulary `{model}` (only gpt2, byte-level BPE, is read)")));
-        }
-        let split = gguf.need("tokenizer.ggml.pre", GgufValue::as_text)?;
-        let pre_tokenizer = pre_tokenizer(split).ok_or_else(|| {
-            unsupported(format!("the pre-tokenizer `{split}` (smollm, gpt-2, llama-bpe and qwen2 are)"))
-        })?;
-
-        let texts = |key| -> Result<Vec<&str>, LmError> {
-            gguf.need(key, |value| value.as_array()?.iter().map(GgufValue::as_text).collect())
-        };
-        let tokens = texts("tokenizer.ggml.tokens")?;
-        let merges = texts("tokenizer.ggml.merges")?;
-        let vocabulary: Map<String, Json> =
-            tokens.iter().zip(0u32..).map(|(token, id)| ((*token).to_owned(), id.into())).collect();
-        if vocabulary.len() != tokens.len() {
-            let (all, unique) = (tokens.len(), vocabulary.len());
-            return Err(LmError::tokenizer(format!(
-                "tokens must be unique, and of {all} in the GGUF file {unique} are; convert it again"
-            )));
-        }
-        let merges = merges.iter().map(|merge| {
-            // The first character of a merge may not be its separator.
-            let at = merge.char_indices().skip(1).find(|(_, character)| *character == ' ').map(|(at, _)| at);
-            at.map(|at| json!([merge[..at], merge[at + 1..]]))
-                .ok_or_else(|| LmError::tokenizer(format!("a merge is two tokens with a space between, got `{merge}`")))
-        });
-        let merges = merges.collect::<Result<Vec<_>, _>>()?;
-        let added: Vec<Json> = match gguf.metadata("tokenizer.ggml.token_type").and_then(GgufValue::as_array) {
-            None => Vec::new(),
-            Some(kinds) if kinds.len() != tokens.len() => {
-                let (expected, got) = (tokens.len(), kinds.len());
-                return Err(LmError::tokenizer(format!(
-                    "{expected} tokens need as many token types, got {got}; convert the file again"
-                )));
-            }
-            Some(kinds) => (0u32..)
-                .zip(kinds.iter().zip(&tokens))
-                .filter_map(|(id, (kind, token))| match kind.as_unsigned() {
-                    Some(CONTROL) => Some(added_token(id, token, true)),
-                    Some(USER_DEFINED) => Some(added_token(id, token, false)),
-                    _ => None,
-                })
-                .collect(),
-        };
-
-        let id = |name: &str| {
-            let id = gguf.metadata(&format!("tokenizer.ggml.{name}_token_id")).and_then(GgufValue::as_unsigned);
-            id.map(|id| u32::try_from(id).unwrap_or(u32::MAX))
-        };
-        let flag = |name: &str| gguf.metadata(&format!("tokenizer.ggml.{name}")).and_then(GgufValue::as_flag);
-        let token = |id: u32| tokens.get(id as usize).copied();
-        // llama.cpp adds BOS for this family unless the file says otherwise.
-        let before = id("bos").filter(|_| flag("add_bos_token").unwrap_or(split == "llama-bpe")).and_then(token);
-        let after = id("eos").filter(|_| flag("add_eos_token").unwrap_or(false)).and_then(token);
-        let tokenizer = json!({
-            "version": "1.0",
-            "truncation": null,
-            "padding": null,
-            "added_tokens": added,
-            "normalizer": if split == "qwen2" { json!({"type": "NFC"}) } else { Json::Null },
-            "pre_tokenizer": pre_tokenizer,
-            "post_processor": post_processor(before, after, &vocabulary),
-            "decoder": byte_level(true),
-            "model": {
-                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-                "ignore_merges": split == "llama-bpe", "vocab": vocabulary, "merges": merges,
-            },
-        });
-        let mut tokenizer = Self::from_json(tokenizer.to_string().as_bytes()).map_err(LmError::tokenizer)?;
+        let description = gguf::description(gguf)?.to_string();
+        let mut tokenizer = Self::from_json(description.as_bytes()).map_err(LmError::tokenizer)?;
         let architecture = gguf.metadata("general.architecture").and_then(GgufValue::as_text).unwrap_or("llama");
         tokenizer.longest = gguf.metadata(&format!("{architecture}.context_length")).and_then(GgufValue::as_unsigned);
+        let id = |role: &str| gguf::special_id(gguf, role);
         let eos = ["eos", "eot"].into_iter().filter_map(id).collect();
         tokenizer.with_special(id("bos"), eos, id("padding"))
     }
@@ -250,6 +180,21 @@ impl Tokenizer {
         self.inner
             .decode(ids, skip)
             .map_err(|error| LmError::tokenizer(format!("these ids cannot be decoded: {error}")))
+    }
+
+    /// A decoder that takes tokens one by one, for text that is shown as it comes.
+    ///
+    /// ```
+    /// use ascribe_lm::{Roles, SpecialTokens, Tokenizer};
+    /// let tokenizer = Tokenizer::characters("ab", &["</s>"], Roles::default())?;
+    /// let mut stream = tokenizer.stream(SpecialTokens::Skip);
+    /// assert_eq!(stream.push(1)?.as_deref(), Some("a"));
+    /// assert_eq!(stream.push(0)?, None);
+    /// assert_eq!(stream.finish()?, "");
+    /// # Ok::<(), ascribe_lm::LmError>(())
+    /// ```
+    pub fn stream(&self, special: SpecialTokens) -> TextStream<'_> {
+        TextStream::new(self, special)
     }
 
     /// The highest id plus 1: the least number of embeddings that a model needs.
@@ -374,53 +319,6 @@ impl Tokenizer {
     }
 }
 
-/// Token types of GGUF that are matched in the text before it is split.
-const CONTROL: u64 = 3;
-const USER_DEFINED: u64 = 4;
-
-const LLAMA_SPLIT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN_SPLIT: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
-/// How text is split before the merges, by llama.cpp's name for it.
-fn pre_tokenizer(name: &str) -> Option<Json> {
-    let sequence =
-        |first: Json, use_regex: bool| json!({"type": "Sequence", "pretokenizers": [first, byte_level(use_regex)]});
-    let split =
-        |regex: &str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
-    match name {
-        "gpt-2" => Some(byte_level(true)),
-        "smollm" => Some(sequence(json!({"type": "Digits", "individual_digits": true}), true)),
-        "llama-bpe" => Some(sequence(split(LLAMA_SPLIT), false)),
-        "qwen2" => Some(sequence(split(QWEN_SPLIT), false)),
-        _ => None,
-    }
-}
-
-/// Bytes written as printable characters; with `use_regex`, after splitting as GPT-2 does.
-fn byte_level(use_regex: bool) -> Json {
-    json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex})
-}
-
-/// Adds a token before and one after the text.
-fn post_processor(before: Option<&str>, after: Option<&str>, vocabulary: &Map<String, Json>) -> Json {
-    if before.is_none() && after.is_none() {
-        return Json::Null;
-    }
-    let special =
-        |token: Option<&str>, row: u32| token.map(|token| json!({"SpecialToken": {"id": token, "type_id": row}}));
-    let text = |name: &str, row: u32| {
-        let text = json!({"Sequence": {"id": name, "type_id": row}});
-        [special(before, row), Some(text), special(after, row)].into_iter().flatten().collect::<Vec<_>>()
-    };
-    let mut tokens = Map::new();
-    for token in [before, after].into_iter().flatten() {
-        tokens.insert(token.to_owned(), json!({"id": token, "ids": [vocabulary[token]], "tokens": [token]}));
-    }
-    let pair = [text("A", 0), text("B", 1)].concat();
-    json!({"type": "TemplateProcessing", "single": text("A", 0), "pair": pair, "special_tokens": tokens})
-}
-
 fn added_token(id: u32, token: &str, special: bool) -> Json {
     json!({
         "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
@@ -529,5 +427,91 @@ mod tests {
         file["truncation"] = json!({"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0});
         fs::write(&path, file.to_string()).unwrap();
         assert_eq!(Tokenizer::from_folder(&folder).unwrap().encode("1234").unwrap().len(), 4);
+    }
+
+    fn list(values: impl IntoIterator<Item = GgufValue>) -> GgufValue {
+        GgufValue::Array(values.into_iter().collect())
+    }
+
+    fn texts(values: &[&str]) -> GgufValue {
+        list(values.iter().map(|value| GgufValue::Text((*value).to_owned())))
+    }
+
+    fn from_metadata(entries: &[(&str, GgufValue)]) -> Result<Tokenizer, LmError> {
+        Tokenizer::from_gguf(&crate::gguf::testing::open(entries, &[]).0)
+    }
+
+    /// Tokens that show how a text was split: all merges that would join what is split are there.
+    #[test]
+    fn gguf_splits_are_those_of_llama_cpp() {
+        let tokens = [
+            "1", "2", "3", "4", "5", "a", "b", "!", "\u{120}", "12", "123", "1234", "45", "ab", "!!", "b!", "5a",
+            "\u{120}1",
+        ];
+        let merges = ["1 2", "12 3", "123 4", "4 5", "a b", "! !", "b !", "5 a", "\u{120} 1"];
+        let split = |name: &str, text: &str| {
+            let entries = [
+                ("tokenizer.ggml.model", GgufValue::Text("gpt2".into())),
+                ("tokenizer.ggml.pre", GgufValue::Text(name.into())),
+                ("tokenizer.ggml.tokens", texts(&tokens)),
+                ("tokenizer.ggml.merges", texts(&merges)),
+            ];
+            let tokenizer = from_metadata(&entries).unwrap();
+            let ids = tokenizer.encode(text).unwrap();
+            ids.iter().map(|id| tokenizer.token_text(*id).unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        // Worked by hand from the expressions in llama-vocab.cpp; within a part, the merges act in their order.
+        // ab | !! | 12345 | a, then 123 | 45; the digits are cut off from the space before them.
+        assert_eq!(split("default", "ab!!12345a"), "ab !! 123 45 a");
+        assert_eq!(split("default", "a 1234"), "a \u{120} 123 4");
+        for name in ["gpt-2", "phi-2", "olmo"] {
+            assert_eq!(split(name, "ab!!12345a"), "ab !! 1234 5 a", "{name}");
+            // The space belongs to the digits, and the earliest merges take these.
+            assert_eq!(split(name, "a 1234"), "a \u{120} 1234", "{name}");
+        }
+        for name in ["smollm", "starcoder", "refact", "command-r"] {
+            assert_eq!(split(name, "ab!!12345a"), "ab !! 1 2 3 4 5 a", "{name}");
+            assert_eq!(split(name, "a 12"), "a \u{120} 1 2", "{name}");
+        }
+        for name in ["llama-bpe", "llama3", "llama-v3"] {
+            assert_eq!(split(name, "ab!!12345a"), "ab !! 123 45 a", "{name}");
+            assert_eq!(split(name, "a 12"), "a \u{120} 12", "{name}");
+        }
+        for name in ["qwen2", "deepseek-r1-qwen"] {
+            assert_eq!(split(name, "ab!!12345a"), "ab !! 1 2 3 4 5 a", "{name}");
+        }
+    }
+
+    #[test]
+    fn gguf_vocabularies_that_cannot_be_used_are_refused() {
+        let model = |name: &str| ("tokenizer.ggml.model", GgufValue::Text(name.to_owned()));
+        let tokens = ("tokenizer.ggml.tokens", texts(&["<unk>", "a"]));
+        let pre = ("tokenizer.ggml.pre", GgufValue::Text("gpt-2".into()));
+        let kinds = |kinds: &[u64]| ("tokenizer.ggml.token_type", list(kinds.iter().copied().map(GgufValue::Unsigned)));
+        let scores = ("tokenizer.ggml.scores", list([0.0, -1.0].map(GgufValue::Float)));
+        let merges = ("tokenizer.ggml.merges", texts(&["ab"]));
+        let bos = ("tokenizer.ggml.bos_token_id", GgufValue::Unsigned(7));
+        let unknown = ("tokenizer.ggml.pre", GgufValue::Text("tekken".into()));
+        let cases = [
+            (vec![model("gpt2"), pre.clone()], "`tokenizer.ggml.tokens` is absent"),
+            (vec![model("t5"), tokens.clone()], "`t5` (gpt2, byte-level BPE, and llama"),
+            (vec![model("gpt2"), tokens.clone(), unknown], "`tekken` of the GGUF file (known are gpt-2, phi-2"),
+            (vec![model("gpt2"), tokens.clone()], "`tokenizer.ggml.pre` is absent"),
+            (vec![model("gpt2"), tokens.clone(), pre.clone(), merges], "a merge is two tokens"),
+            (vec![model("llama"), tokens.clone()], "`tokenizer.ggml.scores` is absent"),
+            (vec![model("llama"), tokens.clone(), scores.clone()], "as many token types, got 0"),
+            (vec![model("llama"), tokens.clone(), scores.clone(), kinds(&[2])], "as many token types, got 1"),
+            (vec![model("llama"), tokens.clone(), scores.clone(), kinds(&[2, 6])], "256 byte tokens"),
+            (vec![model("llama"), tokens.clone(), scores.clone(), kinds(&[2, 1]), bos], "special token id 7"),
+            (vec![model("llama"), ("tokenizer.ggml.tokens", texts(&["a", "a"]))], "of 2 in the GGUF file 1 are"),
+        ];
+        for (entries, expected) in cases {
+            let refused = from_metadata(&entries).unwrap_err().to_string();
+            assert!(refused.contains(expected), "{refused}, expected: {expected}");
+        }
+        let entries = [model("llama"), tokens, scores, kinds(&[2, 1])];
+        let small = from_metadata(&entries).unwrap();
+        // Without byte tokens, what is unknown is the unknown token.
+        assert_eq!(small.encode("\u{e9}").unwrap(), [0]);
     }
 }

@@ -4,9 +4,11 @@ use std::fs;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use ascribe_core::Seed;
 use ascribe_lm::{ChatTemplate, Ending, Gguf, GgufValue, Message, Render, SpecialTokens, Tokenizer};
 use ascribe_testkit::golden::{Case, close, open, root};
 use ascribe_testkit::models::smollm2;
+use rand::RngExt;
 
 const TOKENIZERS: [&str; 3] = ["gpt2", "llama3", "qwen"];
 
@@ -265,6 +267,84 @@ fn golden_gguf_blocks_become_floats() {
         assert_eq!(raw.row_bytes() * shape[0], bytes.len(), "{case}");
         let weights: Vec<f64> = weights.into_iter().map(f64::from).collect();
         close(&case.name(), &weights, &expected.numbers(), 1e-7);
+    }
+}
+
+/// A SentencePiece model of `sentencepiece.json` as the metadata that llama.cpp's converter writes.
+fn sentence_piece(name: &str, prefix: bool) -> (serde_json::Value, Tokenizer) {
+    let file: serde_json::Value = serde_json::from_str(include_str!("sentencepiece.json")).unwrap();
+    let model = file["models"][name].clone();
+    let list = |key: &str| model[key].as_array().unwrap().clone();
+    let entry = |key: &str, kind: u32, value: Vec<u8>| {
+        [text(&format!("tokenizer.ggml.{key}")), kind.to_le_bytes().to_vec(), value].concat()
+    };
+    let array = |kind: u32, count: usize, values: Vec<u8>| [&kind.to_le_bytes()[..], &length(count), &values].concat();
+    let (tokens, scores, types) = (list("tokens"), list("scores"), list("types"));
+    let texts = tokens.iter().flat_map(|token| text(token.as_str().unwrap())).collect();
+    let floats = scores.iter().flat_map(|score| (score.as_f64().unwrap() as f32).to_le_bytes()).collect();
+    let kinds = types.iter().flat_map(|kind| (kind.as_i64().unwrap() as i32).to_le_bytes()).collect();
+    let metadata = [
+        entry("model", 8, text("llama")),
+        entry("tokens", 9, array(8, tokens.len(), texts)),
+        entry("scores", 9, array(6, scores.len(), floats)),
+        entry("token_type", 9, array(5, types.len(), kinds)),
+        entry("bos_token_id", 4, 1u32.to_le_bytes().to_vec()),
+        entry("eos_token_id", 4, 2u32.to_le_bytes().to_vec()),
+        entry("add_space_prefix", 7, vec![u8::from(prefix)]),
+    ];
+    let tokenizer = Tokenizer::from_gguf(&gguf(&metadata, &[]).0).unwrap();
+    (model, tokenizer)
+}
+
+#[test]
+fn golden_sentence_piece_vocabularies_of_gguf_files() {
+    for (name, prefix) in [("prefix", true), ("plain", false)] {
+        let (model, tokenizer) = sentence_piece(name, prefix);
+        for case in model["strings"].as_array().unwrap() {
+            let text = case["text"].as_str().unwrap();
+            let expected: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();
+            assert_eq!(tokenizer.encode(text).unwrap(), expected, "{name}: {text:?}");
+            let decoded = tokenizer.decode(&expected, SpecialTokens::Keep).unwrap();
+            assert_eq!(decoded, case["decoded"].as_str().unwrap(), "{name}: {text:?}");
+            let with_bos = tokenizer.encode_with_special(text).unwrap();
+            assert_eq!(with_bos, [&[1], &expected[..]].concat(), "{name}: {text:?}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        tokenizer.save(&folder).unwrap();
+        assert_eq!(Tokenizer::from_folder(&folder).unwrap().hash(), tokenizer.hash());
+    }
+}
+
+#[test]
+fn streamed_text_is_the_text_of_all_tokens() {
+    let mut tokenizers: Vec<_> = TOKENIZERS.iter().map(|name| ((*name).to_owned(), tokenizer(name))).collect();
+    tokenizers.push(("prefix".to_owned(), sentence_piece("prefix", true).1));
+    tokenizers.push(("plain".to_owned(), sentence_piece("plain", false).1));
+    for (name, tokenizer) in &tokenizers {
+        let mut stream = Seed(11).stream(name, 0);
+        let texts = ["Hello world", "naïve 🙂🙂 日本語\n\n  x", " a", "𝕳e\u{301}llo \u{fffd} end", ""];
+        let written = texts.iter().map(|text| tokenizer.encode_with_special(text).unwrap());
+        // Ids up to two past the vocabulary: models with a padded embedding can write those.
+        let most = tokenizer.vocabulary_size() as u32 + 2;
+        let drawn: Vec<Vec<u32>> =
+            (0..300).map(|at| (0..at % 25).map(|_| stream.random_range(0..most)).collect()).collect();
+        let mut pieces = 0;
+        for ids in written.chain(drawn) {
+            for special in [SpecialTokens::Keep, SpecialTokens::Skip] {
+                let mut stream = tokenizer.stream(special);
+                let mut text = String::new();
+                for id in &ids {
+                    let piece = stream.push(*id).unwrap();
+                    pieces += usize::from(piece.is_some());
+                    text.extend(piece);
+                    // What has been given is never taken back, so it is a beginning of the whole.
+                    assert!(tokenizer.decode(&ids, special).unwrap().starts_with(&text), "{name}: {ids:?}");
+                }
+                text += &stream.finish().unwrap();
+                assert_eq!(text, tokenizer.decode(&ids, special).unwrap(), "{name}: {ids:?}");
+            }
+        }
+        assert!(pieces > 1000, "{name}: text comes in pieces, {pieces} of them");
     }
 }
 
