@@ -69,18 +69,6 @@ const SWEEPS: &[Sweep] = &[
         sizes: &[1, 2, 4, 8, 16],
         more: |batch| rows(batch, 128),
     },
-    Sweep {
-        panel: "tokens a step (DPO with LoRA)",
-        what: "pairs of 1024 tokens",
-        job: "dpo_lora_memory",
-        sizes: &[1024, 2048],
-        more: |tokens| {
-            let mut draw = Ids::new(14);
-            let mut pair = || json!({"prompt": draw.text(512), "chosen": draw.text(256), "rejected": draw.text(256)});
-            let pairs: Vec<Value> = (0..tokens / 1024).map(|_| pair()).collect();
-            json!({"pairs": pairs, "beta": 0.1, "learning_rate": 1e-5, "max_grad_norm": 1.0, "rank": 16})
-        },
-    },
 ];
 
 fn rows(batch: usize, length: usize) -> Value {
@@ -215,19 +203,10 @@ mod tests {
         let points = || vec![Point { x: 1.0, seconds: 1.0, gib: 2.0 }, Point { x: 2.0, seconds: 2.0, gib: 2.0 }];
         let measured: Vec<_> = SWEEPS.iter().map(|sweep| (sweep, points())).collect();
         let svg = figure(&measured);
-        // Two rows; two of the six sweeps share a panel, and each has its own line in it.
+        // Two rows; two of the five sweeps share a panel, and each has its own line in it.
         assert_eq!(svg.matches("group size").count(), 2);
-        assert_eq!(svg.matches("<polyline").count(), 12);
+        assert_eq!(svg.matches("<polyline").count(), 10);
         // The first panel, seconds: x = 1 of 2 is the middle, y = 1 of 2.1 is 170 / 2.1 = 81 above the bottom.
         assert!(svg.contains("points=\"177.0,129.0 302.0,48.1\""), "{svg}");
-    }
-
-    #[test]
-    fn a_pair_of_the_lora_job_has_1024_tokens() {
-        let job = (SWEEPS[5].more)(2048);
-        let pairs = job["pairs"].as_array().unwrap();
-        assert_eq!(pairs.len(), 2);
-        let tokens = |side: &str| pairs[0][side].as_array().unwrap().len();
-        assert_eq!(tokens("prompt") + tokens("chosen") + tokens("rejected"), 1024);
     }
 }
