@@ -18,5 +18,5 @@ pub use local::{
     Decoder, DecoderConfig, GgufWeights, KvCache, LanguageModel, LocalPolicy, RandomWeights, Rope, RopeScaling, Row,
     Safetensors, WeightSource, save_safetensors,
 };
-pub use template::{ChatTemplate, Date, Ending, Message, Render};
+pub use template::{ChatTemplate, Date, Ending, MaskedTokens, Message, Render};
 pub use tokenizer::{Roles, SpecialTokens, TextStream, Tokenizer};
