@@ -3,6 +3,7 @@
 
 mod error;
 mod gguf;
+mod hub;
 mod template;
 mod tokenizer;
 
@@ -13,6 +14,7 @@ mod local;
 
 pub use error::LmError;
 pub use gguf::{Gguf, GgufValue, RawTensor, TensorInfo, TensorKind};
+pub use hub::Hub;
 #[cfg(feature = "local")]
 pub use local::{
     Decoder, DecoderConfig, GgufWeights, KvCache, LanguageModel, LocalPolicy, RandomWeights, Rope, RopeScaling, Row,
