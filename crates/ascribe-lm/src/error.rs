@@ -89,6 +89,14 @@ pub enum LmError {
         /// What the template engine, or the template itself, said.
         why: String,
     },
+    /// A model that is neither here nor in the hub's cache, or cannot be had from the hub.
+    #[error("model `{model}`: {why}")]
+    Hub {
+        /// What was asked for.
+        model: String,
+        /// What is missing, and what to do.
+        why: String,
+    },
     /// Tokens that do not fit the model's context.
     #[error("{got} tokens do not fit the model's context of {context}; shorten the prompt or ask for fewer new tokens")]
     Context {

@@ -3,6 +3,7 @@
 
 mod error;
 mod gguf;
+mod hub;
 mod template;
 mod tokenizer;
 
@@ -13,10 +14,11 @@ mod local;
 
 pub use error::LmError;
 pub use gguf::{Gguf, GgufValue, RawTensor, TensorInfo, TensorKind};
+pub use hub::Hub;
 #[cfg(feature = "local")]
 pub use local::{
     Activation, Biases, Decoder, DecoderConfig, Family, GgufWeights, Head, KvCache, LanguageModel, LocalPolicy, Norm,
     Positions, RandomWeights, Rope, RopeScaling, Row, Safetensors, WeightSource, save_safetensors,
 };
-pub use template::{ChatTemplate, Date, Ending, Message, Render};
+pub use template::{ChatTemplate, Date, Ending, MaskedTokens, Message, Render};
 pub use tokenizer::{Roles, SpecialTokens, TextStream, Tokenizer};

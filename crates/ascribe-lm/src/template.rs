@@ -2,9 +2,11 @@
 //!
 //! Templates are Jinja, run as transformers' `apply_chat_template` runs them: `trim_blocks` and `lstrip_blocks` are on,
 //! Python's string methods work, `tojson` writes what `json.dumps(ensure_ascii=False)` writes, `raise_exception` refuses
-//! the messages, and absent `tools` and `documents` are none. Departures: `{% generation %}` blocks are rendered but not
-//! recorded; `strftime_now` needs a date, because the same messages should give the same text tomorrow. A template may
-//! come from anybody, so its work is limited.
+//! the messages, and absent `tools` and `documents` are none. Departure: `strftime_now` needs a date, because the same
+//! messages should give the same text tomorrow. A template may come from anybody, so its work is limited.
+
+mod json;
+mod response;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,12 +15,12 @@ use std::path::Path;
 use std::str::FromStr;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, Value};
+use minijinja::value::{Serde, Value};
 use minijinja::{Environment, Error, ErrorKind};
 use serde::{Deserialize, Serialize};
-use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 use serde_json::{Map, Value as Json};
 
+pub use self::response::MaskedTokens;
 use crate::tokenizer::read_object;
 use crate::{Gguf, GgufValue, LmError, Tokenizer};
 
@@ -78,6 +80,7 @@ pub struct ChatTemplate {
     source: String,
     environment: Environment<'static>,
     special: Vec<(&'static str, String)>,
+    has_tags: bool,
 }
 
 impl ChatTemplate {
@@ -103,16 +106,18 @@ impl ChatTemplate {
         environment.set_syntax(syntax);
         environment.set_fuel(Some(FUEL));
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_filter("tojson", to_json);
+        environment.add_filter("tojson", json::to_json);
+        environment.add_filter(response::FILTER, response::mark);
         environment.add_function("raise_exception", |why: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, why))
         });
-        environment.add_template_owned(NAME, without_generation_tags(&source)).map_err(|error| refusal(&error))?;
+        let (plain, has_tags) = response::without_tags(&source);
+        environment.add_template_owned(NAME, plain).map_err(|error| refusal(&error))?;
 
         let first_eos = tokenizer.eos().first().copied();
         let roles = [("bos_token", tokenizer.bos()), ("eos_token", first_eos), ("pad_token", tokenizer.pad())];
         let special = roles.into_iter().filter_map(|(name, id)| Some((name, tokenizer.token_text(id?)?))).collect();
-        Ok(Self { source, environment, special })
+        Ok(Self { source, environment, special, has_tags })
     }
 
     /// The template of a Hugging Face folder: `chat_template.jinja`, else `chat_template` in `tokenizer_config.json` (of
@@ -153,6 +158,11 @@ impl ChatTemplate {
     /// # Errors
     /// [`LmError::Template`] when the template fails, or refuses the messages.
     pub fn render(&self, messages: &[Message], options: &Render) -> Result<String, LmError> {
+        self.write(messages, options, None)
+    }
+
+    /// As [`render`](Self::render), with marks around what generation tags enclose.
+    fn write(&self, messages: &[Message], options: &Render, marks: Option<[char; 2]>) -> Result<String, LmError> {
         let mut variables: Vec<(&str, Value)> = vec![("tools", Value::from(())), ("documents", Value::from(()))];
         variables.extend(self.special.iter().map(|(name, token)| (*name, Value::from(token))));
         variables.push(("messages", Value::from(Serde(messages))));
@@ -160,6 +170,9 @@ impl ChatTemplate {
         let date = options.date;
         variables.push(("strftime_now", Value::from_function(move |format: String| strftime(date, &format))));
         variables.extend(options.variables.iter().map(|(name, value)| (name.as_str(), Value::from(Serde(value)))));
+        if let Some(marks) = marks {
+            variables.push((response::MARKS, Value::from(String::from_iter(marks))));
+        }
         let template = self.environment.get_template(NAME).map_err(|error| refusal(&error))?;
         template.render(Value::from_pairs(variables)).map_err(|error| refusal(&error))
     }
@@ -279,68 +292,6 @@ fn strftime(date: Option<Date>, format: &str) -> Result<String, Error> {
     Ok(out)
 }
 
-/// `json.dumps` with `ensure_ascii=False`: a space after each comma and colon, no HTML escapes. Floats below 1e-4 and from
-/// 1e16 on are spelt as Rust spells them (`1e-7`, where Python has `1e-07`).
-fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
-    let fail = |error: &dyn std::fmt::Display| Error::new(ErrorKind::InvalidOperation, format!("tojson: {error}"));
-    let indent: Option<usize> = options.get("indent")?;
-    if options.get::<Option<bool>>("ensure_ascii")? == Some(true) {
-        return Err(fail(&"ensure_ascii=true is not supported"));
-    }
-    options.assert_all_used()?;
-    let text = match indent {
-        Some(spaces) if spaces > 16 => return Err(fail(&"the indent may be 16 at most")),
-        Some(spaces) => dump(value, PrettyFormatter::with_indent(" ".repeat(spaces).as_bytes())),
-        None => dump(value, Spaced(CompactFormatter)),
-    };
-    text.map(Value::from).map_err(|error| fail(&error))
-}
-
-fn dump(value: &Value, formatter: impl Formatter) -> Result<String, serde_json::Error> {
-    let mut out = Vec::new();
-    value.serialize(&mut Serializer::with_formatter(&mut out, formatter))?;
-    Ok(String::from_utf8_lossy(&out).into_owned())
-}
-
-/// Python's separators: `", "` and `": "`.
-struct Spaced(CompactFormatter);
-
-impl Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { out.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { out.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, out: &mut W) -> std::io::Result<()> {
-        out.write_all(b": ")
-    }
-}
-
-/// Makes `{% generation %}` a block that is always rendered, so that its white space stays as it was.
-fn without_generation_tags(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(at) = rest.find("{%") {
-        let (text, tag) = rest.split_at(at);
-        out.push_str(text);
-        let Some(end) = tag.find("%}") else {
-            rest = tag;
-            break;
-        };
-        let word = tag[2..end].trim_matches(['-', '+', ' ', '\t', '\r', '\n']);
-        match word {
-            "generation" => out.push_str(&tag[..end + 2].replacen(word, "if true", 1)),
-            "endgeneration" => out.push_str(&tag[..end + 2].replacen(word, "endif", 1)),
-            _ => out.push_str(&tag[..end + 2]),
-        }
-        rest = &tag[end + 2..];
-    }
-    out + rest
-}
-
 /// What went wrong, without the engine's own name for it.
 fn refusal(error: &Error) -> LmError {
     let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
@@ -380,14 +331,51 @@ mod tests {
         assert_eq!(render("{{ tools[0].about | tojson(indent=2) }}", &options).unwrap(), indented);
     }
 
+    /// Expected: Python 3.11, `json.dumps(value, ensure_ascii=False, ...)`.
+    #[test]
+    fn tojson_takes_the_options_of_python() {
+        let value = json!({"b": [1e16, 1.5e-7, 0.0001, 12345678.5, 1e15, -2.0, 3], "a": {"é🙂\u{7f}": []}, "c": {}});
+        let options = Render { variables: Map::from_iter([("v".to_owned(), value)]), ..Render::default() };
+        let numbers = |source: &str| render(&format!("{{{{ v.b | tojson{source} }}}}"), &options).unwrap();
+        assert_eq!(numbers(""), "[1e+16, 1.5e-07, 0.0001, 12345678.5, 1000000000000000.0, -2.0, 3]");
+        assert_eq!(numbers("(separators=('', ':'))"), "[1e+161.5e-070.000112345678.51000000000000000.0-2.03]");
+        let sorted = render("{{ v | tojson(separators=(',', ':'), sort_keys=true) }}", &options).unwrap();
+        assert!(sorted.starts_with("{\"a\":{\"é🙂\u{7f}\":[]},\"b\":[") && sorted.ends_with("],\"c\":{}}"), "{sorted}");
+        let ascii = render("{{ v.a | tojson(ensure_ascii=true, indent=1) }}", &options).unwrap();
+        assert_eq!(ascii, "{\n \"\\u00e9\\ud83d\\ude42\\u007f\": []\n}");
+        for wrong in ["separators=(',',)", "indent=99", "colour=1"] {
+            assert!(render(&format!("{{{{ v | tojson({wrong}) }}}}"), &options).is_err(), "{wrong}");
+        }
+        let refused = render("{{ nothing | tojson }}", &options).unwrap_err().to_string();
+        assert!(refused.contains("not defined"), "{refused}");
+    }
+
+    #[test]
+    fn strings_have_the_methods_of_python() {
+        let source = "{{ ' a-b '.strip().upper().split('-')[1] }}{{ 'xay'.replace('a', 'o').startswith('xo') }}\
+                      {% for k, v in {'n': 1}.items() %}{{ k ~ v }}{% endfor %}{{ 'abc'[::-1] }}{{ 'a,b'.split(',')|join('+') }}";
+        assert_eq!(render(source, &Render::default()).unwrap(), "BTruen1cbaa+b");
+    }
+
+    #[test]
+    fn tools_and_documents_are_none_or_what_is_given() {
+        let source = "{% if tools %}{{ tools[0].name }}{% else %}no tools{% endif %} {{ documents is none }}";
+        assert_eq!(render(source, &Render::default()).unwrap(), "no tools True");
+        let given = [("tools".to_owned(), json!([{"name": "f"}])), ("documents".to_owned(), json!([{"text": "d"}]))];
+        let options = Render { variables: Map::from_iter(given), ..Render::default() };
+        assert_eq!(render(source, &options).unwrap(), "f False");
+    }
+
     #[test]
     fn generation_tags_leave_the_text_as_it_is() {
         let marked = "a {%- generation %}\n  b{{ messages[0].content }} {% endgeneration -%}  c";
         assert_eq!(render(marked, &Render::default()).unwrap(), "a  bhi c");
-        assert_eq!(
-            without_generation_tags("{% if generation %}x{% endif %}{% open"),
-            "{% if generation %}x{% endif %}{% open"
-        );
+        let plain = "{% if generation %}x{% endif %}{% raw %}{% generation %}{% endraw %}{# {% generation %} #}\
+                     {{ '{% generation %}' }}{% set a = \"%} \\\" {% generation %}\" %}{% open";
+        assert_eq!(response::without_tags(plain), (plain.to_owned(), false));
+        let given = "{%- generation +%}{{ '}}' }}{%endgeneration-%}";
+        let expected = "{%- filter ascribe_generation +%}{{ '}}' }}{%endfilter-%}";
+        assert_eq!(response::without_tags(given), (expected.to_owned(), true));
     }
 
     #[test]
@@ -414,7 +402,16 @@ mod tests {
     #[test]
     fn a_template_that_never_ends_is_stopped() {
         let nested = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
+        let endless = [
+            nested,
+            "{% macro again() %}{{ again() }}{{ again() }}{% endmacro %}{{ again() }}",
+            "{{ 'x' * 1000000000000 }}",
+            "{{ range(1000000000000) | list }}",
+        ];
         assert!(render(nested, &Render::default()).unwrap_err().to_string().contains("too long"));
+        for source in endless {
+            assert!(render(source, &Render::default()).is_err(), "{source}");
+        }
     }
 
     #[test]

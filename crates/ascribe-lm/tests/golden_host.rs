@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use ascribe_core::Seed;
-use ascribe_lm::{ChatTemplate, Ending, Gguf, GgufValue, Message, Render, SpecialTokens, Tokenizer};
+use ascribe_lm::{ChatTemplate, Ending, Gguf, GgufValue, MaskedTokens, Message, Render, SpecialTokens, Tokenizer};
 use ascribe_testkit::golden::{Case, close, open, root};
 use ascribe_testkit::models::smollm2;
 use rand::RngExt;
@@ -137,6 +137,109 @@ fn golden_chat_templates_give_text_and_ids() {
         let refused = template.render(&messages(&case.get("messages")), &Render::default()).unwrap_err().to_string();
         assert!(refused.contains(&case.get("error_message").text()), "{case}: {refused}");
     }
+}
+
+#[test]
+fn golden_generation_masks_agree_with_transformers() {
+    let file: serde_json::Value = serde_json::from_str(include_str!("generation_masks.json")).unwrap();
+    for case in file["cases"].as_array().unwrap() {
+        let tokenizer = tokenizer(case["tokenizer"].as_str().unwrap());
+        let source = file["templates"][case["template"].as_str().unwrap()].as_str().unwrap();
+        let conversation = &file["conversations"][case["conversation"].as_u64().unwrap() as usize];
+        let messages: Vec<Message> = serde_json::from_value(conversation.clone()).unwrap();
+        let template = ChatTemplate::new(source, &tokenizer).unwrap();
+        let got = template.encode_masked(&messages, &Render::default(), &tokenizer).unwrap();
+        let expected: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();
+        assert_eq!(got.ids[..], expected, "{case}");
+        let expected: Vec<u8> = serde_json::from_value(case["mask"].clone()).unwrap();
+        assert_eq!(got.response.iter().map(|counts| u8::from(*counts)).collect::<Vec<_>>(), expected, "{case}");
+    }
+}
+
+/// The text of each run of tokens that count.
+fn written(masked: &MaskedTokens, tokenizer: &Tokenizer) -> Vec<String> {
+    let mut runs: Vec<Vec<u32>> = Vec::new();
+    let mut before = false;
+    for (id, counts) in masked.ids.iter().zip(masked.response.iter()) {
+        if *counts && !before {
+            runs.push(Vec::new());
+        }
+        if *counts {
+            runs.last_mut().unwrap().push(*id);
+        }
+        before = *counts;
+    }
+    runs.iter().map(|ids| tokenizer.decode(ids, SpecialTokens::Keep).unwrap()).collect()
+}
+
+#[test]
+fn masked_text_is_what_the_assistant_wrote_and_its_end_token() {
+    let file = open("lm/chat_templates.json");
+    let marked = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% if m.role == 'assistant' %}\
+                  {% generation %}{{ m.content + '<|im_end|>' }}{% endgeneration %}{% else %}{{ m.content + '<|im_end|>' }}\
+                  {% endif %}{{ '\n' }}{% endfor %}";
+    let named = |name: &str| file.get("templates").get(name).text();
+    let cases = [
+        (named("chatml"), "qwen", "", "<|im_end|>"),
+        (named("chatml_think"), "qwen", "", "<|im_end|>"),
+        (named("llama3"), "llama3", "", "<|eot_id|>"),
+        (named("zephyr"), "gpt2", "", "</s>"),
+        (named("mistral"), "gpt2", " ", "</s>"),
+        (marked.to_owned(), "qwen", "", "<|im_end|>"),
+    ];
+    for (source, name, before, end) in cases {
+        let tokenizer = tokenizer(name);
+        let template = ChatTemplate::new(source.as_str(), &tokenizer).unwrap();
+        let mut stream = Seed(5).stream(&source, 0);
+        for _ in 0..60 {
+            let mut text = || {
+                let n = stream.random_range(1..12);
+                let parts = ["a", " the", "🙂", "é", "\n", " ", "12", "<b>", "'s", ".", "日", "\"", "assistant"];
+                let drawn: String = (0..n).map(|_| parts[stream.random_range(0..parts.len())]).collect();
+                format!("x{}", drawn.trim_end())
+            };
+            let turns = 2 * (1 + text().len() % 3);
+            let messages: Vec<Message> =
+                (0..turns).map(|at| Message::new(if at % 2 == 0 { "user" } else { "assistant" }, text())).collect();
+            let masked = template.encode_masked(&messages, &Render::default(), &tokenizer).unwrap();
+            assert_eq!(masked.ids.len(), masked.response.len());
+            let all = template.render(&messages, &Render::default()).unwrap();
+            assert_eq!(masked.ids[..], tokenizer.encode(&all).unwrap(), "{name}");
+            let expected: Vec<String> = (messages.iter().filter(|message| message.role == "assistant"))
+                .map(|message| format!("{before}{}{end}", message.content))
+                .collect();
+            assert_eq!(written(&masked, &tokenizer), expected, "{source}");
+        }
+    }
+}
+
+#[test]
+fn masks_that_cannot_be_told_are_refused() {
+    let file = open("lm/chat_templates.json");
+    let tokenizer = tokenizer("qwen");
+    let refused = |source: &str, conversation: &[(&str, &str)]| {
+        let messages: Vec<Message> = conversation.iter().map(|(role, content)| Message::new(*role, *content)).collect();
+        let template = ChatTemplate::new(source, &tokenizer).unwrap();
+        template.encode_masked(&messages, &Render::default(), &tokenizer).unwrap_err().to_string()
+    };
+    let two = [("user", "a"), ("assistant", "<think>b</think>c"), ("user", "d"), ("assistant", "e")];
+    // This one drops the thoughts of all answers but the last.
+    let why = refused(&file.get("templates").get("chatml_think").text(), &two);
+    assert!(why.contains("message 1 is written otherwise once messages follow it"), "{why}");
+    let why = refused(&file.get("templates").get("chatml").text(), &two[1..2]);
+    assert!(why.contains("begins with the assistant"), "{why}");
+    let unopened = "{% for m in messages %}{{ '[' ~ m.role ~ ']' ~ m.content }}{% endfor %}";
+    let why = refused(unopened, &two[..2]);
+    assert!(why.contains("no generation prompt"), "{why}");
+    let other = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}>{% endif %}";
+    let why = refused(other, &two[..2]);
+    assert!(why.contains("message 1 does not begin as the generation prompt does"), "{why}");
+    let nested = "{% generation %}{% generation %}x{% endgeneration %}{% endgeneration %}";
+    assert!(refused(nested, &two[..2]).contains("inside each other"));
+    let cut = "{% set x %}{% generation %}x{% endgeneration %}{% endset %}{{ x | length }}";
+    assert!(refused(cut, &two[..2]).contains("move the tags outwards"));
+    let unclosed = ChatTemplate::new("{% generation %}x", &tokenizer).unwrap_err().to_string();
+    assert!(unclosed.contains("correct the template"), "{unclosed}");
 }
 
 #[test]
