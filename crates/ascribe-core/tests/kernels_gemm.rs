@@ -60,7 +60,7 @@ fn layers(seed: u64, outputs: usize, inputs: usize) -> Vec<(String, Packed, Vec<
     if inputs.is_multiple_of(32) {
         layers.extend(BLOCKS.map(|kind| {
             let bytes = blocks(kind, seed, outputs * inputs / 32);
-            let packed = Packed::blocks(kind, &bytes, outputs, inputs).unwrap();
+            let packed = Packed::blocks(kind, &bytes, outputs, inputs).expect("the sizes fit");
             (format!("{kind:?}"), packed, dequantised(kind, &bytes))
         }));
     }
@@ -205,7 +205,7 @@ fn golden_blocks_become_their_floats() {
         let hex: String = case.get("row_bytes_hex").items().iter().map(|row| row.text()).collect();
         let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
         let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
-        let packed = Packed::blocks(kind, &bytes, outputs, inputs).unwrap();
+        let packed = Packed::blocks(kind, &bytes, outputs, inputs).expect("the sizes fit");
         let mut row = vec![f32::NAN; inputs];
         for (output, expected) in expected.chunks_exact(inputs).enumerate() {
             packed.row(output, &mut row);

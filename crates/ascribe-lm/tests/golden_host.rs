@@ -147,11 +147,12 @@ fn golden_generation_masks_agree_with_transformers() {
         let source = file["templates"][case["template"].as_str().unwrap()].as_str().unwrap();
         let conversation = &file["conversations"][case["conversation"].as_u64().unwrap() as usize];
         let messages: Vec<Message> = serde_json::from_value(conversation.clone()).unwrap();
-        let template = ChatTemplate::new(source, &tokenizer).unwrap();
-        let got = template.encode_masked(&messages, &Render::default(), &tokenizer).unwrap();
-        let expected: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();
+        let template = ChatTemplate::new(source, &tokenizer).expect("the file is as it was written");
+        let got =
+            template.encode_masked(&messages, &Render::default(), &tokenizer).expect("the file is as it was written");
+        let expected: Vec<u32> = serde_json::from_value(case["ids"].clone()).expect("the file is as it was written");
         assert_eq!(got.ids[..], expected, "{case}");
-        let expected: Vec<u8> = serde_json::from_value(case["mask"].clone()).unwrap();
+        let expected: Vec<u8> = serde_json::from_value(case["mask"].clone()).expect("the file is as it was written");
         assert_eq!(got.response.iter().map(|counts| u8::from(*counts)).collect::<Vec<_>>(), expected, "{case}");
     }
 }
@@ -165,11 +166,11 @@ fn written(masked: &MaskedTokens, tokenizer: &Tokenizer) -> Vec<String> {
             runs.push(Vec::new());
         }
         if *counts {
-            runs.last_mut().unwrap().push(*id);
+            runs.last_mut().expect("the file is as it was written").push(*id);
         }
         before = *counts;
     }
-    runs.iter().map(|ids| tokenizer.decode(ids, SpecialTokens::Keep).unwrap()).collect()
+    runs.iter().map(|ids| tokenizer.decode(ids, SpecialTokens::Keep).expect("the file is as it was written")).collect()
 }
 
 #[test]
@@ -189,7 +190,7 @@ fn masked_text_is_what_the_assistant_wrote_and_its_end_token() {
     ];
     for (source, name, before, end) in cases {
         let tokenizer = tokenizer(name);
-        let template = ChatTemplate::new(source.as_str(), &tokenizer).unwrap();
+        let template = ChatTemplate::new(source.as_str(), &tokenizer).expect("the file is as it was written");
         let mut stream = Seed(5).stream(&source, 0);
         for _ in 0..60 {
             let mut text = || {
@@ -201,10 +202,12 @@ fn masked_text_is_what_the_assistant_wrote_and_its_end_token() {
             let turns = 2 * (1 + text().len() % 3);
             let messages: Vec<Message> =
                 (0..turns).map(|at| Message::new(if at % 2 == 0 { "user" } else { "assistant" }, text())).collect();
-            let masked = template.encode_masked(&messages, &Render::default(), &tokenizer).unwrap();
+            let masked = template
+                .encode_masked(&messages, &Render::default(), &tokenizer)
+                .expect("the file is as it was written");
             assert_eq!(masked.ids.len(), masked.response.len());
-            let all = template.render(&messages, &Render::default()).unwrap();
-            assert_eq!(masked.ids[..], tokenizer.encode(&all).unwrap(), "{name}");
+            let all = template.render(&messages, &Render::default()).expect("the file is as it was written");
+            assert_eq!(masked.ids[..], tokenizer.encode(&all).expect("the file is as it was written"), "{name}");
             let expected: Vec<String> = (messages.iter().filter(|message| message.role == "assistant"))
                 .map(|message| format!("{before}{}{end}", message.content))
                 .collect();
@@ -219,7 +222,7 @@ fn masks_that_cannot_be_told_are_refused() {
     let tokenizer = tokenizer("qwen");
     let refused = |source: &str, conversation: &[(&str, &str)]| {
         let messages: Vec<Message> = conversation.iter().map(|(role, content)| Message::new(*role, *content)).collect();
-        let template = ChatTemplate::new(source, &tokenizer).unwrap();
+        let template = ChatTemplate::new(source, &tokenizer).expect("the file is as it was written");
         template.encode_masked(&messages, &Render::default(), &tokenizer).unwrap_err().to_string()
     };
     let two = [("user", "a"), ("assistant", "<think>b</think>c"), ("user", "d"), ("assistant", "e")];
@@ -247,7 +250,9 @@ fn golden_folders_have_their_template() {
     let file = open("lm/chat_templates.json");
     for (name, template) in [("gpt2", "zephyr"), ("llama3", "llama3"), ("qwen", "chatml")] {
         let folder = root().join(format!("lm/tokenizer_{name}"));
-        let found = ChatTemplate::from_folder(folder, &tokenizer(name)).unwrap().unwrap();
+        let found = ChatTemplate::from_folder(folder, &tokenizer(name))
+            .expect("the file is as it was written")
+            .expect("the file is as it was written");
         assert_eq!(found.source(), file.get("templates").get(template).text());
     }
 }
@@ -320,15 +325,18 @@ fn gguf_vocabulary(name: &str, split: &str) -> Gguf {
 fn golden_tokenizers_are_the_same_through_gguf() {
     let file = open("lm/tokenizers.json");
     for (name, split) in [("gpt2", "gpt-2"), ("llama3", "llama-bpe"), ("qwen", "qwen2")] {
-        let (direct, through) = (tokenizer(name), Tokenizer::from_gguf(&gguf_vocabulary(name, split)).unwrap());
+        let (direct, through) = (
+            tokenizer(name),
+            Tokenizer::from_gguf(&gguf_vocabulary(name, split)).expect("the file is as it was written"),
+        );
         assert_eq!((through.bos(), through.eos(), through.pad()), (direct.bos(), direct.eos(), direct.pad()), "{name}");
         for encoding in file.get(name).get("encodings").items() {
             let text = encoding.get("text").text();
-            let got = through.encode_with_special(&text).unwrap();
+            let got = through.encode_with_special(&text).expect("the file is as it was written");
             assert_eq!(got, ids(&encoding.get("ids_with_special")), "{encoding}");
             let expected = encoding.get("decoded_skip_special").text();
             assert_eq!(
-                through.decode(&ids(&encoding.get("ids")), SpecialTokens::Skip).unwrap(),
+                through.decode(&ids(&encoding.get("ids")), SpecialTokens::Skip).expect("the file is as it was written"),
                 expected,
                 "{encoding}"
             );
@@ -356,16 +364,18 @@ fn golden_gguf_blocks_become_floats() {
             other => panic!("{case}: no test for {other}"),
         };
         let hex: String = case.get("row_bytes_hex").items().iter().map(Case::text).collect();
-        let bytes: Vec<u8> =
-            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+        let bytes: Vec<u8> = (0..hex.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("the file is as it was written"))
+            .collect();
         let expected = case.get("dequantized");
-        let shape: [usize; 2] = expected.shape().try_into().unwrap();
+        let shape: [usize; 2] = expected.shape().try_into().expect("the file is as it was written");
         let entry = [&text("w")[..], &2u32.to_le_bytes(), &length(shape[1]), &length(shape[0])].concat();
         let entry = [&entry[..], &u32::to_le_bytes(kind), &length(0)].concat();
         let (gguf, _folder) = gguf(&[], &[(entry, &bytes)]);
-        let (found, weights) = gguf.tensor("w").unwrap();
+        let (found, weights) = gguf.tensor("w").expect("the file is as it was written");
         assert_eq!(found, shape, "{case}");
-        let raw = gguf.raw("w").unwrap();
+        let raw = gguf.raw("w").expect("the file is as it was written");
         assert_eq!((raw.kind.name(), &raw.bytes), (name, &bytes), "{case}");
         assert_eq!(raw.row_bytes() * shape[0], bytes.len(), "{case}");
         let weights: Vec<f64> = weights.into_iter().map(f64::from).collect();
@@ -375,17 +385,24 @@ fn golden_gguf_blocks_become_floats() {
 
 /// A SentencePiece model of `sentencepiece.json` as the metadata that llama.cpp's converter writes.
 fn sentence_piece(name: &str, prefix: bool) -> (serde_json::Value, Tokenizer) {
-    let file: serde_json::Value = serde_json::from_str(include_str!("sentencepiece.json")).unwrap();
+    let file: serde_json::Value =
+        serde_json::from_str(include_str!("sentencepiece.json")).expect("the file is as it was written");
     let model = file["models"][name].clone();
-    let list = |key: &str| model[key].as_array().unwrap().clone();
+    let list = |key: &str| model[key].as_array().expect("the file is as it was written").clone();
     let entry = |key: &str, kind: u32, value: Vec<u8>| {
         [text(&format!("tokenizer.ggml.{key}")), kind.to_le_bytes().to_vec(), value].concat()
     };
     let array = |kind: u32, count: usize, values: Vec<u8>| [&kind.to_le_bytes()[..], &length(count), &values].concat();
     let (tokens, scores, types) = (list("tokens"), list("scores"), list("types"));
-    let texts = tokens.iter().flat_map(|token| text(token.as_str().unwrap())).collect();
-    let floats = scores.iter().flat_map(|score| (score.as_f64().unwrap() as f32).to_le_bytes()).collect();
-    let kinds = types.iter().flat_map(|kind| (kind.as_i64().unwrap() as i32).to_le_bytes()).collect();
+    let texts = tokens.iter().flat_map(|token| text(token.as_str().expect("the file is as it was written"))).collect();
+    let floats = scores
+        .iter()
+        .flat_map(|score| (score.as_f64().expect("the file is as it was written") as f32).to_le_bytes())
+        .collect();
+    let kinds = types
+        .iter()
+        .flat_map(|kind| (kind.as_i64().expect("the file is as it was written") as i32).to_le_bytes())
+        .collect();
     let metadata = [
         entry("model", 8, text("llama")),
         entry("tokens", 9, array(8, tokens.len(), texts)),
@@ -395,7 +412,7 @@ fn sentence_piece(name: &str, prefix: bool) -> (serde_json::Value, Tokenizer) {
         entry("eos_token_id", 4, 2u32.to_le_bytes().to_vec()),
         entry("add_space_prefix", 7, vec![u8::from(prefix)]),
     ];
-    let tokenizer = Tokenizer::from_gguf(&gguf(&metadata, &[]).0).unwrap();
+    let tokenizer = Tokenizer::from_gguf(&gguf(&metadata, &[]).0).expect("the file is as it was written");
     (model, tokenizer)
 }
 
@@ -403,18 +420,19 @@ fn sentence_piece(name: &str, prefix: bool) -> (serde_json::Value, Tokenizer) {
 fn golden_sentence_piece_vocabularies_of_gguf_files() {
     for (name, prefix) in [("prefix", true), ("plain", false)] {
         let (model, tokenizer) = sentence_piece(name, prefix);
-        for case in model["strings"].as_array().unwrap() {
-            let text = case["text"].as_str().unwrap();
-            let expected: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();
-            assert_eq!(tokenizer.encode(text).unwrap(), expected, "{name}: {text:?}");
-            let decoded = tokenizer.decode(&expected, SpecialTokens::Keep).unwrap();
-            assert_eq!(decoded, case["decoded"].as_str().unwrap(), "{name}: {text:?}");
-            let with_bos = tokenizer.encode_with_special(text).unwrap();
+        for case in model["strings"].as_array().expect("the file is as it was written") {
+            let text = case["text"].as_str().expect("the file is as it was written");
+            let expected: Vec<u32> =
+                serde_json::from_value(case["ids"].clone()).expect("the file is as it was written");
+            assert_eq!(tokenizer.encode(text).expect("the file is as it was written"), expected, "{name}: {text:?}");
+            let decoded = tokenizer.decode(&expected, SpecialTokens::Keep).expect("the file is as it was written");
+            assert_eq!(decoded, case["decoded"].as_str().expect("the file is as it was written"), "{name}: {text:?}");
+            let with_bos = tokenizer.encode_with_special(text).expect("the file is as it was written");
             assert_eq!(with_bos, [&[1], &expected[..]].concat(), "{name}: {text:?}");
         }
-        let folder = tempfile::tempdir().unwrap();
-        tokenizer.save(&folder).unwrap();
-        assert_eq!(Tokenizer::from_folder(&folder).unwrap().hash(), tokenizer.hash());
+        let folder = tempfile::tempdir().expect("the file is as it was written");
+        tokenizer.save(&folder).expect("the file is as it was written");
+        assert_eq!(Tokenizer::from_folder(&folder).expect("the file is as it was written").hash(), tokenizer.hash());
     }
 }
 

@@ -268,7 +268,8 @@ mod tests {
             ("transformer.ln_f.bias", "output_norm.bias"),
             ("lm_head.weight", "output.weight"),
         ];
-        let tables: [(&str, &[&[(&str, &str)]]); 6] = [
+        type Names = &'static [(&'static str, &'static str)];
+        let tables: [(&str, &[Names]); 6] = [
             ("llama", &[&all, &plain]),
             ("qwen2", &[&all, &plain]),
             ("qwen3", &[&all, &plain, &normed]),
