@@ -268,8 +268,8 @@ mod tests {
             ("transformer.ln_f.bias", "output_norm.bias"),
             ("lm_head.weight", "output.weight"),
         ];
-        type Names = &'static [(&'static str, &'static str)];
-        let tables: [(&str, &[Names]); 6] = [
+        type Names<'a> = &'a [(&'a str, &'a str)];
+        let tables: [(&str, &[Names<'_>]); 6] = [
             ("llama", &[&all, &plain]),
             ("qwen2", &[&all, &plain]),
             ("qwen3", &[&all, &plain, &normed]),
