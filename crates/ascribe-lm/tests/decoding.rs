@@ -100,7 +100,7 @@ fn a_long_list_is_scored_in_several_batches_in_its_own_order() {
 }
 
 fn sampled(prefix: Tokens, n: usize, seed: u64) -> Request {
-    let mode = Mode::Sample(Sampling { temperature: 0.9, top_k: Some(20), top_p: 0.95 });
+    let mode = Mode::Sample(Sampling { temperature: 0.9, top_k: Some(20), top_p: 0.95, ..Sampling::default() });
     Request { prefix, n, until: Until::End, mode, max_new: 12, seed: Seed(seed) }
 }
 
