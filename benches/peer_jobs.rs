@@ -211,7 +211,7 @@ fn write(input: &Input, mode: Mode) -> Result<Answer, Error> {
         first = reply.candidates[0].tokens.to_vec();
     }
     let checks = match mode {
-        Mode::Greedy => json!({ "ids": first }),
+        Mode::Greedy | Mode::Top => json!({ "ids": first }),
         Mode::Sample(_) if !input.prompts.is_empty() => json!({ "tokens": tokens }),
         Mode::Sample(_) => json!({ "tokens": tokens, "mean_logp": logps / tokens.max(1) as f64 }),
     };

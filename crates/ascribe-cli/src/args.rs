@@ -18,8 +18,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Train a model: `ascribe train <sft|dpo|t-reg>`.
     Train(Box<TrainArgs>),
-    /// Continue prompts.
-    Generate(GenerateArgs),
+    /// Continue prompts, or talk: `--chat`.
+    Generate(Box<GenerateArgs>),
     /// Log-probabilities, and implicit rewards, of given completions.
     Score(ScoreArgs),
 }
@@ -162,8 +162,15 @@ pub struct GenerateArgs {
     #[arg(long, alias = "model-name-or-path")]
     pub model: PathBuf,
     /// The prompt; with a chat template it is a user's message.
-    #[arg(long, required_unless_present = "input")]
+    #[arg(long, required_unless_present_any = ["input", "chat"])]
     pub prompt: Option<String>,
+    /// Answer this message through the chat template, text as it comes; without a message, every line of standard input is
+    /// the next turn of a conversation.
+    #[arg(long, num_args = 0..=1, conflicts_with_all = ["prompt", "input", "raw", "n", "num_beams"])]
+    pub chat: Option<Option<String>>,
+    /// What the system says before a chat.
+    #[arg(long, requires = "chat")]
+    pub system: Option<String>,
     /// Rows with `prompt` (text or messages); the same rows with `completions` are written as JSONL.
     #[arg(long)]
     pub input: Option<PathBuf>,
@@ -185,11 +192,49 @@ pub struct GenerateArgs {
     /// Keep the most likely tokens up to this probability.
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub top_p: f32,
+    /// Keep tokens with at least this share of the highest probability; 0 keeps all.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub min_p: f32,
+    /// Keep the most typical tokens up to this probability; 1 keeps all.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub typical_p: f32,
+    /// Keep tokens with at least this probability; 0 keeps all.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub epsilon_cutoff: f32,
+    /// Keep tokens with at least a probability that falls with the entropy; 0 keeps all.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub eta_cutoff: f32,
+    /// Make tokens that were seen less likely, above 1; greedy decoding heeds it too.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub repetition_penalty: f32,
+    /// Write no sequence of so many tokens twice; 0 allows it. Greedy decoding heeds it too.
+    #[arg(long, default_value_t = 0)]
+    pub no_repeat_ngram_size: usize,
+    /// Beams of a beam search, whose best `n` texts are written; 1 is none.
+    #[arg(long, default_value_t = 1)]
+    pub num_beams: usize,
+    /// Exponent of the length in the score of a beam.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub length_penalty: f64,
+    /// When a beam search ends.
+    #[arg(long, value_enum, default_value_t = EarlyStoppingName::False)]
+    pub early_stopping: EarlyStoppingName,
     /// Root of all randomness.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     #[command(flatten)]
     pub common: CommonArgs,
+}
+
+/// When a beam search ends, in the words of transformers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EarlyStoppingName {
+    /// When the finished texts are ahead of the best beam.
+    False,
+    /// As soon as enough texts are finished.
+    True,
+    /// When nothing better can come.
+    Never,
 }
 
 #[derive(Debug, Args)]

@@ -75,6 +75,7 @@ fn options(path: &Path, command: &clap::Command) -> anyhow::Result<Vec<OsString>
             let value = match value {
                 toml::Value::String(text) => text,
                 toml::Value::Integer(_) | toml::Value::Float(_) => value.to_string(),
+                toml::Value::Boolean(word) if is_a_value(command, &name, word) => word.to_string(),
                 other => {
                     bail!("config `{}`: `{key}` must be a string or a number, got {}", path.display(), other.type_str())
                 }
@@ -83,6 +84,13 @@ fn options(path: &Path, command: &clap::Command) -> anyhow::Result<Vec<OsString>
         }
     }
     Ok(words)
+}
+
+/// Whether the option has a value of the name `true` or `false`: `early_stopping` is true, false or "never".
+fn is_a_value(command: &clap::Command, name: &str, word: bool) -> bool {
+    let word = if word { "true" } else { "false" };
+    let named = command.get_arguments().filter(|argument| argument.get_long() == Some(name));
+    named.flat_map(clap::Arg::get_possible_values).any(|value| value.get_name() == word)
 }
 
 /// `; did you mean `x`?`, when a name is close enough.

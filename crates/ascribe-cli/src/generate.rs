@@ -1,20 +1,25 @@
 //! `ascribe generate`: continuations of prompts.
 
 use anyhow::{Context, bail};
-use ascribe::core::{Mode, Policy, Request, Sampling, Seed, Until};
+use ascribe::core::{Mode, Policy, Reply, Request, Sampling, Seed, Tokens, Until};
 use ascribe::data::{Message, Prompt, Rows};
 use ascribe::lm::{LanguageModel, SpecialTokens};
 use ascribe::preference::Encoder;
+use ascribe::search::{Beam, EarlyStopping, Search, SearchCtx};
 use serde_json::{Map, Value, json};
 
-use crate::args::GenerateArgs;
+use crate::args::{EarlyStoppingName, GenerateArgs};
 use crate::device::device;
 use crate::output::print_line;
 
 pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
-    let sampling =
-        Sampling { temperature: args.temperature, top_k: (args.top_k > 0).then_some(args.top_k), top_p: args.top_p };
-    let mode = if args.temperature == 0.0 { Mode::Greedy } else { Mode::Sample(sampling) };
+    if let Some(text) = &args.chat {
+        return crate::chat::run(args, text.as_deref());
+    }
+    let mode = mode(args)?;
+    if args.num_beams != 1 && mode != Mode::Greedy {
+        bail!("a beam search follows the most likely texts; leave out --temperature, --repetition-penalty and n-grams");
+    }
     let model = LanguageModel::load(&args.model, &device(&args.common.device)?)?;
     let rows = match &args.input {
         None => vec![(1, Map::from_iter([("prompt".to_owned(), json!(args.prompt))]))],
@@ -26,11 +31,8 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         .enumerate()
         .map(|(number, (line, row))| {
             let prefix = prompt(row, args.raw || model.template.is_none()).and_then(|prompt| {
-                let (prefix, context) = (encoder.prompt(&prompt)?, model.config.context);
-                // One token of the context is for the answer.
-                if prefix.len() >= context {
-                    bail!("the prompt has {} tokens and the context holds {context}; shorten the prompt", prefix.len());
-                }
+                let prefix = encoder.prompt(&prompt)?;
+                check_room(&prefix, model.config.context)?;
                 Ok(prefix)
             });
             let prefix = match &args.input {
@@ -47,7 +49,8 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
             })
         })
         .collect::<anyhow::Result<_>>()?;
-    let replies = model.policy().propose(&requests)?;
+    let policy = model.policy();
+    let replies = if args.num_beams == 1 { policy.propose(&requests)? } else { beam_search(args, &policy, &requests)? };
     for ((_, mut row), reply) in rows.into_iter().zip(replies) {
         let texts = reply
             .candidates
@@ -64,6 +67,56 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// How the options say that a token is chosen. A temperature of 0 takes the most likely one, of what a penalty leaves.
+pub fn mode(args: &GenerateArgs) -> anyhow::Result<Mode> {
+    // What changes nothing is absent; a NaN stays, and is refused.
+    let unless = |neutral: f32, value: f32| (value != neutral).then_some(value);
+    let some = |value: usize| (value > 0).then_some(value);
+    let greedy = args.temperature == 0.0;
+    let sampling = Sampling {
+        temperature: if greedy { 1.0 } else { args.temperature },
+        top_k: some(args.top_k),
+        top_p: args.top_p,
+        min_p: unless(0.0, args.min_p),
+        typical_p: unless(1.0, args.typical_p),
+        epsilon_cutoff: unless(0.0, args.epsilon_cutoff),
+        eta_cutoff: unless(0.0, args.eta_cutoff),
+        repetition_penalty: unless(1.0, args.repetition_penalty),
+        no_repeat_ngram_size: some(args.no_repeat_ngram_size),
+    };
+    sampling.check()?;
+    Ok(match (greedy, sampling.repetition_penalty.is_some() || sampling.no_repeat_ngram_size.is_some()) {
+        (false, _) => Mode::Sample(sampling),
+        (true, true) => Mode::Sample(Sampling { top_k: Some(1), ..sampling }),
+        (true, false) => Mode::Greedy,
+    })
+}
+
+/// Refuses a prompt that leaves no token of the context for the answer.
+pub fn check_room(prefix: &[u32], context: usize) -> anyhow::Result<()> {
+    if prefix.len() >= context {
+        bail!("the prompt has {} tokens and the context holds {context}; shorten the prompt", prefix.len());
+    }
+    Ok(())
+}
+
+/// The best `n` texts of a beam search, best first.
+fn beam_search(args: &GenerateArgs, policy: &dyn Policy, requests: &[Request]) -> anyhow::Result<Vec<Reply>> {
+    let beam = Beam {
+        beams: args.num_beams,
+        length_penalty: args.length_penalty,
+        early_stopping: match args.early_stopping {
+            EarlyStoppingName::False => EarlyStopping::WhenAhead,
+            EarlyStoppingName::True => EarlyStopping::WhenFull,
+            EarlyStoppingName::Never => EarlyStopping::Never,
+        },
+        returned: args.n,
+    };
+    let prompts: Vec<Tokens> = requests.iter().map(|request| request.prefix.clone()).collect();
+    let found = beam.search(&prompts, &mut SearchCtx::new(policy, args.max_new_tokens, Seed(args.seed)))?;
+    Ok(found.into_iter().map(|found| Reply { candidates: found.candidates, usage: found.usage }).collect())
 }
 
 /// The prompt of a row; a text becomes a user's message unless it is to be used as it is.

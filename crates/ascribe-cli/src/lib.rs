@@ -10,6 +10,7 @@ mod config;
 mod device;
 mod output;
 
+mod chat;
 mod demo;
 mod generate;
 mod score;

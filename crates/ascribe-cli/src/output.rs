@@ -108,8 +108,13 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 
 /// A line on standard output; a closed pipe ends the program quietly, as for other filters.
 pub fn print_line(text: &str) -> anyhow::Result<()> {
+    print_piece(&format!("{text}\n"))
+}
+
+/// A piece of a line on standard output, at once.
+pub fn print_piece(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    match writeln!(out, "{text}") {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         result => result.context("cannot write to standard output"),
     }

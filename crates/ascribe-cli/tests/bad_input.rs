@@ -243,6 +243,34 @@ fn options_out_of_range() {
         .refused(&["`quote`, `no_quote` or a TOML file", "nowhere.toml"]);
     bench.run("generate --model model --prompt what --temperature nan").refused(&["temperature"]);
     bench.run("generate --model model --prompt what --temperature 1 --top-p 0").refused(&["top_p"]);
+    for (option, value) in [
+        ("min_p", "2"),
+        ("typical_p", "0"),
+        ("epsilon_cutoff", "nan"),
+        ("eta_cutoff", "1"),
+        ("repetition_penalty", "-1"),
+    ] {
+        let line = format!("generate --model model --prompt what --{option} {value}");
+        bench.run(&line).refused(&[option, "must be"]);
+    }
+    bench.run("generate --model model --prompt what --num-beams 0").refused(&["at least 1 beam"]);
+    bench.run("generate --model model --prompt what --early-stopping soon").refused(&["--early-stopping", "never"]);
+}
+
+#[test]
+fn a_chat_that_cannot_be() {
+    let bench = Bench::new();
+    bench.run("generate --model model --chat what --prompt what").refused(&["--chat", "--prompt"]);
+    bench.run("generate --model model --prompt what --system short").refused(&["--chat"]);
+    let long = "what ".repeat(300);
+    let chat = ["generate", "--model", "model", "--max-new-tokens", "4", "--chat"];
+    ran(bench.command(&[&chat[..], &[long.as_str()]].concat())).refused(&["the context holds 256", "shorten"]);
+    // Without a message, standard input has the turns: here, none.
+    assert_eq!(ran(bench.command(&chat)).succeeded().stdout, "");
+    fs::remove_file(bench.path("model/chat_template.jinja")).unwrap();
+    for line in ["generate --model model --chat what", "generate --model model --chat"] {
+        bench.run(line).refused(&["`model` has no chat template", "use --prompt"]);
+    }
 }
 
 #[test]

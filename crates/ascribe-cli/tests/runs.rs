@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use ascribe::lm::Tokenizer;
 use ascribe_testkit::golden;
 use serde_json::{Value, json};
-use support::{Bench, Ran, SHORT, words};
+use support::{Bench, Ran, SHORT, ran, words};
 
 /// The log, without the one figure that is a time.
 fn log(bench: &Bench, folder: &str) -> Vec<Value> {
@@ -318,4 +318,74 @@ fn candidates_are_written_beside_their_rows() {
     // The seed decides.
     assert_eq!(bench.run(line).stdout, ran.stdout);
     assert_ne!(bench.run(&line.replace("--seed 4", "--seed 5")).stdout, ran.stdout);
+}
+
+#[test]
+fn a_streamed_answer_is_the_greedy_one() {
+    let bench = Bench::new();
+    for options in ["--max-new-tokens 1", "--max-new-tokens 12", "--max-new-tokens 60 --repetition-penalty 1.5"] {
+        let whole = bench.run(&format!("generate --model model --prompt what {options}")).succeeded();
+        let streamed = bench.run(&format!("generate --model model --chat what {options}")).succeeded();
+        assert_eq!(streamed.stdout, whole.stdout, "{options}");
+    }
+    // What the system says is in the prompt.
+    let rows = json!({"messages": [{"role": "system", "content": "short"}, {"role": "user", "content": "what"}]});
+    bench.rows("rows.jsonl", [rows]);
+    let whole = bench.run("generate --model model --input rows.jsonl --max-new-tokens 9").succeeded();
+    let streamed = bench.run("generate --model model --system short --chat what --max-new-tokens 9").succeeded();
+    assert_eq!(streamed.stdout.strip_suffix('\n'), written(&whole)[0]["completions"][0].as_str());
+    // The seed decides what is drawn.
+    let drawn = |seed: u32| {
+        let line = format!("generate --model model --chat what --max-new-tokens 9 --temperature 1 --seed {seed}");
+        bench.run(&line).succeeded().stdout
+    };
+    assert_eq!(drawn(1), drawn(1));
+    assert_ne!(drawn(1), drawn(2));
+}
+
+#[test]
+fn a_conversation_is_kept_until_the_end_of_input() {
+    let bench = Bench::new();
+    bench.write("turns.txt", "what\n\nand then\n");
+    let mut command = bench.command(&words("generate --model model --chat --max-new-tokens 5"));
+    command.stdin(fs::File::open(bench.path("turns.txt")).unwrap());
+    let talk = ran(command).succeeded().stdout;
+    let first = bench.run("generate --model model --chat what --max-new-tokens 5").succeeded().stdout;
+    let rest = talk.strip_prefix(first.as_str()).expect("the first answer is that to the first line");
+    // The second answer is that to the whole conversation.
+    let says = |role: &str, content: &str| json!({"role": role, "content": content});
+    let answer = first.strip_suffix('\n').expect("a line");
+    bench.rows(
+        "rows.jsonl",
+        [json!({"messages": [says("user", "what"), says("assistant", answer), says("user", "and then")]})],
+    );
+    let second = written(&bench.run("generate --model model --input rows.jsonl --max-new-tokens 5").succeeded());
+    assert_eq!(rest.strip_suffix('\n'), second[0]["completions"][0].as_str());
+}
+
+#[test]
+fn sampling_and_beams_by_flag_and_by_config() {
+    let bench = Bench::new();
+    let flags = "--temperature 0.9 --top-k 50 --min-p 0.01 --typical-p 0.9 --epsilon-cutoff 0.0001 --eta-cutoff 0.0002 \
+                 --repetition-penalty 1.3 --no-repeat-ngram-size 2";
+    let line = "generate --model model --prompt what --max-new-tokens 8 --seed 3";
+    let typed = bench.run(&format!("{line} {flags}")).succeeded().stdout;
+    let file = "temperature = 0.9\ntop_k = 50\nmin_p = 0.01\ntypical_p = 0.9\nepsilon_cutoff = 0.0001\n\
+                eta_cutoff = 0.0002\nrepetition_penalty = 1.3\nno_repeat_ngram_size = 2\n";
+    bench.write("options.toml", file);
+    assert_eq!(bench.run(&format!("{line} --config options.toml")).succeeded().stdout, typed);
+
+    bench.rows("rows.jsonl", [json!({"prompt": "what"}), json!({"prompt": "and then"})]);
+    let beams = |more: &str| bench.run(&format!("generate --model model --input rows.jsonl --max-new-tokens 6 {more}"));
+    let two = written(&beams("--num-beams 4 -n 2 --early-stopping true --length-penalty 0").succeeded());
+    let one = written(&beams("--num-beams 4 --early-stopping true --length-penalty 0").succeeded());
+    for (two, one) in two.iter().zip(&one) {
+        assert_eq!(two["completions"].as_array().map(Vec::len), Some(2));
+        // The best comes first, however many are written.
+        assert_eq!((&two["completions"][0], &two["usage"]), (&one["completions"][0], &one["usage"]));
+    }
+    bench.write("options.toml", "num_beams = 4\nn = 2\nearly_stopping = true\nlength_penalty = 0\n");
+    assert_eq!(written(&beams("--config options.toml").succeeded()), two);
+    beams("--num-beams 2 -n 3").refused(&["returns 1 to 2", "got 3"]);
+    beams("--num-beams 2 --temperature 1").refused(&["leave out --temperature"]);
 }

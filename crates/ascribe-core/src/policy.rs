@@ -15,8 +15,10 @@ pub enum Until {
     End,
 }
 
-/// How the next token is drawn from the distribution.
+/// How the next token is drawn from the distribution. Names, meaning and order are those of transformers: the repetition
+/// penalty and the n-grams, the temperature, then the cuts from `top_k` to `eta_cutoff` as they stand here.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sampling {
     /// Divides the logits; above 0.
     pub temperature: f32,
@@ -24,11 +26,33 @@ pub struct Sampling {
     pub top_k: Option<usize>,
     /// Keep the smallest set of most likely tokens whose probability reaches this; in (0, 1].
     pub top_p: f32,
+    /// Keep the tokens with at least this share of the highest probability; in [0, 1].
+    pub min_p: Option<f32>,
+    /// Keep the tokens whose surprise is nearest to the entropy, up to this probability; in (0, 1].
+    pub typical_p: Option<f32>,
+    /// Keep the tokens with at least this probability; in (0, 1).
+    pub epsilon_cutoff: Option<f32>,
+    /// Keep the tokens with at least the probability `min(eta, sqrt(eta) exp(-entropy))`; in (0, 1).
+    pub eta_cutoff: Option<f32>,
+    /// Divides the positive logits of tokens that were seen, and multiplies their negative ones; above 0.
+    pub repetition_penalty: Option<f32>,
+    /// No sequence of so many tokens is written twice; at least 1.
+    pub no_repeat_ngram_size: Option<usize>,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { temperature: 1.0, top_k: None, top_p: 1.0 }
+        Self {
+            temperature: 1.0,
+            top_k: None,
+            top_p: 1.0,
+            min_p: None,
+            typical_p: None,
+            epsilon_cutoff: None,
+            eta_cutoff: None,
+            repetition_penalty: None,
+            no_repeat_ngram_size: None,
+        }
     }
 }
 
@@ -45,6 +69,23 @@ impl Sampling {
         if self.top_k == Some(0) {
             return range("top_k", "at least 1", 0.0);
         }
+        if let Some(got) = self.min_p.filter(|p| !(0.0..=1.0).contains(p)) {
+            return range("min_p", "in [0, 1]", got.into());
+        }
+        if let Some(got) = self.typical_p.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
+            return range("typical_p", "in (0, 1]", got.into());
+        }
+        for (name, cutoff) in [("epsilon_cutoff", self.epsilon_cutoff), ("eta_cutoff", self.eta_cutoff)] {
+            if let Some(got) = cutoff.filter(|p| !(*p > 0.0 && *p < 1.0)) {
+                return range(name, "in (0, 1)", got.into());
+            }
+        }
+        if let Some(got) = self.repetition_penalty.filter(|penalty| !(*penalty > 0.0 && penalty.is_finite())) {
+            return range("repetition_penalty", "finite and above 0 (1 changes nothing)", got.into());
+        }
+        if self.no_repeat_ngram_size == Some(0) {
+            return range("no_repeat_ngram_size", "at least 1", 0.0);
+        }
         Ok(())
     }
 }
@@ -56,6 +97,9 @@ pub enum Mode {
     Greedy,
     /// Drawn at random.
     Sample(Sampling),
+    /// Candidate `i` is the `i`-th most likely next token; ties go to the smaller id, and tokens of probability 0 are left
+    /// out, so there may be fewer than `n`. For [`Until::Token`] alone. Counts as one token generated, however many are named.
+    Top,
 }
 
 /// A wish for `n` candidates that continue `prefix`.
@@ -73,6 +117,21 @@ pub struct Request {
     pub max_new: usize,
     /// Candidate `i` draws from `seed.stream("sample", i)`.
     pub seed: Seed,
+}
+
+impl Request {
+    /// Checks the ranges of the sampling, and that most likely tokens are asked for one at a time.
+    pub fn check(&self) -> Result<(), CoreError> {
+        match self.mode {
+            Mode::Greedy => Ok(()),
+            Mode::Sample(sampling) => sampling.check(),
+            Mode::Top if self.until == Until::Token && self.max_new > 0 => Ok(()),
+            Mode::Top => Err(CoreError::Shape {
+                rule: "the most likely next tokens need `Until::Token` and a `max_new` of at least 1",
+                got: format!("{:?} and {}", self.until, self.max_new),
+            }),
+        }
+    }
 }
 
 /// Why a candidate ended.
@@ -101,7 +160,7 @@ pub struct Candidate {
 /// The answer to one request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply {
-    /// `n` candidates, in the order of their streams.
+    /// `n` candidates, in the order of their streams; with [`Mode::Top`] in the order of their probabilities.
     pub candidates: Vec<Candidate>,
     /// What the request cost.
     pub usage: Usage,
@@ -140,4 +199,50 @@ pub trait Policy: Send + Sync {
 
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_out_of_range_are_refused() {
+        let plain = Sampling::default();
+        for sound in [
+            plain,
+            Sampling { min_p: Some(0.0), typical_p: Some(1.0), epsilon_cutoff: Some(1e-3), ..plain },
+            Sampling { eta_cutoff: Some(0.5), repetition_penalty: Some(0.8), no_repeat_ngram_size: Some(1), ..plain },
+        ] {
+            assert!(sound.check().is_ok(), "{sound:?}");
+        }
+        for wrong in [f32::NAN, -0.1, 1.5] {
+            for sampling in [
+                Sampling { min_p: Some(wrong), ..plain },
+                Sampling { typical_p: Some(wrong), ..plain },
+                Sampling { epsilon_cutoff: Some(wrong), ..plain },
+                Sampling { eta_cutoff: Some(wrong), ..plain },
+            ] {
+                assert!(sampling.check().is_err(), "{sampling:?}");
+            }
+        }
+        for wrong in [f32::NAN, 0.0, f32::INFINITY] {
+            assert!(Sampling { repetition_penalty: Some(wrong), ..plain }.check().is_err(), "{wrong}");
+        }
+        assert!(Sampling { no_repeat_ngram_size: Some(0), ..plain }.check().is_err());
+    }
+
+    #[test]
+    fn most_likely_tokens_are_asked_for_one_at_a_time() {
+        let top = Request {
+            prefix: Tokens::default(),
+            n: 2,
+            until: Until::Token,
+            mode: Mode::Top,
+            max_new: 1,
+            seed: Seed(0),
+        };
+        assert!(top.check().is_ok());
+        assert!(Request { until: Until::End, ..top.clone() }.check().is_err());
+        assert!(Request { max_new: 0, ..top }.check().is_err());
+    }
 }

@@ -4,6 +4,7 @@
 mod error;
 mod gguf;
 mod hub;
+mod sampling;
 mod template;
 mod tokenizer;
 
@@ -20,5 +21,6 @@ pub use local::{
     Activation, Biases, Decoder, DecoderConfig, Family, GgufWeights, Head, KvCache, LanguageModel, LocalPolicy, Norm,
     Positions, RandomWeights, Rope, RopeScaling, Row, Safetensors, WeightSource, save_safetensors,
 };
+pub use sampling::Transform;
 pub use template::{ChatTemplate, Date, Ending, MaskedTokens, Message, Render};
 pub use tokenizer::{Roles, SpecialTokens, TextStream, Tokenizer};

@@ -100,7 +100,7 @@ fn a_long_list_is_scored_in_several_batches_in_its_own_order() {
 }
 
 fn sampled(prefix: Tokens, n: usize, seed: u64) -> Request {
-    let mode = Mode::Sample(Sampling { temperature: 0.9, top_k: Some(20), top_p: 0.95 });
+    let mode = Mode::Sample(Sampling { temperature: 0.9, top_k: Some(20), top_p: 0.95, ..Sampling::default() });
     Request { prefix, n, until: Until::End, mode, max_new: 12, seed: Seed(seed) }
 }
 
@@ -158,6 +158,43 @@ fn log_probs_while_sampling_equal_the_scores() {
     }
     assert_eq!(reply.usage.generated as usize, given.iter().map(|one| one.tokens.len()).sum::<usize>());
     assert_eq!((reply.usage.scored, reply.usage.reused), (10, 190));
+}
+
+#[test]
+fn the_most_likely_tokens_agree_with_greedy_decoding_and_with_scores() {
+    let policy = policy();
+    let top = |n| Request { until: Until::Token, mode: Mode::Top, ..sampled(prompt(3, 7), n, 0) };
+    let requests = [top(5), Request { mode: Mode::Greedy, ..sampled(prompt(3, 7), 1, 0) }, top(99), top(0)];
+    let replies = policy.propose(&requests).expect("they fit");
+    let [five, greedy, all, none] = &replies[..] else { panic!("four replies") };
+    assert_eq!(five.candidates[0].tokens[0], greedy.candidates[0].tokens[0]);
+    assert_eq!((five.usage.generated, five.usage.scored, five.usage.reused), (1, 7, 0));
+    // The vocabulary has 37 tokens.
+    assert_eq!((all.candidates.len(), none.candidates.len()), (37, 0));
+    same(&all.candidates[..5], &five.candidates);
+    assert!(all.candidates.is_sorted_by(|left, right| left.logps[0] >= right.logps[0]));
+    let given: Vec<Continuation> =
+        all.candidates.iter().map(|one| Continuation { prefix: prompt(3, 7), tokens: one.tokens.clone() }).collect();
+    let (scores, _) = policy.score(&given).expect("they fit");
+    for (one, scores) in all.candidates.iter().zip(&scores) {
+        close("log-probs", &widened(&one.logps), &widened(scores), 1e-5);
+        assert_eq!(one.finish, if one.tokens[0] == 0 { Finish::End } else { Finish::Step });
+    }
+    assert!(policy.propose(&[Request { until: Until::End, ..top(1) }]).is_err());
+}
+
+#[test]
+fn what_was_read_or_written_is_not_repeated() {
+    let endless = LocalPolicy::new(&decoder(), &[], CONTEXT);
+    let mode = Mode::Sample(Sampling { no_repeat_ngram_size: Some(1), ..Sampling::default() });
+    let reply = endless.propose(&[Request { mode, ..sampled(prompt(1, 6), 4, 2) }]).expect("it fits").remove(0);
+    for candidate in &reply.candidates {
+        let mut ids = prompt(1, 6).followed_by(&candidate.tokens).into_vec();
+        let read = prompt(1, 6).iter().collect::<std::collections::BTreeSet<_>>().len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), read + 12);
+    }
 }
 
 #[test]

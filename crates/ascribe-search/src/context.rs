@@ -55,7 +55,7 @@ impl<'a> SearchCtx<'a> {
         if n == 0 {
             return Err(SearchError::NoSamples);
         }
-        self.meter.allow((prompts.len() * n * self.max_new) as u64)?;
+        self.allow(prompts.len() * n)?;
         let mode = if greedy { Mode::Greedy } else { Mode::Sample(self.sampling) };
         let request = |(index, prefix): (usize, &Tokens)| Request {
             prefix: prefix.clone(),
@@ -69,6 +69,37 @@ impl<'a> SearchCtx<'a> {
         let replies = self.policy.propose(&requests)?;
         replies.iter().for_each(|reply| self.meter.charge(reply.usage));
         Ok(replies)
+    }
+
+    /// The `n` most likely next tokens of each prefix, as candidates of one token each, most likely first. A prefix counts as
+    /// one token generated.
+    ///
+    /// # Errors
+    /// When the budget does not cover them, or the policy fails.
+    pub fn top(&mut self, prefixes: &[Tokens], n: usize) -> Result<Vec<Reply>, SearchError> {
+        self.meter.allow(prefixes.len() as u64)?;
+        let request = |prefix: &Tokens| Request {
+            prefix: prefix.clone(),
+            n,
+            until: Until::Token,
+            mode: Mode::Top,
+            max_new: 1,
+            seed: self.seed,
+        };
+        let requests: Vec<Request> = prefixes.iter().map(request).collect();
+        let replies = self.policy.propose(&requests)?;
+        replies.iter().for_each(|reply| self.meter.charge(reply.usage));
+        Ok(replies)
+    }
+
+    /// Checks that the budget covers `texts` more of the greatest length.
+    pub(crate) fn allow(&self, texts: usize) -> Result<(), SearchError> {
+        Ok(self.meter.allow((texts * self.max_new) as u64)?)
+    }
+
+    /// Most tokens that can be written after `prompt`: at least 1, so that the policy refuses a prompt that fills its context.
+    pub(crate) fn room(&self, prompt: &Tokens) -> usize {
+        self.max_new.min(self.policy.capabilities().context.saturating_sub(prompt.len()).max(1))
     }
 
     /// One score for each candidate of each reply; all of them are asked at once.

@@ -6,10 +6,12 @@ mod error;
 mod context;
 mod search;
 
+mod beam;
 mod best_of_n;
 mod greedy;
 mod majority;
 
+pub use beam::{Beam, EarlyStopping};
 pub use best_of_n::BestOfN;
 pub use context::SearchCtx;
 pub use error::SearchError;

@@ -7,9 +7,9 @@ use crate::{SearchCtx, SearchError};
 /// What a decoder found for one prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
-    /// All candidates, in the order of their random streams.
+    /// All candidates, in the order of their random streams; those of a beam search best first.
     pub candidates: Vec<Candidate>,
-    /// Score of each candidate, when a scorer was asked.
+    /// Score of each candidate, when a scorer was asked or the decoder has scores of its own.
     pub scores: Option<Vec<f32>>,
     /// Index of the candidate that was chosen.
     pub chosen: usize,

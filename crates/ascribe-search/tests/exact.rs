@@ -1,7 +1,7 @@
 //! Decoders against the enumerable token tree, where everything is known exactly.
 
-use ascribe_core::{Budget, Reduce, Seed, Tokens, rule};
-use ascribe_search::{BestOfN, Greedy, Majority, Search, SearchCtx, SearchError};
+use ascribe_core::{Budget, Finish, Reduce, Seed, Tokens, rule};
+use ascribe_search::{Beam, BestOfN, EarlyStopping, Greedy, Majority, Search, SearchCtx, SearchError};
 use ascribe_worlds::{TokenTree, TreePolicy};
 
 fn tree() -> TokenTree {
@@ -66,6 +66,84 @@ fn majority_takes_the_answer_that_most_give() {
         let chosen = counts[found.best().tokens[2] as usize];
         assert_eq!(chosen, counts.into_iter().max().expect("three answers"));
     }
+}
+
+/// The log-probability of a path, from the table.
+fn logp(policy: &TreePolicy, path: &[u32]) -> f64 {
+    let at = |depth: usize| policy.logps(&path[..depth]).expect("inside the tree")[path[depth] as usize];
+    (0..path.len()).map(at).sum()
+}
+
+#[test]
+fn a_beam_as_wide_as_the_tree_is_exact() {
+    for seed in 0..20 {
+        let policy = TreePolicy::drawn(&tree(), Seed(seed), 1.0).expect("the temperature is sound");
+        let mut leaves: Vec<(f64, Vec<u32>)> = tree().leaves().map(|(path, _)| (logp(&policy, &path), path)).collect();
+        leaves.sort_by(|left, right| right.0.total_cmp(&left.0));
+        for early_stopping in [EarlyStopping::WhenAhead, EarlyStopping::WhenFull, EarlyStopping::Never] {
+            // All leaves have the same length, so the penalty leaves their order as it is.
+            let beam = Beam { beams: 27, length_penalty: 2.0, early_stopping, returned: 27 };
+            let found = beam.search(&prompts(1), &mut SearchCtx::new(&policy, 3, Seed(0))).expect("it fits");
+            let scores = found[0].scores.as_ref().expect("a beam scores");
+            assert_eq!(scores.len(), 27);
+            for ((candidate, score), (logp, path)) in found[0].candidates.iter().zip(scores).zip(&leaves) {
+                assert_eq!((&candidate.tokens[..], candidate.finish), (&path[..], Finish::End));
+                assert!((f64::from(*score) - logp / 9.0).abs() < 1e-6, "{score} beside {logp} / 9");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_beam_of_one_is_greedy() {
+    for seed in 0..20 {
+        let policy = TreePolicy::drawn(&tree(), Seed(seed), 1.0).expect("the temperature is sound");
+        let starts: Vec<Tokens> = [vec![], vec![2u32], vec![1, 0]].into_iter().map(Tokens::from).collect();
+        for max_new in [1, 2, 9] {
+            let mut ctx = SearchCtx::new(&policy, max_new, Seed(0));
+            let greedy = Greedy.search(&starts, &mut ctx).expect("greedy cannot fail here");
+            let beam = Beam { beams: 1, ..Beam::default() }.search(&starts, &mut ctx).expect("it fits");
+            for (beam, greedy) in beam.iter().zip(&greedy) {
+                assert_eq!(beam.candidates, greedy.candidates);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_beam_sums_the_log_probabilities_of_what_it_wrote() {
+    let policy = TreePolicy::drawn(&tree(), Seed(7), 1.0).expect("the temperature is sound");
+    let beam = Beam { beams: 3, length_penalty: 0.0, returned: 3, ..Beam::default() };
+    let mut ctx = SearchCtx::new(&policy, 2, Seed(0));
+    let found = beam.search(&prompts(2), &mut ctx).expect("it fits");
+    assert_eq!(found[0], found[1]);
+    let scores = found[0].scores.as_ref().expect("a beam scores");
+    assert!(scores.is_sorted_by(|left, right| left >= right), "{scores:?}");
+    for (candidate, score) in found[0].candidates.iter().zip(scores) {
+        assert_eq!((candidate.tokens.len(), candidate.finish), (2, Finish::Length));
+        assert!((f64::from(*score) - logp(&policy, &candidate.tokens)).abs() < 1e-5);
+    }
+    // One prefix at the root and three behind it, for each of the two prompts.
+    assert_eq!((found[0].usage.generated, ctx.spent().generated), (4, 8));
+}
+
+#[test]
+fn a_beam_keeps_to_the_budget_and_to_its_options() {
+    let policy = TreePolicy::uniform(&tree());
+    let search = |beam: Beam, budget| {
+        let mut ctx = SearchCtx::new(&policy, 3, Seed(0)).with_budget(Budget(Some(budget)));
+        beam.search(&prompts(2), &mut ctx).map(|_| ctx.spent().generated)
+    };
+    let beam = Beam { beams: 4, ..Beam::default() };
+    // 1 + 3 + 4 prefixes: the root has three children.
+    assert_eq!(search(beam, 24).expect("2 x 4 x 3 tokens fit"), 16);
+    assert!(search(beam, 23).expect_err("they do not").to_string().contains("budget of 23"));
+    for (beams, returned) in [(0, 0), (0, 1), (2, 3), (2, 0)] {
+        assert!(matches!(search(Beam { beams, returned, ..beam }, 99), Err(SearchError::Beams { .. })));
+    }
+    assert!(search(Beam { length_penalty: f64::NAN, ..beam }, 99).is_err());
+    let nothing = beam.search(&prompts(1), &mut SearchCtx::new(&policy, 0, Seed(0))).expect("nothing to write");
+    assert!(nothing[0].best().tokens.is_empty());
 }
 
 #[test]

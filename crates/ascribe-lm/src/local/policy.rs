@@ -9,7 +9,7 @@ use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::decoder::{Decoder, KvCache, Row};
-use super::sample::choose;
+use super::sample::{choose, top};
 
 /// Most rows that are decoded together.
 const ROWS: usize = 256;
@@ -32,6 +32,7 @@ struct Draft {
     request: usize,
     candidate: usize,
     stream: Stream,
+    /// What was written; for [`Mode::Top`] the most likely next tokens, of which each is a candidate.
     tokens: Vec<u32>,
     logps: Vec<f32>,
     finish: Option<Finish>,
@@ -122,7 +123,13 @@ impl Draft {
             self.finish = Some(Finish::Length);
             return;
         }
-        let (token, logp) = choose(logits, request.mode, &mut self.stream);
+        if request.mode == Mode::Top {
+            (self.tokens, self.logps) = top(logits, request.n).into_iter().unzip();
+            self.finish = Some(Finish::Step);
+            return;
+        }
+        let seen = [&request.prefix[..], &self.tokens[..]];
+        let (token, logp) = choose(logits, request.mode, seen, &mut self.stream);
         self.tokens.push(token);
         self.logps.push(logp);
         let step = match &request.until {
@@ -147,11 +154,11 @@ impl Policy for LocalPolicy {
         let mut by_length: BTreeMap<usize, Vec<Draft>> = BTreeMap::new();
         for (number, request) in requests.iter().enumerate() {
             self.check(&request.prefix, &[])?;
-            if let Mode::Sample(sampling) = request.mode {
-                sampling.check()?;
-            }
+            request.check()?;
+            // The most likely tokens all come from one row.
+            let rows = if request.mode == Mode::Top { request.n.min(1) } else { request.n };
             let drafts = by_length.entry(request.prefix.len()).or_default();
-            drafts.extend((0..request.n).map(|candidate| Draft {
+            drafts.extend((0..rows).map(|candidate| Draft {
                 request: number,
                 candidate,
                 stream: request.seed.stream("sample", candidate as u64),
@@ -171,6 +178,16 @@ impl Policy for LocalPolicy {
                 let prompt = requests[draft.request].prefix.len() as u64;
                 let reply = &mut replies[draft.request];
                 let read = if draft.candidate == 0 { (prompt, 0) } else { (0, prompt) };
+                if requests[draft.request].mode == Mode::Top {
+                    reply.usage += Usage { generated: 1, scored: read.0, reused: read.1 };
+                    let finish = |token| if self.ends.contains(token) { Finish::End } else { Finish::Step };
+                    reply.candidates.extend(draft.tokens.iter().zip(&draft.logps).map(|(token, logp)| Candidate {
+                        tokens: vec![*token].into(),
+                        logps: vec![*logp],
+                        finish: finish(token),
+                    }));
+                    continue;
+                }
                 reply.usage += Usage { generated: draft.tokens.len() as u64, scored: read.0, reused: read.1 };
                 // Drafts of one request stand in the order of their candidates.
                 reply.candidates.push(Candidate {

@@ -3,13 +3,22 @@
 use ascribe_core::{Mode, Sampling, Stream};
 use rand::RngExt;
 
-/// The token that is chosen, and its log-probability under the model itself.
-pub(super) fn choose(logits: &[f32], mode: Mode, stream: &mut Stream) -> (u32, f32) {
-    let token = match mode {
-        Mode::Greedy => greedy(logits),
-        Mode::Sample(sampling) => draw(logits, sampling, stream),
+use crate::sampling::{Transform, largest, log_sum_exp, most_likely};
+
+/// The token that is chosen after the ids `seen` (prompt, then response), and its log-probability under the model itself.
+pub(super) fn choose(logits: &[f32], mode: Mode, seen: [&[u32]; 2], stream: &mut Stream) -> (u32, f32) {
+    let (token, log_sum) = match mode {
+        Mode::Greedy | Mode::Top => (greedy(logits), log_sum_exp(logits)),
+        Mode::Sample(sampling) => draw(logits, &sampling, seen, stream),
     };
-    (token as u32, (f64::from(logits[token]) - log_sum_exp(logits)) as f32)
+    (token as u32, (f64::from(logits[token]) - log_sum) as f32)
+}
+
+/// The `n` most likely tokens, most likely first, with their log-probabilities; ties go to the smaller id.
+pub(super) fn top(logits: &[f32], n: usize) -> Vec<(u32, f32)> {
+    let log_sum = log_sum_exp(logits);
+    let logp = |id: u32| (f64::from(logits[id as usize]) - log_sum) as f32;
+    most_likely(logits, n).into_iter().map(|id| (id, logp(id))).collect()
 }
 
 fn greedy(logits: &[f32]) -> usize {
@@ -17,38 +26,44 @@ fn greedy(logits: &[f32]) -> usize {
     logits.iter().enumerate().fold(0, |best, (id, logit)| if *logit > logits[best] { id } else { best })
 }
 
-fn log_sum_exp(logits: &[f32]) -> f64 {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|logit| f64::from((logit - largest).exp())).sum();
-    f64::from(largest) + sum.ln()
+/// A token, and the log-sum-exp of the logits as they are.
+fn draw(logits: &[f32], sampling: &Sampling, seen: [&[u32]; 2], stream: &mut Stream) -> (usize, f64) {
+    let chain = Transform::of(sampling);
+    if matches!(chain[..], [] | [Transform::Temperature(_)]) {
+        let largest = largest(logits);
+        let weights: Vec<f32> = logits.iter().map(|logit| ((logit - largest) / sampling.temperature).exp()).collect();
+        let total = weights.iter().map(|weight| f64::from(*weight)).sum::<f64>();
+        // At temperature 1 the sum of the weights is that of the log-probability.
+        let log_sum = if chain.is_empty() { f64::from(largest) + total.ln() } else { log_sum_exp(logits) };
+        return (pick(&weights, total, stream), log_sum);
+    }
+    let ids = if chain.iter().any(|transform| transform.looks_back()) { seen.concat() } else { Vec::new() };
+    let mut cut = logits.to_vec();
+    Transform::apply_all(&chain, &mut cut, &ids);
+    let mut kept: Vec<usize> = (0..cut.len()).filter(|id| cut[*id] > f32::NEG_INFINITY).collect();
+    if sampling.top_k.is_some() || sampling.top_p < 1.0 {
+        // Few are left, and a stream gives the most likely of them the smallest numbers. Equal ones stay in order.
+        kept.sort_by(|left, right| cut[*right].total_cmp(&cut[*left]));
+    }
+    let largest = largest(&cut);
+    let weights: Vec<f32> = kept.iter().map(|id| (cut[*id] - largest).exp()).collect();
+    let total = weights.iter().map(|weight| f64::from(*weight)).sum::<f64>();
+    let at = pick(&weights, total, stream);
+    // Nothing is left of logits that are no numbers.
+    (kept.get(at).copied().unwrap_or(0), log_sum_exp(logits))
 }
 
-/// Temperature, then the k most likely, then the nucleus: the order of transformers.
-fn draw(logits: &[f32], sampling: Sampling, stream: &mut Stream) -> usize {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weight = |id: usize| f64::from(((logits[id] - largest) / sampling.temperature).exp());
-    let mut kept: Vec<usize> = (0..logits.len()).collect();
-    if sampling.top_k.is_some() || sampling.top_p < 1.0 {
-        kept.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
-        kept.truncate(sampling.top_k.unwrap_or(kept.len()).max(1));
-        let total: f64 = kept.iter().map(|id| weight(*id)).sum();
-        let mut mass = 0.0;
-        let enough = kept.iter().position(|id| {
-            mass += weight(*id);
-            mass >= f64::from(sampling.top_p) * total
-        });
-        kept.truncate(enough.map_or(kept.len(), |at| at + 1));
-    }
-    let total: f64 = kept.iter().map(|id| weight(*id)).sum();
+/// The index that a number of the stream falls on.
+fn pick(weights: &[f32], total: f64, stream: &mut Stream) -> usize {
     let mut left = stream.random::<f64>() * total;
-    for id in &kept {
-        left -= weight(*id);
+    for (at, weight) in weights.iter().enumerate() {
+        left -= f64::from(*weight);
         if left < 0.0 {
-            return *id;
+            return at;
         }
     }
     // Rounding may leave a crumb after the last weight.
-    kept[kept.len() - 1]
+    weights.iter().rposition(|weight| *weight > 0.0).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -61,7 +76,7 @@ mod tests {
         let mut stream = Seed(1).stream("test", 0);
         let logits = [0.0, 4.0f32.ln(), 2.0f32.ln(), f32::NEG_INFINITY]; // weights 1, 4, 2, 0
         let mut counts = [0.0; 4];
-        (0..20_000).for_each(|_| counts[draw(&logits, sampling, &mut stream)] += 1.0 / 20_000.0);
+        (0..20_000).for_each(|_| counts[draw(&logits, &sampling, [&[2, 1], &[1]], &mut stream).0] += 1.0 / 20_000.0);
         counts.to_vec()
     }
 
@@ -80,12 +95,51 @@ mod tests {
         check(Sampling { top_k: Some(2), ..plain }, [0.0, 4.0 / 6.0, 2.0 / 6.0, 0.0]);
         check(Sampling { top_p: 0.57, ..plain }, [0.0, 1.0, 0.0, 0.0]);
         check(Sampling { top_p: 0.6, ..plain }, [0.0, 4.0 / 6.0, 2.0 / 6.0, 0.0]);
+        check(Sampling { min_p: Some(0.4), ..plain }, [0.0, 4.0 / 6.0, 2.0 / 6.0, 0.0]);
+        // 1 and 2 were seen: ln 4 and ln 2 are halved, to the weights 2 and sqrt 2.
+        let total = 3.0 + 2f64.sqrt();
+        let penalised = [1.0 / total, 2.0 / total, 2f64.sqrt() / total, 0.0];
+        check(Sampling { repetition_penalty: Some(2.0), ..plain }, penalised);
+        // The last token was 1, and 1 came after it once.
+        check(Sampling { no_repeat_ngram_size: Some(2), ..plain }, [1.0 / 3.0, 0.0, 2.0 / 3.0, 0.0]);
+    }
+
+    #[test]
+    fn a_log_probability_is_the_models_own_however_the_token_was_drawn() {
+        let logits = [0.0, 4.0f32.ln(), 2.0f32.ln()]; // 1, 4, 2 of 7
+        let plain = Sampling::default();
+        for sampling in [plain, Sampling { temperature: 0.3, ..plain }, Sampling { top_k: Some(2), ..plain }] {
+            let mut stream = Seed(3).stream("test", 0);
+            let (token, logp) = choose(&logits, Mode::Sample(sampling), [&[], &[]], &mut stream);
+            assert!((logp - ([1.0f32, 4.0, 2.0][token as usize] / 7.0).ln()).abs() < 1e-6, "{sampling:?}");
+        }
+    }
+
+    #[test]
+    fn the_most_likely_tokens_come_with_their_log_probabilities() {
+        let logits = [0.0, 4.0f32.ln(), 2.0f32.ln(), 4.0f32.ln()]; // 1, 4, 2, 4 of 11
+        let got = top(&logits, 3);
+        assert_eq!(got.iter().map(|(token, _)| *token).collect::<Vec<_>>(), [1, 3, 2]);
+        for ((_, logp), weight) in got.iter().zip([4.0f32, 4.0, 2.0]) {
+            assert!((logp - (weight / 11.0).ln()).abs() < 1e-6);
+        }
+        assert_eq!(top(&logits, 9).len(), 4);
+    }
+
+    #[test]
+    fn logits_that_are_no_numbers_do_not_panic() {
+        let mut stream = Seed(0).stream("test", 0);
+        for sampling in [Sampling::default(), Sampling { top_k: Some(2), top_p: 0.5, ..Sampling::default() }] {
+            let (token, logp) = choose(&[f32::NAN; 3], Mode::Sample(sampling), [&[], &[]], &mut stream);
+            assert!(token < 3 && logp.is_nan());
+        }
+        assert!(top(&[f32::NAN; 3], 2).is_empty());
     }
 
     #[test]
     fn greedy_takes_the_smaller_id_of_a_tie() {
         let mut stream = Seed(0).stream("test", 0);
-        let (token, logp) = choose(&[1.0, 2.0, 2.0], Mode::Greedy, &mut stream);
+        let (token, logp) = choose(&[1.0, 2.0, 2.0], Mode::Greedy, [&[], &[]], &mut stream);
         assert_eq!(token, 1);
         // 1 / (2 + e^-1)
         assert!((logp - -(2.0f32 + (-1.0f32).exp()).ln()).abs() < 1e-6);

@@ -1,7 +1,7 @@
 //! A policy over a token tree, as a table of log-probabilities.
 //!
 //! Sampling divides by the temperature, keeps the `top_k` most likely, keeps the shortest prefix of them that reaches
-//! `top_p`, and renormalizes, in this order; equal probabilities rank by the smaller id.
+//! `top_p`, and renormalizes, in this order; equal probabilities rank by the smaller id. Other ways to sample are refused.
 
 use ascribe_core::{
     Candidate, Capabilities, Continuation, CoreError, Finish, Mode, Policy, Reply, Request, Sampling, Seed, Until,
@@ -92,7 +92,7 @@ impl TreePolicy {
         while logps.len() < request.max_new {
             let here = self.logps(&path)?;
             let token = match &request.mode {
-                Mode::Greedy => {
+                Mode::Greedy | Mode::Top => {
                     (1..here.len()).fold(0, |best, token| if here[token] > here[best] { token } else { best })
                 }
                 Mode::Sample(sampling) => sample(here, sampling, &mut stream),
@@ -111,21 +111,45 @@ impl TreePolicy {
         }
         Ok(Candidate { tokens: path.split_off(request.prefix.len()).into(), logps, finish })
     }
+
+    /// The most likely next tokens.
+    fn top(&self, request: &Request) -> Result<Vec<Candidate>, CoreError> {
+        let here = self.logps(&request.prefix)?;
+        let mut order: Vec<usize> = (0..here.len()).filter(|token| here[*token] > f64::NEG_INFINITY).collect();
+        // A stable sort: the smaller id stays first.
+        order.sort_by(|left, right| here[*right].total_cmp(&here[*left]));
+        let finish = if request.prefix.len() + 1 == self.shape.depth { Finish::End } else { Finish::Step };
+        let candidate =
+            |token: usize| Candidate { tokens: vec![token as u32].into(), logps: vec![here[token] as f32], finish };
+        Ok(order.into_iter().take(request.n).map(candidate).collect())
+    }
 }
 
 impl Policy for TreePolicy {
     fn propose(&self, requests: &[Request]) -> Result<Vec<Reply>, CoreError> {
         let reply = |request: &Request| {
+            request.check()?;
             if let Mode::Sample(sampling) = &request.mode {
-                sampling.check()?;
+                let Sampling { temperature, top_k, top_p, .. } = *sampling;
+                if *sampling != (Sampling { temperature, top_k, top_p, ..Sampling::default() }) {
+                    return Err(CoreError::Unsupported {
+                        what: "sample otherwise than by temperature, top_k and top_p",
+                    });
+                }
             }
             if request.prefix.len() >= self.shape.depth {
                 return Err(CoreError::Context { context: self.shape.depth, got: request.prefix.len() });
             }
             self.shape.inner_node(&request.prefix)?;
-            let candidates =
-                (0..request.n).map(|index| self.candidate(request, index)).collect::<Result<Vec<_>, _>>()?;
-            let generated = candidates.iter().map(|candidate| candidate.tokens.len() as u64).sum();
+            let (candidates, generated) = match request.mode {
+                Mode::Top => (self.top(request)?, 1),
+                Mode::Greedy | Mode::Sample(_) => {
+                    let candidates =
+                        (0..request.n).map(|index| self.candidate(request, index)).collect::<Result<Vec<_>, _>>()?;
+                    let generated: u64 = candidates.iter().map(|candidate| candidate.tokens.len() as u64).sum();
+                    (candidates, generated)
+                }
+            };
             Ok(Reply { candidates, usage: Usage { generated, scored: request.prefix.len() as u64, reused: 0 } })
         };
         requests.iter().map(reply).collect()
@@ -227,6 +251,25 @@ mod tests {
     }
 
     #[test]
+    fn the_most_likely_tokens_come_in_order() {
+        let tree = TokenTree::new(4, 2, |_| 0.0).unwrap();
+        // Weights 2, 4, 0, 4 of 10: the tie goes to 1, and 2 is never written.
+        let logits = [2.0f64, 4.0, 0.0, 4.0].map(f64::ln);
+        let policy = TreePolicy::new(&tree, |_| logits.to_vec()).unwrap();
+        let top = |prefix: &[u32], n| {
+            let request = Request { until: Until::Token, ..request(prefix, n, Mode::Top) };
+            policy.propose(&[request]).unwrap().remove(0)
+        };
+        let tokens = |reply: &Reply| reply.candidates.iter().map(|one| one.tokens[0]).collect::<Vec<_>>();
+        assert_eq!((tokens(&top(&[], 2)), tokens(&top(&[], 9))), (vec![1, 3], vec![1, 3, 0]));
+        let last = top(&[1], 3);
+        assert!((last.candidates[2].logps[0] - 0.2f32.ln()).abs() < 1e-6);
+        assert!(last.candidates.iter().all(|one| one.tokens.len() == 1 && one.finish == Finish::End));
+        assert!(top(&[], 3).candidates.iter().all(|one| one.finish == Finish::Step));
+        assert_eq!(last.usage, Usage { generated: 1, scored: 1, reused: 0 });
+    }
+
+    #[test]
     fn candidates_end_where_they_are_told_to() {
         let tree = TokenTree::new(2, 4, |_| 0.0).unwrap();
         // Greedy writes 0 0 1 0: the third token is the separator 1.
@@ -250,7 +293,7 @@ mod tests {
     fn sampling_filters_worked_by_hand() {
         let logps = [0.15, 0.5, 0.1, 0.25].map(f64::ln);
         let check = |temperature, top_k, top_p, expected: &[(usize, f64)]| {
-            let kept = filtered(&logps, &Sampling { temperature, top_k, top_p });
+            let kept = filtered(&logps, &Sampling { temperature, top_k, top_p, ..Sampling::default() });
             assert_eq!(kept.len(), expected.len(), "{kept:?}");
             for ((token, probability), (wanted, p)) in kept.iter().zip(expected) {
                 assert!(token == wanted && (probability - p).abs() < 1e-9, "{kept:?}");
@@ -299,6 +342,10 @@ mod tests {
         assert!(policy.propose(&[request(&[7], 1, Mode::Greedy)]).is_err());
         let cold = Mode::Sample(Sampling { temperature: 0.0, ..Sampling::default() });
         assert!(policy.propose(&[request(&[], 1, cold)]).is_err());
+        let other = Mode::Sample(Sampling { min_p: Some(0.1), ..Sampling::default() });
+        let refused = policy.propose(&[request(&[], 1, other)]);
+        assert!(matches!(refused, Err(CoreError::Unsupported { .. })));
+        assert!(matches!(policy.propose(&[request(&[], 1, Mode::Top)]), Err(CoreError::Shape { .. })));
         let score = |prefix: &[u32], tokens: &[u32]| {
             policy.score(&[Continuation { prefix: prefix.into(), tokens: tokens.into() }])
         };
@@ -343,7 +390,7 @@ mod tests {
         fn a_score_is_what_was_reported_when_sampling(seed in any::<u64>(), start in 0usize..3) {
             let tree = TokenTree::new(3, 4, |_| 0.0).unwrap();
             let policy = TreePolicy::drawn(&tree, Seed(seed), 1.0).unwrap();
-            let mode = Mode::Sample(Sampling { temperature: 0.7, top_k: Some(2), top_p: 0.9 });
+            let mode = Mode::Sample(Sampling { temperature: 0.7, top_k: Some(2), top_p: 0.9, ..Sampling::default() });
             let prefix = &[2, 0, 1][..start];
             let candidate = policy.propose(&[request(prefix, 1, mode)]).unwrap().remove(0).candidates.remove(0);
             let given = Continuation { prefix: prefix.into(), tokens: candidate.tokens.clone() };
