@@ -75,6 +75,7 @@ fn options(path: &Path, command: &clap::Command) -> anyhow::Result<Vec<OsString>
             let value = match value {
                 toml::Value::String(text) => text,
                 toml::Value::Integer(_) | toml::Value::Float(_) => value.to_string(),
+                toml::Value::Table(_) => serde_json::to_string(&value)?,
                 other => {
                     bail!("config `{}`: `{key}` must be a string or a number, got {}", path.display(), other.type_str())
                 }
