@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use ascribe::train::{OptimArgs, OptimKind, ScheduleKind, ScheduleOptions};
+use clap::{Args, Parser, Subcommand};
+use serde::de::DeserializeOwned;
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
 #[derive(Debug, Parser)]
@@ -16,7 +18,7 @@ pub struct Cli {
 pub enum Command {
     /// Train a tiny model from nothing, align it with DPO and T-REG, and write a report: under three minutes.
     Demo(DemoArgs),
-    /// Train a model: `ascribe train <sft|dpo|t-reg>`.
+    /// Train a model: `ascribe train <sft|dpo|ipo|apo-zero|t-reg>`.
     Train(Box<TrainArgs>),
     /// Continue prompts, or talk: `--chat`.
     Generate(Box<GenerateArgs>),
@@ -51,7 +53,7 @@ pub struct CommonArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct TrainArgs {
-    /// sft, dpo or t-reg.
+    /// sft, dpo, ipo, apo-zero or t-reg.
     pub method: String,
     /// A Hugging Face folder or a GGUF file.
     #[arg(long, alias = "model-name-or-path")]
@@ -77,7 +79,7 @@ pub struct TrainArgs {
     /// Longest prompt and response together, in tokens.
     #[arg(long, default_value_t = 512)]
     pub max_length: usize,
-    /// Strength of the pull to the reference (dpo, t-reg).
+    /// Strength of the pull to the reference (all but sft).
     #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     pub beta: f64,
     /// Strength of the token-level regulariser (t-reg).
@@ -92,9 +94,14 @@ pub struct TrainArgs {
     /// Highest learning rate.
     #[arg(long, default_value_t = 1e-6, allow_negative_numbers = true)]
     pub learning_rate: f64,
-    /// constant, linear or cosine.
-    #[arg(long, value_enum, default_value_t = ScheduleName::Linear)]
-    pub lr_scheduler_type: ScheduleName,
+    /// constant, linear, cosine, cosine_with_min_lr, cosine_with_restarts, polynomial, inverse_sqrt or
+    /// warmup_stable_decay.
+    #[arg(long, value_parser = named::<ScheduleKind>, default_value = "linear")]
+    pub lr_scheduler_type: ScheduleKind,
+    /// Numbers of that shape: num_cycles, power, lr_end, min_lr_ratio, timescale, num_decay_steps; as `name=value,..` or as
+    /// JSON.
+    #[arg(long, value_parser = table::<ScheduleOptions>, default_value = "", hide_default_value = true)]
+    pub lr_scheduler_kwargs: ScheduleOptions,
     /// Share of the steps that warm up.
     #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     pub warmup_ratio: f64,
@@ -116,7 +123,13 @@ pub struct TrainArgs {
     /// Largest joint norm of the gradients; 0 does not clip.
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub max_grad_norm: f64,
-    /// Decoupled weight decay.
+    /// adamw_torch, adam, sgd or rmsprop.
+    #[arg(long, value_parser = named::<OptimKind>, default_value = "adamw_torch")]
+    pub optim: OptimKind,
+    /// Numbers of the optimizer: amsgrad, momentum, nesterov, alpha; as `name=value,..` or as JSON.
+    #[arg(long, value_parser = table::<OptimArgs>, default_value = "", hide_default_value = true)]
+    pub optim_args: OptimArgs,
+    /// Weight decay: decoupled with adamw_torch, added to the gradient with the others.
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     pub weight_decay: f64,
     /// Decay of the first moment.
@@ -125,7 +138,7 @@ pub struct TrainArgs {
     /// Decay of the second moment.
     #[arg(long, default_value_t = 0.999, allow_negative_numbers = true)]
     pub adam_beta2: f64,
-    /// Added to the root of the second moment.
+    /// Added to the root of the second moment (of the mean square, with rmsprop).
     #[arg(long, default_value_t = 1e-8, allow_negative_numbers = true)]
     pub adam_epsilon: f64,
     /// Root of all randomness.
@@ -147,12 +160,17 @@ pub struct TrainArgs {
     pub common: CommonArgs,
 }
 
-/// Shapes of the learning rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ScheduleName {
-    Constant,
-    Linear,
-    Cosine,
+/// One of the names that the library knows.
+fn named<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
+}
+
+/// Named values: `name=value,..`, or a JSON object.
+fn table<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    if text.trim_start().starts_with('{') {
+        return serde_json::from_str(text).map_err(|error| error.to_string());
+    }
+    toml::from_str(&text.replace(',', "\n")).map_err(|error: toml::de::Error| error.message().trim().to_owned())
 }
 
 #[derive(Debug, Args)]

@@ -76,6 +76,7 @@ fn options(path: &Path, command: &clap::Command) -> anyhow::Result<Vec<OsString>
                 toml::Value::String(text) => text,
                 toml::Value::Integer(_) | toml::Value::Float(_) => value.to_string(),
                 toml::Value::Boolean(word) if is_a_value(command, &name, word) => word.to_string(),
+                toml::Value::Table(_) => serde_json::to_string(&value)?,
                 other => {
                     bail!("config `{}`: `{key}` must be a string or a number, got {}", path.display(), other.type_str())
                 }

@@ -19,13 +19,11 @@ use ascribe::preference::{
     Encoded, Encoder, LogpCache, LogpLearner, RevisionTemplate, TrainRow, fingerprint, reference_logps, self_test,
     token_rewards,
 };
-use ascribe::train::{
-    Checkpoints, Fit, FitConfig, Progress as RunProgress, ScheduleKind, StepReport, Tally, TrainError, evaluate,
-};
+use ascribe::train::{Checkpoints, Fit, FitConfig, Progress as RunProgress, StepReport, Tally, TrainError, evaluate};
 use serde_json::{Map, Value, json};
 
 use crate::Catalog;
-use crate::args::{ScheduleName, TrainArgs};
+use crate::args::TrainArgs;
 use crate::device::device;
 use crate::output::{Progress, print_line, write_whole};
 
@@ -76,17 +74,16 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
 fn fit_config(args: &TrainArgs) -> FitConfig {
     FitConfig {
         learning_rate: args.learning_rate,
-        lr_scheduler_type: match args.lr_scheduler_type {
-            ScheduleName::Constant => ScheduleKind::Constant,
-            ScheduleName::Linear => ScheduleKind::Linear,
-            ScheduleName::Cosine => ScheduleKind::Cosine,
-        },
+        lr_scheduler_type: args.lr_scheduler_type,
+        lr_scheduler_kwargs: args.lr_scheduler_kwargs,
         warmup_ratio: args.warmup_ratio,
         num_train_epochs: args.num_train_epochs,
         max_steps: args.max_steps,
         per_device_train_batch_size: args.per_device_train_batch_size,
         gradient_accumulation_steps: args.gradient_accumulation_steps,
         max_grad_norm: args.max_grad_norm,
+        optim: args.optim,
+        optim_args: args.optim_args,
         weight_decay: args.weight_decay,
         adam_beta1: args.adam_beta1,
         adam_beta2: args.adam_beta2,
@@ -383,12 +380,15 @@ fn identity(args: &TrainArgs, config: &FitConfig, model: &LanguageModel) -> Vec<
     let FitConfig {
         learning_rate,
         lr_scheduler_type,
+        lr_scheduler_kwargs,
         warmup_ratio,
         num_train_epochs,
         max_steps,
         per_device_train_batch_size,
         gradient_accumulation_steps,
         max_grad_norm,
+        optim,
+        optim_args,
         weight_decay,
         adam_beta1,
         adam_beta2,
@@ -403,12 +403,15 @@ fn identity(args: &TrainArgs, config: &FitConfig, model: &LanguageModel) -> Vec<
         ("revision", args.revision.clone()),
         ("learning_rate", learning_rate.to_string()),
         ("lr_scheduler_type", format!("{lr_scheduler_type:?}").to_lowercase()),
+        ("lr_scheduler_kwargs", json!(lr_scheduler_kwargs).to_string()),
         ("warmup_ratio", warmup_ratio.to_string()),
         ("num_train_epochs", num_train_epochs.to_string()),
         ("max_steps", max_steps.to_string()),
         ("per_device_train_batch_size", per_device_train_batch_size.to_string()),
         ("gradient_accumulation_steps", gradient_accumulation_steps.to_string()),
         ("max_grad_norm", max_grad_norm.to_string()),
+        ("optim", format!("{optim:?}").to_lowercase()),
+        ("optim_args", json!(optim_args).to_string()),
         ("weight_decay", weight_decay.to_string()),
         ("adam_beta1", adam_beta1.to_string()),
         ("adam_beta2", adam_beta2.to_string()),

@@ -233,6 +233,14 @@ fn options_out_of_range() {
         ("--per-device-train-batch-size 0", "per_device_train_batch_size must be at least 1"),
         ("--adam-beta2 1", "adam_beta2 must be in [0, 1)"),
         ("--max-length 1", "max_length must be at least 2"),
+        ("--lr-scheduler-type cosinus", "unknown variant `cosinus`"),
+        ("--lr-scheduler-kwargs cycles=2", "unknown field `cycles`"),
+        ("--lr-scheduler-kwargs {\"cycles\":2}", "unknown field `cycles`"),
+        ("--lr-scheduler-kwargs power=0", "power must be finite and above 0"),
+        ("--lr-scheduler-type warmup_stable_decay", "num_decay_steps must be at least 1"),
+        ("--optim lamb", "unknown variant `lamb`"),
+        ("--optim sgd --optim-args momentum=1", "momentum must be in [0, 1)"),
+        ("--optim sgd --optim-args nesterov=true", "momentum must be above 0 with nesterov"),
     ] {
         training_is_refused(&bench, options, &[said]);
     }

@@ -53,10 +53,10 @@ fn is_a_model(bench: &Bench, folder: &str) {
 }
 
 #[test]
-fn pairs_train_by_dpo_and_t_reg() {
+fn pairs_train_by_every_objective_on_pairs() {
     let bench = Bench::new();
     bench.write("revision.toml", "better = \"more {prompt} {response}\"\nworse = \"less {prompt} {response}\"\n");
-    for (method, own) in [("dpo", ""), ("t-reg", "--revision revision.toml")] {
+    for (method, own) in [("dpo", ""), ("ipo", ""), ("apo-zero", ""), ("t-reg", "--revision revision.toml")] {
         let out = format!("out-{method}");
         let line =
             format!("train {method} --model model --data pairs.jsonl --output-dir {out} {SHORT} --eval-steps 2 {own}");
@@ -101,7 +101,9 @@ fn pairs_train_by_dpo_and_t_reg() {
     }
     // The same start and the same rows: only the objective differs.
     let weights = |method| fs::read(bench.path(&format!("out-{method}/model.safetensors"))).unwrap();
-    assert!(weights("dpo") != weights("t-reg"));
+    for other in ["ipo", "apo-zero", "t-reg"] {
+        assert!(weights("dpo") != weights(other), "{other}");
+    }
 }
 
 #[test]
@@ -194,14 +196,20 @@ fn a_killed_run_goes_on_to_the_same_numbers() {
 fn a_config_file_flags_and_the_names_of_trl_say_the_same() {
     let bench = Bench::new();
     let flags = "--num-train-epochs 2 --per-device-train-batch-size 2 --gradient-accumulation-steps 2 --learning-rate 0.002 \
-                 --beta 0.3 --lr-scheduler-type cosine --max-length 40 --held-out 4 --columns prompt=question";
+                 --beta 0.3 --lr-scheduler-type cosine_with_min_lr --lr-scheduler-kwargs min_lr_rate=0.5 --optim sgd \
+                 --optim-args momentum=0.5,nesterov=true --max-length 40 --held-out 4 --columns prompt=question";
     let pairs = bench.read("pairs.jsonl").replace("\"prompt\"", "\"question\"");
     bench.write("pairs.jsonl", pairs);
     bench.run(&format!("train dpo --model model --data pairs.jsonl --output-dir flags {flags}")).succeeded();
     let file = "model_name_or_path = \"model\"\ndataset_name = \"pairs.jsonl\"\nnum_train_epochs = 2\n\
                 per_device_train_batch_size = 2\ngradient_accumulation_steps = 2\nlearning_rate = 2e-3\nbeta = 9.0\n\
-                lr_scheduler_type = \"cosine\"\nmax_length = 40\nmax_eval_samples = 4\ncolumns = [\"prompt=question\"]\n";
+                lr_scheduler_type = \"cosine_with_min_lr\"\nlr_scheduler_kwargs = '{\"min_lr_rate\": 0.5}'\n\
+                optim = \"sgd\"\noptim_args = { momentum = 0.5, nesterov = true }\nmax_length = 40\n\
+                max_eval_samples = 4\ncolumns = [\"prompt=question\"]\n";
     bench.write("options.toml", file);
+    // The rate ends above half of the highest one, and falls.
+    let rates: Vec<f64> = log(&bench, "flags").iter().filter_map(|row| row["learning_rate"].as_f64()).collect();
+    assert!(rates[rates.len() - 1] >= 0.001 && rates[rates.len() - 1] < 0.002, "{rates:?}");
     // What is typed wins over the file.
     bench.run("train dpo --config options.toml --beta 0.3 --output_dir file").succeeded();
     let trl = flags

@@ -3,11 +3,12 @@
 
 use ascribe_core::Packing;
 use ascribe_core::tensor::{
-    AttentionShape, Mask, Sight, attention, chosen_logps, geglu, layer_norm, rms_norm, rope, swiglu, token_logps,
+    AttentionShape, Mask, Sight, attention, chosen_logps, cross_entropy, entropy, geglu, generalized_jsd, is_top1,
+    layer_norm, log_sum_sq_probs, mean_logits, rms_norm, rope, swiglu, token_logps,
 };
 use ascribe_testkit::device::{device, floats, integers, precisions, values};
 use ascribe_testkit::golden::close;
-use burn::tensor::DType;
+use burn::tensor::{DType, Tensor};
 
 fn tolerance(dtype: DType) -> f64 {
     if dtype == DType::F64 { 1e-12 } else { 1e-5 }
@@ -69,6 +70,86 @@ fn the_gradient_of_a_logp_is_one_hot_minus_the_softmax() {
         let got = values(logits.grad(&grads).expect("logits are tracked"));
         let softmax: Vec<f64> = (0..3).map(|v| on_host(&row, v).exp()).collect();
         close("gradient", &got, &[-softmax[0], 1.0 - softmax[1], -softmax[2]], tolerance(*dtype));
+    }
+}
+
+#[test]
+fn statistics_of_a_distribution_worked_by_hand() {
+    // Probabilities 1/2, 1/4, 1/4; four equal ones; one token alone, the others far below or ruled out.
+    let inf = f64::NEG_INFINITY;
+    let logits = [2.0f64.ln(), 0.0, 0.0, inf, 3.0, 3.0, 3.0, 3.0, 5000.0, -5000.0, 0.0, inf];
+    let two = 2.0f64.ln();
+    for dtype in precisions() {
+        let device = device();
+        let logits = || floats(&logits, [3, 4], &device, *dtype);
+        let check =
+            |what: &str, got: Tensor<1>, expected: [f64; 3]| close(what, &values(got), &expected, tolerance(*dtype));
+        check("entropy", entropy(logits()), [1.5 * two, 2.0 * two, 0.0]);
+        // 1/4 + 1/16 + 1/16 = 3/8; 4 / 16; 1.
+        check("log_sum_sq_probs", log_sum_sq_probs(logits()), [(3.0f64 / 8.0).ln(), -2.0 * two, 0.0]);
+        check("is_top1", is_top1(logits(), integers(&[1, 2, 0], [3], &device)), [0.0, 1.0, 1.0]);
+        let finite = floats(&[1.0, 2.0, -6.0, 0.5, 0.5, 2.0], [2, 3], &device, *dtype);
+        close("mean_logits", &values(mean_logits(finite)), &[-1.0, 1.0], tolerance(*dtype));
+    }
+}
+
+#[test]
+fn the_gradient_of_the_entropy_is_minus_p_times_log_p_plus_entropy() {
+    for dtype in precisions() {
+        let device = device().autodiff();
+        let row = [0.5, -1.0, 2.0, f64::NEG_INFINITY];
+        let logits = floats(&row, [1, 4], &device, *dtype).require_grad();
+        let grads = entropy(logits.clone()).sum().backward();
+        let got = values(logits.grad(&grads).expect("logits are tracked"));
+        let logs: Vec<f64> = (0..3).map(|v| on_host(&row, v)).collect();
+        let whole: f64 = logs.iter().map(|log| -log.exp() * log).sum();
+        let slopes = logs.iter().map(|log| -log.exp() * (log + whole));
+        let expected: Vec<f64> = slopes.chain([0.0]).collect();
+        close("gradient", &got, &expected, tolerance(*dtype));
+    }
+}
+
+#[test]
+fn label_smoothing_spreads_mass_over_the_whole_vocabulary() {
+    let (logits, targets) = (sample_logits(), [0i64, 10, 3, 5, 5, 1, 9]);
+    for smoothing in [0.0, 0.1, 0.5, 1.0] {
+        let row = |(row, target): (&[f64], i64)| {
+            let mean = (0..11).map(|v| on_host(row, v)).sum::<f64>() / 11.0;
+            -(1.0 - smoothing) * on_host(row, target as usize) - smoothing * mean
+        };
+        let expected: Vec<f64> = logits.chunks(11).zip(targets).map(row).collect();
+        for dtype in precisions() {
+            let device = device();
+            let (logits, targets) = (floats(&logits, [7, 11], &device, *dtype), integers(&targets, [7], &device));
+            close("cross_entropy", &values(cross_entropy(logits, targets, smoothing)), &expected, tolerance(*dtype));
+        }
+    }
+}
+
+#[test]
+fn divergences_are_zero_for_equals_and_at_most_the_entropy_of_the_mixture() {
+    for dtype in precisions() {
+        let device = device();
+        // The same distribution in every pair of rows: logits may differ by a constant.
+        let one = || floats(&sample_logits(), [7, 11], &device, *dtype);
+        // Apart: each puts all mass where the other has none.
+        let apart = |first: f64| floats(&[first, -first], [1, 2], &device, *dtype);
+        for beta in [0.0, 0.1, 0.5, 0.9, 1.0] {
+            let same = generalized_jsd(one(), one().add_scalar(3.0), beta);
+            close("equal", &values(same), &[0.0; 7], tolerance(*dtype));
+            if beta > 0.0 && beta < 1.0 {
+                // KL(teacher || m) = -ln b and KL(student || m) = -ln(1 - b).
+                let most = -beta * f64::ln(beta) - (1.0 - beta) * f64::ln(1.0 - beta);
+                let got = generalized_jsd(apart(500.0), apart(-500.0), beta);
+                close("apart", &values(got), &[most], tolerance(*dtype));
+            }
+        }
+        // KL((1/2, 1/2) || (3/4, 1/4)) = ln(2/3) / 2 + ln 2 / 2 = ln(4/3) / 2, whichever side is the teacher.
+        let (even, odd) = ([0.0, 0.0], [3.0f64.ln(), 0.0]);
+        let row = |x: &[f64; 2]| floats(x, [1, 2], &device, *dtype);
+        let expected = [(4.0f64 / 3.0).ln() / 2.0];
+        close("forward", &values(generalized_jsd(row(&odd), row(&even), 0.0)), &expected, tolerance(*dtype));
+        close("reverse", &values(generalized_jsd(row(&even), row(&odd), 1.0)), &expected, tolerance(*dtype));
     }
 }
 

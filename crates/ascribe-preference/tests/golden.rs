@@ -1,26 +1,38 @@
-//! DPO against TRL and the original code, and whole training runs against transformers: `pref/*`, `lm/train_steps.json`.
+//! Losses against TRL and the original code, and whole training runs against transformers: `pref/*`, `lm/train_steps.json`.
 
 use std::collections::HashMap;
 
 use ascribe_core::tensor::{Mask, token_logps};
 use ascribe_core::{LogpBatch, Loss, Objective, RowKind};
 use ascribe_lm::{Decoder, DecoderConfig, LocalPolicy, Safetensors};
-use ascribe_preference::objectives::{Dpo, DpoConfig};
+use ascribe_preference::objectives::{ApoZeroConfig, DpoConfig, IpoConfig, Sft};
 use ascribe_preference::{LogpCache, LogpLearner, TrainRow, reference_logps, self_test};
 use ascribe_testkit::device::{device, floats, golden_flags, golden_floats, golden_integers, precisions, values};
 use ascribe_testkit::golden::{Case, close, open, require_pending, root};
-use ascribe_train::{Fit, FitConfig, ScheduleKind, evaluate};
+use ascribe_train::{Fit, FitConfig, Learned, Learner, ScheduleKind, Tally, TrainError, evaluate};
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
-use burn::tensor::{DType, Tensor};
+use burn::optim::GradientsParams;
+use burn::tensor::{DType, Tensor, activation::log_sigmoid};
 
 const TOKENS: &str = "pref/dpo_trl.json";
 const SEQUENCES: &str = "pref/dpo_seq_trl024.json";
 const ORIGINAL: &str = "pref/dpo_tdpo_original.json";
 const STEPS: &str = "lm/train_steps.json";
 
-fn dpo(case: &Case) -> Dpo {
+/// The objective that the files call `name`, with the options of `case`; `None` when it is not written yet.
+///
+/// IPO over tokens is that of TRL 1.16, which divides by the number of tokens; where a file gives whole responses, they
+/// are used as they are given.
+fn objective(name: &str, case: &Case, length_normalized: bool) -> Option<Box<dyn Objective>> {
     let reference_free = case.opt("reference_free").is_some_and(|flag| flag.json().as_bool() == Some(true));
-    DpoConfig { beta: case.get("beta").number(), reference_free }.init().expect("beta is above 0")
+    let beta = case.get("beta").number();
+    let made: Box<dyn Objective> = match name {
+        "sigmoid" => Box::new(DpoConfig { beta, reference_free }.init().expect("beta is above 0")),
+        "ipo" => Box::new(IpoConfig { beta, length_normalized, reference_free }.init().expect("beta is above 0")),
+        "apo_zero" => Box::new(ApoZeroConfig { beta, reference_free }.init().expect("beta is above 0")),
+        _ => return None,
+    };
+    Some(made)
 }
 
 fn tolerance(dtype: DType, extreme: bool) -> f64 {
@@ -37,7 +49,7 @@ fn stat(loss: &Loss, name: &str) -> Vec<f64> {
 }
 
 /// Loss and the gradient of its mean with respect to the policy's log-probabilities, `[rows, seq]`.
-fn run(objective: &Dpo, policy: Tensor<2>, reference: Option<Tensor<2>>, mask: Mask) -> (Loss, Vec<f64>) {
+fn run(objective: &dyn Objective, policy: Tensor<2>, reference: Option<Tensor<2>>, mask: Mask) -> (Loss, Vec<f64>) {
     let policy = policy.require_grad();
     let mut batch = LogpBatch::new(RowKind::Pairs, policy.clone(), mask).expect("the shapes agree");
     if let Some(reference) = reference {
@@ -49,16 +61,16 @@ fn run(objective: &Dpo, policy: Tensor<2>, reference: Option<Tensor<2>>, mask: M
 }
 
 #[test]
-fn golden_dpo_over_tokens_agrees_with_trl() {
+fn golden_losses_over_tokens_agree_with_trl() {
     let file = open(TOKENS);
     let mut ran = 0;
     for case in file.get("cases").items() {
         let types: Vec<String> = case.get("loss_type").items().iter().map(Case::text).collect();
         let name = types.join("+");
-        if name != "sigmoid" {
+        let Some(objective) = objective(&name, &case, true) else {
             require_pending(TOKENS, &format!("cases: loss_type={name}"));
             continue;
-        }
+        };
         let set = |key: &&str| case.opt(key).is_some_and(|value| value.json().as_bool() != Some(false));
         if let Some(option) = ["f_divergence_type", "ld_alpha", "use_weighting"].iter().find(|key| set(key)) {
             require_pending(TOKENS, &format!("cases: {option}"));
@@ -68,20 +80,21 @@ fn golden_dpo_over_tokens_agrees_with_trl() {
         let name = case.get("batch").text();
         let input = file.get("inputs").get(&name);
         for dtype in precisions() {
-            over_tokens(&case, &input, *dtype, tolerance(*dtype, name == "extreme"));
+            over_tokens(objective.as_ref(), &case, &input, *dtype, tolerance(*dtype, name == "extreme"));
         }
     }
-    assert!(ran >= 6, "only {ran} cases");
+    // Three losses, two betas, three batches.
+    assert!(ran >= 18, "only {ran} cases");
 }
 
-fn over_tokens(case: &Case, input: &Case, dtype: DType, tolerance: f64) {
+fn over_tokens(objective: &dyn Objective, case: &Case, input: &Case, dtype: DType, tolerance: f64) {
     let device = device().autodiff();
     let logps = |key: &str| golden_floats::<2>(&input.get(key), &device, dtype);
     // The mask is over tokens; column j of the log-probabilities belongs to token j + 1.
     let shifted: Vec<Vec<bool>> =
         golden_flags(&input.get("completion_mask")).iter().map(|row| row[1..].to_vec()).collect();
     let mask = Mask::from_rows(&shifted, &device);
-    let (loss, gradient) = run(&dpo(case), logps("policy_token_logps"), Some(logps("ref_token_logps")), mask);
+    let (loss, gradient) = run(objective, logps("policy_token_logps"), Some(logps("ref_token_logps")), mask);
     let pairs = input.get("pairs").number() as usize;
     let check = |what: &str, got: &[f64], expected: &[f64]| {
         close(&format!("{case}.{what} {dtype:?}"), got, expected, tolerance);
@@ -124,14 +137,21 @@ fn column(input: &Case, of: &str, dtype: DType) -> Tensor<2> {
     floats(&both, [both.len(), 1], &device().autodiff(), dtype)
 }
 
-fn over_sequences(case: &Case, input: &Case, dtype: DType, tolerance: f64, gradients: [&str; 2], mean: bool) {
-    let objective = dpo(case);
+fn over_sequences(
+    objective: &dyn Objective,
+    case: &Case,
+    input: &Case,
+    dtype: DType,
+    tolerance: f64,
+    gradients: [&str; 2],
+    mean: bool,
+) {
     let policy = column(input, "policy", dtype);
     let [rows, _] = policy.dims();
     let mask = Mask::from_rows(&vec![vec![true]; rows], &device().autodiff());
     let reference_free = !objective.needs().ref_logps;
     let reference = (!reference_free).then(|| column(input, "ref", dtype));
-    let (loss, gradient) = run(&objective, policy.clone(), reference, mask);
+    let (loss, gradient) = run(objective, policy.clone(), reference, mask);
     let check = |what: &str, got: &[f64], expected: &[f64]| {
         close(&format!("{case}.{what} {dtype:?}"), got, expected, tolerance);
     };
@@ -155,15 +175,15 @@ fn over_sequences(case: &Case, input: &Case, dtype: DType, tolerance: f64, gradi
 }
 
 #[test]
-fn golden_dpo_over_sequences_agrees_with_trl() {
+fn golden_losses_over_sequences_agree_with_trl() {
     let file = open(SEQUENCES);
     let (mut ran, mut free) = (0, 0);
     for case in file.get("cases").items() {
         let kind = case.get("loss_type").text();
-        if kind != "sigmoid" {
+        let Some(objective) = objective(&kind, &case, false) else {
             require_pending(SEQUENCES, &format!("cases: loss_type={kind}"));
             continue;
-        }
+        };
         let on = |key: &&str| case.opt(key).is_some_and(|value| value.json().as_f64() != Some(0.0));
         if let Some(option) = ["f_divergence", "label_smoothing"].iter().find(|key| on(key)) {
             require_pending(SEQUENCES, &format!("cases: {option}"));
@@ -175,14 +195,15 @@ fn golden_dpo_over_sequences_agrees_with_trl() {
         let input = file.get("inputs").get(&name);
         for dtype in precisions() {
             let gradients = ["grad_chosen_logps", "grad_rejected_logps"];
-            over_sequences(&case, &input, *dtype, tolerance(*dtype, name == "extreme"), gradients, true);
+            let tolerance = tolerance(*dtype, name == "extreme");
+            over_sequences(objective.as_ref(), &case, &input, *dtype, tolerance, gradients, true);
         }
     }
-    assert!(ran >= 6 && free == 3, "{ran} cases, {free} without a reference");
+    assert!(ran >= 18 && free == 9, "{ran} cases, {free} without a reference");
 }
 
 #[test]
-fn golden_dpo_agrees_with_the_original_code() {
+fn golden_losses_agree_with_the_original_code() {
     let file = open(ORIGINAL);
     for key in file.keys() {
         match key.as_str() {
@@ -192,18 +213,20 @@ fn golden_dpo_agrees_with_the_original_code() {
     }
     let mut ran = 0;
     for case in file.get("dpo").get("cases").items() {
-        if let Some(option) = ["label_smoothing", "ipo"].iter().find(|key| case.opt(key).is_some()) {
-            require_pending(ORIGINAL, &format!("dpo: {option}"));
+        if case.opt("label_smoothing").is_some() {
+            require_pending(ORIGINAL, "dpo: label_smoothing");
             continue;
         }
+        let name = if case.opt("ipo").is_some() { "ipo" } else { "sigmoid" };
+        let objective = objective(name, &case, false).expect("both are written");
         ran += 1;
         for dtype in precisions() {
             let gradients = ["grad_chosen", "grad_rejected"];
             let input = file.get("dpo").get("inputs");
-            over_sequences(&case, &input, *dtype, tolerance(*dtype, false), gradients, false);
+            over_sequences(objective.as_ref(), &case, &input, *dtype, tolerance(*dtype, false), gradients, false);
         }
     }
-    assert_eq!(ran, 2);
+    assert_eq!(ran, 3);
 }
 
 #[test]
@@ -274,21 +297,27 @@ fn id(name: &str) -> ParamId {
 #[test]
 fn golden_training_steps_agree_with_torch() {
     let file = open(STEPS);
-    let mut ran = 0;
-    for name in file.get("runs").keys() {
-        let run = file.get("runs").get(&name);
-        if name != "dpo_sigmoid" {
-            require_pending(STEPS, &format!("runs: {name}"));
-            continue;
+    let data = file.get("data");
+    let names = file.get("runs").keys();
+    for name in &names {
+        let run = file.get("runs").get(name);
+        match name.as_str() {
+            "reward_model" => reward_steps(&data, &run),
+            "sft_completion_only" => sft_steps(&data, &run),
+            _ => {
+                let loss = name.strip_prefix("dpo_").unwrap_or_else(|| panic!("{run}: not known"));
+                let objective = objective(loss, &run, true).unwrap_or_else(|| panic!("{run}: not known"));
+                preference_steps(objective.as_ref(), &data, &run);
+            }
         }
-        ran += 1;
-        dpo_steps(&file.get("data"), &run);
     }
-    assert_eq!(ran, 1);
+    assert_eq!(names.len(), 5);
 }
 
-fn dpo_steps(data: &Case, run: &Case) {
-    const STEP: f64 = 1e-3;
+/// Largest difference of a loss, a gradient norm or a statistic.
+const STEP: f64 = 1e-3;
+
+fn preference_steps(objective: &dyn Objective, data: &Case, run: &Case) {
     let (model, reference) = (load(&run.get("model").text()), load(&run.get("reference").text()));
     let mut rows = pairs(data);
     let folder = tempfile::tempdir().expect("a folder");
@@ -296,38 +325,115 @@ fn dpo_steps(data: &Case, run: &Case) {
     let policy = LocalPolicy::new(&reference, &[], usize::MAX);
     reference_logps(&mut rows, &policy, "reference", &mut cache, &mut |_, _| ()).expect("finite log-probs");
 
-    let objective = dpo(run);
-    let learner = LogpLearner { objective: &objective };
+    follow(&LogpLearner { objective }, &model, &rows, run, &|step: &Case, tally: &Tally| {
+        for (stat, key) in [
+            ("rewards/chosen", "chosen_rewards"),
+            ("rewards/rejected", "rejected_rewards"),
+            ("logps/chosen", "chosen_logps"),
+            ("logps/rejected", "rejected_logps"),
+        ] {
+            let expected = step.get(key);
+            close(&expected.name(), tally.values(stat), &expected.numbers(), STEP);
+        }
+    });
+
+    // The policy is not the reference here, and the check before the first step says so.
+    assert!(self_test(&model, &rows, 0.1).is_err());
+    let found = self_test(&reference, &rows, 0.1).expect("the reference equals itself");
+    assert!(found.difference < 1e-5 && (found.loss - 2.0f64.ln()).abs() < 1e-5);
+}
+
+/// The responses of both sides are taught, all chosen ones first.
+fn sft_steps(data: &Case, run: &Case) {
+    let pairs = pairs(data);
+    let side = |side: usize| {
+        pairs.iter().map(move |row| TrainRow::single(row.prompt.clone(), row.responses[side].tokens.clone()))
+    };
+    let rows: Vec<TrainRow> = side(0).chain(side(1)).collect();
+    follow(&LogpLearner { objective: &Sft }, &load(&run.get("model").text()), &rows, run, &|_: &Case, _: &Tally| ());
+}
+
+/// `-log sigmoid(chosen - rejected) + centre * (chosen + rejected)^2` on the scores of a classifier of sequences.
+struct Rewarded {
+    centre: f64,
+}
+
+impl Rewarded {
+    fn losses(&self, model: &Decoder, rows: &[&TrainRow]) -> Result<(Tensor<1>, Tally), TrainError> {
+        let mut texts: Vec<Vec<u32>> = Vec::new();
+        for side in 0..2 {
+            for row in rows {
+                texts.push([&row.prompt[..], &row.responses[side].tokens[..]].concat());
+            }
+        }
+        let given: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        let scores = model.scores(&given)?.squeeze_dim::<1>(1); // [2 * pairs]
+        let (chosen, rejected) = (scores.clone().slice(0..rows.len()), scores.slice(rows.len()..2 * rows.len()));
+        let losses = log_sigmoid(chosen.clone() - rejected.clone()).neg()
+            + (chosen.clone() + rejected.clone()).square().mul_scalar(self.centre); // [pairs]
+        let tally = Tally {
+            loss: values(losses.clone()).iter().sum(),
+            weight: rows.len() as f64,
+            tokens: texts.iter().map(|text| text.len() as u64).sum(),
+            stats: vec![("chosen", values(chosen)), ("rejected", values(rejected))],
+        };
+        Ok((losses.sum(), tally))
+    }
+}
+
+impl Learner for Rewarded {
+    type Model = Decoder;
+    type Row = TrainRow;
+
+    fn learn(&self, model: &Decoder, rows: &[&TrainRow]) -> Result<Learned, TrainError> {
+        let (loss, tally) = self.losses(model, rows)?;
+        Ok(Learned { gradients: GradientsParams::from_grads(loss.backward(), model), tally })
+    }
+
+    fn measure(&self, model: &Decoder, rows: &[&TrainRow]) -> Result<Tally, TrainError> {
+        Ok(self.losses(model, rows)?.1)
+    }
+}
+
+fn reward_steps(data: &Case, run: &Case) {
+    let learner = Rewarded { centre: run.get("center_rewards_coefficient").number() };
+    follow(&learner, &load(&run.get("model").text()), &pairs(data), run, &|step: &Case, tally: &Tally| {
+        let (got, expected) = ([tally.values("chosen"), tally.values("rejected")].concat(), step.get("scores"));
+        close(&expected.name(), &got, &expected.numbers(), STEP);
+    });
+}
+
+/// Trains `model` on `rows` as the golden `run` was trained, and compares every step; `compare` adds what is particular.
+fn follow<L: Learner<Model = Decoder>>(
+    learner: &L,
+    model: &Decoder,
+    rows: &[L::Row],
+    run: &Case,
+    compare: &dyn Fn(&Case, &Tally),
+) {
     let (steps, options) = (run.get("steps").items(), run.get("optimizer"));
+    let betas = options.get("betas").numbers();
     let config = FitConfig {
         learning_rate: options.get("lr").number(),
         lr_scheduler_type: ScheduleKind::Constant,
         warmup_ratio: 0.0,
         max_steps: steps.len(),
-        per_device_train_batch_size: rows.len(),
         max_grad_norm: options.get("max_grad_norm").number(),
         weight_decay: options.get("weight_decay").number(),
+        adam_beta1: betas[0],
+        adam_beta2: betas[1],
+        adam_epsilon: options.get("eps").number(),
         ..FitConfig::default()
     };
     // The same run with the window split into single rows gives the same numbers.
     for (batch, accumulate) in [(rows.len(), 1), (1, rows.len())] {
         let split =
             FitConfig { per_device_train_batch_size: batch, gradient_accumulation_steps: accumulate, ..config.clone() };
-        let before = parameters(&model);
-        let mut fit = Fit::new(&learner, model.clone(), &rows, split).expect("sound options");
+        let before = parameters(model);
+        let mut fit = Fit::new(learner, model.clone(), rows, split).expect("sound options");
         for step in &steps {
             // Measured first: rows stand in the order of the file there, and are shuffled while training.
-            let tally = evaluate(&learner, &fit.model().clone().valid(), &rows, batch).expect("sound rows");
-            for (stat, key) in [
-                ("rewards/chosen", "chosen_rewards"),
-                ("rewards/rejected", "rejected_rewards"),
-                ("logps/chosen", "chosen_logps"),
-                ("logps/rejected", "rejected_logps"),
-            ] {
-                if let Some(expected) = step.opt(key) {
-                    close(&expected.name(), tally.values(stat), &expected.numbers(), STEP);
-                }
-            }
+            compare(step, &evaluate(learner, &fit.model().clone().valid(), rows, batch).expect("sound rows"));
             let report = fit.next().expect("steps are left").expect("the numbers are finite");
             for (metric, key) in [("loss", "loss"), ("grad_norm", "grad_norm_before_clip")] {
                 let got = report.metric(metric).expect("it is reported");
@@ -335,7 +441,7 @@ fn dpo_steps(data: &Case, run: &Case) {
             }
         }
         assert!(fit.next().is_none());
-        let tally = evaluate(&learner, &fit.model().clone().valid(), &rows, batch).expect("sound rows");
+        let tally = evaluate(learner, &fit.model().clone().valid(), rows, batch).expect("sound rows");
         close(&run.name(), &[tally.loss / tally.weight], &[run.get("loss_after_last_step").number()], STEP);
         let after = parameters(fit.model());
         let norms = run.get("final_param_update_norms");
@@ -345,9 +451,4 @@ fn dpo_steps(data: &Case, run: &Case) {
             close(&format!("{norms}.{name}"), &[moved.sum::<f64>().sqrt()], &[norms.get(&name).number()], STEP);
         }
     }
-
-    // The policy is not the reference here, and the check before the first step says so.
-    assert!(self_test(&model, &rows, 0.1).is_err());
-    let found = self_test(&reference, &rows, 0.1).expect("the reference equals itself");
-    assert!(found.difference < 1e-5 && (found.loss - 2.0f64.ln()).abs() < 1e-5);
 }

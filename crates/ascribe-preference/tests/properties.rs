@@ -1,4 +1,4 @@
-//! What DPO and T-REG must satisfy whatever the numbers are. Expected values are worked by hand or on the host in f64.
+//! What the losses must satisfy whatever the numbers are. Expected values are worked by hand or on the host in f64.
 
 use ascribe_core::tensor::{Mask, token_logps};
 use ascribe_core::{
@@ -6,7 +6,8 @@ use ascribe_core::{
 };
 use ascribe_lm::{Decoder, DecoderConfig, LocalPolicy, RandomWeights, Row};
 use ascribe_preference::objectives::{
-    Dpo, DpoConfig, OBJECTIVES, ObjectiveOptions, RegTokens, RegWeight, Sft, TReg, TRegConfig, TokenCredit,
+    ApoZero, ApoZeroConfig, Dpo, DpoConfig, Ipo, IpoConfig, OBJECTIVES, ObjectiveOptions, RegTokens, RegWeight, Sft,
+    TReg, TRegConfig, TokenCredit,
 };
 use ascribe_preference::{
     ContrastReward, LogpCache, LogpLearner, PreferenceError, Response, RevisedPrompts, TrainRow, reference_logps,
@@ -127,6 +128,14 @@ fn dpo(beta: f64) -> Dpo {
     DpoConfig { beta, ..DpoConfig::default() }.init().expect("sound options")
 }
 
+fn ipo(beta: f64, length_normalized: bool) -> Ipo {
+    IpoConfig { beta, length_normalized, ..IpoConfig::default() }.init().expect("sound options")
+}
+
+fn apo_zero(beta: f64) -> ApoZero {
+    ApoZeroConfig { beta, ..ApoZeroConfig::default() }.init().expect("sound options")
+}
+
 fn t_reg(config: TRegConfig) -> TReg {
     config.init().expect("sound options")
 }
@@ -172,6 +181,44 @@ fn dpo_by_hand() {
     close("margins", &got.stat("rewards/margins"), &[0.8, -0.3], 1e-12);
     close("accuracy", &got.stat("rewards/accuracies"), &[1.0, 0.0], 0.0);
     close("displacement", &got.stat("logps/chosen_displacement"), &[6.0, -1.0], 1e-12);
+}
+
+#[test]
+fn ipo_by_hand() {
+    let pairs = [
+        Pair { chosen: one(-1.0, -7.0), rejected: one(-5.0, -3.0) },
+        Pair { chosen: one(-5.0, -4.0), rejected: one(-2.0, -4.0) },
+    ];
+    // The margin that is wanted is 5: (8 - 5)^2 and (-3 - 5)^2; with one token each the two forms are the same.
+    for length_normalized in [false, true] {
+        let got = run(&ipo(0.1, length_normalized), &pairs);
+        close("loss", &got.rows, &[9.0, 64.0], 1e-12);
+        // Past the margin the chosen response is held back.
+        close("gradient", &flat(&got.gradients), &[6.0, -6.0, -16.0, 16.0], 1e-12);
+        close("rewards", &got.stat("rewards/chosen"), &[0.6, -0.1], 1e-12);
+    }
+    // Log-ratios 6 over two tokens and 1 over one, and a wanted margin of 1: (3 - 1 - 1)^2, or (6 - 1 - 1)^2 over sums.
+    let chosen = Side { logps: vec![-1.0, -2.0], refs: vec![-5.0, -4.0], credit: vec![0.0; 2] };
+    let pair = [Pair { chosen, rejected: one(-1.0, -2.0) }];
+    let got = run(&ipo(0.5, true), &pair);
+    close("mean", &got.rows, &[1.0], 1e-12);
+    close("mean", &flat(&got.gradients), &[1.0, 1.0, -2.0], 1e-12);
+    close("sum", &run(&ipo(0.5, false), &pair).rows, &[16.0], 1e-12);
+}
+
+#[test]
+fn apo_zero_by_hand() {
+    // Rewards ln 3 and -ln 3: 1 - 3/4 + 1/4. Rewards 0: 1 - 1/2 + 1/2.
+    let three = 3.0f64.ln();
+    let pairs = [
+        Pair { chosen: one(-1.0, -1.0 - 2.0 * three), rejected: one(-1.0 - 2.0 * three, -1.0) },
+        Pair { chosen: one(-2.0, -2.0), rejected: one(-3.0, -3.0) },
+    ];
+    let got = run(&apo_zero(0.5), &pairs);
+    close("loss", &got.rows, &[0.5, 1.0], 1e-12);
+    // beta s (1 - s) on each side by itself: 3/16 and 1/4, halved.
+    close("gradient", &flat(&got.gradients), &[-3.0 / 32.0, 3.0 / 32.0, -0.125, 0.125], 1e-12);
+    close("margins", &got.stat("rewards/margins"), &[2.0 * three, 0.0], 1e-12);
 }
 
 #[test]
@@ -250,6 +297,7 @@ fn what_an_objective_needs_must_be_there() {
     assert!(t_reg(TRegConfig { credit: TokenCredit::SftOnChosen, ..TRegConfig::default() }).loss(&batch).is_ok());
     let single = LogpBatch::new(RowKind::Single, logps(), mask()).expect("the shapes agree");
     assert!(dpo(0.1).loss(&single).is_err(), "no pairs");
+    assert!(ipo(0.1, true).loss(&single).is_err() && apo_zero(0.1).loss(&single).is_err(), "no pairs");
     let odd = floats(&[-1.0, -2.0, -3.0], [3, 1], &device, DType::F32);
     let flags = Mask::from_rows(&[[true], [true], [true]], &device);
     assert!(LogpBatch::new(RowKind::Pairs, odd, flags).is_err(), "odd rows");
@@ -261,7 +309,7 @@ fn huge_margins_give_no_nan() {
         for dtype in [DType::F32, DType::F64] {
             let pair = Pair { chosen: one(0.0, 0.0), rejected: one(-beta_delta * 10.0, 0.0) }.with_credit(0.5, -0.5);
             let config = TRegConfig { beta: 0.1, alpha: 0.5, ..TRegConfig::default() };
-            for objective in [&dpo(0.1) as &dyn Objective, &t_reg(config)] {
+            for objective in [&dpo(0.1) as &dyn Objective, &ipo(0.1, true), &apo_zero(0.1), &t_reg(config)] {
                 let got = run_at(objective, std::slice::from_ref(&pair), dtype, 0);
                 assert!(got.rows.iter().chain(&flat(&got.gradients)).all(|x| x.is_finite()), "{beta_delta} {dtype:?}");
             }
@@ -439,8 +487,36 @@ proptest! {
     }
 
     #[test]
+    fn ipo_is_the_closed_form(pairs in pairs(), beta in 0.01..2.0f64) {
+        for length_normalized in [false, true] {
+            let got = run(&ipo(beta, length_normalized), &pairs);
+            for ((pair, gradients), loss) in pairs.iter().zip(&got.gradients).zip(&got.rows) {
+                let tokens = pair.sides().map(|side| if length_normalized { side.logps.len() as f64 } else { 1.0 });
+                let off = pair.chosen.h() / tokens[0] - pair.rejected.h() / tokens[1] - 0.5 / beta;
+                close("loss", &[*loss], &[off * off], 1e-10);
+                for (side, sign) in [(0, 2.0), (1, -2.0)] {
+                    let slope = sign * off / tokens[side];
+                    close("gradient", &gradients[side], &vec![slope; gradients[side].len()], 1e-10);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn apo_zero_holds_each_side_against_the_reference(pairs in pairs(), beta in 0.01..2.0f64) {
+        let got = run(&apo_zero(beta), &pairs);
+        for ((pair, gradients), loss) in pairs.iter().zip(&got.gradients).zip(&got.rows) {
+            let [chosen, rejected] = pair.sides().map(|side| sigmoid(beta * side.h()));
+            close("loss", &[*loss], &[1.0 - chosen + rejected], 1e-12);
+            for (side, slope) in [-beta * chosen * (1.0 - chosen), beta * rejected * (1.0 - rejected)].iter().enumerate() {
+                close("gradient", &gradients[side], &vec![*slope; gradients[side].len()], 1e-12);
+            }
+        }
+    }
+
+    #[test]
     fn padding_order_and_split_never_change_a_row(pairs in pairs(), extra in 0usize..4) {
-        for objective in [&dpo(0.2) as &dyn Objective, &t_reg(TRegConfig::default())] {
+        for objective in [&dpo(0.2) as &dyn Objective, &ipo(0.2, true), &apo_zero(0.2), &t_reg(TRegConfig::default())] {
             let whole = run(objective, &pairs);
             let padded = run_at(objective, &pairs, DType::F64, extra);
             close("padded", &padded.rows, &whole.rows, 1e-12);

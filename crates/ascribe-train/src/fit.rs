@@ -6,7 +6,7 @@ use burn::optim::{AdamWConfig, GradientsAccumulator, ModuleOptimizer};
 use serde::{Deserialize, Serialize};
 
 use crate::gradients::{scaled, squared_norm};
-use crate::{Learner, Schedule, ScheduleKind, Tally, TrainError};
+use crate::{Learner, OptimArgs, OptimKind, Schedule, ScheduleKind, ScheduleOptions, Tally, TrainError, optim};
 
 /// Options of a run, under the names of TRL.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,6 +16,8 @@ pub struct FitConfig {
     pub learning_rate: f64,
     /// Shape of the learning rate.
     pub lr_scheduler_type: ScheduleKind,
+    /// Numbers of that shape.
+    pub lr_scheduler_kwargs: ScheduleOptions,
     /// Share of the steps that warm up.
     pub warmup_ratio: f64,
     /// Passes over the rows.
@@ -28,13 +30,17 @@ pub struct FitConfig {
     pub gradient_accumulation_steps: usize,
     /// Largest joint norm of the gradients; 0 does not clip.
     pub max_grad_norm: f64,
-    /// Decoupled weight decay.
+    /// The optimizer.
+    pub optim: OptimKind,
+    /// Numbers of that optimizer.
+    pub optim_args: OptimArgs,
+    /// Weight decay: decoupled with `adamw_torch`, added to the gradient with the other optimizers.
     pub weight_decay: f64,
     /// Decay of the first moment.
     pub adam_beta1: f64,
     /// Decay of the second moment.
     pub adam_beta2: f64,
-    /// Added to the root of the second moment.
+    /// Added to the root of the second moment (of the mean square, with `rmsprop`).
     pub adam_epsilon: f64,
     /// Root of the random streams: the order of the rows.
     pub seed: Seed,
@@ -45,12 +51,15 @@ impl Default for FitConfig {
         Self {
             learning_rate: 1e-6,
             lr_scheduler_type: ScheduleKind::Linear,
+            lr_scheduler_kwargs: ScheduleOptions::default(),
             warmup_ratio: 0.1,
             num_train_epochs: 1.0,
             max_steps: 0,
             per_device_train_batch_size: 8,
             gradient_accumulation_steps: 1,
             max_grad_norm: 1.0,
+            optim: OptimKind::AdamwTorch,
+            optim_args: OptimArgs::default(),
             weight_decay: 0.0,
             adam_beta1: 0.9,
             adam_beta2: 0.999,
@@ -68,6 +77,8 @@ impl FitConfig {
     pub fn check(&self) -> Result<(), TrainError> {
         let fraction = |x: f64| (0.0..1.0).contains(&x);
         let finite = |x: f64| x >= 0.0 && x.is_finite();
+        let (shape, args) = (&self.lr_scheduler_kwargs, &self.optim_args);
+        let decays = self.lr_scheduler_type != ScheduleKind::WarmupStableDecay || shape.num_decay_steps > 0;
         let rules = [
             (
                 "learning_rate",
@@ -89,6 +100,26 @@ impl FitConfig {
             ("adam_beta1", fraction(self.adam_beta1), "in [0, 1)", self.adam_beta1),
             ("adam_beta2", fraction(self.adam_beta2), "in [0, 1)", self.adam_beta2),
             ("adam_epsilon", self.adam_epsilon > 0.0 && self.adam_epsilon.is_finite(), "above 0", self.adam_epsilon),
+            ("momentum", fraction(args.momentum), "in [0, 1)", args.momentum),
+            ("momentum", !args.nesterov || args.momentum > 0.0, "above 0 with nesterov", args.momentum),
+            ("alpha", fraction(args.alpha), "in [0, 1)", args.alpha),
+            (
+                "num_cycles",
+                shape.num_cycles.is_none_or(|cycles| cycles > 0.0 && cycles.is_finite()),
+                "finite and above 0",
+                shape.num_cycles.unwrap_or_default(),
+            ),
+            ("power", shape.power > 0.0 && shape.power.is_finite(), "finite and above 0", shape.power),
+            (
+                "lr_end",
+                self.lr_scheduler_type != ScheduleKind::Polynomial
+                    || (0.0..=self.learning_rate).contains(&shape.lr_end),
+                "in [0, learning_rate]",
+                shape.lr_end,
+            ),
+            ("min_lr_ratio", (0.0..=1.0).contains(&shape.min_lr_ratio), "in [0, 1]", shape.min_lr_ratio),
+            ("timescale", shape.timescale != Some(0), "at least 1", 0.0),
+            ("num_decay_steps", decays, "at least 1 with warmup_stable_decay", 0.0),
         ];
         match rules.into_iter().find(|(_, accepted, ..)| !accepted) {
             Some((name, _, rule, got)) => Err(TrainError::Option { name, rule, got }),
@@ -110,12 +141,18 @@ impl FitConfig {
     }
 
     pub(crate) fn optimizer(&self) -> ModuleOptimizer {
-        AdamWConfig::new()
-            .with_beta_1(self.adam_beta1 as f32)
-            .with_beta_2(self.adam_beta2 as f32)
-            .with_epsilon(self.adam_epsilon as f32)
-            .with_weight_decay(self.weight_decay as f32)
-            .init()
+        match self.optim {
+            OptimKind::AdamwTorch => AdamWConfig::new()
+                .with_beta_1(self.adam_beta1 as f32)
+                .with_beta_2(self.adam_beta2 as f32)
+                .with_epsilon(self.adam_epsilon as f32)
+                .with_weight_decay(self.weight_decay as f32)
+                .with_amsgrad(self.optim_args.amsgrad)
+                .init(),
+            OptimKind::Adam => optim::adam(self),
+            OptimKind::Sgd => optim::sgd(self),
+            OptimKind::Rmsprop => optim::rmsprop(self),
+        }
     }
 }
 
@@ -168,7 +205,13 @@ impl<'a, L: Learner> Fit<'a, L> {
         Ok(Self {
             learner,
             rows,
-            schedule: Schedule { kind: config.lr_scheduler_type, base: config.learning_rate, warmup, steps },
+            schedule: Schedule {
+                kind: config.lr_scheduler_type,
+                options: config.lr_scheduler_kwargs,
+                base: config.learning_rate,
+                warmup,
+                steps,
+            },
             order: Epochs::new(rows.len(), config.seed)?,
             cursor: Cursor::default(),
             step: 0,

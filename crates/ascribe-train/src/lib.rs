@@ -4,6 +4,7 @@
 mod error;
 
 mod learner;
+mod optim;
 mod schedule;
 
 mod fit;
@@ -15,4 +16,5 @@ pub use checkpoint::{Checkpoints, Progress};
 pub use error::TrainError;
 pub use fit::{Fit, FitConfig, StepReport, evaluate};
 pub use learner::{Learned, Learner, Tally};
-pub use schedule::{Schedule, ScheduleKind};
+pub use optim::{OptimArgs, OptimKind};
+pub use schedule::{Schedule, ScheduleKind, ScheduleOptions};

@@ -6,7 +6,8 @@ use ascribe_lm::{Decoder, LanguageModel, Row};
 use ascribe_testkit::device::{device, values};
 use ascribe_testkit::golden::{close, root};
 use ascribe_train::{
-    Checkpoints, Fit, FitConfig, Learned, Learner, Progress, ScheduleKind, StepReport, Tally, TrainError, evaluate,
+    Checkpoints, Fit, FitConfig, Learned, Learner, OptimArgs, OptimKind, Progress, ScheduleKind, StepReport, Tally,
+    TrainError, evaluate,
 };
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -133,6 +134,34 @@ fn a_resumed_run_gives_the_same_bits() {
         assert_eq!(run(&mut second, 6 - stop), reports[stop..]);
         assert_eq!(second.model().hash(), whole.model().hash());
         assert!(second.next().is_none());
+    }
+}
+
+#[test]
+fn every_optimizer_resumes_to_the_same_bits() {
+    let (rows, model) = (rows(), start());
+    let plain = OptimArgs::default();
+    for (optim, optim_args) in [
+        (OptimKind::AdamwTorch, OptimArgs { amsgrad: true, ..plain }),
+        (OptimKind::Adam, plain),
+        (OptimKind::Sgd, plain),
+        (OptimKind::Sgd, OptimArgs { momentum: 0.9, nesterov: true, ..plain }),
+        (OptimKind::Rmsprop, plain),
+        (OptimKind::Rmsprop, OptimArgs { momentum: 0.5, ..plain }),
+    ] {
+        let config = FitConfig { learning_rate: 1e-3, optim, optim_args, ..config(4, 1, 4) };
+        let mut whole = fit(&SOUND, &model, &rows, config.clone());
+        let reports = run(&mut whole, 4);
+        let folder = tempfile::tempdir().expect("a folder");
+        let checkpoints = Checkpoints::new(folder.path(), 0);
+        let mut first = fit(&SOUND, &model, &rows, config.clone());
+        run(&mut first, 2);
+        let path = save(&model, &first, &checkpoints, &first.progress());
+        let loaded = load(&path);
+        let mut second = fit(&SOUND, &loaded, &rows, config);
+        second.resume(&path, &first.progress()).expect("the optimizer state is there");
+        assert_eq!(run(&mut second, 2), reports[2..], "{optim:?} {optim_args:?}");
+        assert_eq!(second.model().hash(), whole.model().hash(), "{optim:?} {optim_args:?}");
     }
 }
 

@@ -1,11 +1,19 @@
 //! Tensor operations that every family of methods shares. Letters in shape comments: `rows`, `seq`, `vocab`, `hidden`.
 
 mod attention;
+mod cross_entropy;
+mod divergence;
+mod entropy;
+mod logits;
 mod logps;
 mod mask;
 mod rows;
 
 pub use attention::{AttentionShape, Sight, attend, attention, by_head, hidden};
+pub use cross_entropy::cross_entropy;
+pub use divergence::generalized_jsd;
+pub use entropy::{entropy, log_sum_sq_probs};
+pub use logits::{is_top1, mean_logits};
 pub use logps::{chosen_logps, token_logps};
 pub use mask::Mask;
 pub use rows::{geglu, gelu_tanh, layer_norm, rms_norm, rope, swiglu};

@@ -9,7 +9,7 @@
 //! `logps/chosen_displacement` is added: the change of the chosen response's log-probability per token since the
 //! reference. When it falls below about -1, the policy unlearns what it should learn; raise beta or stop earlier.
 
-use ascribe_core::{CoreError, LogpBatch, Loss, Needs, Objective, Pairs, RowKind};
+use ascribe_core::{CoreError, LogpBatch, Loss, Needs, Objective, Pairs, RowKind, Side};
 use burn::tensor::{Tensor, activation::log_sigmoid};
 use serde::{Deserialize, Serialize};
 
@@ -63,19 +63,26 @@ impl Dpo {
         self.beta
     }
 
+    /// `h` of one side, `[pairs]`.
+    pub(super) fn ratio(&self, side: &Side) -> Result<Tensor<1>, CoreError> {
+        Ok(if self.reference_free { side.sum() } else { side.sum() - side.ref_sum()? })
+    }
+
     /// `beta * h` of both sides.
     pub(super) fn rewards(&self, pairs: &Pairs) -> Result<Rewards, CoreError> {
-        let reward = |side: &ascribe_core::Side| -> Result<Tensor<1>, CoreError> {
-            let ratio = if self.reference_free { side.sum() } else { side.sum() - side.ref_sum()? }; // [pairs]
-            Ok(ratio.mul_scalar(self.beta))
-        };
+        let reward = |side: &Side| self.ratio(side).map(|ratio| ratio.mul_scalar(self.beta)); // [pairs]
         Ok(Rewards { chosen: reward(&pairs.chosen)?, rejected: reward(&pairs.rejected)? })
     }
 
     /// Loss and statistics, given the rewards.
     pub(super) fn loss_of(&self, pairs: &Pairs, rewards: &Rewards) -> Result<Loss, CoreError> {
         let margins = rewards.chosen.clone() - rewards.rejected.clone(); // [pairs]
-        let loss = Loss::mean_of(log_sigmoid(margins.clone()).neg());
+        self.with_stats(Loss::mean_of(log_sigmoid(margins).neg()), pairs, rewards)
+    }
+
+    /// `loss` with the statistics that all losses on pairs share.
+    pub(super) fn with_stats(&self, loss: Loss, pairs: &Pairs, rewards: &Rewards) -> Result<Loss, CoreError> {
+        let margins = rewards.chosen.clone() - rewards.rejected.clone(); // [pairs]
         // 1 for a win, 1/2 for a tie, 0 for a loss.
         let accuracies = margins.clone().detach().sign().add_scalar(1.0).div_scalar(2.0); // [pairs]
         let loss = loss

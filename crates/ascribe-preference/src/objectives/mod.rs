@@ -1,12 +1,16 @@
 //! The losses. One file each: equation, source and departures stand at its top.
 
+mod apo_zero;
 mod dpo;
+mod ipo;
 mod sft;
 mod t_reg;
 
 use ascribe_core::Objective;
 
+pub use apo_zero::{ApoZero, ApoZeroConfig};
 pub use dpo::{Dpo, DpoConfig};
+pub use ipo::{Ipo, IpoConfig};
 pub use sft::Sft;
 pub use t_reg::{RegTokens, RegWeight, TReg, TRegConfig, TokenCredit};
 
@@ -31,9 +35,11 @@ impl Default for ObjectiveOptions {
 pub type MakeObjective = fn(&ObjectiveOptions) -> Result<Box<dyn Objective>, PreferenceError>;
 
 /// Every objective by the name that the command line uses: the only list.
-pub const OBJECTIVES: [(&str, MakeObjective); 3] = [
+pub const OBJECTIVES: [(&str, MakeObjective); 5] = [
     ("sft", |_| Ok(Box::new(Sft))),
     ("dpo", |options| Ok(Box::new(DpoConfig { beta: options.beta, ..DpoConfig::default() }.init()?))),
+    ("ipo", |options| Ok(Box::new(IpoConfig { beta: options.beta, ..IpoConfig::default() }.init()?))),
+    ("apo-zero", |options| Ok(Box::new(ApoZeroConfig { beta: options.beta, ..ApoZeroConfig::default() }.init()?))),
     ("t-reg", |options| {
         Ok(Box::new(TRegConfig { beta: options.beta, alpha: options.alpha, ..TRegConfig::default() }.init()?))
     }),
