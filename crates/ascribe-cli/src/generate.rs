@@ -16,6 +16,10 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         Sampling { temperature: args.temperature, top_k: (args.top_k > 0).then_some(args.top_k), top_p: args.top_p };
     let mode = if args.temperature == 0.0 { Mode::Greedy } else { Mode::Sample(sampling) };
     let model = LanguageModel::load(&args.model, &device(&args.common.device)?)?;
+    let model = match &args.adapter {
+        Some(folder) => model.with_adapter(folder)?,
+        None => model,
+    };
     let rows = match &args.input {
         None => vec![(1, Map::from_iter([("prompt".to_owned(), json!(args.prompt))]))],
         Some(path) => Rows::open(path)?.collect::<Result<Vec<_>, _>>()?,
