@@ -1,7 +1,7 @@
 //! Adapters in the layout of peft: a folder with `adapter_config.json` and `adapter_model.safetensors`.
 //!
-//! Factors are named `base_model.model.<projection>.lora_A.weight`, `[r, in]`, and `.lora_B.weight`, `[out, r]`. What an
-//! adapter asks for beyond LoRA is refused by name, because without it the numbers would be wrong.
+//! Factors are named `base_model.model.<projection>.lora_A.weight`, `[r, in]`, and `.lora_B.weight`, `[out, r]`. What
+//! an adapter asks for beyond LoRA is refused by name, because without it the numbers would be wrong.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -3,8 +3,8 @@
 //! ```text
 //! y = base(x) + s (x a) b,   s = alpha / r,   or alpha / sqrt(r) (arXiv:2312.03732)
 //! ```
-//! `x a` has `r` columns, so no matrix of the size of the weight is made. `b` begins at 0: a fresh adapter changes nothing.
-//! There is no dropout.
+//! `x a` has `r` columns, so no matrix of the size of the weight is made. `b` begins at 0: a fresh adapter changes
+//! nothing. There is no dropout.
 
 use ascribe_core::Seed;
 use burn::module::Module;
@@ -132,8 +132,8 @@ impl WeightSource for FreshPairs {
 
 /// Log-probabilities `x` of the merged weights and those of the adapter apart may differ by this times `1 + |x|`.
 ///
-/// Rounding a merged weight moves it by less than 1e-7 of its size, and log-probabilities move by 1e-5 or so then, as they
-/// do when sums are taken in another order. A factor that is wrong or transposed moves them by far more.
+/// Rounding a merged weight moves it by less than 1e-7 of its size, and log-probabilities move by 1e-5 or so then, as
+/// they do when sums are taken in another order. A factor that is wrong or transposed moves them by far more.
 const MERGE_TOLERANCE: f32 = 1e-3;
 
 impl Decoder {
@@ -141,8 +141,8 @@ impl Decoder {
     /// The weights are shared, not copied.
     ///
     /// # Errors
-    /// [`LmError::Lora`] for an option out of its range, a target that the model does not have (it lists those that it has),
-    /// or a decoder that has an adapter already.
+    /// [`LmError::Lora`] for an option out of its range, a target that the model does not have (it lists those that it
+    /// has), or a decoder that has an adapter already.
     pub fn with_lora(&self, config: &LoraConfig, seed: Seed) -> Result<Self, LmError> {
         self.attach(config, &mut FreshPairs(seed))
     }
@@ -191,8 +191,8 @@ impl Decoder {
         self.lora.as_ref()
     }
 
-    /// The same decoder with the adapter off: the reference of a policy that is trained by LoRA. The weights are shared, not
-    /// copied, and stay frozen.
+    /// The same decoder with the adapter off: the reference of a policy that is trained by LoRA. The weights are
+    /// shared, not copied, and stay frozen.
     pub fn without_lora(&self) -> Self {
         let mut decoder = self.clone();
         for (_, projection) in decoder.projections() {
@@ -202,11 +202,12 @@ impl Decoder {
         decoder
     }
 
-    /// The adapter added into the weights, `W + s a b`, in a decoder without gradients whose weights can be trained again.
+    /// The adapter added into the weights, `W + s a b`, in a decoder without gradients whose weights can be trained
+    /// again.
     ///
     /// # Errors
-    /// [`LmError::Lora`] when there is no adapter; [`LmError::Merge`] when what the merged decoder says of fixed tokens is not
-    /// what the adapter says apart.
+    /// [`LmError::Lora`] when there is no adapter; [`LmError::Merge`] when what the merged decoder says of fixed tokens
+    /// is not what the adapter says apart.
     pub fn merged(&self) -> Result<Self, LmError> {
         if self.lora.is_none() {
             return Err(lora("there is no adapter to merge"));
@@ -257,7 +258,8 @@ impl Decoder {
     }
 }
 
-/// What a decoder says of two short rows of fixed tokens: log-probabilities of all next tokens, or a classifier's scores.
+/// What a decoder says of two short rows of fixed tokens: log-probabilities of all next tokens, or a classifier's
+/// scores.
 fn probe(decoder: &Decoder) -> Vec<f32> {
     let (ids, length) = (decoder.vocab_size() as i64, decoder.config().context.min(16));
     // A prime far apart from any vocabulary size spreads them.

@@ -26,14 +26,14 @@ pub struct LanguageModel {
     pub tokenizer: Tokenizer,
     /// Messages to text; a base model has none.
     pub template: Option<ChatTemplate>,
-    /// What an adapter calls the model that it belongs to: the absolute path that the weights were loaded from, unless a
-    /// caller puts the name on the hub here. Empty for a fresh model.
+    /// What an adapter calls the model that it belongs to: the absolute path that the weights were loaded from, unless
+    /// a caller puts the name on the hub here. Empty for a fresh model.
     pub name: String,
 }
 
 impl LanguageModel {
-    /// Loads a Hugging Face folder, or a `.gguf` file; a folder of peft's with its base, which is looked up beside the folder,
-    /// at an absolute path, or in the hub's cache.
+    /// Loads a Hugging Face folder, or a `.gguf` file; a folder of peft's with its base, which is looked up beside the
+    /// folder, at an absolute path, or in the hub's cache.
     ///
     /// # Errors
     /// When something is missing, truncated, of an unknown kind, or does not fit together.
@@ -100,11 +100,11 @@ impl LanguageModel {
         Ok(self.with_decoder(adapter::attach(&self.decoder, folder)?))
     }
 
-    /// Writes a Hugging Face folder (config, f32 safetensors, tokenizer, chat template) that transformers loads; of a model
-    /// with an adapter the adapter alone, in the layout of peft.
+    /// Writes a Hugging Face folder (config, f32 safetensors, tokenizer, chat template) that transformers loads; of a
+    /// model with an adapter the adapter alone, in the layout of peft.
     ///
-    /// All files are written into a folder inside it and moved out when the last one is whole, so that a full disk leaves
-    /// what was there, and no half of a model.
+    /// All files are written into a folder inside it and moved out when the last one is whole, so that a full disk
+    /// leaves what was there, and no half of a model.
     ///
     /// # Errors
     /// When a file cannot be written.
