@@ -24,6 +24,8 @@ pub enum Command {
     Generate(Box<GenerateArgs>),
     /// Log-probabilities, and implicit rewards, of given completions.
     Score(ScoreArgs),
+    /// Add an adapter into the weights of its base, and write a whole model.
+    Merge(MergeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -91,6 +93,21 @@ pub struct TrainArgs {
     /// Revision prompts of t-reg: `quote`, `no_quote`, or a TOML file with `better` and `worse`.
     #[arg(long, default_value = "quote")]
     pub revision: String,
+    /// Train a low-rank adapter (LoRA) beside frozen weights, and write it in the layout of peft.
+    #[arg(long)]
+    pub use_peft: bool,
+    /// Rank of the adapter.
+    #[arg(long, default_value_t = 16, requires = "use_peft")]
+    pub lora_r: usize,
+    /// The adapter is multiplied by `lora_alpha / lora_r`.
+    #[arg(long, default_value_t = 32.0, requires = "use_peft", allow_negative_numbers = true)]
+    pub lora_alpha: f64,
+    /// What is adapted: `all-linear`, or projections such as `q_proj,v_proj`, separated by spaces or commas.
+    #[arg(long, num_args(1..), value_delimiter = ',', default_values = ["q_proj", "v_proj"], requires = "use_peft")]
+    pub lora_target_modules: Vec<String>,
+    /// Multiply by `lora_alpha / sqrt(lora_r)` instead.
+    #[arg(long, requires = "use_peft")]
+    pub use_rslora: bool,
     /// Highest learning rate.
     #[arg(long, default_value_t = 1e-6, allow_negative_numbers = true)]
     pub learning_rate: f64,
@@ -176,9 +193,12 @@ fn table<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct GenerateArgs {
-    /// A Hugging Face folder or a GGUF file.
+    /// A Hugging Face folder, a GGUF file, or an adapter's folder that names its base.
     #[arg(long, alias = "model-name-or-path")]
     pub model: PathBuf,
+    /// An adapter in the layout of peft, for this model.
+    #[arg(long)]
+    pub adapter: Option<PathBuf>,
     /// The prompt; with a chat template it is a user's message.
     #[arg(long, required_unless_present_any = ["input", "chat"])]
     pub prompt: Option<String>,
@@ -258,9 +278,12 @@ pub enum EarlyStoppingName {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct ScoreArgs {
-    /// A Hugging Face folder or a GGUF file.
+    /// A Hugging Face folder, a GGUF file, or an adapter's folder that names its base.
     #[arg(long, alias = "model-name-or-path")]
     pub model: PathBuf,
+    /// An adapter in the layout of peft, for this model.
+    #[arg(long)]
+    pub adapter: Option<PathBuf>,
     /// Rows with `prompt` and `completion`, with `messages`, or with `input_ids` and `completion_mask`.
     #[arg(long)]
     pub input: PathBuf,
@@ -270,6 +293,22 @@ pub struct ScoreArgs {
     /// Strength of the pull to the reference.
     #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     pub beta: f64,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct MergeArgs {
+    /// The adapter, in the layout of peft.
+    #[arg(long)]
+    pub adapter: PathBuf,
+    /// The base, when it does not lie where the adapter says.
+    #[arg(long, alias = "model-name-or-path")]
+    pub model: Option<PathBuf>,
+    /// Where the merged model goes, as a Hugging Face folder.
+    #[arg(long)]
+    pub output_dir: PathBuf,
     #[command(flatten)]
     pub common: CommonArgs,
 }

@@ -21,6 +21,10 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         bail!("a beam search follows the most likely texts; leave out --temperature, --repetition-penalty and n-grams");
     }
     let model = LanguageModel::load(&args.model, &device(&args.common.device)?)?;
+    let model = match &args.adapter {
+        Some(folder) => model.with_adapter(folder)?,
+        None => model,
+    };
     let rows = match &args.input {
         None => vec![(1, Map::from_iter([("prompt".to_owned(), json!(args.prompt))]))],
         Some(path) => Rows::open(path)?.collect::<Result<Vec<_>, _>>()?,

@@ -13,6 +13,7 @@ mod output;
 mod chat;
 mod demo;
 mod generate;
+mod merge;
 mod score;
 mod train;
 
@@ -50,5 +51,6 @@ fn dispatch(catalog: &Catalog) -> anyhow::Result<()> {
         Command::Train(args) => train::run(&args, catalog),
         Command::Generate(args) => generate::run(&args),
         Command::Score(args) => score::run(&args),
+        Command::Merge(args) => merge::run(&args),
     }
 }

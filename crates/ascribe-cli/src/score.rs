@@ -21,7 +21,18 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     DpoConfig { beta: args.beta, ..DpoConfig::default() }.init()?;
     let device = device(&args.common.device)?;
     let model = LanguageModel::load(&args.model, &device)?;
-    let reference = args.reference.as_deref().map(|path| LanguageModel::load(path, &device)).transpose()?;
+    let model = match &args.adapter {
+        Some(folder) => model.with_adapter(folder)?,
+        None => model,
+    };
+    let reference = match &args.reference {
+        // The base, with the adapter off, is in memory already.
+        Some(path) if args.adapter.is_some() && *path == args.model => {
+            Some(model.with_decoder(model.decoder.without_lora()))
+        }
+        Some(path) => Some(LanguageModel::load(path, &device)?),
+        None => None,
+    };
     if reference.as_ref().is_some_and(|reference| reference.text_hash() != model.text_hash()) {
         bail!("the reference has another tokenizer or chat template than the model; use models of one family");
     }

@@ -13,7 +13,7 @@ use ascribe::data::{
     split_by_prompt,
 };
 use ascribe::eval::{Bootstrap, Estimate, wilson};
-use ascribe::lm::LanguageModel;
+use ascribe::lm::{Decoder, LanguageModel, LoraConfig};
 use ascribe::preference::objectives::{DpoConfig, ObjectiveOptions};
 use ascribe::preference::{
     Encoded, Encoder, LogpCache, LogpLearner, RevisionTemplate, TrainRow, fingerprint, reference_logps, self_test,
@@ -40,7 +40,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
         RowKind::Pairs => {
             let loaded: Loaded<Preference> = ascribe::data::load(&args.data, &columns)?;
             let split = parts(args, loaded)?;
-            let model = load(&args.model, &device)?;
+            let model = base(args, &device)?;
             refuse_other_runs(args, &config, &model)?;
             let encoder = Encoder::new(&model, args.max_length)?;
             let train = checked(args, "training", encoder.pairs(split.train)?)?;
@@ -61,7 +61,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
         RowKind::Single => {
             let loaded = completions(args, &columns)?;
             let split = parts(args, loaded)?;
-            let model = load(&args.model, &device)?;
+            let model = base(args, &device)?;
             refuse_other_runs(args, &config, &model)?;
             let encoder = Encoder::new(&model, args.max_length)?;
             let train = prepared(checked(args, "training", encoder.completions(split.train)?)?);
@@ -95,6 +95,36 @@ fn fit_config(args: &TrainArgs) -> FitConfig {
 fn load(path: &Path, device: &Device) -> anyhow::Result<LanguageModel> {
     eprintln!("loading {}", path.display());
     Ok(LanguageModel::load(path, device)?)
+}
+
+/// The model that is trained, or adapted: one without an adapter, and with the projections that are asked for.
+fn base(args: &TrainArgs, device: &Device) -> anyhow::Result<LanguageModel> {
+    let model = load(&args.model, device)?;
+    if model.decoder.lora().is_some() {
+        let adapter = args.model.display();
+        bail!(
+            "`{adapter}` is an adapter, and training starts from whole weights; ascribe merge --adapter {adapter} makes them"
+        );
+    }
+    start(args, &model)?;
+    Ok(model)
+}
+
+/// The weights that training starts from: those of the model, with a fresh adapter if one is trained.
+fn start(args: &TrainArgs, model: &LanguageModel) -> anyhow::Result<Decoder> {
+    Ok(match lora(args) {
+        Some(config) => model.with_lora(&config, Seed(args.seed))?.decoder,
+        None => model.decoder.clone(),
+    })
+}
+
+fn lora(args: &TrainArgs) -> Option<LoraConfig> {
+    args.use_peft.then(|| LoraConfig {
+        r: args.lora_r,
+        alpha: args.lora_alpha,
+        target_modules: args.lora_target_modules.clone(),
+        use_rslora: args.use_rslora,
+    })
 }
 
 /// Rows for supervised training, from any kind of file: pairs teach their chosen response, conversations their last reply.
@@ -261,14 +291,19 @@ fn fit(
     let last = checkpoints.last()?;
     let training = device.clone().autodiff();
     let start = match &last {
+        // Beside an adapter, the weights are those of the reference and not copied.
+        None if args.use_peft => start(args, model)?.train(),
         None => model.decoder.clone().on(&training),
         Some((path, progress)) => {
             progress.check_run(path, &run)?;
-            LanguageModel::load(path, &training)?.decoder
+            match args.use_peft {
+                true => model.with_adapter(path)?.decoder.train(),
+                false => LanguageModel::load(path, &training)?.decoder,
+            }
         }
     };
     if last.is_none() && objective.needs().ref_logps && args.reference.is_none() {
-        let test = self_test(&model.decoder, &train[..train.len().min(8)], args.beta)?;
+        let test = self_test(&start, &train[..train.len().min(8)], args.beta)?;
         eprintln!(
             "step 0: DPO loss {:.6} (ln 2 = {:.6}), policy and reference differ by at most {:.1e} nats a token",
             test.loss,
@@ -395,6 +430,10 @@ fn identity(args: &TrainArgs, config: &FitConfig, model: &LanguageModel) -> Vec<
         adam_epsilon,
         seed,
     } = config;
+    let adapter = lora(args).map(|LoraConfig { r, alpha, target_modules, use_rslora }| {
+        let scaled = if use_rslora { ", use_rslora" } else { "" };
+        format!("r {r}, alpha {alpha}, {}{scaled}", target_modules.join(" "))
+    });
     vec![
         ("method", args.method.clone()),
         ("model", short(&model.decoder.hash())),
@@ -417,6 +456,7 @@ fn identity(args: &TrainArgs, config: &FitConfig, model: &LanguageModel) -> Vec<
         ("adam_beta2", adam_beta2.to_string()),
         ("adam_epsilon", adam_epsilon.to_string()),
         ("seed", seed.0.to_string()),
+        ("lora", adapter.unwrap_or_else(|| "none".to_owned())),
     ]
 }
 

@@ -282,6 +282,31 @@ fn a_chat_that_cannot_be() {
 }
 
 #[test]
+fn adapters_that_do_not_fit() {
+    let bench = Bench::new();
+    for (options, said) in [
+        ("--lora-r 8", "--use-peft"),
+        ("--use-peft --lora-r 0", "r must be at least 1"),
+        ("--use-peft --lora-alpha -1", "alpha must be finite and above 0"),
+        ("--use-peft --lora-target-modules c_attn", "no projection `c_attn`; it has q_proj"),
+    ] {
+        training_is_refused(&bench, options, &[said]);
+    }
+    bench.run("generate --model model --prompt what --adapter nowhere").refused(&["nowhere", "check the path"]);
+    bench.run("merge --adapter model --output-dir out").refused(&["there is no adapter to merge"]);
+    bench.run(&format!("train dpo --model model --data pairs.jsonl --output-dir lora {SHORT} --use-peft")).succeeded();
+    bench.run("merge --adapter lora --output-dir lora").refused(&["`lora` holds an adapter", "another folder"]);
+    bench
+        .run(&format!("train dpo --model lora --data pairs.jsonl --output-dir out {SHORT}"))
+        .refused(&["`lora` is an adapter", "ascribe merge --adapter lora"]);
+    // The base has gone: it is named.
+    fs::rename(bench.path("model"), bench.path("moved")).unwrap();
+    bench.run("generate --model lora --prompt what").refused(&["/model", "no such file or folder"]);
+    bench.run("generate --model moved --adapter lora --prompt what --max-new-tokens 1").succeeded();
+    assert!(!bench.path("out").exists());
+}
+
+#[test]
 fn rows_that_cannot_teach() {
     let bench = Bench::new();
     let pair = |chosen: &str, rejected: &str| json!({"prompt": "what", "chosen": chosen, "rejected": rejected});

@@ -193,6 +193,76 @@ fn a_killed_run_goes_on_to_the_same_numbers() {
 }
 
 #[test]
+fn an_adapter_is_trained_continued_used_and_merged() {
+    let bench = Bench::new();
+    let lora = "--use-peft --lora-r 4 --lora-alpha 8 --lora-target-modules q_proj v_proj --learning-rate 1e-2";
+    let line = |out: &str, method: &str| {
+        format!("train {method} --model model --data pairs.jsonl --output-dir {out} {SHORT} {lora}")
+    };
+    bench.write("revision.toml", "better = \"more {prompt} {response}\"\nworse = \"less {prompt} {response}\"\n");
+    for method in ["sft", "t-reg --revision revision.toml", "dpo --save-steps 2"] {
+        let ran = bench.run(&line("out", method)).succeeded();
+        assert_eq!(ran.stderr.contains("step 0: DPO loss 0.693147"), !method.starts_with("sft"), "{}", ran.stderr);
+        let files: Vec<String> = bench.files("out").into_keys().filter(|name| !name.contains('/')).collect();
+        assert_eq!(
+            files,
+            ["adapter_config.json", "adapter_model.safetensors", "log.jsonl", "summary.json"],
+            "{method}"
+        );
+        if !method.starts_with("dpo") {
+            fs::remove_dir_all(bench.path("out")).unwrap();
+        }
+    }
+    let config = bench.json("out/adapter_config.json");
+    assert_eq!((&config["r"], &config["lora_alpha"]), (&json!(4), &json!(8)));
+    assert_eq!(config["target_modules"], json!(["q_proj", "v_proj"]));
+
+    // The same from a file in which TRL's names stand.
+    let file = "use_peft = true\nlora_r = 4\nlora_alpha = 8\nlora_target_modules = [\"q_proj\", \"v_proj\"]\nlearning_rate = 9.0\n";
+    bench.write("options.toml", file);
+    let typed = format!("{SHORT} --save-steps 2 --learning-rate 1e-2");
+    bench
+        .run(&format!("train dpo --model model --data pairs.jsonl --output-dir file --config options.toml {typed}"))
+        .succeeded();
+    assert!(bench.equal_files("file") == bench.equal_files("out"));
+
+    // From the checkpoint in the middle, as if the run had been killed behind it: the same bytes.
+    let whole = bench.equal_files("out");
+    fs::remove_dir_all(bench.path("out/checkpoint-4")).unwrap();
+    let ran = bench.run(&line("out", "dpo --save-steps 2")).succeeded();
+    assert!(ran.stderr.contains("going on from out/checkpoint-2"), "{}", ran.stderr);
+    assert!(bench.equal_files("out") == whole);
+    assert_eq!(log(&bench, "out"), log(&bench, "file"));
+    let other = line("out", "dpo").replace("--lora-alpha 8", "--lora-alpha 9");
+    bench.run(&other).refused(&["another lora", "r 4, alpha 8, q_proj v_proj", "alpha 9"]);
+
+    // The adapter by itself, beside its base, and merged: one model.
+    let merge = bench.run("merge --model model --adapter out --output-dir merged").succeeded();
+    assert!(merge.stdout.contains("merged model written to merged"), "{}", merge.stdout);
+    is_a_model(&bench, "merged");
+    bench.rows("rows.jsonl", (0..3).map(|n| json!({"prompt": format!("what is {n}?"), "completion": "the sum"})));
+    let score = |line: &str| written(&bench.run(&format!("score --input rows.jsonl {line}")).succeeded());
+    let (plain, adapted) = (score("--model model"), score("--model model --adapter out"));
+    for (at, row) in adapted.iter().enumerate() {
+        assert_ne!(row["logp_sum"], plain[at]["logp_sum"]);
+    }
+    assert_eq!(score("--model out"), adapted);
+    for (row, merged) in adapted.iter().zip(score("--model merged")) {
+        assert!((number(row, "logp_sum") - number(&merged, "logp_sum")).abs() < 1e-4, "{merged}");
+    }
+    let rewards = score("--model model --adapter out --reference model --beta 0.5");
+    for (at, row) in rewards.iter().enumerate() {
+        let expected = 0.5 * (number(&adapted[at], "logp_sum") - number(&plain[at], "logp_sum"));
+        assert!((number(row, "implicit_reward") - expected).abs() < 1e-9, "{row}");
+    }
+    let texts = ["--model out", "--model model --adapter out", "--model merged"]
+        .map(|model| bench.run(&format!("generate {model} --prompt what --max-new-tokens 4")).succeeded().stdout);
+    assert!(texts[0] == texts[1] && texts[1] == texts[2], "{texts:?}");
+    bench.run("merge --adapter out --output-dir merged-2").succeeded();
+    assert!(bench.files("merged-2") == bench.files("merged"));
+}
+
+#[test]
 fn a_config_file_flags_and_the_names_of_trl_say_the_same() {
     let bench = Bench::new();
     let flags = "--num-train-epochs 2 --per-device-train-batch-size 2 --gradient-accumulation-steps 2 --learning-rate 0.002 \

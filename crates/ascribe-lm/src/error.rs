@@ -97,6 +97,24 @@ pub enum LmError {
         /// What is missing, and what to do.
         why: String,
     },
+    /// Options of an adapter that cannot be used, or do not fit the model.
+    #[error("LoRA: {why}")]
+    Lora {
+        /// The rule, the value and the remedy.
+        why: String,
+    },
+    /// An adapter that says something else once it is merged.
+    #[error(
+        "merged into the weights, the adapter must give what it gives apart, within {tolerance:e} times 1 + |x|; got {after} for {before}: use the adapter without merging it"
+    )]
+    Merge {
+        /// A log-probability (of a classifier: a score) with the adapter apart.
+        before: f32,
+        /// The same of the merged weights.
+        after: f32,
+        /// What is accepted.
+        tolerance: f32,
+    },
     /// Tokens that do not fit the model's context.
     #[error("{got} tokens do not fit the model's context of {context}; shorten the prompt or ask for fewer new tokens")]
     Context {

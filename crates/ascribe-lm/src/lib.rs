@@ -18,8 +18,8 @@ pub use gguf::{Gguf, GgufValue, RawTensor, TensorInfo, TensorKind};
 pub use hub::Hub;
 #[cfg(feature = "local")]
 pub use local::{
-    Activation, Biases, Decoder, DecoderConfig, Family, GgufWeights, Head, KvCache, LanguageModel, LocalPolicy, Norm,
-    Positions, RandomWeights, Rope, RopeScaling, Row, Safetensors, WeightSource, save_safetensors,
+    Activation, Biases, Decoder, DecoderConfig, Family, GgufWeights, Head, KvCache, LanguageModel, LocalPolicy,
+    LoraConfig, Norm, Positions, RandomWeights, Rope, RopeScaling, Row, Safetensors, WeightSource, save_safetensors,
 };
 pub use sampling::Transform;
 pub use template::{ChatTemplate, Date, Ending, MaskedTokens, Message, Render};

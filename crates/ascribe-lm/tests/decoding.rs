@@ -376,7 +376,8 @@ fn a_tokenizer_with_more_ids_than_embeddings_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut weights = RandomWeights { seed: Seed(1), layers: 1 };
     let decoder = Decoder::load(&too_small, &mut weights, &device()).expect("fresh weights fit");
-    let model = LanguageModel { decoder, config: too_small, tokenizer: tokenizer(), template: None };
+    let name = String::new();
+    let model = LanguageModel { decoder, config: too_small, tokenizer: tokenizer(), template: None, name };
     model.save(folder.path()).expect("saving does not check");
     assert!(matches!(load(folder.path()), Err(LmError::Vocabulary { embeddings: 100, .. })));
 }

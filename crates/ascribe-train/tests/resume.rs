@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use ascribe_lm::{Decoder, LanguageModel, Row};
+use ascribe_core::Seed;
+use ascribe_lm::{Decoder, LanguageModel, LoraConfig, Row};
 use ascribe_testkit::device::{device, values};
 use ascribe_testkit::golden::{close, root};
 use ascribe_train::{
@@ -162,6 +163,40 @@ fn every_optimizer_resumes_to_the_same_bits() {
         second.resume(&path, &first.progress()).expect("the optimizer state is there");
         assert_eq!(run(&mut second, 2), reports[2..], "{optim:?} {optim_args:?}");
         assert_eq!(second.model().hash(), whole.model().hash(), "{optim:?} {optim_args:?}");
+    }
+}
+
+#[test]
+fn a_resumed_run_of_an_adapter_gives_the_same_bits() {
+    let (rows, config, base) = (rows(), config(3, 1, 6), start());
+    let lora = LoraConfig { r: 4, alpha: 8.0, ..LoraConfig::default() };
+    let model = base.with_lora(&lora, Seed(2)).expect("a Llama has these projections");
+    let mut whole = fit(&SOUND, &model, &rows, config.clone());
+    let reports = run(&mut whole, 6);
+    assert_ne!(whole.model().hash(), model.decoder.hash());
+    assert_eq!(whole.model().without_lora().hash(), base.decoder.hash());
+
+    for stop in [1, 3, 5] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let checkpoints = Checkpoints::new(folder.path(), 0);
+        let mut first = fit(&SOUND, &model, &rows, config.clone());
+        assert_eq!(run(&mut first, stop), reports[..stop]);
+        let path = save(&model, &first, &checkpoints, &first.progress());
+        drop(first);
+        assert!(!path.join("model.safetensors").exists(), "the base is not written again");
+        // AdamW keeps two moments a factor: of two projections in each of two layers.
+        let state = std::fs::metadata(path.join("optimizer.bpk")).expect("written").len();
+        let floats = 2 * 2 * (4 * (32 + 32) + 4 * (32 + 16));
+        assert!(state < 4 * floats + 32768, "{state} bytes of optimizer state");
+
+        let (path, progress) = checkpoints.last().expect("readable").expect("there is one");
+        // The checkpoint finds its base by itself, or is put beside one that is there.
+        for loaded in [load(&path), base.with_adapter(&path).expect("it fits")] {
+            let mut second = fit(&SOUND, &loaded, &rows, config.clone());
+            second.resume(&path, &progress).expect("the optimizer state is there");
+            assert_eq!(run(&mut second, 6 - stop), reports[stop..]);
+            assert_eq!(second.model().hash(), whole.model().hash());
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::config::{Activation, DecoderConfig, Family, Head, Norm, Positions};
 use super::gpt2::{Gpt2, to_gpt2};
+use super::lora::{LoraConfig, Projection};
 use super::weights::{Named, WeightSource};
 use crate::LmError;
 
@@ -32,19 +33,19 @@ struct NormWeights {
 
 #[derive(Module, Debug)]
 struct Attention {
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
-    o_proj: Linear,
+    q_proj: Projection,
+    k_proj: Projection,
+    v_proj: Projection,
+    o_proj: Projection,
     q_norm: Option<NormWeights>,
     k_norm: Option<NormWeights>,
 }
 
 #[derive(Module, Debug)]
 struct FeedForward {
-    gate_proj: Option<Linear>,
-    up_proj: Linear,
-    down_proj: Linear,
+    gate_proj: Option<Projection>,
+    up_proj: Projection,
+    down_proj: Projection,
 }
 
 #[derive(Module, Debug)]
@@ -68,6 +69,9 @@ pub struct Decoder {
     head: Option<Linear>,
     #[module(skip)]
     config: DecoderConfig,
+    /// How the adapter of the projections was made, if they have one.
+    #[module(skip)]
+    pub(super) lora: Option<LoraConfig>,
 }
 
 /// A prompt with the response whose log-probabilities are wanted.
@@ -113,10 +117,10 @@ impl Decoder {
             layers.push(Layer {
                 before_attention: build.norm(&name("input_layernorm"), narrow)?,
                 self_attn: Attention {
-                    q_proj: build.linear(&name("self_attn.q_proj"), narrow, queries, c.biases.qkv)?,
-                    k_proj: build.linear(&name("self_attn.k_proj"), narrow, keys, c.biases.qkv)?,
-                    v_proj: build.linear(&name("self_attn.v_proj"), narrow, keys, c.biases.qkv)?,
-                    o_proj: build.linear(&name("self_attn.o_proj"), queries, narrow, c.biases.output)?,
+                    q_proj: build.projection(&name("self_attn.q_proj"), narrow, queries, c.biases.qkv)?,
+                    k_proj: build.projection(&name("self_attn.k_proj"), narrow, keys, c.biases.qkv)?,
+                    v_proj: build.projection(&name("self_attn.v_proj"), narrow, keys, c.biases.qkv)?,
+                    o_proj: build.projection(&name("self_attn.o_proj"), queries, narrow, c.biases.output)?,
                     q_norm: head_norm(&mut build, "self_attn.q_norm")?,
                     k_norm: head_norm(&mut build, "self_attn.k_norm")?,
                 },
@@ -127,11 +131,11 @@ impl Decoder {
                 before_mlp: build.norm(&name(names.before_mlp), narrow)?,
                 mlp: FeedForward {
                     gate_proj: match c.gated {
-                        true => Some(build.linear(&name("mlp.gate_proj"), narrow, wide, c.biases.feed_forward)?),
+                        true => Some(build.projection(&name("mlp.gate_proj"), narrow, wide, c.biases.feed_forward)?),
                         false => None,
                     },
-                    up_proj: build.linear(&name("mlp.up_proj"), narrow, wide, c.biases.feed_forward)?,
-                    down_proj: build.linear(&name("mlp.down_proj"), wide, narrow, c.biases.feed_forward)?,
+                    up_proj: build.projection(&name("mlp.up_proj"), narrow, wide, c.biases.feed_forward)?,
+                    down_proj: build.projection(&name("mlp.down_proj"), wide, narrow, c.biases.feed_forward)?,
                 },
                 behind_mlp: match names.behind_mlp {
                     Some(part) => Some(build.norm(&name(part), narrow)?),
@@ -155,6 +159,7 @@ impl Decoder {
                 Head::Token { labels } => Some(build.linear("score", narrow, labels, true)?),
             },
             config: config.clone(),
+            lora: None,
         })
     }
 
@@ -397,10 +402,31 @@ impl Decoder {
 
     /// The same weights on `device`.
     pub fn on(self, device: &Device) -> Self {
-        self.map(&mut Move(device))
+        self.map(&mut Move(device)).frozen_beside_lora()
     }
 
-    /// All weights under their Hugging Face names and in their layouts.
+    /// Every projection of the blocks under its Hugging Face name, layer by layer.
+    pub(super) fn projections(&mut self) -> Vec<(String, &mut Projection)> {
+        let mut all = Vec::new();
+        for (number, layer) in self.layers.iter_mut().enumerate() {
+            let (attention, mlp) = (&mut layer.self_attn, &mut layer.mlp);
+            let parts = [
+                ("self_attn.q_proj", Some(&mut attention.q_proj)),
+                ("self_attn.k_proj", Some(&mut attention.k_proj)),
+                ("self_attn.v_proj", Some(&mut attention.v_proj)),
+                ("self_attn.o_proj", Some(&mut attention.o_proj)),
+                ("mlp.gate_proj", mlp.gate_proj.as_mut()),
+                ("mlp.up_proj", Some(&mut mlp.up_proj)),
+                ("mlp.down_proj", Some(&mut mlp.down_proj)),
+            ];
+            for (part, projection) in parts {
+                all.extend(projection.map(|projection| (format!("model.layers.{number}.{part}"), projection)));
+            }
+        }
+        all
+    }
+
+    /// All weights under their Hugging Face names and in their layouts, without the adapter.
     pub(super) fn named(&self) -> Vec<Named> {
         let mut named = vec![of(&self.embed_tokens.weight, "model.embed_tokens.weight".into())];
         named.extend(self.embed_positions.as_ref().map(|it| of(&it.weight, "model.embed_positions.weight".into())));
@@ -409,10 +435,10 @@ impl Decoder {
             let name = |part: &str| format!("model.layers.{number}.{part}");
             let (attention, mlp) = (&layer.self_attn, &layer.mlp);
             layer.before_attention.named(name("input_layernorm"), &mut named);
-            of_linear(&attention.q_proj, name("self_attn.q_proj"), &mut named);
-            of_linear(&attention.k_proj, name("self_attn.k_proj"), &mut named);
-            of_linear(&attention.v_proj, name("self_attn.v_proj"), &mut named);
-            of_linear(&attention.o_proj, name("self_attn.o_proj"), &mut named);
+            of_linear(&attention.q_proj.base, name("self_attn.q_proj"), &mut named);
+            of_linear(&attention.k_proj.base, name("self_attn.k_proj"), &mut named);
+            of_linear(&attention.v_proj.base, name("self_attn.v_proj"), &mut named);
+            of_linear(&attention.o_proj.base, name("self_attn.o_proj"), &mut named);
             let norms = [
                 (Some("self_attn.q_norm"), attention.q_norm.as_ref()),
                 (Some("self_attn.k_norm"), attention.k_norm.as_ref()),
@@ -426,10 +452,10 @@ impl Decoder {
                 }
             }
             if let Some(gate) = &mlp.gate_proj {
-                of_linear(gate, name("mlp.gate_proj"), &mut named);
+                of_linear(&gate.base, name("mlp.gate_proj"), &mut named);
             }
-            of_linear(&mlp.up_proj, name("mlp.up_proj"), &mut named);
-            of_linear(&mlp.down_proj, name("mlp.down_proj"), &mut named);
+            of_linear(&mlp.up_proj.base, name("mlp.up_proj"), &mut named);
+            of_linear(&mlp.down_proj.base, name("mlp.down_proj"), &mut named);
         }
         self.norm.named("model.norm".into(), &mut named);
         if let Some(head) = &self.head {
@@ -586,10 +612,10 @@ impl KvCache {
     }
 }
 
-struct Build<'a> {
-    source: &'a mut dyn WeightSource,
-    device: &'a Device,
-    norm: Norm,
+pub(super) struct Build<'a> {
+    pub(super) source: &'a mut dyn WeightSource,
+    pub(super) device: &'a Device,
+    pub(super) norm: Norm,
 }
 
 impl Build<'_> {
@@ -606,7 +632,11 @@ impl Build<'_> {
         Ok(trainable(id(&name), Tensor::from_data(TensorData::new(values, [width]), self.device)))
     }
 
-    fn linear(&mut self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Linear, LmError> {
+    fn projection(&mut self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Projection, LmError> {
+        Ok(Projection::plain(self.linear(name, inputs, outputs, bias)?))
+    }
+
+    pub(super) fn linear(&mut self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Linear, LmError> {
         let weight = format!("{name}.weight");
         let values = transposed(&self.floats(&weight, &[outputs, inputs])?, inputs);
         let values = Tensor::from_data(TensorData::new(values, [inputs, outputs]), self.device); // [in, out]
@@ -663,7 +693,7 @@ fn of<const D: usize>(param: &Param<Tensor<D>>, name: String) -> Named {
     (name, shape, values)
 }
 
-fn of_linear(linear: &Linear, name: String, named: &mut Vec<Named>) {
+pub(super) fn of_linear(linear: &Linear, name: String, named: &mut Vec<Named>) {
     let (weight, shape, values) = of(&linear.weight, format!("{name}.weight"));
     named.push((weight, vec![shape[1], shape[0]], transposed(&values, shape[1])));
     named.extend(linear.bias.as_ref().map(|bias| of(bias, format!("{name}.bias"))));

@@ -1,9 +1,11 @@
 //! Models that run here, on Burn.
 
+mod adapter;
 mod config;
 mod decoder;
 mod gguf_weights;
 mod gpt2;
+mod lora;
 mod model;
 mod policy;
 mod rope;
@@ -13,6 +15,7 @@ mod weights;
 pub use config::{Activation, Biases, DecoderConfig, Family, Head, Norm, Positions};
 pub use decoder::{Decoder, KvCache, Row};
 pub use gguf_weights::GgufWeights;
+pub use lora::LoraConfig;
 pub use model::LanguageModel;
 pub use policy::LocalPolicy;
 pub use rope::{Rope, RopeScaling};

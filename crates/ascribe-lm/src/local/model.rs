@@ -6,9 +6,11 @@ use std::path::Path;
 use burn::tensor::Device;
 use serde_json::json;
 
+use super::adapter;
 use super::config::DecoderConfig;
 use super::decoder::Decoder;
 use super::gguf_weights::GgufWeights;
+use super::lora::LoraConfig;
 use super::policy::LocalPolicy;
 use super::weights::{RandomWeights, Safetensors, save_safetensors};
 use crate::gguf::Gguf;
@@ -24,14 +26,22 @@ pub struct LanguageModel {
     pub tokenizer: Tokenizer,
     /// Messages to text; a base model has none.
     pub template: Option<ChatTemplate>,
+    /// What an adapter calls the model that it belongs to: the absolute path that the weights were loaded from, unless
+    /// a caller puts the name on the hub here. Empty for a fresh model.
+    pub name: String,
 }
 
 impl LanguageModel {
-    /// Loads a Hugging Face folder, or a `.gguf` file.
+    /// Loads a Hugging Face folder, or a `.gguf` file; a folder of peft's with its base, which is looked up beside the
+    /// folder, at an absolute path, or in the hub's cache.
     ///
     /// # Errors
     /// When something is missing, truncated, of an unknown kind, or does not fit together.
     pub fn load(path: &Path, device: &Device) -> Result<Self, LmError> {
+        if adapter::is_adapter(path) {
+            return Self::load(&adapter::base(path)?, device)?.with_adapter(path);
+        }
+        let name = std::path::absolute(path).map_err(LmError::io(path))?.to_string_lossy().into_owned();
         if path.is_dir() {
             let config = DecoderConfig::from_json(&path.join("config.json"))?;
             let tokenizer = Tokenizer::from_folder(path)?;
@@ -39,7 +49,7 @@ impl LanguageModel {
             let mut weights = Safetensors::open(path)?;
             let decoder = Decoder::load(&config, &mut weights, device)?;
             weights.all_taken()?;
-            return Self { decoder, config, tokenizer, template }.check();
+            return Self { decoder, config, tokenizer, template, name }.check();
         }
         let gguf = Gguf::open(path)?;
         let config = DecoderConfig::from_gguf(&gguf)?;
@@ -48,7 +58,7 @@ impl LanguageModel {
         let mut weights = GgufWeights::new(&gguf)?;
         let decoder = Decoder::load(&config, &mut weights, device)?;
         weights.all_taken()?;
-        Self { decoder, config, tokenizer, template }.check()
+        Self { decoder, config, tokenizer, template, name }.check()
     }
 
     /// A model with fresh weights.
@@ -62,7 +72,7 @@ impl LanguageModel {
         device: &Device,
     ) -> Result<Self, LmError> {
         let decoder = Decoder::load(&config, &mut RandomWeights { seed, layers: config.layers }, device)?;
-        Self { decoder, config, tokenizer, template: None }.check()
+        Self { decoder, config, tokenizer, template: None, name: String::new() }.check()
     }
 
     fn check(self) -> Result<Self, LmError> {
@@ -73,10 +83,28 @@ impl LanguageModel {
         Ok(self)
     }
 
-    /// Writes a Hugging Face folder (config, f32 safetensors, tokenizer, chat template) that transformers loads.
+    /// The model with a fresh adapter; see [`Decoder::with_lora`].
     ///
-    /// All files are written into a folder inside it and moved out when the last one is whole, so that a full disk leaves
-    /// what was there, and no half of a model.
+    /// # Errors
+    /// For GPT-2 too, whose adapters cannot be written.
+    pub fn with_lora(&self, config: &LoraConfig, seed: ascribe_core::Seed) -> Result<Self, LmError> {
+        adapter::check_layout(&self.config)?;
+        Ok(self.with_decoder(self.decoder.with_lora(config, seed)?))
+    }
+
+    /// The model with the adapter in `folder`, in the layout of peft, beside its weights, which are frozen and shared.
+    ///
+    /// # Errors
+    /// When the adapter is more than LoRA, does not fit the model, or cannot be read.
+    pub fn with_adapter(&self, folder: &Path) -> Result<Self, LmError> {
+        Ok(self.with_decoder(adapter::attach(&self.decoder, folder)?))
+    }
+
+    /// Writes a Hugging Face folder (config, f32 safetensors, tokenizer, chat template) that transformers loads; of a
+    /// model with an adapter the adapter alone, in the layout of peft.
+    ///
+    /// All files are written into a folder inside it and moved out when the last one is whole, so that a full disk
+    /// leaves what was there, and no half of a model.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -103,6 +131,9 @@ impl LanguageModel {
     }
 
     fn write(&self, folder: &Path) -> Result<(), LmError> {
+        if let Some(lora) = self.decoder.lora() {
+            return adapter::write(folder, &self.decoder, lora, &self.name);
+        }
         let mut config = self.config.to_json();
         config.insert("bos_token_id".into(), json!(self.tokenizer.bos()));
         config.insert("eos_token_id".into(), json!(self.tokenizer.eos().first()));
@@ -130,7 +161,7 @@ impl LanguageModel {
     /// The same tokenizer and template around other weights.
     pub fn with_decoder(&self, decoder: Decoder) -> Self {
         let (config, tokenizer, template) = (self.config.clone(), self.tokenizer.clone(), self.template.clone());
-        Self { decoder, config, tokenizer, template }
+        Self { decoder, config, tokenizer, template, name: self.name.clone() }
     }
 
     /// A hash of the tokenizer and the chat template.

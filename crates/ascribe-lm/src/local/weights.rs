@@ -96,12 +96,21 @@ impl Safetensors {
         } else {
             vec!["model.safetensors".to_owned()]
         };
+        Self::of(folder, &files)
+    }
+
+    /// Reads the headers of `files` in `folder`.
+    pub(super) fn of(folder: &Path, files: &[String]) -> Result<Self, LmError> {
         let shards = files.iter().map(|file| Shard::open(&folder.join(file))).collect::<Result<Vec<_>, _>>()?;
         let mut place = HashMap::new();
         for (number, shard) in shards.iter().enumerate() {
             place.extend(shard.metadata.offset_keys().into_iter().map(|name| (name, number)));
         }
         Ok(Self { shards, place, taken: HashSet::new(), folder: folder.to_owned() })
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.place.contains_key(name)
     }
 
     /// Checks that every tensor of the folder was asked for: a model with more weights than ours is another model.

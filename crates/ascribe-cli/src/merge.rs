@@ -1,0 +1,24 @@
+//! `ascribe merge`: an adapter and its base become one model.
+
+use anyhow::bail;
+use ascribe::lm::LanguageModel;
+
+use crate::args::MergeArgs;
+use crate::device::device;
+use crate::output::print_line;
+
+pub fn run(args: &MergeArgs) -> anyhow::Result<()> {
+    if args.output_dir.join("adapter_config.json").exists() {
+        bail!(
+            "`{}` holds an adapter, and a model beside it could not be told apart; use another folder",
+            args.output_dir.display()
+        );
+    }
+    let device = device(&args.common.device)?;
+    let model = match &args.model {
+        Some(base) => LanguageModel::load(base, &device)?.with_adapter(&args.adapter)?,
+        None => LanguageModel::load(&args.adapter, &device)?,
+    };
+    model.with_decoder(model.decoder.merged()?).save(&args.output_dir)?;
+    print_line(&format!("merged model written to {}; it says what the adapter says apart", args.output_dir.display()))
+}
