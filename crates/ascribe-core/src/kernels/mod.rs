@@ -5,3 +5,5 @@
 mod gemm;
 
 pub use gemm::{BlockKind, Packed};
+#[cfg(feature = "fused")]
+pub(crate) use small::add_product;
