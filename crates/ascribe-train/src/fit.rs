@@ -2,7 +2,7 @@
 
 use ascribe_core::Seed;
 use ascribe_data::{Batch, Cursor, Epochs};
-use burn::optim::{AdamWConfig, GradientsAccumulator, ModuleOptimizer};
+use burn::optim::{AdamW, AdamWConfig, GradientsAccumulator, ModuleOptimizer};
 use serde::{Deserialize, Serialize};
 
 use crate::gradients::{scaled, squared_norm};
@@ -109,13 +109,23 @@ impl FitConfig {
         }
     }
 
-    pub(crate) fn optimizer(&self) -> ModuleOptimizer {
+    pub(crate) fn adamw(&self) -> AdamW {
         AdamWConfig::new()
             .with_beta_1(self.adam_beta1 as f32)
             .with_beta_2(self.adam_beta2 as f32)
             .with_epsilon(self.adam_epsilon as f32)
             .with_weight_decay(self.weight_decay as f32)
-            .init()
+            .build()
+    }
+
+    #[cfg(not(feature = "fused"))]
+    pub(crate) fn optimizer(&self) -> ModuleOptimizer {
+        self.adamw().into()
+    }
+
+    #[cfg(feature = "fused")]
+    pub(crate) fn optimizer(&self) -> ModuleOptimizer {
+        crate::adamw::InPlace::new(self).into()
     }
 }
 

@@ -6,6 +6,8 @@ mod error;
 mod learner;
 mod schedule;
 
+#[cfg(feature = "fused")]
+mod adamw;
 mod fit;
 mod gradients;
 
