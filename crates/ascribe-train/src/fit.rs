@@ -2,7 +2,7 @@
 
 use ascribe_core::Seed;
 use ascribe_data::{Batch, Cursor, Epochs};
-use burn::optim::{AdamWConfig, GradientsAccumulator, ModuleOptimizer};
+use burn::optim::{AdamW, AdamWConfig, GradientsAccumulator, ModuleOptimizer};
 use serde::{Deserialize, Serialize};
 
 use crate::gradients::{scaled, squared_norm};
@@ -140,15 +140,21 @@ impl FitConfig {
         }
     }
 
+    pub(crate) fn adamw(&self) -> AdamW {
+        AdamWConfig::new()
+            .with_beta_1(self.adam_beta1 as f32)
+            .with_beta_2(self.adam_beta2 as f32)
+            .with_epsilon(self.adam_epsilon as f32)
+            .with_weight_decay(self.weight_decay as f32)
+            .with_amsgrad(self.optim_args.amsgrad)
+            .build()
+    }
+
     pub(crate) fn optimizer(&self) -> ModuleOptimizer {
         match self.optim {
-            OptimKind::AdamwTorch => AdamWConfig::new()
-                .with_beta_1(self.adam_beta1 as f32)
-                .with_beta_2(self.adam_beta2 as f32)
-                .with_epsilon(self.adam_epsilon as f32)
-                .with_weight_decay(self.weight_decay as f32)
-                .with_amsgrad(self.optim_args.amsgrad)
-                .init(),
+            #[cfg(feature = "fused")]
+            OptimKind::AdamwTorch if !self.optim_args.amsgrad => crate::adamw::InPlace::new(self).into(),
+            OptimKind::AdamwTorch => self.adamw().into(),
             OptimKind::Adam => optim::adam(self),
             OptimKind::Sgd => optim::sgd(self),
             OptimKind::Rmsprop => optim::rmsprop(self),

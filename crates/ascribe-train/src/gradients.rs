@@ -1,5 +1,6 @@
 //! Gradients of a whole model: divided once, and clipped by their joint norm.
 
+use ascribe_core::tensor::{sum_of_squares, times};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
@@ -13,8 +14,7 @@ pub(crate) fn squared_norm<M: Module>(model: &M, gradients: &GradientsParams) ->
     impl ModuleVisitor for Sum<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if let Some(gradient) = self.gradients.get::<D>(param.id) {
-                let sum = (gradient.clone() * gradient).sum().into_data().convert::<f64>();
-                self.total += sum.iter::<f64>().next().unwrap_or(0.0);
+                self.total += sum_of_squares(gradient);
             }
         }
     }
@@ -32,7 +32,7 @@ pub(crate) fn scaled<M: Module>(model: &M, gradients: GradientsParams, factor: f
     impl ModuleVisitor for Scale {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if let Some(gradient) = self.gradients.remove::<D>(param.id) {
-                self.gradients.register(param.id, gradient.mul_scalar(self.factor));
+                self.gradients.register(param.id, times(gradient, self.factor));
             }
         }
     }

@@ -7,6 +7,8 @@ mod learner;
 mod optim;
 mod schedule;
 
+#[cfg(feature = "fused")]
+mod adamw;
 mod fit;
 mod gradients;
 

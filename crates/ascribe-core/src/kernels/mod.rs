@@ -10,3 +10,5 @@ mod small;
 pub use attention::{BLOCK, Heads, Plan};
 pub use gemm::{BlockKind, Packed};
 pub use rows::{Gate, RowNorm, activate, boltzmann, gated, log_sum_exp, normalize, rotate, soft_cap};
+#[cfg(feature = "fused")]
+pub(crate) use small::add_product;

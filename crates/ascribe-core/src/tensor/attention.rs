@@ -1,7 +1,11 @@
 //! Causal attention over packed sequences.
 
+use std::sync::{Arc, OnceLock};
+
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
 
+#[cfg(feature = "fused")]
+use super::fused;
 use crate::Packing;
 
 /// What attention needs to know besides queries, keys and values.
@@ -19,11 +23,35 @@ pub struct AttentionShape {
     pub softcap: Option<f64>,
 }
 
-/// Who sees whom in a packed batch: made once, used by every layer.
-///
-/// The spans are rows of one batch, padded on the right.
+/// Who sees whom in a packed batch: made once, used by every layer. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Sight {
+    packing: Arc<Packing>,
+    window: Option<usize>,
+    device: Device,
+    /// Made when it is first asked for: its mask is as long as the longest span times the most tokens seen.
+    padded: Arc<OnceLock<Padded>>,
+    #[cfg(feature = "fused")]
+    plan: Arc<fused::Plan>,
+}
+
+impl Sight {
+    /// What `packing` lets its tokens see. With a window, a token sees that many tokens, itself included.
+    pub fn new(packing: &Packing, window: Option<usize>, device: &Device) -> Self {
+        Self {
+            packing: Arc::new(packing.clone()),
+            window,
+            device: device.clone(),
+            padded: Arc::new(OnceLock::new()),
+            #[cfg(feature = "fused")]
+            plan: Arc::new(fused::Plan::new(packing, window)),
+        }
+    }
+}
+
+/// The spans as rows of one batch, padded on the right.
+#[derive(Clone, Debug)]
+struct Padded {
     rows: usize,
     /// Rows of the packing that are queries, and keys; `None` when they are all rows as they stand.
     queries: Option<Tensor<1, Int>>,
@@ -34,9 +62,8 @@ pub struct Sight {
     hidden: Tensor<4, Bool>,
 }
 
-impl Sight {
-    /// What `packing` lets its tokens see. With a window, a token sees that many tokens, itself included.
-    pub fn new(packing: &Packing, window: Option<usize>, device: &Device) -> Self {
+impl Padded {
+    fn new(packing: &Packing, window: Option<usize>, device: &Device) -> Self {
         let n = packing.tokens();
         let spans: Vec<usize> =
             (0..packing.spans().len()).filter(|span| !packing.span(*span).rows.is_empty()).collect();
@@ -82,17 +109,22 @@ impl Sight {
 /// - q: `[n, heads * head]`; k and v: `[n, kv_heads * head]`, where `n` is the number of tokens of the packing.
 /// - result: `[n, heads * head]`.
 pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, sight: &Sight, shape: &AttentionShape) -> Tensor<2> {
-    if sight.rows == 0 {
+    if sight.packing.tokens() == 0 {
         return q;
     }
+    #[cfg(feature = "fused")]
+    if fused::accepts(&q) {
+        return fused::attention([q, k, v], &sight.plan, shape);
+    }
+    let padded = sight.padded.get_or_init(|| Padded::new(&sight.packing, sight.window, &sight.device));
     let take = |x: Tensor<2>, rows: &Option<Tensor<1, Int>>| match rows {
         Some(rows) => x.select(0, rows.clone()),
         None => x,
     };
-    let q = by_head(take(q, &sight.queries), sight.rows, shape.heads); // [spans, heads, longest, head]
-    let k = by_head(take(k, &sight.keys), sight.rows, shape.kv_heads); // [spans, kv, most seen, head]
-    let v = by_head(take(v, &sight.keys), sight.rows, shape.kv_heads);
-    take(attend(q, k, v, Some(sight.hidden.clone()), shape), &sight.places)
+    let q = by_head(take(q, &padded.queries), padded.rows, shape.heads); // [spans, heads, longest, head]
+    let k = by_head(take(k, &padded.keys), padded.rows, shape.kv_heads); // [spans, kv, most seen, head]
+    let v = by_head(take(v, &padded.keys), padded.rows, shape.kv_heads);
+    take(attend(q, k, v, Some(padded.hidden.clone()), shape), &padded.places)
 }
 
 /// `[rows * seq, heads * head]` as `[rows, heads, seq, head]`.

@@ -8,11 +8,18 @@
 
 use burn::tensor::{Int, Tensor};
 
+#[cfg(feature = "fused")]
+use super::fused;
+
 /// Log-probability of `targets` under `logits`.
 ///
 /// # Shapes
 /// - logits: `[n, vocab]`; targets: `[n]`, each in `0..vocab`; result: `[n]`, in nats.
 pub fn token_logps(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    #[cfg(feature = "fused")]
+    if fused::accepts(&logits) {
+        return fused::token_logps(logits, targets);
+    }
     let picked = logits.clone().gather(1, targets.unsqueeze_dim::<2>(1)); // [n, 1]
     // The largest logit only keeps `exp` in range: it cancels, so no gradient flows through it.
     let largest = logits.clone().detach().max_dim(1); // [n, 1]

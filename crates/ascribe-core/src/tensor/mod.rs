@@ -5,6 +5,9 @@ mod cross_entropy;
 mod divergence;
 mod entropy;
 mod logits;
+#[cfg(feature = "fused")]
+pub mod fused;
+mod gradients;
 mod logps;
 mod mask;
 mod rows;
@@ -14,6 +17,7 @@ pub use cross_entropy::cross_entropy;
 pub use divergence::generalized_jsd;
 pub use entropy::{entropy, log_sum_sq_probs};
 pub use logits::{is_top1, mean_logits};
+pub use gradients::{sum_of_squares, times};
 pub use logps::{chosen_logps, token_logps};
 pub use mask::Mask;
 pub use rows::{geglu, gelu_tanh, layer_norm, rms_norm, rope, swiglu};

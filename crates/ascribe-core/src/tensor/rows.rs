@@ -2,11 +2,18 @@
 
 use burn::tensor::{Tensor, activation};
 
+#[cfg(feature = "fused")]
+use super::fused;
+
 /// Root mean square norm (arXiv:1910.07467): `x / sqrt(mean(x^2) + epsilon) * weight`.
 ///
 /// # Shapes
 /// - x: `[n, d]`; weight: `[d]`; result: `[n, d]`.
 pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, epsilon: f64) -> Tensor<2> {
+    #[cfg(feature = "fused")]
+    if fused::accepts(&x) {
+        return fused::rms_norm(x, weight, epsilon);
+    }
     let square = x.clone().square().mean_dim(1); // [n, 1]
     x / square.add_scalar(epsilon).sqrt() * weight.unsqueeze()
 }
@@ -23,9 +30,15 @@ pub fn layer_norm(x: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, epsilon: f64
 
 /// Rotary position embedding (arXiv:2104.09864), rotate-half layout: the two halves of a head are the two coordinates.
 ///
+/// Cosines and sines are constants: no gradient of theirs is promised.
+///
 /// # Shapes
 /// - x: `[n, heads * head]`; cos and sin: `[n, head / 2]`; result: `[n, heads * head]`.
 pub fn rope(x: Tensor<2>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<2> {
+    #[cfg(feature = "fused")]
+    if fused::accepts(&x) {
+        return fused::rope(x, cos, sin);
+    }
     let [n, width] = x.dims();
     let [_, half] = cos.dims();
     let heads = width / (2 * half);
@@ -39,11 +52,19 @@ pub fn rope(x: Tensor<2>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<2> {
 
 /// `silu(gate) * up` (arXiv:2002.05202). All shapes are equal.
 pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    #[cfg(feature = "fused")]
+    if fused::accepts(&gate) {
+        return fused::swiglu(gate, up);
+    }
     activation::silu(gate) * up
 }
 
 /// `gelu(gate) * up` by the tanh formula. All shapes are equal.
 pub fn geglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    #[cfg(feature = "fused")]
+    if fused::accepts(&gate) {
+        return fused::geglu(gate, up);
+    }
     gelu_tanh(gate) * up
 }
 
