@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use ascribe::lm::Precision;
 use ascribe::train::{OptimArgs, OptimKind, ScheduleKind, ScheduleOptions};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
@@ -199,6 +200,9 @@ pub struct GenerateArgs {
     /// An adapter in the layout of peft, for this model.
     #[arg(long)]
     pub adapter: Option<PathBuf>,
+    /// How matrices are held on the CPU.
+    #[arg(long, value_enum, default_value_t = WeightsName::AsStored)]
+    pub weights: WeightsName,
     /// The prompt; with a chat template it is a user's message.
     #[arg(long, required_unless_present_any = ["input", "chat"])]
     pub prompt: Option<String>,
@@ -264,6 +268,24 @@ pub struct GenerateArgs {
     pub common: CommonArgs,
 }
 
+/// How matrices are held on the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WeightsName {
+    /// As the file has them (f32, f16, or quantised blocks that can be computed with), else f32: no value changes.
+    AsStored,
+    /// Rounded to f16: faster than f32, with small differences.
+    F16,
+}
+
+impl WeightsName {
+    pub fn precision(self) -> Precision {
+        match self {
+            Self::AsStored => Precision::AsStored,
+            Self::F16 => Precision::F16,
+        }
+    }
+}
+
 /// When a beam search ends, in the words of transformers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EarlyStoppingName {
@@ -284,6 +306,9 @@ pub struct ScoreArgs {
     /// An adapter in the layout of peft, for this model.
     #[arg(long)]
     pub adapter: Option<PathBuf>,
+    /// How matrices are held on the CPU.
+    #[arg(long, value_enum, default_value_t = WeightsName::AsStored)]
+    pub weights: WeightsName,
     /// Rows with `prompt` and `completion`, with `messages`, or with `input_ids` and `completion_mask`.
     #[arg(long)]
     pub input: PathBuf,

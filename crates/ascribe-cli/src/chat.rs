@@ -9,18 +9,18 @@ use std::io::{BufRead, IsTerminal};
 use anyhow::{Context, bail};
 use ascribe::core::{Finish, Mode, Policy, Request, Seed, Until};
 use ascribe::data::{Message, Prompt};
-use ascribe::lm::{LanguageModel, LocalPolicy, SpecialTokens};
+use ascribe::lm::{FrozenModel, SpecialTokens};
 use ascribe::preference::Encoder;
 
 use crate::args::GenerateArgs;
 use crate::device::device;
-use crate::generate::{check_room, mode};
+use crate::generate::{check_room, frozen, mode};
 use crate::output::print_piece;
 
 /// Answers `text`, or line after line of standard input.
 pub fn run(args: &GenerateArgs, text: Option<&str>) -> anyhow::Result<()> {
     let mode = mode(args)?;
-    let model = LanguageModel::load(&args.model, &device(&args.common.device)?)?;
+    let model = frozen(&args.model, args.adapter.as_deref(), args.weights, &device(&args.common.device)?)?;
     if model.template.is_none() {
         bail!(
             "`{}` has no chat template, which --chat needs; use --prompt, or a model that was trained to answer",
@@ -28,14 +28,8 @@ pub fn run(args: &GenerateArgs, text: Option<&str>) -> anyhow::Result<()> {
         );
     }
     let messages = args.system.iter().map(|text| Message::new("system", text)).collect();
-    let mut chat = Chat {
-        encoder: Encoder::new(&model, model.config.context)?,
-        policy: model.policy(),
-        model: &model,
-        mode,
-        max_new: args.max_new_tokens,
-        messages,
-    };
+    let mut chat =
+        Chat { encoder: Encoder::frozen(&model)?, model: &model, mode, max_new: args.max_new_tokens, messages };
     if let Some(text) = text {
         return chat.answer(text, Seed(args.seed).child("generate", 0));
     }
@@ -59,8 +53,7 @@ pub fn run(args: &GenerateArgs, text: Option<&str>) -> anyhow::Result<()> {
 /// A conversation.
 struct Chat<'a> {
     encoder: Encoder<'a>,
-    policy: LocalPolicy,
-    model: &'a LanguageModel,
+    model: &'a FrozenModel,
     mode: Mode,
     max_new: usize,
     messages: Vec<Message>,
@@ -84,7 +77,7 @@ impl Chat<'_> {
                 max_new: 1,
                 seed: seed.child("token", at as u64),
             };
-            let replies = self.policy.propose(&[request])?;
+            let replies = self.model.policy.propose(&[request])?;
             let Some(candidate) = replies.into_iter().flat_map(|reply| reply.candidates).next() else { break };
             for token in candidate.tokens.iter() {
                 if let Some(piece) = stream.push(*token)? {

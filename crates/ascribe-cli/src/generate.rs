@@ -1,15 +1,19 @@
 //! `ascribe generate`: continuations of prompts.
 
+use std::path::Path;
+
 use anyhow::{Context, bail};
 use ascribe::core::{Mode, Policy, Reply, Request, Sampling, Seed, Tokens, Until};
 use ascribe::data::{Message, Prompt, Rows};
-use ascribe::lm::{LanguageModel, SpecialTokens};
+use ascribe::lm::{FrozenModel, LanguageModel, SpecialTokens};
 use ascribe::preference::Encoder;
 use ascribe::search::{Beam, EarlyStopping, Search, SearchCtx};
+use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 
-use crate::args::{EarlyStoppingName, GenerateArgs};
+use crate::args::{EarlyStoppingName, GenerateArgs, WeightsName};
 use crate::device::device;
+use crate::hub::resolve;
 use crate::output::print_line;
 
 pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
@@ -20,16 +24,12 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     if args.num_beams != 1 && mode != Mode::Greedy {
         bail!("a beam search follows the most likely texts; leave out --temperature, --repetition-penalty and n-grams");
     }
-    let model = LanguageModel::load(&args.model, &device(&args.common.device)?)?;
-    let model = match &args.adapter {
-        Some(folder) => model.with_adapter(folder)?,
-        None => model,
-    };
+    let model = frozen(&args.model, args.adapter.as_deref(), args.weights, &device(&args.common.device)?)?;
     let rows = match &args.input {
         None => vec![(1, Map::from_iter([("prompt".to_owned(), json!(args.prompt))]))],
         Some(path) => Rows::open(path)?.collect::<Result<Vec<_>, _>>()?,
     };
-    let encoder = Encoder::new(&model, model.config.context)?;
+    let encoder = Encoder::frozen(&model)?;
     let requests: Vec<Request> = rows
         .iter()
         .enumerate()
@@ -53,8 +53,8 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
             })
         })
         .collect::<anyhow::Result<_>>()?;
-    let policy = model.policy();
-    let replies = if args.num_beams == 1 { policy.propose(&requests)? } else { beam_search(args, &policy, &requests)? };
+    let policy = &model.policy;
+    let replies = if args.num_beams == 1 { policy.propose(&requests)? } else { beam_search(args, policy, &requests)? };
     for ((_, mut row), reply) in rows.into_iter().zip(replies) {
         let texts = reply
             .candidates
@@ -71,6 +71,20 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A model that writes and scores, with its adapter if there is one.
+pub fn frozen(
+    model: &Path,
+    adapter: Option<&Path>,
+    weights: WeightsName,
+    device: &Device,
+) -> anyhow::Result<FrozenModel> {
+    let path = resolve(model)?;
+    Ok(match adapter {
+        Some(folder) => LanguageModel::load(&path, device)?.with_adapter(folder)?.into(),
+        None => FrozenModel::load(&path, device, weights.precision())?,
+    })
 }
 
 /// How the options say that a token is chosen. A temperature of 0 takes the most likely one, of what a penalty leaves.

@@ -5,6 +5,7 @@ use ascribe::lm::LanguageModel;
 
 use crate::args::MergeArgs;
 use crate::device::device;
+use crate::hub::resolve;
 use crate::output::print_line;
 
 pub fn run(args: &MergeArgs) -> anyhow::Result<()> {
@@ -16,7 +17,7 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<()> {
     }
     let device = device(&args.common.device)?;
     let model = match &args.model {
-        Some(base) => LanguageModel::load(base, &device)?.with_adapter(&args.adapter)?,
+        Some(base) => LanguageModel::load(&resolve(base)?, &device)?.with_adapter(&args.adapter)?,
         None => LanguageModel::load(&args.adapter, &device)?,
     };
     model.with_decoder(model.decoder.merged()?).save(&args.output_dir)?;

@@ -5,13 +5,14 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use ascribe::core::{Continuation, Policy, Tokens};
 use ascribe::data::{Message, Prompt, Rows};
-use ascribe::lm::LanguageModel;
+use ascribe::lm::FrozenModel;
 use ascribe::preference::Encoder;
 use ascribe::preference::objectives::DpoConfig;
 use serde_json::{Map, Value, json};
 
 use crate::args::ScoreArgs;
 use crate::device::device;
+use crate::generate::frozen;
 use crate::output::{Progress, print_line};
 
 /// Rows that are scored and written together, so that memory stays constant.
@@ -20,17 +21,9 @@ const ROWS: usize = 64;
 pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     DpoConfig { beta: args.beta, ..DpoConfig::default() }.init()?;
     let device = device(&args.common.device)?;
-    let model = LanguageModel::load(&args.model, &device)?;
-    let model = match &args.adapter {
-        Some(folder) => model.with_adapter(folder)?,
-        None => model,
-    };
+    let model = frozen(&args.model, args.adapter.as_deref(), args.weights, &device)?;
     let reference = match &args.reference {
-        // The base, with the adapter off, is in memory already.
-        Some(path) if args.adapter.is_some() && *path == args.model => {
-            Some(model.with_decoder(model.decoder.without_lora()))
-        }
-        Some(path) => Some(LanguageModel::load(path, &device)?),
+        Some(path) => Some(frozen(path, None, args.weights, &device)?),
         None => None,
     };
     if reference.as_ref().is_some_and(|reference| reference.text_hash() != model.text_hash()) {
@@ -38,8 +31,7 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     }
     // A broken line anywhere refuses the whole file, before the first line is written.
     let total = check(&args.input, &model)?;
-    let (policy, reference) = (model.policy(), reference.as_ref().map(LanguageModel::policy));
-    let encoder = Encoder::new(&model, model.config.context)?;
+    let encoder = Encoder::frozen(&model)?;
     let mut rows = Rows::open(&args.input)?;
     let mut progress = Progress::new("score", total);
     let mut done = 0;
@@ -53,9 +45,9 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
             .map(|(number, row)| parts(row, &encoder).with_context(|| place(&args.input, *number)))
             .collect::<anyhow::Result<_>>()?;
         let flat: Vec<Continuation> = given.iter().flatten().cloned().collect();
-        let logps = joined(&policy.score(&flat)?.0, &given);
+        let logps = joined(&model.policy.score(&flat)?.0, &given);
         let ref_logps = match &reference {
-            Some(reference) => Some(joined(&reference.score(&flat)?.0, &given)),
+            Some(reference) => Some(joined(&reference.policy.score(&flat)?.0, &given)),
             None => None,
         };
         done += batch.len();
@@ -79,8 +71,8 @@ fn place(path: &Path, number: usize) -> String {
 }
 
 /// Reads every row once; the number of rows.
-fn check(path: &Path, model: &LanguageModel) -> anyhow::Result<usize> {
-    let encoder = Encoder::new(model, model.config.context)?;
+fn check(path: &Path, model: &FrozenModel) -> anyhow::Result<usize> {
+    let encoder = Encoder::frozen(model)?;
     let (context, ids) = (model.config.context, model.config.vocab_size);
     let mut total = 0;
     for row in Rows::open(path)? {

@@ -25,6 +25,7 @@ use serde_json::{Map, Value, json};
 use crate::Catalog;
 use crate::args::TrainArgs;
 use crate::device::device;
+use crate::hub::resolve;
 use crate::output::{Progress, print_line, write_whole};
 
 /// The statistic that tells the best checkpoint of a run on pairs.
@@ -94,7 +95,7 @@ fn fit_config(args: &TrainArgs) -> FitConfig {
 
 fn load(path: &Path, device: &Device) -> anyhow::Result<LanguageModel> {
     eprintln!("loading {}", path.display());
-    Ok(LanguageModel::load(path, device)?)
+    Ok(LanguageModel::load(&resolve(path)?, device)?)
 }
 
 /// The model that is trained, or adapted: one without an adapter, and with the projections that are asked for.

@@ -399,6 +399,28 @@ fn candidates_are_written_beside_their_rows() {
 }
 
 #[test]
+fn a_model_in_the_cache_of_the_hub_is_found_by_its_name() {
+    let bench = Bench::new();
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    bench.copy_model("llama_gqa", &format!("hub/models--org--tiny/snapshots/{commit}"));
+    fs::create_dir_all(bench.path("hub/models--org--tiny/refs")).expect("a folder");
+    bench.write("hub/models--org--tiny/refs/main", commit);
+    let run = |line: &str| {
+        let mut command = bench.command(&words(line));
+        command.env("HF_HUB_CACHE", bench.path("hub")).env("HF_HUB_OFFLINE", "1");
+        ran(command)
+    };
+    let by_path = bench.run("generate --model model --prompt what --max-new-tokens 5").succeeded();
+    let by_name = run("generate --model org/tiny --prompt what --max-new-tokens 5").succeeded();
+    assert_eq!(by_name.stdout, by_path.stdout);
+    let line = format!("train dpo --model org/tiny@{commit} --data pairs.jsonl --output-dir out --max-steps 1 {SHORT}");
+    run(&line).succeeded();
+    let missing = run("generate --model org/other --prompt what");
+    assert_eq!(missing.code, Some(2));
+    assert!(missing.stderr.contains("org/other") && missing.stderr.contains("offline"), "{}", missing.stderr);
+}
+
+#[test]
 fn a_streamed_answer_is_the_greedy_one() {
     let bench = Bench::new();
     for options in ["--max-new-tokens 1", "--max-new-tokens 12", "--max-new-tokens 60 --repetition-penalty 1.5"] {

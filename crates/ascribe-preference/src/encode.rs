@@ -7,7 +7,7 @@
 
 use ascribe_core::Tokens;
 use ascribe_data::{Message, Preference, Prompt, PromptCompletion, Skipped, Untaught, Why};
-use ascribe_lm::{ChatTemplate, Ending, LanguageModel, LmError, Render, Tokenizer};
+use ascribe_lm::{ChatTemplate, Ending, FrozenModel, LanguageModel, LmError, Render, Tokenizer};
 
 use crate::{PreferenceError, Response, RevisedPrompts, RevisionTemplate, TrainRow};
 
@@ -45,11 +45,26 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// When `max_length` is below 2.
     pub fn new(model: &'a LanguageModel, max_length: usize) -> Result<Self, PreferenceError> {
-        if max_length < 2 {
-            return Err(PreferenceError::MaxLength { got: max_length });
+        Self::of(&model.tokenizer, model.template.as_ref(), max_length.min(model.config.context))
+    }
+
+    /// An encoder for `model` that gives rows of as many tokens as its context holds.
+    ///
+    /// # Errors
+    /// When the context is below 2.
+    pub fn frozen(model: &'a FrozenModel) -> Result<Self, PreferenceError> {
+        Self::of(&model.tokenizer, model.template.as_ref(), model.config.context)
+    }
+
+    fn of(
+        tokenizer: &'a Tokenizer,
+        template: Option<&'a ChatTemplate>,
+        max_length: usize,
+    ) -> Result<Self, PreferenceError> {
+        match max_length < 2 {
+            true => Err(PreferenceError::MaxLength { got: max_length }),
+            false => Ok(Self { tokenizer, template, max_length }),
         }
-        let template = model.template.as_ref();
-        Ok(Self { tokenizer: &model.tokenizer, template, max_length: max_length.min(model.config.context) })
     }
 
     /// Token ids of a prompt, up to where the response begins.

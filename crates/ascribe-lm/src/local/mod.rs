@@ -3,6 +3,10 @@
 mod adapter;
 mod config;
 mod decoder;
+mod device;
+mod draft;
+mod engine;
+mod frozen;
 mod gguf_weights;
 mod gpt2;
 mod lora;
@@ -14,6 +18,8 @@ mod weights;
 
 pub use config::{Activation, Biases, DecoderConfig, Family, Head, Norm, Positions};
 pub use decoder::{Decoder, KvCache, Row};
+pub use engine::{Batch, Branch, Engine, KvTree, KvUsage, Precision};
+pub use frozen::FrozenModel;
 pub use gguf_weights::GgufWeights;
 pub use lora::LoraConfig;
 pub use model::LanguageModel;

@@ -12,7 +12,7 @@ use super::decoder::Decoder;
 use super::gguf_weights::GgufWeights;
 use super::lora::LoraConfig;
 use super::policy::LocalPolicy;
-use super::weights::{RandomWeights, Safetensors, save_safetensors};
+use super::weights::{RandomWeights, Safetensors, WeightSource, save_safetensors};
 use crate::gguf::Gguf;
 use crate::{ChatTemplate, LmError, Tokenizer};
 
@@ -42,23 +42,9 @@ impl LanguageModel {
             return Self::load(&adapter::base(path)?, device)?.with_adapter(path);
         }
         let name = std::path::absolute(path).map_err(LmError::io(path))?.to_string_lossy().into_owned();
-        if path.is_dir() {
-            let config = DecoderConfig::from_json(&path.join("config.json"))?;
-            let tokenizer = Tokenizer::from_folder(path)?;
-            let template = ChatTemplate::from_folder(path, &tokenizer)?;
-            let mut weights = Safetensors::open(path)?;
-            let decoder = Decoder::load(&config, &mut weights, device)?;
-            weights.all_taken()?;
-            return Self { decoder, config, tokenizer, template, name }.check();
-        }
-        let gguf = Gguf::open(path)?;
-        let config = DecoderConfig::from_gguf(&gguf)?;
-        let tokenizer = Tokenizer::from_gguf(&gguf)?;
-        let template = ChatTemplate::from_gguf(&gguf, &tokenizer)?;
-        let mut weights = GgufWeights::new(&gguf)?;
-        let decoder = Decoder::load(&config, &mut weights, device)?;
-        weights.all_taken()?;
-        Self { decoder, config, tokenizer, template, name }.check()
+        let Files { config, tokenizer, template, mut weights } = Files::open(path)?;
+        let decoder = weights.read(|source| Decoder::load(&config, source, device))?;
+        Ok(Self { decoder, config, tokenizer, template, name })
     }
 
     /// A model with fresh weights.
@@ -72,15 +58,8 @@ impl LanguageModel {
         device: &Device,
     ) -> Result<Self, LmError> {
         let decoder = Decoder::load(&config, &mut RandomWeights { seed, layers: config.layers }, device)?;
-        Self { decoder, config, tokenizer, template: None, name: String::new() }.check()
-    }
-
-    fn check(self) -> Result<Self, LmError> {
-        let (ids, embeddings) = (self.tokenizer.vocabulary_size(), self.config.vocab_size);
-        if ids > embeddings {
-            return Err(LmError::Vocabulary { highest: ids - 1, embeddings });
-        }
-        Ok(self)
+        check_vocabulary(&tokenizer, &config)?;
+        Ok(Self { decoder, config, tokenizer, template: None, name: String::new() })
     }
 
     /// The model with a fresh adapter; see [`Decoder::with_lora`].
@@ -166,7 +145,81 @@ impl LanguageModel {
 
     /// A hash of the tokenizer and the chat template.
     pub fn text_hash(&self) -> String {
-        let template = self.template.as_ref().map(ChatTemplate::hash).unwrap_or_default();
-        blake3::hash(format!("{}:{template}", self.tokenizer.hash()).as_bytes()).to_hex().to_string()
+        text_hash(&self.tokenizer, self.template.as_ref())
     }
+}
+
+/// What a Hugging Face folder or a GGUF file holds, with the weights not yet read.
+pub(super) struct Files {
+    pub(super) config: DecoderConfig,
+    pub(super) tokenizer: Tokenizer,
+    pub(super) template: Option<ChatTemplate>,
+    pub(super) weights: Weights,
+}
+
+/// Weights in a folder or a file.
+pub(super) enum Weights {
+    Folder(Safetensors),
+    Gguf(Gguf),
+}
+
+impl Files {
+    pub(super) fn open(path: &Path) -> Result<Self, LmError> {
+        let files = if path.is_dir() {
+            let tokenizer = Tokenizer::from_folder(path)?;
+            Self {
+                config: DecoderConfig::from_json(&path.join("config.json"))?,
+                template: ChatTemplate::from_folder(path, &tokenizer)?,
+                tokenizer,
+                weights: Weights::Folder(Safetensors::open(path)?),
+            }
+        } else {
+            let gguf = Gguf::open(path)?;
+            let tokenizer = Tokenizer::from_gguf(&gguf)?;
+            Self {
+                config: DecoderConfig::from_gguf(&gguf)?,
+                template: ChatTemplate::from_gguf(&gguf, &tokenizer)?,
+                tokenizer,
+                weights: Weights::Gguf(gguf),
+            }
+        };
+        check_vocabulary(&files.tokenizer, &files.config)?;
+        Ok(files)
+    }
+}
+
+impl Weights {
+    /// Reads all of them by `load`; a tensor that nobody asked for is an error.
+    pub(super) fn read<T>(
+        &mut self,
+        load: impl FnOnce(&mut dyn WeightSource) -> Result<T, LmError>,
+    ) -> Result<T, LmError> {
+        match self {
+            Self::Folder(weights) => {
+                let loaded = load(weights)?;
+                weights.all_taken()?;
+                Ok(loaded)
+            }
+            Self::Gguf(gguf) => {
+                let mut weights = GgufWeights::new(gguf)?;
+                let loaded = load(&mut weights)?;
+                weights.all_taken()?;
+                Ok(loaded)
+            }
+        }
+    }
+}
+
+fn check_vocabulary(tokenizer: &Tokenizer, config: &DecoderConfig) -> Result<(), LmError> {
+    let (ids, embeddings) = (tokenizer.vocabulary_size(), config.vocab_size);
+    match ids > embeddings {
+        true => Err(LmError::Vocabulary { highest: ids - 1, embeddings }),
+        false => Ok(()),
+    }
+}
+
+/// A hash of the tokenizer and the chat template.
+pub(super) fn text_hash(tokenizer: &Tokenizer, template: Option<&ChatTemplate>) -> String {
+    let template = template.map(ChatTemplate::hash).unwrap_or_default();
+    blake3::hash(format!("{}:{template}", tokenizer.hash()).as_bytes()).to_hex().to_string()
 }

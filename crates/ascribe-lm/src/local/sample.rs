@@ -1,23 +1,24 @@
 //! One token from a row of logits, on the host.
 
+use ascribe_core::kernels::{boltzmann, log_sum_exp};
 use ascribe_core::{Mode, Sampling, Stream};
 use rand::RngExt;
 
-use crate::sampling::{Transform, largest, log_sum_exp, most_likely};
+use crate::sampling::{Transform, most_likely};
 
 /// The token that is chosen after the ids `seen` (prompt, then response), and its log-probability under the model itself.
 pub(super) fn choose(logits: &[f32], mode: Mode, seen: [&[u32]; 2], stream: &mut Stream) -> (u32, f32) {
-    let (token, log_sum) = match mode {
-        Mode::Greedy | Mode::Top => (greedy(logits), log_sum_exp(logits)),
+    let token = match mode {
+        Mode::Greedy | Mode::Top => greedy(logits),
         Mode::Sample(sampling) => draw(logits, &sampling, seen, stream),
     };
-    (token as u32, (f64::from(logits[token]) - log_sum) as f32)
+    (token as u32, logits[token] - log_sum_exp(logits))
 }
 
 /// The `n` most likely tokens, most likely first, with their log-probabilities; ties go to the smaller id.
 pub(super) fn top(logits: &[f32], n: usize) -> Vec<(u32, f32)> {
     let log_sum = log_sum_exp(logits);
-    let logp = |id: u32| (f64::from(logits[id as usize]) - log_sum) as f32;
+    let logp = |id: u32| logits[id as usize] - log_sum;
     most_likely(logits, n).into_iter().map(|id| (id, logp(id))).collect()
 }
 
@@ -26,16 +27,11 @@ fn greedy(logits: &[f32]) -> usize {
     logits.iter().enumerate().fold(0, |best, (id, logit)| if *logit > logits[best] { id } else { best })
 }
 
-/// A token, and the log-sum-exp of the logits as they are.
-fn draw(logits: &[f32], sampling: &Sampling, seen: [&[u32]; 2], stream: &mut Stream) -> (usize, f64) {
+/// A token of the distribution that the options leave.
+fn draw(logits: &[f32], sampling: &Sampling, seen: [&[u32]; 2], stream: &mut Stream) -> usize {
     let chain = Transform::of(sampling);
     if matches!(chain[..], [] | [Transform::Temperature(_)]) {
-        let largest = largest(logits);
-        let weights: Vec<f32> = logits.iter().map(|logit| ((logit - largest) / sampling.temperature).exp()).collect();
-        let total = weights.iter().map(|weight| f64::from(*weight)).sum::<f64>();
-        // At temperature 1 the sum of the weights is that of the log-probability.
-        let log_sum = if chain.is_empty() { f64::from(largest) + total.ln() } else { log_sum_exp(logits) };
-        return (pick(&weights, total, stream), log_sum);
+        return pick(&boltzmann(logits, sampling.temperature), stream);
     }
     let ids = if chain.iter().any(|transform| transform.looks_back()) { seen.concat() } else { Vec::new() };
     let mut cut = logits.to_vec();
@@ -45,21 +41,34 @@ fn draw(logits: &[f32], sampling: &Sampling, seen: [&[u32]; 2], stream: &mut Str
         // Few are left, and a stream gives the most likely of them the smallest numbers. Equal ones stay in order.
         kept.sort_by(|left, right| cut[*right].total_cmp(&cut[*left]));
     }
-    let largest = largest(&cut);
-    let weights: Vec<f32> = kept.iter().map(|id| (cut[*id] - largest).exp()).collect();
-    let total = weights.iter().map(|weight| f64::from(*weight)).sum::<f64>();
-    let at = pick(&weights, total, stream);
+    let left: Vec<f32> = kept.iter().map(|id| cut[*id]).collect();
     // Nothing is left of logits that are no numbers.
-    (kept.get(at).copied().unwrap_or(0), log_sum_exp(logits))
+    kept.get(pick(&boltzmann(&left, 1.0), stream)).copied().unwrap_or(0)
 }
 
-/// The index that a number of the stream falls on.
-fn pick(weights: &[f32], total: f64, stream: &mut Stream) -> usize {
-    let mut left = stream.random::<f64>() * total;
-    for (at, weight) in weights.iter().enumerate() {
-        left -= f64::from(*weight);
-        if left < 0.0 {
-            return at;
+/// The index that a number of the stream falls on, given weights that need not add up to 1.
+fn pick(weights: &[f32], stream: &mut Stream) -> usize {
+    // Sums of stretches first, so that few weights are looked at one by one.
+    const STRETCH: usize = 256;
+    let sum = |weights: &[f32]| {
+        let mut sums = [0.0; 8];
+        for (at, weight) in weights.iter().enumerate() {
+            sums[at % 8] += f64::from(*weight);
+        }
+        sums.iter().sum::<f64>()
+    };
+    let sums: Vec<f64> = weights.chunks(STRETCH).map(sum).collect();
+    let mut left = stream.random::<f64>() * sums.iter().sum::<f64>();
+    for (weights, (stretch, sum)) in weights.chunks(STRETCH).zip(sums.iter().enumerate()) {
+        if left >= *sum {
+            left -= sum;
+            continue;
+        }
+        for (at, weight) in weights.iter().enumerate() {
+            left -= f64::from(*weight);
+            if left < 0.0 {
+                return stretch * STRETCH + at;
+            }
         }
     }
     // Rounding may leave a crumb after the last weight.
@@ -76,7 +85,7 @@ mod tests {
         let mut stream = Seed(1).stream("test", 0);
         let logits = [0.0, 4.0f32.ln(), 2.0f32.ln(), f32::NEG_INFINITY]; // weights 1, 4, 2, 0
         let mut counts = [0.0; 4];
-        (0..20_000).for_each(|_| counts[draw(&logits, &sampling, [&[2, 1], &[1]], &mut stream).0] += 1.0 / 20_000.0);
+        (0..20_000).for_each(|_| counts[draw(&logits, &sampling, [&[2, 1], &[1]], &mut stream)] += 1.0 / 20_000.0);
         counts.to_vec()
     }
 

@@ -5,8 +5,8 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 use pulp::Arch;
 
-use super::vector::{PIECE, parallel, sum};
 use super::{accepts, contiguous, floats};
+use crate::kernels::vector::{PIECE, parallel, sum};
 
 /// Floats that are summed in f32 before they are added in f64.
 const STRETCH: usize = 256;

@@ -19,9 +19,9 @@ use burn::backend::flex::FlexTensor;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::plan::{Block, Plan, TILE};
-use super::vector::{LANES, dot, exp, parallel, piece, tanh};
 use super::{contiguous, floats, tensor};
 use crate::kernels::add_product;
+use crate::kernels::vector::{LANES, dot, exp, parallel, piece, tanh};
 use crate::tensor::AttentionShape;
 
 /// Runs of blocks that keep sums of their own in the backward pass, over all key heads. A constant, so that the order of

@@ -12,8 +12,8 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use pulp::Arch;
 
-use super::vector::{PIECE, exp, parallel, tanh};
 use super::{contiguous, floats, tensor};
+use crate::kernels::vector::{PIECE, exp, parallel, tanh};
 
 /// What the gate goes through.
 #[derive(Clone, Copy, Debug)]

@@ -13,8 +13,8 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::TensorData;
 use pulp::Arch;
 
-use super::vector::{PIECE, exp, largest, parallel, sum};
 use super::{contiguous, floats};
+use crate::kernels::vector::{PIECE, exp, largest, parallel, sum};
 
 /// What a row needs to be normalized again.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,6 @@ mod logps;
 mod norm;
 mod plan;
 mod rope;
-mod vector;
 
 use std::sync::Arc;
 

@@ -12,8 +12,8 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use pulp::Arch;
 
-use super::vector::{dot, parallel, piece, sum};
 use super::{contiguous, floats, tensor};
+use crate::kernels::vector::{dot, parallel, piece, sum};
 
 /// `x`: `[n, d]`; weight: `[d]`. Both contiguous.
 pub(super) fn forward(x: &FlexTensor, weight: &FlexTensor, epsilon: f32) -> FlexTensor {

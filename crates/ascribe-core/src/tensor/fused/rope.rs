@@ -11,8 +11,8 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use pulp::Arch;
 
-use super::vector::{PIECE, parallel};
 use super::{contiguous, floats};
+use crate::kernels::vector::{PIECE, parallel};
 
 /// Which way to turn.
 #[derive(Clone, Copy, Debug)]

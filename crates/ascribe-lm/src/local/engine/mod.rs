@@ -6,6 +6,7 @@
 //!
 //! The formulas are those of [`Decoder`](super::Decoder), part by part, and a test holds the two together.
 
+mod run;
 mod tree;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use ascribe_core::kernels::{
 };
 use rayon::prelude::*;
 
+pub(super) use self::run::Runner;
 pub use self::tree::{Batch, Branch, KvTree, KvUsage};
 use super::config::{Activation, DecoderConfig, Family, Head, Norm, Positions};
 use super::decoder::{Decoder, names};
@@ -148,10 +150,10 @@ impl Engine {
         })
     }
 
-    /// The weights of `decoder` as they are now.
+    /// The weights of `decoder` as they are now, an adapter merged into them.
     ///
     /// # Errors
-    /// When a weight is a NaN or an infinity.
+    /// When a weight is a NaN or an infinity, or the merged weights say something else than the adapter.
     pub fn of(decoder: &Decoder, precision: Precision) -> Result<Self, LmError> {
         struct Named(HashMap<String, Vec<f32>>);
         impl WeightSource for Named {
@@ -159,6 +161,14 @@ impl Engine {
                 Ok(self.0.remove(name).expect("invariant: a decoder names all tensors that its config asks for"))
             }
         }
+        let merged;
+        let decoder = match decoder.lora() {
+            Some(_) => {
+                merged = decoder.merged()?;
+                &merged
+            }
+            None => decoder,
+        };
         let named = decoder.named().into_iter().map(|(name, _, values)| (name, values)).collect();
         Self::load(decoder.config(), &mut Named(named), precision)
     }
@@ -176,7 +186,8 @@ impl Engine {
     /// Bytes of the matrices.
     pub fn bytes(&self) -> usize {
         let of = |linear: &Linear| linear.weight.bytes();
-        let layers = self.layers.iter().map(|layer| of(&layer.qkv) + of(&layer.output) + of(&layer.up) + of(&layer.down));
+        let layers =
+            self.layers.iter().map(|layer| of(&layer.qkv) + of(&layer.output) + of(&layer.up) + of(&layer.down));
         self.embedding.bytes() + self.head.as_ref().map_or(0, of) + layers.sum::<usize>()
     }
 
@@ -392,7 +403,9 @@ impl Build<'_> {
             stored.extend(self.source.blocks(&format!("{name}.weight"), &[*outputs, inputs])?);
         }
         let kind = stored.first().map(|raw| raw.kind).filter(|kind| {
-            stored.len() == parts.len() && stored.iter().all(|raw| raw.kind == *kind) && self.precision == Precision::AsStored
+            stored.len() == parts.len()
+                && stored.iter().all(|raw| raw.kind == *kind)
+                && self.precision == Precision::AsStored
         });
         let blocks = match kind {
             Some(TensorKind::Q4_0) => Some(BlockKind::Q4_0),
@@ -402,9 +415,8 @@ impl Build<'_> {
         };
         if let Some(blocks) = blocks {
             let bytes: Vec<u8> = stored.into_iter().flat_map(|raw| raw.bytes).collect();
-            return Packed::blocks(blocks, &bytes, outputs, inputs).map_err(|error| {
-                LmError::unsupported(format!("tensor `{}.weight`", parts[0].0), error.to_string())
-            });
+            return Packed::blocks(blocks, &bytes, outputs, inputs)
+                .map_err(|error| LmError::unsupported(format!("tensor `{}.weight`", parts[0].0), error.to_string()));
         }
         let mut values = Vec::with_capacity(outputs * inputs);
         for (name, outputs) in parts {

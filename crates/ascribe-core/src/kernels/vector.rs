@@ -1,12 +1,12 @@
-//! What the fused kernels share: `exp` and `tanh` of f32 that the compiler turns into vectors, sums in sixteen chains, and
+//! What the kernels share: `exp` and `tanh` of f32 that the compiler turns into vectors, sums in sixteen chains, and
 //! work cut into pieces.
 
 use rayon::prelude::*;
 
 /// Sums run in so many chains, one a lane.
-pub(super) const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 /// Floats that one job treats.
-pub(super) const PIECE: usize = 1 << 14;
+pub(crate) const PIECE: usize = 1 << 14;
 /// Floats below which a second thread costs more than it saves.
 const ALONE: usize = 1 << 15;
 
@@ -19,7 +19,7 @@ const ROUND: f32 = 12_582_912.0;
 ///
 /// `e^x = 2^n e^r` with whole `n` and `|r| <= ln 2 / 2`, where seven terms of the power series are enough.
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
@@ -36,7 +36,7 @@ pub(super) fn exp(x: f32) -> f32 {
 
 /// `tanh x` with a relative error of about 2e-7: a continued fraction near 0, where `1 - 2 / (e^2x + 1)` would cancel.
 #[inline(always)]
-pub(super) fn tanh(x: f32) -> f32 {
+pub(crate) fn tanh(x: f32) -> f32 {
     let square = x * x;
     let above = 10395.0 + square * (1260.0 + square * 21.0);
     let below = 10395.0 + square * (4725.0 + square * (210.0 + square));
@@ -46,7 +46,7 @@ pub(super) fn tanh(x: f32) -> f32 {
 
 /// `sum_i term(a[i])`.
 #[inline(always)]
-pub(super) fn sum(a: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+pub(crate) fn sum(a: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let (whole, rest) = a.as_chunks::<LANES>();
     let mut sums = [0.0f32; LANES];
     for a in whole {
@@ -60,7 +60,7 @@ pub(super) fn sum(a: &[f32], term: impl Fn(f32) -> f32) -> f32 {
 
 /// `sum_i a[i] * b[i]`; the slices are equally long.
 #[inline(always)]
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let ((whole_a, rest_a), (whole_b, rest_b)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut sums = [0.0f32; LANES];
     for (a, b) in whole_a.iter().zip(whole_b) {
@@ -74,7 +74,7 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 /// The largest value; the lowest f32 for none.
 #[inline(always)]
-pub(super) fn largest(a: &[f32]) -> f32 {
+pub(crate) fn largest(a: &[f32]) -> f32 {
     let (whole, rest) = a.as_chunks::<LANES>();
     let mut most = [f32::MIN; LANES];
     for a in whole {
@@ -86,13 +86,13 @@ pub(super) fn largest(a: &[f32]) -> f32 {
 }
 
 /// Length of a piece of whole rows.
-pub(super) fn piece(width: usize) -> usize {
+pub(crate) fn piece(width: usize) -> usize {
     let width = width.max(1);
     (PIECE / width).max(1) * width
 }
 
 /// Runs every job, on several threads when the work, in floats, is worth it; results stand in the order of the jobs.
-pub(super) fn parallel<J: Send, R: Send>(
+pub(crate) fn parallel<J: Send, R: Send>(
     work: usize,
     jobs: impl Iterator<Item = J>,
     run: impl Fn(J) -> R + Send + Sync,

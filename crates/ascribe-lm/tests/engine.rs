@@ -1,0 +1,223 @@
+//! The engine on the CPU against the decoder on Burn, and what it promises: the bits of a text depend on that text alone.
+
+use std::path::PathBuf;
+
+use ascribe_core::{Candidate, Continuation, Mode, Policy, Request, Sampling, Seed, Tokens, Until};
+use ascribe_lm::{
+    Decoder, DecoderConfig, Engine, FrozenModel, Head, LanguageModel, LocalPolicy, LoraConfig, Precision,
+    RandomWeights, Row, Safetensors,
+};
+use ascribe_testkit::device::values;
+use ascribe_testkit::golden::{close, root};
+use ascribe_testkit::models::smollm2;
+use burn::tensor::Device;
+
+const CONTEXT: usize = 400;
+
+fn config() -> DecoderConfig {
+    DecoderConfig { kv_heads: 2, tied: false, ..DecoderConfig::tiny(37, 48, 2, 4, CONTEXT) }
+}
+
+fn decoder() -> Decoder {
+    let mut weights = RandomWeights { seed: Seed(3), layers: 2 };
+    Decoder::load(&config(), &mut weights, &Device::flex()).expect("fresh weights fit")
+}
+
+fn policy() -> LocalPolicy {
+    LocalPolicy::of(Engine::of(&decoder(), Precision::AsStored).expect("finite weights"), &[])
+}
+
+fn prompt(seed: u64, length: usize) -> Tokens {
+    (0..length as u64).map(|at| ((seed * 31 + at * 17 + at * at) % 36 + 1) as u32).collect()
+}
+
+fn request(prefix: Tokens, n: usize, max_new: usize, seed: u64) -> Request {
+    let mode = Mode::Sample(Sampling::default());
+    Request { prefix, n, until: Until::End, mode, max_new, seed: Seed(seed) }
+}
+
+fn widened(logps: &[f32]) -> Vec<f64> {
+    logps.iter().map(|logp| f64::from(*logp)).collect()
+}
+
+/// Folders of golden language models, with their decoders.
+fn golden_models() -> Vec<(PathBuf, Decoder)> {
+    let folders = std::fs::read_dir(root().join("lm")).expect("the golden folder is there");
+    let mut models = Vec::new();
+    for folder in folders.map(|entry| entry.expect("readable").path()).filter(|path| path.join("config.json").exists())
+    {
+        let config = DecoderConfig::from_json(&folder.join("config.json")).expect("a known config");
+        let mut weights = Safetensors::open(&folder).expect("weights");
+        let decoder = Decoder::load(&config, &mut weights, &Device::flex()).expect("weights that fit");
+        models.push((folder, decoder));
+    }
+    assert!(models.len() >= 13, "only {} golden models", models.len());
+    models
+}
+
+#[test]
+fn the_engine_gives_the_log_probabilities_of_the_decoder_for_every_golden_model() {
+    for (folder, decoder) in golden_models() {
+        if decoder.config().head != Head::NextToken {
+            continue;
+        }
+        let ids = |seed: u64, n: usize| -> Vec<u32> {
+            prompt(seed, n).iter().map(|id| id * 7 % decoder.vocab_size() as u32).collect()
+        };
+        let (first, second, short) = (ids(1, 45), ids(2, 7), ids(3, 1));
+        let rows = [(&first, ids(4, 40)), (&first, ids(5, 9)), (&second, ids(6, 70)), (&short, ids(7, 1))];
+        let context = decoder.config().context;
+        let rows: Vec<_> = rows.iter().filter(|(prompt, response)| prompt.len() + response.len() <= context).collect();
+        assert!(!rows.is_empty());
+        let given: Vec<Continuation> = rows
+            .iter()
+            .map(|(prompt, response)| Continuation {
+                prefix: prompt.as_slice().into(),
+                tokens: response.clone().into(),
+            })
+            .collect();
+        let engine = Engine::of(&decoder, Precision::AsStored).expect("finite weights");
+        let (got, _) = LocalPolicy::of(engine, &[]).score(&given).expect("they fit");
+        let rows: Vec<Row> = rows.iter().map(|(prompt, response)| Row { prompt, response }).collect();
+        let (expected, _) = decoder.response_logps(&rows).expect("they fit");
+        let [_, longest] = expected.dims();
+        for ((got, expected), row) in got.iter().zip(values(expected).chunks(longest)).zip(&rows) {
+            close(&folder.display().to_string(), &widened(got), &expected[..row.response.len()], 1e-4);
+        }
+    }
+}
+
+#[test]
+fn a_classifier_is_read_by_the_engine_too() {
+    let mut seen = 0;
+    for (folder, decoder) in golden_models() {
+        let Head::Sequence { labels } = decoder.config().head else { continue };
+        let ids: Vec<u32> = (1..20).collect();
+        let engine = Engine::of(&decoder, Precision::AsStored).expect("finite weights");
+        let mut tree = engine.tree(1 << 20);
+        let (mut branch, mut batch) = (tree.find(&[]), Default::default());
+        tree.append(&mut branch, &ids, &mut batch);
+        let states = engine.read(&mut tree, &batch, &[ids.len() - 1]);
+        let got = engine.head(&states);
+        assert_eq!(got.len(), labels);
+        let expected = values(decoder.scores(&[&ids]).expect("a classifier"));
+        close(&folder.display().to_string(), &widened(&got), &expected, 1e-4);
+        seen += 1;
+    }
+    assert!(seen > 0);
+}
+
+#[test]
+fn a_score_has_the_same_bits_alone_in_a_batch_and_after_anything_else() {
+    let given: Vec<Continuation> = (0..40)
+        .map(|n| Continuation {
+            prefix: prompt(n % 5, 1 + (n as usize % 7) * 19),
+            tokens: prompt(n + 50, 1 + n as usize * 5),
+        })
+        .collect();
+    let together = policy().score(&given).expect("they fit").0;
+    let warm = policy();
+    warm.propose(&[request(prompt(3, 100), 5, 60, 1)]).expect("it fits");
+    for (one, together) in given.iter().zip(&together) {
+        let alone = policy().score(std::slice::from_ref(one)).expect("it fits").0;
+        assert_eq!(&alone[0], together);
+        assert_eq!(&warm.score(std::slice::from_ref(one)).expect("it fits").0[0], together);
+    }
+}
+
+#[test]
+fn what_was_written_scores_to_the_bits_that_it_was_written_with() {
+    let policy = policy();
+    let requests: Vec<Request> = (0..7).map(|n| request(prompt(n, 3 + 13 * n as usize), 9, 80, n)).collect();
+    let replies = policy.propose(&requests).expect("they fit");
+    for (request, reply) in requests.iter().zip(&replies) {
+        for Candidate { tokens, logps, .. } in &reply.candidates {
+            let given = Continuation { prefix: request.prefix.clone(), tokens: tokens.clone() };
+            assert_eq!(&policy.score(&[given]).expect("it fits").0[0], logps);
+        }
+    }
+}
+
+#[test]
+fn a_candidate_does_not_depend_on_who_is_written_beside_it_nor_on_what_was_read_before() {
+    // More candidates than are decoded at once, prompts with a common beginning, and one longer than a pass reads.
+    let requests: Vec<Request> = (0..30).map(|n| request(prompt(n % 4, 20 + n as usize * 3), 11, 25, n)).collect();
+    let together = policy().propose(&requests).expect("they fit");
+    let warm = policy();
+    for (request, together) in requests.iter().zip(&together) {
+        let alone = policy().propose(std::slice::from_ref(request)).expect("it fits");
+        assert_eq!(alone[0].candidates, together.candidates);
+        let again = warm.propose(std::slice::from_ref(request)).expect("it fits");
+        assert_eq!(again[0].candidates, together.candidates);
+    }
+}
+
+#[test]
+fn a_prompt_is_read_once_and_found_again() {
+    let policy = policy();
+    let (prefix, n) = (prompt(1, 100), 6);
+    let first = policy.propose(&[request(prefix.clone(), n, 10, 1)]).expect("it fits").remove(0);
+    assert_eq!((first.usage.scored, first.usage.reused), (100, 500));
+    let second = policy.propose(&[request(prefix.clone(), n, 10, 1)]).expect("it fits").remove(0);
+    // The last token is read again: its logits are wanted.
+    assert_eq!((second.usage.scored, second.usage.reused), (1, 599));
+    assert_eq!(first.candidates, second.candidates);
+    let grown = prefix.followed_by(&first.candidates[2].tokens);
+    let third = policy.propose(&[request(grown, 1, 1, 1)]).expect("it fits").remove(0);
+    // What was written was read, but for the last token, which is read now.
+    assert_eq!(third.usage.scored, 1);
+}
+
+#[test]
+fn keys_and_values_are_accounted_for() {
+    let policy = policy();
+    let bytes_of_block = 2 * 2 * 32 * (12 + 16) * 4; // layers, key heads, tokens; keys of 12, values of 12 in 16; f32
+    policy.propose(&[request(prompt(1, 100), 1, 1, 1)]).expect("it fits");
+    let usage = policy.kv_usage().expect("it is on the CPU");
+    assert_eq!((usage.live, usage.kept, usage.bytes), (0, 4, 4 * bytes_of_block));
+    policy.score(&[Continuation { prefix: prompt(1, 100), tokens: prompt(2, 200) }]).expect("it fits");
+    // The response is given up, the prompt is kept.
+    let usage = policy.kv_usage().expect("it is on the CPU");
+    assert_eq!((usage.live, usage.kept), (0, 4));
+}
+
+#[test]
+fn weights_rounded_to_f16_change_little() {
+    let decoder = decoder();
+    let given = [Continuation { prefix: prompt(1, 30), tokens: prompt(2, 60) }];
+    let exact = LocalPolicy::of(Engine::of(&decoder, Precision::AsStored).expect("finite"), &[]);
+    let rounded = LocalPolicy::of(Engine::of(&decoder, Precision::F16).expect("finite"), &[]);
+    assert!(rounded.weight_bytes() < exact.weight_bytes());
+    let (exact, rounded) = (exact.score(&given).expect("it fits").0, rounded.score(&given).expect("it fits").0);
+    assert_ne!(exact, rounded);
+    close("log-probabilities", &widened(&rounded[0]), &widened(&exact[0]), 2e-2);
+}
+
+#[test]
+fn an_adapter_speaks_through_the_engine() {
+    let lora = LoraConfig { r: 4, ..LoraConfig::default() };
+    let adapted = decoder().with_lora(&lora, Seed(1)).expect("a Llama has these projections");
+    let given = [Continuation { prefix: prompt(1, 30), tokens: prompt(2, 20) }];
+    let (got, _) = LocalPolicy::new(&adapted, &[], CONTEXT).score(&given).expect("it fits");
+    let (expected, _) =
+        adapted.response_logps(&[Row { prompt: &given[0].prefix, response: &given[0].tokens }]).expect("it fits");
+    close("log-probabilities", &widened(&got[0]), &values(expected), 1e-4);
+}
+
+#[test]
+fn quantised_weights_as_they_are_stored_are_those_of_f32() {
+    let Some(path) = smollm2() else {
+        eprintln!("left out: SmolLM2 is not here; cargo xtask fetch-model smollm2 gets it");
+        return;
+    };
+    let stored = FrozenModel::load(&path, &Device::flex(), Precision::AsStored).expect("it loads");
+    let bytes = stored.policy.weight_bytes().expect("it is on the CPU");
+    assert!(bytes < 200 << 20, "{bytes} bytes of matrices in a file of 4 bits");
+    let ids = stored.tokenizer.encode("The capital of France is Paris, and that of Italy is Rome.").expect("text");
+    let given = [Continuation { prefix: ids[..4].into(), tokens: ids[4..].into() }];
+    let (got, _) = stored.policy.score(&given).expect("it fits");
+    let whole = LanguageModel::load(&path, &Device::flex()).expect("it loads").decoder;
+    let (expected, _) =
+        whole.response_logps(&[Row { prompt: &given[0].prefix, response: &given[0].tokens }]).expect("it fits");
+    close("log-probabilities", &widened(&got[0]), &values(expected), 1e-3);
+}
