@@ -20,6 +20,10 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     if let Some(text) = &args.chat {
         return crate::chat::run(args, text.as_deref());
     }
+    // clap forgives a missing `--chat`, because it would not go with `--prompt`.
+    if args.system.is_some() {
+        bail!("--system opens a conversation; use it with --chat, or give --input rows with `messages`");
+    }
     let mode = mode(args)?;
     if args.num_beams != 1 && mode != Mode::Greedy {
         bail!("a beam search follows the most likely texts; leave out --temperature, --repetition-penalty and n-grams");

@@ -166,18 +166,20 @@ pub(super) enum Weights {
 impl Files {
     pub(super) fn open(path: &Path) -> Result<Self, LmError> {
         let files = if path.is_dir() {
+            let config = DecoderConfig::from_json(&path.join("config.json"))?;
             let tokenizer = Tokenizer::from_folder(path)?;
             Self {
-                config: DecoderConfig::from_json(&path.join("config.json"))?,
+                config,
                 template: ChatTemplate::from_folder(path, &tokenizer)?,
                 tokenizer,
                 weights: Weights::Folder(Safetensors::open(path)?),
             }
         } else {
             let gguf = Gguf::open(path)?;
+            let config = DecoderConfig::from_gguf(&gguf)?;
             let tokenizer = Tokenizer::from_gguf(&gguf)?;
             Self {
-                config: DecoderConfig::from_gguf(&gguf)?,
+                config,
                 template: ChatTemplate::from_gguf(&gguf, &tokenizer)?,
                 tokenizer,
                 weights: Weights::Gguf(gguf),

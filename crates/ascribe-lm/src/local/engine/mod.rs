@@ -104,7 +104,7 @@ impl Engine {
                 true => &[("mlp.gate_proj", wide), ("mlp.up_proj", wide)],
                 false => &[("mlp.up_proj", wide)],
             };
-            let mut optional = |build: &mut Build, part: Option<&str>, width: usize| match part {
+            let optional = |build: &mut Build, part: Option<&str>, width: usize| match part {
                 Some(part) => build.norm(&name(part), width).map(Some),
                 None => Ok(None),
             };
@@ -158,7 +158,7 @@ impl Engine {
         struct Named(HashMap<String, Vec<f32>>);
         impl WeightSource for Named {
             fn tensor(&mut self, name: &str, _shape: &[usize]) -> Result<Vec<f32>, LmError> {
-                Ok(self.0.remove(name).expect("invariant: a decoder names all tensors that its config asks for"))
+                Ok(self.0.get(name).cloned().expect("invariant: a decoder names all tensors that its config asks for"))
             }
         }
         let merged;
