@@ -5,22 +5,17 @@ mod error;
 
 mod estimate;
 
-mod normal;
-mod proportion;
+mod stats;
 
-mod bootstrap;
-
-mod paired;
-
-mod auroc;
-mod samples;
+mod bench;
+mod classify;
 
 pub mod report;
 
-pub use auroc::{auroc, clustered_auroc};
-pub use bootstrap::{Bootstrap, BootstrapMethod};
+pub use bench::samples::{Attempts, mean_pass_at_k, mean_pass_hat_k, pass_at_k, pass_hat_k};
+pub use classify::auroc::{auroc, clustered_auroc};
 pub use error::EvalError;
 pub use estimate::{Estimate, Interval, Metric};
-pub use paired::{McNemar, Paired, SignFlip, compare, sign_flip};
-pub use proportion::{accuracy, wilson};
-pub use samples::{Attempts, mean_pass_at_k, mean_pass_hat_k, pass_at_k, pass_hat_k};
+pub use stats::bootstrap::{Bootstrap, BootstrapMethod};
+pub use stats::paired::{McNemar, Paired, SignFlip, compare, sign_flip};
+pub use stats::proportion::{accuracy, wilson};

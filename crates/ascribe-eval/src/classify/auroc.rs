@@ -7,8 +7,8 @@
 
 use std::hash::Hash;
 
-use crate::bootstrap::clusters;
 use crate::error::{finite, same_length};
+use crate::stats::bootstrap::clusters;
 use crate::{Bootstrap, Estimate, EvalError};
 
 /// The AUROC of `scores` for `labels` (true = positive, expected to score high).

@@ -7,7 +7,8 @@
 //! answers to one prompt use [`Bootstrap::clustered_mean`](crate::Bootstrap::clustered_mean).
 
 use crate::error::checked_level;
-use crate::{Estimate, EvalError, Interval, normal};
+use crate::stats::normal;
+use crate::{Estimate, EvalError, Interval};
 
 /// The share of `successes` among `n` trials, with its Wilson interval.
 ///

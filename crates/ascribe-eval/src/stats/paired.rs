@@ -15,7 +15,8 @@ use rand::Rng;
 use serde::Serialize;
 
 use crate::error::{finite, same_length};
-use crate::{Bootstrap, Estimate, EvalError, normal};
+use crate::stats::normal;
+use crate::{Bootstrap, Estimate, EvalError};
 
 /// A paired comparison of two systems by right and wrong answers.
 ///

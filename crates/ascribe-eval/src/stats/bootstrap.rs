@@ -16,7 +16,8 @@ use ascribe_core::Seed;
 use rand::Rng;
 
 use crate::error::{checked_level, finite, same_length};
-use crate::{Estimate, EvalError, Interval, normal};
+use crate::stats::normal;
+use crate::{Estimate, EvalError, Interval};
 
 /// Settings of a bootstrap: 10,000 resamples, level 0.95, percentile limits and seed 0 by default.
 ///

@@ -1,0 +1,3 @@
+//! Scoring rules of published benchmarks.
+
+pub(crate) mod samples;

@@ -1,0 +1,3 @@
+//! Classifiers and detectors by scores and labels.
+
+pub(crate) mod auroc;
