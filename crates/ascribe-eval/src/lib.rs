@@ -5,17 +5,23 @@ mod error;
 
 mod estimate;
 
-mod stats;
+pub mod stats;
 
-mod bench;
-mod classify;
+pub mod bench;
+pub mod board;
+pub mod calibrate;
+pub mod classify;
+pub mod pairs;
+pub mod rank;
+pub mod text;
+
+mod metrics;
 
 pub mod report;
 
-pub use bench::samples::{Attempts, mean_pass_at_k, mean_pass_hat_k, pass_at_k, pass_hat_k};
-pub use classify::auroc::{auroc, clustered_auroc};
+pub use bench::{Attempts, mean_pass_at_k, mean_pass_hat_k, pass_at_k, pass_hat_k};
+pub use classify::{auroc, auroc_estimate, clustered_auroc};
 pub use error::EvalError;
-pub use estimate::{Estimate, Interval, Metric};
-pub use stats::bootstrap::{Bootstrap, BootstrapMethod};
-pub use stats::paired::{McNemar, Paired, SignFlip, compare, sign_flip};
-pub use stats::proportion::{accuracy, wilson};
+pub use estimate::{Averaged, Estimate, Interval, Metric};
+pub use metrics::{CLUSTER, Column, Columns, Direction, Holds, METRICS, ScalarMetric, metric};
+pub use stats::{Bootstrap, BootstrapMethod, McNemar, Paired, SignFlip, accuracy, compare, sign_flip, wilson};
