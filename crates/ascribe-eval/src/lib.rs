@@ -11,6 +11,7 @@ pub mod bench;
 pub mod board;
 pub mod calibrate;
 pub mod classify;
+pub mod curve;
 pub mod pairs;
 pub mod rank;
 pub mod text;

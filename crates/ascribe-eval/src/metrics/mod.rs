@@ -8,11 +8,11 @@ mod columns;
 use crate::bench::pass_at_k;
 use crate::bench::process_bench::process_f1;
 use crate::calibrate::{Binning, Half, balance_terms, brier_skill, calibration_error, log_losses, squares};
-use crate::classify::{Between, Confusion, Curve, Decision, ZeroDivision, auroc, auroc_estimate, clustered_auroc};
+use crate::classify::{Between, Confusion, Curve, Decision, ZeroDivision, auroc_estimate, clustered_auroc};
 use crate::pairs::{Ties, credits};
 use crate::rank::{Correlation, KappaWeights, cohen_kappa, pearson};
 use crate::stats::sum::{as_numbers, mean};
-use crate::{Bootstrap, Estimate, EvalError, wilson};
+use crate::{Bootstrap, Estimate, EvalError, accuracy};
 
 pub use columns::{CLUSTER, Column, Columns};
 
@@ -65,8 +65,8 @@ enum Compute {
     Terms(fn(&Columns) -> Result<Vec<f64>, EvalError>),
     /// Any statistic of rows.
     Value(fn(&Columns) -> Result<f64, EvalError>),
-    /// A value that has a faster or a closed interval for independent rows.
-    Own(fn(&Columns) -> Result<f64, EvalError>, fn(&Columns, &Bootstrap) -> Result<Estimate, EvalError>),
+    /// A statistic with a faster or a closed interval; the keys are those of the clusters.
+    Own(fn(&Columns, Option<&[String]>, &Bootstrap) -> Result<Estimate, EvalError>),
 }
 
 impl ScalarMetric {
@@ -83,21 +83,32 @@ impl ScalarMetric {
         if columns.rows() == 0 {
             return Err(EvalError::Empty { what: "the columns" });
         }
-        let value_of = |value: fn(&Columns) -> Result<f64, EvalError>| {
-            move |rows: &[usize]| columns.pick(rows).and_then(|columns| value(&columns))
-        };
-        match (self.compute, columns.clusters()?) {
-            (Compute::Terms(terms), None) => bootstrap.mean(&terms(columns)?),
-            (Compute::Terms(terms), Some(keys)) => bootstrap.clustered_mean(&terms(columns)?, &keys),
-            (Compute::Own(_, own), None) => own(columns, bootstrap),
-            (Compute::Own(..), Some(keys)) if self.name == "auroc" => {
-                clustered_auroc(columns.numbers("score")?, &columns.flags("label")?, &keys, bootstrap)
-            }
-            (Compute::Value(value) | Compute::Own(value, _), Some(keys)) => {
-                bootstrap.clustered_metric(&keys, value_of(value))
-            }
-            (Compute::Value(value), None) => bootstrap.metric(columns.rows(), value_of(value)),
+        let keys = columns.clusters()?;
+        match self.compute {
+            Compute::Own(own) => own(columns, keys.as_deref(), bootstrap),
+            Compute::Terms(terms) => mean_of(&terms(columns)?, keys.as_deref(), bootstrap),
+            Compute::Value(value) => statistic_of(columns, keys.as_deref(), bootstrap, |columns| value(columns)),
         }
+    }
+}
+
+fn mean_of(terms: &[f64], keys: Option<&[String]>, bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
+    match keys {
+        None => bootstrap.mean(terms),
+        Some(keys) => bootstrap.clustered_mean(terms, keys),
+    }
+}
+
+fn statistic_of(
+    columns: &Columns,
+    keys: Option<&[String]>,
+    bootstrap: &Bootstrap,
+    value: impl Fn(&Columns) -> Result<f64, EvalError> + Sync,
+) -> Result<Estimate, EvalError> {
+    let of_rows = |rows: &[usize]| value(&columns.pick(rows)?);
+    match keys {
+        None => bootstrap.metric(columns.rows(), of_rows),
+        Some(keys) => bootstrap.clustered_metric(keys, of_rows),
     }
 }
 
@@ -143,7 +154,7 @@ macro_rules! row {
 
 /// Every scalar metric by name. Thresholds are 0.5, bins ten of equal width.
 pub const METRICS: &[ScalarMetric] = &[
-    row!("accuracy", CORRECT, SHARE, Up, Compute::Own(share_correct, wilson_correct), "share of correct rows"),
+    row!("accuracy", CORRECT, SHARE, Up, Compute::Own(share_correct), "share of correct rows"),
     row!(
         "pair-accuracy",
         PAIR,
@@ -169,7 +180,7 @@ pub const METRICS: &[ScalarMetric] = &[
         Compute::Terms(pair_loss),
         "mean Bradley-Terry loss ln(1 + e^-(chosen - rejected))"
     ),
-    row!("auroc", SCORED, SHARE, Up, Compute::Own(area, area_estimate), "chance that a positive outranks a negative"),
+    row!("auroc", SCORED, SHARE, Up, Compute::Own(area), "chance that a positive outranks a negative"),
     row!(
         "average-precision",
         SCORED,
@@ -292,14 +303,7 @@ pub const METRICS: &[ScalarMetric] = &[
         Compute::Terms(|c| balance_terms(c.numbers("p")?, &c.flags("label")?, Half::Positive)),
         "accuracy less mean confidence of the decision"
     ),
-    row!(
-        "pearson",
-        XY,
-        SIGNED,
-        Up,
-        Compute::Own(|c| correlated(c, Correlation::Pearson), fisher),
-        "linear correlation"
-    ),
+    row!("pearson", XY, SIGNED, Up, Compute::Own(linear), "linear correlation"),
     row!(
         "spearman",
         XY,
@@ -389,13 +393,12 @@ const UP_TO_ONE: (f64, f64) = (f64::NEG_INFINITY, 1.0);
 const BALANCE: (f64, f64) = (-1.0, 0.5);
 const ANY: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
 
-fn share_correct(columns: &Columns) -> Result<f64, EvalError> {
-    Ok(mean(&as_numbers(&columns.flags("correct")?)))
-}
-
-fn wilson_correct(columns: &Columns, bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
+fn share_correct(columns: &Columns, keys: Option<&[String]>, bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
     let correct = columns.flags("correct")?;
-    wilson(correct.iter().filter(|&&right| right).count(), correct.len(), bootstrap.level)
+    match keys {
+        None => accuracy(&correct, bootstrap.level),
+        Some(_) => mean_of(&as_numbers(&correct), keys, bootstrap),
+    }
 }
 
 fn pair(columns: &Columns, ties: Ties) -> Result<Vec<f64>, EvalError> {
@@ -407,12 +410,12 @@ fn pair_loss(columns: &Columns) -> Result<Vec<f64>, EvalError> {
     Ok(chosen.iter().zip(rejected).map(|(chosen, rejected)| crate::stats::sum::softplus(rejected - chosen)).collect())
 }
 
-fn area(columns: &Columns) -> Result<f64, EvalError> {
-    auroc(columns.numbers("score")?, &columns.flags("label")?)
-}
-
-fn area_estimate(columns: &Columns, bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
-    auroc_estimate(columns.numbers("score")?, &columns.flags("label")?, bootstrap)
+fn area(columns: &Columns, keys: Option<&[String]>, bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
+    let (scores, labels) = (columns.numbers("score")?, columns.flags("label")?);
+    match keys {
+        None => auroc_estimate(scores, &labels, bootstrap),
+        Some(keys) => clustered_auroc(scores, &labels, keys, bootstrap),
+    }
 }
 
 fn curve(columns: &Columns) -> Result<Curve, EvalError> {
@@ -437,13 +440,16 @@ fn correlated(columns: &Columns, kind: Correlation) -> Result<f64, EvalError> {
     kind.of(columns.numbers("x")?, columns.numbers("y")?)
 }
 
-fn fisher(columns: &Columns, bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
-    pearson(columns.numbers("x")?, columns.numbers("y")?, bootstrap.level)
+fn linear(columns: &Columns, keys: Option<&[String]>, bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
+    match keys {
+        None => pearson(columns.numbers("x")?, columns.numbers("y")?, bootstrap.level),
+        Some(_) => statistic_of(columns, keys, bootstrap, |columns| correlated(columns, Correlation::Pearson)),
+    }
 }
 
 fn kappa(columns: &Columns, weights: KappaWeights) -> Result<f64, EvalError> {
-    let grades = |name| Ok(columns.integers(name, 0)?.into_iter().map(|grade| grade as u32).collect::<Vec<_>>());
-    let (a, b): (Vec<u32>, Vec<u32>) = (grades("a")?, grades("b")?);
+    let grades = |grades: Vec<i64>| grades.into_iter().map(|grade| grade as u32).collect::<Vec<u32>>();
+    let (a, b) = (grades(columns.integers("a", 0)?), grades(columns.integers("b", 0)?));
     let k = a.iter().chain(&b).copied().max().unwrap_or(0) + 1;
     crate::error::option("grades", "below 1000", f64::from(k), k <= 1000)?;
     Ok(cohen_kappa(&a, &b, k.max(2), weights, &Bootstrap::NONE)?.value)
