@@ -12,8 +12,10 @@ pub mod board;
 pub mod calibrate;
 pub mod classify;
 pub mod curve;
+pub mod incentive;
 pub mod pairs;
 pub mod rank;
+pub mod reward_distance;
 pub mod text;
 
 mod metrics;

@@ -121,7 +121,7 @@ pub fn best_of_n_law(p: &[f64], rewards: &[f64], n: u32) -> Result<BestOfNLaw, E
     crate::error::finite("rewards", rewards)?;
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|&a, &b| rewards[a].total_cmp(&rewards[b]));
-    let (n, mut below, mut law, mut kl) = (f64::from(n), 0.0, vec![0.0; p.len()], Vec::new());
+    let (n, mut below, mut law, mut kl) = (f64::from(n), 0.0_f64, vec![0.0; p.len()], Vec::new());
     for class in order.chunk_by(|&a, &b| rewards[a] == rewards[b]) {
         let mass = sum(class.iter().map(|&outcome| p[outcome]));
         if mass == 0.0 {

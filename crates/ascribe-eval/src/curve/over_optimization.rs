@@ -255,15 +255,15 @@ mod tests {
         assert_eq!(rising.peak(), None);
     }
 
-    /// Residuals of (1, 2), (2, 3), (3, 3) for a d - b d^2: normal equations 14 a - 36 b = 17, 36 a - 98 b = 41.
+    /// (1, 2), (2, 3), (3, 2) by a d - b d^2: the normal equations are 14 a - 36 b = 14 and 36 a - 98 b = 32.
     #[test]
     fn least_squares_by_hand() {
-        let fit = fit(OverOptimization::BestOfN, &[1.0, 2.0, 3.0], &[2.0, 3.0, 3.0]);
+        let fit = fit(OverOptimization::BestOfN, &[1.0, 2.0, 3.0], &[2.0, 3.0, 2.0]);
         let determinant = 14.0 * 98.0 - 36.0 * 36.0;
-        let (alpha, beta) = ((17.0 * 98.0 - 36.0 * 41.0) / determinant, (17.0 * 36.0 - 14.0 * 41.0) / determinant);
+        let (alpha, beta) = ((14.0 * 98.0 - 36.0 * 32.0) / determinant, (14.0 * 36.0 - 14.0 * 32.0) / determinant);
         assert!((fit.alpha - alpha).abs() < 1e-12 && (fit.beta - beta).abs() < 1e-12, "{fit:?}");
         let rss: f64 =
-            [(1.0, 2.0), (2.0, 3.0), (3.0, 3.0_f64)].iter().map(|(d, y)| (y - alpha * d + beta * d * d).powi(2)).sum();
+            [(1.0, 2.0), (2.0, 3.0), (3.0, 2.0_f64)].iter().map(|(d, y)| (y - alpha * d + beta * d * d).powi(2)).sum();
         assert!((fit.errors.unwrap().0 - (rss * 98.0 / determinant).sqrt()).abs() < 1e-12);
         assert!((fit.rmse - (rss / 3.0).sqrt()).abs() < 1e-12);
     }
