@@ -11,11 +11,13 @@ pub mod bench;
 pub mod board;
 pub mod calibrate;
 pub mod classify;
+pub mod credit;
 pub mod curve;
 pub mod incentive;
 pub mod pairs;
 pub mod rank;
 pub mod reward_distance;
+pub mod slices;
 pub mod text;
 
 mod metrics;

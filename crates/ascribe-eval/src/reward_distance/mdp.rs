@@ -136,11 +136,11 @@ impl Mdp {
         let n = self.states;
         let means = self.mean_rewards(rewards);
         let (mut matrix, mut right) = (vec![0.0; n * n], vec![0.0; n]);
-        for state in 0..n {
+        for (state, right) in right.iter_mut().enumerate() {
             matrix[state * n + state] = 1.0;
             for action in (0..self.actions).filter(|_| !self.terminal[state]) {
                 let share = policy[state * self.actions + action];
-                right[state] += share * means[state * self.actions + action];
+                *right += share * means[state * self.actions + action];
                 for (next, p) in self.next(state, action).iter().enumerate().filter(|&(next, _)| !self.terminal[next]) {
                     matrix[state * n + next] -= self.discount * share * p;
                 }
