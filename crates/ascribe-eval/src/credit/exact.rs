@@ -119,7 +119,7 @@ fn tilted(mdp: &Mdp, policy: &[f64], credit: &[f64], kappa: f64) -> (Vec<f64>, V
     let actions = mdp.actions();
     let mut result = policy.to_vec();
     let mut kept = vec![true; mdp.states()];
-    for state in 0..mdp.states() {
+    for (state, kept) in kept.iter_mut().enumerate() {
         let range = state * actions..(state + 1) * actions;
         let (pi, u) = (&policy[range.clone()], &credit[range.clone()]);
         let supported = || u.iter().zip(pi).filter(|&(_, &p)| p > 0.0).map(|(u, _)| *u);
@@ -148,7 +148,7 @@ fn tilted(mdp: &Mdp, policy: &[f64], credit: &[f64], kappa: f64) -> (Vec<f64>, V
                 }
             }
             result[range].copy_from_slice(&at(more));
-            kept[state] = false;
+            *kept = false;
         }
     }
     (result, kept)

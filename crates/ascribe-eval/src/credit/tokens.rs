@@ -107,7 +107,7 @@ pub fn step_agreement(trajectories: &[StepCredit]) -> Result<StepAgreement, Eval
     let weights: Vec<f64> = trajectories.iter().map(|trajectory| trajectory.weight).collect();
     within("weights", &weights, "at least 0", |weight| weight >= 0.0)?;
     let (mut tau, mut rho, mut sign) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut defined, mut n) = (0.0, 0);
+    let (mut defined, mut n) = (0.0_f64, 0);
     for StepCredit { weight, credit, advantage } in trajectories {
         finite("credit", credit)?;
         same_length("advantage", credit.len(), advantage.len())?;
@@ -129,7 +129,8 @@ pub fn step_agreement(trajectories: &[StepCredit]) -> Result<StepAgreement, Eval
     }
     let pool =
         |of: fn(&StepCredit) -> &[f64]| trajectories.iter().flat_map(|one| of(one).iter().copied()).collect::<Vec<_>>();
-    let pooled_tau_b = Correlation::Kendall.of(&pool(|one| &one.credit), &pool(|one| &one.advantage)).ok();
+    let pooled_tau_b =
+        Correlation::Kendall.of(&pool(|one| one.credit.as_slice()), &pool(|one| one.advantage.as_slice())).ok();
     Ok(StepAgreement {
         tau_b: sum(tau) / defined,
         spearman: sum(rho) / defined,

@@ -39,8 +39,8 @@ pub fn fairness_violations(
         let before = bad;
         for (i, one) in treatments.iter().enumerate() {
             for (k, other) in treatments.iter().enumerate().filter(|&(k, _)| k != i) {
-                let excess = |distance: &&dyn Fn(usize, usize, usize) -> f64| one - other - distance(round, i, k) - a;
-                let reported: Vec<f64> = distances.iter().map(excess).filter(|&excess| excess > 0.0).collect();
+                let excesses = distances.iter().map(|distance| one - other - distance(round, i, k) - a);
+                let reported: Vec<f64> = excesses.filter(|&excess| excess > 0.0).collect();
                 pairs += 1;
                 if reported.len() as f64 >= gamma * distances.len() as f64 {
                     bad += 1;

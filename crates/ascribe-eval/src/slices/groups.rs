@@ -52,7 +52,7 @@ pub fn by_group(
         groups.push((mask.name.clone(), members.len(), metric(&members)));
     }
     let counted = || {
-        let large = groups.iter().filter(|(_, n, _)| *n >= min_rows);
+        let large = groups.iter().filter(move |(_, n, _)| *n >= min_rows);
         large.filter_map(|(name, _, result)| Some((name.clone(), result.as_ref().ok()?.value)))
     };
     let lowest = counted().min_by(|a, b| a.1.total_cmp(&b.1));
