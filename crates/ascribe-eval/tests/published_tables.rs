@@ -1,34 +1,40 @@
-//! Published score tables: RewardMATH and RewardBench's math subset, against the figures of the benchmark.
+//! Published tables: RewardMATH with RewardBench's math subset, GSM8K's example solutions, and HH-RLHF, against their figures.
 //!
-//! The tables are read from the folder `rewardmath` below `ASCRIBE_DATA`; without that variable they are left out, and the
-//! test says so.
+//! `ASCRIBE_SHARED_DATA` names the folder that holds `rewardmath`, `gsm8k` and `hh-rlhf`; without that variable the tables are
+//! left out, and the test says so.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::PathBuf;
 
-use ascribe_eval::Bootstrap;
 use ascribe_eval::bench::{OneToMany, StepReduction, Unparsed, one_to_many, pairwise_one_to_many};
-use ascribe_eval::pairs::{Ties, pair_accuracy};
+use ascribe_eval::pairs::{Ties, length_baseline, pair_accuracy};
+use ascribe_eval::rank::{Chance, fleiss_kappa};
+use ascribe_eval::{Attempts, Bootstrap, compare, mean_pass_at_k};
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
-/// The folder of the tables, or nothing where there is none.
-fn folder() -> Option<PathBuf> {
-    let folder = std::env::var_os("ASCRIBE_DATA").map(|data| PathBuf::from(data).join("rewardmath"));
-    if folder.is_none() {
-        println!("left out: set ASCRIBE_DATA to a folder that holds rewardmath/*.json.gz");
-    }
-    folder
+/// The text of a file below the folder, or nothing where no folder is named.
+#[allow(clippy::print_stdout)]
+fn text(name: &str) -> Option<String> {
+    let Some(folder) = std::env::var_os("ASCRIBE_SHARED_DATA") else {
+        println!("left out: ASCRIBE_SHARED_DATA is not set");
+        return None;
+    };
+    let path = PathBuf::from(folder).join(name);
+    let file = File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut text = String::new();
+    GzDecoder::new(BufReader::new(file)).read_to_string(&mut text).expect("gzip of UTF-8 text");
+    Some(text)
 }
 
 fn table(name: &str) -> Option<Vec<Value>> {
-    let path = folder()?.join(format!("{name}.json.gz"));
-    let file = File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let mut text = String::new();
-    GzDecoder::new(BufReader::new(file)).read_to_string(&mut text).unwrap();
-    Some(serde_json::from_str(&text).unwrap())
+    Some(serde_json::from_str(&text(&format!("rewardmath/{name}.json.gz"))?).expect("JSON"))
+}
+
+fn lines(name: &str) -> Option<Vec<Value>> {
+    Some(text(name)?.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect())
 }
 
 fn list<'a>(row: &'a Value, key: &str) -> &'a [Value] {
@@ -36,7 +42,7 @@ fn list<'a>(row: &'a Value, key: &str) -> &'a [Value] {
 }
 
 fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+    value.as_array().expect("a list").iter().map(|number| number.as_f64().expect("a number")).collect()
 }
 
 /// The correct solution is the one that a human wrote and GPT-4 rewrote; all others are wrong.
@@ -135,4 +141,34 @@ fn math_shepherd_one_to_one() {
         check(accuracy.accuracy.value, right / 447.0);
         assert_eq!((accuracy.accuracy.n, accuracy.ties), (447, 0));
     }
+}
+
+/// Lengths in Unicode scalar values; bytes would give 1023 and 10.
+#[test]
+fn length_on_harmless_pairs() {
+    let Some(rows) = lines("hh-rlhf/harmless-base-test.jsonl.gz") else { return };
+    let side = |key: &str| rows.iter().map(|row| row[key].as_str().unwrap()).collect::<Vec<_>>();
+    let (baseline, identical) = length_baseline(&side("chosen"), &side("rejected"), &Bootstrap::NONE).unwrap();
+    check(baseline.accuracy.value, 1025.0 / 2312.0);
+    assert_eq!((baseline.accuracy.n, baseline.ties, identical), (2312, 11, 0));
+}
+
+#[test]
+fn four_systems_on_gsm8k() {
+    let Some(rows) = lines("gsm8k/example_model_solutions.jsonl.gz") else { return };
+    let systems = ["6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification"];
+    let correct =
+        systems.map(|system| rows.iter().map(|row| row[system]["is_correct"].as_bool().unwrap()).collect::<Vec<_>>());
+    let right = correct.each_ref().map(|answers| answers.iter().filter(|&&right| right).count());
+    assert_eq!((right, rows.len()), ([286, 515, 458, 742], 1319));
+    let solved: Vec<usize> = (0..rows.len()).map(|row| correct.iter().filter(|answers| answers[row]).count()).collect();
+    let problems: Vec<Attempts> = solved.iter().map(|&correct| Attempts { samples: 4, correct }).collect();
+    for (k, expected) in [(1, 0.379_264_594_4), (2, 0.532_726_813_2), (3, 0.617_513_267_6), (4, 0.672_479_150_9)] {
+        check(mean_pass_at_k(&problems, k, &Bootstrap::NONE).unwrap().value, expected);
+    }
+    let counts: Vec<Vec<u32>> = solved.iter().map(|&right| vec![right as u32, 4 - right as u32]).collect();
+    check(fleiss_kappa(&counts, Chance::Shares, &Bootstrap::NONE).unwrap().value, 0.348_142_519_1);
+    let paired = compare(&correct[1], &correct[2], &Bootstrap::NONE).unwrap();
+    assert_eq!((paired.wins, paired.losses), (209, 152));
+    assert!((paired.p - 0.003_150_656_9).abs() < 1e-9);
 }

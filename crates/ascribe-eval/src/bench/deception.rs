@@ -43,12 +43,13 @@ pub struct Deception {
 pub fn deception(items: &[DeceptionItem], t: f64) -> Result<Deception, EvalError> {
     option("t", "above 0 and below 1", t, 0.0 < t && t < 1.0)?;
     not_empty("the items", items)?;
-    for (what, of) in [
-        ("weak", (|item| item.weak) as fn(&DeceptionItem) -> f64),
+    let columns: [(&'static str, fn(&DeceptionItem) -> f64); 4] = [
+        ("weak", |item| item.weak),
         ("strong", |item| item.strong),
         ("without_conflict", |item| item.without_conflict),
         ("with_conflict", |item| item.with_conflict),
-    ] {
+    ];
+    for (what, of) in columns {
         shares(what, &items.iter().map(of).collect::<Vec<_>>())?;
     }
     let known: Vec<&DeceptionItem> = items.iter().filter(|item| item.strong >= t).collect();

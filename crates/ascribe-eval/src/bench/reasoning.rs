@@ -130,7 +130,7 @@ pub fn champ_misleading<'a>(
             let known = concepts.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
             return Err(EvalError::Missing { what: "the concept", name: (*name).to_owned(), known });
         };
-        let fits = |&&(other, kind): &&(&str, &str)| kind == *category && !own.contains(&other);
+        let fits = |entry: &&(&'a str, &'a str)| entry.1 == *category && !own.contains(&entry.0);
         let others: Vec<&(&str, &str)> = concepts.iter().filter(fits).collect();
         let mut drawn = [0];
         if let Ok(count @ 1..) = u32::try_from(others.len()) {
