@@ -6,7 +6,7 @@
 //! guess rate = share with a right answer and a rationale of 0
 //! CHAMP: accuracy by condition, paired with 0-shot by McNemar, Holm over the conditions
 //! ```
-//! CLR-Bench, arXiv:2410.17558 (the joint table is our reading); CHAMP, arXiv:2406.06777.
+//! CLR-Bench, arXiv:2410.17558 (the joint table is our reading); CHAMP, arXiv:2401.06961.
 
 use std::collections::BTreeMap;
 

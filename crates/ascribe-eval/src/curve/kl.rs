@@ -139,7 +139,7 @@ pub fn best_of_n_law(p: &[f64], rewards: &[f64], n: u32) -> Result<BestOfNLaw, E
 }
 
 /// The estimate of the KL of best-of-n from `masses`, the mass under the policy of the class of each selected output; the
-/// interval resamples prompts (arXiv:2401.01879, theorem 4).
+/// interval resamples prompts (arXiv:2401.01879).
 ///
 /// # Errors
 /// When there is no mass, one is not in (0, 1], or `n` is 0.

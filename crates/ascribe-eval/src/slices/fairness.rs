@@ -3,7 +3,7 @@
 //! ```text
 //! auditor j reports (x, x') when pi(x) - pi(x') > d_j(x, x') + a;  a pair is violated when a share >= gamma of them report it
 //! ```
-//! S. Gillen et al., arXiv:1802.06936; with a panel, arXiv:2302.08202. All ordered pairs of a round are tried.
+//! S. Gillen et al., arXiv:1802.06936; with a panel, arXiv:2206.04475. All ordered pairs of a round are tried.
 
 use crate::EvalError;
 use crate::error::{not_empty, option, shares};

@@ -3,8 +3,7 @@
 //! ```text
 //! Reg_g = sum_{t in g} loss(prediction_t, y_t) - min over f of sum_{t in g} loss(f(x_t), y_t)
 //! ```
-//! Groups may overlap; the best function in hindsight is found for each. A. Blum and T. Lykouris, arXiv:1909.08375; group-wise
-//! regret with bandits, arXiv:2402.17108.
+//! Groups may overlap; the best function in hindsight is found for each. A. Blum and T. Lykouris, arXiv:1909.08375.
 
 use crate::error::{finite, option, same_length, within};
 use crate::stats::solve::solve;
