@@ -1,6 +1,8 @@
-//! Published tables: RewardMATH with RewardBench's math subset, GSM8K's example solutions, and HH-RLHF, against their figures.
+//! Published tables: RewardMATH with RewardBench's math subset, GSM8K's example solutions, and HH-RLHF, against
+//! their figures.
 //!
-//! `ASCRIBE_SHARED_DATA` names the folder that holds `rewardmath`, `gsm8k` and `hh-rlhf`; without that variable the tables are
+//! `ASCRIBE_SHARED_DATA` names the folder that holds `rewardmath`, `gsm8k` and `hh-rlhf`; without that variable the
+//! tables are
 //! left out, and the test says so.
 
 use std::collections::BTreeMap;

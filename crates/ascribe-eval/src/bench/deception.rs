@@ -1,4 +1,5 @@
-//! Weak-to-strong deception, after "Super(ficial)-alignment" (arXiv:2406.11431): does a strong student misbehave where its weak
+//! Weak-to-strong deception, after "Super(ficial)-alignment" (arXiv:2406.11431): does a strong student misbehave
+//! where its weak
 //! teacher cannot see?
 //!
 //! ```text

@@ -61,7 +61,8 @@ pub fn confidence_agreement(benchmark: &[Estimate], reference: &[Estimate]) -> R
     Ok(mean(&agreements))
 }
 
-/// Brier score of the chances that one model is above the other. `replicates[model]` are bootstrap values drawn on the same
+/// Brier score of the chances that one model is above the other. `replicates[model]` are bootstrap values drawn on
+/// the same
 /// resamples for all models; `reference` orders the models, pairs that it ties are left out.
 ///
 /// # Errors

@@ -25,7 +25,8 @@ pub struct ProcessF1 {
 /// The numbers of `predictions` (`None`: no answer, which matches nothing) against `labels`.
 ///
 /// # Errors
-/// When the lengths differ, there is no solution, a label is below -1, or solutions with or without an error are absent.
+/// When the lengths differ, there is no solution, a label is below -1, or solutions with or without an error are
+/// absent.
 pub fn process_f1(predictions: &[Option<i64>], labels: &[i64], bootstrap: &Bootstrap) -> Result<ProcessF1, EvalError> {
     not_empty("the predictions", predictions)?;
     same_length("labels", predictions.len(), labels.len())?;

@@ -99,7 +99,8 @@ pub const CHAMP_CONDITIONS: [&str; 18] = [
     "misleading C, H",
 ];
 
-/// How many steps of a solution are shown for a fraction: `floor((steps - 1) fraction)`, and one more with the chance that is
+/// How many steps of a solution are shown for a fraction: `floor((steps - 1) fraction)`, and one more with the
+/// chance that is
 /// left over.
 ///
 /// # Errors

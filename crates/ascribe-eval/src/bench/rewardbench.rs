@@ -3,7 +3,8 @@
 //! ```text
 //! section = sum_t accuracy_t N_t / sum_t N_t over its subsets;  overall = mean of sections, the prior sets at half weight
 //! ```
-//! `math-prm` has 447 items and counts as 984, as much as the six code sets. The release scores a section without subsets
+//! `math-prm` has 447 items and counts as 984, as much as the six code sets. The release scores a section without
+//! subsets
 //! as 0 and skips missing subsets; here a missing one is an error unless partial results are asked for.
 
 use std::collections::BTreeMap;

@@ -7,7 +7,8 @@
 //!             M = mean tanh(min(gap_ref, gap_tied)/spread - 1)
 //!             score = 0.30 acc_tied + 0.30 acc_ref + 0.20 P + 0.20 H + 0.01 M, in [-0.01, 1.01]
 //! ```
-//! `spread` is that of the tied version. Where it is 0, M's term is the sign of the smaller gap. Prompts with only one of
+//! `spread` is that of the tied version. Where it is 0, M's term is the sign of the smaller gap. Prompts with only
+//! one of
 //! the two versions enter the accuracies alone.
 
 use std::collections::BTreeMap;
@@ -70,7 +71,8 @@ pub struct TiesScore {
 /// Scores the Ties subset.
 ///
 /// # Errors
-/// When either list is empty, a score is NaN or infinite, a version has no wrong answer, a reference version has not exactly
+/// When either list is empty, a score is NaN or infinite, a version has no wrong answer, a reference version has not
+/// exactly
 /// one correct answer, a tied one fewer than two, or no prompt has both versions.
 pub fn rewardbench_ties(reference: &[TiesPrompt], tied: &[TiesPrompt]) -> Result<TiesScore, EvalError> {
     let measured = |what, prompts: &[TiesPrompt], rule, accepted: fn(usize) -> bool| {

@@ -4,8 +4,10 @@
 //! accuracy = mean 1[min C > max W],  with ties 1[min C >= max W],  MRR = mean 1/rank,  rank = 1 + #{w >= max C}
 //! pairwise judge: accuracy = mean 1[all verdicts right],  MRR = mean 1/(1 + verdicts lost)
 //! ```
-//! Best-of-n and RL both move to the maximum of a reward over many candidates, so one wrong candidate above the right one is
-//! what matters; a single pair measures one draw. Step scores become one score by [`StepReduction`]; nothing else is done
+//! Best-of-n and RL both move to the maximum of a reward over many candidates, so one wrong candidate above the
+//! right one is
+//! what matters; a single pair measures one draw. Step scores become one score by [`StepReduction`]; nothing else is
+//! done
 //! to them.
 
 use crate::error::{finite, not_empty, within};
@@ -77,7 +79,8 @@ pub enum Unparsed {
     Half,
 }
 
-/// RewardMATH's numbers for a pairwise judge, from whether each verdict of each problem is right (`None`: not readable),
+/// RewardMATH's numbers for a pairwise judge, from whether each verdict of each problem is right (`None`: not
+/// readable),
 /// and the count of verdicts that could not be read.
 ///
 /// # Errors

@@ -71,7 +71,8 @@ mod tests {
 
     use super::*;
 
-    /// GSM8K, the 6B finetuning and verification systems as two attempts: 286 and 515 of 1319 right, 293 mended, 64 broken.
+    /// GSM8K, the 6B finetuning and verification systems as two attempts: 286 and 515 of 1319 right, 293 mended, 64
+    /// broken.
     #[test]
     fn gsm8k_systems_as_attempts() {
         let mut pairs = vec![(false, true); 293];

@@ -4,12 +4,12 @@
 //! maximize sum w [o ln sigmoid(th_a - th_b) + (1-o) ln sigmoid(th_b - th_a)] - lambda sum th^2,  draws o = 1/2
 //! rating = 1000 + 400/ln 10 * th
 //! ```
-//! Without a ridge the maximum exists only when every player can be reached from every other along wins (a draw goes both
-//! ways); otherwise this is an error that names a group. Newton's method with step halving, to a gradient of 1e-10 per game.
+//! Without a ridge the maximum exists only when every player can be reached from every other along wins (a draw goes
+//! both
+//! ways); otherwise this is an error that names a group. Newton's method with step halving, to a gradient of 1e-10
+//! per game.
 
 use std::f64::consts::LN_10;
-
-use ascribe_core::Seed;
 
 use crate::error::{not_empty, option};
 use crate::stats::bootstrap::sorted_quantile;
@@ -55,7 +55,8 @@ pub struct Rating {
     pub rating: f64,
     /// Percentile bootstrap interval; absent without resamples.
     pub interval: Option<Interval>,
-    /// 1 plus the number of players whose lower limit is above this player's upper one (without intervals: whose rating is
+    /// 1 plus the number of players whose lower limit is above this player's upper one (without intervals: whose
+    /// rating is
     /// higher).
     pub rank: usize,
 }
@@ -79,7 +80,8 @@ fn to_rating(strength: f64) -> f64 {
 /// Fits the strengths of `players` players, with an optional ridge `lambda`.
 ///
 /// # Errors
-/// When there is no game, a player or outcome is out of range, the ridge is not above 0, or without a ridge, the players do
+/// When there is no game, a player or outcome is out of range, the ridge is not above 0, or without a ridge, the
+/// players do
 /// not hang together.
 pub fn bradley_terry(
     games: &[Game],
@@ -170,7 +172,7 @@ fn resampled_ratings(
     samples
 }
 
-fn checked(games: &[Game], players: usize, anchor: Anchor) -> Result<(), EvalError> {
+pub(super) fn checked(games: &[Game], players: usize, anchor: Anchor) -> Result<(), EvalError> {
     option("players", "at least 2", players as f64, players >= 2)?;
     not_empty("the games", games)?;
     for (index, game) in games.iter().enumerate() {
@@ -279,38 +281,6 @@ fn newton(games: &[Game], players: usize, ridge: f64) -> Vec<f64> {
     strengths
 }
 
-/// Elo ratings after `games` in the order given, from 1000 each: `r_a += k (o - 1/(1 + 10^((r_b - r_a)/400)))`.
-fn elo_in_order(games: &[Game], players: usize, k: f64) -> Vec<f64> {
-    let mut ratings = vec![1000.0; players];
-    for game in games {
-        let expected = 1.0 / (1.0 + 10_f64.powf((ratings[game.b] - ratings[game.a]) / 400.0));
-        let change = k * game.weight * (game.outcome - expected);
-        ratings[game.a] += change;
-        ratings[game.b] -= change;
-    }
-    ratings
-}
-
-/// Online Elo ratings, the mean over `orders` random orders of the games; one order (1) is the one given. A single order
-/// is noise: the last games count most.
-///
-/// # Errors
-/// When there is no game, a player or outcome is out of range, `k` is not above 0, or there is no order.
-pub fn elo(games: &[Game], players: usize, k: f64, orders: usize, seed: Seed) -> Result<Vec<f64>, EvalError> {
-    option("k", "finite and above 0, such as 4", k, 0.0 < k && k.is_finite())?;
-    option("orders", "at least 1", orders as f64, orders >= 1)?;
-    checked(games, players, Anchor::Mean)?;
-    let mut totals = elo_in_order(games, players, k);
-    for order in 1..orders {
-        let mut shuffled = games.to_vec();
-        crate::stats::bootstrap::shuffle(&mut seed.stream("elo", order as u64), &mut shuffled);
-        let ratings = elo_in_order(&shuffled, players, k);
-        totals.iter_mut().zip(ratings).for_each(|(total, rating)| *total += rating);
-    }
-    totals.iter_mut().for_each(|total| *total /= orders as f64);
-    Ok(totals)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -351,16 +321,6 @@ mod tests {
         assert!(board.iter().all(|(_, rating)| rating.rank == 1 && rating.interval.is_some()), "{board:?}");
     }
 
-    /// Wins, a draw and a loss of the first player at K = 4.
-    #[test]
-    fn elo_of_four_games() {
-        let games = games(&[(0, 1, 1.0, 1.0), (0, 1, 1.0, 1.0), (0, 1, 0.5, 1.0), (0, 1, 0.0, 1.0)]);
-        let ratings = elo(&games, 2, 4.0, 1, Seed(0)).unwrap();
-        assert!((ratings[0] - 1_001.885_944_7).abs() < 1e-6 && (ratings[0] + ratings[1] - 2000.0).abs() < 1e-9);
-        let many = elo(&games, 2, 4.0, 50, Seed(0)).unwrap();
-        assert!((many[0] - 1002.0).abs() < 0.2, "{many:?}");
-    }
-
     #[test]
     fn players_that_never_lose_need_a_ridge() {
         let never = games(&[(0, 1, 1.0, 3.0)]);
@@ -379,7 +339,6 @@ mod tests {
         assert!(matches!(fit(&[(0, 1, f64::NAN, 1.0)]), Err(EvalError::OutOfRange { .. })));
         assert!(matches!(fit(&[(0, 1, 1.0, f64::NAN)]), Err(EvalError::OutOfRange { .. })));
         assert!(bradley_terry(&three(), 3, Anchor::Mean, Some(0.0)).is_err());
-        assert!(elo(&three(), 3, 0.0, 1, Seed(0)).is_err() && elo(&three(), 3, 4.0, 0, Seed(0)).is_err());
     }
 
     proptest! {

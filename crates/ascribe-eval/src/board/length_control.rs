@@ -5,8 +5,10 @@
 //! minimize |theta| + |phi| + |psi| + C sum weight log loss;  C of 10 values 1e-4..1e4 by held-out loss over 5 folds
 //! LC = mean_x sigmoid(theta + psi gamma_x)
 //! ```
-//! `gamma_x` is the stored difficulty of an instruction; without it the column is absent. Anchors are versions of the baseline
-//! of other lengths: their rows lack theta and weigh 0.2 in all. A row's fold is its index modulo 5. Each list of rows is
+//! `gamma_x` is the stored difficulty of an instruction; without it the column is absent. Anchors are versions of
+//! the baseline
+//! of other lengths: their rows lack theta and weigh 0.2 in all. A row's fold is its index modulo 5. Each list of
+//! rows is
 //! normalised by its own sd; without spread the length column is absent.
 
 use crate::error::{not_empty, option, within};
@@ -177,7 +179,8 @@ mod tests {
         assert!((lc.win_rate.value - 0.75).abs() < 0.02 && lc.phi == 0.0 && !lc.extreme, "{lc:?}");
     }
 
-    /// The model wins where its answer is longer and loses where it is shorter, twice as often longer: at equal length it
+    /// The model wins where its answer is longer and loses where it is shorter, twice as often longer: at equal
+    /// length it
     /// is even.
     #[test]
     fn wins_by_length_are_taken_off() {

@@ -3,7 +3,8 @@
 //! ```text
 //! log-likelihood = sum over rankings and places i of th_i - ln sum over the not yet placed of e^th
 //! ```
-//! Minorize-maximize steps (D. R. Hunter, Ann. Statist. 32, 2004), centred to mean 0. A ranking may name a part of the items.
+//! Minorize-maximize steps (D. R. Hunter, Ann. Statist. 32, 2004), centred to mean 0. A ranking may name a part of
+//! the items.
 //! The maximum exists when every item can be reached from every other along "ranked before".
 
 use crate::EvalError;
@@ -22,7 +23,8 @@ pub struct PlackettLuce {
 /// Fits `items` items to rankings, best first.
 ///
 /// # Errors
-/// When there is no ranking, one names an item twice or out of range or has fewer than two, or the items do not hang together.
+/// When there is no ranking, one names an item twice or out of range or has fewer than two, or the items do not hang
+/// together.
 pub fn plackett_luce(rankings: &[Vec<usize>], items: usize) -> Result<PlackettLuce, EvalError> {
     not_empty("the rankings", rankings)?;
     option("items", "at least 2", items as f64, items >= 2)?;

@@ -3,7 +3,8 @@
 //! ```text
 //! win rate = mean m,  m = 1 for a win, 1/2 for a draw, or a judge's probability
 //! ```
-//! AlpacaEval stores a preference in [1, 2]: m = preference - 1, where 0 and 1.5 are draws and anything else is no verdict.
+//! AlpacaEval stores a preference in [1, 2]: m = preference - 1, where 0 and 1.5 are draws and anything else is no
+//! verdict.
 
 use crate::error::shares;
 use crate::{Bootstrap, Estimate, EvalError};

@@ -3,7 +3,8 @@
 //! ```text
 //! g = 1[decision right] - max(p, 1-p),  Balance = mean g = accuracy - mean confidence
 //! ```
-//! Positive is under-confident, negative over-confident, 0 best. Errors of opposite sign cancel, and it is no proper scoring
+//! Positive is under-confident, negative over-confident, 0 best. Errors of opposite sign cancel, and it is no proper
+//! scoring
 //! rule: a constant forecast of its own hit rate scores 0.
 
 use crate::error::{same_length, shares};

@@ -6,7 +6,8 @@
 //! WBV = 1/n sum (p - pb)^2,  WBC = 2/n sum (p - pb)(y - yb);  skill = 1 - BS/UNC
 //! log loss = -mean [y ln p + (1-y) ln(1-p)]
 //! ```
-//! G. W. Brier, 1950; A. H. Murphy, J. Appl. Meteor. 12, 1973; D. B. Stephenson et al., Weather and Forecasting 23, 2008
+//! G. W. Brier, 1950; A. H. Murphy, J. Appl. Meteor. 12, 1973; D. B. Stephenson et al., Weather and Forecasting 23,
+//! 2008
 //! (the terms inside bins: without them the identity holds only where p is constant in a bin).
 
 use super::bins::{Assigned, Binning};

@@ -5,7 +5,8 @@
 //! ECE = sum n_b/n gap_b,  MCE = max gap_b,  mean gap over the bins that hold rows (MORE, arXiv:2312.07401, calls it ACE)
 //! RMS = sqrt(sum n_b/n gap_b^2),  signed = mean p - mean y
 //! ```
-//! M. P. Naeini et al., AAAI 2015; C. Guo et al., arXiv:1706.04599. The value depends on the bins: state them. The sweep
+//! M. P. Naeini et al., AAAI 2015; C. Guo et al., arXiv:1706.04599. The value depends on the bins: state them. The
+//! sweep
 //! takes the most equal-mass bins whose means of y do not fall (R. Roelofs et al., arXiv:2012.08668).
 
 use super::bins::{Bin, Binning, reliability};
@@ -72,7 +73,8 @@ fn of_rows(
     bootstrap.metric(p.len(), |rows| Ok(number(&calibration_error(&pick(p, rows), &pick(y, rows), binning)?)))
 }
 
-/// Nixon's adaptive calibration error of `n` rows of `k` class probabilities: the mean gap over classes and equal-mass bins
+/// Nixon's adaptive calibration error of `n` rows of `k` class probabilities: the mean gap over classes and
+/// equal-mass bins
 /// that hold rows (J. Nixon et al., arXiv:1904.01685).
 ///
 /// # Errors
@@ -90,7 +92,8 @@ pub fn classwise_error(probabilities: &[f64], k: usize, classes: &[u32], binning
     Ok(sum(gaps.iter().copied()) / gaps.len() as f64)
 }
 
-/// The most equal-mass bins up to `most` such that, for every smaller number too, the mean label never falls from bin to
+/// The most equal-mass bins up to `most` such that, for every smaller number too, the mean label never falls from
+/// bin to
 /// bin; and the ECE with them.
 ///
 /// # Errors

@@ -25,7 +25,8 @@ pub enum ConfidencePolicy {
     /// They are absent.
     #[default]
     Reject,
-    /// As the release does: up to 10 divided by 10, up to 100 by 100, above 1; a missing one takes the most common stated
+    /// As the release does: up to 10 divided by 10, up to 100 by 100, above 1; a missing one takes the most common
+    /// stated
     /// value (the first seen on ties, 5 without any) divided by 10.
     ReleaseCompat,
 }
@@ -143,7 +144,8 @@ pub fn p_true(log_true: f64, log_false: f64) -> Result<f64, EvalError> {
 /// Cross-entropy of P(IK) with the share of sampled answers that were right, in nats; the interval resamples questions.
 ///
 /// # Errors
-/// When the lengths differ, there is no question, a value is not in [0, 1], or a prediction of 0 or 1 meets another share.
+/// When the lengths differ, there is no question, a value is not in [0, 1], or a prediction of 0 or 1 meets another
+/// share.
 pub fn p_ik_cross_entropy(predicted: &[f64], share: &[f64], bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
     shares("predicted", predicted)?;
     same_length("share", predicted.len(), share.len())?;

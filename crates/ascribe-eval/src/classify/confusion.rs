@@ -5,7 +5,8 @@
 //! F_b = (1+b^2) tp/((1+b^2) tp + b^2 fn + fp),  g-mean = sqrt(recall * specificity)
 //! MCC = (tp tn - fp fn)/sqrt((tp+fp)(tp+fn)(tn+fp)(tn+fn))
 //! ```
-//! B. W. Matthews, 1975; M. Kubat and S. Matwin, ICML 1997 (g-mean). 0/0 is an error, or the value that the caller names.
+//! B. W. Matthews, 1975; M. Kubat and S. Matwin, ICML 1997 (g-mean). 0/0 is an error, or the value that the caller
+//! names.
 
 use crate::error::{finite, not_empty, option, same_length};
 use crate::stats::sum::pick;
@@ -252,7 +253,8 @@ mod tests {
         assert!(matches!(one_class, Err(EvalError::Degenerate { .. })));
     }
 
-    /// prevalence 0.5, perfect scores, r0 = 0.2, r1 = 0: observed positives 0.5 + 0.1, of which 0.5 are called positive.
+    /// prevalence 0.5, perfect scores, r0 = 0.2, r1 = 0: observed positives 0.5 + 0.1, of which 0.5 are called
+    /// positive.
     #[test]
     fn noise_moves_counts() {
         let [tp, fp, fneg, tn] = Confusion::under_noise(0.5, 1.0, 0.0, 0.2, 0.0).unwrap();

@@ -5,7 +5,8 @@
 //! pi'(a|s) ~ pi(a|s) e^{u(s,a)/eta} with KL(pi'(.|s) || pi(.|s)) = kappa at every state
 //! improvement ratio = (J(pi'_u) - J(pi))/(J(pi'_A) - J(pi))
 //! ```
-//! Ratio 1 is as good as the exact advantage, negative is harmful. Where the credit of a state is constant, or kappa is out of
+//! Ratio 1 is as good as the exact advantage, negative is harmful. Where the credit of a state is constant, or kappa
+//! is out of
 //! reach, the state keeps pi and is counted.
 
 use crate::EvalError;
@@ -34,10 +35,12 @@ pub struct CreditQuality {
 /// The usual size of a step, in nats at each state.
 pub const KAPPA: f64 = 0.02;
 
-/// Compares `credit[s][a]` with the advantage of `policy` for `rewards[s][a][s']`, from the law `start` of first states.
+/// Compares `credit[s][a]` with the advantage of `policy` for `rewards[s][a][s']`, from the law `start` of first
+/// states.
 ///
 /// # Errors
-/// As [`Mdp::values`]; when a length does not fit, credit is NaN or infinite, `kappa` is not in (0, 0.05], or the policy cannot
+/// As [`Mdp::values`]; when a length does not fit, credit is NaN or infinite, `kappa` is not in (0, 0.05], or the
+/// policy cannot
 /// be improved.
 pub fn credit_vs_exact(
     mdp: &Mdp,

@@ -100,7 +100,8 @@ pub struct StepAgreement {
 /// Compares credit with exact advantages.
 ///
 /// # Errors
-/// When there is no trajectory, one is empty, lengths differ, a number is NaN or infinite, a weight is negative or all are 0, or
+/// When there is no trajectory, one is empty, lengths differ, a number is NaN or infinite, a weight is negative or
+/// all are 0, or
 /// no trajectory has credit and advantage that vary.
 pub fn step_agreement(trajectories: &[StepCredit]) -> Result<StepAgreement, EvalError> {
     not_empty("the trajectories", trajectories)?;
@@ -220,7 +221,7 @@ mod tests {
         MarkedCredit { credit: credit.to_vec(), error: error.to_vec() }
     }
 
-    /// Response one ranks its error lowest, response two its highest, three has none: micro 3/8 pairs.. by hand below.
+    /// Response one ranks its error lowest, response two highest, three has none.
     #[test]
     fn micro_and_macro_differ() {
         let responses = [

@@ -4,7 +4,8 @@
 //! steps to a target = first x with y >= target (or inside the bracket, on its line);  ratio = baseline's steps/method's
 //! compute multiplier at accuracy a = x_base(a)/x_method(a), on upper staircases, over the common range of accuracy
 //! ```
-//! A target that is never reached is censored at the last x: a censored baseline gives a lower bound, a censored method no
+//! A target that is never reached is censored at the last x: a censored baseline gives a lower bound, a censored
+//! method no
 //! ratio.
 
 use crate::error::{finite, not_empty, option, same_length, within};

@@ -4,7 +4,8 @@
 //! x ~ q, l = ln q(x) - ln p(x), target KL(q||p):   k1 = l,  k2 = l^2/2,  k3 = e^-l - 1 + l
 //! KL = sum q ln(q/p),  JS = (KL(p||m) + KL(q||m))/2 with m = (p+q)/2,  total variation = sum |p - q|/2
 //! ```
-//! J. Schulman, "Approximating KL Divergence" (2020). k1 and k3 are unbiased, k2 is not; k2 and k3 are never negative. Sums
+//! J. Schulman, "Approximating KL Divergence" (2020). k1 and k3 are unbiased, k2 is not; k2 and k3 are never
+//! negative. Sums
 //! of `l` over the tokens of a sequence give the KL of sequences; a mean over tokens is another number.
 
 use crate::error::{same_length, within};
@@ -109,7 +110,8 @@ pub struct BestOfNLaw {
     pub bound: f64,
 }
 
-/// Best of `n` draws from `p` by `rewards`, ties broken evenly among draws: `pi_n(y) = p(y)/p_c (F_c^n - F_{c-}^n)` with `F`
+/// Best of `n` draws from `p` by `rewards`, ties broken evenly among draws: `pi_n(y) = p(y)/p_c (F_c^n - F_{c-}^n)`
+/// with `F`
 /// the mass of rewards up to the class of y (A. Beirami et al., arXiv:2401.01879).
 ///
 /// # Errors
@@ -138,7 +140,8 @@ pub fn best_of_n_law(p: &[f64], rewards: &[f64], n: u32) -> Result<BestOfNLaw, E
     Ok(BestOfNLaw { law, kl: sum(kl).max(0.0), bound: n.ln() - (n - 1.0) / n })
 }
 
-/// The estimate of the KL of best-of-n from `masses`, the mass under the policy of the class of each selected output; the
+/// The estimate of the KL of best-of-n from `masses`, the mass under the policy of the class of each selected
+/// output; the
 /// interval resamples prompts (arXiv:2401.01879).
 ///
 /// # Errors

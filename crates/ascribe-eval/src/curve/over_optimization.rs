@@ -4,7 +4,8 @@
 //! d = sqrt(KL), gains over the reference.   best of n: R(d) = d (alpha - beta d)    peak d* = alpha/(2 beta), alpha^2/(4 beta)
 //! RL and direct alignment:                  R(d) = d (alpha - beta ln d)            peak d* = exp(alpha/beta - 1), beta d*
 //! ```
-//! L. Gao et al., arXiv:2210.10760; R. Rafailov et al., arXiv:2406.02900. Least squares without intercept; points at d = 0
+//! L. Gao et al., arXiv:2210.10760; R. Rafailov et al., arXiv:2406.02900. Least squares without intercept; points at
+//! d = 0
 //! are dropped and counted. The RL form has infinite slope at 0: do not read it there.
 
 use crate::EvalError;
@@ -89,7 +90,8 @@ impl OverOptimizationFit {
 /// Fits a form to gains at distances `d`, with weights (1/standard error squared) or all alike.
 ///
 /// # Errors
-/// When the lengths differ, there is no point, a value is NaN or infinite, a distance is negative, a weight is not above 0,
+/// When the lengths differ, there is no point, a value is NaN or infinite, a distance is negative, a weight is not
+/// above 0,
 /// or too few distances differ.
 pub fn fit_over_optimization(
     d: &[f64],
@@ -152,7 +154,8 @@ pub struct Onset {
 /// Reads a curve of gold and proxy rewards over rising distance.
 ///
 /// # Errors
-/// When the lengths differ, there are fewer than two points, a value is NaN or infinite, distances do not rise, or a reward is
+/// When the lengths differ, there are fewer than two points, a value is NaN or infinite, distances do not rise, or a
+/// reward is
 /// constant.
 pub fn onset(d: &[f64], gold: &[f64], proxy: &[f64]) -> Result<Onset, EvalError> {
     option("points", "at least 2", d.len() as f64, d.len() >= 2)?;

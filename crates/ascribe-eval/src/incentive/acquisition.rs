@@ -1,4 +1,5 @@
-//! The acquisition game: agents choose effort, see signals and report; the mechanism pays and acts (Hiring Multiple Agents for
+//! The acquisition game: agents choose effort, see signals and report; the mechanism pays and acts (Hiring Multiple
+//! Agents for
 //! information; here: paying annotators or judges so that effort and truth are best replies).
 //!
 //! ```text
@@ -38,7 +39,8 @@ pub struct AcquisitionGame<'a> {
 const MOST: f64 = 1e6;
 
 impl AcquisitionGame<'_> {
-    /// The largest expected gain of any agent from any other effort and report map; the mechanism is incentive compatible when
+    /// The largest expected gain of any agent from any other effort and report map; the mechanism is incentive
+    /// compatible when
     /// it is not above 0.
     ///
     /// # Errors
@@ -149,7 +151,8 @@ fn law(what: &'static str, law: &[f64]) -> Result<(), EvalError> {
 mod tests {
     use super::*;
 
-    /// A fair coin; effort 1 (cost 0.1) sees it, effort 0 sees noise. Pay w for a right report: effort pays when w/2 > 0.1.
+    /// A fair coin; effort 1 (cost 0.1) sees it, effort 0 sees noise. Pay w for a right report: effort pays when w/2
+    /// > 0.1.
     fn game(pay: &dyn Fn(usize, &[usize], usize) -> f64) -> AcquisitionGame<'_> {
         let noise = vec![vec![0.5, 0.5], vec![0.5, 0.5]];
         let sight = vec![vec![1.0, 0.0], vec![0.0, 1.0]];

@@ -27,7 +27,8 @@ impl ScoringRule {
     /// The score of report `q` when `outcome` happens.
     ///
     /// # Errors
-    /// When the report is no distribution, the outcome is not one of its own, or it is logarithmic and gave the outcome 0.
+    /// When the report is no distribution, the outcome is not one of its own, or it is logarithmic and gave the
+    /// outcome 0.
     pub fn score(self, report: &[f64], outcome: usize) -> Result<f64, EvalError> {
         within("the report", report, "at least 0", |q| q >= 0.0)?;
         let total = sum(report.iter().copied());
@@ -59,7 +60,8 @@ impl ScoringRule {
     }
 }
 
-/// The properness gap of a rule over the grid of `k`-outcome distributions with steps of `1/grid`; reports on which the rule
+/// The properness gap of a rule over the grid of `k`-outcome distributions with steps of `1/grid`; reports on which
+/// the rule
 /// is not finite are left out.
 ///
 /// # Errors

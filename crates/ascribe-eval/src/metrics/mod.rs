@@ -1,6 +1,7 @@
 //! The table of scalar metrics: name, columns, range, direction, and the function from named columns to an estimate.
 //!
-//! It is the only list: a command line, a report and the property tests walk it. Intervals resample rows, or whole clusters
+//! It is the only list: a command line, a report and the property tests walk it. Intervals resample rows, or whole
+//! clusters
 //! when there is a column `cluster`.
 
 mod columns;
@@ -68,7 +69,8 @@ impl ScalarMetric {
     /// Measures named columns.
     ///
     /// # Errors
-    /// When a column is missing, of another kind or length, holds a NaN, infinity or value out of range, when there is no row,
+    /// When a column is missing, of another kind or length, holds a NaN, infinity or value out of range, when there
+    /// is no row,
     /// and when the metric is not defined for these rows.
     pub fn measure(&self, columns: &Columns, bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
         for (name, _) in self.columns {

@@ -5,7 +5,8 @@
 //! margin m = c - r,  Bradley-Terry loss = mean ln(1 + e^-m)
 //! group accuracy: a group counts only when every pair of it is strictly right (MM-RLHF calls it Acc+)
 //! ```
-//! RewardBench (`run_rm.py`) counts ties as losses; judges get half. Equal means `a == b`: there is no hidden tolerance.
+//! RewardBench (`run_rm.py`) counts ties as losses; judges get half. Equal means `a == b`: there is no hidden
+//! tolerance.
 
 use std::hash::Hash;
 
@@ -66,7 +67,8 @@ pub(crate) fn credits(chosen: &[f64], rejected: &[f64], ties: Ties) -> Result<Ve
 /// The accuracy and margins of independent pairs.
 ///
 /// # Errors
-/// When the lengths differ, there is no pair, a score is NaN or infinite, or a setting of the bootstrap is out of range.
+/// When the lengths differ, there is no pair, a score is NaN or infinite, or a setting of the bootstrap is out of
+/// range.
 pub fn pair_accuracy(
     chosen: &[f64],
     rejected: &[f64],
@@ -164,7 +166,8 @@ pub fn list_accuracy(
     })
 }
 
-/// Share of pairs with `sigmoid(margin)` on both orders, for calibration: probabilities and whether the first was chosen.
+/// Share of pairs with `sigmoid(margin)` on both orders, for calibration: probabilities and whether the first was
+/// chosen.
 ///
 /// # Errors
 /// As [`pair_accuracy`].

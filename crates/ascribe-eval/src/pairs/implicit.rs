@@ -3,7 +3,8 @@
 //! ```text
 //! drop_k = accuracy of the explicit model on set k - accuracy of the implicit one, on the same items
 //! ```
-//! The two must be matched: training accuracies more than 0.02 apart are refused. McNemar per set with Holm over the sets,
+//! The two must be matched: training accuracies more than 0.02 apart are refused. McNemar per set with Holm over the
+//! sets,
 //! and a sign test over sets.
 
 use crate::error::{not_empty, option};

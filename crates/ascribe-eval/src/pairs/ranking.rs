@@ -5,7 +5,8 @@
 //! R* = mean 1[lw_ref - ll_ref + (1/beta) ln(alpha/(1-alpha)) > 0]        alpha: share of raters for y_w
 //! c  = ln pi_ref(y_l)/pi_ref(y_w);  R = 1 iff the DPO loss is at most L*(c) = softplus(-beta c)
 //! ```
-//! The release forms the ratio from quotients of log-likelihoods and calls |ratio - 1| < 0.05 a tie; this is the equation of
+//! The release forms the ratio from quotients of log-likelihoods and calls |ratio - 1| < 0.05 a tie; this is the
+//! equation of
 //! the paper. With length normalisation only the log-probabilities are divided, on both sides alike.
 
 use crate::error::{option, same_length, shares, within};
@@ -91,7 +92,8 @@ pub struct IdealRanking {
 /// The usual grid of beta.
 pub const IDEAL_BETAS: [f64; 5] = [0.01, 0.1, 1.0, 5.0, 10.0];
 
-/// The idealised ranking accuracy from the reference policy and `alpha`, the share of raters for each `chosen`, moved to
+/// The idealised ranking accuracy from the reference policy and `alpha`, the share of raters for each `chosen`,
+/// moved to
 /// `[eps, 1 - eps]`.
 ///
 /// # Errors

@@ -86,7 +86,8 @@ fn cohen(a: &[u32], b: &[u32], k: usize, weights: KappaWeights) -> Result<f64, E
 /// interval resamples items.
 ///
 /// # Errors
-/// When there is no item, the rows differ in length or in ratings, there are fewer than two categories or ratings, or all
+/// When there is no item, the rows differ in length or in ratings, there are fewer than two categories or ratings,
+/// or all
 /// ratings fall into one category (for [`Chance::Shares`]).
 pub fn fleiss_kappa(counts: &[Vec<u32>], chance: Chance, bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
     not_empty("the items", counts)?;

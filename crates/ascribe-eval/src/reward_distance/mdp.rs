@@ -37,7 +37,8 @@ impl Mdp {
     /// A process with `transitions[s][a][s']`; rows of terminal states are not read.
     ///
     /// # Errors
-    /// When a length does not fit, there are no or more than 512 states, a row of a state that is not terminal does not sum to 1
+    /// When a length does not fit, there are no or more than 512 states, a row of a state that is not terminal does
+    /// not sum to 1
     /// within 1e-9, or the discount is not in [0, 1] (1 needs terminal states).
     pub fn new(actions: usize, transitions: Vec<f64>, terminal: Vec<bool>, discount: f64) -> Result<Self, EvalError> {
         let states = terminal.len();
@@ -124,7 +125,8 @@ impl Mdp {
     /// The values of a policy.
     ///
     /// # Errors
-    /// When a length does not fit, a number is NaN or infinite, a row of the policy does not sum to 1, or, with discount 1, the
+    /// When a length does not fit, a number is NaN or infinite, a row of the policy does not sum to 1, or, with
+    /// discount 1, the
     /// policy does not end from every state.
     pub fn values(&self, rewards: &[f64], policy: &[f64]) -> Result<Values, EvalError> {
         self.checked_rewards("rewards", rewards)?;

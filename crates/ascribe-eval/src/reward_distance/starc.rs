@@ -4,8 +4,10 @@
 //! STARC-VAL   c(R)(s,a,s') = E_{S'}[R(s,a,S') + g V(S')] - V(s), the advantage of a fixed policy;  s = c/|c|,  d = |s1 - s2|
 //! EPIC        c(R) = R + g E[R(s',A,S')] - E[R(s,A,S')] - g E[R(S,A,S')];  d = sqrt((1 - rho)/2), rho Pearson of both
 //! ```
-//! Shaping by potentials, positive scale and moving reward between next states leave STARC at 0; EPIC does not see through the
-//! last. Norms weigh all entries alike. A reward whose canonical form is at most 1e-12 of `|R|/(1-g)` is trivial and has
+//! Shaping by potentials, positive scale and moving reward between next states leave STARC at 0; EPIC does not see
+//! through the
+//! last. Norms weigh all entries alike. A reward whose canonical form is at most 1e-12 of `|R|/(1-g)` is trivial and
+//! has
 //! s = 0. [`Canon::Potential`] and [`Canon::Raw`] are the weaker baselines of the release.
 
 use super::mdp::Mdp;
@@ -47,7 +49,8 @@ impl Norm {
     }
 }
 
-/// The STARC distance of two rewards `R[s][a][s']`, in [0, 2], for the values of `policy`. Entries of terminal states do not
+/// The STARC distance of two rewards `R[s][a][s']`, in [0, 2], for the values of `policy`. Entries of terminal
+/// states do not
 /// count.
 ///
 /// # Errors

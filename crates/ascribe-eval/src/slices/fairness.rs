@@ -19,7 +19,8 @@ pub struct FairnessViolations {
     pub largest_excess: f64,
 }
 
-/// Counts violations. `rounds[t][i]` is the treatment of row i in round t, in [0, 1]; `distances[j](t, i, k)` is auditor j's.
+/// Counts violations. `rounds[t][i]` is the treatment of row i in round t, in [0, 1]; `distances[j](t, i, k)` is
+/// auditor j's.
 ///
 /// # Errors
 /// When there is no round or auditor, no pair, a treatment is not in [0, 1], `a` is negative or `gamma` not in (0, 1].

@@ -80,7 +80,8 @@ impl GroupRegret {
     }
 }
 
-/// The regret of each group from the learner's losses and `alternatives[f][t]`, the losses of the functions it competes with;
+/// The regret of each group from the learner's losses and `alternatives[f][t]`, the losses of the functions it
+/// competes with;
 /// `None` for an empty group.
 ///
 /// # Errors
@@ -109,7 +110,8 @@ pub fn group_regret(
     Ok(regrets)
 }
 
-/// The regret of each group in squared loss against the best ridge regression of that group: `features` are rows of equal
+/// The regret of each group in squared loss against the best ridge regression of that group: `features` are rows of
+/// equal
 /// length, the penalty is `ridge |w|^2`, which the comparison adds to neither side.
 ///
 /// # Errors

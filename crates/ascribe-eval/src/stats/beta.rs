@@ -95,7 +95,8 @@ pub(crate) fn t_two_sided(t: f64, freedom: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Gamma(5) = 24, Gamma(1/2) = sqrt(pi); I_x(1, b) = 1 - (1-x)^b; I_x(2, 2) = 3x^2 - 2x^3; t with one degree is Cauchy.
+    /// Gamma(5) = 24, Gamma(1/2) = sqrt(pi); I_x(1, b) = 1 - (1-x)^b; I_x(2, 2) = 3x^2 - 2x^3; t with one degree is
+    /// Cauchy.
     #[test]
     fn closed_forms() {
         assert!((ln_gamma(5.0) - 24_f64.ln()).abs() < 1e-14);

@@ -1,4 +1,5 @@
-//! Bootstrap intervals: percentile, basic and BCa (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 14).
+//! Bootstrap intervals: percentile, basic and BCa (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993,
+//! ch. 14).
 //!
 //! ```text
 //! percentile  [q(alpha), q(1 - alpha)],  alpha = (1 - level)/2, q = linear quantile of the resampled statistics t*
@@ -45,7 +46,8 @@ pub enum BootstrapMethod {
     Percentile,
     /// Those quantiles reflected at the estimate.
     Basic,
-    /// Quantiles corrected for bias and skewness; needs at least 8 units. Above 1,000 units the jackknife leaves out one
+    /// Quantiles corrected for bias and skewness; needs at least 8 units. Above 1,000 units the jackknife leaves out
+    /// one
     /// of 200 random groups at a time, and the interval says so.
     Bca,
 }
@@ -425,7 +427,8 @@ mod tests {
         assert!((low - 1.19).abs() < 0.03 && (high - 2.96).abs() < 0.03, "{low} {high}");
     }
 
-    /// The standard error of a mean of 0/1 values is sqrt(p(1-p)/n); with clusters of c equal values, n counts clusters.
+    /// The standard error of a mean of 0/1 values is sqrt(p(1-p)/n); with clusters of c equal values, n counts
+    /// clusters.
     #[test]
     fn clusters_of_equal_values_widen_the_interval_by_the_root_of_their_size() {
         let values: Vec<f64> = (0..400).map(|index| f64::from(u8::from(index / 4 % 2 == 0))).collect();

@@ -8,7 +8,8 @@
 //! sign       positives among the differences that are not 0, against a fair coin
 //! ```
 //! Student, 1908; B. L. Welch, Biometrika 34, 1947; F. Wilcoxon, Biometrics Bulletin 1, 1945; H. B. Mann and
-//! D. R. Whitney, Ann. Math. Statist. 18, 1947. Tied ranks are mid-ranks, and the exact laws keep them; differences of 0
+//! D. R. Whitney, Ann. Math. Statist. 18, 1947. Tied ranks are mid-ranks, and the exact laws keep them; differences
+//! of 0
 //! leave the Wilcoxon and sign tests. The exact laws are counted by dynamic programming over doubled ranks.
 
 use crate::EvalError;
@@ -153,7 +154,8 @@ fn two_sided(statistic: f64, observed: usize, share: &[f64]) -> Test {
 mod tests {
     use super::*;
 
-    /// d = 1, 2, 3: t = 2/(1/sqrt 3) = 3.4641 with two degrees, p = 1 - t/sqrt(t^2 + 2). Ranks 1, 2, 3 all positive: 2/8.
+    /// d = 1, 2, 3: t = 2/(1/sqrt 3) = 3.4641 with two degrees, p = 1 - t/sqrt(t^2 + 2). Ranks 1, 2, 3 all positive:
+    /// 2/8.
     #[test]
     fn three_positive_differences() {
         let (first, zeros) = ([1.0, 2.0, 3.0], [0.0; 3]);

@@ -7,7 +7,8 @@
 //! Benjamini-Yekutieli the same times sum_{i <= m} 1/i
 //! ```
 //! S. Holm, Scand. J. Statist. 6, 1979; Y. Benjamini and Y. Hochberg, J. R. Stat. Soc. B 57, 1995; Y. Benjamini and
-//! D. Yekutieli, Ann. Statist. 29, 2001. The first two bound the chance of any false claim, the others the share of false
+//! D. Yekutieli, Ann. Statist. 29, 2001. The first two bound the chance of any false claim, the others the share of
+//! false
 //! claims. Cost: m log m.
 
 use crate::EvalError;

@@ -109,7 +109,8 @@ impl McNemar {
     }
 }
 
-/// `P(X <= m)` for `X ~ Binomial(n, 1/2)`: the term at `m`, in logarithms, times the sum of the ratios of the terms below.
+/// `P(X <= m)` for `X ~ Binomial(n, 1/2)`: the term at `m`, in logarithms, times the sum of the ratios of the terms
+/// below.
 pub(crate) fn half_binomial_tail(m: usize, n: usize) -> f64 {
     let log_term: f64 = (1..=m).map(|j| ((n - m + j) as f64 / j as f64).ln()).sum::<f64>() - n as f64 * 2_f64.ln();
     let (mut ratio, mut sum) = (1.0, 1.0);
@@ -210,7 +211,8 @@ mod tests {
         assert_eq!((test.p, test.p_greater, test.exact), (24.0 / 256.0, 12.0 / 256.0, true));
     }
 
-    /// For n equal differences every draw has all signs alike with probability 2^(1-n), so only the identity is extreme.
+    /// For n equal differences every draw has all signs alike with probability 2^(1-n), so only the identity is
+    /// extreme.
     #[test]
     fn many_equal_differences_leave_the_smallest_p() {
         let test = sign_flip(&[1.0; 40], &[0.0; 40], 999, Seed(0)).unwrap();

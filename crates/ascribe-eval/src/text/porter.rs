@@ -1,5 +1,6 @@
 //! Porter's stemmer (M. F. Porter, Program 14, 1980), with the additions of NLTK that `rouge-score` uses: words of two
-//! letters stay, a table of irregular forms, `ied` and `ies` in short words, `y` after a consonant, `alli`, `fulli`, `logi`.
+//! letters stay, a table of irregular forms, `ied` and `ies` in short words, `y` after a consonant, `alli`, `fulli`,
+//! `logi`.
 
 /// Forms that the rules would spoil.
 const IRREGULAR: [(&str, &str); 16] = [

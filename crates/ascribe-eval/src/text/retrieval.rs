@@ -5,7 +5,8 @@
 //! P@k = relevant among the first k, over k;  R@k over all relevant;  hit@k: any;  RR = 1/rank of the first relevant
 //! AP = mean over relevant items of the precision at their rank
 //! ```
-//! K. Jarvelin and J. Kekalainen, ACM TOIS 20, 2002. Items of equal score stand in a uniformly random order, and the value
+//! K. Jarvelin and J. Kekalainen, ACM TOIS 20, 2002. Items of equal score stand in a uniformly random order, and the
+//! value
 //! is its expectation (F. McSherry and M. Najork, ECIR 2008), or they keep the order given.
 
 use crate::error::{finite, option, same_length, within};

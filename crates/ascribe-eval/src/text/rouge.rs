@@ -152,7 +152,8 @@ fn common_length(a: &[String], b: &[String]) -> usize {
     row[short.len()]
 }
 
-/// Places in `target` of one longest common subsequence with `prediction`, traced back from the end; on equal lengths the
+/// Places in `target` of one longest common subsequence with `prediction`, traced back from the end; on equal
+/// lengths the
 /// trace steps back in the target.
 fn common_places(target: &[String], prediction: &[String]) -> Vec<usize> {
     let columns = prediction.len() + 1;

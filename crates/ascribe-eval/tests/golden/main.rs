@@ -119,7 +119,8 @@ fn check_bootstrap(case: &Case) {
     }
 }
 
-/// The sum in the order in which numpy adds up to 128 numbers. BCa counts resamples whose statistic equals the estimate;
+/// The sum in the order in which numpy adds up to 128 numbers. BCa counts resamples whose statistic equals the
+/// estimate;
 /// deviations of 0/1 data are equal but for rounding, so the expected limits hold for this order alone.
 fn numpy_sum(values: &[f64]) -> f64 {
     assert!(values.len() <= 128, "numpy splits longer sums in two");
