@@ -253,7 +253,7 @@ mod tests {
         assert!((at - 2.5).abs() < 1e-9 && (height - 1.875).abs() < 1e-9 && best.dropped == 1);
         let rl = fit(OverOptimization::Rl, &d, &curve(OverOptimization::Rl, 1.0, 0.5, &d));
         let (at, height) = rl.peak().unwrap();
-        assert!((at - 2.718_281_828).abs() < 1e-8 && (height - 1.359_140_914).abs() < 1e-8);
+        assert!((at - std::f64::consts::E).abs() < 1e-8 && (height - 1.359_140_914).abs() < 1e-8);
         let rising = fit(OverOptimization::BestOfN, &d, &curve(OverOptimization::BestOfN, 1.0, -0.1, &d));
         assert_eq!(rising.peak(), None);
     }
