@@ -198,7 +198,7 @@ impl Bootstrap {
             },
         );
         self.estimate(n, replicates, |left_out| {
-            let mut counts = vec![1; n];
+            let mut counts = vec![1_u32; n];
             left_out.iter().for_each(|&unit| counts[unit] = 0);
             statistic(&counts)
         })
