@@ -2,6 +2,11 @@
 //!
 //! A name says the job, its size and the device; set-up stands outside the timed body.
 
+// The allocator of the binary.
+#[allow(unsafe_code)]
+#[path = "../crates/ascribe-cli/src/allocator.rs"]
+mod allocator;
+
 use std::hint::black_box;
 
 use ascribe::burn::tensor::Device;
@@ -11,11 +16,7 @@ use ascribe::lm::{Decoder, DecoderConfig, LocalPolicy, RandomWeights};
 use ascribe::preference::objectives::DpoConfig;
 use ascribe::preference::{LogpCache, LogpLearner, TrainRow, reference_logps};
 use ascribe::train::{Fit, FitConfig, ScheduleKind};
-use criterion::{Criterion, criterion_group, criterion_main};
-
-// The allocator of the binary.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use criterion::{Criterion, criterion_group};
 
 const VOCABULARY: u32 = 64;
 const CONTEXT: usize = 128;
@@ -100,4 +101,9 @@ criterion_group! {
     config = Criterion::default().sample_size(20);
     targets = score_completions, train_step_dpo, greedy_decode, bootstrap_paired
 }
-criterion_main!(jobs);
+
+fn main() {
+    allocator::keep_pages();
+    jobs();
+    Criterion::default().configure_from_args().final_summary();
+}

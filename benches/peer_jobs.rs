@@ -1,6 +1,11 @@
 //! Our side of `cargo xtask bench peers` and `bench growth`: one job, one process, one line of JSON. The protocol is
 //! `xtask/peers/README.md`.
 
+// The allocator of the binary.
+#[allow(unsafe_code)]
+#[path = "../crates/ascribe-cli/src/allocator.rs"]
+mod allocator;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -14,10 +19,6 @@ use ascribe::preference::{LogpCache, LogpLearner, TrainRow, reference_logps};
 use ascribe::train::{Fit, FitConfig, ScheduleKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
-
-// The allocator of the binary.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Error = Box<dyn std::error::Error>;
 
@@ -84,6 +85,7 @@ struct Answer {
 }
 
 fn main() -> Result<(), Error> {
+    allocator::keep_pages();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [job, flag, path] = arguments.as_slice() else { return Err("usage: peer_jobs <job> --input job.json".into()) };
     if flag != "--input" {

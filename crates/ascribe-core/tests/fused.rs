@@ -3,7 +3,8 @@
 
 use ascribe_core::Packing;
 use ascribe_core::tensor::{
-    AttentionShape, Sight, attention, fused, geglu, rms_norm, rope, sum_of_squares, swiglu, times, token_logps,
+    AttentionShape, HeadLayout, Sight, attention, fused, geglu, geglu_product, head_logps, rms_norm, rope,
+    sum_of_squares, swiglu, swiglu_product, times, token_logps,
 };
 use ascribe_testkit::device::{floats, integers, values};
 use burn::tensor::{DType, Device, Tensor};
@@ -91,6 +92,33 @@ fn gated_activations_are_plain() {
         for factor in [1.0, 20.0] {
             check("swiglu", [shape, shape], |[gate, up]| swiglu(gate.mul_scalar(factor), up));
             check("geglu", [shape, shape], |[gate, up]| geglu(gate.mul_scalar(factor), up));
+        }
+    }
+}
+
+#[test]
+fn products_with_gated_activations_are_plain() {
+    for [n, wide, narrow] in [[1, 1, 1], [3, 17, 5], [70, 300, 90]] {
+        check("swiglu_product", [[n, wide], [n, wide], [wide, narrow]], |[gate, up, weight]| {
+            swiglu_product(gate, up, weight.mul_scalar(0.125))
+        });
+        check("geglu_product", [[n, wide], [n, wide], [wide, narrow]], |[gate, up, weight]| {
+            geglu_product(gate, up, weight.mul_scalar(0.125))
+        });
+    }
+}
+
+#[test]
+fn log_probabilities_of_a_head_are_plain_whatever_the_chunk() {
+    for [n, hidden, vocab] in [[1, 1, 1], [3, 5, 7], [37, 33, 203]] {
+        let targets: Vec<i64> = (0..n).map(|row| ((row * 31) % vocab) as i64).collect();
+        for chunk in [1, 4, 1000] {
+            for (layout, shape) in [(HeadLayout::Embedding, [vocab, hidden]), (HeadLayout::Linear, [hidden, vocab])] {
+                check("head_logps", [[n, hidden], shape], |[states, weight]| {
+                    let targets = integers(&targets, [n], &states.device());
+                    head_logps(states, weight, layout, targets, chunk).reshape([1, n])
+                });
+            }
         }
     }
 }

@@ -48,3 +48,36 @@ pub fn chosen_logps(
     });
     Tensor::cat(pieces.collect(), 0)
 }
+
+/// How the weights of a head lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadLayout {
+    /// `[vocab, hidden]`: an embedding that is the head as well.
+    Embedding,
+    /// `[hidden, vocab]`.
+    Linear,
+}
+
+/// [`chosen_logps`] with a head that is one product.
+///
+/// With the feature `fused`, on the CPU, logits are held for `chunk` rows alone while training too: the backward pass
+/// computes them again, for a few hundredths of the time of a step.
+///
+/// # Shapes
+/// - hidden: `[n, hidden]`; weight: as `layout` says; targets: `[n]`; result: `[n]`, in nats.
+pub fn head_logps(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    layout: HeadLayout,
+    targets: Tensor<1, Int>,
+    chunk: usize,
+) -> Tensor<1> {
+    #[cfg(feature = "fused")]
+    if fused::accepts(&hidden) {
+        return fused::head_logps(hidden, weight, targets, layout, chunk);
+    }
+    chosen_logps(hidden, targets, chunk, |hidden| match layout {
+        HeadLayout::Embedding => hidden.matmul(weight.clone().transpose()),
+        HeadLayout::Linear => hidden.matmul(weight.clone()),
+    })
+}

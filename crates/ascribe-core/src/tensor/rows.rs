@@ -68,6 +68,27 @@ pub fn geglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
     gelu_tanh(gate) * up
 }
 
+/// `swiglu(gate, up) weight`: the end of a gated feed-forward block.
+///
+/// # Shapes
+/// - gate and up: `[n, wide]`; weight: `[wide, narrow]`; result: `[n, narrow]`.
+pub fn swiglu_product(gate: Tensor<2>, up: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    #[cfg(feature = "fused")]
+    if fused::accepts(&gate) {
+        return fused::swiglu_product(gate, up, weight);
+    }
+    swiglu(gate, up).matmul(weight)
+}
+
+/// `geglu(gate, up) weight`; shapes as in [`swiglu_product`].
+pub fn geglu_product(gate: Tensor<2>, up: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    #[cfg(feature = "fused")]
+    if fused::accepts(&gate) {
+        return fused::geglu_product(gate, up, weight);
+    }
+    geglu(gate, up).matmul(weight)
+}
+
 /// GELU by its tanh formula (arXiv:1606.08415): `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`.
 pub fn gelu_tanh(x: Tensor<2>) -> Tensor<2> {
     let cubic = x.clone().powi_scalar(3).mul_scalar(0.044_715); // [n, d]

@@ -10,8 +10,8 @@
 use std::collections::HashMap;
 
 use ascribe_core::tensor::{
-    AttentionShape, Mask, Sight, attend, attention, by_head, chosen_logps, geglu, gelu_tanh, hidden, layer_norm,
-    rms_norm, rope, swiglu,
+    AttentionShape, HeadLayout, Mask, Sight, attend, attention, by_head, chosen_logps, geglu, geglu_product, gelu_tanh,
+    head_logps, hidden, layer_norm, rms_norm, rope, swiglu, swiglu_product,
 };
 use ascribe_core::{CoreError, Packing};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
@@ -84,8 +84,8 @@ pub struct Row<'a> {
     pub response: &'a [u32],
 }
 
-/// Most logits that are held at once, in floats: 64 MiB.
-const LOGITS_AT_ONCE: usize = 1 << 24;
+/// Most logits that are held at once, in floats: 128 MiB.
+const LOGITS_AT_ONCE: usize = 1 << 25;
 
 impl Decoder {
     /// Builds the decoder with weights from `source`.
@@ -342,8 +342,12 @@ impl Decoder {
         };
         let ids = integers(ids.into_iter().map(i64::from).collect()); // [tokens]
         let states = self.states(ids, &packing).select(0, integers(from)); // [n, hidden]
-        let chunk = (LOGITS_AT_ONCE / self.config.vocab_size).max(1);
-        let logps = chosen_logps(states, integers(targets), chunk, |states| self.head(states)); // [n]
+        let (targets, chunk) = (integers(targets), (LOGITS_AT_ONCE / self.config.vocab_size).max(1));
+        let logps = match (&self.head, self.config.logit_softcap) {
+            (None, None) => head_logps(states, self.embed_tokens.weight.val(), HeadLayout::Embedding, targets, chunk),
+            (Some(head), None) => head_logps(states, head.weight.val(), HeadLayout::Linear, targets, chunk),
+            (_, Some(_)) => chosen_logps(states, targets, chunk, |states| self.head(states)),
+        }; // [n]
         let logps = mask.keep(logps.select(0, integers(place)).reshape([rows.len(), longest])); // [rows, longest]
         Ok((logps, mask))
     }
@@ -570,6 +574,13 @@ impl Attention {
 impl FeedForward {
     fn forward(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
         let up = self.up_proj.forward(x.clone()); // [n, intermediate]
+        if let (Some(gate), Some(weight)) = (&self.gate_proj, self.down_proj.plain_weight()) {
+            let gate = gate.forward(x); // [n, intermediate]
+            return match activation {
+                Activation::Silu => swiglu_product(gate, up, weight),
+                Activation::GeluTanh => geglu_product(gate, up, weight),
+            };
+        }
         let wide = match (&self.gate_proj, activation) {
             (Some(gate), Activation::Silu) => swiglu(gate.forward(x), up),
             (Some(gate), Activation::GeluTanh) => geglu(gate.forward(x), up),

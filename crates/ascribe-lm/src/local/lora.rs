@@ -103,6 +103,12 @@ impl Projection {
         Self { base, lora: None }
     }
 
+    /// The weight `[in, out]`, where it is all that there is: no bias, no adapter.
+    pub(super) fn plain_weight(&self) -> Option<Tensor<2>> {
+        let alone = self.lora.is_none() && self.base.bias.is_none();
+        alone.then(|| self.base.weight.val())
+    }
+
     /// `[n, in]` to `[n, out]`.
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let Some(pair) = &self.lora else { return self.base.forward(x) };

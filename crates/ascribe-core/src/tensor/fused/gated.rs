@@ -80,6 +80,21 @@ fn slopes(gate: &mut [f32], up: &mut [f32], dy: &[f32], f: impl Fn(f32) -> (f32,
     });
 }
 
+/// Gradients of gate and up, in their places; `dy` is contiguous.
+pub(super) fn backward(
+    mut gate: FlexTensor,
+    mut up: FlexTensor,
+    dy: &FlexTensor,
+    kind: Gate,
+) -> (FlexTensor, FlexTensor) {
+    let (into_gate, into_up) = (gate.storage_mut::<f32>(), up.storage_mut::<f32>());
+    match kind {
+        Gate::Silu => slopes(into_gate, into_up, floats(dy), silu),
+        Gate::Gelu => slopes(into_gate, into_up, floats(dy), gelu),
+    }
+    (gate, up)
+}
+
 #[derive(Debug)]
 pub(super) struct Gated;
 
@@ -89,12 +104,8 @@ impl Backward<Flex, 2> for Gated {
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = contiguous(grads.consume::<Flex>(&ops.node));
-        let (mut dgate, mut dup, kind) = ops.state;
-        let (gate, up) = (dgate.storage_mut::<f32>(), dup.storage_mut::<f32>());
-        match kind {
-            Gate::Silu => slopes(gate, up, floats(&dy), silu),
-            Gate::Gelu => slopes(gate, up, floats(&dy), gelu),
-        }
+        let (gate, up, kind) = ops.state;
+        let (dgate, dup) = backward(gate, up, &dy, kind);
         let [gate, up] = ops.parents;
         if let Some(gate) = gate {
             grads.register::<Flex>(gate.id, dgate);

@@ -56,7 +56,13 @@ fn logp(row: &[f32], target: usize) -> (f32, Normalizer) {
     )
 }
 
-fn backward(logits: FlexTensor, targets: &[usize], normalizers: &[Normalizer], dy: FlexTensor) -> FlexTensor {
+/// The gradient of the logits, in their place.
+pub(super) fn backward(
+    logits: FlexTensor,
+    targets: &[usize],
+    normalizers: &[Normalizer],
+    dy: FlexTensor,
+) -> FlexTensor {
     let (mut logits, dy) = (contiguous(logits), contiguous(dy));
     let vocab = logits.layout().shape()[1].max(1);
     let work = logits.layout().num_elements();

@@ -10,9 +10,11 @@
 mod adamw;
 mod attention;
 mod gated;
+mod head;
 mod logps;
 mod norm;
 mod plan;
+mod product;
 mod rope;
 
 use std::sync::Arc;
@@ -28,12 +30,14 @@ pub use adamw::AdamWStep;
 pub(super) use adamw::{sum_of_squares, times};
 use attention::{PackedAttention, State, Task};
 use gated::{Gate, Gated};
+use head::{Head, HeadLogps};
 use logps::TokenLogps;
 use norm::RmsNorm;
 pub(super) use plan::Plan;
+use product::GatedProduct;
 use rope::{Rope, Way};
 
-use super::AttentionShape;
+use super::{AttentionShape, HeadLayout};
 
 /// Whether there is a fused form for `x`: f32 on Burn's CPU backend, with or without autodiff.
 pub fn accepts<const D: usize>(x: &Tensor<D>) -> bool {
@@ -49,7 +53,21 @@ trait FusedOps: Backend {
 
     fn fused_gated(gate: FloatTensor<Self>, up: FloatTensor<Self>, kind: Gate) -> FloatTensor<Self>;
 
+    fn fused_gated_product(
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        kind: Gate,
+    ) -> FloatTensor<Self>;
+
     fn fused_token_logps(logits: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self>;
+
+    fn fused_head_logps(
+        states: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        head: Head,
+    ) -> FloatTensor<Self>;
 
     fn fused_attention(
         q: FloatTensor<Self>,
@@ -70,6 +88,14 @@ impl FusedOps for Flex {
 
     fn fused_gated(gate: FlexTensor, up: FlexTensor, kind: Gate) -> FlexTensor {
         gated::forward(&contiguous(gate), &contiguous(up), kind)
+    }
+
+    fn fused_gated_product(gate: FlexTensor, up: FlexTensor, weight: FlexTensor, kind: Gate) -> FlexTensor {
+        product::forward(&contiguous(gate), &contiguous(up), &weight, kind)
+    }
+
+    fn fused_head_logps(states: FlexTensor, weight: FlexTensor, targets: FlexTensor, head: Head) -> FlexTensor {
+        head::forward(&states, &weight, &logps::indices(targets), &head).0
     }
 
     fn fused_token_logps(logits: FlexTensor, targets: FlexTensor) -> FlexTensor {
@@ -108,6 +134,38 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         let y = gated::forward(&gate, &up, kind);
         match Backward::<Flex, 2>::prepare::<C>(Gated, [gate_node, up_node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((gate, up, kind), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn fused_gated_product(
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        kind: Gate,
+    ) -> FloatTensor<Self> {
+        let ((gate, gate_node), (up, up_node)) = (gate.into_parts(), up.into_parts());
+        let (weight, weight_node) = weight.into_parts();
+        let (gate, up) = (contiguous(gate), contiguous(up));
+        let y = product::forward(&gate, &up, &weight, kind);
+        let nodes = [gate_node, up_node, weight_node];
+        match Backward::<Flex, 3>::prepare::<C>(GatedProduct, nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((gate, up, weight, kind), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn fused_head_logps(
+        states: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        head: Head,
+    ) -> FloatTensor<Self> {
+        let ((states, states_node), (weight, weight_node)) = (states.into_parts(), weight.into_parts());
+        let targets = logps::indices(targets);
+        let (y, normalizers) = head::forward(&states, &weight, &targets, &head);
+        match Backward::<Flex, 2>::prepare::<C>(HeadLogps, [states_node, weight_node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((states, weight, targets, normalizers, head), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
@@ -156,6 +214,31 @@ pub(super) fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
 pub(super) fn geglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
     let y = <Dispatch as FusedOps>::fused_gated(gate.into_dispatch(), up.into_dispatch(), Gate::Gelu);
     Tensor::from_dispatch(y)
+}
+
+pub(super) fn swiglu_product(gate: Tensor<2>, up: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    gated_product(gate, up, weight, Gate::Silu)
+}
+
+pub(super) fn geglu_product(gate: Tensor<2>, up: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    gated_product(gate, up, weight, Gate::Gelu)
+}
+
+fn gated_product(gate: Tensor<2>, up: Tensor<2>, weight: Tensor<2>, kind: Gate) -> Tensor<2> {
+    let (gate, up, weight) = (gate.into_dispatch(), up.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as FusedOps>::fused_gated_product(gate, up, weight, kind))
+}
+
+pub(super) fn head_logps(
+    states: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    layout: HeadLayout,
+    chunk: usize,
+) -> Tensor<1> {
+    let (states, weight, targets) = (states.into_dispatch(), weight.into_dispatch(), targets.into_dispatch());
+    let head = Head { layout, chunk };
+    Tensor::from_dispatch(<Dispatch as FusedOps>::fused_head_logps(states, weight, targets, head))
 }
 
 pub(super) fn token_logps(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
