@@ -100,7 +100,7 @@ impl Concordance {
 
     pub(crate) fn tau_b(&self) -> Result<f64, EvalError> {
         let all = self.n as f64 * (self.n as f64 - 1.0) / 2.0;
-        let scale = (all - self.x.pairs).sqrt() * (all - self.y.pairs).sqrt();
+        let scale = ((all - self.x.pairs) * (all - self.y.pairs)).sqrt();
         self.varying()?;
         Ok(((self.concordant - self.discordant) / scale).clamp(-1.0, 1.0))
     }

@@ -189,7 +189,8 @@ fn check_multiclass(case: &Case) {
                 for row in case.get("calibration_error").items() {
                     let binning = Binning::WidthLeftClosedTop(size(&row.get("n_bins")));
                     let error = calibration_error(&confidence, &right, binning).expect("an error");
-                    close(&row.name(), &[by_norm(&row, &error)], &[number(&row, "value")], TOLERANCE);
+                    // torchmetrics sums the confidences of several classes in f32.
+                    close(&row.name(), &[by_norm(&row, &error)], &[number(&row, "value")], 2e-6);
                 }
                 continue;
             }
