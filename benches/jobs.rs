@@ -30,7 +30,7 @@ fn decoder(device: &Device) -> Decoder {
 
 /// A policy that never stops by itself, so that every run does the same work.
 fn policy() -> LocalPolicy {
-    LocalPolicy::new(&decoder(&Device::flex()), &[], CONTEXT)
+    LocalPolicy::new(&decoder(&Device::flex()), &[], CONTEXT).expect("finite weights")
 }
 
 fn tokens(row: u32, n: u32) -> Tokens {

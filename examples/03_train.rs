@@ -36,7 +36,7 @@ fn train() -> Result<(Vec<StepReport>, Estimate)> {
 
     // The reference is the model as it is now: its log-probabilities are computed once.
     let name = fingerprint(&model.decoder.hash(), &model.text_hash());
-    reference_logps(&mut rows, &model.policy(), &name, &mut LogpCache::in_memory(), &mut |_, _| ())?;
+    reference_logps(&mut rows, &model.policy()?, &name, &mut LogpCache::in_memory(), &mut |_, _| ())?;
     let (rows, held_out) = rows.split_at(32);
 
     let objective = DpoConfig { beta: 0.1, ..DpoConfig::default() }.init()?;

@@ -86,7 +86,10 @@ pub fn frozen(
 ) -> anyhow::Result<FrozenModel> {
     let path = resolve(model)?;
     Ok(match adapter {
-        Some(folder) => LanguageModel::load(&path, device)?.with_adapter(folder)?.into(),
+        Some(folder) => {
+            let adapted = LanguageModel::load(&path, device)?.with_adapter(&resolve(folder)?)?;
+            FrozenModel::of(&adapted, weights.precision())?
+        }
         None => FrozenModel::load(&path, device, weights.precision())?,
     })
 }

@@ -229,10 +229,10 @@ fn add_reference(
         bail!("the reference has another tokenizer or chat template than the model; use models of one family");
     }
     let name = fingerprint(&reference.decoder.hash(), &reference.text_hash());
-    let mut cache = cache(args)?;
+    let (policy, mut cache) = (reference.policy()?, cache(args)?);
     for rows in parts {
         let mut progress = Progress::new("reference log-probabilities", 2 * rows.len());
-        reference_logps(rows, &reference.policy(), &name, &mut cache, &mut |done, _| progress.at(done))?;
+        reference_logps(rows, &policy, &name, &mut cache, &mut |done, _| progress.at(done))?;
     }
     Ok(())
 }
@@ -258,7 +258,7 @@ fn add_token_rewards(
     let name = fingerprint(&model.decoder.hash(), &format!("{}:{}", model.text_hash(), template.hash()));
     let mut progress = Progress::new("token rewards", 4 * part.rows.len());
     let told = &mut |done, _| progress.at(done);
-    let report = token_rewards(&mut part.rows, prompts, &model.policy(), &name, &mut cache(args)?, told)?;
+    let report = token_rewards(&mut part.rows, prompts, &model.policy()?, &name, &mut cache(args)?, told)?;
     drop(progress);
     if report.left_out > 0 {
         eprintln!("{} rows left out: their revision prompts do not fit the context", report.left_out);

@@ -3,8 +3,8 @@
 
 use ascribe_core::Packing;
 use ascribe_core::tensor::{
-    AttentionShape, HeadLayout, Sight, attention, fused, geglu, geglu_product, head_logps, rms_norm, rope,
-    sum_of_squares, swiglu, swiglu_product, times, token_logps,
+    AttentionShape, HeadLayout, Sight, attention, fused, geglu, geglu_product, head_logps, rms_norm, rms_norm_product,
+    rope, sum_of_squares, swiglu, swiglu_product, times, token_logps,
 };
 use ascribe_testkit::device::{floats, integers, values};
 use burn::tensor::{DType, Device, Tensor};
@@ -93,6 +93,15 @@ fn gated_activations_are_plain() {
             check("swiglu", [shape, shape], |[gate, up]| swiglu(gate.mul_scalar(factor), up));
             check("geglu", [shape, shape], |[gate, up]| geglu(gate.mul_scalar(factor), up));
         }
+    }
+}
+
+#[test]
+fn products_with_normalised_rows_are_plain() {
+    for [n, width, outputs] in [[1, 1, 1], [3, 7, 20], [70, 300, 40]] {
+        check("rms_norm_product", [[n, width], [1, width], [width, outputs]], |[x, norm, weight]| {
+            rms_norm_product(x, norm.reshape([width]), 1e-5, weight.mul_scalar(0.125))
+        });
     }
 }
 

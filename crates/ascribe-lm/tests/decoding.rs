@@ -24,7 +24,7 @@ fn decoder() -> Decoder {
 }
 
 fn policy() -> LocalPolicy {
-    LocalPolicy::new(&decoder(), &[0], CONTEXT)
+    LocalPolicy::new(&decoder(), &[0], CONTEXT).expect("finite weights")
 }
 
 fn prompt(seed: u64, length: usize) -> Tokens {
@@ -188,7 +188,7 @@ fn the_most_likely_tokens_agree_with_greedy_decoding_and_with_scores() {
 
 #[test]
 fn what_was_read_or_written_is_not_repeated() {
-    let endless = LocalPolicy::new(&decoder(), &[], CONTEXT);
+    let endless = LocalPolicy::new(&decoder(), &[], CONTEXT).expect("finite weights");
     let mode = Mode::Sample(Sampling { no_repeat_ngram_size: Some(1), ..Sampling::default() });
     let reply = endless.propose(&[Request { mode, ..sampled(prompt(1, 6), 4, 2) }]).expect("it fits").remove(0);
     for candidate in &reply.candidates {
@@ -214,7 +214,7 @@ fn candidates_end_where_they_should() {
     assert_eq!((none.tokens.len(), none.finish), (0, Finish::Length));
 
     // Nothing ends it, so it is the context that does.
-    let endless = LocalPolicy::new(&decoder(), &[], CONTEXT);
+    let endless = LocalPolicy::new(&decoder(), &[], CONTEXT).expect("finite weights");
     let long = Request { max_new: 1000, ..sampled(prompt(1, CONTEXT - 3), 2, 1) };
     for candidate in endless.propose(&[long]).expect("three tokens fit").remove(0).candidates {
         assert_eq!((candidate.tokens.len(), candidate.finish), (3, Finish::Length));
@@ -440,7 +440,7 @@ fn golden_smollm2_writes_and_scores_as_in_transformers() {
     let Some(path) = smollm2() else { return };
     let model = load(&path).expect("the GGUF file loads whole");
     // EOS is ignored in the file.
-    let policy = LocalPolicy::new(&model.decoder, &[], model.config.context);
+    let policy = LocalPolicy::new(&model.decoder, &[], model.config.context).expect("finite weights");
     for case in open("smollm2/expected.json").get("cases").items() {
         let prompt = ids(&case.get("ids"));
         let tokens: Vec<i64> = prompt.iter().map(|id| i64::from(*id)).collect();

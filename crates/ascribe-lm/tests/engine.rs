@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use ascribe_core::{Candidate, Continuation, Mode, Policy, Request, Sampling, Seed, Tokens, Until};
 use ascribe_lm::{
-    Decoder, DecoderConfig, Engine, FrozenModel, Head, LanguageModel, LocalPolicy, LoraConfig, Precision,
-    RandomWeights, Row, Safetensors,
+    Decoder, DecoderConfig, Engine, FrozenModel, Head, LanguageModel, Limits, LocalPolicy, LoraConfig, Positions,
+    Precision, RandomWeights, Rope, RopeScaling, Row, Safetensors,
 };
 use ascribe_testkit::device::values;
 use ascribe_testkit::golden::{close, root};
@@ -88,23 +88,26 @@ fn the_engine_gives_the_log_probabilities_of_the_decoder_for_every_golden_model(
 }
 
 #[test]
-fn a_classifier_is_read_by_the_engine_too() {
-    let mut seen = 0;
-    for (folder, decoder) in golden_models() {
-        let Head::Sequence { labels } = decoder.config().head else { continue };
-        let ids: Vec<u32> = (1..20).collect();
-        let engine = Engine::of(&decoder, Precision::AsStored).expect("finite weights");
-        let mut tree = engine.tree(1 << 20);
-        let (mut branch, mut batch) = (tree.find(&[]), Default::default());
-        tree.append(&mut branch, &ids, &mut batch);
-        let states = engine.read(&mut tree, &batch, &[ids.len() - 1]);
-        let got = engine.head(&states);
-        assert_eq!(got.len(), labels);
-        let expected = values(decoder.scores(&[&ids]).expect("a classifier"));
-        close(&folder.display().to_string(), &widened(&got), &expected, 1e-4);
-        seen += 1;
-    }
-    assert!(seen > 0);
+fn what_the_engine_cannot_run_is_left_to_the_decoder() {
+    let (_, classifier) =
+        golden_models().into_iter().find(|(_, decoder)| decoder.config().head != Head::NextToken).expect("one");
+    let refused = Engine::of(&classifier, Precision::AsStored).expect_err("a classifier writes no text");
+    assert!(refused.to_string().contains("engine"), "{refused}");
+    let policy = LocalPolicy::new(&classifier, &[], 64).expect("a policy that refuses");
+    assert!(policy.score(&[Continuation { prefix: prompt(1, 3), tokens: prompt(2, 3) }]).is_err());
+
+    // Angles that grow with the text: the same log-probabilities as the decoder, since it is the decoder.
+    let rope = Rope { theta: 10_000.0, scaling: RopeScaling::Dynamic { factor: 2.0, original: 64.0 } };
+    let config = DecoderConfig { positions: Positions::Rotary { global: rope.clone(), local: rope }, ..config() };
+    assert!(!Engine::can_run(&config));
+    assert!(Engine::can_run(&DecoderConfig { context: 64, ..config.clone() }));
+    let decoder =
+        Decoder::load(&config, &mut RandomWeights { seed: Seed(3), layers: 2 }, &Device::flex()).expect("it fits");
+    let given = [Continuation { prefix: prompt(1, 90), tokens: prompt(2, 20) }];
+    let (got, _) = LocalPolicy::new(&decoder, &[], CONTEXT).expect("finite weights").score(&given).expect("it fits");
+    let (expected, _) =
+        decoder.response_logps(&[Row { prompt: &given[0].prefix, response: &given[0].tokens }]).expect("it fits");
+    close("log-probabilities", &widened(&got[0]), &values(expected), 1e-6);
 }
 
 #[test]
@@ -140,7 +143,7 @@ fn what_was_written_scores_to_the_bits_that_it_was_written_with() {
 
 #[test]
 fn a_candidate_does_not_depend_on_who_is_written_beside_it_nor_on_what_was_read_before() {
-    // More candidates than are decoded at once, prompts with a common beginning, and one longer than a pass reads.
+    // More candidates than are decoded at once, and prompts with a common beginning.
     let requests: Vec<Request> = (0..30).map(|n| request(prompt(n % 4, 20 + n as usize * 3), 11, 25, n)).collect();
     let together = policy().propose(&requests).expect("they fit");
     let warm = policy();
@@ -150,6 +153,47 @@ fn a_candidate_does_not_depend_on_who_is_written_beside_it_nor_on_what_was_read_
         let again = warm.propose(std::slice::from_ref(request)).expect("it fits");
         assert_eq!(again[0].candidates, together.candidates);
     }
+}
+
+#[test]
+fn limits_change_nothing_but_the_work() {
+    let mut requests: Vec<Request> = (0..9).map(|n| request(prompt(n % 4, 20 + n as usize * 13), 5, 25, n)).collect();
+    requests.push(request(prompt(7, 30), 40, 1, 10));
+    requests.push(Request { mode: Mode::Top, until: Until::Token, ..request(prompt(8, 50), 6, 1, 0) });
+    requests.push(request(prompt(9, 10), 3, 0, 0));
+    let expected = policy().propose(&requests).expect("they fit");
+    assert!(requests.iter().zip(&expected).all(|(request, reply)| reply.candidates.len() == request.n));
+    let block = 2 * 2 * 32 * (12 + 16) * 4;
+    for limits in [
+        Limits { kv_bytes: 3 * block, rows: 4, read: 7 },
+        Limits { kv_bytes: 40 * block, rows: 2, read: 1 },
+        Limits { kv_bytes: 0, rows: 0, read: 0 },
+        Limits { kv_bytes: 1000 * block, rows: 1000, read: 100_000 },
+    ] {
+        let policy = policy().with_limits(limits);
+        for _ in 0..2 {
+            let got = policy.propose(&requests).expect("they fit");
+            for (got, expected) in got.iter().zip(&expected) {
+                assert_eq!(got.candidates, expected.candidates, "{limits:?}");
+            }
+            assert_eq!(policy.kv_usage().expect("it is on the CPU").live, 0, "{limits:?}");
+        }
+        // Nothing is live, so what is held is what may be kept.
+        let usage = policy.kv_usage().expect("it is on the CPU");
+        assert!(usage.bytes <= limits.kv_bytes.max(block), "{usage:?} with {limits:?}");
+        let given = [Continuation { prefix: prompt(1, 100), tokens: prompt(2, 50) }];
+        assert_eq!(policy.score(&given).expect("it fits").0, self::policy().score(&given).expect("it fits").0);
+        policy.clear();
+        assert_eq!(policy.kv_usage().expect("it is on the CPU").bytes, 0);
+    }
+}
+
+#[test]
+fn more_candidates_than_rows_that_end_at_once_are_all_there() {
+    let reply =
+        policy().propose(&[Request { until: Until::Token, ..request(prompt(1, 5), 700, 9, 3) }]).expect("it fits");
+    assert_eq!(reply[0].candidates.len(), 700);
+    assert!(reply[0].candidates.iter().all(|one| one.tokens.len() == 1));
 }
 
 #[test]
@@ -198,7 +242,7 @@ fn an_adapter_speaks_through_the_engine() {
     let lora = LoraConfig { r: 4, ..LoraConfig::default() };
     let adapted = decoder().with_lora(&lora, Seed(1)).expect("a Llama has these projections");
     let given = [Continuation { prefix: prompt(1, 30), tokens: prompt(2, 20) }];
-    let (got, _) = LocalPolicy::new(&adapted, &[], CONTEXT).score(&given).expect("it fits");
+    let (got, _) = LocalPolicy::new(&adapted, &[], CONTEXT).expect("finite weights").score(&given).expect("it fits");
     let (expected, _) =
         adapted.response_logps(&[Row { prompt: &given[0].prefix, response: &given[0].tokens }]).expect("it fits");
     close("log-probabilities", &widened(&got[0]), &values(expected), 1e-4);

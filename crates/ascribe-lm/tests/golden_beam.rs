@@ -29,7 +29,7 @@ fn golden_beam_search() {
     for case in file.get("cases").items() {
         let number = |key: &str| case.get(key).number() as usize;
         let end = case.opt("eos_token_id").map(|id| id.number() as u32);
-        let policy = LocalPolicy::new(&decoder, end.as_slice(), config.context);
+        let policy = LocalPolicy::new(&decoder, end.as_slice(), config.context).expect("finite weights");
         let beam = Beam {
             beams: number("num_beams"),
             length_penalty: case.get("length_penalty").number(),

@@ -356,7 +356,7 @@ fn golden_greedy_decoding_writes_the_same_tokens() {
         let prompts: Vec<Vec<u32>> = file.get("prompts").items().iter().map(ids).collect();
         let expected: Vec<Vec<u32>> = file.get("greedy_16_tokens").items().iter().map(ids).collect();
 
-        let endless = LocalPolicy::new(&decoder, &[], context);
+        let endless = LocalPolicy::new(&decoder, &[], context).expect("finite weights");
         let requests: Vec<Request> = prompts.iter().map(|prompt| request(prompt, 16)).collect();
         let replies = endless.propose(&requests).expect("the prompts fit");
         for ((reply, prompt), expected) in replies.iter().zip(&prompts).zip(&expected) {
@@ -371,7 +371,8 @@ fn golden_greedy_decoding_writes_the_same_tokens() {
         }
 
         let stop = file.get("greedy_with_eos");
-        let policy = LocalPolicy::new(&decoder, &[stop.get("eos_token_id").number() as u32], context);
+        let policy =
+            LocalPolicy::new(&decoder, &[stop.get("eos_token_id").number() as u32], context).expect("finite weights");
         let prompt = &prompts[stop.get("prompt_index").number() as usize];
         let reply = policy.propose(&[request(prompt, 16)]).expect("the prompt fits").remove(0);
         assert_eq!(reply.candidates[0].tokens[..], ids(&stop.get("new_tokens"))[..], "{stop}");

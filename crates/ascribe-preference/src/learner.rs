@@ -1,8 +1,9 @@
 //! An objective with a decoder: rows of tokens to gradients.
 
-use ascribe_core::{Continuation, CoreError, LogpBatch, Loss, Objective, Policy, RowKind};
-use ascribe_lm::{Decoder, LocalPolicy, Row};
+use ascribe_core::{CoreError, LogpBatch, Loss, Objective, RowKind};
+use ascribe_lm::{Decoder, Row};
 use ascribe_train::{Learned, Learner, Tally, TrainError};
+use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -105,15 +106,16 @@ pub struct SelfTest {
 /// # Errors
 /// [`PreferenceError::SelfTest`] when they differ by more than 1e-3 nats a token.
 pub fn self_test(model: &Decoder, rows: &[TrainRow], beta: f64) -> Result<SelfTest, PreferenceError> {
-    let policy = LocalPolicy::new(model, &[], usize::MAX);
     let responses = || rows.iter().flat_map(|row| row.responses.iter().map(move |response| (row, response)));
-    let given: Vec<_> = responses()
-        .map(|(row, response)| Continuation { prefix: row.prompt.clone(), tokens: response.tokens.clone() })
-        .collect();
-    let (logps, _) = policy.score(&given)?;
+    let given: Vec<Row> =
+        responses().map(|(row, response)| Row { prompt: &row.prompt, response: &response.tokens }).collect();
+    // The very function that is trained, and not the policy that the reference was asked through.
+    let (logps, _) = model.clone().valid().response_logps(&given)?; // [responses, longest]
+    let [_, longest] = logps.dims();
+    let logps: Vec<f32> = logps.into_data().iter::<f32>().collect();
     let mut ratios = Vec::with_capacity(given.len());
     let mut difference = 0.0f64;
-    for (logps, (_, response)) in logps.iter().zip(responses()) {
+    for (logps, (_, response)) in logps.chunks(longest.max(1)).zip(responses()) {
         let reference = response.ref_logps.as_deref().ok_or(CoreError::MissingInput("ref_logps"))?;
         let gaps = logps.iter().zip(reference).map(|(ours, theirs)| f64::from(ours - theirs));
         difference = gaps.clone().fold(difference, |worst, gap| worst.max(gap.abs()));

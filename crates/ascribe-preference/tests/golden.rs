@@ -322,7 +322,7 @@ fn preference_steps(objective: &dyn Objective, data: &Case, run: &Case) {
     let mut rows = pairs(data);
     let folder = tempfile::tempdir().expect("a folder");
     let mut cache = LogpCache::open(&folder.path().join("logps.bin")).expect("a new file");
-    let policy = LocalPolicy::new(&reference, &[], usize::MAX);
+    let policy = LocalPolicy::new(&reference, &[], usize::MAX).expect("finite weights");
     reference_logps(&mut rows, &policy, "reference", &mut cache, &mut |_, _| ()).expect("finite log-probs");
 
     follow(&LogpLearner { objective }, &model, &rows, run, &|step: &Case, tally: &Tally| {

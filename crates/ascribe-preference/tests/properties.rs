@@ -601,7 +601,7 @@ fn train_rows() -> Vec<TrainRow> {
 fn prepared(reference: &Decoder) -> Vec<TrainRow> {
     let folder = tempfile::tempdir().expect("a folder");
     let mut cache = LogpCache::open(&folder.path().join("logps.bin")).expect("a new file");
-    let policy = LocalPolicy::new(reference, &[], 64);
+    let policy = LocalPolicy::new(reference, &[], 64).expect("finite weights");
     let mut rows = train_rows();
     reference_logps(&mut rows, &policy, "model", &mut cache, &mut |_, _| ()).expect("finite");
     let prompts: Vec<Vec<RevisedPrompts>> = rows
@@ -725,7 +725,7 @@ fn one_forward_equals_two_and_the_scores_of_the_policy() {
     };
     let both = sums(&responses);
     let given = responses.clone().map(|tokens| Continuation { prefix: prompt.clone().into(), tokens: tokens.into() });
-    let (scores, _) = LocalPolicy::new(&model, &[], 64).score(&given).expect("they fit");
+    let (scores, _) = LocalPolicy::new(&model, &[], 64).expect("finite weights").score(&given).expect("they fit");
     for at in 0..2 {
         close("two forwards", &sums(&responses[at..=at]), &both[at..=at], 1e-5);
         close("scores", &[scores[at].iter().map(|x| f64::from(*x)).sum()], &both[at..=at], 1e-5);

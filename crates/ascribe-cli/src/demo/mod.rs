@@ -73,7 +73,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
         .iter()
         .map(|(name, objective)| align(name, objective.as_ref(), &start.decoder, train, held_out, seed, &device, &task))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let base = start.policy();
+    let base = start.policy()?;
     let mut policies: Vec<(&str, &LocalPolicy)> = vec![("start", &base)];
     policies.extend(aligned.iter().map(|one| (one.name, &one.policy)));
     let results = decode::all(&task, &policies, &base, seed)?;
@@ -145,7 +145,7 @@ fn fit(
 /// Samples solutions of the start, checks them, and pairs a right one with a wrong one of the same problem.
 fn pairs(task: &Task, start: &LanguageModel, seed: Seed) -> anyhow::Result<Vec<(TrainRow, Vec<RevisedPrompts>)>> {
     let requests = task.requests(&task.sampled, SAMPLES, seed, "rollouts")?;
-    let replies = start.policy().propose(&requests)?;
+    let replies = start.policy()?.propose(&requests)?;
     let mut pairs = Vec::new();
     for ((problem, request), reply) in task.sampled.iter().zip(requests).zip(replies) {
         let judged = reply.candidates.iter().map(|one| Ok((one, task.check(problem, &one.tokens)?)));
@@ -168,7 +168,7 @@ fn with_evidence(
     pairs: Vec<(TrainRow, Vec<RevisedPrompts>)>,
 ) -> anyhow::Result<(Vec<TrainRow>, ascribe::preference::ContrastReport)> {
     let (mut rows, prompts): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-    let (policy, name) = (start.policy(), fingerprint(&start.decoder.hash(), &task.tokenizer.hash()));
+    let (policy, name) = (start.policy()?, fingerprint(&start.decoder.hash(), &task.tokenizer.hash()));
     let mut cache = LogpCache::in_memory();
     reference_logps(&mut rows, &policy, &name, &mut cache, &mut |_, _| ())?;
     let report = token_rewards(&mut rows, prompts, &policy, &name, &mut cache, &mut |_, _| ())?;
@@ -211,6 +211,6 @@ fn align(
             displacement.extend(mean("logps/chosen_displacement").map(|value| (report.step as f64, value)));
             Ok(mean("rewards/accuracies"))
         })?;
-    let policy = LocalPolicy::new(&decoder, task.tokenizer.eos(), task::CONTEXT);
+    let policy = LocalPolicy::new(&decoder, task.tokenizer.eos(), task::CONTEXT)?;
     Ok(Aligned { name, policy, accuracy, displacement, seconds })
 }

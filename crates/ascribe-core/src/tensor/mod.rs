@@ -20,4 +20,4 @@ pub use gradients::{sum_of_squares, times};
 pub use logits::{is_top1, mean_logits};
 pub use logps::{HeadLayout, chosen_logps, head_logps, token_logps};
 pub use mask::Mask;
-pub use rows::{geglu, geglu_product, gelu_tanh, layer_norm, rms_norm, rope, swiglu, swiglu_product};
+pub use rows::{geglu, geglu_product, gelu_tanh, layer_norm, rms_norm, rms_norm_product, rope, swiglu, swiglu_product};

@@ -68,6 +68,18 @@ pub fn geglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
     gelu_tanh(gate) * up
 }
 
+/// `rms_norm(x) weight`: the beginning of a block.
+///
+/// # Shapes
+/// - x: `[n, d]`; norm: `[d]`; weight: `[d, m]`; result: `[n, m]`.
+pub fn rms_norm_product(x: Tensor<2>, norm: Tensor<1>, epsilon: f64, weight: Tensor<2>) -> Tensor<2> {
+    #[cfg(feature = "fused")]
+    if fused::accepts(&x) {
+        return fused::rms_norm_product(x, norm, epsilon, weight);
+    }
+    rms_norm(x, norm, epsilon).matmul(weight)
+}
+
 /// `swiglu(gate, up) weight`: the end of a gated feed-forward block.
 ///
 /// # Shapes

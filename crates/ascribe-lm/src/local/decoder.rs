@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use ascribe_core::tensor::{
     AttentionShape, HeadLayout, Mask, Sight, attend, attention, by_head, chosen_logps, geglu, geglu_product, gelu_tanh,
-    head_logps, hidden, layer_norm, rms_norm, rope, swiglu, swiglu_product,
+    head_logps, hidden, layer_norm, rms_norm, rms_norm_product, rope, swiglu, swiglu_product,
 };
 use ascribe_core::{CoreError, Packing};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
@@ -232,15 +232,15 @@ impl Decoder {
             x = x + embedding.weight.val().select(0, Tensor::from_data(TensorData::new(at, [n]), &device));
         }
         let turns = Turns::new(c, positions, &device);
+        let apart = self.is_on_cpu();
         for (number, layer) in self.layers.iter().enumerate() {
-            let h = self.normed(x.clone(), &layer.before_attention);
-            let (q, k, v) = layer.self_attn.project(h, c);
+            let (q, k, v) = layer.self_attn.project(&Entry::new(x.clone(), &layer.before_attention, c, apart), c);
             let turn = |x: Tensor<2>| turns.turn(x, c.windows[number].is_some());
             let mixed = attention(number, turn(q), turn(k), v); // [n, heads * head]
             let mixed = layer.self_attn.o_proj.forward(mixed);
             x = x + self.normed_behind(mixed, &layer.behind_attention); // [n, hidden]
-            let h = self.normed(x.clone(), &layer.before_mlp);
-            x = x + self.normed_behind(layer.mlp.forward(h, c.activation), &layer.behind_mlp); // [n, hidden]
+            let inner = layer.mlp.forward(&Entry::new(x.clone(), &layer.before_mlp, c, apart), c.activation);
+            x = x + self.normed_behind(inner, &layer.behind_mlp); // [n, hidden]
         }
         self.normed(x, &self.norm)
     }
@@ -559,31 +559,67 @@ impl Turns {
     }
 }
 
+/// What a block begins with: hidden states and the norm in front.
+struct Entry<'a> {
+    x: Tensor<2>,
+    norm: &'a NormWeights,
+    config: &'a DecoderConfig,
+    /// The normed states, where every projection takes them as they are.
+    ready: Option<Tensor<2>>,
+}
+
+impl<'a> Entry<'a> {
+    /// `apart`: every product computes its norm by itself, so that nobody holds the normed states.
+    fn new(x: Tensor<2>, norm: &'a NormWeights, config: &'a DecoderConfig, apart: bool) -> Self {
+        let apart = apart && config.norm != Norm::Layer;
+        let ready = (!apart).then(|| norm.forward(x.clone(), config));
+        Self { x, norm, config, ready }
+    }
+
+    fn through(&self, projection: &Projection) -> Tensor<2> {
+        if let Some(ready) = &self.ready {
+            return projection.forward(ready.clone());
+        }
+        let Some((weight, bias)) = projection.base_alone() else {
+            return projection.forward(self.norm.forward(self.x.clone(), self.config));
+        };
+        let norm = match self.config.norm {
+            Norm::RmsPlusOne => self.norm.weight.val().add_scalar(1.0),
+            Norm::Rms | Norm::Layer => self.norm.weight.val(),
+        };
+        let y = rms_norm_product(self.x.clone(), norm, self.config.norm_epsilon, weight); // [n, out]
+        match bias {
+            Some(bias) => y + bias.unsqueeze(),
+            None => y,
+        }
+    }
+}
+
 impl Attention {
     /// Queries `[n, heads * head]`, keys and values `[n, kv * head]`.
-    fn project(&self, x: Tensor<2>, config: &DecoderConfig) -> (Tensor<2>, Tensor<2>, Tensor<2>) {
-        let (q, k) = (self.q_proj.forward(x.clone()), self.k_proj.forward(x.clone()));
+    fn project(&self, x: &Entry<'_>, config: &DecoderConfig) -> (Tensor<2>, Tensor<2>, Tensor<2>) {
+        let (q, k) = (x.through(&self.q_proj), x.through(&self.k_proj));
         let normed = |x, norm: &Option<NormWeights>| match norm {
             Some(norm) => norm.by_head(x, config),
             None => x,
         };
-        (normed(q, &self.q_norm), normed(k, &self.k_norm), self.v_proj.forward(x))
+        (normed(q, &self.q_norm), normed(k, &self.k_norm), x.through(&self.v_proj))
     }
 }
 
 impl FeedForward {
-    fn forward(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
-        let up = self.up_proj.forward(x.clone()); // [n, intermediate]
-        if let (Some(gate), Some(weight)) = (&self.gate_proj, self.down_proj.plain_weight()) {
-            let gate = gate.forward(x); // [n, intermediate]
+    fn forward(&self, x: &Entry<'_>, activation: Activation) -> Tensor<2> {
+        let up = x.through(&self.up_proj); // [n, intermediate]
+        if let (Some(gate), Some((weight, None))) = (&self.gate_proj, self.down_proj.base_alone()) {
+            let gate = x.through(gate); // [n, intermediate]
             return match activation {
                 Activation::Silu => swiglu_product(gate, up, weight),
                 Activation::GeluTanh => geglu_product(gate, up, weight),
             };
         }
         let wide = match (&self.gate_proj, activation) {
-            (Some(gate), Activation::Silu) => swiglu(gate.forward(x), up),
-            (Some(gate), Activation::GeluTanh) => geglu(gate.forward(x), up),
+            (Some(gate), Activation::Silu) => swiglu(x.through(gate), up),
+            (Some(gate), Activation::GeluTanh) => geglu(x.through(gate), up),
             (None, Activation::Silu) => burn::tensor::activation::silu(up),
             (None, Activation::GeluTanh) => gelu_tanh(up),
         };

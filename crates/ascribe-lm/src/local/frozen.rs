@@ -11,8 +11,8 @@ use super::model::{Files, LanguageModel, text_hash};
 use super::policy::LocalPolicy;
 use crate::{ChatTemplate, LmError, Tokenizer};
 
-/// A language model that writes and scores, and is not trained. On the CPU its weights are held as they are stored, so a
-/// quantised file takes the memory of the file and not four times as much.
+/// A language model that writes and scores, and is not trained. On the CPU its matrices are held as they are stored where
+/// they can be computed with (Q4_0, Q4_1, Q8_0, F16), so such a file takes its own size of memory; other kinds become f32.
 pub struct FrozenModel {
     /// What writes and scores.
     pub policy: LocalPolicy,
@@ -32,24 +32,34 @@ impl FrozenModel {
     /// When something is missing, truncated, of an unknown kind, or does not fit together.
     pub fn load(path: &Path, device: &Device, precision: Precision) -> Result<Self, LmError> {
         if adapter::is_adapter(path) || !on_cpu(device) {
-            return Ok(LanguageModel::load(path, device)?.into());
+            return Self::of(&LanguageModel::load(path, device)?, precision);
         }
         let Files { config, tokenizer, template, mut weights } = Files::open(path)?;
+        if !Engine::can_run(&config) {
+            return Self::of(&LanguageModel::load(path, device)?, precision);
+        }
         let engine = weights.read(|source| Engine::load(&config, source, precision))?;
         Ok(Self { policy: LocalPolicy::of(engine, tokenizer.eos()), config, tokenizer, template })
+    }
+
+    /// The model as it is now, an adapter merged into it.
+    ///
+    /// # Errors
+    /// As [`LocalPolicy::new`].
+    pub fn of(model: &LanguageModel, precision: Precision) -> Result<Self, LmError> {
+        let LanguageModel { decoder, config, tokenizer, template, .. } = model;
+        let policy = match precision {
+            Precision::F16 if decoder.is_on_cpu() && Engine::can_run(config) => {
+                LocalPolicy::of(Engine::of(decoder, precision)?, tokenizer.eos())
+            }
+            _ => model.policy()?,
+        };
+        Ok(Self { policy, config: config.clone(), tokenizer: tokenizer.clone(), template: template.clone() })
     }
 
     /// A hash of the tokenizer and the chat template.
     pub fn text_hash(&self) -> String {
         text_hash(&self.tokenizer, self.template.as_ref())
-    }
-}
-
-impl From<LanguageModel> for FrozenModel {
-    fn from(model: LanguageModel) -> Self {
-        let policy = model.policy();
-        let LanguageModel { config, tokenizer, template, .. } = model;
-        Self { policy, config, tokenizer, template }
     }
 }
 

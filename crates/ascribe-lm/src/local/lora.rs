@@ -103,10 +103,10 @@ impl Projection {
         Self { base, lora: None }
     }
 
-    /// The weight `[in, out]`, where it is all that there is: no bias, no adapter.
-    pub(super) fn plain_weight(&self) -> Option<Tensor<2>> {
-        let alone = self.lora.is_none() && self.base.bias.is_none();
-        alone.then(|| self.base.weight.val())
+    /// Weight `[in, out]` and bias `[out]`, where there is no adapter beside them.
+    pub(super) fn base_alone(&self) -> Option<(Tensor<2>, Option<Tensor<1>>)> {
+        let Linear { weight, bias } = &self.base;
+        self.lora.is_none().then(|| (weight.val(), bias.as_ref().map(|bias| bias.val())))
     }
 
     /// `[n, in]` to `[n, out]`.

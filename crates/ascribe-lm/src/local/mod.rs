@@ -18,7 +18,7 @@ mod weights;
 
 pub use config::{Activation, Biases, DecoderConfig, Family, Head, Norm, Positions};
 pub use decoder::{Decoder, KvCache, Row};
-pub use engine::{Batch, Branch, Engine, KvTree, KvUsage, Precision};
+pub use engine::{Engine, KvUsage, Limits, Precision};
 pub use frozen::FrozenModel;
 pub use gguf_weights::GgufWeights;
 pub use lora::LoraConfig;

@@ -133,7 +133,10 @@ impl LanguageModel {
     }
 
     /// A policy over these weights.
-    pub fn policy(&self) -> LocalPolicy {
+    ///
+    /// # Errors
+    /// As [`LocalPolicy::new`].
+    pub fn policy(&self) -> Result<LocalPolicy, LmError> {
         LocalPolicy::new(&self.decoder, self.tokenizer.eos(), self.config.context)
     }
 

@@ -3,17 +3,19 @@
 use ascribe_core::{Capabilities, Continuation, CoreError, Mode, Policy, Reply, Request, Usage};
 use burn::module::Module;
 
-use super::config::{DecoderConfig, Head};
+use super::config::{DecoderConfig, Head, Positions};
 use super::decoder::Decoder;
 use super::device;
 use super::draft::Draft;
-use super::engine::{Engine, KvUsage, Precision, Runner};
+use super::engine::{Engine, KvUsage, Limits, Precision, Runner};
+use crate::LmError;
 
 /// A decoder that writes and scores, without gradients.
 ///
 /// On the CPU it is an [`Engine`], which keeps what it has read as a tree by content: a prefix that was read or written
-/// before is found again, and the bits of a log-probability depend on its own text alone. On other devices it is the
-/// [`Decoder`] itself, in batches of prompts of equal length.
+/// before is found again, and the bits of a log-probability depend on its own text alone. One call runs at a time, on all
+/// threads of rayon's pool, and others wait for it: call it from plain threads, not from rayon's. On other devices, and
+/// where [`Engine::can_run`] says no, it is the [`Decoder`] itself, in batches of prompts of equal length.
 pub struct LocalPolicy {
     runs_on: RunsOn,
     config: DecoderConfig,
@@ -29,22 +31,42 @@ enum RunsOn {
 impl LocalPolicy {
     /// A policy over the weights of `decoder` as they are now. It stops at any of the tokens `ends` and reads at most
     /// `context` tokens.
-    pub fn new(decoder: &Decoder, ends: &[u32], context: usize) -> Self {
-        if decoder.is_on_cpu()
-            && let Ok(engine) = Engine::of(decoder, Precision::AsStored)
-        {
-            return Self { context, ..Self::of(engine, ends) };
+    ///
+    /// # Errors
+    /// When a weight is a NaN or an infinity, or an adapter says something else once it is merged.
+    pub fn new(decoder: &Decoder, ends: &[u32], context: usize) -> Result<Self, LmError> {
+        if decoder.is_on_cpu() && Engine::can_run(decoder.config()) {
+            let policy = Self::of(Engine::of(decoder, Precision::AsStored)?, ends);
+            return Ok(policy.with_context(context));
         }
-        // Weights that are no numbers say so in what they write; an engine has no room for them.
+        let config = decoder.config().clone();
         let runs_on = RunsOn::Device(Box::new(decoder.clone().valid()));
-        Self { runs_on, config: decoder.config().clone(), ends: ends.to_vec(), context }
+        Ok(Self { runs_on, config, ends: ends.to_vec(), context: 0 }.with_context(context))
     }
 
-    /// A policy over `engine`, which stops at any of the tokens `ends`.
+    /// A policy over `engine`, which stops at any of the tokens `ends` and reads what the context of the model holds.
     pub fn of(engine: Engine, ends: &[u32]) -> Self {
         let config = engine.config().clone();
         let context = config.context;
-        Self { runs_on: RunsOn::Cpu(Box::new(Runner::new(engine))), config, ends: ends.to_vec(), context }
+        let runs_on = RunsOn::Cpu(Box::new(Runner::new(engine, Limits::default())));
+        Self { runs_on, config, ends: ends.to_vec(), context }
+    }
+
+    /// The same policy that reads at most `context` tokens; a model whose positions are learned has no more than its own.
+    pub fn with_context(mut self, context: usize) -> Self {
+        self.context = match self.config.positions {
+            Positions::Learned => context.min(self.config.context),
+            Positions::Rotary { .. } => context,
+        };
+        self
+    }
+
+    /// The same policy within other limits; on a device other than the CPU they change nothing.
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        if let RunsOn::Cpu(runner) = self.runs_on {
+            self.runs_on = RunsOn::Cpu(Box::new(Runner::new(runner.into_engine(), limits)));
+        }
+        self
     }
 
     /// What the tree of keys and values holds; `None` on a device that keeps none between calls.

@@ -34,7 +34,7 @@ use head::{Head, HeadLogps};
 use logps::TokenLogps;
 use norm::RmsNorm;
 pub(super) use plan::Plan;
-use product::GatedProduct;
+use product::{GatedProduct, NormedProduct};
 use rope::{Rope, Way};
 
 use super::{AttentionShape, HeadLayout};
@@ -52,6 +52,13 @@ trait FusedOps: Backend {
     fn fused_rope(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self>;
 
     fn fused_gated(gate: FloatTensor<Self>, up: FloatTensor<Self>, kind: Gate) -> FloatTensor<Self>;
+
+    fn fused_normed_product(
+        x: FloatTensor<Self>,
+        norm: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self>;
 
     fn fused_gated_product(
         gate: FloatTensor<Self>,
@@ -90,8 +97,12 @@ impl FusedOps for Flex {
         gated::forward(&contiguous(gate), &contiguous(up), kind)
     }
 
+    fn fused_normed_product(x: FlexTensor, norm: FlexTensor, weight: FlexTensor, epsilon: f32) -> FlexTensor {
+        product::normed(&contiguous(x), &contiguous(norm), epsilon, &weight)
+    }
+
     fn fused_gated_product(gate: FlexTensor, up: FlexTensor, weight: FlexTensor, kind: Gate) -> FlexTensor {
-        product::forward(&contiguous(gate), &contiguous(up), &weight, kind)
+        product::gated(&contiguous(gate), &contiguous(up), &weight, kind)
     }
 
     fn fused_head_logps(states: FlexTensor, weight: FlexTensor, targets: FlexTensor, head: Head) -> FlexTensor {
@@ -138,6 +149,23 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         }
     }
 
+    fn fused_normed_product(
+        x: FloatTensor<Self>,
+        norm: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self> {
+        let ((x, x_node), (norm, norm_node)) = (x.into_parts(), norm.into_parts());
+        let (weight, weight_node) = weight.into_parts();
+        let (x, norm) = (contiguous(x), contiguous(norm));
+        let y = product::normed(&x, &norm, epsilon, &weight);
+        let nodes = [x_node, norm_node, weight_node];
+        match Backward::<Flex, 3>::prepare::<C>(NormedProduct, nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((x, norm, epsilon, weight), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
     fn fused_gated_product(
         gate: FloatTensor<Self>,
         up: FloatTensor<Self>,
@@ -147,7 +175,7 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         let ((gate, gate_node), (up, up_node)) = (gate.into_parts(), up.into_parts());
         let (weight, weight_node) = weight.into_parts();
         let (gate, up) = (contiguous(gate), contiguous(up));
-        let y = product::forward(&gate, &up, &weight, kind);
+        let y = product::gated(&gate, &up, &weight, kind);
         let nodes = [gate_node, up_node, weight_node];
         match Backward::<Flex, 3>::prepare::<C>(GatedProduct, nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((gate, up, weight, kind), y),
@@ -214,6 +242,11 @@ pub(super) fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
 pub(super) fn geglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
     let y = <Dispatch as FusedOps>::fused_gated(gate.into_dispatch(), up.into_dispatch(), Gate::Gelu);
     Tensor::from_dispatch(y)
+}
+
+pub(super) fn rms_norm_product(x: Tensor<2>, norm: Tensor<1>, epsilon: f64, weight: Tensor<2>) -> Tensor<2> {
+    let (x, norm, weight) = (x.into_dispatch(), norm.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as FusedOps>::fused_normed_product(x, norm, weight, epsilon as f32))
 }
 
 pub(super) fn swiglu_product(gate: Tensor<2>, up: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {

@@ -43,7 +43,7 @@ fn inverse(x: &[f32], epsilon: f32) -> f32 {
 }
 
 /// Gradients of `x` and of the weight; that of `x` takes the place of `dy`.
-fn backward(x: &FlexTensor, weight: &FlexTensor, epsilon: f32, dy: FlexTensor) -> (FlexTensor, FlexTensor) {
+pub(super) fn backward(x: &FlexTensor, weight: &FlexTensor, epsilon: f32, dy: FlexTensor) -> (FlexTensor, FlexTensor) {
     let mut dx = contiguous(dy);
     let (shape, x, weight) = (weight.layout().shape(), floats(x), floats(weight));
     let width = weight.len().max(1);

@@ -10,18 +10,21 @@ mod run;
 mod tree;
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use ascribe_core::kernels::{
     BlockKind, Gate, Heads, Packed, Plan, RowNorm, activate, gated, log_sum_exp, normalize, rotate, soft_cap,
 };
 use rayon::prelude::*;
 
+pub use self::run::Limits;
 pub(super) use self::run::Runner;
-pub use self::tree::{Batch, Branch, KvTree, KvUsage};
+pub use self::tree::KvUsage;
+use self::tree::{Batch, KvTree};
 use super::config::{Activation, DecoderConfig, Family, Head, Norm, Positions};
 use super::decoder::{Decoder, names};
 use super::gpt2::Gpt2;
-use super::rope::Rope;
+use super::rope::{Rope, RopeScaling};
 use super::weights::WeightSource;
 use crate::LmError;
 use crate::gguf::{RawTensor, TensorKind};
@@ -81,8 +84,12 @@ impl Engine {
     /// Reads the weights from `source`.
     ///
     /// # Errors
-    /// When a tensor is missing, has another shape, or holds a NaN or an infinity.
+    /// When a tensor is missing, has another shape, or holds a NaN or an infinity; when the head is a classifier's; and
+    /// when positions turn by angles that depend on the length of the whole text (see [`Engine::can_run`]).
     pub fn load(config: &DecoderConfig, source: &mut dyn WeightSource, precision: Precision) -> Result<Self, LmError> {
+        if !Self::can_run(config) {
+            return Err(LmError::unsupported("a decoder of this kind on the engine", "use a `Decoder`"));
+        }
         let mut gpt2;
         let source: &mut dyn WeightSource = match config.family {
             Family::Gpt2 => {
@@ -124,11 +131,9 @@ impl Engine {
                 behind_mlp: optional(&mut build, names.behind_mlp, narrow)?,
             });
         }
-        let head = match c.head {
-            Head::NextToken if c.tied => None,
-            Head::NextToken => Some(build.linear(&[("lm_head".to_owned(), c.vocab_size)], narrow, false)?),
-            Head::Sequence { labels } => Some(build.linear(&[("score".to_owned(), labels)], narrow, false)?),
-            Head::Token { labels } => Some(build.linear(&[("score".to_owned(), labels)], narrow, true)?),
+        let head = match c.tied {
+            true => None,
+            false => Some(build.linear(&[("lm_head".to_owned(), c.vocab_size)], narrow, false)?),
         };
         Ok(Self {
             embedding: build.matrix(&[("model.embed_tokens".to_owned(), c.vocab_size)], narrow)?,
@@ -150,6 +155,23 @@ impl Engine {
         })
     }
 
+    /// Whether a decoder writes text and its keys do not change as the text grows. Dynamic and long rotary scalings turn
+    /// every position by another angle once the text is longer than the model was trained for, so what was read before
+    /// could not be kept.
+    pub fn can_run(config: &DecoderConfig) -> bool {
+        let grows = |rope: &Rope| match &rope.scaling {
+            RopeScaling::Dynamic { original, .. } | RopeScaling::Long { original, .. } => {
+                config.context as f64 > *original
+            }
+            _ => false,
+        };
+        let grows = match &config.positions {
+            Positions::Rotary { global, local } => grows(global) || grows(local),
+            Positions::Learned => false,
+        };
+        config.head == Head::NextToken && !grows
+    }
+
     /// The weights of `decoder` as they are now, an adapter merged into them.
     ///
     /// # Errors
@@ -158,7 +180,12 @@ impl Engine {
         struct Named(HashMap<String, Vec<f32>>);
         impl WeightSource for Named {
             fn tensor(&mut self, name: &str, _shape: &[usize]) -> Result<Vec<f32>, LmError> {
-                Ok(self.0.get(name).cloned().expect("invariant: a decoder names all tensors that its config asks for"))
+                // GPT-2's one matrix for queries, keys and values is asked for three times.
+                let values = match name.contains(".c_attn.") {
+                    true => self.0.get(name).cloned(),
+                    false => self.0.remove(name),
+                };
+                Ok(values.expect("invariant: a decoder names all tensors that its config asks for"))
             }
         }
         let merged;
@@ -178,9 +205,9 @@ impl Engine {
         &self.config
     }
 
-    /// A tree for its keys and values, of `capacity` floats.
-    pub fn tree(&self, capacity: usize) -> KvTree {
-        KvTree::new(self.heads, self.layers.len(), capacity)
+    /// A tree for its keys and values, of `bytes`.
+    pub(super) fn tree(&self, bytes: usize) -> KvTree {
+        KvTree::new(self.heads, self.layers.len(), bytes)
     }
 
     /// Bytes of the matrices.
@@ -195,7 +222,7 @@ impl Engine {
     ///
     /// # Shapes
     /// - result: `[wanted, hidden]`
-    pub fn read(&self, tree: &mut KvTree, batch: &Batch, wanted: &[usize]) -> Vec<f32> {
+    pub(super) fn read(&self, tree: &mut KvTree, batch: &Batch, wanted: &[usize]) -> Vec<f32> {
         let c = &self.config;
         let (n, hidden) = (batch.rows(), c.hidden_size);
         let (queries, keys) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
@@ -216,10 +243,8 @@ impl Engine {
             self.normed(&x, &layer.before_attention, &mut h);
             layer.qkv.forward(&h, &mut qkv); // [n, queries + keys + values]
             for (norm, part) in [(&layer.q_norm, 0..queries), (&layer.k_norm, queries..queries + keys)] {
-                let Some(norm) = norm else { continue };
-                for row in qkv.chunks_exact_mut(width) {
-                    let before = row[part.clone()].to_vec();
-                    self.normed(&before, norm, &mut row[part.clone()]);
+                if let Some(norm) = norm {
+                    self.norm_heads(&mut qkv, width, part, norm);
                 }
             }
             if let Some((cos, sin)) = turns.of(c.windows[number].is_some()) {
@@ -247,11 +272,11 @@ impl Engine {
         states
     }
 
-    /// What the head says of hidden states: logits of the next token, or a classifier's scores.
+    /// Logits of the next token after each hidden state.
     ///
     /// # Shapes
     /// - states: `[n, hidden]`; result: `[n, outputs]`
-    pub fn head(&self, states: &[f32]) -> Vec<f32> {
+    pub(super) fn head(&self, states: &[f32]) -> Vec<f32> {
         let outputs = self.config.outputs();
         let mut logits = vec![0.0; states.len() / self.config.hidden_size * outputs];
         match &self.head {
@@ -268,7 +293,7 @@ impl Engine {
     ///
     /// # Shapes
     /// - states: `[n, hidden]`; tokens: `(row of states, token)` in the order of the rows; result: one each
-    pub fn logps(&self, states: &[f32], tokens: &[(usize, u32)]) -> Vec<f32> {
+    pub(super) fn logps(&self, states: &[f32], tokens: &[(usize, u32)]) -> Vec<f32> {
         // 32 MiB of logits at a time, and enough rows to be worth the pass over the weights.
         let together = ((1 << 23) / self.config.outputs()).max(16);
         let mut logps = Vec::with_capacity(tokens.len());
@@ -311,6 +336,17 @@ impl Engine {
         normalize(x, row, self.config.norm_epsilon as f32, y);
     }
 
+    /// Normalises each head in the columns `part` of rows that are `width` wide.
+    fn norm_heads(&self, rows: &mut [f32], width: usize, part: Range<usize>, norm: &NormRow) {
+        let heads = |rows: &[f32]| rows.chunks_exact(width).flat_map(|row| &row[part.clone()]).copied().collect();
+        let before: Vec<f32> = heads(rows);
+        let mut after = vec![0.0; before.len()];
+        self.normed(&before, norm, &mut after);
+        for (row, after) in rows.chunks_exact_mut(width).zip(after.chunks_exact(part.len())) {
+            row[part.clone()].copy_from_slice(after);
+        }
+    }
+
     /// `x += [norm] h`; `h` is left as something else.
     fn add(&self, x: &mut [f32], h: &mut [f32], norm: &Option<NormRow>) {
         if let Some(norm) = norm {
@@ -341,7 +377,6 @@ impl Turns {
         let table = |rope: &Rope| {
             let (mut cos, mut sin) = (Vec::new(), Vec::new());
             for (rows, first, _) in &batch.spans {
-                // A sequence at a time: some scalings depend on its length, and it must not matter who stands beside it.
                 let positions: Vec<usize> = (*first..first + rows.len()).collect();
                 let [c, s] = rope.table(&positions, config.head_dim);
                 cos.extend(c);
@@ -367,11 +402,7 @@ struct Build<'a> {
 
 impl Build<'_> {
     fn floats(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LmError> {
-        let values = self.source.tensor(name, shape)?;
-        match values.iter().all(|value| value.is_finite()) {
-            true => Ok(values),
-            false => Err(LmError::NotFinite { name: name.to_owned() }),
-        }
+        finite(self.source.tensor(name, shape)?, name)
     }
 
     fn norm(&mut self, name: &str, width: usize) -> Result<NormRow, LmError> {
@@ -418,13 +449,26 @@ impl Build<'_> {
             return Packed::blocks(blocks, &bytes, outputs, inputs)
                 .map_err(|error| LmError::unsupported(format!("tensor `{}.weight`", parts[0].0), error.to_string()));
         }
-        let mut values = Vec::with_capacity(outputs * inputs);
-        for (name, outputs) in parts {
-            values.extend(self.floats(&format!("{name}.weight"), &[*outputs, inputs])?);
-        }
+        let values = match stored.len() == parts.len() {
+            true => finite(stored.iter().flat_map(RawTensor::to_f32).collect(), &parts[0].0)?,
+            false => {
+                let mut values = Vec::with_capacity(outputs * inputs);
+                for (name, outputs) in parts {
+                    values.extend(self.floats(&format!("{name}.weight"), &[*outputs, inputs])?);
+                }
+                values
+            }
+        };
         match self.precision == Precision::F16 || kind == Some(TensorKind::F16) {
             true => Ok(Packed::f16(&values, outputs, inputs)),
             false => Ok(Packed::f32(&values, outputs, inputs)),
         }
+    }
+}
+
+fn finite(values: Vec<f32>, name: &str) -> Result<Vec<f32>, LmError> {
+    match values.iter().all(|value| value.is_finite()) {
+        true => Ok(values),
+        false => Err(LmError::NotFinite { name: name.to_owned() }),
     }
 }

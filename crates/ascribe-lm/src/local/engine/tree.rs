@@ -40,6 +40,8 @@ struct Node {
     branches: usize,
     /// When a branch last went through it or left it.
     used: u64,
+    /// Whether a branch was released that went through it: it is then kept when a branch is forgotten.
+    wanted: bool,
     /// Of each layer, [`Heads::block_floats`].
     floats: Vec<f32>,
 }
@@ -92,14 +94,14 @@ impl Batch {
 }
 
 impl KvTree {
-    /// An empty tree that holds `capacity` floats of keys and values, or what live branches need if that is more.
-    pub fn new(heads: Heads, layers: usize, capacity: usize) -> Self {
-        let block = heads.block_floats() * layers;
-        let capacity = (capacity / block.max(1)).max(1);
+    /// An empty tree that holds `bytes` of keys and values, or what live branches need if that is more.
+    pub fn new(heads: Heads, layers: usize, bytes: usize) -> Self {
+        let block = heads.block_floats() * layers * size_of::<f32>();
+        let capacity = (bytes / block.max(1)).max(1);
         Self { heads, layers, capacity, nodes: Vec::new(), roots: Vec::new(), unused: Vec::new(), clock: 0 }
     }
 
-    /// Most blocks that it holds beside what live branches need.
+    /// Most blocks that it holds, unless live branches need more.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
@@ -161,29 +163,28 @@ impl KvTree {
         for node in &branch.path {
             self.nodes[*node].branches -= 1;
             self.nodes[*node].used = self.clock;
+            self.nodes[*node].wanted = true;
         }
     }
 
-    /// Ends a branch and gives up the blocks behind its first `kept` tokens, unless another branch has them.
+    /// Ends a branch and gives up the blocks behind its first `kept` tokens, unless another branch has them or they were
+    /// used before.
     pub fn forget(&mut self, mut branch: Branch, kept: usize) {
         let tail = branch.path.split_off((kept / BLOCK).min(branch.path.len()));
         self.release(branch);
         for node in tail.into_iter().rev() {
             self.nodes[node].branches -= 1;
-            if self.nodes[node].branches == 0 && self.nodes[node].children.is_empty() {
+            let Node { branches, children, wanted, .. } = &self.nodes[node];
+            if *branches == 0 && children.is_empty() && !wanted {
                 self.drop_node(node);
             }
         }
     }
 
-    /// Gives up kept blocks until at most `blocks` of them are left, the ones used longest ago first.
-    pub fn trim(&mut self, blocks: usize) {
-        while self.usage().kept > blocks {
-            let surplus = self.usage().kept - blocks;
-            if self.drop_oldest(surplus) == 0 {
-                break;
-            }
-        }
+    /// Gives up all kept blocks, and their memory.
+    pub fn clear(&mut self) {
+        while self.drop_oldest(usize::MAX) > 0 {}
+        self.unused.iter().for_each(|node| self.nodes[*node].floats = Vec::new());
     }
 
     /// The part of a block that belongs to `layer`.
@@ -269,14 +270,14 @@ impl KvTree {
         if self.held() >= self.capacity {
             self.drop_oldest((self.capacity / 8).max(1));
         }
-        let floats = self.layers * self.heads.block_floats();
         let number = self.unused.pop().unwrap_or_else(|| {
-            self.nodes.push(Node { floats: vec![0.0; floats], ..Node::default() });
+            self.nodes.push(Node::default());
             self.nodes.len() - 1
         });
         let node = &mut self.nodes[number];
         // An unwritten value is multiplied by 0, so it has to be a number.
-        node.floats.fill(0.0);
+        node.floats.clear();
+        node.floats.resize(self.layers * self.heads.block_floats(), 0.0);
         node.tokens.extend_from_slice(tokens);
         node.parent = parent;
         match parent {
@@ -304,6 +305,11 @@ impl KvTree {
         };
         siblings.retain(|sibling| *sibling != node);
         self.nodes[node].tokens.clear();
+        self.nodes[node].wanted = false;
+        if self.nodes.len() - self.unused.len() > self.capacity {
+            // It was made for live branches alone.
+            self.nodes[node].floats = Vec::new();
+        }
         self.unused.push(node);
     }
 }
@@ -315,7 +321,7 @@ mod tests {
     const HEADS: Heads = Heads { queries: 1, keys: 1, width: 2, scale: 1.0, softcap: None };
 
     fn tree(blocks: usize) -> KvTree {
-        KvTree::new(HEADS, 1, blocks * HEADS.block_floats())
+        KvTree::new(HEADS, 1, blocks * 4 * HEADS.block_floats())
     }
 
     /// Reads `ids` behind `branch`; the key of token `t` at position `p` is `[t, p]`.
@@ -443,7 +449,10 @@ mod tests {
             assert_eq!(stored(&tree, branch), ids(5, 1000 * from));
         }
         branches.into_iter().for_each(|(branch, _)| tree.release(branch));
-        tree.trim(1);
-        assert_eq!(tree.usage().kept, 1);
+        let held = tree.usage();
+        tree.clear();
+        let left = tree.usage();
+        assert_eq!((left.kept, left.live), (0, held.live));
+        assert_eq!(left.bytes, held.live * 4 * HEADS.block_floats());
     }
 }
