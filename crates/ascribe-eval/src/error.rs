@@ -40,6 +40,28 @@ pub enum EvalError {
         /// The value received.
         got: f64,
     },
+    /// A record whose value lies outside the range of its column.
+    #[error("{what} must be {rule}, got {got} at record {index}")]
+    OutOfRange {
+        /// The argument.
+        what: &'static str,
+        /// The condition that is accepted.
+        rule: &'static str,
+        /// Index of the first such value.
+        index: usize,
+        /// The value received.
+        got: f64,
+    },
+    /// Something named that was not given, or that nobody knows.
+    #[error("{what} `{name}` is missing or unknown; known: {known}")]
+    Missing {
+        /// The kind of thing, such as `the column`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// The names that would be accepted.
+        known: String,
+    },
     /// Records for which the quantity is not defined.
     #[error("{what} is not defined here: {why}")]
     Degenerate {
@@ -67,6 +89,35 @@ pub(crate) fn finite(what: &'static str, values: &[f64]) -> Result<(), EvalError
         Some(index) => Err(EvalError::NotFinite { what, index, got: values[index] }),
         None => Ok(()),
     }
+}
+
+/// Values that keep `accepted`, after [`finite`].
+pub(crate) fn within(
+    what: &'static str,
+    values: &[f64],
+    rule: &'static str,
+    accepted: impl Fn(f64) -> bool,
+) -> Result<(), EvalError> {
+    finite(what, values)?;
+    match values.iter().position(|&value| !accepted(value)) {
+        Some(index) => Err(EvalError::OutOfRange { what, rule, index, got: values[index] }),
+        None => Ok(()),
+    }
+}
+
+/// Values in [0, 1], after [`finite`].
+pub(crate) fn shares(what: &'static str, values: &[f64]) -> Result<(), EvalError> {
+    within(what, values, "between 0 and 1", |value| (0.0..=1.0).contains(&value))
+}
+
+/// At least one entry.
+pub(crate) fn not_empty<T>(what: &'static str, entries: &[T]) -> Result<(), EvalError> {
+    if entries.is_empty() { Err(EvalError::Empty { what }) } else { Ok(()) }
+}
+
+/// An option that must keep a rule; `accepted` says whether it does.
+pub(crate) fn option(name: &'static str, rule: &'static str, got: f64, accepted: bool) -> Result<(), EvalError> {
+    if accepted { Ok(()) } else { Err(EvalError::Range { name, rule, got }) }
 }
 
 /// A confidence level strictly between 0 and 1.

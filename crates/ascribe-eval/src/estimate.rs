@@ -4,7 +4,7 @@ use std::fmt::{Display, Formatter, Result as FmtResult};
 
 use serde::Serialize;
 
-use crate::EvalError;
+use crate::{Bootstrap, EvalError};
 
 /// A measured value with its count and, where one is known, its confidence interval.
 ///
@@ -17,6 +17,15 @@ pub struct Estimate {
     pub interval: Option<Interval>,
     /// Number of records that formed the value.
     pub n: usize,
+}
+
+/// A mean over subsets (prompts, responses, problems) of which some do not define the quantity.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Averaged {
+    /// The mean over the subsets that define it; `n` counts those.
+    pub mean: Estimate,
+    /// Subsets that do not, and that are no part of the mean.
+    pub skipped: usize,
 }
 
 /// A two-sided confidence interval.
@@ -36,6 +45,22 @@ impl Estimate {
     /// Whether there is an interval and `value` lies outside it.
     pub fn excludes(&self, value: f64) -> bool {
         self.interval.is_some_and(|interval| !(interval.low <= value && value <= interval.high))
+    }
+}
+
+impl Averaged {
+    /// The mean of the values that are there; the interval resamples subsets.
+    pub(crate) fn new(
+        values: &[Option<f64>],
+        bootstrap: &Bootstrap,
+        what: &'static str,
+        why: &'static str,
+    ) -> Result<Self, EvalError> {
+        let there: Vec<f64> = values.iter().copied().flatten().collect();
+        if there.is_empty() && !values.is_empty() {
+            return Err(EvalError::Degenerate { what, why });
+        }
+        Ok(Self { mean: bootstrap.mean(&there)?, skipped: values.len() - there.len() })
     }
 }
 

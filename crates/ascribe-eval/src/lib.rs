@@ -5,22 +5,28 @@ mod error;
 
 mod estimate;
 
-mod normal;
-mod proportion;
+pub mod stats;
 
-mod bootstrap;
+pub mod bench;
+pub mod board;
+pub mod calibrate;
+pub mod classify;
+pub mod credit;
+pub mod curve;
+pub mod incentive;
+pub mod pairs;
+pub mod rank;
+pub mod reward_distance;
+pub mod slices;
+pub mod text;
 
-mod paired;
-
-mod auroc;
-mod samples;
+mod metrics;
 
 pub mod report;
 
-pub use auroc::{auroc, clustered_auroc};
-pub use bootstrap::{Bootstrap, BootstrapMethod};
+pub use bench::{Attempts, mean_pass_at_k, mean_pass_hat_k, pass_at_k, pass_hat_k};
+pub use classify::{auroc, auroc_estimate, clustered_auroc};
 pub use error::EvalError;
-pub use estimate::{Estimate, Interval, Metric};
-pub use paired::{McNemar, Paired, SignFlip, compare, sign_flip};
-pub use proportion::{accuracy, wilson};
-pub use samples::{Attempts, mean_pass_at_k, mean_pass_hat_k, pass_at_k, pass_hat_k};
+pub use estimate::{Averaged, Estimate, Interval, Metric};
+pub use metrics::{CLUSTER, Column, Columns, Direction, Holds, METRICS, ScalarMetric, metric};
+pub use stats::{Bootstrap, BootstrapMethod, McNemar, Paired, SignFlip, accuracy, compare, sign_flip, wilson};

@@ -4,7 +4,8 @@
 //! pass@k = 1 - C(n-c, k)/C(n, k) = 1 - prod_{i = n-c+1..n} (1 - k/i)     at least one of k samples is correct
 //! pass^k = C(c, k)/C(n, k)                                               all k samples are correct
 //! ```
-//! Both are unbiased for independent samples. The product is symmetric in `c` and `k`, so the shorter one is taken, as a
+//! Both are unbiased for independent samples. The product is symmetric in `c` and `k`, so the shorter one is taken,
+//! as a
 //! sum of `ln(1 - x)`, which neither overflows nor loses small values.
 
 use crate::{Bootstrap, Estimate, EvalError};

@@ -7,8 +7,9 @@
 
 use std::hash::Hash;
 
-use crate::bootstrap::clusters;
-use crate::error::{finite, same_length};
+use crate::error::{finite, same_length, within};
+use crate::stats::bootstrap::clusters;
+use crate::stats::sum::pick;
 use crate::{Bootstrap, Estimate, EvalError};
 
 /// The AUROC of `scores` for `labels` (true = positive, expected to score high).
@@ -18,6 +19,19 @@ use crate::{Bootstrap, Estimate, EvalError};
 pub fn auroc(scores: &[f64], labels: &[bool]) -> Result<f64, EvalError> {
     let order = ranked(scores, labels)?;
     defined(area(scores, labels, &order, |_| 1.0))
+}
+
+/// The AUROC with an interval that resamples single rows. Scores are sorted once; a resample is one pass over them.
+///
+/// # Errors
+/// As [`auroc`], and when a setting of the bootstrap is out of range.
+pub fn auroc_estimate(scores: &[f64], labels: &[bool], bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
+    let order = ranked(scores, labels)?;
+    let (scores, labels) = (pick(scores, &order), pick(labels, &order));
+    let order: Vec<usize> = (0..scores.len()).collect();
+    defined(area(&scores, &labels, &order, |_| 1.0))?;
+    bootstrap
+        .weighted_statistic(scores.len(), |counts| area(&scores, &labels, &order, |index| f64::from(counts[index])))
 }
 
 /// The AUROC with an interval that resamples whole clusters: scores with the same key (the tokens of a response, say)
@@ -35,13 +49,21 @@ pub fn clustered_auroc<K: Hash + Eq>(
     same_length("keys", scores.len(), keys.len())?;
     defined(area(scores, labels, &order, |_| 1.0))?;
     let (cluster_of, clusters) = clusters(keys);
-    let mut weights = vec![0.0; clusters];
-    let estimate = bootstrap.statistic(clusters, |units| {
-        weights.fill(0.0);
-        units.iter().for_each(|&unit| weights[unit] += 1.0);
-        area(scores, labels, &order, |index| weights[cluster_of[index]])
+    let estimate = bootstrap.weighted_statistic(clusters, |counts| {
+        area(scores, labels, &order, |index| f64::from(counts[cluster_of[index]]))
     })?;
     Ok(Estimate { n: scores.len(), ..estimate })
+}
+
+/// The AUROC of rows with weights of at least 0.
+///
+/// # Errors
+/// As [`auroc`], when a weight is negative, and when a class has no weight.
+pub fn weighted_auroc(scores: &[f64], labels: &[bool], weights: &[f64]) -> Result<f64, EvalError> {
+    let order = ranked(scores, labels)?;
+    same_length("weights", scores.len(), weights.len())?;
+    within("weights", weights, "at least 0", |weight| weight >= 0.0)?;
+    defined(area(scores, labels, &order, |index| weights[index]))
 }
 
 /// Indices by increasing score, after the checks.
@@ -96,6 +118,20 @@ mod tests {
         let estimate = clustered_auroc(&scores, &labels, &keys, &Bootstrap::default()).unwrap();
         assert_eq!((estimate.value, estimate.n), (auroc(&scores, &labels).unwrap(), 400));
         assert!(!estimate.excludes(estimate.value) && estimate.excludes(0.5), "{estimate}");
+    }
+
+    #[test]
+    fn rows_of_their_own_give_the_interval_of_clusters_of_one() {
+        let scores = [0.8, 0.5, 0.5, 0.1, 0.7, 0.3, 0.9, 0.2];
+        let labels = [true, true, false, false, true, false, true, false];
+        let estimate = auroc_estimate(&scores, &labels, &Bootstrap::default()).unwrap();
+        let clustered = clustered_auroc(&scores, &labels, &[0, 1, 2, 3, 4, 5, 6, 7], &Bootstrap::default()).unwrap();
+        assert_eq!((estimate.value, estimate.n), (clustered.value, 8));
+        assert!((estimate.interval.unwrap().low - clustered.interval.unwrap().low).abs() < 0.05);
+        // Without the row of weight 0, which ties a positive, every pair is won.
+        let weights = [1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0];
+        assert_eq!(weighted_auroc(&scores, &labels, &weights).unwrap(), 1.0);
+        assert!(matches!(weighted_auroc(&scores, &labels, &[0.0; 8]), Err(EvalError::Degenerate { .. })));
     }
 
     /// With a single positive cluster a third of the resamples have no positive: (1 - 1/n)^n.

@@ -7,7 +7,9 @@
 //! answers to one prompt use [`Bootstrap::clustered_mean`](crate::Bootstrap::clustered_mean).
 
 use crate::error::checked_level;
-use crate::{Estimate, EvalError, Interval, normal};
+use crate::stats::beta::beta_quantile;
+use crate::stats::normal;
+use crate::{Estimate, EvalError, Interval};
 
 /// The share of `successes` among `n` trials, with its Wilson interval.
 ///
@@ -32,6 +34,54 @@ pub fn wilson(successes: usize, n: usize, level: f64) -> Result<Estimate, EvalEr
     Ok(Estimate { value, interval: Some(Interval { low, high, level, method: "Wilson" }), n })
 }
 
+/// How the interval of a proportion is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProportionMethod {
+    /// The score interval.
+    #[default]
+    Wilson,
+    /// Exact: never covers less than its level (C. J. Clopper and E. S. Pearson, Biometrika 26, 1934).
+    ClopperPearson,
+    /// Wilson's centre with the simple width (A. Agresti and B. A. Coull, The American Statistician 52, 1998).
+    AgrestiCoull,
+    /// `p +- z sqrt(p(1-p)/n)`; too narrow near 0 and 1.
+    Normal,
+    /// Quantiles of the beta law with Jeffreys' prior (L. D. Brown et al., Statistical Science 16, 2001).
+    Jeffreys,
+}
+
+/// The share of `successes` among `n` trials, with the interval of your choice, cut off at 0 and 1.
+///
+/// # Errors
+/// As [`wilson`].
+pub fn proportion(successes: usize, n: usize, level: f64, method: ProportionMethod) -> Result<Estimate, EvalError> {
+    let estimate = wilson(successes, n, level)?;
+    let (wins, losses, trials) = (successes as f64, (n - successes) as f64, n as f64);
+    let (z, tail) = (normal::quantile(0.5 + 0.5 * level), 0.5 * (1.0 - level));
+    let around = |centre: f64, trials: f64| {
+        let half = z * (centre * (1.0 - centre) / trials).sqrt();
+        ((centre - half).max(0.0), (centre + half).min(1.0))
+    };
+    let ((low, high), method) = match method {
+        ProportionMethod::Wilson => return Ok(estimate),
+        ProportionMethod::ClopperPearson => {
+            let low = if successes == 0 { 0.0 } else { beta_quantile(tail, wins, losses + 1.0) };
+            let high = if successes == n { 1.0 } else { beta_quantile(1.0 - tail, wins + 1.0, losses) };
+            ((low, high), "Clopper-Pearson")
+        }
+        ProportionMethod::AgrestiCoull => {
+            let trials = trials + z * z;
+            (around((wins + 0.5 * z * z) / trials, trials), "Agresti-Coull")
+        }
+        ProportionMethod::Normal => (around(estimate.value, trials), "normal"),
+        ProportionMethod::Jeffreys => {
+            let quantile = |p| beta_quantile(p, wins + 0.5, losses + 0.5);
+            ((quantile(tail), quantile(1.0 - tail)), "Jeffreys")
+        }
+    };
+    Ok(Estimate { interval: Some(Interval { low, high, level, method }), ..estimate })
+}
+
 /// The share of correct answers, with its Wilson interval.
 ///
 /// # Errors
@@ -51,6 +101,14 @@ mod tests {
     fn seven_of_ten() {
         let estimate = accuracy(&[true, true, true, true, true, true, true, false, false, false], 0.95).unwrap();
         assert_eq!(estimate.to_string(), "0.700 [0.397, 0.892] (n = 10)");
+    }
+
+    /// None of n: the exact upper limit is 1 - (tail)^(1/n).
+    #[test]
+    fn clopper_pearson_of_none() {
+        let interval = proportion(0, 10, 0.95, ProportionMethod::ClopperPearson).unwrap().interval.unwrap();
+        assert_eq!(interval.low, 0.0);
+        assert!((interval.high - (1.0 - 0.025_f64.powf(0.1))).abs() < 1e-12);
     }
 
     #[test]

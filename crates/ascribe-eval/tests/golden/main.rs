@@ -1,9 +1,18 @@
 //! Metrics and tests against scipy, statsmodels, scikit-learn and exact fractions.
 
+mod benchmarks;
+mod boards;
+mod classification;
+mod rank;
+mod text;
+
 use ascribe_core::Seed;
-use ascribe_eval::{
-    Bootstrap, BootstrapMethod, Estimate, McNemar, auroc, mean_pass_at_k, pass_at_k, pass_hat_k, sign_flip, wilson,
+use ascribe_eval::bench::{PickTies, best_of_k};
+use ascribe_eval::stats::{
+    Adjust, ProportionMethod, adjust_p, mann_whitney, paired_t, permutation_two_sample, proportion, sign_test, welch_t,
+    wilcoxon,
 };
+use ascribe_eval::{Bootstrap, BootstrapMethod, Estimate, McNemar, mean_pass_at_k, pass_at_k, pass_hat_k, sign_flip};
 use ascribe_testkit::golden::{self, Case, close, require_pending};
 
 const TOLERANCE: f64 = 1e-9;
@@ -26,20 +35,32 @@ fn sections(file: &Case) -> impl Iterator<Item = (String, Case)> {
 fn golden_pass_at_k() {
     let name = "metrics/pass_at_k.json";
     for (section, cases) in sections(&golden::open(name)) {
-        if section != "cases" {
-            require_pending(name, &section);
-            continue;
-        }
         for case in cases.items() {
-            let [n, c, k] = ["n", "c", "k"].map(|key| size(&case.get(key)));
-            let got = [pass_at_k(n, c, k).unwrap(), pass_hat_k(n, c, k).unwrap()];
-            let expected = ["pass_at_k", "pass_hat_k_all_correct"].map(|key| case.get(key).number());
-            close(&case.name(), &got, &expected, TOLERANCE);
-            let problems = [ascribe_eval::Attempts { samples: n, correct: c }; 3];
-            let mean = mean_pass_at_k(&problems, k, &Bootstrap::default()).unwrap();
-            close(&case.name(), &[mean.value], &expected[..1], TOLERANCE);
+            match section.as_str() {
+                "cases" => check_pass_at_k(&case),
+                "best_of_n_subsets" => check_best_of(&case),
+                other => require_pending(name, other),
+            }
         }
     }
+}
+
+fn check_pass_at_k(case: &Case) {
+    let [n, c, k] = ["n", "c", "k"].map(|key| size(&case.get(key)));
+    let got = [pass_at_k(n, c, k).expect("a chance"), pass_hat_k(n, c, k).expect("a chance")];
+    let expected = ["pass_at_k", "pass_hat_k_all_correct"].map(|key| case.get(key).number());
+    close(&case.name(), &got, &expected, TOLERANCE);
+    let problems = [ascribe_eval::Attempts { samples: n, correct: c }; 3];
+    let mean = mean_pass_at_k(&problems, k, &Bootstrap::default()).expect("a chance");
+    close(&case.name(), &[mean.value], &expected[..1], TOLERANCE);
+}
+
+fn check_best_of(case: &Case) {
+    let (proxy, gold) = (case.get("proxy_scores").numbers(), case.get("gold_scores").numbers());
+    let k = size(&case.get("k"));
+    let got = [&proxy, &gold].map(|y| best_of_k(&proxy, y, k, PickTies::Split).expect("a best"));
+    let expected = ["expected_max_proxy", "expected_gold_of_argmax_proxy"].map(|key| case.get(key).number());
+    close(&case.name(), &got, &expected, TOLERANCE);
 }
 
 #[test]
@@ -52,6 +73,8 @@ fn golden_intervals_and_tests() {
                 "mcnemar" => check_mcnemar(&case),
                 "paired_permutation" => check_sign_flip(name, &case),
                 "proportion_ci" => check_proportion(name, &case),
+                "independent_permutation" => check_independent(&case),
+                "multiple_testing" => check_adjusted(&case),
                 other => require_pending(name, other),
             }
         }
@@ -96,7 +119,8 @@ fn check_bootstrap(case: &Case) {
     }
 }
 
-/// The sum in the order in which numpy adds up to 128 numbers. BCa counts resamples whose statistic equals the estimate;
+/// The sum in the order in which numpy adds up to 128 numbers. BCa counts resamples whose statistic equals the
+/// estimate;
 /// deviations of 0/1 data are equal but for rounding, so the expected limits hold for this order alone.
 fn numpy_sum(values: &[f64]) -> f64 {
     assert!(values.len() <= 128, "numpy splits longer sums in two");
@@ -132,44 +156,65 @@ fn check_sign_flip(file: &str, case: &Case) {
     let expected =
         [case.get("statistic"), p.get("two-sided"), p.get("greater"), p.get("less")].map(|case| case.number());
     close(&case.name(), &got, &expected, TOLERANCE);
+    let (a, b) = (case.get("a").numbers(), case.get("b").numbers());
     for key in case.keys() {
-        if !["a", "b", "statistic", "p", "n_sign_flips"].contains(&key.as_str()) {
-            require_pending(file, &format!("paired_permutation: {key}"));
-        }
+        let (statistic, test) = match key.as_str() {
+            "a" | "b" | "statistic" | "p" | "n_sign_flips" => continue,
+            "ttest_rel" => ("t", paired_t(&a, &b)),
+            "wilcoxon_exact" => ("statistic", wilcoxon(&a, &b)),
+            "mannwhitney_exact" => ("u", mann_whitney(&a, &b)),
+            "sign_test" => ("k", sign_test(&a, &b)),
+            other => {
+                require_pending(file, &format!("paired_permutation: {other}"));
+                continue;
+            }
+        };
+        let (test, expected) = (test.expect("a test"), case.get(&key));
+        let expected = [expected.get(statistic).number(), expected.get("p").number()];
+        close(&case.get(&key).name(), &[test.statistic, test.p], &expected, TOLERANCE);
     }
+}
+
+fn check_independent(case: &Case) {
+    let (a, b, welch) = (case.get("a").numbers(), case.get("b").numbers(), case.get("welch"));
+    let permutation = permutation_two_sample(&a, &b, 100, Seed(0)).expect("a test");
+    close(&case.name(), &[permutation.p], &[case.get("p_two_sided").number()], TOLERANCE);
+    let test = welch_t(&a, &b).expect("a test");
+    let expected = [welch.get("t").number(), welch.get("p").number()];
+    close(&welch.name(), &[test.statistic, test.p], &expected, TOLERANCE);
+}
+
+fn check_adjusted(case: &Case) {
+    let adjust = match case.get("method").text().as_str() {
+        "bonferroni" => Adjust::Bonferroni,
+        "holm" => Adjust::Holm,
+        "fdr_bh" => Adjust::BenjaminiHochberg,
+        "fdr_by" => Adjust::BenjaminiYekutieli,
+        other => panic!("{case}: unknown method {other}"),
+    };
+    let adjusted = adjust_p(&case.get("p").numbers(), adjust).expect("p-values");
+    close(&case.name(), &adjusted, &case.get("adjusted").numbers(), TOLERANCE);
+    let rejected: Vec<bool> = adjusted.iter().map(|&p| p <= 0.05).collect();
+    assert_eq!(rejected, case.get("reject_at_0.05").bools(), "{case}");
 }
 
 fn check_proportion(file: &str, case: &Case) {
     let level = 1.0 - case.get("alpha").number();
     for key in case.keys() {
-        match key.as_str() {
-            "count" | "n" | "alpha" => {}
-            "wilson" => {
-                let estimate = wilson(size(&case.get("count")), size(&case.get("n")), level).expect("a proportion");
-                close(&case.name(), &limits(&estimate), &case.get("wilson").numbers(), TOLERANCE);
+        let method = match key.as_str() {
+            "count" | "n" | "alpha" => continue,
+            "wilson" => ProportionMethod::Wilson,
+            "beta" => ProportionMethod::ClopperPearson,
+            "agresti_coull" => ProportionMethod::AgrestiCoull,
+            "normal" => ProportionMethod::Normal,
+            "jeffreys" => ProportionMethod::Jeffreys,
+            other => {
+                require_pending(file, &format!("proportion_ci: {other}"));
+                continue;
             }
-            other => require_pending(file, &format!("proportion_ci: {other}")),
-        }
-    }
-}
-
-#[test]
-fn golden_auroc() {
-    let name = "metrics/classification.json";
-    for (section, cases) in sections(&golden::open(name)) {
-        if section != "binary" {
-            require_pending(name, &section);
-            continue;
-        }
-        for case in cases.items() {
-            let area = auroc(&case.get("p").numbers(), &case.get("y").bools()).unwrap();
-            close(&case.name(), &[area], &[case.get("roc_auc").number()], TOLERANCE);
-            for key in case.keys() {
-                let inputs = ["name", "y", "p", "bin_edge_sensitive", "log_loss_clip", "roc_auc"];
-                if !inputs.contains(&key.as_str()) {
-                    require_pending(name, &format!("binary: {key}"));
-                }
-            }
-        }
+        };
+        let (count, n) = (size(&case.get("count")), size(&case.get("n")));
+        let estimate = proportion(count, n, level, method).expect("a proportion");
+        close(&case.get(&key).name(), &limits(&estimate), &case.get(&key).numbers(), TOLERANCE);
     }
 }

@@ -1,0 +1,148 @@
+//! ProcessBench (arXiv:2412.06559): where is the first wrong step?
+//!
+//! ```text
+//! label and prediction: index of the first wrong step, or -1;  F1 = 2 a b/(a + b),
+//! a = exact matches over solutions with an error, b = over those without;  both 0 gives 0 by definition
+//! ```
+//! A model with step scores predicts the first step below a threshold, chosen on other data and frozen.
+
+use crate::error::{finite, not_empty, option, same_length};
+use crate::stats::sum::mean;
+use crate::stats::wilson;
+use crate::{Bootstrap, Estimate, EvalError};
+
+/// ProcessBench's numbers, as fractions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ProcessF1 {
+    /// Share of exact matches among solutions with an error.
+    pub accuracy_error: Estimate,
+    /// Share of exact matches among solutions without.
+    pub accuracy_correct: Estimate,
+    /// Their harmonic mean; the interval resamples solutions.
+    pub f1: Estimate,
+}
+
+/// The numbers of `predictions` (`None`: no answer, which matches nothing) against `labels`.
+///
+/// # Errors
+/// When the lengths differ, there is no solution, a label is below -1, or solutions with or without an error are
+/// absent.
+pub fn process_f1(predictions: &[Option<i64>], labels: &[i64], bootstrap: &Bootstrap) -> Result<ProcessF1, EvalError> {
+    not_empty("the predictions", predictions)?;
+    same_length("labels", predictions.len(), labels.len())?;
+    if let Some(index) = labels.iter().position(|&label| label < -1) {
+        return Err(EvalError::OutOfRange { what: "labels", rule: "at least -1", index, got: labels[index] as f64 });
+    }
+    let class = |rows: &[usize], is_error: bool| {
+        let of_class = rows.iter().filter(|&&row| (labels[row] != -1) == is_error);
+        of_class.fold((0, 0), |(hits, n), &row| (hits + usize::from(predictions[row] == Some(labels[row])), n + 1))
+    };
+    let f1 = |rows: &[usize]| {
+        let ((hits, errors), (kept, correct)) = (class(rows, true), class(rows, false));
+        if errors == 0 || correct == 0 {
+            let why = "it needs solutions with an error and solutions without";
+            return Err(EvalError::Degenerate { what: "the process F1", why });
+        }
+        let (a, b) = (hits as f64 / errors as f64, kept as f64 / correct as f64);
+        Ok(if a + b == 0.0 { 0.0 } else { 2.0 * a * b / (a + b) })
+    };
+    let f1 = bootstrap.metric(labels.len(), f1)?;
+    let all: Vec<usize> = (0..labels.len()).collect();
+    let share = |(hits, n): (usize, usize)| wilson(hits, n, bootstrap.level);
+    Ok(ProcessF1 { accuracy_error: share(class(&all, true))?, accuracy_correct: share(class(&all, false))?, f1 })
+}
+
+/// The first step whose score is strictly below `threshold`, or -1.
+///
+/// # Errors
+/// When there is no step, a score is NaN or infinite, or the threshold is NaN.
+pub fn first_error(scores: &[f64], threshold: f64) -> Result<i64, EvalError> {
+    finite("the step scores", scores)?;
+    option("threshold", "a number", threshold, !threshold.is_nan())?;
+    Ok(scores.iter().position(|&score| score < threshold).map_or(-1, |step| step as i64))
+}
+
+/// The step of the smallest score, the first of them on ties: for solutions known to hold an error.
+///
+/// # Errors
+/// When there is no step or a score is NaN or infinite.
+pub fn weakest_step(scores: &[f64]) -> Result<i64, EvalError> {
+    finite("the step scores", scores)?;
+    Ok((0..scores.len()).fold(0, |best, step| if scores[step] < scores[best] { step } else { best }) as i64)
+}
+
+/// How near predictions come to the first error.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Localisation {
+    /// Share of exact matches, over all solutions.
+    pub exact: Estimate,
+    /// Share of predictions at most one step off; "no error" is near nothing but itself.
+    pub within_one: Estimate,
+    /// Mean distance in steps over solutions with an error for which one was predicted; `None` without any.
+    pub mean_offset: Option<f64>,
+}
+
+/// Compares predicted with labelled first errors.
+///
+/// # Errors
+/// As [`process_f1`], but one class may be absent.
+pub fn localisation(predictions: &[i64], labels: &[i64], bootstrap: &Bootstrap) -> Result<Localisation, EvalError> {
+    not_empty("the predictions", predictions)?;
+    same_length("labels", predictions.len(), labels.len())?;
+    for (what, entries) in [("predictions", predictions), ("labels", labels)] {
+        if let Some(index) = entries.iter().position(|&entry| entry < -1) {
+            return Err(EvalError::OutOfRange { what, rule: "at least -1", index, got: entries[index] as f64 });
+        }
+    }
+    let pairs = || predictions.iter().zip(labels).map(|(&prediction, &label)| (prediction, label));
+    let near = |(prediction, label): (i64, i64)| {
+        prediction == label || (prediction >= 0 && label >= 0 && prediction.abs_diff(label) <= 1)
+    };
+    let count = pairs().filter(|&pair| near(pair)).count();
+    let exact = pairs().filter(|(prediction, label)| prediction == label).count();
+    let offsets: Vec<f64> = pairs()
+        .filter(|&(prediction, label)| prediction >= 0 && label >= 0)
+        .map(|(prediction, label)| prediction.abs_diff(label) as f64)
+        .collect();
+    Ok(Localisation {
+        exact: wilson(exact, labels.len(), bootstrap.level)?,
+        within_one: wilson(count, labels.len(), bootstrap.level)?,
+        mean_offset: (!offsets.is_empty()).then(|| mean(&offsets)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two of five errors and four of five clean solutions: 2 * 0.4 * 0.8/1.2.
+    #[test]
+    fn ten_solutions() {
+        let labels = [0, 1, 2, 3, 4, -1, -1, -1, -1, -1];
+        let mut predictions = [0, 1, 0, -1, 3, -1, -1, -1, -1, 2].map(Some);
+        predictions[3] = None;
+        let scores = process_f1(&predictions, &labels, &Bootstrap::default()).unwrap();
+        assert!((scores.f1.value - 0.533_333_333_3).abs() < 1e-9 && scores.f1.interval.is_some());
+        assert_eq!((scores.accuracy_error.value, scores.accuracy_correct.n), (0.4, 5));
+        let near = localisation(&[0, 1, 0, -1, 3, -1, -1, -1, -1, 2], &labels, &Bootstrap::NONE).unwrap();
+        // Offsets 0, 0, 2, 1 where both name a step.
+        assert_eq!((near.exact.value, near.within_one.value, near.mean_offset), (0.6, 0.7, Some(0.75)));
+    }
+
+    #[test]
+    fn nothing_right_is_zero_and_one_class_is_refused() {
+        let f1 = |p: &[Option<i64>], l: &[i64]| process_f1(p, l, &Bootstrap::NONE);
+        assert_eq!(f1(&[Some(1), Some(0)], &[0, -1]).unwrap().f1.value, 0.0);
+        assert!(matches!(f1(&[Some(1)], &[1]), Err(EvalError::Degenerate { .. })));
+        assert!(matches!(f1(&[], &[]), Err(EvalError::Empty { .. })));
+        assert!(matches!(f1(&[None, None], &[-2, 0]), Err(EvalError::OutOfRange { .. })));
+    }
+
+    #[test]
+    fn the_threshold_is_strict() {
+        assert_eq!(first_error(&[0.9, 0.5, 0.2], 0.5).unwrap(), 2);
+        assert_eq!(first_error(&[0.9, 0.5], 0.5).unwrap(), -1);
+        assert_eq!(weakest_step(&[0.9, 0.2, 0.2]).unwrap(), 1);
+        assert!(first_error(&[], 0.5).is_err() && first_error(&[0.5], f64::NAN).is_err());
+    }
+}

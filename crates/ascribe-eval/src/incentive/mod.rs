@@ -1,0 +1,7 @@
+//! Elicitation: scoring rules under which honesty pays, and games in which effort does.
+
+mod acquisition;
+mod scoring;
+
+pub use acquisition::{AcquisitionGame, Agent};
+pub use scoring::{ScoringRule, properness_gap, rule_gap};

@@ -1,0 +1,239 @@
+//! The table of scalar metrics: name, columns, range, direction, and the function from named columns to an estimate.
+//!
+//! It is the only list: a command line, a report and the property tests walk it. Intervals resample rows, or whole
+//! clusters
+//! when there is a column `cluster`.
+
+mod columns;
+mod table;
+
+use crate::{Bootstrap, Estimate, EvalError};
+
+pub use columns::{CLUSTER, Column, Columns};
+pub use table::METRICS;
+
+/// Which way a metric is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Larger is better.
+    Up,
+    /// Smaller is better.
+    Down,
+    /// Nearer to 0 is better.
+    Zero,
+}
+
+/// What a column of a metric holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Any numbers.
+    Numbers,
+    /// Numbers from 0 to 1.
+    Shares,
+    /// 0 and 1.
+    Flags,
+    /// Whole numbers from 0 on.
+    Counts,
+    /// Whole numbers from -1 on; -1 says "none".
+    Steps,
+}
+
+/// One metric of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct ScalarMetric {
+    /// Its name.
+    pub name: &'static str,
+    /// The columns it reads, and what they hold.
+    pub columns: &'static [(&'static str, Holds)],
+    /// The smallest and the largest value; infinite where there is no bound.
+    pub range: (f64, f64),
+    /// Which way is better.
+    pub direction: Direction,
+    /// What it measures, in one line.
+    pub doc: &'static str,
+    compute: Compute,
+}
+
+/// How a metric is computed.
+#[derive(Clone, Copy, Debug)]
+enum Compute {
+    /// The mean of one term a row.
+    Terms(fn(&Columns) -> Result<Vec<f64>, EvalError>),
+    /// Any statistic of rows.
+    Value(fn(&Columns) -> Result<f64, EvalError>),
+    /// A statistic with a faster or a closed interval; the keys are those of the clusters.
+    Own(fn(&Columns, Option<&[String]>, &Bootstrap) -> Result<Estimate, EvalError>),
+}
+
+impl ScalarMetric {
+    /// Measures named columns.
+    ///
+    /// # Errors
+    /// When a column is missing, of another kind or length, holds a NaN, infinity or value out of range, when there
+    /// is no row,
+    /// and when the metric is not defined for these rows.
+    pub fn measure(&self, columns: &Columns, bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
+        for (name, _) in self.columns {
+            columns.get(name)?;
+        }
+        columns.same_rows()?;
+        if columns.rows() == 0 {
+            return Err(EvalError::Empty { what: "the columns" });
+        }
+        let keys = columns.clusters()?;
+        match self.compute {
+            Compute::Own(own) => own(columns, keys.as_deref(), bootstrap),
+            Compute::Terms(terms) => mean_of(&terms(columns)?, keys.as_deref(), bootstrap),
+            Compute::Value(value) => statistic_of(columns, keys.as_deref(), bootstrap, value),
+        }
+    }
+}
+
+fn mean_of(terms: &[f64], keys: Option<&[String]>, bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
+    match keys {
+        None => bootstrap.mean(terms),
+        Some(keys) => bootstrap.clustered_mean(terms, keys),
+    }
+}
+
+fn statistic_of(
+    columns: &Columns,
+    keys: Option<&[String]>,
+    bootstrap: &Bootstrap,
+    value: impl Fn(&Columns) -> Result<f64, EvalError> + Sync,
+) -> Result<Estimate, EvalError> {
+    let of_rows = |rows: &[usize]| value(&columns.pick(rows)?);
+    match keys {
+        None => bootstrap.metric(columns.rows(), of_rows),
+        Some(keys) => bootstrap.clustered_metric(keys, of_rows),
+    }
+}
+
+/// The metric `name`.
+///
+/// # Errors
+/// When there is none; the message names all.
+pub fn metric(name: &str) -> Result<&'static ScalarMetric, EvalError> {
+    METRICS.iter().find(|metric| metric.name == name).ok_or_else(|| {
+        let known = METRICS.iter().map(|metric| metric.name).collect::<Vec<_>>().join(", ");
+        EvalError::Missing { what: "the metric", name: name.to_owned(), known }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Rows that every metric of the table is defined on, from raw draws in [0, 1).
+    fn table(metric: &ScalarMetric, draws: &[(f64, f64)], poison: Option<f64>) -> Columns {
+        let mut columns = Columns::new();
+        for (place, &(name, holds)) in metric.columns.iter().enumerate() {
+            let mut numbers: Vec<f64> = draws
+                .iter()
+                .enumerate()
+                .map(|(row, &(a, b))| {
+                    let draw = if place == 0 { a } else { b };
+                    match holds {
+                        Holds::Numbers => (8.0 * draw - 4.0).round() + row as f64 * 1e-3,
+                        Holds::Shares => 0.01 + 0.98 * draw,
+                        // Both classes are there whatever is drawn.
+                        Holds::Flags => f64::from(u8::from(match row {
+                            0 | 2 => true,
+                            1 | 3 => false,
+                            _ => draw > 0.5,
+                        })),
+                        Holds::Counts if metric.columns[0].0 == "samples" => {
+                            if place == 0 {
+                                12.0
+                            } else {
+                                (12.0 * draw).floor()
+                            }
+                        }
+                        Holds::Counts if row < 2 => row as f64,
+                        Holds::Counts => (4.0 * draw).floor(),
+                        Holds::Steps if row < 2 => row as f64 - 1.0,
+                        Holds::Steps => (4.0 * draw).floor() - 1.0,
+                    }
+                })
+                .collect();
+            // Decisions on both sides, on both classes.
+            if holds == Holds::Shares && numbers.len() > 3 {
+                numbers[..4].copy_from_slice(&[0.9, 0.1, 0.2, 0.8]);
+            }
+            if let (Some(poison), 0) = (poison, place) {
+                numbers[0] = poison;
+            }
+            columns = columns.with_numbers(name, numbers);
+        }
+        columns
+    }
+
+    fn draws() -> impl Strategy<Value = Vec<(f64, f64)>> {
+        prop::collection::vec((0.0..1.0_f64, 0.0..1.0_f64), 6..30)
+    }
+
+    #[test]
+    fn names_are_unique_and_rows_are_documented() {
+        let names: BTreeSet<_> = METRICS.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), METRICS.len());
+        for metric in METRICS {
+            assert!(!metric.doc.is_empty() && metric.range.0 < metric.range.1, "{}", metric.name);
+            assert!(super::metric(metric.name).is_ok());
+        }
+        assert!(super::metric("acuracy").unwrap_err().to_string().contains("pair-accuracy"));
+    }
+
+    #[test]
+    fn every_metric_refuses_empty_columns_nan_and_missing_columns() {
+        let draws: Vec<(f64, f64)> =
+            (0..12).map(|row| (f64::from(row) / 12.0, f64::from(row * 5 % 12) / 12.0)).collect();
+        for metric in METRICS {
+            let measure = |columns: &Columns| metric.measure(columns, &Bootstrap::NONE);
+            assert!(measure(&table(metric, &draws, None)).is_ok(), "{}", metric.name);
+            assert!(matches!(measure(&table(metric, &[], None)), Err(EvalError::Empty { .. })), "{}", metric.name);
+            for poison in [f64::NAN, f64::INFINITY] {
+                let result = measure(&table(metric, &draws, Some(poison)));
+                assert!(matches!(result, Err(EvalError::NotFinite { index: 0, .. })), "{} {result:?}", metric.name);
+            }
+            assert!(matches!(measure(&Columns::new()), Err(EvalError::Missing { .. })), "{}", metric.name);
+            let short = table(metric, &draws, None).with_numbers("cluster", vec![1.0]);
+            assert!(matches!(measure(&short), Err(EvalError::Length { .. })), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn every_metric_has_an_interval_by_rows_and_by_clusters() {
+        let draws: Vec<(f64, f64)> =
+            (0..60).map(|row| (f64::from(row) / 60.0, f64::from(row * 7 % 60) / 60.0)).collect();
+        let bootstrap = Bootstrap { resamples: 100, ..Bootstrap::default() };
+        for metric in METRICS {
+            let columns = table(metric, &draws, None);
+            let rows = metric.measure(&columns, &bootstrap).unwrap();
+            let clustered = columns.with_numbers(CLUSTER, (0..60).map(|row| f64::from(row / 2)).collect());
+            let clusters = metric.measure(&clustered, &bootstrap).unwrap();
+            assert!(rows.interval.is_some() && clusters.interval.is_some(), "{}", metric.name);
+            assert!((rows.value - clusters.value).abs() < 1e-12 && clusters.n == 60, "{}", metric.name);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn every_value_is_in_its_range_and_keeps_when_rows_move(draws in draws(), turn in 1_usize..29) {
+            for metric in METRICS {
+                let columns = table(metric, &draws, None);
+                let value = metric.measure(&columns, &Bootstrap::NONE).unwrap().value;
+                prop_assert!(metric.range.0 - 1e-12 <= value && value <= metric.range.1 + 1e-12, "{} {value}", metric.name);
+                let n = columns.rows();
+                let rows: Vec<usize> = (0..n).rev().map(|row| (row + turn) % n).collect();
+                let moved = metric.measure(&columns.pick(&rows).unwrap(), &Bootstrap::NONE).unwrap().value;
+                prop_assert!((value - moved).abs() < 1e-9, "{}: {value} and {moved}", metric.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! The rows of the table, and the functions behind them.
+
+use super::{Columns, Compute, Direction, Holds, ScalarMetric, mean_of, statistic_of};
+use crate::bench::pass_at_k;
+use crate::bench::process_bench::process_f1;
+use crate::calibrate::{Binning, Half, balance_terms, brier_skill, calibration_error, log_losses, squares};
+use crate::classify::{Between, Confusion, Curve, Decision, ZeroDivision, auroc_estimate, clustered_auroc};
+use crate::pairs::{Ties, credits};
+use crate::rank::{Correlation, KappaWeights, cohen_kappa, pearson};
+use crate::stats::sum::{as_numbers, mean};
+use crate::{Bootstrap, Estimate, EvalError, accuracy};
+
+const SHARE: (f64, f64) = (0.0, 1.0);
+const SIGNED: (f64, f64) = (-1.0, 1.0);
+const POSITIVE: (f64, f64) = (0.0, f64::INFINITY);
+
+const CORRECT: &[(&str, Holds)] = &[("correct", Holds::Flags)];
+const PAIR: &[(&str, Holds)] = &[("chosen", Holds::Numbers), ("rejected", Holds::Numbers)];
+const SCORED: &[(&str, Holds)] = &[("score", Holds::Numbers), ("label", Holds::Flags)];
+const FORECAST: &[(&str, Holds)] = &[("p", Holds::Shares), ("label", Holds::Flags)];
+const XY: &[(&str, Holds)] = &[("x", Holds::Numbers), ("y", Holds::Numbers)];
+const GRADES: &[(&str, Holds)] = &[("a", Holds::Counts), ("b", Holds::Counts)];
+const MARKS: &[(&str, Holds)] = &[("judge", Holds::Numbers), ("teacher", Holds::Numbers)];
+const OUTCOME: &[(&str, Holds)] = &[("outcome", Holds::Shares)];
+const ATTEMPTS: &[(&str, Holds)] = &[("samples", Holds::Counts), ("correct", Holds::Counts)];
+const FIRST_ERROR: &[(&str, Holds)] = &[("prediction", Holds::Steps), ("label", Holds::Steps)];
+const TWICE: &[(&str, Holds)] = &[("first", Holds::Flags), ("second", Holds::Flags)];
+
+macro_rules! row {
+    ($name:literal, $columns:ident, $range:ident, $direction:ident, $compute:expr, $doc:literal) => {
+        ScalarMetric {
+            name: $name,
+            columns: $columns,
+            range: $range,
+            direction: Direction::$direction,
+            doc: $doc,
+            compute: $compute,
+        }
+    };
+}
+
+/// Every scalar metric by name. Thresholds are 0.5, bins ten of equal width.
+pub const METRICS: &[ScalarMetric] = &[
+    row!("accuracy", CORRECT, SHARE, Up, Compute::Own(share_correct), "share of correct rows"),
+    row!(
+        "pair-accuracy",
+        PAIR,
+        SHARE,
+        Up,
+        Compute::Terms(|c| pair(c, Ties::Strict)),
+        "share of pairs with chosen above rejected; a tie is wrong"
+    ),
+    row!(
+        "pair-accuracy-half",
+        PAIR,
+        SHARE,
+        Up,
+        Compute::Terms(|c| pair(c, Ties::Half)),
+        "the same; a tie is half right"
+    ),
+    row!("pair-accuracy-loose", PAIR, SHARE, Up, Compute::Terms(|c| pair(c, Ties::Loose)), "the same; a tie is right"),
+    row!(
+        "pair-loss",
+        PAIR,
+        POSITIVE,
+        Down,
+        Compute::Terms(pair_loss),
+        "mean Bradley-Terry loss ln(1 + e^-(chosen - rejected))"
+    ),
+    row!("auroc", SCORED, SHARE, Up, Compute::Own(area), "chance that a positive outranks a negative"),
+    row!(
+        "average-precision",
+        SCORED,
+        SHARE,
+        Up,
+        Compute::Value(|c| Ok(curve(c)?.average_precision())),
+        "precision averaged over the recall of distinct thresholds"
+    ),
+    row!(
+        "tpr-at-fpr-1",
+        SCORED,
+        SHARE,
+        Up,
+        Compute::Value(|c| curve(c)?.tpr_at_fpr(0.01, Between::Step)),
+        "true positive rate at a false positive rate of at most 0.01"
+    ),
+    row!(
+        "precision",
+        FORECAST,
+        SHARE,
+        Up,
+        Compute::Value(|c| decided(c, Decision::Precision)),
+        "share of true labels among p >= 0.5"
+    ),
+    row!(
+        "recall",
+        FORECAST,
+        SHARE,
+        Up,
+        Compute::Value(|c| decided(c, Decision::Recall)),
+        "share of the true labels with p >= 0.5"
+    ),
+    row!(
+        "specificity",
+        FORECAST,
+        SHARE,
+        Up,
+        Compute::Value(|c| decided(c, Decision::Specificity)),
+        "share of the false labels with p < 0.5"
+    ),
+    row!(
+        "f1",
+        FORECAST,
+        SHARE,
+        Up,
+        Compute::Value(|c| decided(c, Decision::FBeta(1.0))),
+        "harmonic mean of precision and recall"
+    ),
+    row!(
+        "g-mean",
+        FORECAST,
+        SHARE,
+        Up,
+        Compute::Value(|c| decided(c, Decision::GMean)),
+        "geometric mean of recall and specificity"
+    ),
+    row!(
+        "balanced-accuracy",
+        FORECAST,
+        SHARE,
+        Up,
+        Compute::Value(|c| decided(c, Decision::BalancedAccuracy)),
+        "mean of recall and specificity"
+    ),
+    row!(
+        "mcc",
+        FORECAST,
+        SIGNED,
+        Up,
+        Compute::Value(|c| decided(c, Decision::Mcc)),
+        "Matthews' correlation of decision and label"
+    ),
+    row!("ece", FORECAST, SHARE, Down, Compute::Value(|c| Ok(calibration(c)?.ece)), "expected calibration error"),
+    row!("mce", FORECAST, SHARE, Down, Compute::Value(|c| Ok(calibration(c)?.mce)), "largest gap of a bin"),
+    row!(
+        "rms-calibration-error",
+        FORECAST,
+        SHARE,
+        Down,
+        Compute::Value(|c| Ok(calibration(c)?.rms)),
+        "root mean square gap of the bins"
+    ),
+    row!(
+        "signed-calibration-error",
+        FORECAST,
+        SIGNED,
+        Zero,
+        Compute::Value(|c| Ok(calibration(c)?.signed)),
+        "mean p less mean label; positive is over-confident"
+    ),
+    row!(
+        "brier",
+        FORECAST,
+        SHARE,
+        Down,
+        Compute::Terms(|c| squares(c.numbers("p")?, &c.flags("label")?)),
+        "mean squared error of the forecast"
+    ),
+    row!(
+        "brier-skill",
+        FORECAST,
+        UP_TO_ONE,
+        Up,
+        Compute::Value(skill),
+        "1 less the Brier score over that of the base rate"
+    ),
+    row!(
+        "log-loss",
+        FORECAST,
+        POSITIVE,
+        Down,
+        Compute::Terms(|c| log_losses(c.numbers("p")?, &c.flags("label")?, None)),
+        "mean log loss in nats; 0 and 1 on the wrong side are refused"
+    ),
+    row!(
+        "balance",
+        FORECAST,
+        BALANCE,
+        Zero,
+        Compute::Terms(|c| balance_terms(c.numbers("p")?, &c.flags("label")?, Half::Positive)),
+        "accuracy less mean confidence of the decision"
+    ),
+    row!("pearson", XY, SIGNED, Up, Compute::Own(linear), "linear correlation"),
+    row!(
+        "spearman",
+        XY,
+        SIGNED,
+        Up,
+        Compute::Value(|c| correlated(c, Correlation::Spearman)),
+        "correlation of mid-ranks"
+    ),
+    row!(
+        "kendall-tau-b",
+        XY,
+        SIGNED,
+        Up,
+        Compute::Value(|c| correlated(c, Correlation::Kendall)),
+        "concordant less discordant pairs, corrected for ties"
+    ),
+    row!(
+        "cohen-kappa",
+        GRADES,
+        SIGNED,
+        Up,
+        Compute::Value(|c| kappa(c, KappaWeights::Unweighted)),
+        "agreement of two raters beyond chance"
+    ),
+    row!(
+        "quadratic-kappa",
+        GRADES,
+        SIGNED,
+        Up,
+        Compute::Value(|c| kappa(c, KappaWeights::Quadratic)),
+        "the same with squared distance of grades"
+    ),
+    row!("mae", MARKS, POSITIVE, Down, Compute::Terms(|c| marks(c, f64::abs)), "mean absolute error of marks"),
+    row!(
+        "mse",
+        MARKS,
+        POSITIVE,
+        Down,
+        Compute::Terms(|c| marks(c, |error| error * error)),
+        "mean squared error of marks"
+    ),
+    row!(
+        "rmse",
+        MARKS,
+        POSITIVE,
+        Down,
+        Compute::Value(|c| Ok(mean(&marks(c, |error| error * error)?).sqrt())),
+        "its root"
+    ),
+    row!("bias", MARKS, ANY, Zero, Compute::Terms(|c| marks(c, |error| error)), "mean of judge less teacher"),
+    row!("win-rate", OUTCOME, SHARE, Up, Compute::Terms(outcomes), "mean outcome; a draw is 0.5"),
+    row!(
+        "pass-at-1",
+        ATTEMPTS,
+        SHARE,
+        Up,
+        Compute::Terms(|c| passes(c, 1)),
+        "chance that one sample is correct, mean over problems"
+    ),
+    row!(
+        "pass-at-8",
+        ATTEMPTS,
+        SHARE,
+        Up,
+        Compute::Terms(|c| passes(c, 8)),
+        "chance that one of eight samples is correct, mean over problems"
+    ),
+    row!(
+        "process-f1",
+        FIRST_ERROR,
+        SHARE,
+        Up,
+        Compute::Value(located),
+        "harmonic mean of exact first errors and of clean solutions found clean"
+    ),
+    row!(
+        "difference",
+        TWICE,
+        SIGNED,
+        Zero,
+        Compute::Terms(difference),
+        "accuracy of the first less that of the second, paired"
+    ),
+];
+
+const UP_TO_ONE: (f64, f64) = (f64::NEG_INFINITY, 1.0);
+const BALANCE: (f64, f64) = (-1.0, 0.5);
+const ANY: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
+
+fn share_correct(columns: &Columns, keys: Option<&[String]>, bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
+    let correct = columns.flags("correct")?;
+    match keys {
+        None => accuracy(&correct, bootstrap.level),
+        Some(_) => mean_of(&as_numbers(&correct), keys, bootstrap),
+    }
+}
+
+fn pair(columns: &Columns, ties: Ties) -> Result<Vec<f64>, EvalError> {
+    credits(columns.numbers("chosen")?, columns.numbers("rejected")?, ties)
+}
+
+fn pair_loss(columns: &Columns) -> Result<Vec<f64>, EvalError> {
+    let (chosen, rejected) = (columns.numbers("chosen")?, columns.numbers("rejected")?);
+    Ok(chosen.iter().zip(rejected).map(|(chosen, rejected)| crate::stats::sum::softplus(rejected - chosen)).collect())
+}
+
+fn area(columns: &Columns, keys: Option<&[String]>, bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
+    let (scores, labels) = (columns.numbers("score")?, columns.flags("label")?);
+    match keys {
+        None => auroc_estimate(scores, &labels, bootstrap),
+        Some(keys) => clustered_auroc(scores, &labels, keys, bootstrap),
+    }
+}
+
+fn curve(columns: &Columns) -> Result<Curve, EvalError> {
+    Curve::new(columns.numbers("score")?, &columns.flags("label")?)
+}
+
+fn decided(columns: &Columns, decision: Decision) -> Result<f64, EvalError> {
+    let p = columns.numbers("p")?;
+    crate::error::shares("p", p)?;
+    Confusion::at(p, &columns.flags("label")?, 0.5)?.measure(decision, ZeroDivision::Refuse)
+}
+
+fn calibration(columns: &Columns) -> Result<crate::calibrate::CalibrationError, EvalError> {
+    calibration_error(columns.numbers("p")?, &columns.flags("label")?, Binning::default())
+}
+
+fn skill(columns: &Columns) -> Result<f64, EvalError> {
+    Ok(brier_skill(columns.numbers("p")?, &columns.flags("label")?, &Bootstrap::NONE)?.value)
+}
+
+fn correlated(columns: &Columns, kind: Correlation) -> Result<f64, EvalError> {
+    kind.of(columns.numbers("x")?, columns.numbers("y")?)
+}
+
+fn linear(columns: &Columns, keys: Option<&[String]>, bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
+    match keys {
+        None => pearson(columns.numbers("x")?, columns.numbers("y")?, bootstrap.level),
+        Some(_) => statistic_of(columns, keys, bootstrap, |columns| correlated(columns, Correlation::Pearson)),
+    }
+}
+
+fn kappa(columns: &Columns, weights: KappaWeights) -> Result<f64, EvalError> {
+    let grades = |grades: Vec<i64>| grades.into_iter().map(|grade| grade as u32).collect::<Vec<u32>>();
+    let (a, b) = (grades(columns.integers("a", 0)?), grades(columns.integers("b", 0)?));
+    let k = a.iter().chain(&b).copied().max().unwrap_or(0) + 1;
+    crate::error::option("grades", "below 1000", f64::from(k), k <= 1000)?;
+    Ok(cohen_kappa(&a, &b, k.max(2), weights, &Bootstrap::NONE)?.value)
+}
+
+fn marks(columns: &Columns, of: fn(f64) -> f64) -> Result<Vec<f64>, EvalError> {
+    let (judge, teacher) = (columns.numbers("judge")?, columns.numbers("teacher")?);
+    Ok(judge.iter().zip(teacher).map(|(judge, teacher)| of(judge - teacher)).collect())
+}
+
+fn outcomes(columns: &Columns) -> Result<Vec<f64>, EvalError> {
+    let outcomes = columns.numbers("outcome")?;
+    crate::error::shares("outcome", outcomes)?;
+    Ok(outcomes.to_vec())
+}
+
+fn passes(columns: &Columns, k: usize) -> Result<Vec<f64>, EvalError> {
+    let (samples, correct) = (columns.integers("samples", 0)?, columns.integers("correct", 0)?);
+    samples.iter().zip(correct).map(|(&samples, correct)| pass_at_k(samples as usize, correct as usize, k)).collect()
+}
+
+fn located(columns: &Columns) -> Result<f64, EvalError> {
+    let predictions: Vec<Option<i64>> = columns.integers("prediction", -1)?.into_iter().map(Some).collect();
+    Ok(process_f1(&predictions, &columns.integers("label", -1)?, &Bootstrap::NONE)?.f1.value)
+}
+
+fn difference(columns: &Columns) -> Result<Vec<f64>, EvalError> {
+    let (first, second) = (as_numbers(&columns.flags("first")?), as_numbers(&columns.flags("second")?));
+    Ok(first.iter().zip(second).map(|(first, second)| first - second).collect())
+}

@@ -1,0 +1,92 @@
+//! How far a judge's marks are from the teacher's.
+//!
+//! ```text
+//! MAE = mean |j - t|,  MSE = mean (j - t)^2,  RMSE = sqrt MSE,  bias = mean (j - t),  on the raw scale
+//! ```
+//! Divide by the largest mark for a fraction. Unparsable marks are no part of any number: count them beside these.
+
+use crate::error::{option, same_length, within};
+use crate::{Bootstrap, Estimate, EvalError};
+
+/// Errors of marks, on the raw scale.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GradingError {
+    /// Mean absolute error.
+    pub mae: Estimate,
+    /// Mean squared error.
+    pub mse: Estimate,
+    /// Its root.
+    pub rmse: f64,
+    /// Mean of judge less teacher: positive for a lenient judge.
+    pub bias: Estimate,
+    /// Share of equal marks.
+    pub exact: Estimate,
+    /// Share of marks at most 1 apart.
+    pub within_one: Estimate,
+    /// The largest mark.
+    pub max_mark: f64,
+}
+
+/// Compares marks in `0..=max_mark`; intervals resample items.
+///
+/// # Errors
+/// When the lengths differ, there is no mark, one lies outside the scale, or `max_mark` is not above 0.
+pub fn grading_error(
+    judge: &[f64],
+    teacher: &[f64],
+    max_mark: f64,
+    bootstrap: &Bootstrap,
+) -> Result<GradingError, EvalError> {
+    option("max_mark", "finite and above 0", max_mark, 0.0 < max_mark && max_mark.is_finite())?;
+    same_length("teacher", judge.len(), teacher.len())?;
+    for (what, marks) in [("judge", judge), ("teacher", teacher)] {
+        within(what, marks, "a mark of the scale", |mark| (0.0..=max_mark).contains(&mark))?;
+    }
+    let mean = |of: &dyn Fn(f64) -> f64| {
+        bootstrap.mean(&judge.iter().zip(teacher).map(|(judge, teacher)| of(judge - teacher)).collect::<Vec<_>>())
+    };
+    let mse = mean(&|error| error * error)?;
+    Ok(GradingError {
+        mae: mean(&f64::abs)?,
+        mse,
+        rmse: mse.value.sqrt(),
+        bias: mean(&|error| error)?,
+        exact: mean(&|error| f64::from(u8::from(error == 0.0)))?,
+        within_one: mean(&|error| f64::from(u8::from(error.abs() <= 1.0)))?,
+        max_mark,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Errors 0, 1, -2: MAE 1, MSE 5/3, bias -1/3.
+    #[test]
+    fn three_marks() {
+        let error = grading_error(&[5.0, 4.0, 1.0], &[5.0, 3.0, 3.0], 5.0, &Bootstrap::NONE).unwrap();
+        assert_eq!((error.mae.value, error.mse.value), (1.0, 5.0 / 3.0));
+        assert!((error.bias.value + 1.0 / 3.0).abs() < 1e-15);
+        assert_eq!((error.exact.value, error.within_one.value), (1.0 / 3.0, 2.0 / 3.0));
+    }
+
+    #[test]
+    fn bad_input_is_refused() {
+        let error = |judge: &[f64], teacher: &[f64], max| grading_error(judge, teacher, max, &Bootstrap::NONE);
+        assert!(matches!(error(&[6.0], &[1.0], 5.0), Err(EvalError::OutOfRange { what: "judge", .. })));
+        assert!(matches!(error(&[], &[], 5.0), Err(EvalError::Empty { .. })));
+        assert!(matches!(error(&[1.0], &[1.0], f64::NAN), Err(EvalError::Range { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn mae_is_at_most_rmse_and_squared_bias_at_most_mse(marks in prop::collection::vec((0.0..9.0_f64, 0.0..9.0_f64), 1..30)) {
+            let (judge, teacher): (Vec<_>, Vec<_>) = marks.into_iter().unzip();
+            let error = grading_error(&judge, &teacher, 9.0, &Bootstrap::NONE).unwrap();
+            prop_assert!(error.mae.value <= error.rmse + 1e-12);
+            prop_assert!(error.bias.value.powi(2) <= error.mse.value + 1e-12);
+        }
+    }
+}

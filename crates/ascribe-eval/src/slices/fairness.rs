@@ -1,0 +1,85 @@
+//! Individual fairness with a panel of auditors: similar rows deserve similar treatment.
+//!
+//! ```text
+//! auditor j reports (x, x') when pi(x) - pi(x') > d_j(x, x') + a;  a pair is violated when a share >= gamma of them report it
+//! ```
+//! S. Gillen et al., arXiv:1802.06936; with a panel, arXiv:2206.04475. All ordered pairs of a round are tried.
+
+use crate::EvalError;
+use crate::error::{not_empty, option, shares};
+
+/// Violations over rounds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FairnessViolations {
+    /// Rounds with a violated pair.
+    pub rounds: usize,
+    /// Violated ordered pairs over all ordered pairs.
+    pub pair_rate: f64,
+    /// The largest excess of a difference over what a reporting auditor allows, over violated pairs; 0 without any.
+    pub largest_excess: f64,
+}
+
+/// Counts violations. `rounds[t][i]` is the treatment of row i in round t, in [0, 1]; `distances[j](t, i, k)` is
+/// auditor j's.
+///
+/// # Errors
+/// When there is no round or auditor, no pair, a treatment is not in [0, 1], `a` is negative or `gamma` not in (0, 1].
+pub fn fairness_violations(
+    rounds: &[Vec<f64>],
+    distances: &[&dyn Fn(usize, usize, usize) -> f64],
+    a: f64,
+    gamma: f64,
+) -> Result<FairnessViolations, EvalError> {
+    not_empty("the rounds", rounds)?;
+    not_empty("the auditors", distances)?;
+    option("a", "finite and at least 0", a, (0.0..f64::INFINITY).contains(&a))?;
+    option("gamma", "above 0 and at most 1", gamma, 0.0 < gamma && gamma <= 1.0)?;
+    let (mut bad_rounds, mut bad, mut pairs, mut largest) = (0, 0_usize, 0_usize, 0.0_f64);
+    for (round, treatments) in rounds.iter().enumerate() {
+        shares("treatments", treatments)?;
+        let before = bad;
+        for (i, one) in treatments.iter().enumerate() {
+            for (k, other) in treatments.iter().enumerate().filter(|&(k, _)| k != i) {
+                let excesses = distances.iter().map(|distance| one - other - distance(round, i, k) - a);
+                let reported: Vec<f64> = excesses.filter(|&excess| excess > 0.0).collect();
+                pairs += 1;
+                if reported.len() as f64 >= gamma * distances.len() as f64 {
+                    bad += 1;
+                    largest = reported.iter().copied().fold(largest, f64::max);
+                }
+            }
+        }
+        bad_rounds += usize::from(bad > before);
+    }
+    option("rows of a round", "at least 2 in some round", 1.0, pairs > 0)?;
+    Ok(FairnessViolations { rounds: bad_rounds, pair_rate: bad as f64 / pairs as f64, largest_excess: largest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 0.9 against 0.1 and 0.5: an auditor who allows 0.5 reports one of six ordered pairs, one who allows 1 none.
+    #[test]
+    fn a_panel_of_two() {
+        let strict = |_: usize, _: usize, _: usize| 0.5;
+        let mild = |_: usize, _: usize, _: usize| 1.0;
+        let rounds = [vec![0.9, 0.1, 0.5], vec![0.5; 3]];
+        let count = |gamma, a| fairness_violations(&rounds, &[&strict, &mild], a, gamma).unwrap();
+        let some = count(0.5, 0.0);
+        assert_eq!((some.rounds, some.pair_rate), (1, 1.0 / 12.0));
+        assert!((some.largest_excess - 0.3).abs() < 1e-12);
+        assert_eq!((count(1.0, 0.0).rounds, count(0.5, 0.4).rounds), (0, 0));
+    }
+
+    #[test]
+    fn bad_input_is_refused() {
+        let any = |_: usize, _: usize, _: usize| 0.0;
+        let count = |rounds: &[Vec<f64>], a, gamma| fairness_violations(rounds, &[&any], a, gamma);
+        assert!(matches!(count(&[], 0.0, 0.5), Err(EvalError::Empty { .. })));
+        assert!(matches!(count(&[vec![1.5, 0.0]], 0.0, 0.5), Err(EvalError::OutOfRange { .. })));
+        assert!(count(&[vec![0.5]], 0.0, 0.5).is_err() && count(&[vec![0.5; 2]], -1.0, 0.5).is_err());
+        assert!(count(&[vec![0.5; 2]], 0.0, 0.0).is_err() && count(&[vec![0.5; 2]], f64::NAN, 0.5).is_err());
+        assert!(fairness_violations(&[vec![0.5; 2]], &[], 0.0, 0.5).is_err());
+    }
+}
