@@ -10,9 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 
 pub use measure::{
-    AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, FileArgs, MeasureArgs, MetricArgs, ModelArgs, PTrueArgs,
-    PrmBenchArgs, ProcessBenchArgs, ReductionName, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs,
-    TestName, UnparsedName,
+    AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs,
+    ProcessBenchArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
 };
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.

@@ -49,13 +49,7 @@ pub struct Findings {
 impl Findings {
     /// Nothing yet; `title` names the metric or protocol.
     pub fn new(title: impl Into<String>) -> Self {
-        Self {
-            title: title.into(),
-            facts: Vec::new(),
-            findings: Vec::new(),
-            notes: Vec::new(),
-            figures: Vec::new(),
-        }
+        Self { title: title.into(), facts: Vec::new(), findings: Vec::new(), notes: Vec::new(), figures: Vec::new() }
     }
 
     /// A setting or a count.
@@ -157,7 +151,8 @@ impl Findings {
         let measures = self.findings.iter().map(|one| {
             let mut measure = Map::from_iter([("value".to_owned(), json!(one.value))]);
             if let Some(Interval { low, high, level, method }) = one.interval {
-                let entries = [("low", json!(low)), ("high", json!(high)), ("level", json!(level)), ("method", json!(method))];
+                let entries =
+                    [("low", json!(low)), ("high", json!(high)), ("level", json!(level)), ("method", json!(method))];
                 measure.extend(entries.map(|(name, value)| (name.to_owned(), value)));
             }
             let counts = [("count", one.right), ("n", one.n)];

@@ -110,7 +110,13 @@ fn list(as_json: bool) -> anyhow::Result<()> {
         let columns: Vec<String> =
             metric.columns.iter().map(|(name, what)| format!("{name} ({})", holds(*what))).collect();
         let range = format!("{}..{}", metric.range.0, metric.range.1);
-        vec![metric.name.to_owned(), columns.join(", "), range, better(metric.direction).to_owned(), metric.doc.to_owned()]
+        vec![
+            metric.name.to_owned(),
+            columns.join(", "),
+            range,
+            better(metric.direction).to_owned(),
+            metric.doc.to_owned(),
+        ]
     });
     print_line(&table(&["metric", "columns", "range", "direction", "measures"], rows.collect()))
 }

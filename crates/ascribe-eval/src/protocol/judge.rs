@@ -75,9 +75,7 @@ pub fn judgements(
 ) -> Result<Vec<Judgement>, EvalError> {
     same_length("the questions with the baseline first", model_first.len(), baseline_first.len())?;
     let pairs = two_options(policy, model_first)?.into_iter().zip(two_options(policy, baseline_first)?);
-    pairs
-        .map(|([a, b], [c, d])| Ok(Judgement { model_first: p_true(a, b)?, baseline_first: p_true(d, c)? }))
-        .collect()
+    pairs.map(|([a, b], [c, d])| Ok(Judgement { model_first: p_true(a, b)?, baseline_first: p_true(d, c)? })).collect()
 }
 
 #[cfg(test)]

@@ -76,9 +76,7 @@ pub fn true_beliefs(
 ) -> Result<Vec<TrueBelief>, EvalError> {
     same_length("the questions with False first", true_first.len(), false_first.len())?;
     let pairs = two_options(policy, true_first)?.into_iter().zip(two_options(policy, false_first)?);
-    pairs
-        .map(|([a, b], [c, d])| Ok(TrueBelief { true_first: p_true(a, b)?, false_first: p_true(d, c)? }))
-        .collect()
+    pairs.map(|([a, b], [c, d])| Ok(TrueBelief { true_first: p_true(a, b)?, false_first: p_true(d, c)? })).collect()
 }
 
 #[cfg(test)]

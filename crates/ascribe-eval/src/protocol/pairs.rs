@@ -9,11 +9,7 @@ use crate::error::not_empty;
 ///
 /// # Errors
 /// When there is no pair, or the scorer fails or gives another number of credits.
-pub fn scored_pairs(
-    scorer: &dyn Scorer,
-    pairs: &[[Episode; 2]],
-    reduce: Reduce,
-) -> Result<Vec<[f64; 2]>, EvalError> {
+pub fn scored_pairs(scorer: &dyn Scorer, pairs: &[[Episode; 2]], reduce: Reduce) -> Result<Vec<[f64; 2]>, EvalError> {
     not_empty("the pairs", pairs)?;
     let episodes: Vec<Episode> = pairs.iter().flatten().cloned().collect();
     let credits = scorer.score(&episodes)?;
