@@ -26,9 +26,11 @@ impl Finding {
         Self { name: name.into(), value, interval, right: None, n: Some(n) }
     }
 
-    /// An estimate that is a share of `n` things: the table shows how many.
+    /// An estimate that is a share of `n` things: the table shows how many, unless some counted half.
     pub fn share(name: impl Into<String>, estimate: &Estimate) -> Self {
-        Self { right: Some((estimate.value * estimate.n as f64).round() as usize), ..Self::of(name, estimate) }
+        let count = estimate.value * estimate.n as f64;
+        let whole = (count - count.round()).abs() < 1e-6;
+        Self { right: whole.then(|| count.round() as usize), ..Self::of(name, estimate) }
     }
 
     /// A number without an interval.
