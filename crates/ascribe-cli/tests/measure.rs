@@ -111,7 +111,10 @@ fn a_better_system_is_called_so() {
     check(&found, "smallest effect seen", 2.801_585 * (8.0_f64 / 7.0 * 1.5).sqrt() / 8.0);
     assert_eq!((&found["verdict"], &found["test"]), (&json!("the first is better"), &json!("exact McNemar")));
     let text = bench.run("compare a.jsonl b.jsonl --on score --key id").succeeded().stdout;
-    assert!(text.contains("a.jsonl is better than b.jsonl: +0.7500") && text.contains("exact McNemar p = 0.031"), "{text}");
+    assert!(
+        text.contains("a.jsonl is better than b.jsonl: +0.7500") && text.contains("exact McNemar p = 0.031"),
+        "{text}"
+    );
     let found = measured(&bench, "compare a.jsonl b.jsonl --on score --key id --lower-is-better");
     assert_eq!(found["verdict"], "the second is better");
     // Clusters with sums 2, 2, 2 and 0: two of sixteen sign vectors reach 6, on either side.
