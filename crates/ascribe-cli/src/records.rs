@@ -53,14 +53,21 @@ impl Records {
         Ok(Self { path: path.to_owned(), unit, rows: rows.collect::<Result<_, _>>()? })
     }
 
-    fn of_csv(path: &Path, bytes: impl BufRead) -> anyhow::Result<Self> {
+    fn of_csv(path: &Path, mut bytes: impl BufRead) -> anyhow::Result<Self> {
         let unreadable = |error: csv::Error| anyhow!("{}: not CSV ({error}); fix or delete the row", path.display());
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes);
+        let mut text = String::new();
+        bytes.read_to_string(&mut text).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = text.replace("\r\n", "\n");
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
         let names = reader.headers().map_err(unreadable)?.clone();
         let mut rows = Vec::new();
         for record in reader.records() {
             let record = record.map_err(unreadable)?;
-            let number = record.position().map_or(0, |place| place.line() as usize);
+            // A place is where the reader stood before it skipped empty lines.
+            let number = record.position().map_or(0, |place| {
+                let rest = text.as_bytes().get(place.byte() as usize..).unwrap_or_default();
+                place.line() as usize + rest.iter().take_while(|byte| **byte == b'\n').count()
+            });
             let cell = |text: &str| if text.is_empty() { Value::Null } else { Value::String(text.to_owned()) };
             let cells = names.iter().zip(&record).map(|(name, text)| (name.to_owned(), cell(text))).collect();
             rows.push(Record { number, cells });
@@ -234,8 +241,8 @@ mod tests {
 
     #[test]
     fn faults_name_the_line() {
-        let error = records("score\n1\nx\n").every("score", Records::number).unwrap_err().to_string();
-        assert!(error.contains("line 3: `score` must be a finite number, got \"x\""), "{error}");
+        let error = records("score\r\n1\r\n\r\nx\r\n").every("score", Records::number).unwrap_err().to_string();
+        assert!(error.contains("line 4: `score` must be a finite number, got \"x\""), "{error}");
         let error = records("{\"scores\":1}").every("score", Records::number).unwrap_err().to_string();
         assert!(error.contains("line 1: column `score` is missing; found scores; did you mean `scores`?"), "{error}");
         for text in ["NaN", "inf", ""] {
