@@ -3,7 +3,7 @@
 //! ```text
 //! F1 of right steps, F1 of wrong steps (the classes swapped), score = their mean; all steps of all solutions pooled
 //! ```
-//! The mean with equal weights follows the paper's abstract form; the pooling over steps is our reading.
+//! Equal weights and the pooling over steps are our reading.
 
 use crate::classify::{Confusion, Decision, ZeroDivision};
 use crate::error::{finite, not_empty, option};
