@@ -1,11 +1,18 @@
 //! What can be typed. Every option is also a key of `--config file.toml`, and `_` may stand for `-`.
 
+mod measure;
+
 use std::path::PathBuf;
 
 use ascribe::lm::Precision;
 use ascribe::train::{OptimArgs, OptimKind, ScheduleKind, ScheduleOptions};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
+
+pub use measure::{
+    AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs,
+    ProcessBenchArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
+};
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
 #[derive(Debug, Parser)]
@@ -25,6 +32,12 @@ pub enum Command {
     Generate(Box<GenerateArgs>),
     /// Log-probabilities, and implicit rewards, of given completions.
     Score(ScoreArgs),
+    /// One metric of the table, from the columns of a file: `ascribe metric --list` shows the table.
+    Metric(MetricArgs),
+    /// Two systems on the same records: which is better, by how much, and what could have been seen.
+    Compare(CompareArgs),
+    /// A benchmark, from files in its published format or by asking a model: `ascribe eval <protocol>`.
+    Eval(EvalArgs),
     /// Add an adapter into the weights of its base, and write a whole model.
     Merge(MergeArgs),
 }

@@ -9,14 +9,16 @@ use clap::CommandFactory;
 
 use crate::args::Cli;
 
-/// Puts the options of the config file behind the name of the command, and spells option names with `-`.
+/// Puts the options of the config file behind the name of the command (and of its protocol), and spells option names with `-`.
 pub fn expand(words: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
     let mut words: Vec<OsString> = words.into_iter().map(hyphenated).collect();
     let Some(path) = config_path(&words) else { return Ok(words) };
     let Some(name) = words.get(1).and_then(|word| word.to_str()).map(str::to_owned) else { return Ok(words) };
     let cli = Cli::command();
     let Some(command) = cli.find_subcommand(&name) else { return Ok(words) };
-    words.splice(2..2, options(Path::new(&path), command)?);
+    let inner = words.get(2).and_then(|word| word.to_str()).and_then(|word| command.find_subcommand(word));
+    let at = if inner.is_some() { 3 } else { 2 };
+    words.splice(at..at, options(Path::new(&path), inner.unwrap_or(command))?);
     Ok(words)
 }
 
@@ -145,6 +147,15 @@ mod tests {
         );
         let got: Vec<String> = got.iter().map(|word| word.to_string_lossy().replace("1e-5", "0.00001")).collect();
         assert_eq!(got.join(" "), expected);
+    }
+
+    #[test]
+    fn keys_stand_behind_the_name_of_a_protocol() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "aggregate = \"last\"").unwrap();
+        let line = format!("ascribe eval rewardmath --config {}", file.path().display());
+        let got = expand(words(&line)).unwrap();
+        assert_eq!(got[..4], words("ascribe eval rewardmath --aggregate=last"));
     }
 
     #[test]

@@ -11,10 +11,16 @@ mod device;
 mod hub;
 mod output;
 
+mod findings;
+mod records;
+
 mod chat;
+mod compare;
 mod demo;
+mod eval;
 mod generate;
 mod merge;
+mod metric;
 mod score;
 mod train;
 
@@ -52,6 +58,9 @@ fn dispatch(catalog: &Catalog) -> anyhow::Result<()> {
         Command::Train(args) => train::run(&args, catalog),
         Command::Generate(args) => generate::run(&args),
         Command::Score(args) => score::run(&args),
+        Command::Metric(args) => metric::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Eval(args) => eval::run(&args.protocol),
         Command::Merge(args) => merge::run(&args),
     }
 }

@@ -20,7 +20,7 @@ pub use ascribe_lm::Message;
 pub use columns::{ColumnMap, Kind};
 pub use error::DataError;
 pub use load::{Loaded, load};
-pub use read::{Place, Rows};
+pub use read::{Place, Rows, decompressed};
 pub use record::{LanguageModelling, Preference, Prompt, PromptCompletion, Record};
 pub use shuffle::{Batch, Cursor, Epochs};
 pub use split::{HeldOut, Split, split_by_prompt};

@@ -152,6 +152,15 @@ impl Iterator for Rows {
     }
 }
 
+/// The bytes of a file, unpacked if it is gzip and without a byte order mark: for formats that [`Rows`] does not read.
+///
+/// # Errors
+/// [`DataError::Read`] and [`DataError::Truncated`].
+pub fn decompressed(path: impl AsRef<Path>) -> Result<Box<dyn BufRead + Send>, DataError> {
+    let path = path.as_ref();
+    File::open(path).and_then(decoded).map_err(|error| unreadable(path, error))
+}
+
 /// What a JSON value is, in words.
 pub(crate) fn name_of(value: &Value) -> &'static str {
     match value {
@@ -357,6 +366,17 @@ mod tests {
             let message = refusal(&packed[..length]);
             assert!(message.contains("FILE ends before its gzip stream does"), "{length}: {message}");
         }
+    }
+
+    #[test]
+    fn other_formats_are_unpacked_alike() {
+        for bytes in [b"\xef\xbb\xbfa,b\n".to_vec(), gzip(b"a,b\n")] {
+            let mut text = String::new();
+            decompressed(file(&bytes).path()).unwrap().read_to_string(&mut text).unwrap();
+            assert_eq!(text, "a,b\n");
+        }
+        let error = decompressed("no/such/file.csv").err().unwrap().to_string();
+        assert!(error.starts_with("cannot read no/such/file.csv: "), "{error}");
     }
 
     #[test]

@@ -1,3 +1,4 @@
+use ascribe_core::CoreError;
 use thiserror::Error;
 
 /// Why a metric or a test has no value.
@@ -70,6 +71,9 @@ pub enum EvalError {
         /// What the records lack, and what to do.
         why: &'static str,
     },
+    /// A model that could not be asked.
+    #[error(transparent)]
+    Model(#[from] CoreError),
     /// An error of an implementation behind the [`Metric`](crate::Metric) seam.
     #[error(transparent)]
     Other(#[from] Box<dyn std::error::Error + Send + Sync>),

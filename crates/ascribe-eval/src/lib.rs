@@ -22,6 +22,8 @@ pub mod text;
 
 mod metrics;
 
+pub mod protocol;
+
 pub mod report;
 
 pub use bench::{Attempts, mean_pass_at_k, mean_pass_hat_k, pass_at_k, pass_hat_k};

@@ -1,0 +1,105 @@
+//! BOSE: rows with a `question`. With `choices` and the right `answer` (its index from 0, or its text) the question has a
+//! blank `____`, and the choice that makes it least perplexing counts; without, the model answers after `--examples`, and
+//! the first line of its answer counts.
+
+use anyhow::{Context, bail};
+use ascribe::core::{Mode, Policy, Request, Seed, Tokens, Until};
+use ascribe::eval::protocol::{BlankItem, Example, blank_credits, light_prompt, same_answer, split_blank};
+use ascribe::lm::SpecialTokens;
+use serde_json::Value;
+
+use super::model::{Asked, each_row};
+use crate::args::BoseArgs;
+use crate::findings::{Finding, Findings};
+use crate::records::{Record, Records};
+
+pub fn run(args: &BoseArgs) -> anyhow::Result<()> {
+    let records = Records::read(&args.file.input)?;
+    let Some(asked) = Asked::load(&args.model)? else {
+        bail!("there is nobody to ask; give --model");
+    };
+    let (credits, form) = if records.has("choices") {
+        (blanks(args, &asked, &records)?, "blank perplexity")
+    } else {
+        (open(args, &asked, &records)?, "light instruction")
+    };
+    let accuracy = args.measure.bootstrap().mean(&credits)?;
+    Findings::new("bose")
+        .fact("input", records.name())
+        .fact("form", form)
+        .with(Finding::of("accuracy", &accuracy))
+        .forest("Accuracy, with its 95 % interval over questions.", "accuracy", &[("accuracy".to_owned(), accuracy)])
+        .show(args.measure.json, args.file.report.as_deref())
+}
+
+fn blanks(args: &BoseArgs, asked: &Asked, records: &Records) -> anyhow::Result<Vec<f64>> {
+    let ask = |row: &Record| -> anyhow::Result<BlankItem> {
+        let (statement, choices) = (records.text(row, "question")?, records.list(row, "choices")?);
+        let (before, behind) =
+            split_blank(statement).context("`question` needs a blank for its choices; write it as ____")?;
+        // The space before the blank belongs to the word that fills it.
+        let space = if before.ends_with(' ') { " " } else { "" };
+        let (mut texts, mut candidates) = (Vec::new(), Vec::new());
+        for choice in choices {
+            let text = choice.as_str().context("`choices` must be a list of strings")?;
+            candidates.push(asked.part(&format!("{space}{text}"))?);
+            texts.push(text);
+        }
+        let gold = gold(records, row, &texts)?;
+        let following = if args.following { asked.part(behind)? } else { Tokens::default() };
+        let before: Tokens = asked.model.tokenizer.encode_with_special(before.trim_end_matches(' '))?.into();
+        let longest = candidates.iter().map(|candidate| candidate.len()).max().unwrap_or(0);
+        asked.fits(before.len() + longest + following.len())?;
+        Ok(BlankItem { before, candidates, following, gold })
+    };
+    each_row(records, "ask", ask, |items| Ok(blank_credits(&asked.model.policy, items)?))
+}
+
+/// The index of the right choice.
+fn gold(records: &Records, row: &Record, choices: &[&str]) -> anyhow::Result<usize> {
+    let value = records.value(row, "answer")?;
+    let found = match value {
+        Value::Number(number) => number.as_u64().map(|index| index as usize).filter(|index| *index < choices.len()),
+        Value::String(text) => choices.iter().position(|choice| choice == text),
+        _ => None,
+    };
+    found.ok_or_else(|| records.wrong(row, "answer", "the index of a choice from 0, or its text", value))
+}
+
+fn open(args: &BoseArgs, asked: &Asked, records: &Records) -> anyhow::Result<Vec<f64>> {
+    let examples: Vec<Example> = match &args.examples {
+        Some(path) => {
+            let shown = Records::read(path)?;
+            let (questions, answers) =
+                (shown.every("question", Records::label)?, shown.every("answer", Records::label)?);
+            questions.into_iter().zip(answers).map(|(question, answer)| Example { question, answer }).collect()
+        }
+        None => Vec::new(),
+    };
+    let ask = |row: &Record| -> anyhow::Result<(Tokens, String)> {
+        let prefix = asked.prompt(&light_prompt(&args.instruction, &examples, records.text(row, "question")?))?;
+        asked.fits(prefix.len() + 1)?;
+        Ok((prefix, records.label(row, "answer")?))
+    };
+    each_row(records, "ask", ask, |batch| {
+        let requests: Vec<Request> = batch
+            .iter()
+            .map(|(prefix, _)| Request {
+                prefix: prefix.clone(),
+                n: 1,
+                until: Until::End,
+                mode: Mode::Greedy,
+                max_new: args.max_new_tokens,
+                seed: Seed(args.measure.seed),
+            })
+            .collect();
+        let replies = asked.model.policy.propose(&requests)?;
+        let mut credits = Vec::with_capacity(batch.len());
+        for (reply, (_, answer)) in replies.iter().zip(batch) {
+            let tokens = &reply.candidates.first().context("the model gave no answer")?.tokens;
+            let text = asked.model.tokenizer.decode(tokens, SpecialTokens::Skip)?;
+            credits.push(if same_answer(&text, answer) { 1.0 } else { 0.0 });
+        }
+        Ok(credits)
+    })
+}

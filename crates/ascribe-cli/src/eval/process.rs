@@ -1,0 +1,106 @@
+//! ProcessBench and PRMBench-like files.
+//!
+//! ProcessBench rows have `label`, the index of the first wrong step or -1, and `prediction`, which is null where no answer
+//! could be read; or `step_scores` with `--threshold`. With a column `subset` every subset is scored, and the average is
+//! the plain mean of their F1. PRMBench rows have `step_scores` and `error_steps`, counted from 1 as in the release, and
+//! may have a `classification`.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, bail};
+use ascribe::eval::bench::{first_error, process_f1};
+use ascribe::eval::protocol::{PrmItem, prm_score};
+use serde_json::Value;
+
+use crate::args::{PrmBenchArgs, ProcessBenchArgs};
+use crate::findings::{Finding, Findings};
+use crate::records::Records;
+
+pub fn process_bench(args: &ProcessBenchArgs) -> anyhow::Result<()> {
+    let records = Records::read(&args.file.input)?;
+    let mut subsets: BTreeMap<String, (Vec<Option<i64>>, Vec<i64>)> = BTreeMap::new();
+    let mut unread = 0;
+    for row in &records.rows {
+        let prediction = match args.threshold {
+            Some(threshold) => {
+                let scores = records.numbers(row, "step_scores")?;
+                Some(first_error(&scores, threshold).with_context(|| records.place(row))?)
+            }
+            None => match records.value(row, "prediction")? {
+                Value::Null => None,
+                _ => Some(records.integer(row, "prediction")?),
+            },
+        };
+        unread += usize::from(prediction.is_none());
+        let label = records.integer(row, "label")?;
+        if label < -1 {
+            return Err(records.wrong(row, "label", "-1 or the index of a step", records.value(row, "label")?));
+        }
+        let subset = if records.has("subset") { records.label(row, "subset")? } else { "all".to_owned() };
+        let (predictions, labels) = subsets.entry(subset).or_default();
+        predictions.push(prediction);
+        labels.push(label);
+    }
+    let mut findings = Findings::new("processbench").fact("input", records.name()).fact("unread", unread);
+    if let Some(threshold) = args.threshold {
+        findings = findings.fact("threshold", threshold);
+    }
+    let mut estimates = Vec::new();
+    for (subset, (predictions, labels)) in &subsets {
+        let scores =
+            process_f1(predictions, labels, &args.measure.bootstrap()).with_context(|| format!("subset `{subset}`"))?;
+        findings = findings
+            .with(Finding::share(format!("{subset}, with an error"), &scores.accuracy_error))
+            .with(Finding::share(format!("{subset}, correct"), &scores.accuracy_correct))
+            .with(Finding::of(format!("{subset}, F1"), &scores.f1));
+        estimates.push((subset.clone(), scores.f1));
+    }
+    if estimates.len() > 1 {
+        let mean = estimates.iter().map(|(_, f1)| f1.value).sum::<f64>() / estimates.len() as f64;
+        findings = findings.with(Finding::number("average F1", mean));
+    }
+    findings
+        .forest("F1 by subset, with 95 % intervals over solutions.", "F1", &estimates)
+        .show(args.measure.json, args.file.report.as_deref())
+}
+
+pub fn prm_bench(args: &PrmBenchArgs) -> anyhow::Result<()> {
+    let records = Records::read(&args.file.input)?;
+    let mut classes: BTreeMap<String, Vec<PrmItem>> = BTreeMap::new();
+    let mut all = Vec::with_capacity(records.rows.len());
+    for row in &records.rows {
+        let scores = records.numbers(row, "step_scores")?;
+        let mut wrong = Vec::new();
+        for step in records.numbers(row, "error_steps")? {
+            if !(step.fract() == 0.0 && 1.0 <= step && step <= scores.len() as f64) {
+                let place = records.place(row);
+                bail!(
+                    "{place}: `error_steps` must number steps from 1 to {}, got {step}; fix or delete the row",
+                    scores.len()
+                );
+            }
+            wrong.push(step as usize - 1);
+        }
+        let item = PrmItem { scores, wrong };
+        if records.has("classification") {
+            classes.entry(records.label(row, "classification")?).or_default().push(item.clone());
+        }
+        all.push(item);
+    }
+    let bootstrap = args.measure.bootstrap();
+    let total = prm_score(&all, args.threshold, &bootstrap)?;
+    let mut estimates = Vec::new();
+    for (class, items) in &classes {
+        estimates.push((class.clone(), prm_score(items, args.threshold, &bootstrap)?.score));
+    }
+    estimates.push(("all".to_owned(), total.score));
+    Findings::new("prmbench")
+        .fact("input", records.name())
+        .fact("threshold", args.threshold)
+        .fact("steps", total.steps)
+        .with(Finding::number("F1 of right steps", total.f1))
+        .with(Finding::number("F1 of wrong steps", total.negative_f1))
+        .with_all(estimates.iter().map(|(class, score)| Finding::of(format!("score, {class}"), score)))
+        .forest("Score by class, with 95 % intervals over solutions.", "score", &estimates)
+        .show(args.measure.json, args.file.report.as_deref())
+}

@@ -1,0 +1,133 @@
+//! RewardBench 1 and 2.
+//!
+//! RewardBench 1 reads rows, or one object of columns, with `subset` and `scores_chosen` and `scores_rejected`, or with
+//! `results` of 0 and 1 (one half for a tie of a judge). With a model, rows have `subset`, `prompt`, `chosen` and
+//! `rejected`. RewardBench 2 reads `subset` and `scores`, the `num_correct` correct completions first; the ids of its
+//! Ties subset are `ref:<number>` and `tied:<number>`.
+
+use std::collections::BTreeMap;
+
+use anyhow::bail;
+use ascribe::eval::bench::{MissingSubsets, TiesPrompt, best_of_completions, rewardbench, rewardbench_ties};
+use ascribe::eval::{Bootstrap, Estimate, wilson};
+
+use super::model::PairScorer;
+use crate::args::{RewardBench2Args, RewardBenchArgs};
+use crate::findings::{Finding, Findings};
+use crate::records::Records;
+
+pub fn first(args: &RewardBenchArgs) -> anyhow::Result<()> {
+    let records = Records::read(&args.file.input)?.transposed("subset");
+    let subsets = records.every("subset", Records::label)?;
+    let (credits, by) = match PairScorer::load(args)? {
+        Some(scorer) => (strict(&scorer.score(&records)?), scorer.name()),
+        None if records.has("scores_chosen") => {
+            let chosen = records.every("scores_chosen", Records::number)?;
+            let rejected = records.every("scores_rejected", Records::number)?;
+            (strict(&chosen.into_iter().zip(rejected).map(|(a, b)| [a, b]).collect::<Vec<_>>()), "scores")
+        }
+        None => (results(&records)?, "results"),
+    };
+    let mut of_subset: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for (subset, credit) in subsets.into_iter().zip(credits) {
+        of_subset.entry(subset).or_default().push(credit);
+    }
+    let bootstrap = args.measure.bootstrap();
+    let mut estimates = Vec::new();
+    for (subset, credits) in &of_subset {
+        estimates.push((subset.clone(), share(credits, &bootstrap)?));
+    }
+    let accuracies = estimates.iter().map(|(subset, estimate)| (subset.clone(), estimate.value)).collect();
+    let missing = if args.allow_partial { MissingSubsets::AllowPartial } else { MissingSubsets::Refuse };
+    let scores = rewardbench(&accuracies, missing)?;
+    let sections = scores.sections.iter().filter_map(|(name, score)| Some(Finding::number(*name, (*score)?)));
+    Findings::new("rewardbench")
+        .fact("input", records.name())
+        .fact("by", by)
+        .with_all(estimates.iter().map(|(subset, estimate)| Finding::share(subset.as_str(), estimate)))
+        .with_all(sections)
+        .with_all(scores.prior.map(|prior| Finding::number("Prior Sets", prior)))
+        .with(Finding::number("overall", scores.overall))
+        .forest("Accuracy by subset, with 95 % intervals.", "accuracy", &estimates)
+        .show(args.measure.json, args.file.report.as_deref())
+}
+
+/// 1 where the chosen response scores strictly higher.
+fn strict(scores: &[[f64; 2]]) -> Vec<f64> {
+    scores.iter().map(|[chosen, rejected]| if chosen > rejected { 1.0 } else { 0.0 }).collect()
+}
+
+fn results(records: &Records) -> anyhow::Result<Vec<f64>> {
+    let mut credits = Vec::with_capacity(records.rows.len());
+    for row in &records.rows {
+        let credit = records.number(row, "results")?;
+        if ![0.0, 0.5, 1.0].contains(&credit) {
+            return Err(records.wrong(row, "results", "0, 0.5 or 1", records.value(row, "results")?));
+        }
+        credits.push(credit);
+    }
+    Ok(credits)
+}
+
+/// The mean of credits: with Wilson's interval when each is 0 or 1.
+fn share(credits: &[f64], bootstrap: &Bootstrap) -> anyhow::Result<Estimate> {
+    if credits.iter().all(|credit| *credit == 0.0 || *credit == 1.0) {
+        let right = credits.iter().filter(|credit| **credit == 1.0).count();
+        return Ok(wilson(right, credits.len(), bootstrap.level)?);
+    }
+    Ok(bootstrap.mean(credits)?)
+}
+
+pub fn second(args: &RewardBench2Args) -> anyhow::Result<()> {
+    let records = Records::read(&args.file.input)?.transposed("subset");
+    let bootstrap = args.measure.bootstrap();
+    let mut best_of: BTreeMap<String, Vec<Vec<f64>>> = BTreeMap::new();
+    let (mut reference, mut tied) = (Vec::new(), Vec::new());
+    for row in &records.rows {
+        let (subset, mut correct) = (records.label(row, "subset")?, records.numbers(row, "scores")?);
+        if subset != "Ties" {
+            best_of.entry(subset).or_default().push(correct);
+            continue;
+        }
+        let (id, count) = (records.text(row, "id")?, records.integer(row, "num_correct")?);
+        let (list, number) = match id.split_once(':') {
+            Some(("ref", number)) => (&mut reference, number.parse::<u64>()),
+            Some(("tied", number)) => (&mut tied, number.parse::<u64>()),
+            _ => {
+                let value = records.value(row, "id")?;
+                return Err(records.wrong(row, "id", "`ref:<number>` or `tied:<number>`", value));
+            }
+        };
+        let Ok(id) = number else {
+            return Err(records.wrong(row, "id", "`ref:<number>` or `tied:<number>`", records.value(row, "id")?));
+        };
+        let Some(at) = usize::try_from(count).ok().filter(|at| 0 < *at && *at < correct.len()) else {
+            bail!("{}: num_correct must leave correct and wrong scores, got {count}", records.place(row));
+        };
+        let wrong = correct.split_off(at);
+        list.push(TiesPrompt { id, correct, wrong });
+    }
+    let mut estimates = Vec::new();
+    for (subset, scores) in &best_of {
+        estimates.push((subset.clone(), best_of_completions(scores, &bootstrap)?));
+    }
+    let mut findings = Findings::new("rewardbench2")
+        .fact("input", records.name())
+        .with_all(estimates.iter().map(|(subset, estimate)| Finding::of(subset.as_str(), estimate)));
+    let mut scores: Vec<f64> = estimates.iter().map(|(_, estimate)| estimate.value).collect();
+    if !(reference.is_empty() && tied.is_empty()) {
+        let ties = rewardbench_ties(&reference, &tied)?;
+        findings = findings
+            .with(Finding::number("Ties", ties.score))
+            .with(Finding::number("Ties, reference accuracy", ties.accuracy_reference))
+            .with(Finding::number("Ties, tied accuracy", ties.accuracy_tied))
+            .fact("Ties in both versions", ties.joined)
+            .fact("Ties in one version", ties.single);
+        scores.push(ties.score);
+    }
+    let overall = scores.iter().sum::<f64>() / scores.len() as f64;
+    findings
+        .with(Finding::number("overall", overall))
+        .forest("Best of four by subset, with 95 % intervals.", "accuracy", &estimates)
+        .show(args.measure.json, args.file.report.as_deref())
+}

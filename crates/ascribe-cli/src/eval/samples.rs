@@ -1,0 +1,84 @@
+//! pass@k, pass^k and maj@k from several samples a problem.
+//!
+//! Rows have `samples` and `correct` as counts, or `correct` as a list of 0 and 1; or `answers`, null where none could be
+//! read, with the right `answer`: then votes are counted too.
+
+use anyhow::bail;
+use ascribe::eval::bench::{Attempts, VoteTies, maj_at_k, mean_pass_at_k, mean_pass_hat_k};
+use serde_json::Value;
+
+use crate::args::SamplesArgs;
+use crate::findings::{Finding, Findings};
+use crate::records::{self, Record, Records};
+
+pub fn run(args: &SamplesArgs) -> anyhow::Result<()> {
+    let records = Records::read(&args.file.input)?;
+    let voted = records.has("answers");
+    let (mut problems, mut votes) = (Vec::new(), Vec::new());
+    for row in &records.rows {
+        if voted {
+            let (answers, gold) = answers(&records, row)?;
+            let correct = answers.iter().filter(|answer| answer.as_deref() == Some(gold.as_str())).count();
+            problems.push(Attempts { samples: answers.len(), correct });
+            votes.push((answers, gold));
+        } else {
+            problems.push(attempts(&records, row)?);
+        }
+        let samples = problems[problems.len() - 1].samples;
+        if let Some(k) = args.k.iter().find(|k| !(1..=samples).contains(*k)) {
+            bail!("{}: k must be at least 1 and at most its {samples} samples, got {k}", records.place(row));
+        }
+    }
+    let bootstrap = args.measure.bootstrap();
+    let ties = if args.split_ties { VoteTies::Split } else { VoteTies::First };
+    let mut estimates = Vec::new();
+    for &k in &args.k {
+        estimates.push((format!("pass@{k}"), mean_pass_at_k(&problems, k, &bootstrap)?));
+        estimates.push((format!("pass^{k}"), mean_pass_hat_k(&problems, k, &bootstrap)?));
+        if voted {
+            let mut credits = Vec::with_capacity(votes.len());
+            for (answers, gold) in &votes {
+                let answers: Vec<Option<&str>> = answers.iter().map(Option::as_deref).collect();
+                credits.push(maj_at_k(&answers, gold, k, ties)?);
+            }
+            estimates.push((format!("maj@{k}"), bootstrap.mean(&credits)?));
+        }
+    }
+    let samples: usize = problems.iter().map(|problem| problem.samples).sum();
+    Findings::new("samples")
+        .fact("input", records.name())
+        .fact("samples", samples)
+        .with_all(estimates.iter().map(|(name, estimate)| Finding::of(name.as_str(), estimate)))
+        .forest("With 95 % intervals over problems.", "share of problems", &estimates)
+        .show(args.measure.json, args.file.report.as_deref())
+}
+
+fn attempts(records: &Records, row: &Record) -> anyhow::Result<Attempts> {
+    let value = records.value(row, "correct")?;
+    if let Some(list) = value.as_array() {
+        let flags: Option<Vec<bool>> = list.iter().map(records::flag).collect();
+        let flags = flags.ok_or_else(|| records.wrong(row, "correct", "a list of 0 and 1", value))?;
+        return Ok(Attempts { samples: flags.len(), correct: flags.into_iter().filter(|right| *right).count() });
+    }
+    let (samples, correct) = (records.integer(row, "samples")?, records.integer(row, "correct")?);
+    if !(0 <= correct && correct <= samples) {
+        bail!("{}: `correct` must be from 0 to its {samples} samples, got {correct}", records.place(row));
+    }
+    Ok(Attempts { samples: samples as usize, correct: correct as usize })
+}
+
+/// The answers of a row, `None` where none could be read, and the right one.
+fn answers(records: &Records, row: &Record) -> anyhow::Result<(Vec<Option<String>>, String)> {
+    let gold = records.label(row, "answer")?;
+    let list = records.list(row, "answers")?;
+    let mut answers = Vec::with_capacity(list.len());
+    for answer in list {
+        answers.push(match answer {
+            Value::Null => None,
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            other => return Err(records.wrong(row, "answers", "strings, numbers or null", other)),
+        });
+    }
+    Ok((answers, gold))
+}

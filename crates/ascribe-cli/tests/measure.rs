@@ -1,0 +1,453 @@
+//! What measures: `metric`, `compare` and `eval`, with values by hand, and the published tables.
+
+#[allow(dead_code, reason = "every test file uses a part of it")]
+mod support;
+
+use std::path::PathBuf;
+
+use ascribe::eval::METRICS;
+use serde_json::{Value, json};
+use support::Bench;
+
+/// Standard output of a run with `--json`.
+#[track_caller]
+fn measured(bench: &Bench, line: &str) -> Value {
+    let ran = bench.run(&format!("{line} --json")).succeeded();
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {}", ran.stdout))
+}
+
+/// The value of a measure.
+#[track_caller]
+fn value(found: &Value, name: &str) -> f64 {
+    found["measures"][name]["value"].as_f64().unwrap_or_else(|| panic!("no `{name}` in {found}"))
+}
+
+#[track_caller]
+fn check(found: &Value, name: &str, expected: f64) {
+    let got = value(found, name);
+    assert!((got - expected).abs() < 1e-6, "{name}: {got}, expected {expected}");
+}
+
+/// Chosen above rejected in rows 1 and 4, a tie in row 2.
+const PAIRS: &str = "good,bad,id\n2,1,a\n1,1,a\n0,1,b\n5,-1,b\n";
+
+#[test]
+fn a_metric_reads_json_and_csv_by_column_names() {
+    let bench = Bench::new();
+    bench.write("pairs.csv", PAIRS);
+    bench.rows(
+        "scores.jsonl",
+        [(0.9, true), (0.4, false), (0.6, false), (0.8, true)]
+            .map(|(score, label)| json!({"score": score, "label": label})),
+    );
+    let line = "metric pair-accuracy --input pairs.csv --columns chosen=good,rejected=bad";
+    let found = measured(&bench, line);
+    check(&found, "pair-accuracy", 0.5);
+    assert_eq!(found["measures"]["pair-accuracy"]["n"], 4);
+    check(&measured(&bench, &format!("{line} --cluster id")), "pair-accuracy", 0.5);
+    check(&measured(&bench, &line.replace("pair-accuracy", "pair-accuracy-half")), "pair-accuracy-half", 0.625);
+    check(&measured(&bench, "metric auroc --input scores.jsonl"), "auroc", 1.0);
+    let table = bench.run(line).succeeded().stdout;
+    assert!(
+        table.contains("0.5000") && table.contains("95 % interval") && table.contains("larger is better"),
+        "{table}"
+    );
+}
+
+#[test]
+fn the_list_has_every_metric() {
+    let bench = Bench::new();
+    let table = bench.run("metric --list").succeeded().stdout;
+    let found: Value = serde_json::from_str(&bench.run("metric --list --json").succeeded().stdout).unwrap();
+    let names: Vec<&str> = found.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, METRICS.iter().map(|metric| metric.name).collect::<Vec<_>>());
+    assert!(names.iter().all(|name| table.contains(name)));
+}
+
+#[test]
+fn what_a_metric_cannot_read_is_named() {
+    let bench = Bench::new();
+    bench.write("pairs.csv", PAIRS);
+    bench.run("metric pair-acuracy --input pairs.csv").refused(&["`pair-acuracy`; did you mean `pair-accuracy`?"]);
+    bench.run("metric pair-accuracy --input pairs.csv --columns chosn=good").refused(&["did you mean `chosen`?"]);
+    bench.run("metric pair-accuracy --input pairs.csv --columns chosen").refused(&["column=column of the file"]);
+    bench
+        .run("metric pair-accuracy --input pairs.csv --columns chosen=goood")
+        .refused(&["pairs.csv, line 2: column `goood` is missing", "did you mean `good`?"]);
+    bench.run("metric pair-accuracy --input nowhere.csv").refused(&["nowhere.csv"]);
+    bench.run("metric").refused(&["--input"]);
+    bench.write("holes.csv", "chosen,rejected\n1,2\n,1\n");
+    bench
+        .run("metric pair-accuracy --input holes.csv")
+        .refused(&["line 3: `chosen` must be a finite number, got none"]);
+    bench.write("words.jsonl", "{\"score\":1,\"label\":1}\n\n{\"score\":\"high\",\"label\":0}\n");
+    bench.run("metric auroc --input words.jsonl").refused(&["line 3: `score` must be a finite number, got \"high\""]);
+    bench.write("labels.jsonl", "{\"score\":1,\"label\":1}\n{\"score\":2,\"label\":7}\n");
+    bench.run("metric auroc --input labels.jsonl").refused(&["labels.jsonl, line 2: label must be 0 or 1, got 7"]);
+    bench.write("empty.csv", "score,label\n");
+    bench.run("metric auroc --input empty.csv").refused(&["holds no rows"]);
+}
+
+/// Writes two files of 0 and 1: the first alone right on `wins`, the second alone on `losses`, both on `ties`. The second
+/// file stands in reverse order.
+fn systems(bench: &Bench, wins: usize, losses: usize, ties: usize) {
+    let kinds = [(wins, 1, 0), (losses, 0, 1), (ties, 1, 1)];
+    let rows: Vec<(i32, i32)> =
+        kinds.iter().flat_map(|&(count, one, other)| std::iter::repeat_n((one, other), count)).collect();
+    let row = |id: usize, score: i32| json!({"id": id, "score": score, "prompt": id / 2});
+    bench.rows("a.jsonl", rows.iter().enumerate().map(|(id, &(score, _))| row(id, score)));
+    bench.rows("b.jsonl", rows.iter().enumerate().rev().map(|(id, &(_, score))| row(id, score)));
+}
+
+/// Six wins and two ties: 2/64 by McNemar. The differences have mean 3/4 and sum of squares about it 1.5, so the error is
+/// sqrt(8/7 * 1.5)/8, and 1.959964 + 0.841621 errors could have been seen.
+#[test]
+fn a_better_system_is_called_so() {
+    let bench = Bench::new();
+    systems(&bench, 6, 0, 2);
+    let found = measured(&bench, "compare a.jsonl b.jsonl --on score --key id");
+    check(&found, "difference", 0.75);
+    check(&found, "p", 0.03125);
+    check(&found, "smallest effect seen", 2.801_585 * (8.0_f64 / 7.0 * 1.5).sqrt() / 8.0);
+    assert_eq!((&found["verdict"], &found["test"]), (&json!("the first is better"), &json!("exact McNemar")));
+    let text = bench.run("compare a.jsonl b.jsonl --on score --key id").succeeded().stdout;
+    assert!(
+        text.contains("a.jsonl is better than b.jsonl: +0.7500") && text.contains("exact McNemar p = 0.031"),
+        "{text}"
+    );
+    let found = measured(&bench, "compare a.jsonl b.jsonl --on score --key id --lower-is-better");
+    assert_eq!(found["verdict"], "the second is better");
+    // Clusters with sums 2, 2, 2 and 0: two of sixteen sign vectors reach 6, on either side.
+    let found = measured(&bench, "compare a.jsonl b.jsonl --on score --key id --cluster prompt");
+    check(&found, "p", 0.25);
+    assert_eq!(found["test"], "exact sign-flip");
+}
+
+/// Nine wins and three losses: exact p of 0.1459960938.
+#[test]
+fn no_difference_is_said_in_words() {
+    let bench = Bench::new();
+    systems(&bench, 9, 3, 0);
+    let found = measured(&bench, "compare a.jsonl b.jsonl --on score --key id");
+    check(&found, "p", 0.145_996_093_8);
+    assert_eq!(found["verdict"], "no difference shown");
+    let text = bench.run("compare a.jsonl b.jsonl --on score --key id").succeeded().stdout;
+    assert!(text.contains("No difference is shown between a.jsonl and b.jsonl: +0.5000"), "{text}");
+    assert!(text.contains("larger on 9 records, smaller on 3, equal on 0"), "{text}");
+    assert!(text.contains("would have been seen with a power of 80 %"), "{text}");
+}
+
+/// Differences 1, 2 and 3, paired by order: two of eight sign vectors are as extreme.
+#[test]
+fn scores_are_compared_by_sign_flips_or_ranks() {
+    let bench = Bench::new();
+    bench.write("a.csv", "loss\n2\n4\n6\n");
+    bench.write("b.csv", "loss\n1\n2\n3\n");
+    for (test, name) in [("auto", "exact sign-flip"), ("wilcoxon", "exact Wilcoxon")] {
+        let found = measured(&bench, &format!("compare a.csv b.csv --on loss --test {test}"));
+        check(&found, "p", 0.25);
+        check(&found, "difference", 2.0);
+        assert_eq!(found["test"], name);
+    }
+    bench.run("compare a.csv b.csv --on loss --test mcnemar").refused(&["0 and 1", "--test sign-flip"]);
+}
+
+#[test]
+fn unpaired_files_are_refused() {
+    let bench = Bench::new();
+    systems(&bench, 2, 1, 1);
+    bench.rows("c.jsonl", [json!({"id": 0, "score": 1}), json!({"id": 9, "score": 1})]);
+    bench.run("compare a.jsonl c.jsonl --on score").refused(&["4 rows", "2", "--key"]);
+    bench.run("compare a.jsonl c.jsonl --on score --key id").refused(&["a.jsonl, line 2: id `1` is not in c.jsonl"]);
+    bench.rows("d.jsonl", (0..5).map(|id| json!({"id": id, "score": 1})));
+    bench.run("compare a.jsonl d.jsonl --on score --key id").refused(&["d.jsonl, line 5: id `4` is not in a.jsonl"]);
+    bench.rows("e.jsonl", [json!({"id": 0, "score": 1}), json!({"id": 0, "score": 1})]);
+    bench.run("compare e.jsonl a.jsonl --on score --key id").refused(&["e.jsonl, line 2", "line 1 already"]);
+    bench.run("compare a.jsonl b.jsonl --on scor --key id").refused(&["did you mean `score`?"]);
+}
+
+/// Problem 1: 2 against 1 and 0. Problem 2: 1 against 1 and 0, a tie: rank 2, and 1.5 of two pairs.
+#[test]
+fn rewardmath_in_its_three_formats() {
+    let bench = Bench::new();
+    let sources = json!(["human_to_GPT-4", "x", ""]);
+    bench.rows(
+        "scores.jsonl",
+        [[2.0, 1.0, 0.0], [1.0, 1.0, 0.0]]
+            .map(|score| json!({"problem": "?", "solution_reference": sources, "score": score})),
+    );
+    let found = measured(&bench, "eval rewardmath --input scores.jsonl --report report.html");
+    check(&found, "accuracy", 0.5);
+    check(&found, "accuracy, ties right", 1.0);
+    check(&found, "MRR", 0.75);
+    check(&found, "pair accuracy", 3.5 / 4.0);
+    assert_eq!(found["measures"]["accuracy"]["count"], 1);
+    assert!(bench.read("report.html").contains("<svg"));
+    bench.run("eval rewardmath --input scores.jsonl --aggregate min").refused(&["leave out --aggregate"]);
+    // Steps of the right solution .5 and .25: the smallest loses to .3, the mean .375 wins.
+    bench.rows("steps.jsonl", [json!({"solution_reference": sources, "score": [[0.5, 0.25], [0.3], [0.1]]})]);
+    check(&measured(&bench, "eval rewardmath --input steps.jsonl --aggregate min"), "accuracy", 0.0);
+    check(&measured(&bench, "eval rewardmath --input steps.jsonl --aggregate mean"), "accuracy", 1.0);
+    bench.run("eval rewardmath --input steps.jsonl").refused(&["steps.jsonl, line 1", "--aggregate"]);
+    bench.run("eval rewardmath --input steps.jsonl --aggregate median").refused(&["median"]);
+    bench.rows(
+        "judge.jsonl",
+        [json!(["A", "A"]), json!(["A", null])]
+            .map(|score| json!({"solution_reference": ["x", "y"], "score": score, "chosen_position": ["A", "A"]})),
+    );
+    let found = measured(&bench, "eval rewardmath --input judge.jsonl");
+    check(&found, "accuracy", 0.5);
+    check(&found, "MRR", 0.75);
+    check(&found, "pair accuracy", 0.75);
+    assert_eq!(found["unparsed"], 1);
+    bench.run("eval rewardmath --input judge.jsonl --unparsed refuse").refused(&["could not be read"]);
+    let row = |id: u32, side: &str, steps: [f64; 2]| json!({"problem_id": id, "solution_type": side, "output": {"step_scores": steps}});
+    bench.rows(
+        "pairs.jsonl",
+        [
+            row(0, "rejected", [0.9, 0.2]),
+            row(0, "chosen", [0.3, 0.3]),
+            row(1, "chosen", [0.1, 0.9]),
+            row(1, "rejected", [0.2, 0.8]),
+        ],
+    );
+    check(&measured(&bench, "eval rewardmath --input pairs.jsonl --aggregate min"), "pair accuracy", 0.5);
+    check(&measured(&bench, "eval rewardmath --input pairs.jsonl --aggregate last"), "pair accuracy", 1.0);
+}
+
+/// The folder of published tables; the test says so where there is none.
+#[allow(clippy::print_stdout)]
+fn published() -> Option<PathBuf> {
+    let folder = std::env::var_os("ASCRIBE_SHARED_DATA");
+    if folder.is_none() {
+        println!("left out: ASCRIBE_SHARED_DATA is not set");
+    }
+    Some(PathBuf::from(folder?).join("rewardmath"))
+}
+
+#[test]
+fn published_tables_by_one_command_each() {
+    let Some(folder) = published() else { return };
+    let bench = Bench::new();
+    let table = |file: &str, options: &str| {
+        let path = folder.join(format!("{file}.json.gz"));
+        measured(&bench, &format!("eval rewardmath --resamples 0 --input {} {options}", path.display()))
+    };
+    let found = table("internlm2_reward", "");
+    check(&found, "accuracy", 180.0 / 483.0);
+    check(&found, "MRR", 0.551_713);
+    check(&table("Eurus-RM_reward", ""), "accuracy", 82.0 / 483.0);
+    for (reduction, many, one) in [
+        ("last", 88.0, 294.0),
+        ("min", 74.0, 371.0),
+        ("prod", 83.0, 422.0),
+        ("max", 19.0, 307.0),
+        ("geometric-mean", 76.0, 364.0),
+        ("mean", 73.0, 363.0),
+        ("mean-logit", 71.0, 361.0),
+        ("mean-odds", 45.0, 351.0),
+    ] {
+        let options = format!("--aggregate {reduction}");
+        check(&table("Math_Shepherd_reward", &options), "accuracy", many / 483.0);
+        check(&table("rewardbench_Math_Shepherd", &options), "pair accuracy", one / 447.0);
+    }
+    let found = table("gpt4_pairwise_reward", "");
+    check(&found, "accuracy", 144.0 / 483.0);
+    check(&found, "pair accuracy", 3367.0 / 4347.0);
+    assert_eq!(found["unparsed"], 35);
+}
+
+/// One right and one wrong code set of equal weight: a half.
+#[test]
+fn rewardbench_from_scores() {
+    let bench = Bench::new();
+    bench.write("rows.csv", "subset,scores_chosen,scores_rejected\nhep-cpp,2,1\nhep-go,1,1\n");
+    let found = measured(&bench, "eval rewardbench --input rows.csv --allow-partial");
+    check(&found, "Reasoning", 0.5);
+    check(&found, "overall", 0.5);
+    check(&found, "hep-cpp", 1.0);
+    assert!(found["measures"].get("Chat").is_none(), "{found}");
+    bench.run("eval rewardbench --input rows.csv").refused(&["alpacaeval-easy"]);
+    bench
+        .write("columns.json", json!({"model": "m", "subset": ["hep-cpp", "hep-go"], "results": [1, 0.5]}).to_string());
+    check(&measured(&bench, "eval rewardbench --input columns.json --allow-partial"), "overall", 0.75);
+}
+
+/// Credits 1 and 1/2 in one subset; the Ties example has score 0.6486724965.
+#[test]
+fn rewardbench2_from_scores() {
+    let bench = Bench::new();
+    let ties = |id: &str, correct: usize, scores: &[f64]| json!({"subset": "Ties", "id": id, "num_correct": correct, "scores": scores});
+    bench.rows(
+        "rows.jsonl",
+        [
+            json!({"subset": "Math", "scores": [3, 1, 2, 0]}),
+            json!({"subset": "Math", "scores": [3, 3, 2, 0]}),
+            ties("ref:1", 1, &[2.0, 1.0, 0.5]),
+            ties("ref:2", 1, &[1.0, 1.2, 0.0]),
+            ties("tied:1", 3, &[3.0, 2.5, 2.4, 1.0, 0.2]),
+            ties("tied:2", 2, &[1.0, 0.2, 0.1, -0.5]),
+        ],
+    );
+    let found = measured(&bench, "eval rewardbench2 --input rows.jsonl");
+    check(&found, "Math", 0.75);
+    check(&found, "Ties", 0.648_672_496_5);
+    check(&found, "overall", (0.75 + 0.648_672_496_5) / 2.0);
+    bench.rows("rows.jsonl", [ties("other", 1, &[1.0, 0.0])]);
+    bench.run("eval rewardbench2 --input rows.jsonl").refused(&["line 1", "`id`", "tied:<number>"]);
+}
+
+/// Two of five errors and four of five correct solutions: 2 * .4 * .8/1.2.
+#[test]
+fn processbench_from_predictions_and_step_scores() {
+    let bench = Bench::new();
+    let rows = [(0, json!(0)), (1, json!(1)), (2, json!(-1)), (3, json!(null)), (4, json!(0))];
+    let clean = [-1, -1, -1, -1, 2].map(|prediction| (-1, json!(prediction)));
+    let all = rows.into_iter().chain(clean);
+    bench.rows("rows.jsonl", all.map(|(label, prediction)| json!({"label": label, "prediction": prediction})));
+    let found = measured(&bench, "eval processbench --input rows.jsonl");
+    check(&found, "all, with an error", 0.4);
+    check(&found, "all, correct", 0.8);
+    check(&found, "all, F1", 0.533_333_333);
+    assert_eq!(found["unread"], 1);
+    bench.rows(
+        "steps.jsonl",
+        [
+            json!({"label": 1, "step_scores": [0.9, 0.2], "subset": "x"}),
+            json!({"label": -1, "step_scores": [0.9, 0.5], "subset": "x"}),
+        ],
+    );
+    check(&measured(&bench, "eval processbench --input steps.jsonl --threshold 0.5"), "x, F1", 1.0);
+    bench.run("eval processbench --input steps.jsonl").refused(&["column `prediction` is missing"]);
+}
+
+/// Of three right steps two are found and one wrong step is called right: 4/6; the classes swapped: 2/4.
+#[test]
+fn prmbench_from_step_scores() {
+    let bench = Bench::new();
+    bench.rows(
+        "rows.jsonl",
+        [
+            json!({"step_scores": [0.9, 0.2, 0.1], "error_steps": [3], "classification": "redundancy"}),
+            json!({"step_scores": [0.8, 0.7], "error_steps": [2], "classification": "deception"}),
+        ],
+    );
+    let found = measured(&bench, "eval prmbench --input rows.jsonl");
+    check(&found, "F1 of right steps", 2.0 / 3.0);
+    check(&found, "F1 of wrong steps", 0.5);
+    check(&found, "score, all", 7.0 / 12.0);
+    bench.rows("rows.jsonl", [json!({"step_scores": [0.9], "error_steps": [0]})]);
+    bench.run("eval prmbench --input rows.jsonl").refused(&["line 1", "from 1 to 1, got 0"]);
+}
+
+/// Three of ten: .3 and 11/12. Votes: 3 has two of three, and is right once of twice.
+#[test]
+fn samples_and_votes() {
+    let bench = Bench::new();
+    bench.write("counts.csv", "samples,correct\n10,3\n");
+    let found = measured(&bench, "eval samples --input counts.csv --k 1,5");
+    check(&found, "pass@1", 0.3);
+    check(&found, "pass@5", 11.0 / 12.0);
+    bench.run("eval samples --input counts.csv --k 11").refused(&["line 2", "at most its 10 samples, got 11"]);
+    bench.rows(
+        "votes.jsonl",
+        [json!({"answers": ["3", null, "3"], "answer": "3"}), json!({"answers": ["3", "4", "3"], "answer": 4})],
+    );
+    let found = measured(&bench, "eval samples --input votes.jsonl --k 3");
+    check(&found, "maj@3", 0.5);
+    check(&found, "pass@3", 1.0);
+}
+
+/// Preferences 1, 2 and 1.5 are a loss, a win and a draw; null is none.
+#[test]
+fn stored_preferences_and_beliefs() {
+    let bench = Bench::new();
+    bench.rows(
+        "rows.jsonl",
+        [json!(1), json!(2), json!(1.5), json!(null)].map(|preference| json!({"preference": preference})),
+    );
+    let found = measured(&bench, "eval alpacaeval --input rows.jsonl");
+    check(&found, "win rate", 0.5);
+    assert_eq!((&found["wins"], &found["draws"], &found["without verdict"]), (&json!(1), &json!(1), &json!(1)));
+    bench.rows("beliefs.jsonl", [json!({"p": 0.5, "correct": true}), json!({"p": 1.0, "correct": 0})]);
+    let found = measured(&bench, "eval p-true --input beliefs.jsonl --report belief.html");
+    check(&found, "Brier", 0.625);
+    check(&found, "AUROC", 0.0);
+    assert!(bench.read("belief.html").contains("Reliability"));
+    bench.rows("rows.jsonl", [json!({"correct": true})]);
+    bench.run("eval p-true --input rows.jsonl").refused(&["--model"]);
+    bench.run("eval bose --input rows.jsonl").refused(&["--model"]);
+}
+
+/// A tiny model whose context holds the words of every protocol.
+fn with_model() -> Bench {
+    let bench = Bench::new();
+    let mut config = bench.json("model/config.json");
+    config["max_position_embeddings"] = json!(2048);
+    bench.write("model/config.json", config.to_string());
+    bench
+}
+
+/// The accuracy is that of the summed log-probabilities of `score`; a model that is its own reference ties everywhere.
+#[test]
+fn rewardbench_by_log_probabilities_and_by_a_classifier() {
+    let bench = with_model();
+    let rows: Vec<Value> = (0..6)
+        .map(|n| json!({"subset": "hep-go", "prompt": format!("what is {n}?"), "chosen": "the sum", "rejected": format!("{n}")}))
+        .collect();
+    bench.rows("rows.jsonl", rows.clone());
+    let logps = |side: &str| -> Vec<f64> {
+        bench.rows("side.jsonl", rows.iter().map(|row| json!({"prompt": row["prompt"], "completion": row[side]})));
+        let ran = bench.run("score --model model --input side.jsonl").succeeded();
+        let row = |line: &str| serde_json::from_str::<Value>(line).unwrap()["logp_sum"].as_f64().unwrap();
+        ran.stdout.lines().map(row).collect()
+    };
+    let right = logps("chosen").iter().zip(logps("rejected")).filter(|(chosen, rejected)| *chosen > rejected).count();
+    let line = "eval rewardbench --input rows.jsonl --allow-partial --model model --raw";
+    let found = measured(&bench, line);
+    check(&found, "hep-go", right as f64 / 6.0);
+    assert_eq!(found["by"], "log-probability");
+    let found = measured(&bench, &format!("{line} --reference model"));
+    check(&found, "hep-go", 0.0);
+    assert_eq!(found["by"], "implicit reward");
+    bench.copy_model("llama_seqcls", "judge");
+    let found = measured(&bench, "eval rewardbench --input rows.jsonl --allow-partial --model judge --raw");
+    assert_eq!((&found["by"], &found["measures"]["hep-go"]["n"]), (&json!("classifier"), &json!(6)));
+    bench.run("eval bose --input rows.jsonl --model judge").refused(&["is a classifier"]);
+    bench.run("eval rewardbench --input rows.jsonl --reference model").refused(&["--model"]);
+}
+
+/// Equal answers: whatever the letters are worth, both orders cancel. Equal choices share the credit.
+#[test]
+fn a_model_is_asked() {
+    let bench = with_model();
+    bench.rows(
+        "pairs.jsonl",
+        (0..3).map(|n| json!({"instruction": format!("say {n}"), "output_1": "yes", "output_2": "yes"})),
+    );
+    let found = measured(&bench, "eval alpacaeval --input pairs.jsonl --model model");
+    check(&found, "win rate", 0.5);
+    check(&found, "inconsistent over orders", 1.0);
+    assert!([0.0, 1.0].contains(&value(&found, "verdicts for the first place")), "{found}");
+    bench.rows(
+        "choices.jsonl",
+        [json!({"question": "two and two is ____ today", "choices": ["four", "four"], "answer": 0})],
+    );
+    for options in ["", "--following"] {
+        let found = measured(&bench, &format!("eval bose --input choices.jsonl --model model {options}"));
+        check(&found, "accuracy", 0.5);
+    }
+    bench.rows("choices.jsonl", [json!({"question": "no blank", "choices": ["a"], "answer": 0})]);
+    bench.run("eval bose --input choices.jsonl --model model").refused(&["choices.jsonl, line 1", "____"]);
+    bench.rows("open.jsonl", [json!({"question": "2+2?", "answer": "no model says this"})]);
+    check(&measured(&bench, "eval bose --input open.jsonl --model model --max-new-tokens 4"), "accuracy", 0.0);
+    bench.rows(
+        "answers.jsonl",
+        [true, false].map(|correct| json!({"question": "2+2?", "answer": "4", "correct": correct})),
+    );
+    let found = measured(&bench, "eval p-true --input answers.jsonl --model model");
+    let (p, gap) = (value(&found, "mean P(True)"), value(&found, "gap between orders"));
+    assert!(0.0 < p && p < 1.0 && (0.0..=1.0).contains(&gap), "{found}");
+    check(&found, "AUROC", 0.5);
+    check(&found, "share right", 0.5);
+}
