@@ -12,7 +12,7 @@ use std::time::Instant;
 use ascribe::burn::tensor::Device;
 use ascribe::core::{Continuation, Mode, Objective, Policy, Request, Sampling, Seed, Tokens, Until};
 use ascribe::lm::{
-    Decoder, DecoderConfig, Engine, Gguf, GgufWeights, LocalPolicy, Precision, RandomWeights, Safetensors,
+    Decoder, DecoderConfig, Engine, Gguf, GgufWeights, LocalPolicy, LoraConfig, Precision, RandomWeights, Safetensors,
 };
 use ascribe::preference::objectives::{DpoConfig, Sft};
 use ascribe::preference::{LogpCache, LogpLearner, TrainRow, reference_logps};
@@ -93,14 +93,17 @@ fn main() -> Result<(), Error> {
     }
     let input: Input = serde_json::from_str(&std::fs::read_to_string(path)?)?;
     let answer = match job.as_str() {
-        "dpo_step" => dpo_step(&input)?,
+        "dpo_step" => dpo_step(&input, None)?,
+        "growth_lora" => {
+            dpo_step(&input, Some(LoraConfig { target_modules: vec!["all-linear".into()], ..LoraConfig::default() }))?
+        }
         "sft_step" | "tiny_step" | "growth_train" => sft_step(&input)?,
         "score" | "score_shared" | "growth_score" => score(&input)?,
         "decode" => write(&input, Mode::Greedy)?,
         "samples" | "samples_llamacpp" | "growth_decode" => write(&input, Mode::Sample(Sampling::default()))?,
         other => return Err(format!("the job `{other}` is not known here").into()),
     };
-    let training = job.contains("step") || job.contains("train");
+    let training = ["step", "train", "lora"].iter().any(|word| job.contains(word));
     let line = json!({
         "job": job,
         "seconds": answer.seconds,
@@ -131,7 +134,7 @@ fn policy(input: &Input) -> Result<LocalPolicy, Error> {
     Ok(LocalPolicy::of(engine, &[]))
 }
 
-fn dpo_step(input: &Input) -> Result<Answer, Error> {
+fn dpo_step(input: &Input, lora: Option<LoraConfig>) -> Result<Answer, Error> {
     let mut rows: Vec<TrainRow> = input
         .pairs
         .iter()
@@ -139,18 +142,25 @@ fn dpo_step(input: &Input) -> Result<Answer, Error> {
         .collect();
     reference_logps(&mut rows, &policy(input)?, "start", &mut LogpCache::in_memory(), &mut |_, _| ())?;
     let objective = DpoConfig { beta: input.beta, ..DpoConfig::default() }.init()?;
-    steps(input, &rows, &objective, (rows.len(), "pairs"))
+    let model = decoder(input, &Device::flex().autodiff())?;
+    let model = match lora {
+        Some(config) => model.with_lora(&config, Seed(input.seed))?,
+        None => model,
+    };
+    steps(input, model, &rows, &objective, (rows.len(), "pairs"))
 }
 
 fn sft_step(input: &Input) -> Result<Answer, Error> {
     let ids: Vec<Vec<u32>> = serde_json::from_value(input.rows.clone())?;
     let rows: Vec<TrainRow> = ids.iter().map(|row| TrainRow::single(&row[..1], &row[1..])).collect();
-    steps(input, &rows, &Sft, (ids.iter().map(Vec::len).sum(), "tokens"))
+    let model = decoder(input, &Device::flex().autodiff())?;
+    steps(input, model, &rows, &Sft, (ids.iter().map(Vec::len).sum(), "tokens"))
 }
 
 /// One step that is not timed, then `repeats` that are, all on the same rows.
 fn steps(
     input: &Input,
+    model: Decoder,
     rows: &[TrainRow],
     objective: &dyn Objective,
     (units, unit): (usize, &'static str),
@@ -165,7 +175,7 @@ fn steps(
         ..FitConfig::default()
     };
     let learner = LogpLearner { objective };
-    let mut fit = Fit::new(&learner, decoder(input, &Device::flex().autodiff())?, rows, config)?;
+    let mut fit = Fit::new(&learner, model, rows, config)?;
     let (mut seconds, mut losses) = (Vec::new(), Vec::new());
     for step in 0..=input.repeats {
         let began = Instant::now();

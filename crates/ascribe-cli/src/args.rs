@@ -71,7 +71,7 @@ pub struct CommonArgs {
 pub struct TrainArgs {
     /// sft, dpo, ipo, apo-zero or t-reg.
     pub method: String,
-    /// A Hugging Face folder or a GGUF file.
+    /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
     pub model: PathBuf,
     /// JSONL or JSON, gzip or not, with the columns of TRL, or the HH-RLHF format.
@@ -207,7 +207,8 @@ fn table<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct GenerateArgs {
-    /// A Hugging Face folder, a GGUF file, or an adapter's folder that names its base.
+    /// A Hugging Face folder, a GGUF file, an adapter's folder that names its base, or a name on the hub (org/name,
+    /// org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
     pub model: PathBuf,
     /// An adapter in the layout of peft, for this model.
@@ -313,7 +314,8 @@ pub enum EarlyStoppingName {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct ScoreArgs {
-    /// A Hugging Face folder, a GGUF file, or an adapter's folder that names its base.
+    /// A Hugging Face folder, a GGUF file, an adapter's folder that names its base, or a name on the hub (org/name,
+    /// org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
     pub model: PathBuf,
     /// An adapter in the layout of peft, for this model.

@@ -45,7 +45,12 @@ pub fn run(args: &GenerateArgs, text: Option<&str>) -> anyhow::Result<()> {
         if line.trim().is_empty() {
             continue;
         }
-        chat.answer(&line, Seed(args.seed).child("generate", turn))?;
+        let before = chat.messages.len();
+        match chat.answer(&line, Seed(args.seed).child("generate", turn)) {
+            // A context that is full ends no conversation: another message may be shorter.
+            Err(error) if chat.messages.len() == before => eprintln!("not answered: {error}"),
+            other => other?,
+        }
         turn += 1;
     }
 }
@@ -65,7 +70,11 @@ impl Chat<'_> {
         self.messages.push(Message::new("user", text));
         let context = self.model.config.context;
         let mut prefix = self.encoder.prompt(&Prompt::Messages(self.messages.clone()))?;
-        check_room(&prefix, context)?;
+        if let Err(full) = check_room(&prefix, context) {
+            // The message that is too long is forgotten; a conversation goes on without it.
+            self.messages.pop();
+            return Err(full);
+        }
         let mut stream = self.model.tokenizer.stream(SpecialTokens::Skip);
         let mut answer = String::new();
         for at in 0..self.max_new.min(context - prefix.len()) {

@@ -14,7 +14,10 @@ use serde_json::{Map, Value, json};
 use crate::args::{EarlyStoppingName, GenerateArgs, WeightsName};
 use crate::device::device;
 use crate::hub::resolve;
-use crate::output::print_line;
+use crate::output::{Progress, print_line};
+
+/// Prompts that are continued together.
+const ROWS: usize = 256;
 
 pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     if let Some(text) = &args.chat {
@@ -57,21 +60,34 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
             })
         })
         .collect::<anyhow::Result<_>>()?;
-    let policy = &model.policy;
-    let replies = if args.num_beams == 1 { policy.propose(&requests)? } else { beam_search(args, policy, &requests)? };
-    for ((_, mut row), reply) in rows.into_iter().zip(replies) {
-        let texts = reply
-            .candidates
-            .iter()
-            .map(|one| model.tokenizer.decode(&one.tokens, SpecialTokens::Skip))
-            .collect::<Result<Vec<_>, _>>()?;
-        match args.input {
-            None => texts.iter().try_for_each(|text| print_line(text))?,
-            Some(_) => {
-                row.insert("completions".into(), json!(texts));
-                row.insert("usage".into(), serde_json::to_value(reply.usage)?);
-                print_line(&Value::Object(row).to_string())?;
+    // Batch by batch, so that what is done is written; the seed of a row hangs on its number.
+    let mut progress = (rows.len() > ROWS).then(|| Progress::new("generate", rows.len()));
+    let mut done = 0;
+    let mut rows = rows.into_iter();
+    for requests in requests.chunks(ROWS) {
+        let policy = &model.policy;
+        let replies = match args.num_beams {
+            1 => policy.propose(requests)?,
+            _ => beam_search(args, policy, requests)?,
+        };
+        for ((_, mut row), reply) in rows.by_ref().zip(replies) {
+            let texts = reply
+                .candidates
+                .iter()
+                .map(|one| model.tokenizer.decode(&one.tokens, SpecialTokens::Skip))
+                .collect::<Result<Vec<_>, _>>()?;
+            match args.input {
+                None => texts.iter().try_for_each(|text| print_line(text))?,
+                Some(_) => {
+                    row.insert("completions".into(), json!(texts));
+                    row.insert("usage".into(), serde_json::to_value(reply.usage)?);
+                    print_line(&Value::Object(row).to_string())?;
+                }
             }
+        }
+        done += requests.len();
+        if let Some(progress) = &mut progress {
+            progress.at(done);
         }
     }
     Ok(())
@@ -112,7 +128,18 @@ pub fn mode(args: &GenerateArgs) -> anyhow::Result<Mode> {
         no_repeat_ngram_size: some(args.no_repeat_ngram_size),
     };
     sampling.check()?;
-    Ok(match (greedy, sampling.repetition_penalty.is_some() || sampling.no_repeat_ngram_size.is_some()) {
+    let looks_back = sampling.repetition_penalty.is_some() || sampling.no_repeat_ngram_size.is_some();
+    let cuts = Sampling { repetition_penalty: None, no_repeat_ngram_size: None, ..sampling };
+    if greedy && cuts != Sampling::default() {
+        bail!("at temperature 0 only the most likely token is taken, so nothing is cut off; set --temperature 1");
+    }
+    if greedy && args.n > 1 && args.num_beams == 1 {
+        bail!("at temperature 0 all {} texts would be the same; set --temperature 1, or --num-beams", args.n);
+    }
+    if args.num_beams == 1 && (args.length_penalty != 1.0 || args.early_stopping != EarlyStoppingName::False) {
+        bail!("--length-penalty and --early-stopping are options of a beam search; set --num-beams above 1");
+    }
+    Ok(match (greedy, looks_back) {
         (false, _) => Mode::Sample(sampling),
         (true, true) => Mode::Sample(Sampling { top_k: Some(1), ..sampling }),
         (true, false) => Mode::Greedy,

@@ -1,5 +1,7 @@
 //! `ascribe merge`: an adapter and its base become one model.
 
+use std::path::Path;
+
 use anyhow::bail;
 use ascribe::lm::LanguageModel;
 
@@ -20,6 +22,10 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<()> {
         Some(base) => LanguageModel::load(&resolve(base)?, &device)?.with_adapter(&args.adapter)?,
         None => LanguageModel::load(&args.adapter, &device)?,
     };
+    let same = |path: &Path| path.canonicalize().ok() == args.output_dir.canonicalize().ok() && path.exists();
+    if same(Path::new(&model.name)) || args.model.as_deref().is_some_and(same) {
+        bail!("`{}` is the base, which would be overwritten; use another folder", args.output_dir.display());
+    }
     model.with_decoder(model.decoder.merged()?).save(&args.output_dir)?;
     print_line(&format!("merged model written to {}; it says what the adapter says apart", args.output_dir.display()))
 }

@@ -95,7 +95,13 @@ fn fit_config(args: &TrainArgs) -> FitConfig {
 
 fn load(path: &Path, device: &Device) -> anyhow::Result<LanguageModel> {
     eprintln!("loading {}", path.display());
-    Ok(LanguageModel::load(&resolve(path)?, device)?)
+    let found = resolve(path)?;
+    let mut model = LanguageModel::load(&found, device)?;
+    if found != *path {
+        // An adapter then calls its base by the name on the hub, which is the same everywhere.
+        model.name = path.to_string_lossy().into_owned();
+    }
+    Ok(model)
 }
 
 /// The model that is trained, or adapted: one without an adapter, and with the projections that are asked for.
@@ -467,8 +473,17 @@ fn rows_hash(rows: &[TrainRow]) -> String {
     short(&hash.finish())
 }
 
-/// Refuses an output folder with the checkpoints of another run before any work is done for this one.
+/// Refuses an output folder with the checkpoints of another run before any work is done for this one, and one that would
+/// end with both a model and an adapter, which could not be told apart.
 fn refuse_other_runs(args: &TrainArgs, config: &FitConfig, model: &LanguageModel) -> anyhow::Result<()> {
+    let (other, what) = match args.use_peft {
+        true => ("model.safetensors", "a whole model"),
+        false => ("adapter_config.json", "an adapter"),
+    };
+    if args.output_dir.join(other).exists() {
+        let kind = if args.use_peft { "an adapter" } else { "a whole model" };
+        bail!("`{}` holds {what}, and this run writes {kind}; use another --output-dir", args.output_dir.display());
+    }
     if let Some((path, progress)) = Checkpoints::new(&args.output_dir, args.save_total_limit).last()? {
         progress.check_run(&path, &identity(args, config, model))?;
     }

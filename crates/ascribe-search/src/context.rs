@@ -94,7 +94,7 @@ impl<'a> SearchCtx<'a> {
 
     /// Checks that the budget covers `texts` more of the greatest length.
     pub(crate) fn allow(&self, texts: usize) -> Result<(), SearchError> {
-        Ok(self.meter.allow((texts * self.max_new) as u64)?)
+        Ok(self.meter.allow(texts.saturating_mul(self.max_new) as u64)?)
     }
 
     /// Most tokens that can be written after `prompt`: at least 1, so that the policy refuses a prompt that fills its context.

@@ -129,7 +129,7 @@ impl FitConfig {
 
     /// Rows of one optimizer step.
     pub fn window(&self) -> usize {
-        self.per_device_train_batch_size * self.gradient_accumulation_steps
+        self.per_device_train_batch_size.saturating_mul(self.gradient_accumulation_steps)
     }
 
     /// Optimizer steps of a run over `rows` rows. The last window of an epoch may be smaller.

@@ -63,6 +63,19 @@ const SWEEPS: &[Sweep] = &[
         },
     },
     Sweep {
+        panel: "tokens of a pair (prompt counted once)",
+        what: "DPO step with LoRA, 1 pair",
+        job: "growth_lora",
+        sizes: &[256, 512, 1024, 2048],
+        more: |tokens| {
+            let mut draw = Ids::new(14);
+            let pair = json!({
+                "prompt": draw.text(tokens / 2), "chosen": draw.text(tokens / 4), "rejected": draw.text(tokens / 4),
+            });
+            json!({"pairs": [pair], "beta": 0.1, "learning_rate": 1e-5, "max_grad_norm": 1.0})
+        },
+    },
+    Sweep {
         panel: "batch (rows of 128 tokens)",
         what: "training step",
         job: "growth_train",
@@ -203,9 +216,9 @@ mod tests {
         let points = || vec![Point { x: 1.0, seconds: 1.0, gib: 2.0 }, Point { x: 2.0, seconds: 2.0, gib: 2.0 }];
         let measured: Vec<_> = SWEEPS.iter().map(|sweep| (sweep, points())).collect();
         let svg = figure(&measured);
-        // Two rows; two of the five sweeps share a panel, and each has its own line in it.
+        // Two rows; two of the six sweeps share a panel, and each has its own line in it.
         assert_eq!(svg.matches("group size").count(), 2);
-        assert_eq!(svg.matches("<polyline").count(), 10);
+        assert_eq!(svg.matches("<polyline").count(), 12);
         // The first panel, seconds: x = 1 of 2 is the middle, y = 1 of 2.1 is 170 / 2.1 = 81 above the bottom.
         assert!(svg.contains("points=\"177.0,129.0 302.0,48.1\""), "{svg}");
     }

@@ -7,8 +7,8 @@
 //! `p` is the softmax of the logits. Entropy is what policy losses and logs of reinforcement learning use; `log sum p^2`,
 //! the negative collision entropy, is what WPO (arXiv:2406.11827) compares a token's log-probability with.
 //!
-//! As for [`token_logps`](crate::tensor::token_logps), no log-softmax over the vocabulary is held, no gradient flows
-//! through the largest logit, and rows stand alone, so they can be given some at a time. At a temperature `t`, all of
+//! As for [`token_logps`](crate::tensor::token_logps), no gradient flows through the largest logit, and rows stand alone,
+//! so they can be given some at a time: while training, a few tensors as large as the logits are held for those rows. At a temperature `t`, all of
 //! them want the logits divided by `t`: `logits.div_scalar(t)`. A token may be ruled out by a logit of minus infinity.
 
 use burn::tensor::Tensor;

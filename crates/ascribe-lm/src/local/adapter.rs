@@ -53,7 +53,7 @@ pub(super) fn check_layout(config: &DecoderConfig) -> Result<(), LmError> {
     }
 }
 
-/// Where the base of the adapter in `folder` lies: beside the adapter, at an absolute path, or in the hub's cache.
+/// Where the base of the adapter in `folder` lies: beside the adapter, at a path as it stands, or in the hub's cache.
 pub(super) fn base(folder: &Path) -> Result<PathBuf, LmError> {
     if folder.join("model.safetensors").exists() || folder.join("model.safetensors.index.json").exists() {
         let what = format!("a folder with both an adapter and the weights of a model (`{}`)", folder.display());

@@ -1,4 +1,4 @@
-//! Models that run here, on Burn.
+//! Models that run here: decoders on Burn, which are trained, and an engine on the CPU, which writes and scores.
 
 mod adapter;
 mod config;

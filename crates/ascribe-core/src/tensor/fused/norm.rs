@@ -42,8 +42,14 @@ fn inverse(x: &[f32], epsilon: f32) -> f32 {
     1.0 / (sum(x, |x| x * x) / x.len() as f32 + epsilon).sqrt()
 }
 
-/// Gradients of `x` and of the weight; that of `x` takes the place of `dy`.
-pub(super) fn backward(x: &FlexTensor, weight: &FlexTensor, epsilon: f32, dy: FlexTensor) -> (FlexTensor, FlexTensor) {
+/// Gradients of `x` and, where it is `wanted`, of the weight; that of `x` takes the place of `dy`.
+pub(super) fn backward(
+    x: &FlexTensor,
+    weight: &FlexTensor,
+    epsilon: f32,
+    dy: FlexTensor,
+    wanted: bool,
+) -> (FlexTensor, FlexTensor) {
     let mut dx = contiguous(dy);
     let (shape, x, weight) = (weight.layout().shape(), floats(x), floats(weight));
     let width = weight.len().max(1);
@@ -55,10 +61,12 @@ pub(super) fn backward(x: &FlexTensor, weight: &FlexTensor, epsilon: f32, dy: Fl
             || {
                 for (dy, x) in dy.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
                     let r = inverse(x, epsilon);
-                    for (((dy, x), weight), dweight) in dy.iter_mut().zip(x).zip(weight).zip(&mut dweight) {
-                        *dweight += *dy * x * r;
-                        *dy *= weight;
+                    if wanted {
+                        for ((dy, x), dweight) in dy.iter().zip(x).zip(&mut dweight) {
+                            *dweight += *dy * x * r;
+                        }
                     }
+                    dy.iter_mut().zip(weight).for_each(|(dy, weight)| *dy *= weight);
                     let pull = dot(dy, x) / width as f32 * r * r * r;
                     for (dy, x) in dy.iter_mut().zip(x) {
                         *dy = *dy * r - x * pull;
@@ -88,13 +96,13 @@ impl Backward<Flex, 2> for RmsNorm {
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<Flex>(&ops.node);
         let (x, weight, epsilon) = ops.state;
-        let (dx, dweight) = backward(&x, &weight, epsilon, dy);
-        let [x, weight] = ops.parents;
-        if let Some(x) = x {
-            grads.register::<Flex>(x.id, dx);
+        let [x_parent, weight_parent] = ops.parents;
+        let (dx, dweight) = backward(&x, &weight, epsilon, dy, weight_parent.is_some());
+        if let Some(parent) = x_parent {
+            grads.register::<Flex>(parent.id, dx);
         }
-        if let Some(weight) = weight {
-            grads.register::<Flex>(weight.id, dweight);
+        if let Some(parent) = weight_parent {
+            grads.register::<Flex>(parent.id, dweight);
         }
     }
 }

@@ -41,7 +41,7 @@ impl Backward<Flex, 3> for NormedProduct {
             return;
         }
         let normed = Flex::float_matmul(dy, weight.transpose(0, 1));
-        let (dx, dnorm) = norm::backward(&x, &norm, epsilon, normed);
+        let (dx, dnorm) = norm::backward(&x, &norm, epsilon, normed, norm_parent.is_some());
         if let Some(parent) = x_parent {
             grads.register::<Flex>(parent.id, dx);
         }

@@ -179,6 +179,7 @@ impl Runner {
                 done.push(row.draft);
             }
         }
+        tree.settle();
         done.sort_by_key(|draft| (draft.request, draft.candidate));
         (done, read)
     }
@@ -254,6 +255,7 @@ impl Runner {
             pass.run(&self.engine, &mut tree, &mut scores);
             rest = &rest[taken..];
         }
+        tree.settle();
         (scores, read)
     }
 }

@@ -181,6 +181,11 @@ impl KvTree {
         }
     }
 
+    /// Gives up kept blocks beyond the capacity, which live branches may have needed, and their memory.
+    pub fn settle(&mut self) {
+        while self.held() > self.capacity && self.drop_oldest(self.held() - self.capacity) > 0 {}
+    }
+
     /// Gives up all kept blocks, and their memory.
     pub fn clear(&mut self) {
         while self.drop_oldest(usize::MAX) > 0 {}
