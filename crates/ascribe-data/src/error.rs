@@ -16,13 +16,41 @@ pub enum DataError {
         source: io::Error,
     },
     /// A compressed file that stops in the middle.
-    #[error("{} ends before its gzip stream does: the file is truncated; fetch or write it again", path.display())]
+    #[error("{} ends before its compressed stream does: the file is truncated; fetch or write it again", path.display())]
     Truncated {
         /// The file.
         path: PathBuf,
     },
+    /// A Parquet file that is broken, or holds what cannot be read.
+    #[error("cannot read {} as Parquet: {words}", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        words: String,
+    },
+    /// Columns that can be read in more than one way.
+    #[error("{place}: two readings fit: {}; choose with --columns, or drop the columns that are not meant", readings.join(", or "))]
+    Ambiguous {
+        /// File and line.
+        place: String,
+        /// What the columns could mean.
+        readings: Vec<String>,
+    },
+    /// Rows asked for as a kind that the file does not hold.
+    #[error("{place}: the columns ({found}) hold {holds}, not {wanted}; ask for what is there")]
+    OtherKind {
+        /// File and line.
+        place: String,
+        /// The columns of the row.
+        found: String,
+        /// What the format holds.
+        holds: String,
+        /// What was asked for.
+        wanted: &'static str,
+    },
     /// A file without rows.
-    #[error("{} holds no rows; give a JSONL file or a JSON array with one object a row", path.display())]
+    #[error("{} holds no rows; give JSONL, a JSON array or Parquet with one object a row", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
