@@ -37,18 +37,6 @@ pub enum DataError {
         /// What the columns could mean.
         readings: Vec<String>,
     },
-    /// Rows asked for as a kind that the file does not hold.
-    #[error("{place}: the columns ({found}) hold {holds}, not {wanted}; ask for what is there")]
-    OtherKind {
-        /// File and line.
-        place: String,
-        /// The columns of the row.
-        found: String,
-        /// What the format holds.
-        holds: String,
-        /// What was asked for.
-        wanted: &'static str,
-    },
     /// A file without rows.
     #[error("{} holds no rows; give JSONL, a JSON array or Parquet with one object a row", path.display())]
     Empty {

@@ -5,7 +5,7 @@
 //! and rejected share) and a prompt repeated inside the lists all read the same.
 
 use ascribe_lm::Message;
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
 use crate::columns::{found, missing_column};
@@ -14,7 +14,7 @@ use crate::teach::Untaught;
 use crate::{DataError, Kind, Why, hh};
 
 /// What a reply follows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(untagged)]
 pub enum Prompt {
     /// Plain text, used as it is.
@@ -36,7 +36,7 @@ impl Prompt {
         }
     }
 
-    fn is_blank(&self) -> bool {
+    pub(crate) fn is_blank(&self) -> bool {
         match self {
             Self::Text(text) => text.trim().is_empty(),
             Self::Messages(messages) => messages.iter().all(|message| message.content.trim().is_empty()),
@@ -45,7 +45,7 @@ impl Prompt {
 }
 
 /// Two replies to one prompt, of which the first is preferred.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Preference {
     /// What both replies follow.
     pub prompt: Prompt,
@@ -62,7 +62,7 @@ pub struct Preference {
 }
 
 /// A prompt and the reply to learn.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct PromptCompletion {
     /// What the completion follows.
     pub prompt: Prompt,
@@ -80,6 +80,18 @@ pub struct LanguageModelling {
     pub content: Prompt,
     /// Number of the row: its line in JSONL, its element in a JSON array, from 1.
     pub line: usize,
+}
+
+impl Serialize for LanguageModelling {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        let column = match self.content {
+            Prompt::Text(_) => "text",
+            Prompt::Messages(_) => "messages",
+        };
+        let mut row = out.serialize_map(Some(1))?;
+        row.serialize_entry(column, &self.content)?;
+        row.end()
+    }
 }
 
 /// A kind of row that can be read from columns.
@@ -201,14 +213,14 @@ impl Record for LanguageModelling {
 const MESSAGES: &str = "a list of messages with the strings `role` and `content`";
 const TEXT_OR_MESSAGES: &str = "a string, or a list of messages with the strings `role` and `content`";
 
-fn require(place: Place<'_>, kind: Kind, names: &[&str], row: &Map<String, Value>) -> Result<(), DataError> {
+pub(crate) fn require(place: Place<'_>, kind: Kind, names: &[&str], row: &Map<String, Value>) -> Result<(), DataError> {
     match names.iter().find(|name| !row.contains_key(**name)) {
         Some(missing) => Err(missing_column(place, missing, kind.columns(), row)),
         None => Ok(()),
     }
 }
 
-fn refuse(place: Place<'_>, column: &'static str, rule: &'static str, got: String) -> DataError {
+pub(crate) fn refuse(place: Place<'_>, column: &'static str, rule: &'static str, got: String) -> DataError {
     DataError::Column { place: place.to_string(), column, rule, got }
 }
 
@@ -217,7 +229,7 @@ fn unlike(place: Place<'_>, got: &str) -> DataError {
 }
 
 /// Takes a column that holds a text or messages.
-fn take(place: Place<'_>, column: &'static str, row: &mut Map<String, Value>) -> Result<Prompt, DataError> {
+pub(crate) fn take(place: Place<'_>, column: &'static str, row: &mut Map<String, Value>) -> Result<Prompt, DataError> {
     match row.shift_remove(column).unwrap_or_default() {
         Value::String(text) => Ok(Prompt::Text(text)),
         Value::Array(items) => {
@@ -257,7 +269,7 @@ fn margin(place: Place<'_>, value: Option<Value>) -> Result<Option<f32>, DataErr
 }
 
 /// Joins a prompt with messages that end in a reply, and takes the reply off. `None` if the assistant is not last.
-fn answered(
+pub(crate) fn answered(
     place: Place<'_>,
     prompt: Option<Prompt>,
     mut messages: Vec<Message>,
