@@ -2,6 +2,7 @@
 //! right and wrong replies.
 
 use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
 use crate::read::{Place, name_of};
@@ -59,6 +60,7 @@ pub struct Rated {
     /// The reply.
     pub completion: String,
     /// Ratings by attribute, finite, in the order of the file.
+    #[serde(serialize_with = "by_attribute")]
     pub ratings: Vec<(String, f64)>,
     /// Number of the row, from 1.
     #[serde(skip)]
@@ -220,6 +222,14 @@ impl Record for Choices {
     }
 }
 
+fn by_attribute<S: Serializer>(ratings: &[(String, f64)], out: S) -> Result<S::Ok, S::Error> {
+    let mut map = out.serialize_map(Some(ratings.len()))?;
+    for (attribute, rating) in ratings {
+        map.serialize_entry(attribute, rating)?;
+    }
+    map.end()
+}
+
 const STEP_LABELS: &str = "a list of true, false, null, -1, or numbers of 0 to 1";
 
 fn step_label(place: Place<'_>, label: &Value) -> Result<Option<f32>, DataError> {
@@ -308,6 +318,8 @@ mod tests {
         let row = json!({"prompt": "q", "completion": "a", "ratings": {"b": 4, "a": 0.5}});
         let row: Rated = read(row).unwrap().unwrap();
         assert_eq!(row.ratings, [("b".to_owned(), 4.0), ("a".to_owned(), 0.5)]);
+        let written = json!({"prompt": "q", "completion": "a", "ratings": {"b": 4.0, "a": 0.5}});
+        assert_eq!(serde_json::to_value(&row).unwrap(), written);
         let message = read::<Rated>(json!({"prompt": "q", "completion": "a", "ratings": {"b": "x"}})).unwrap_err();
         assert!(message.contains("got a string as `b`"), "{message}");
     }

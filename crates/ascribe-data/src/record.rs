@@ -5,7 +5,8 @@
 //! and rejected share) and a prompt repeated inside the lists all read the same.
 
 use ascribe_lm::Message;
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
 use crate::columns::{found, missing_column};
@@ -14,7 +15,7 @@ use crate::teach::Untaught;
 use crate::{DataError, Kind, Why, hh};
 
 /// What a reply follows.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Prompt {
     /// Plain text, used as it is.
@@ -45,7 +46,7 @@ impl Prompt {
 }
 
 /// Two replies to one prompt, of which the first is preferred.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Preference {
     /// What both replies follow.
     pub prompt: Prompt,
@@ -56,19 +57,19 @@ pub struct Preference {
     /// By how much the first is preferred, if the file says so. Finite.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub margin: Option<f32>,
-    /// Number of the row: its line in JSONL, its element in a JSON array, from 1.
+    /// Number of the row: its line in JSONL, its element in a JSON array, its row in Parquet, from 1.
     #[serde(skip)]
     pub line: usize,
 }
 
 /// A prompt and the reply to learn.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PromptCompletion {
     /// What the completion follows.
     pub prompt: Prompt,
     /// The reply to learn.
     pub completion: String,
-    /// Number of the row: its line in JSONL, its element in a JSON array, from 1.
+    /// Number of the row: its line in JSONL, its element in a JSON array, its row in Parquet, from 1.
     #[serde(skip)]
     pub line: usize,
 }
@@ -78,7 +79,7 @@ pub struct PromptCompletion {
 pub struct LanguageModelling {
     /// The text, from column `text`, or the conversation, from column `messages`, which comes first if both are there.
     pub content: Prompt,
-    /// Number of the row: its line in JSONL, its element in a JSON array, from 1.
+    /// Number of the row: its line in JSONL, its element in a JSON array, its row in Parquet, from 1.
     pub line: usize,
 }
 

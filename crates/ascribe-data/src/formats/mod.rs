@@ -295,6 +295,7 @@ fn prompt_only(place: Place<'_>, row: &Map<String, Value>) -> Result<(Format, Ki
     let missing = match (has("chosen"), has("rejected"), has("completions"), has("labels"), has("completion")) {
         (true, ..) => "rejected",
         (_, true, ..) => "chosen",
+        (.., true, true, _) => "prompt",
         (.., true, false, _) => "labels",
         (.., true, _) => "completions",
         (.., true) => "prompt",
