@@ -134,6 +134,12 @@ pub enum DataError {
         /// What to do.
         remedy: &'static str,
     },
+    /// A similarity that near-duplicates cannot be found by.
+    #[error("the similarity of near-duplicates must be between 0.5 and 1, got {got}; 0.8 is a usual choice")]
+    Threshold {
+        /// The value received.
+        got: f64,
+    },
     /// A file that cannot be written. What stood there before is untouched.
     #[error("cannot write {}: {source}; what stood there before is unchanged", path.display())]
     Write {

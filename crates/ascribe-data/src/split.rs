@@ -92,8 +92,9 @@ pub fn is_held_out<R: Record>(record: &R, share: f64, seed: Seed) -> Result<bool
         let rule = "a fraction of at least 0 and below 1";
         return Err(DataError::HeldOut { rule, got: share.to_string(), rows: 1, prompts: 1 });
     }
-    // The upper 53 bits are the nearest that a float can hold, as a fraction of 1.
-    Ok(((rank(&record.key(), seed) >> 11) as f64) / (1u64 << 53) as f64 < share)
+    // The upper 53 bits, which a float holds exactly, as a fraction of 1.
+    let place = (rank(&record.key(), seed) >> 11) as f64 / (1u64 << 53) as f64;
+    Ok(place < share)
 }
 
 /// The place of a prompt in the order: FNV-1a, 64 bits, of its key, mixed with the seed by the seed's own streams.
