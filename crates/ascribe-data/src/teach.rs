@@ -94,6 +94,14 @@ impl Skipped {
         self.lines.get(&why).map_or(&[], Vec::as_slice)
     }
 
+    /// The first `count` lines left out, whatever the reason.
+    pub fn first(&self, count: usize) -> Vec<usize> {
+        let mut lines: Vec<usize> = self.lines.values().flatten().copied().collect();
+        lines.sort_unstable();
+        lines.truncate(count);
+        lines
+    }
+
     /// The error of a strict run, or of one that has no row left.
     pub fn refuse(&self) -> DataError {
         DataError::Untaught { summary: self.to_string() }
