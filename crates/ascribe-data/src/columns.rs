@@ -31,6 +31,32 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 8] = [
+        Self::LanguageModelling,
+        Self::PromptOnly,
+        Self::PromptCompletion,
+        Self::Preference,
+        Self::Unpaired,
+        Self::Stepwise,
+        Self::Rated,
+        Self::Choices,
+    ];
+
+    /// The name, for the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LanguageModelling => "language-modelling",
+            Self::PromptOnly => "prompt-only",
+            Self::PromptCompletion => "prompt-completion",
+            Self::Preference => "preference",
+            Self::Unpaired => "unpaired",
+            Self::Stepwise => "stepwise",
+            Self::Rated => "rated",
+            Self::Choices => "choices",
+        }
+    }
+
     /// The kind of the first row of `path`, after the map: that of TRL's columns, or of a published layout.
     ///
     /// # Errors

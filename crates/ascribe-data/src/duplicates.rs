@@ -12,11 +12,15 @@
 //! which may be a stream.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use ascribe_core::Seed;
 use rand::Rng;
 
-use crate::DataError;
+use crate::{
+    Choices, ColumnMap, DataError, Kind, LanguageModelling, Preference, PromptCompletion, PromptOnly, Rated, Record,
+    Records, Stepwise, Unpaired,
+};
 
 const HASHES: usize = 128;
 const BANDS: usize = 32;
@@ -54,6 +58,35 @@ impl NearDuplicates {
         let mut draws = seed.stream("minhash", 0);
         let functions = (0..HASHES).map(|_| (draws.next_u64() | 1, draws.next_u64())).collect();
         Ok(Self { threshold, functions, signatures: Vec::new(), bands: vec![HashMap::new(); BANDS] })
+    }
+
+    /// The prompts of a file of any kind, each under the number of its row; see [`new`](Self::new).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and those of [`Records`].
+    pub fn of_prompts(path: &Path, map: &ColumnMap, threshold: f64, seed: Seed) -> Result<Self, DataError> {
+        let mut index = Self::new(threshold, seed)?;
+        match Kind::detect(path, map)? {
+            Kind::LanguageModelling => index.insert_all::<LanguageModelling>(path, map)?,
+            Kind::PromptOnly => index.insert_all::<PromptOnly>(path, map)?,
+            Kind::PromptCompletion => index.insert_all::<PromptCompletion>(path, map)?,
+            Kind::Preference => index.insert_all::<Preference>(path, map)?,
+            Kind::Unpaired => index.insert_all::<Unpaired>(path, map)?,
+            Kind::Stepwise => index.insert_all::<Stepwise>(path, map)?,
+            Kind::Rated => index.insert_all::<Rated>(path, map)?,
+            Kind::Choices => index.insert_all::<Choices>(path, map)?,
+        }
+        Ok(index)
+    }
+
+    /// Rows that cannot teach test nothing either, and are passed over.
+    fn insert_all<R: Record>(&mut self, path: &Path, map: &ColumnMap) -> Result<(), DataError> {
+        for (at, record) in Records::<R>::open(path, map)?.enumerate() {
+            if let Ok(record) = record? {
+                self.insert(at + 1, &record.key());
+            }
+        }
+        Ok(())
     }
 
     /// Puts a text in. A text without words is like no other, and is left out.

@@ -101,7 +101,9 @@ impl Check {
             Self::PromptCut => "the prompt loses its beginning; raise --max-length, or shorten it",
             Self::ReplyCut => "the reply loses its end; raise --max-length, or shorten it",
             Self::EmptyMask => "no token is learned; raise --max-length, or fix the roles",
-            Self::StepInToken => "two steps share a token, so neither has one to be scored at; end steps with a separator",
+            Self::StepInToken => {
+                "two steps share a token, so neither has one to be scored at; end steps with a separator"
+            }
         }
     }
 }

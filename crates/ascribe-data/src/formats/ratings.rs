@@ -50,6 +50,7 @@ pub(super) fn numbered_pair(place: Place<'_>, mut row: Map<String, Value>) -> Re
         let readings = choices.iter().map(|name| format!("--columns preferred={name}")).collect();
         return Err(DataError::Ambiguous { place: place.to_string(), readings });
     };
+    let choice = *choice;
     let first_is_better = match any(place, choice, &mut row)?.as_u64() {
         Some(0) => true,
         Some(1) => false,
