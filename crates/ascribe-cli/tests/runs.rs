@@ -529,7 +529,7 @@ fn a_run_is_validated_without_being_started() {
     assert!(ran.stdout.contains(said), "{}", ran.stdout);
     assert!(!bench.path("out").exists());
     bench.run("validate dpo --config c.toml --beta -1").refused(&["beta"]);
-    bench.run("validate dop --config c.toml").refused(&["dop", "did you mean `dpo`?"]);
+    bench.run("validate dpoo --config c.toml").refused(&["dpoo", "did you mean `dpo`?"]);
     bench.run("validate dpo --config c.toml --held-out 12").refused(&["the held-out part", "hold out less"]);
     bench.write("c.toml", "modle = \"model\"\n");
     bench.run("validate dpo --config c.toml").refused(&["unknown key `modle`; did you mean `model`?"]);

@@ -191,7 +191,7 @@ mod tests {
         // The reply plays no part.
         let other = PromptCompletion { completion: "else".into(), ..row_of("q") };
         for seed in 0..20 {
-            let side = |row| is_held_out(row, 0.5, Seed(seed)).unwrap();
+            let side = |row: &PromptCompletion| is_held_out(row, 0.5, Seed(seed)).unwrap();
             assert_eq!(side(&row_of("q")), side(&other));
         }
     }

@@ -91,7 +91,9 @@ impl Check {
             Self::Contaminated => "the prompt is in the test set too; delete the row, or the test means nothing",
             Self::LengthBias => "a model can learn length instead of quality; balance the pairs, or penalise length",
             Self::LabelBalance => "nearly one class alone; weight the classes, or add rows of the other",
-            Self::Template => "tokenizer or chat template cannot express these rows; fix characters and roles, or use another model",
+            Self::Template => {
+                "tokenizer or chat template cannot express these rows; fix characters and roles, or use another model"
+            }
             Self::RoundTrip => "the tokenizer changes the text; check its normalizer",
             Self::DoubleBos => "two tokens begin the text; take the written one out of the data or the template",
             Self::EndInside => "generation would stop inside the reply; take the spelled-out end token out",
