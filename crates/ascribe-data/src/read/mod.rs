@@ -37,7 +37,7 @@ pub struct Place<'a> {
     pub path: &'a Path,
     /// `line`, `element` or `row`.
     pub unit: &'static str,
-    /// Number of the line or element, from 1.
+    /// Number of the line, element or row, from 1.
     pub number: usize,
 }
 
@@ -51,18 +51,18 @@ impl Rows {
     /// Opens `path` and looks at its first bytes.
     ///
     /// # Errors
-    /// [`DataError::Read`] and [`DataError::Truncated`].
+    /// [`DataError::Read`], [`DataError::Truncated`] and [`DataError::Parquet`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref();
         let start = || {
-            let mut file = File::open(path)?;
-            let mut head = Vec::new();
-            file.by_ref().take(parquet::MAGIC.len() as u64).read_to_end(&mut head)?;
-            file.rewind()?;
+            let (head, file) = split_head(BufReader::new(File::open(path)?), parquet::MAGIC.len())?;
             if head == parquet::MAGIC {
+                // Its end is read first; all other layouts may come through a pipe.
+                let mut file = file.into_inner();
+                file.rewind()?;
                 return Ok(Ok(file));
             }
-            let mut source = Source { inner: decoded(file)?, line: 1 };
+            let mut source = Source { inner: decoded(head, file)?, line: 1 };
             let array = source.skip_blank()? == Some(b'[');
             if array {
                 source.inner.consume(1);
@@ -245,11 +245,10 @@ fn newlines(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte == b'\n').count()
 }
 
-/// Unpacks gzip and zstd, and drops a byte order mark.
-fn decoded(file: File) -> io::Result<Box<dyn BufRead + Send>> {
+/// Unpacks gzip and zstd, and drops a byte order mark. `head` are the first four bytes of the file.
+fn decoded(head: Vec<u8>, file: BufReader<File>) -> io::Result<Box<dyn BufRead + Send>> {
     const GZIP: [u8; 2] = [0x1f, 0x8b];
     const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
-    let (head, file) = split_head(BufReader::new(file), zstd::MAGIC.len())?;
     let (gzip, frames) = (head.starts_with(&GZIP), head == zstd::MAGIC);
     let file = Cursor::new(head).chain(file);
     let plain: Box<dyn Read + Send> = match (gzip, frames) {
