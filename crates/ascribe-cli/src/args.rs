@@ -4,11 +4,13 @@ mod measure;
 
 use std::path::PathBuf;
 
+use ascribe::data::Kind;
 use ascribe::lm::Precision;
 use ascribe::train::{OptimArgs, OptimKind, ScheduleKind, ScheduleOptions};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 
+use crate::config::closest;
 pub use measure::{
     AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs,
     ProcessBenchArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
@@ -40,6 +42,12 @@ pub enum Command {
     Eval(EvalArgs),
     /// Add an adapter into the weights of its base, and write a whole model.
     Merge(MergeArgs),
+    /// Look for faults in data: exit code 0 without findings, 1 with them, 2 for an error.
+    Doctor(DoctorArgs),
+    /// Check a training run without starting it: `ascribe validate <method> --config file.toml`.
+    Validate(Box<TrainArgs>),
+    /// Write data of any layout as JSONL with the columns of TRL.
+    Convert(ConvertArgs),
 }
 
 #[derive(Debug, Args)]
@@ -74,7 +82,7 @@ pub struct TrainArgs {
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
     pub model: PathBuf,
-    /// JSONL or JSON, gzip or not, with the columns of TRL, or the HH-RLHF format.
+    /// JSONL, JSON or Parquet, packed by gzip or zstd or not, with the columns of TRL or of a published layout.
     #[arg(long, alias = "dataset-name")]
     pub data: PathBuf,
     /// Checkpoints, log and the final model go here. A run that finds its checkpoints here goes on from the last.
@@ -189,6 +197,63 @@ pub struct TrainArgs {
     pub save_total_limit: usize,
     #[command(flatten)]
     pub common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct DoctorArgs {
+    /// JSONL, JSON or Parquet, packed by gzip or zstd or not, with the columns of TRL or of a published layout.
+    #[arg(long, alias = "dataset-name")]
+    pub data: PathBuf,
+    /// The model that will learn: a Hugging Face folder or a GGUF file, of which tokenizer and chat template are read.
+    #[arg(long, alias = "model-name-or-path")]
+    pub model: Option<PathBuf>,
+    /// Read a column from another one, e.g. `prompt=question`. Repeatable.
+    #[arg(long = "columns", alias = "column")]
+    pub columns: Vec<String>,
+    /// The kind of the rows, where the columns leave a choice.
+    #[arg(long, value_parser = kind)]
+    pub kind: Option<Kind>,
+    /// Longest prompt and response together, in tokens.
+    #[arg(long, default_value_t = 512)]
+    pub max_length: usize,
+    /// A test set of any layout: rows whose prompt is nearly one of its prompts are findings.
+    #[arg(long)]
+    pub test_set: Option<PathBuf>,
+    /// Share of runs of words from which two prompts are nearly the same.
+    #[arg(long, default_value_t = 0.8, allow_negative_numbers = true)]
+    pub similarity: f64,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    /// A TOML file with options by name; the command line wins.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct ConvertArgs {
+    /// JSONL, JSON or Parquet, packed by gzip or zstd or not, with the columns of TRL or of a published layout.
+    pub input: PathBuf,
+    /// The JSONL file to write; packed by gzip if its name ends in `.gz`.
+    pub output: PathBuf,
+    /// Read a column from another one, e.g. `prompt=question`. Repeatable.
+    #[arg(long = "columns", alias = "column")]
+    pub columns: Vec<String>,
+    /// The kind of the rows to write, where the layout leaves a choice.
+    #[arg(long, value_parser = kind)]
+    pub kind: Option<Kind>,
+    /// A TOML file with options by name; the command line wins.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+}
+
+/// A kind of rows, by its name.
+fn kind(text: &str) -> Result<Kind, String> {
+    let names = Kind::ALL.map(Kind::name);
+    let found = Kind::ALL.into_iter().find(|kind| kind.name() == text);
+    found.ok_or_else(|| format!("the kinds are {}{}", names.join(", "), closest(text, names.into_iter())))
 }
 
 /// One of the names that the library knows.

@@ -16,13 +16,17 @@ mod records;
 
 mod chat;
 mod compare;
+mod convert;
 mod demo;
+mod doctor;
 mod eval;
 mod generate;
 mod merge;
 mod metric;
 mod score;
 mod train;
+mod validate;
+mod words;
 
 use std::process::ExitCode;
 
@@ -34,10 +38,10 @@ use args::{Cli, Command};
 
 /// Runs the command line with the objectives of `catalog`.
 ///
-/// Every error is one line on standard error and exit code 2.
+/// Every error is one line on standard error and exit code 2; 1 says that `ascribe doctor` found faults.
 pub fn run(catalog: Catalog) -> ExitCode {
     match dispatch(&catalog) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {}", output::one_line(&error));
             ExitCode::from(2)
@@ -45,7 +49,7 @@ pub fn run(catalog: Catalog) -> ExitCode {
     }
 }
 
-fn dispatch(catalog: &Catalog) -> anyhow::Result<()> {
+fn dispatch(catalog: &Catalog) -> anyhow::Result<ExitCode> {
     let words = config::expand(std::env::args_os().collect())?;
     let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
@@ -54,13 +58,17 @@ fn dispatch(catalog: &Catalog) -> anyhow::Result<()> {
         Err(error) => anyhow::bail!(config::usage_error(&error)),
     };
     match cli.command {
-        Command::Demo(args) => demo::run(&args),
-        Command::Train(args) => train::run(&args, catalog),
-        Command::Generate(args) => generate::run(&args),
-        Command::Score(args) => score::run(&args),
-        Command::Metric(args) => metric::run(&args),
-        Command::Compare(args) => compare::run(&args),
-        Command::Eval(args) => eval::run(&args.protocol),
-        Command::Merge(args) => merge::run(&args),
+        Command::Demo(args) => demo::run(&args)?,
+        Command::Train(args) => train::run(&args, catalog)?,
+        Command::Generate(args) => generate::run(&args)?,
+        Command::Score(args) => score::run(&args)?,
+        Command::Metric(args) => metric::run(&args)?,
+        Command::Compare(args) => compare::run(&args)?,
+        Command::Eval(args) => eval::run(&args.protocol)?,
+        Command::Merge(args) => merge::run(&args)?,
+        Command::Doctor(args) => return doctor::run(&args),
+        Command::Validate(args) => validate::run(&args, catalog)?,
+        Command::Convert(args) => convert::run(&args)?,
     }
+    Ok(ExitCode::SUCCESS)
 }

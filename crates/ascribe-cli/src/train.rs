@@ -72,7 +72,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     }
 }
 
-fn fit_config(args: &TrainArgs) -> FitConfig {
+pub(crate) fn fit_config(args: &TrainArgs) -> FitConfig {
     FitConfig {
         learning_rate: args.learning_rate,
         lr_scheduler_type: args.lr_scheduler_type,
@@ -135,7 +135,7 @@ fn lora(args: &TrainArgs) -> Option<LoraConfig> {
 }
 
 /// Rows for supervised training, from any kind of file: pairs teach their chosen response, conversations their last reply.
-fn completions(args: &TrainArgs, columns: &ColumnMap) -> anyhow::Result<Loaded<PromptCompletion>> {
+pub(crate) fn completions(args: &TrainArgs, columns: &ColumnMap) -> anyhow::Result<Loaded<PromptCompletion>> {
     fn from<R: Record>(
         args: &TrainArgs,
         columns: &ColumnMap,
@@ -150,6 +150,12 @@ fn completions(args: &TrainArgs, columns: &ColumnMap) -> anyhow::Result<Loaded<P
     }
     match Kind::detect(&args.data, columns)? {
         Kind::PromptCompletion => Ok(ascribe::data::load(&args.data, columns)?),
+        kind @ (Kind::PromptOnly | Kind::Unpaired | Kind::Stepwise | Kind::Rated | Kind::Choices) => bail!(
+            "`{}` holds rows of the kind {}, which are no replies to learn; ascribe convert --kind prompt-completion makes \
+             them so where it can",
+            args.data.display(),
+            kind.name()
+        ),
         Kind::Preference => {
             eprintln!("the rows are pairs: the chosen responses are learned");
             from(args, columns, |row: Preference| {
@@ -168,7 +174,7 @@ fn completions(args: &TrainArgs, columns: &ColumnMap) -> anyhow::Result<Loaded<P
 }
 
 /// Says what was read and left out, and splits by prompt.
-fn parts<R: Record>(args: &TrainArgs, loaded: Loaded<R>) -> anyhow::Result<ascribe::data::Split<R>> {
+pub(crate) fn parts<R: Record>(args: &TrainArgs, loaded: Loaded<R>) -> anyhow::Result<ascribe::data::Split<R>> {
     loaded.notes.iter().for_each(|note| eprintln!("{note}"));
     say_skipped(args, &loaded.skipped, loaded.rows.len())?;
     let mut split = split_by_prompt(loaded.rows, HeldOut::Rows(args.held_out), Seed(args.seed))?;
@@ -193,7 +199,7 @@ fn say_skipped(args: &TrainArgs, skipped: &Skipped, left: usize) -> anyhow::Resu
 }
 
 /// Says what encoding left out and cut.
-fn checked<R>(args: &TrainArgs, what: &str, encoded: Encoded<R>) -> anyhow::Result<Encoded<R>> {
+pub(crate) fn checked<R>(args: &TrainArgs, what: &str, encoded: Encoded<R>) -> anyhow::Result<Encoded<R>> {
     say_skipped(args, &encoded.skipped, encoded.rows.len())?;
     let cut = encoded.truncation;
     if cut.prompts + cut.responses > 0 {
@@ -243,13 +249,9 @@ fn add_reference(
     Ok(())
 }
 
-fn add_token_rewards(
-    args: &TrainArgs,
-    model: &LanguageModel,
-    encoder: &Encoder,
-    part: &mut Prepared<Preference>,
-) -> anyhow::Result<()> {
-    let template = match args.revision.as_str() {
+/// The revision prompts of T-REG.
+pub(crate) fn revision(args: &TrainArgs) -> anyhow::Result<RevisionTemplate> {
+    Ok(match args.revision.as_str() {
         "quote" => RevisionTemplate::default(),
         "no_quote" => RevisionTemplate::no_quote(),
         path => {
@@ -258,7 +260,16 @@ fn add_token_rewards(
             })?;
             toml::from_str(&text).with_context(|| format!("revision file `{path}`"))?
         }
-    };
+    })
+}
+
+fn add_token_rewards(
+    args: &TrainArgs,
+    model: &LanguageModel,
+    encoder: &Encoder,
+    part: &mut Prepared<Preference>,
+) -> anyhow::Result<()> {
+    let template = revision(args)?;
     let prompts: Vec<_> =
         part.records.iter().map(|record| encoder.revised(record, &template)).collect::<Result<_, _>>()?;
     let name = fingerprint(&model.decoder.hash(), &format!("{}:{}", model.text_hash(), template.hash()));

@@ -489,3 +489,63 @@ fn sampling_and_beams_by_flag_and_by_config() {
     beams("--num-beams 2 -n 3").refused(&["returns 1 to 2", "got 3"]);
     beams("--num-beams 2 --temperature 1").refused(&["leave out --temperature"]);
 }
+
+#[test]
+fn the_doctor_says_what_it_finds_by_its_exit_code() {
+    let bench = Bench::new();
+    let row = |number: usize| json!({"prompt": [{"role": "user", "content": format!("what is {number}?")}], "completion": "the sum"});
+    bench.rows("sound.jsonl", (0..4).map(row));
+    let sound = bench.run("doctor --data sound.jsonl --model model").succeeded();
+    assert!(sound.stdout.contains("4 rows of the kind prompt-completion"), "{}", sound.stdout);
+    assert!(sound.stdout.ends_with("no findings\n"), "{}", sound.stdout);
+
+    bench.rows("twice.jsonl", [row(0), row(1), row(0)]);
+    let table = bench.run("doctor --data twice.jsonl");
+    assert_eq!(table.code, Some(1), "{}", table.stderr);
+    assert!(table.stdout.contains("duplicate") && table.stderr.contains("name a --model"), "{}", table.stdout);
+    let found = bench.run("doctor --data twice.jsonl --model model --max-length 12 --json");
+    assert_eq!(found.code, Some(1), "{}", found.stderr);
+    let found: Value = serde_json::from_str(&found.stdout).expect("JSON");
+    let checks: Vec<&str> =
+        found["findings"].as_array().into_iter().flatten().filter_map(|one| one["check"].as_str()).collect();
+    assert_eq!(checks, ["duplicate", "prompt-cut"]);
+    assert_eq!(found["findings"][0]["lines"], json!([3]));
+    assert!(found["figures"]["tokens lost to the length limit"]["value"].as_f64().is_some_and(|share| share > 0.0));
+    // Weights are not needed.
+    fs::remove_file(bench.path("model/model.safetensors")).expect("the weights");
+    bench.run("doctor --data sound.jsonl --model model").succeeded();
+}
+
+#[test]
+fn a_run_is_validated_without_being_started() {
+    let bench = Bench::new();
+    bench.write(
+        "c.toml",
+        "model = \"model\"\ndata = \"pairs.jsonl\"\noutput_dir = \"out\"\nheld_out = 4\nmax_length = 48\n",
+    );
+    let ran = bench.run("validate dpo --config c.toml").succeeded();
+    // 8 rows in windows of 16, once.
+    let said = "the run can start: 8 rows to train on, 4 held out, 1 steps of 16 rows";
+    assert!(ran.stdout.contains(said), "{}", ran.stdout);
+    assert!(!bench.path("out").exists());
+    bench.run("validate dpo --config c.toml --beta -1").refused(&["beta"]);
+    bench.run("validate dpoo --config c.toml").refused(&["dpoo", "did you mean `dpo`?"]);
+    bench.run("validate dpo --config c.toml --held-out 12").refused(&["the held-out part", "hold out less"]);
+    bench.write("c.toml", "modle = \"model\"\n");
+    bench.run("validate dpo --config c.toml").refused(&["unknown key `modle`; did you mean `model`?"]);
+}
+
+#[test]
+fn data_is_converted_and_trained_on() {
+    let bench = Bench::new();
+    bench
+        .rows("alpaca.jsonl", (0..4).map(|n| json!({"instruction": "Add.", "input": format!("{n}"), "output": "sum"})));
+    let ran = bench.run("convert alpaca.jsonl rows.jsonl.gz").succeeded();
+    assert!(ran.stdout.starts_with("4 rows (prompt-completion: prompt, completion) written to"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("read as Alpaca"), "{}", ran.stderr);
+    bench.run("convert rows.jsonl.gz again.jsonl").succeeded();
+    assert_eq!(bench.read("again.jsonl").lines().next(), Some("{\"prompt\":\"Add.\\n0\",\"completion\":\"sum\"}"));
+    bench.run("convert rows.jsonl.gz rows.jsonl.gz").refused(&["write to another file"]);
+    bench.run("convert alpaca.jsonl out.jsonl --kind prefrence").refused(&["did you mean `preference`?"]);
+    bench.run("convert alpaca.jsonl out.jsonl --kind preference").refused(&["`chosen` is missing"]);
+}

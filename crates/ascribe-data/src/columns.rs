@@ -5,25 +5,63 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use crate::formats::Format;
 use crate::read::Place;
 use crate::{DataError, Rows};
 
 /// The kinds of data, told apart by their columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// `prompt`, `chosen`, `rejected` and, if present, `margin`.
-    Preference,
-    /// `prompt` and `completion`.
-    PromptCompletion,
     /// `messages` or `text`.
     LanguageModelling,
+    /// `prompt` alone.
+    PromptOnly,
+    /// `prompt` and `completion`.
+    PromptCompletion,
+    /// `prompt`, `chosen`, `rejected` and, if present, `margin`.
+    Preference,
+    /// `prompt`, `completion` and `label`.
+    Unpaired,
+    /// `prompt`, `completions` and `labels`.
+    Stepwise,
+    /// `prompt`, `completion` and `ratings`.
+    Rated,
+    /// `prompt`, `chosen` and `rejected`, of which the last two are lists.
+    Choices,
 }
 
 impl Kind {
-    /// The kind of the first row of `path`, after the map.
+    /// All kinds.
+    pub const ALL: [Self; 8] = [
+        Self::LanguageModelling,
+        Self::PromptOnly,
+        Self::PromptCompletion,
+        Self::Preference,
+        Self::Unpaired,
+        Self::Stepwise,
+        Self::Rated,
+        Self::Choices,
+    ];
+
+    /// The name, for the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LanguageModelling => "language-modelling",
+            Self::PromptOnly => "prompt-only",
+            Self::PromptCompletion => "prompt-completion",
+            Self::Preference => "preference",
+            Self::Unpaired => "unpaired",
+            Self::Stepwise => "stepwise",
+            Self::Rated => "rated",
+            Self::Choices => "choices",
+        }
+    }
+
+    /// The kind of the first row of `path`, after the map: that of TRL's columns, or of a published layout.
     ///
     /// # Errors
-    /// Those of [`Rows`], [`DataError::Empty`] and, for a row of no kind, [`DataError::MissingColumn`].
+    /// Those of [`Rows`], [`DataError::Empty`], [`DataError::Ambiguous`] for a row that can be read in two ways and
+    /// [`DataError::MissingColumn`] for one that cannot be read.
     pub fn detect(path: impl AsRef<Path>, map: &ColumnMap) -> Result<Self, DataError> {
         let mut rows = Rows::open(&path)?;
         let Some(first) = rows.next() else {
@@ -31,36 +69,20 @@ impl Kind {
         };
         let (number, row) = first?;
         let row = map.apply(rows.place(number), row)?;
-        let has = |name: &str| row.contains_key(name);
-        if has("chosen") && has("rejected") {
-            Ok(Self::Preference)
-        } else if has("prompt") && has("completion") {
-            Ok(Self::PromptCompletion)
-        } else if has("messages") || has("text") {
-            Ok(Self::LanguageModelling)
-        } else {
-            let missing = match (has("chosen"), has("rejected"), has("prompt"), has("completion")) {
-                (true, ..) => "rejected",
-                (_, true, ..) => "chosen",
-                (.., true, _) => "completion",
-                (.., true) => "prompt",
-                // None of ours: the one that goes by another name here.
-                _ => ["prompt", "chosen", "text"]
-                    .into_iter()
-                    .find(|name| similar(name, &row).is_some())
-                    .unwrap_or("messages"),
-            };
-            let wanted = "prompt, chosen, rejected; or prompt, completion; or messages; or text";
-            Err(missing_column(rows.place(number), missing, wanted, &row))
-        }
+        Ok(Format::detect(rows.place(number), &row, None)?.1)
     }
 
     /// The columns of this kind, as a sentence part.
     pub fn columns(self) -> &'static str {
         match self {
-            Self::Preference => "prompt, chosen, rejected [, margin]",
-            Self::PromptCompletion => "prompt, completion",
             Self::LanguageModelling => "messages or text",
+            Self::PromptOnly => "prompt",
+            Self::PromptCompletion => "prompt, completion",
+            Self::Preference => "prompt, chosen, rejected [, margin]",
+            Self::Unpaired => "prompt, completion, label",
+            Self::Stepwise => "prompt, completions, labels",
+            Self::Rated => "prompt, completion, ratings",
+            Self::Choices => "prompt, chosen, rejected [, subset]",
         }
     }
 }
@@ -158,18 +180,23 @@ pub(crate) fn found(row: &Map<String, Value>) -> String {
 }
 
 /// Our columns, each with names under which other collections keep the same thing. These are suggested, never assumed.
-const ALIASES: [(&str, &[&str]); 7] = [
+const ALIASES: [(&str, &[&str]); 12] = [
     ("prompt", &["question", "instruction", "query", "input", "problem"]),
-    ("chosen", &["chosen_response", "preferred", "response_chosen", "response_0"]),
+    ("chosen", &["chosen_response", "response_chosen", "response_0"]),
     ("rejected", &["rejected_response", "dispreferred", "response_rejected", "response_1"]),
     ("margin", &["score_margin"]),
     ("completion", &["response", "answer", "output", "solution"]),
     ("text", &["content", "document"]),
     ("messages", &["conversation", "conversations", "dialogue"]),
+    ("label", &["kto_tag"]),
+    ("completions", &["steps"]),
+    ("labels", &["step_labels"]),
+    ("ratings", &["scores"]),
+    ("preferred", &["better_response_id", "safer_response_id"]),
 ];
 
 /// The column of a row that could be meant by `name`: one of its aliases, or one that is spelled much like it.
-fn similar<'a>(name: &str, row: &'a Map<String, Value>) -> Option<&'a str> {
+pub(crate) fn similar<'a>(name: &str, row: &'a Map<String, Value>) -> Option<&'a str> {
     let others = || row.keys().map(String::as_str).filter(|other| ALIASES.iter().all(|(known, _)| known != other));
     let aliases = ALIASES.iter().find(|(known, _)| *known == name).map_or(&[][..], |(_, aliases)| aliases);
     others().find(|other| aliases.contains(other)).or_else(|| closest(name, others()))
@@ -213,7 +240,7 @@ mod tests {
         };
         check(&["prompt"], "got `prompt`: there is no `=`");
         check(&["prompt="], "is empty");
-        check(&["promt=q"], "`promt` is none of prompt, chosen, rejected, margin, completion, text, messages; did you");
+        check(&["promt=q"], "`promt` is none of prompt, chosen, rejected, margin, completion, text, messages, label,");
         check(&["promt=q"], "did you mean `prompt`?");
         check(&["prompt=a", "prompt=b"], "`prompt` is given twice");
         check(&["chosen=a", "rejected=a"], "column `a` is used twice");
@@ -260,9 +287,16 @@ mod tests {
         check(json!({"prompt": "", "chosen": "", "rejected": "", "messages": []}), Ok(Kind::Preference));
         check(json!({"prompt": "", "completion": "", "messages": []}), Ok(Kind::PromptCompletion));
         check(json!({"text": ""}), Ok(Kind::LanguageModelling));
-        check(json!({"prompt": "", "answer": ""}), Err("`completion` is missing"));
+        check(json!({"prompt": "", "ground_truth": ""}), Ok(Kind::PromptOnly));
+        check(json!({"prompt": "", "completion": "", "label": true}), Ok(Kind::Unpaired));
+        check(json!({"prompt": "", "completion": "", "label": "maths"}), Ok(Kind::PromptCompletion));
+        check(json!({"prompt": "", "completions": [], "labels": []}), Ok(Kind::Stepwise));
+        check(json!({"prompt": "", "completion": "", "ratings": {}}), Ok(Kind::Rated));
+        check(json!({"prompt": "", "chosen": ["a"], "rejected": ["b"]}), Ok(Kind::Choices));
+        check(json!({"question": "", "answer": ""}), Ok(Kind::PromptCompletion));
+        check(json!({"prompt": "", "answer": ""}), Err("--columns completion=answer"));
+        check(json!({"prompt": "", "completions": []}), Err("`labels` is missing"));
         check(json!({"chosen": "", "reject": ""}), Err("--columns rejected=reject"));
-        check(json!({"question": "", "answer": ""}), Err("--columns prompt=question"));
         check(json!({"a": ""}), Err("`messages` is missing"));
         check(json!({"conversations": []}), Err("--columns messages=conversations"));
     }

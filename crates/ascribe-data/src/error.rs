@@ -16,13 +16,29 @@ pub enum DataError {
         source: io::Error,
     },
     /// A compressed file that stops in the middle.
-    #[error("{} ends before its gzip stream does: the file is truncated; fetch or write it again", path.display())]
+    #[error("{} ends before its compressed stream does: the file is truncated; fetch or write it again", path.display())]
     Truncated {
         /// The file.
         path: PathBuf,
     },
+    /// A Parquet file that is broken, or holds what cannot be read.
+    #[error("cannot read {} as Parquet: {words}", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        words: String,
+    },
+    /// Columns that can be read in more than one way.
+    #[error("{place}: two readings fit: {}; choose with --columns, or drop the columns that are not meant", readings.join(", or "))]
+    Ambiguous {
+        /// File and line.
+        place: String,
+        /// What the columns could mean.
+        readings: Vec<String>,
+    },
     /// A file without rows.
-    #[error("{} holds no rows; give a JSONL file or a JSON array with one object a row", path.display())]
+    #[error("{} holds no rows; give JSONL, a JSON array or Parquet with one object a row", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
@@ -117,6 +133,12 @@ pub enum DataError {
         got: usize,
         /// What to do.
         remedy: &'static str,
+    },
+    /// A similarity that near-duplicates cannot be found by.
+    #[error("the similarity of near-duplicates must be between 0.5 and 1, got {got}; 0.8 is a usual choice")]
+    Threshold {
+        /// The value received.
+        got: f64,
     },
     /// A file that cannot be written. What stood there before is untouched.
     #[error("cannot write {}: {source}; what stood there before is unchanged", path.display())]

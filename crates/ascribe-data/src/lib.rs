@@ -4,25 +4,44 @@
 mod error;
 
 mod columns;
+mod formats;
 mod read;
 
 mod hh;
+mod labelled;
 mod record;
 mod teach;
 
 mod load;
 
+mod budget;
 mod shuffle;
 mod split;
+mod window;
+
+mod boundary;
+mod duplicates;
+
+mod doctor;
+
+mod convert;
 mod write;
 
 pub use ascribe_lm::Message;
+pub use boundary::{Boundary, Parts};
+pub use budget::batches_by_tokens;
 pub use columns::{ColumnMap, Kind};
+pub use convert::{Converted, convert};
+pub use doctor::{Check, Diagnosis, Doctor, Figure, Finding, ModelText};
+pub use duplicates::{Match, NearDuplicates};
 pub use error::DataError;
-pub use load::{Loaded, load};
+pub use formats::Format;
+pub use labelled::{Choices, PromptOnly, Rated, Stepwise, Unpaired};
+pub use load::{Loaded, Records, load};
 pub use read::{Place, Rows, decompressed};
 pub use record::{LanguageModelling, Preference, Prompt, PromptCompletion, Record};
 pub use shuffle::{Batch, Cursor, Epochs};
-pub use split::{HeldOut, Split, split_by_prompt};
+pub use split::{HeldOut, Split, is_held_out, split_by_prompt};
 pub use teach::{Skipped, Untaught, Why};
-pub use write::write_jsonl;
+pub use window::{Shuffled, WindowCursor};
+pub use write::{try_write_jsonl, write_jsonl};

@@ -1,8 +1,114 @@
-//! A file of one kind, read whole.
+//! A file of one kind: its records one at a time, or whole.
 
+use std::collections::VecDeque;
 use std::path::Path;
 
-use crate::{ColumnMap, DataError, Kind, Record, Rows, Skipped};
+use crate::formats::Format;
+use crate::{ColumnMap, DataError, Kind, Record, Rows, Skipped, Untaught};
+
+/// The records of a file, one at a time, in constant memory. An inner error is a row that cannot teach.
+///
+/// The first row decides how all are read; [`notes`](Self::notes) say how. Ends after the first outer error.
+pub struct Records<R> {
+    rows: Rows,
+    map: ColumnMap,
+    format: Format,
+    first: Option<Row>,
+    pending: VecDeque<Result<R, Untaught>>,
+    implicit: usize,
+    ended: bool,
+}
+
+type Row = (usize, serde_json::Map<String, serde_json::Value>);
+
+impl<R: Record> Records<R> {
+    /// Opens `path` and looks at its first row.
+    ///
+    /// # Errors
+    /// Those of [`Rows`], [`DataError::Empty`] for a file without rows, [`DataError::MissingColumn`] for a column that the
+    /// map names, [`DataError::Ambiguous`] where two readings fit.
+    pub fn open(path: impl AsRef<Path>, map: &ColumnMap) -> Result<Self, DataError> {
+        let mut rows = Rows::open(&path)?;
+        let Some(first) = rows.next() else {
+            return Err(DataError::Empty { path: path.as_ref().to_owned() });
+        };
+        let (number, row) = first?;
+        let row = map.apply(rows.place(number), row)?;
+        let (format, _) = Format::detect(rows.place(number), &row, Some(R::KIND))?;
+        Ok(Self {
+            rows,
+            map: map.clone(),
+            format,
+            first: Some((number, row)),
+            pending: VecDeque::new(),
+            implicit: 0,
+            ended: false,
+        })
+    }
+
+    /// How columns are read where it is not by their own names, one sentence each, for the user to see.
+    pub fn notes(&self) -> Vec<String> {
+        let map = (!self.map.is_empty()).then(|| self.map.to_string());
+        let implicit = (self.implicit > 0).then(|| {
+            format!("no `prompt` column in {} rows: the prompt is what chosen and rejected share", self.implicit)
+        });
+        [map, self.format.note(), implicit].into_iter().flatten().collect()
+    }
+
+    /// What the numbers of the rows count, see [`Rows::unit`].
+    pub fn unit(&self) -> &'static str {
+        self.rows.unit()
+    }
+
+    /// Reads one more row of the file; false at its end.
+    fn advance(&mut self) -> Result<bool, DataError> {
+        let (number, row) = match self.first.take() {
+            Some(first) => first,
+            None => match self.rows.next() {
+                None => return Ok(false),
+                Some(next) => {
+                    let (number, row) = next?;
+                    (number, self.map.apply(self.rows.place(number), row)?)
+                }
+            },
+        };
+        let place = self.rows.place(number);
+        for row in self.format.rows(place, row, R::KIND)? {
+            self.pending.push_back(match row {
+                Err(why) => Err(Untaught { line: number, why }),
+                Ok(row) => {
+                    self.implicit += usize::from(R::KIND == Kind::Preference && !row.contains_key("prompt"));
+                    R::from_row(place, row)?
+                }
+            });
+        }
+        Ok(true)
+    }
+}
+
+impl<R: Record> Iterator for Records<R> {
+    type Item = Result<Result<R, Untaught>, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(record) = self.pending.pop_front() {
+                return Some(Ok(record));
+            }
+            if self.ended {
+                return None;
+            }
+            match self.advance() {
+                Ok(true) => {}
+                Ok(false) => self.ended = true,
+                Err(error) => {
+                    self.ended = true;
+                    self.pending.clear();
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
 
 /// The rows of a file that can teach, and what there is to say about the others.
 #[derive(Clone, Debug)]
@@ -18,32 +124,17 @@ pub struct Loaded<R> {
 /// Reads all rows of `path` as records of kind `R`.
 ///
 /// # Errors
-/// Those of [`Rows`] and [`Record::from_row`], and [`DataError::Empty`] for a file without rows.
+/// Those of [`Records::open`] and [`Record::from_row`].
 pub fn load<R: Record>(path: impl AsRef<Path>, map: &ColumnMap) -> Result<Loaded<R>, DataError> {
-    let mut source = Rows::open(&path)?;
-    let mut loaded = Loaded { rows: Vec::new(), skipped: Skipped::by(source.unit()), notes: Vec::new() };
-    let mut implicit = 0;
-    while let Some(row) = source.next() {
-        let (number, row) = row?;
-        let place = source.place(number);
-        let row = map.apply(place, row)?;
-        implicit += usize::from(R::KIND == Kind::Preference && !row.contains_key("prompt"));
-        match R::from_row(place, row)? {
+    let mut records = Records::<R>::open(path, map)?;
+    let mut loaded = Loaded { rows: Vec::new(), skipped: Skipped::by(records.unit()), notes: Vec::new() };
+    for record in records.by_ref() {
+        match record? {
             Ok(record) => loaded.rows.push(record),
             Err(untaught) => loaded.skipped.push(untaught),
         }
     }
-    if loaded.rows.is_empty() && loaded.skipped.is_empty() {
-        return Err(DataError::Empty { path: path.as_ref().to_owned() });
-    }
-    if !map.is_empty() {
-        loaded.notes.push(map.to_string());
-    }
-    if implicit > 0 {
-        loaded
-            .notes
-            .push(format!("no `prompt` column in {implicit} rows: the prompt is what chosen and rejected share"));
-    }
+    loaded.notes = records.notes();
     Ok(loaded)
 }
 

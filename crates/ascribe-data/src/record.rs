@@ -6,6 +6,7 @@
 
 use ascribe_lm::Message;
 use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
 use crate::columns::{found, missing_column};
@@ -36,7 +37,7 @@ impl Prompt {
         }
     }
 
-    fn is_blank(&self) -> bool {
+    pub(crate) fn is_blank(&self) -> bool {
         match self {
             Self::Text(text) => text.trim().is_empty(),
             Self::Messages(messages) => messages.iter().all(|message| message.content.trim().is_empty()),
@@ -56,7 +57,7 @@ pub struct Preference {
     /// By how much the first is preferred, if the file says so. Finite.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub margin: Option<f32>,
-    /// Number of the row: its line in JSONL, its element in a JSON array, from 1.
+    /// Number of the row: its line in JSONL, its element in a JSON array, its row in Parquet, from 1.
     #[serde(skip)]
     pub line: usize,
 }
@@ -68,7 +69,7 @@ pub struct PromptCompletion {
     pub prompt: Prompt,
     /// The reply to learn.
     pub completion: String,
-    /// Number of the row: its line in JSONL, its element in a JSON array, from 1.
+    /// Number of the row: its line in JSONL, its element in a JSON array, its row in Parquet, from 1.
     #[serde(skip)]
     pub line: usize,
 }
@@ -78,8 +79,20 @@ pub struct PromptCompletion {
 pub struct LanguageModelling {
     /// The text, from column `text`, or the conversation, from column `messages`, which comes first if both are there.
     pub content: Prompt,
-    /// Number of the row: its line in JSONL, its element in a JSON array, from 1.
+    /// Number of the row: its line in JSONL, its element in a JSON array, its row in Parquet, from 1.
     pub line: usize,
+}
+
+impl Serialize for LanguageModelling {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        let column = match self.content {
+            Prompt::Text(_) => "text",
+            Prompt::Messages(_) => "messages",
+        };
+        let mut row = out.serialize_map(Some(1))?;
+        row.serialize_entry(column, &self.content)?;
+        row.end()
+    }
 }
 
 /// A kind of row that can be read from columns.
@@ -201,14 +214,14 @@ impl Record for LanguageModelling {
 const MESSAGES: &str = "a list of messages with the strings `role` and `content`";
 const TEXT_OR_MESSAGES: &str = "a string, or a list of messages with the strings `role` and `content`";
 
-fn require(place: Place<'_>, kind: Kind, names: &[&str], row: &Map<String, Value>) -> Result<(), DataError> {
+pub(crate) fn require(place: Place<'_>, kind: Kind, names: &[&str], row: &Map<String, Value>) -> Result<(), DataError> {
     match names.iter().find(|name| !row.contains_key(**name)) {
         Some(missing) => Err(missing_column(place, missing, kind.columns(), row)),
         None => Ok(()),
     }
 }
 
-fn refuse(place: Place<'_>, column: &'static str, rule: &'static str, got: String) -> DataError {
+pub(crate) fn refuse(place: Place<'_>, column: &'static str, rule: &'static str, got: String) -> DataError {
     DataError::Column { place: place.to_string(), column, rule, got }
 }
 
@@ -217,7 +230,7 @@ fn unlike(place: Place<'_>, got: &str) -> DataError {
 }
 
 /// Takes a column that holds a text or messages.
-fn take(place: Place<'_>, column: &'static str, row: &mut Map<String, Value>) -> Result<Prompt, DataError> {
+pub(crate) fn take(place: Place<'_>, column: &'static str, row: &mut Map<String, Value>) -> Result<Prompt, DataError> {
     match row.shift_remove(column).unwrap_or_default() {
         Value::String(text) => Ok(Prompt::Text(text)),
         Value::Array(items) => {
@@ -257,7 +270,7 @@ fn margin(place: Place<'_>, value: Option<Value>) -> Result<Option<f32>, DataErr
 }
 
 /// Joins a prompt with messages that end in a reply, and takes the reply off. `None` if the assistant is not last.
-fn answered(
+pub(crate) fn answered(
     place: Place<'_>,
     prompt: Option<Prompt>,
     mut messages: Vec<Message>,

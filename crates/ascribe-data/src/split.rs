@@ -82,6 +82,21 @@ pub fn split_by_prompt<R: Record>(rows: Vec<R>, held_out: HeldOut, seed: Seed) -
     Ok(split)
 }
 
+/// True if a prompt is held out, of which about `share` are: decided by a hash of seed and prompt alone, so a stream is split
+/// in one pass and no prompt stands on both sides. The share is of prompts; [`split_by_prompt`] counts rows exactly.
+///
+/// # Errors
+/// [`DataError::HeldOut`] for a share outside [0, 1).
+pub fn is_held_out<R: Record>(record: &R, share: f64, seed: Seed) -> Result<bool, DataError> {
+    if !(0.0..1.0).contains(&share) {
+        let rule = "a fraction of at least 0 and below 1";
+        return Err(DataError::HeldOut { rule, got: share.to_string(), rows: 1, prompts: 1 });
+    }
+    // The upper 53 bits, which a float holds exactly, as a fraction of 1.
+    let place = (rank(&record.key(), seed) >> 11) as f64 / (1u64 << 53) as f64;
+    Ok(place < share)
+}
+
 /// The place of a prompt in the order: FNV-1a, 64 bits, of its key, mixed with the seed by the seed's own streams.
 fn rank(key: &str, seed: Seed) -> u64 {
     let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
@@ -158,6 +173,31 @@ mod tests {
         };
         assert_eq!(held(1), held(1));
         assert_ne!(held(1), held(2));
+    }
+
+    #[test]
+    fn a_stream_is_split_by_the_hash_of_its_prompts() {
+        let held = |share: f64| {
+            let rows: Vec<_> = (0..2000).map(|at| row_of(&format!("prompt {at}"))).collect();
+            rows.iter().filter(|row| is_held_out(*row, share, Seed(3)).unwrap()).count()
+        };
+        assert_eq!(held(0.0), 0);
+        // 400 on average with a deviation of 18 (binomial); five of these on either side.
+        let fifth = held(0.2);
+        assert!((310..490).contains(&fifth), "{fifth}");
+        assert!(held(0.5) > fifth);
+        assert!(is_held_out(&row_of("q"), f64::NAN, Seed(0)).is_err());
+        assert!(is_held_out(&row_of("q"), 1.0, Seed(0)).is_err());
+        // The reply plays no part.
+        let other = PromptCompletion { completion: "else".into(), ..row_of("q") };
+        for seed in 0..20 {
+            let side = |row: &PromptCompletion| is_held_out(row, 0.5, Seed(seed)).unwrap();
+            assert_eq!(side(&row_of("q")), side(&other));
+        }
+    }
+
+    fn row_of(prompt: &str) -> PromptCompletion {
+        PromptCompletion { prompt: Prompt::Text(prompt.to_owned()), completion: "a".into(), line: 1 }
     }
 
     proptest! {

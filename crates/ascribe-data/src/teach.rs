@@ -21,6 +21,12 @@ pub enum Why {
     NoReply,
     /// Truncation took every token that counts.
     NoTokenLeft,
+    /// Neither reply is preferred.
+    Tied,
+    /// No step, or reply, has a label.
+    NoLabel,
+    /// Steps and labels do not belong together: their numbers, or their texts, differ.
+    StepLabels,
 }
 
 impl fmt::Display for Why {
@@ -32,6 +38,9 @@ impl fmt::Display for Why {
             Self::DifferentPrompts => "chosen and rejected answer different prompts",
             Self::NoReply => "no reply of the assistant at the end",
             Self::NoTokenLeft => "no token left after truncation",
+            Self::Tied => "a tie of the replies",
+            Self::NoLabel => "no label",
+            Self::StepLabels => "steps and labels that do not match",
         })
     }
 }
@@ -83,6 +92,14 @@ impl Skipped {
     /// The lines left out for one reason, in the order of their arrival.
     pub fn lines(&self, why: Why) -> &[usize] {
         self.lines.get(&why).map_or(&[], Vec::as_slice)
+    }
+
+    /// The first `count` lines left out, whatever the reason.
+    pub fn first(&self, count: usize) -> Vec<usize> {
+        let mut lines: Vec<usize> = self.lines.values().flatten().copied().collect();
+        lines.sort_unstable();
+        lines.truncate(count);
+        lines
     }
 
     /// The error of a strict run, or of one that has no row left.

@@ -4,31 +4,73 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde::Serialize;
 
 use crate::DataError;
 
-/// Writes one JSON object a line. On failure nothing new stands there and what stood there before is unchanged.
+/// Writes one JSON object a line, packed by gzip if the name ends in `.gz`. On failure nothing new stands there and what
+/// stood there before is unchanged.
 ///
 /// # Errors
 /// [`DataError::Write`].
 pub fn write_jsonl<R: Serialize>(path: impl AsRef<Path>, rows: impl IntoIterator<Item = R>) -> Result<(), DataError> {
+    try_write_jsonl(path, rows.into_iter().map(Ok))
+}
+
+/// As [`write_jsonl`], of rows that may fail to come; the first failure ends it, and nothing new stands there.
+///
+/// # Errors
+/// [`DataError::Write`], and that of a row.
+pub fn try_write_jsonl<R: Serialize>(
+    path: impl AsRef<Path>,
+    rows: impl IntoIterator<Item = Result<R, DataError>>,
+) -> Result<(), DataError> {
     let path = path.as_ref();
-    let write = || {
+    let failed = |source: io::Error| DataError::Write { path: path.to_owned(), source };
+    let open = || {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
         let mut beside = std::ffi::OsString::from(".");
         beside.push(name);
         beside.push(".partial");
         let beside = Partial(path.with_file_name(beside));
-        let mut out = BufWriter::new(File::create(&beside.0)?);
-        for row in rows {
-            serde_json::to_writer(&mut out, &row)?;
-            out.write_all(b"\n")?;
-        }
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        let file = BufWriter::new(File::create(&beside.0)?);
+        Ok((beside, file))
+    };
+    let (beside, file) = open().map_err(failed)?;
+    let mut out = match path.extension().is_some_and(|extension| extension == "gz") {
+        true => Out::Gzip(GzEncoder::new(file, Compression::default())),
+        false => Out::Plain(file),
+    };
+    for row in rows {
+        let row = row?;
+        let line = serde_json::to_vec(&row).map_err(|error| failed(error.into()))?;
+        out.write_all(&line).and_then(|()| out.write_all(b"\n")).map_err(failed)?;
+    }
+    let close = || {
+        let file = match out {
+            Out::Plain(file) => file,
+            Out::Gzip(encoder) => encoder.finish()?,
+        };
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         fs::rename(&beside.0, path)
     };
-    write().map_err(|source| DataError::Write { path: path.to_owned(), source })
+    close().map_err(failed)
+}
+
+enum Out {
+    Plain(BufWriter<File>),
+    Gzip(GzEncoder<BufWriter<File>>),
+}
+
+impl Out {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(out) => out.write_all(bytes),
+            Self::Gzip(out) => out.write_all(bytes),
+        }
+    }
 }
 
 /// A file that goes away unless it was renamed.
@@ -48,7 +90,7 @@ mod tests {
     use tempfile::tempdir;
 
     use super::*;
-    use crate::{ColumnMap, Message, Preference, Prompt, load};
+    use crate::{ColumnMap, Message, Preference, Prompt, PromptCompletion, load};
 
     #[test]
     fn records_come_back_as_they_were() {
@@ -62,6 +104,20 @@ mod tests {
         let path = folder.path().join("rows.jsonl");
         write_jsonl(&path, &rows).unwrap();
         assert_eq!(load::<Preference>(&path, &ColumnMap::default()).unwrap().rows, rows);
+    }
+
+    #[test]
+    fn a_name_that_ends_in_gz_is_packed_and_a_row_that_fails_ends_it() {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("rows.jsonl.gz");
+        let row = PromptCompletion { prompt: Prompt::Text("q".into()), completion: "a".into(), line: 1 };
+        write_jsonl(&path, [&row]).unwrap();
+        assert_eq!(fs::read(&path).unwrap()[..2], [0x1f, 0x8b]);
+        assert_eq!(load::<PromptCompletion>(&path, &ColumnMap::default()).unwrap().rows, [row.clone()]);
+        let failing = [Ok(&row), Err(DataError::Threshold { got: 0.0 })];
+        assert!(matches!(try_write_jsonl(&path, failing), Err(DataError::Threshold { .. })));
+        assert_eq!(load::<PromptCompletion>(&path, &ColumnMap::default()).unwrap().rows, [row]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

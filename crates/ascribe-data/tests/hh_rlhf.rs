@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use ascribe_core::Seed;
-use ascribe_data::{ColumnMap, HeldOut, Kind, Preference, Prompt, Record, Rows, Why, load, split_by_prompt};
+use ascribe_data::{
+    Check, ColumnMap, Doctor, HeldOut, Kind, Preference, Prompt, Record, Rows, Why, load, split_by_prompt,
+};
 
 #[test]
 fn hh_rlhf_is_read_whole() {
@@ -46,6 +48,23 @@ fn hh_rlhf_is_read_whole() {
     assert_eq!(split.held_out.len(), 300);
     assert_eq!(split.train.len() + 300 + split.dropped, rows);
     println!("{} rows to train on, 300 held out, {} dropped", split.train.len(), split.dropped);
+}
+
+#[test]
+fn the_doctor_finds_what_is_there_and_invents_nothing() {
+    let Some(folder) = std::env::var_os("ASCRIBE_SHARED_DATA") else {
+        println!("left out: ASCRIBE_SHARED_DATA is not set");
+        return;
+    };
+    let examine =
+        |name: &str| Doctor::default().examine(Path::new(&folder).join(name), &ColumnMap::default(), None).unwrap();
+    // Four empty replies; no row is there twice or with its sides exchanged, which another program counted.
+    let hh = examine("hh-rlhf/harmless-base-test.jsonl.gz");
+    assert_eq!(hh.findings.iter().map(|one| (one.check, one.rows)).collect::<Vec<_>>(), [(Check::Untaught, 4)]);
+    println!("{:?}", hh.figures);
+    let gsm8k = examine("gsm8k/test.jsonl.gz");
+    assert_eq!((gsm8k.kind, gsm8k.rows, gsm8k.findings.len()), (Kind::PromptCompletion, 1319, 0));
+    assert!(gsm8k.notes[0].contains("prompt is `question`, completion is `answer`"), "{:?}", gsm8k.notes);
 }
 
 fn render(prompt: &Prompt, reply: &str) -> String {

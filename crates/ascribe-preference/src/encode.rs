@@ -45,7 +45,7 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// When `max_length` is below 2.
     pub fn new(model: &'a LanguageModel, max_length: usize) -> Result<Self, PreferenceError> {
-        Self::of(&model.tokenizer, model.template.as_ref(), max_length.min(model.config.context))
+        Self::from_parts(&model.tokenizer, model.template.as_ref(), max_length.min(model.config.context))
     }
 
     /// An encoder for `model` that gives rows of as many tokens as its context holds.
@@ -53,10 +53,14 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// When the context is below 2.
     pub fn frozen(model: &'a FrozenModel) -> Result<Self, PreferenceError> {
-        Self::of(&model.tokenizer, model.template.as_ref(), model.config.context)
+        Self::from_parts(&model.tokenizer, model.template.as_ref(), model.config.context)
     }
 
-    fn of(
+    /// An encoder without a model, of what turns text into ids.
+    ///
+    /// # Errors
+    /// When `max_length` is below 2.
+    pub fn from_parts(
         tokenizer: &'a Tokenizer,
         template: Option<&'a ChatTemplate>,
         max_length: usize,

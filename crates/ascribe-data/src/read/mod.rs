@@ -1,27 +1,32 @@
-//! Rows of a file, one at a time: JSONL or a JSON array, plain or gzip.
+//! Rows of a file, one at a time: JSONL or a JSON array, plain, gzip or zstd; or Parquet.
 //!
-//! Format and compression are told by content, never by name: gzip by its magic bytes (RFC 1952), an array by its
-//! bracket. A byte order mark and blank lines are skipped. Memory is that of one row.
+//! Format and compression are told by content, never by name: gzip (RFC 1952), zstd (RFC 8878) and Parquet by their magic
+//! bytes, an array by its bracket. A byte order mark and blank lines are skipped. Memory is that of one row, or of one
+//! batch of a Parquet column.
+
+mod parquet;
+mod zstd;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use self::parquet::Table;
+use self::zstd::Frames;
 use crate::DataError;
 
-/// The rows of a file, each with its number: the line in JSONL, the element in a JSON array, both from 1.
+/// The rows of a file, each with its number: the line in JSONL, the element in a JSON array, the row in Parquet, all
+/// from 1.
 ///
 /// Ends after the first error.
 pub struct Rows {
     path: PathBuf,
-    source: Source,
-    layout: Layout,
-    elements: usize,
+    body: Body,
     ended: bool,
 }
 
@@ -30,9 +35,9 @@ pub struct Rows {
 pub struct Place<'a> {
     /// The file.
     pub path: &'a Path,
-    /// `line` or `element`.
+    /// `line`, `element` or `row`.
     pub unit: &'static str,
-    /// Number of the line or element, from 1.
+    /// Number of the line, element or row, from 1.
     pub number: usize,
 }
 
@@ -46,26 +51,40 @@ impl Rows {
     /// Opens `path` and looks at its first bytes.
     ///
     /// # Errors
-    /// [`DataError::Read`] and [`DataError::Truncated`].
+    /// [`DataError::Read`], [`DataError::Truncated`] and [`DataError::Parquet`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref();
         let start = || {
-            let mut source = Source { inner: decoded(File::open(path)?)?, line: 1 };
-            let first = source.skip_blank()?;
-            let layout = if first == Some(b'[') { Layout::Array } else { Layout::Lines };
-            if layout == Layout::Array {
+            let (head, file) = split_head(BufReader::new(File::open(path)?), parquet::MAGIC.len())?;
+            if head == parquet::MAGIC {
+                // Its end is read first; all other layouts may come through a pipe.
+                let mut file = file.into_inner();
+                file.rewind()?;
+                return Ok(Ok(file));
+            }
+            let mut source = Source { inner: decoded(head, file)?, line: 1 };
+            let array = source.skip_blank()? == Some(b'[');
+            if array {
                 source.inner.consume(1);
             }
-            Ok(Self { path: path.to_owned(), source, layout, elements: 0, ended: false })
+            Ok(Err(if array { Body::Array { source, elements: 0 } } else { Body::Lines(source) }))
         };
-        start().map_err(|error| unreadable(path, error))
+        let body = match start().map_err(|error| unreadable(path, error))? {
+            Err(text) => text,
+            Ok(file) => match Table::open(file) {
+                Ok(table) => Body::Table(Box::new(table)),
+                Err(words) => return Err(DataError::Parquet { path: path.to_owned(), words }),
+            },
+        };
+        Ok(Self { path: path.to_owned(), body, ended: false })
     }
 
-    /// What the numbers of the rows count: `line` or `element`.
+    /// What the numbers of the rows count: `line`, `element` or `row`.
     pub fn unit(&self) -> &'static str {
-        match self.layout {
-            Layout::Lines => "line",
-            Layout::Array => "element",
+        match self.body {
+            Body::Lines(_) => "line",
+            Body::Array { .. } => "element",
+            Body::Table(_) => "row",
         }
     }
 
@@ -75,9 +94,12 @@ impl Rows {
     }
 
     fn advance(&mut self) -> Result<Option<Row>, DataError> {
-        let parsed = match self.layout {
-            Layout::Lines => self.next_line(),
-            Layout::Array => self.next_element(),
+        let parsed = match &mut self.body {
+            Body::Lines(source) => source.next_line(),
+            Body::Array { source, elements } => source.next_element(elements),
+            Body::Table(table) => {
+                return table.advance().map_err(|words| DataError::Parquet { path: self.path.clone(), words });
+            }
         };
         let (number, value) = match parsed {
             Ok(None) => return Ok(None),
@@ -92,50 +114,6 @@ impl Rows {
             Value::Object(columns) => Ok(Some((number, columns))),
             other => Err(DataError::NotAnObject { place: self.place(number).to_string(), got: name_of(&other) }),
         }
-    }
-
-    fn next_line(&mut self) -> Result<Option<(usize, Value)>, Fault> {
-        if self.source.skip_blank()?.is_none() {
-            return Ok(None);
-        }
-        let number = self.source.line;
-        let mut line = Vec::new();
-        self.source.inner.read_until(b'\n', &mut line)?;
-        self.source.line += 1;
-        // Without its end, so that the parser does not place a missing brace on the line below.
-        let value = serde_json::from_slice(line.trim_ascii_end()).map_err(|error| fault(number, error))?;
-        Ok(Some((number, value)))
-    }
-
-    fn next_element(&mut self) -> Result<Option<(usize, Value)>, Fault> {
-        let mut next = self.source.skip_blank()?;
-        if next == Some(b']') {
-            self.source.inner.consume(1);
-            return match self.source.skip_blank()? {
-                None => Ok(None),
-                Some(_) => Err(self.bad("characters after the end of the array")),
-            };
-        }
-        if self.elements > 0 {
-            if next != Some(b',') {
-                return Err(self.bad("expected `,` or `]` after a row"));
-            }
-            self.source.inner.consume(1);
-            next = self.source.skip_blank()?;
-        }
-        if next.is_none() {
-            return Err(self.bad("the array does not end with `]`"));
-        }
-        // An object is read up to its brace and not a byte further, so the next row starts where this one ended.
-        let start = self.source.line;
-        let value = Value::deserialize(&mut serde_json::Deserializer::from_reader(&mut self.source))
-            .map_err(|error| fault(start, error))?;
-        self.elements += 1;
-        Ok(Some((self.elements, value)))
-    }
-
-    fn bad(&self, words: &str) -> Fault {
-        Fault::Json { line: self.source.line, words: words.to_owned() }
     }
 }
 
@@ -152,13 +130,18 @@ impl Iterator for Rows {
     }
 }
 
-/// The bytes of a file, unpacked if it is gzip and without a byte order mark: for formats that [`Rows`] does not read.
+/// The bytes of a file, unpacked if it is gzip or zstd and without a byte order mark: for formats that [`Rows`] does not
+/// read.
 ///
 /// # Errors
 /// [`DataError::Read`] and [`DataError::Truncated`].
 pub fn decompressed(path: impl AsRef<Path>) -> Result<Box<dyn BufRead + Send>, DataError> {
     let path = path.as_ref();
-    File::open(path).and_then(decoded).map_err(|error| unreadable(path, error))
+    let open = || {
+        let (head, file) = split_head(BufReader::new(File::open(path)?), parquet::MAGIC.len())?;
+        decoded(head, file)
+    };
+    open().map_err(|error| unreadable(path, error))
 }
 
 /// What a JSON value is, in words.
@@ -176,10 +159,10 @@ pub(crate) fn name_of(value: &Value) -> &'static str {
 /// The number of a row and its columns.
 type Row = (usize, Map<String, Value>);
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Layout {
-    Lines,
-    Array,
+enum Body {
+    Lines(Source),
+    Array { source: Source, elements: usize },
+    Table(Box<Table>),
 }
 
 enum Fault {
@@ -217,6 +200,51 @@ impl Source {
             }
         }
     }
+
+    fn next_line(&mut self) -> Result<Option<(usize, Value)>, Fault> {
+        if self.skip_blank()?.is_none() {
+            return Ok(None);
+        }
+        let number = self.line;
+        let mut line = Vec::new();
+        self.inner.read_until(b'\n', &mut line)?;
+        self.line += 1;
+        // Without its end, so that the parser does not place a missing brace on the line below.
+        let value = serde_json::from_slice(line.trim_ascii_end()).map_err(|error| fault(number, error))?;
+        Ok(Some((number, value)))
+    }
+
+    /// The element after `elements` others, which are counted.
+    fn next_element(&mut self, elements: &mut usize) -> Result<Option<(usize, Value)>, Fault> {
+        let mut next = self.skip_blank()?;
+        if next == Some(b']') {
+            self.inner.consume(1);
+            return match self.skip_blank()? {
+                None => Ok(None),
+                Some(_) => Err(self.bad("characters after the end of the array")),
+            };
+        }
+        if *elements > 0 {
+            if next != Some(b',') {
+                return Err(self.bad("expected `,` or `]` after a row"));
+            }
+            self.inner.consume(1);
+            next = self.skip_blank()?;
+        }
+        if next.is_none() {
+            return Err(self.bad("the array does not end with `]`"));
+        }
+        // An object is read up to its brace and not a byte further, so the next row starts where this one ended.
+        let start = self.line;
+        let value = Value::deserialize(&mut serde_json::Deserializer::from_reader(&mut *self))
+            .map_err(|error| fault(start, error))?;
+        *elements += 1;
+        Ok(Some((*elements, value)))
+    }
+
+    fn bad(&self, words: &str) -> Fault {
+        Fault::Json { line: self.line, words: words.to_owned() }
+    }
 }
 
 impl Read for Source {
@@ -231,14 +259,17 @@ fn newlines(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte == b'\n').count()
 }
 
-/// Unpacks gzip and drops a byte order mark.
-fn decoded(file: File) -> io::Result<Box<dyn BufRead + Send>> {
+/// Unpacks gzip and zstd, and drops a byte order mark. `head` are the first four bytes of the file.
+fn decoded(head: Vec<u8>, file: BufReader<File>) -> io::Result<Box<dyn BufRead + Send>> {
     const GZIP: [u8; 2] = [0x1f, 0x8b];
     const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
-    let (head, file) = split_head(BufReader::new(file), GZIP.len())?;
-    let packed = head == GZIP;
+    let (gzip, frames) = (head.starts_with(&GZIP), head == zstd::MAGIC);
     let file = Cursor::new(head).chain(file);
-    let plain: Box<dyn Read + Send> = if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+    let plain: Box<dyn Read + Send> = match (gzip, frames) {
+        (true, _) => Box::new(MultiGzDecoder::new(file)),
+        (_, true) => Box::new(Frames::new(file)),
+        _ => Box::new(file),
+    };
     let (head, plain) = split_head(plain, BYTE_ORDER_MARK.len())?;
     let head = if head == BYTE_ORDER_MARK { Vec::new() } else { head };
     Ok(Box::new(BufReader::new(Cursor::new(head).chain(plain))))
@@ -276,6 +307,7 @@ mod tests {
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
     use tempfile::NamedTempFile;
 
     use super::*;
@@ -284,6 +316,10 @@ mod tests {
         let mut file = NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
         file
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        compress_to_vec(bytes, CompressionLevel::Fastest)
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -333,6 +369,27 @@ mod tests {
     }
 
     #[test]
+    fn zstd_is_known_by_content_and_may_have_several_frames() {
+        let mut packed = zstd(b"{\"a\":1}\n");
+        // A frame to be skipped (RFC 8878, 3.1.2): its magic number, a length of 3, and as many bytes.
+        packed.extend([0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 9, 9, 9]);
+        packed.extend(zstd(b"{\"a\":2}\n"));
+        assert_eq!(numbers(&packed), [(1, 1), (2, 2)]);
+        assert_eq!(numbers(&zstd(b"[{\"a\":1}]")), [(1, 1)]);
+        let long: String = (0..20_000).map(|a| format!("{{\"a\":{a}}}\n")).collect();
+        assert_eq!(numbers(&zstd(long.as_bytes())).last(), Some(&(20_000, 19_999)));
+    }
+
+    #[test]
+    fn every_truncation_of_a_zstd_file_is_said_to_be_one() {
+        let packed = zstd(b"{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n");
+        for length in 4..packed.len() {
+            let message = refusal(&packed[..length]);
+            assert!(message.contains("FILE ends before its compressed stream does"), "{length}: {message}");
+        }
+    }
+
+    #[test]
     fn an_empty_file_has_no_rows() {
         assert_eq!(numbers(b""), []);
         assert_eq!(numbers(b"\xef\xbb\xbf\n \n"), []);
@@ -364,7 +421,7 @@ mod tests {
         let packed = gzip(b"{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n");
         for length in 3..packed.len() {
             let message = refusal(&packed[..length]);
-            assert!(message.contains("FILE ends before its gzip stream does"), "{length}: {message}");
+            assert!(message.contains("FILE ends before its compressed stream does"), "{length}: {message}");
         }
     }
 
