@@ -119,7 +119,7 @@ mod tests {
             json!({"prompt": "q", "completion": "a", "ratings": {"helpfulness": 4.0}}),
             json!({"prompt": "q", "chosen": ["a"], "rejected": ["b", "c"], "subset": "Math"}),
         ] {
-            assert_eq!(converted(&[row.clone()], None).1, [row]);
+            assert_eq!(converted(std::slice::from_ref(&row), None).1, [row]);
         }
     }
 }

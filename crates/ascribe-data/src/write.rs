@@ -113,7 +113,7 @@ mod tests {
         let row = PromptCompletion { prompt: Prompt::Text("q".into()), completion: "a".into(), line: 1 };
         write_jsonl(&path, [&row]).unwrap();
         assert_eq!(fs::read(&path).unwrap()[..2], [0x1f, 0x8b]);
-        assert_eq!(load::<PromptCompletion>(&path, &ColumnMap::default()).unwrap().rows, [row.clone()]);
+        assert_eq!(load::<PromptCompletion>(&path, &ColumnMap::default()).unwrap().rows, std::slice::from_ref(&row));
         let failing = [Ok(&row), Err(DataError::Threshold { got: 0.0 })];
         assert!(matches!(try_write_jsonl(&path, failing), Err(DataError::Threshold { .. })));
         assert_eq!(load::<PromptCompletion>(&path, &ColumnMap::default()).unwrap().rows, [row]);

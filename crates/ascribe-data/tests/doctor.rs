@@ -11,17 +11,17 @@ use tempfile::NamedTempFile;
 /// One token a character, and two special ones.
 fn tokenizer() -> Tokenizer {
     let roles = Roles { bos: Some("<s>"), eos: Some("</s>"), pad: Some("</s>") };
-    Tokenizer::characters("abcdefghijklmnopqrstuvwxyz .?:\n", &["<s>", "</s>"], roles).unwrap()
+    Tokenizer::characters("abcdefghijklmnopqrstuvwxyz .?:\n", &["<s>", "</s>"], roles).expect("it is sound")
 }
 
 fn file(rows: &[Value]) -> NamedTempFile {
-    let file = NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), rows.iter().map(|row| format!("{row}\n")).collect::<String>()).unwrap();
+    let file = NamedTempFile::new().expect("it is sound");
+    std::fs::write(file.path(), rows.iter().map(|row| format!("{row}\n")).collect::<String>()).expect("it is sound");
     file
 }
 
 fn examined(rows: &[Value], doctor: &Doctor<'_>) -> Diagnosis {
-    doctor.examine(file(rows).path(), &ColumnMap::default(), None).unwrap()
+    doctor.examine(file(rows).path(), &ColumnMap::default(), None).expect("it is sound")
 }
 
 fn found(diagnosis: &Diagnosis) -> Vec<(Check, Vec<usize>)> {

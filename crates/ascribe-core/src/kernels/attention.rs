@@ -109,7 +109,8 @@ impl Plan {
             let deepest = plan.positions[rows.clone()].iter().max().map_or(0, |at| at / BLOCK + 1);
             for depth in 0..deepest {
                 for row in rows.clone().filter(|row| plan.positions[*row] / BLOCK >= depth) {
-                    let (block, base) = (paths[row][depth], depth * BLOCK);
+                    let Some(block) = paths[row].get(depth).copied() else { continue };
+                    let base = depth * BLOCK;
                     match runs.last_mut() {
                         Some(run) if run.block == block && run.base == base && run.rows.end == row => run.rows.end += 1,
                         _ => runs.push(Run { rows: row..row + 1, block, base }),

@@ -11,7 +11,7 @@ pub(crate) const PIECE: usize = 1 << 14;
 const ALONE: usize = 1 << 15;
 
 /// Part of ln 2 whose product with a small whole number is exact in f32, and the rest.
-const LN_2: [f32; 2] = [0.693_359_375, (std::f64::consts::LN_2 - 0.693_359_375) as f32];
+const LN_2: [f32; 2] = [0.693_359_4, (std::f64::consts::LN_2 - 0.693_359_375) as f32];
 /// A float of this size has steps of 1, so adding it rounds to a whole number, which then stands in the low bits.
 const ROUND: f32 = 12_582_912.0;
 

@@ -38,7 +38,7 @@ impl Table {
     }
 
     /// The next row with its number, from 1.
-    pub(super) fn advance(&mut self) -> Result<Option<(usize, Map<String, Value>)>, String> {
+    pub(super) fn advance(&mut self) -> Result<Option<super::Row>, String> {
         loop {
             if let Some(row) = self.rows.as_mut().and_then(Iterator::next) {
                 let row = row.map_err(|error| remedy(&error.to_string()))?;

@@ -44,7 +44,8 @@ pub struct Deception {
 pub fn deception(items: &[DeceptionItem], t: f64) -> Result<Deception, EvalError> {
     option("t", "above 0 and below 1", t, 0.0 < t && t < 1.0)?;
     not_empty("the items", items)?;
-    let columns: [(&'static str, fn(&DeceptionItem) -> f64); 4] = [
+    type Column = (&'static str, fn(&DeceptionItem) -> f64);
+    let columns: [Column; 4] = [
         ("weak", |item| item.weak),
         ("strong", |item| item.strong),
         ("without_conflict", |item| item.without_conflict),

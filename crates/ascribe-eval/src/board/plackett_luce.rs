@@ -40,7 +40,7 @@ pub fn plackett_luce(rankings: &[Vec<usize>], items: usize) -> Result<PlackettLu
         let mut reached = vec![false; items];
         reached[0] = true;
         // Reached items pull in whoever stands after (before) them, until nothing changes.
-        while rankings.iter().fold(false, |grew, ranking| spread(ranking, forward, &mut reached) || grew) {}
+        while rankings.iter().any(|ranking| spread(ranking, forward, &mut reached)) {}
         if reached.contains(&false) {
             let why = "some item is always ranked before, or always after, the rest; drop it or add rankings";
             return Err(EvalError::Degenerate { what: "the Plackett-Luce maximum", why });
@@ -86,7 +86,11 @@ pub fn plackett_luce(rankings: &[Vec<usize>], items: usize) -> Result<PlackettLu
 fn spread(ranking: &[usize], forward: bool, reached: &mut [bool]) -> bool {
     let ordered: Vec<usize> = if forward { ranking.to_vec() } else { ranking.iter().rev().copied().collect() };
     let Some(first) = ordered.iter().position(|&item| reached[item]) else { return false };
-    ordered[first..].iter().fold(false, |grew, &item| !std::mem::replace(&mut reached[item], true) || grew)
+    let mut grew = false;
+    for &item in &ordered[first..] {
+        grew |= !std::mem::replace(&mut reached[item], true);
+    }
+    grew
 }
 
 #[cfg(test)]

@@ -54,6 +54,9 @@ pub struct ScalarMetric {
     compute: Compute,
 }
 
+/// A metric that finds its own interval, from columns and, where rows come in groups, the group of each.
+type OwnInterval = fn(&Columns, Option<&[String]>, &Bootstrap) -> Result<Estimate, EvalError>;
+
 /// How a metric is computed.
 #[derive(Clone, Copy, Debug)]
 enum Compute {
@@ -62,7 +65,7 @@ enum Compute {
     /// Any statistic of rows.
     Value(fn(&Columns) -> Result<f64, EvalError>),
     /// A statistic with a faster or a closed interval; the keys are those of the clusters.
-    Own(fn(&Columns, Option<&[String]>, &Bootstrap) -> Result<Estimate, EvalError>),
+    Own(OwnInterval),
 }
 
 impl ScalarMetric {
