@@ -75,6 +75,8 @@ struct Compared {
     counts: [usize; 3],
     test: &'static str,
     p: f64,
+    /// Whether what was tested leans the same way as the mean.
+    agree: bool,
     /// `None` where every difference is the same.
     detectable: Option<f64>,
 }
@@ -94,10 +96,12 @@ impl Compared {
             Some(keys) => totals(&differences, keys),
         };
         let (test, p) = tested(args, ours, theirs, &units, clusters.is_some())?;
+        let lean = if args.test == TestName::Wilcoxon { signed_ranks(&differences) } else { difference.value };
         let count = |of: fn(f64) -> bool| differences.iter().filter(|d| of(**d)).count();
         let mean = |values: &[f64]| values.iter().sum::<f64>() / n as f64;
         Ok(Self {
             means: [mean(ours), mean(theirs)],
+            agree: lean * difference.value > 0.0,
             detectable: detectable(args, &units, difference.value)?,
             difference,
             counts: [count(|d| d > 0.0), count(|d| d < 0.0), count(|d| d == 0.0)],
@@ -109,15 +113,14 @@ impl Compared {
     fn findings(&self, args: &CompareArgs, first: &str, second: &str) -> Findings {
         let significant = self.p <= 1.0 - args.measure.level;
         let first_leads = (self.difference.value > 0.0) != args.lower_is_better;
-        let verdict = match (significant, first_leads) {
-            (false, _) => "no difference shown",
-            (true, true) => "the first is better",
-            (true, false) => "the second is better",
-        };
-        let sentence = match (significant, first_leads) {
-            (false, _) => format!("No difference is shown between {first} and {second}"),
-            (true, true) => format!("{first} is better than {second}"),
-            (true, false) => format!("{second} is better than {first}"),
+        let (verdict, sentence) = match (significant, self.agree, first_leads) {
+            (false, ..) => ("no difference shown", format!("No difference is shown between {first} and {second}")),
+            (true, false, _) => (
+                "they differ, and mean and ranks disagree",
+                format!("{first} and {second} differ, but the mean leans one way and the ranks the other"),
+            ),
+            (true, true, true) => ("the first is better", format!("{first} is better than {second}")),
+            (true, true, false) => ("the second is better", format!("{second} is better than {first}")),
         };
         let [larger, smaller, equal] = self.counts;
         let p = if self.p < 1e-4 { format!("{:.1e}", self.p) } else { format!("{:.4}", self.p) };
@@ -132,6 +135,7 @@ impl Compared {
             .fact("on", args.on.as_str())
             .fact("first", first)
             .fact("second", second)
+            .fact("paired by", args.key.as_deref().unwrap_or("the order of the rows"))
             .fact("verdict", verdict)
             .fact("test", self.test)
             .with(Finding::number("first", self.means[0]))
@@ -139,13 +143,26 @@ impl Compared {
             .with(Finding::of("difference", &self.difference))
             .with(Finding::number("p", self.p));
         if let Some(effect) = self.detectable {
-            findings = findings.with(Finding::number("smallest effect seen", effect));
+            findings = findings.with(Finding::number("smallest detectable effect", effect));
         }
         findings
             .note(format!("{sentence}: {:+.4}, {} p = {p}.", self.difference, self.test))
             .note(format!("The first is larger on {larger} records, smaller on {smaller}, equal on {equal}."))
             .note(seen)
     }
+}
+
+/// The sum of the signed ranks of the differences, ties sharing their mean rank: what Wilcoxon's test leans on.
+fn signed_ranks(differences: &[f64]) -> f64 {
+    let mut sorted: Vec<f64> = differences.iter().copied().filter(|d| *d != 0.0).collect();
+    sorted.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
+    let (mut sum, mut below) = (0.0, 0);
+    for group in sorted.chunk_by(|a, b| a.abs() == b.abs()) {
+        let rank = below as f64 + (group.len() + 1) as f64 / 2.0;
+        sum += rank * group.iter().map(|d| d.signum()).sum::<f64>();
+        below += group.len();
+    }
+    sum
 }
 
 /// The sums and sizes of clusters, by first appearance.
@@ -215,4 +232,15 @@ fn detectable(args: &CompareArgs, units: &[(f64, f64)], mean: f64) -> anyhow::Re
     }
     let alpha = 1.0 - args.measure.level;
     Ok(Some(minimum_detectable_effect(sd, units.len(), alpha, args.power, Design::Paired)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_lean_where_most_differences_lie_and_not_where_the_largest_is() {
+        // Five ones share the ranks 1 to 5, so 3 each; the one far away has rank 6.
+        assert_eq!(signed_ranks(&[1.0, 1.0, 1.0, 1.0, 1.0, -100.0, 0.0]), 5.0 * 3.0 - 6.0);
+    }
 }

@@ -15,6 +15,13 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     if !done.skipped.is_empty() {
         eprintln!("{}", done.skipped);
     }
+    if done.written == 0 {
+        bail!(
+            "no row of `{}` can be written as {}; look at what was left out above",
+            args.input.display(),
+            done.kind.name()
+        );
+    }
     let (columns, path) = (done.kind.columns(), args.output.display());
     print_line(&format!("{} rows ({}: {columns}) written to {path}", done.written, done.kind.name()))
 }

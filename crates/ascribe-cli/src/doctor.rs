@@ -24,7 +24,11 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         max_length: words.limit(args.max_length),
     });
     let test_set = match &args.test_set {
-        Some(path) => Some(NearDuplicates::of_prompts(path, &ColumnMap::default(), args.similarity, Seed(0))?),
+        // The map of the data, where it fits the test set too.
+        Some(path) => Some(
+            NearDuplicates::of_prompts(path, &columns, args.similarity, Seed(0))
+                .or_else(|_| NearDuplicates::of_prompts(path, &ColumnMap::default(), args.similarity, Seed(0)))?,
+        ),
         None => None,
     };
     let diagnosis = Doctor { text, test_set }.examine(&args.data, &columns, args.kind)?;

@@ -30,6 +30,10 @@ pub struct Records {
 impl Records {
     /// Reads the whole file.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
+        // It is opened twice, and what a pipe gave once is gone.
+        if path.exists() && !path.is_file() {
+            bail!("{} is no regular file; write the rows to a file first", path.display());
+        }
         let mut bytes = decompressed(path)?;
         let json = loop {
             let seen = bytes.fill_buf().with_context(|| format!("cannot read {}", path.display()))?;
@@ -60,6 +64,16 @@ impl Records {
         let text = text.replace("\r\n", "\n");
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
         let names = reader.headers().map_err(unreadable)?.clone();
+        if let Some((at, name)) =
+            names.iter().enumerate().find(|(at, name)| names.iter().take(*at).any(|it| it == *name))
+        {
+            bail!(
+                "{}: the columns {} and {} are both called `{name}`; rename one",
+                path.display(),
+                names.iter().position(|it| it == name).map_or(0, |first| first + 1),
+                at + 1
+            );
+        }
         let mut rows = Vec::new();
         for record in reader.records() {
             let record = record.map_err(unreadable)?;

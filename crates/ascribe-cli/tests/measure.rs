@@ -108,7 +108,7 @@ fn a_better_system_is_called_so() {
     let found = measured(&bench, "compare a.jsonl b.jsonl --on score --key id");
     check(&found, "difference", 0.75);
     check(&found, "p", 0.03125);
-    check(&found, "smallest effect seen", 2.801_585 * (8.0_f64 / 7.0 * 1.5).sqrt() / 8.0);
+    check(&found, "smallest detectable effect", 2.801_585 * (8.0_f64 / 7.0 * 1.5).sqrt() / 8.0);
     assert_eq!((&found["verdict"], &found["test"]), (&json!("the first is better"), &json!("exact McNemar")));
     let text = bench.run("compare a.jsonl b.jsonl --on score --key id").succeeded().stdout;
     assert!(

@@ -1,4 +1,4 @@
-//! Batches of rows of like length, within a budget of tokens.
+//! Batches of rows within a budget of tokens, for models that take them one after another without padding.
 
 use std::collections::BTreeSet;
 

@@ -53,7 +53,13 @@ fn rows<R: Record + Serialize>(from: &Path, to: &Path, map: &ColumnMap) -> Resul
     let mut records = Records::<R>::open(from, map)?;
     let mut skipped = Skipped::by(records.unit());
     let mut written = 0;
-    let taught = records.by_ref().filter_map(|record| match record {
+    if from.canonicalize().is_ok_and(|from| to.canonicalize().is_ok_and(|to| from == to)) {
+        return Err(DataError::Write {
+            path: to.to_owned(),
+            source: std::io::Error::other("it is the file that is read"),
+        });
+    }
+    let mut taught = records.by_ref().filter_map(|record| match record {
         Err(error) => Some(Err(error)),
         Ok(Err(untaught)) => {
             skipped.push(untaught);
@@ -64,7 +70,10 @@ fn rows<R: Record + Serialize>(from: &Path, to: &Path, map: &ColumnMap) -> Resul
             Some(Ok(record))
         }
     });
-    try_write_jsonl(to, taught)?;
+    // Without a row nothing is written, so that what stands there is kept.
+    if let Some(first) = taught.next() {
+        try_write_jsonl(to, std::iter::once(first).chain(taught))?;
+    }
     Ok(Converted { kind: R::KIND, written, skipped, notes: records.notes() })
 }
 

@@ -41,7 +41,7 @@ pub fn run(args: &PTrueArgs) -> anyhow::Result<()> {
         Err(error) => findings.note(format!("AUROC: {error}.")),
     };
     findings
-        .figure("Reliability over bins of equal mass, with 95 % intervals.", diagram(&p, &correct)?)
+        .figure("Reliability over bins of equal mass, with intervals.", diagram(&p, &correct)?)
         .show(args.measure.json, args.file.report.as_deref())
 }
 

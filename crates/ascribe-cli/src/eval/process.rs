@@ -60,7 +60,7 @@ pub fn process_bench(args: &ProcessBenchArgs) -> anyhow::Result<()> {
         findings = findings.with(Finding::number("average F1", mean));
     }
     findings
-        .forest("F1 by subset, with 95 % intervals over solutions.", "F1", &estimates)
+        .forest("F1 by subset, with intervals over solutions.", "F1", &estimates)
         .show(args.measure.json, args.file.report.as_deref())
 }
 
@@ -101,6 +101,6 @@ pub fn prm_bench(args: &PrmBenchArgs) -> anyhow::Result<()> {
         .with(Finding::number("F1 of right steps", total.f1))
         .with(Finding::number("F1 of wrong steps", total.negative_f1))
         .with_all(estimates.iter().map(|(class, score)| Finding::of(format!("score, {class}"), score)))
-        .forest("Score by class, with 95 % intervals over solutions.", "score", &estimates)
+        .forest("Score by class, with intervals over solutions.", "score", &estimates)
         .show(args.measure.json, args.file.report.as_deref())
 }

@@ -110,7 +110,7 @@ fn numbers(findings: Findings, scores: &RewardMath) -> Findings {
         .with(Finding::share("accuracy, ties right", &scores.accuracy_with_ties))
         .with(Finding::of("MRR", &scores.mrr))
         .with(Finding::number("pair accuracy", scores.pair_accuracy))
-        .forest("RewardMATH, with 95 % intervals over problems.", "share", &measured)
+        .forest("RewardMATH, with intervals over problems.", "share", &measured)
 }
 
 fn one_to_one(args: &RewardMathArgs, records: &Records, reduction: Option<StepReduction>) -> anyhow::Result<Findings> {
@@ -144,7 +144,7 @@ fn one_to_one(args: &RewardMathArgs, records: &Records, reduction: Option<StepRe
     Ok(start(records, reduction)
         .fact("ties", pairs.ties)
         .with(Finding::share("pair accuracy", &pairs.accuracy))
-        .forest("One correct solution against one wrong, with its 95 % interval.", "share", &measured))
+        .forest("One correct solution against one wrong, with its interval.", "share", &measured))
 }
 
 fn same_length(records: &Records, row: &Record, names: &[Value], scores: &[Value]) -> anyhow::Result<()> {

@@ -202,8 +202,9 @@ impl Patient for Preference {
 
     fn special(&self, ward: &mut Ward, _text: Option<&ModelText<'_>>) {
         ward.compare(&self.chosen, &self.rejected);
-        if self.margin == Some(0.0) {
-            ward.found(Check::Tied, self.line, String::new);
+        if let Some(margin) = self.margin.filter(|margin| *margin <= 0.0) {
+            // A margin below 0 says that the other side is the better one.
+            ward.found(Check::Tied, self.line, || format!("margin {margin}"));
         }
     }
 }
@@ -244,6 +245,14 @@ impl Patient for Stepwise {
         vec![self.completions.join("\n")]
     }
 
+    fn claims(&self) -> (Vec<String>, Option<Vec<String>>) {
+        let claim = |label: &dyn Fn(f32) -> f32| {
+            let labels = self.labels.iter().map(|one| one.map_or("-".to_owned(), |one| label(one).to_string()));
+            self.completions.iter().cloned().chain(labels).collect()
+        };
+        (claim(&|label| label), Some(claim(&|label| 1.0 - label)))
+    }
+
     fn special(&self, ward: &mut Ward, text: Option<&ModelText<'_>>) {
         for label in self.labels.iter().flatten() {
             ward.judge(*label >= 0.5);
@@ -268,11 +277,23 @@ impl Patient for Rated {
     fn replies(&self) -> Vec<String> {
         vec![self.completion.clone()]
     }
+
+    fn claims(&self) -> (Vec<String>, Option<Vec<String>>) {
+        // Two annotators who rate one text are no duplicate.
+        let ratings = self.ratings.iter().map(|(name, value)| format!("{name}={value}"));
+        (std::iter::once(self.completion.clone()).chain(ratings).collect(), None)
+    }
 }
 
 impl Patient for Choices {
     fn line(&self) -> usize {
         self.line
+    }
+
+    fn claims(&self) -> (Vec<String>, Option<Vec<String>>) {
+        // The empty text between them keeps the sides apart.
+        let sides = |first: &[String], second: &[String]| [first, &[String::new()], second].concat();
+        (sides(&self.chosen, &self.rejected), Some(sides(&self.rejected, &self.chosen)))
     }
 
     fn prompt(&self) -> Option<&Prompt> {

@@ -88,7 +88,10 @@ pub fn rewardbench_ties(reference: &[TiesPrompt], tied: &[TiesPrompt]) -> Result
             let low = prompt.correct.iter().copied().fold(f64::INFINITY, f64::min);
             let high = prompt.correct.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let wrong = prompt.wrong.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            of_id.insert(prompt.id, (low - wrong, high - low));
+            if of_id.insert(prompt.id, (low - wrong, high - low)).is_some() {
+                let (rule, got) = ("an id that no earlier prompt has", prompt.id as f64);
+                return Err(EvalError::OutOfRange { what, rule, index, got });
+            }
         }
         Ok(of_id)
     };

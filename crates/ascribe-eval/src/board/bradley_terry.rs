@@ -158,6 +158,11 @@ fn resampled_ratings(
     ridge: Option<f64>,
     bootstrap: &Bootstrap,
 ) -> Vec<Vec<f64>> {
+    // Without a game there is nothing to draw, and beyond this number the draws would take the memory of the machine.
+    let total: f64 = games.iter().map(|game| game.weight.floor()).sum();
+    if !(1.0..1e8).contains(&total) {
+        return Vec::new();
+    }
     let single: Vec<usize> =
         games.iter().enumerate().flat_map(|(cell, game)| vec![cell; game.weight as usize]).collect();
     let mut drawn = vec![0; single.len()];

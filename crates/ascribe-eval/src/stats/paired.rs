@@ -14,7 +14,7 @@ use ascribe_core::Seed;
 use rand::Rng;
 use serde::Serialize;
 
-use crate::error::{finite, same_length};
+use crate::error::{finite, not_empty, same_length};
 use crate::stats::normal;
 use crate::{Bootstrap, Estimate, EvalError};
 
@@ -72,6 +72,7 @@ impl McNemar {
     /// When the lengths differ.
     pub fn new(first: &[bool], second: &[bool]) -> Result<Self, EvalError> {
         same_length("second", first.len(), second.len())?;
+        not_empty("the pairs", first)?;
         let count = |of: bool| first.iter().zip(second).filter(|&(&a, &b)| a != b && a == of).count();
         Ok(Self { only_first: count(true), only_second: count(false) })
     }
