@@ -46,7 +46,7 @@ struct Node {
     floats: Vec<f32>,
 }
 
-/// Blocks of a [`KvTree`].
+/// Blocks of keys and values, 32 tokens each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KvUsage {
     /// Blocks that branches go through.
