@@ -59,6 +59,7 @@ pub(crate) fn sum(a: &[f32], term: impl Fn(f32) -> f32) -> f32 {
 }
 
 /// `sum_i a[i] * b[i]`; the slices are equally long.
+#[cfg(any(test, feature = "fused"))]
 #[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let ((whole_a, rest_a), (whole_b, rest_b)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
