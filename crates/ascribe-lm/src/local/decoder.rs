@@ -232,7 +232,8 @@ impl Decoder {
             x = x + embedding.weight.val().select(0, Tensor::from_data(TensorData::new(at, [n]), &device));
         }
         let turns = Turns::new(c, positions, &device);
-        let apart = self.is_on_cpu();
+        // Adapters take the normed states themselves, so one copy serves all projections.
+        let apart = self.is_on_cpu() && self.lora().is_none();
         for (number, layer) in self.layers.iter().enumerate() {
             let (q, k, v) = layer.self_attn.project(&Entry::new(x.clone(), &layer.before_attention, c, apart), c);
             let turn = |x: Tensor<2>| turns.turn(x, c.windows[number].is_some());
