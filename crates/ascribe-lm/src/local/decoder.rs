@@ -7,10 +7,12 @@
 //! Tokens of all sequences stand one after another, a row a token, without padding ([`Packing`]). Field names are those
 //! of Hugging Face.
 
+mod checkpointing;
+
 use std::collections::HashMap;
 
 use ascribe_core::tensor::{
-    AttentionShape, HeadLayout, Mask, Sight, attend, attention, by_head, chosen_logps, geglu, geglu_product, gelu_tanh,
+    AttentionShape, HeadLayout, HeadShape, Mask, Sight, attend, attention, by_head, geglu, geglu_product, gelu_tanh,
     head_logps, hidden, layer_norm, rms_norm, rms_norm_product, rope, swiglu, swiglu_product,
 };
 use ascribe_core::{CoreError, Packing};
@@ -18,6 +20,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::nn::{Embedding, Linear};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
+pub use self::checkpointing::{Backward, TrainingPass};
 use super::config::{Activation, DecoderConfig, Family, Head, Norm, Positions};
 use super::frozen::on_cpu;
 use super::gpt2::{Gpt2, to_gpt2};
@@ -73,6 +76,9 @@ pub struct Decoder {
     /// How the adapter of the projections was made, if they have one.
     #[module(skip)]
     pub(super) lora: Option<LoraConfig>,
+    /// Whether training keeps the inputs of layers alone.
+    #[module(skip)]
+    pub(super) checkpointing: bool,
 }
 
 /// A prompt with the response whose log-probabilities are wanted.
@@ -161,6 +167,7 @@ impl Decoder {
             },
             config: config.clone(),
             lora: None,
+            checkpointing: false,
         })
     }
 
@@ -169,14 +176,12 @@ impl Decoder {
     /// # Shapes
     /// - ids: `[n]`, the tokens of `packing`; result: `[n, hidden]`.
     pub fn states(&self, ids: Tensor<1, Int>, packing: &Packing) -> Tensor<2> {
-        let device = ids.device();
-        let mut sights: HashMap<Option<usize>, Sight> = HashMap::new();
-        for window in &self.config.windows {
-            sights.entry(*window).or_insert_with(|| Sight::new(packing, *window, &device));
+        let pass = Pass::new(&self.config, packing, &ids.device());
+        let mut x = self.embed(ids, &pass.positions); // [n, hidden]
+        for number in 0..self.layers.len() {
+            x = self.packed_layer(number, x, &pass);
         }
-        self.run(ids, &packing.positions(), |layer, q, k, v| {
-            attention(q, k, v, &sights[&self.config.windows[layer]], &self.attention_shape())
-        })
+        self.normed(x, &self.norm)
     }
 
     /// Final hidden states of rows of equal length.
@@ -204,46 +209,57 @@ impl Decoder {
         for window in &self.config.windows {
             unseen.entry(*window).or_insert_with(|| hidden(seq, start, *window, &device));
         }
-        let shape = self.attention_shape();
-        let x = self.run(flat, &positions, |layer, q, k, v| {
-            let (k, v) = cache.push(layer, by_head(k, rows, shape.kv_heads), by_head(v, rows, shape.kv_heads));
-            attend(by_head(q, rows, shape.heads), k, v, unseen[&self.config.windows[layer]].clone(), &shape)
-        });
+        let (shape, turns) = (self.attention_shape(), Turns::new(&self.config, &positions, &device));
+        let mut x = self.embed(flat, &positions); // [n, hidden]
+        for number in 0..self.layers.len() {
+            x = self.layer(number, x, &turns, |q, k, v| {
+                let (k, v) = cache.push(number, by_head(k, rows, shape.kv_heads), by_head(v, rows, shape.kv_heads));
+                attend(by_head(q, rows, shape.heads), k, v, unseen[&self.config.windows[number]].clone(), &shape)
+            });
+        }
         cache.len += seq;
-        x.reshape([rows, seq, width])
+        self.normed(x, &self.norm).reshape([rows, seq, width])
     }
 
-    /// The layers, around an attention of `(layer, q, k, v)`.
-    fn run(
-        &self,
-        ids: Tensor<1, Int>,
-        positions: &[usize],
-        mut attention: impl FnMut(usize, Tensor<2>, Tensor<2>, Tensor<2>) -> Tensor<2>,
-    ) -> Tensor<2> {
-        let c = &self.config;
-        let device = ids.device();
-        let [n] = ids.dims();
-        let mut x = self.embed_tokens.weight.val().select(0, ids.clone()); // [n, hidden]
-        if c.embedding_scale != 1.0 {
-            x = x.mul_scalar(c.embedding_scale);
+    /// What goes into the first layer: `[n]` to `[n, hidden]`.
+    fn embed(&self, ids: Tensor<1, Int>, positions: &[usize]) -> Tensor<2> {
+        let (device, [n]) = (ids.device(), ids.dims());
+        let mut x = self.embed_tokens.weight.val().select(0, ids); // [n, hidden]
+        if self.config.embedding_scale != 1.0 {
+            x = x.mul_scalar(self.config.embedding_scale);
         }
         if let Some(embedding) = &self.embed_positions {
             let at: Vec<i64> = positions.iter().map(|at| *at as i64).collect();
             x = x + embedding.weight.val().select(0, Tensor::from_data(TensorData::new(at, [n]), &device));
         }
-        let turns = Turns::new(c, positions, &device);
+        x
+    }
+
+    /// A layer over packed sequences: `[n, hidden]` to `[n, hidden]`.
+    fn packed_layer(&self, number: usize, x: Tensor<2>, pass: &Pass) -> Tensor<2> {
+        self.layer(number, x, &pass.turns, |q, k, v| {
+            attention(q, k, v, &pass.sights[&self.config.windows[number]], &self.attention_shape())
+        })
+    }
+
+    /// A layer around an attention of `(q, k, v)`: `[n, hidden]` to `[n, hidden]`.
+    fn layer(
+        &self,
+        number: usize,
+        x: Tensor<2>,
+        turns: &Turns,
+        attention: impl FnOnce(Tensor<2>, Tensor<2>, Tensor<2>) -> Tensor<2>,
+    ) -> Tensor<2> {
+        let (c, layer) = (&self.config, &self.layers[number]);
         // Adapters take the normed states themselves, so one copy serves all projections.
         let apart = self.is_on_cpu() && self.lora().is_none();
-        for (number, layer) in self.layers.iter().enumerate() {
-            let (q, k, v) = layer.self_attn.project(&Entry::new(x.clone(), &layer.before_attention, c, apart), c);
-            let turn = |x: Tensor<2>| turns.turn(x, c.windows[number].is_some());
-            let mixed = attention(number, turn(q), turn(k), v); // [n, heads * head]
-            let mixed = layer.self_attn.o_proj.forward(mixed);
-            x = x + self.normed_behind(mixed, &layer.behind_attention); // [n, hidden]
-            let inner = layer.mlp.forward(&Entry::new(x.clone(), &layer.before_mlp, c, apart), c.activation);
-            x = x + self.normed_behind(inner, &layer.behind_mlp); // [n, hidden]
-        }
-        self.normed(x, &self.norm)
+        let (q, k, v) = layer.self_attn.project(&Entry::new(x.clone(), &layer.before_attention, c, apart), c);
+        let turn = |x: Tensor<2>| turns.turn(x, c.windows[number].is_some());
+        let mixed = attention(turn(q), turn(k), v); // [n, heads * head]
+        let mixed = layer.self_attn.o_proj.forward(mixed);
+        let x = x + self.normed_behind(mixed, &layer.behind_attention); // [n, hidden]
+        let inner = layer.mlp.forward(&Entry::new(x.clone(), &layer.before_mlp, c, apart), c.activation);
+        x + self.normed_behind(inner, &layer.behind_mlp) // [n, hidden]
     }
 
     fn normed(&self, x: Tensor<2>, weights: &NormWeights) -> Tensor<2> {
@@ -299,6 +315,15 @@ impl Decoder {
     /// # Errors
     /// When a prompt is empty: nothing would predict the first response token. When the model is a classifier.
     pub fn response_logps(&self, rows: &[Row]) -> Result<(Tensor<2>, Mask), CoreError> {
+        self.logps_by(rows, |ids, packing| self.states(ids, packing))
+    }
+
+    /// [`response_logps`](Self::response_logps) by final hidden states that come from `states`.
+    fn logps_by(
+        &self,
+        rows: &[Row],
+        states: impl FnOnce(Tensor<1, Int>, &Packing) -> Tensor<2>,
+    ) -> Result<(Tensor<2>, Mask), CoreError> {
         let device = self.device();
         if self.config.head != Head::NextToken {
             return Err(CoreError::Unsupported { what: "score text: its head is a classifier's" });
@@ -342,13 +367,14 @@ impl Decoder {
             Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &device)
         };
         let ids = integers(ids.into_iter().map(i64::from).collect()); // [tokens]
-        let states = self.states(ids, &packing).select(0, integers(from)); // [n, hidden]
+        let states = states(ids, &packing).select(0, integers(from)); // [n, hidden]
         let (targets, chunk) = (integers(targets), (LOGITS_AT_ONCE / self.config.vocab_size).max(1));
-        let logps = match (&self.head, self.config.logit_softcap) {
-            (None, None) => head_logps(states, self.embed_tokens.weight.val(), HeadLayout::Embedding, targets, chunk),
-            (Some(head), None) => head_logps(states, head.weight.val(), HeadLayout::Linear, targets, chunk),
-            (_, Some(_)) => chosen_logps(states, targets, chunk, |states| self.head(states)),
-        }; // [n]
+        let (weight, layout) = match &self.head {
+            Some(head) => (head.weight.val(), HeadLayout::Linear),
+            None => (self.embed_tokens.weight.val(), HeadLayout::Embedding),
+        };
+        let shape = HeadShape { layout, softcap: self.config.logit_softcap };
+        let logps = head_logps(states, weight, &shape, targets, chunk); // [n]
         let logps = mask.keep(logps.select(0, integers(place)).reshape([rows.len(), longest])); // [rows, longest]
         Ok((logps, mask))
     }
@@ -531,6 +557,24 @@ impl NormWeights {
     fn named(&self, name: String, named: &mut Vec<Named>) {
         named.push(of(&self.weight, format!("{name}.weight")));
         named.extend(self.bias.as_ref().map(|bias| of(bias, format!("{name}.bias"))));
+    }
+}
+
+/// What the layers share while packed sequences go through them.
+struct Pass {
+    positions: Vec<usize>,
+    sights: HashMap<Option<usize>, Sight>,
+    turns: Turns,
+}
+
+impl Pass {
+    fn new(config: &DecoderConfig, packing: &Packing, device: &Device) -> Self {
+        let positions = packing.positions();
+        let mut sights = HashMap::new();
+        for window in &config.windows {
+            sights.entry(*window).or_insert_with(|| Sight::new(packing, *window, device));
+        }
+        Self { turns: Turns::new(config, &positions, device), sights, positions }
     }
 }
 

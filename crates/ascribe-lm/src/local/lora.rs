@@ -144,7 +144,8 @@ const MERGE_TOLERANCE: f32 = 1e-3;
 
 impl Decoder {
     /// The same weights, frozen, with a fresh adapter beside them: only the adapter gets gradients and optimizer state.
-    /// The weights are shared, not copied.
+    /// The weights are shared, not copied. Gradient checkpointing is on, because what layers keep is then most of the
+    /// memory; [`with_gradient_checkpointing`](Self::with_gradient_checkpointing) turns it off.
     ///
     /// # Errors
     /// [`LmError::Lora`] for an option out of its range, a target that the model does not have (it lists those that it
@@ -189,6 +190,7 @@ impl Decoder {
             }
         }
         decoder.lora = Some(config);
+        decoder.checkpointing = true;
         Ok(decoder)
     }
 
@@ -228,6 +230,7 @@ impl Decoder {
             }
         }
         merged.lora = None;
+        merged.checkpointing = false;
         for (before, after) in probe(&apart).into_iter().zip(probe(&merged)) {
             let near = (after - before).abs() <= MERGE_TOLERANCE * (1.0 + before.abs());
             if !(near && before.is_finite()) {
