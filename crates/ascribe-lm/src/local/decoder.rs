@@ -25,6 +25,7 @@ use super::config::{Activation, DecoderConfig, Family, Head, Norm, Positions};
 use super::frozen::on_cpu;
 use super::gpt2::{Gpt2, to_gpt2};
 use super::lora::{LoraConfig, Projection};
+use super::parts::{LayerParts, NormPart, Product, head, last_norm};
 use super::weights::{Named, WeightSource};
 use crate::LmError;
 
@@ -111,60 +112,38 @@ impl Decoder {
         };
         let mut build = Build { source, device, norm: config.norm };
         let c = config;
-        let (queries, keys) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
-        let (wide, narrow) = (c.intermediate_size, c.hidden_size);
-        let names = names(c);
         let mut layers = Vec::with_capacity(c.layers);
         for number in 0..c.layers {
-            let name = |part: &str| format!("model.layers.{number}.{part}");
-            let head_norm = |build: &mut Build, part: &str| match c.norm_heads {
-                true => build.norm(&name(part), c.head_dim).map(Some),
-                false => Ok(None),
-            };
+            let parts = LayerParts::new(c, number);
             layers.push(Layer {
-                before_attention: build.norm(&name("input_layernorm"), narrow)?,
+                before_attention: build.norm(&parts.before_attention)?,
                 self_attn: Attention {
-                    q_proj: build.projection(&name("self_attn.q_proj"), narrow, queries, c.biases.qkv)?,
-                    k_proj: build.projection(&name("self_attn.k_proj"), narrow, keys, c.biases.qkv)?,
-                    v_proj: build.projection(&name("self_attn.v_proj"), narrow, keys, c.biases.qkv)?,
-                    o_proj: build.projection(&name("self_attn.o_proj"), queries, narrow, c.biases.output)?,
-                    q_norm: head_norm(&mut build, "self_attn.q_norm")?,
-                    k_norm: head_norm(&mut build, "self_attn.k_norm")?,
+                    q_proj: build.projection(&parts.q_proj)?,
+                    k_proj: build.projection(&parts.k_proj)?,
+                    v_proj: build.projection(&parts.v_proj)?,
+                    o_proj: build.projection(&parts.o_proj)?,
+                    q_norm: parts.q_norm.map(|part| build.norm(&part)).transpose()?,
+                    k_norm: parts.k_norm.map(|part| build.norm(&part)).transpose()?,
                 },
-                behind_attention: match names.behind_attention {
-                    Some(part) => Some(build.norm(&name(part), narrow)?),
-                    None => None,
-                },
-                before_mlp: build.norm(&name(names.before_mlp), narrow)?,
+                behind_attention: parts.behind_attention.map(|part| build.norm(&part)).transpose()?,
+                before_mlp: build.norm(&parts.before_mlp)?,
                 mlp: FeedForward {
-                    gate_proj: match c.gated {
-                        true => Some(build.projection(&name("mlp.gate_proj"), narrow, wide, c.biases.feed_forward)?),
-                        false => None,
-                    },
-                    up_proj: build.projection(&name("mlp.up_proj"), narrow, wide, c.biases.feed_forward)?,
-                    down_proj: build.projection(&name("mlp.down_proj"), wide, narrow, c.biases.feed_forward)?,
+                    gate_proj: parts.gate_proj.map(|part| build.projection(&part)).transpose()?,
+                    up_proj: build.projection(&parts.up_proj)?,
+                    down_proj: build.projection(&parts.down_proj)?,
                 },
-                behind_mlp: match names.behind_mlp {
-                    Some(part) => Some(build.norm(&name(part), narrow)?),
-                    None => None,
-                },
+                behind_mlp: parts.behind_mlp.map(|part| build.norm(&part)).transpose()?,
             });
         }
         Ok(Self {
-            embed_tokens: build.embedding("model.embed_tokens", [c.vocab_size, narrow])?,
+            embed_tokens: build.embedding("model.embed_tokens", [c.vocab_size, c.hidden_size])?,
             embed_positions: match c.positions {
-                Positions::Learned => Some(build.embedding("model.embed_positions", [c.context, narrow])?),
+                Positions::Learned => Some(build.embedding("model.embed_positions", [c.context, c.hidden_size])?),
                 Positions::Rotary { .. } => None,
             },
             layers,
-            norm: build.norm("model.norm", narrow)?,
-            head: match c.head {
-                Head::NextToken if c.tied => None,
-                Head::NextToken => Some(build.linear("lm_head", narrow, c.vocab_size, false)?),
-                // transformers gives the scores of tokens a bias, and those of sequences none.
-                Head::Sequence { labels } => Some(build.linear("score", narrow, labels, false)?),
-                Head::Token { labels } => Some(build.linear("score", narrow, labels, true)?),
-            },
+            norm: build.norm(&last_norm(c))?,
+            head: head(c).map(|part| build.linear(&part)).transpose()?,
             config: config.clone(),
             lora: None,
             checkpointing: false,
@@ -447,18 +426,14 @@ impl Decoder {
         let mut all = Vec::new();
         for (number, layer) in self.layers.iter_mut().enumerate() {
             let (attention, mlp) = (&mut layer.self_attn, &mut layer.mlp);
-            let parts = [
-                ("self_attn.q_proj", Some(&mut attention.q_proj)),
-                ("self_attn.k_proj", Some(&mut attention.k_proj)),
-                ("self_attn.v_proj", Some(&mut attention.v_proj)),
-                ("self_attn.o_proj", Some(&mut attention.o_proj)),
-                ("mlp.gate_proj", mlp.gate_proj.as_mut()),
-                ("mlp.up_proj", Some(&mut mlp.up_proj)),
-                ("mlp.down_proj", Some(&mut mlp.down_proj)),
-            ];
-            for (part, projection) in parts {
-                all.extend(projection.map(|projection| (format!("model.layers.{number}.{part}"), projection)));
-            }
+            let parts = LayerParts::new(&self.config, number);
+            all.push((parts.q_proj.name, &mut attention.q_proj));
+            all.push((parts.k_proj.name, &mut attention.k_proj));
+            all.push((parts.v_proj.name, &mut attention.v_proj));
+            all.push((parts.o_proj.name, &mut attention.o_proj));
+            all.extend(parts.gate_proj.map(|part| part.name).zip(mlp.gate_proj.as_mut()));
+            all.push((parts.up_proj.name, &mut mlp.up_proj));
+            all.push((parts.down_proj.name, &mut mlp.down_proj));
         }
         all
     }
@@ -467,37 +442,35 @@ impl Decoder {
     pub(super) fn named(&self) -> Vec<Named> {
         let mut named = vec![of(&self.embed_tokens.weight, "model.embed_tokens.weight".into())];
         named.extend(self.embed_positions.as_ref().map(|it| of(&it.weight, "model.embed_positions.weight".into())));
-        let names = names(&self.config);
         for (number, layer) in self.layers.iter().enumerate() {
-            let name = |part: &str| format!("model.layers.{number}.{part}");
             let (attention, mlp) = (&layer.self_attn, &layer.mlp);
-            layer.before_attention.named(name("input_layernorm"), &mut named);
-            of_linear(&attention.q_proj.base, name("self_attn.q_proj"), &mut named);
-            of_linear(&attention.k_proj.base, name("self_attn.k_proj"), &mut named);
-            of_linear(&attention.v_proj.base, name("self_attn.v_proj"), &mut named);
-            of_linear(&attention.o_proj.base, name("self_attn.o_proj"), &mut named);
+            let parts = LayerParts::new(&self.config, number);
+            layer.before_attention.named(parts.before_attention.name, &mut named);
+            of_linear(&attention.q_proj.base, parts.q_proj.name, &mut named);
+            of_linear(&attention.k_proj.base, parts.k_proj.name, &mut named);
+            of_linear(&attention.v_proj.base, parts.v_proj.name, &mut named);
+            of_linear(&attention.o_proj.base, parts.o_proj.name, &mut named);
             let norms = [
-                (Some("self_attn.q_norm"), attention.q_norm.as_ref()),
-                (Some("self_attn.k_norm"), attention.k_norm.as_ref()),
-                (names.behind_attention, layer.behind_attention.as_ref()),
-                (Some(names.before_mlp), Some(&layer.before_mlp)),
-                (names.behind_mlp, layer.behind_mlp.as_ref()),
+                (parts.q_norm, attention.q_norm.as_ref()),
+                (parts.k_norm, attention.k_norm.as_ref()),
+                (parts.behind_attention, layer.behind_attention.as_ref()),
+                (Some(parts.before_mlp), Some(&layer.before_mlp)),
+                (parts.behind_mlp, layer.behind_mlp.as_ref()),
             ];
             for (part, norm) in norms {
                 if let (Some(part), Some(norm)) = (part, norm) {
-                    norm.named(name(part), &mut named);
+                    norm.named(part.name, &mut named);
                 }
             }
-            if let Some(gate) = &mlp.gate_proj {
-                of_linear(&gate.base, name("mlp.gate_proj"), &mut named);
+            if let (Some(part), Some(gate)) = (parts.gate_proj, &mlp.gate_proj) {
+                of_linear(&gate.base, part.name, &mut named);
             }
-            of_linear(&mlp.up_proj.base, name("mlp.up_proj"), &mut named);
-            of_linear(&mlp.down_proj.base, name("mlp.down_proj"), &mut named);
+            of_linear(&mlp.up_proj.base, parts.up_proj.name, &mut named);
+            of_linear(&mlp.down_proj.base, parts.down_proj.name, &mut named);
         }
-        self.norm.named("model.norm".into(), &mut named);
-        if let Some(head) = &self.head {
-            let name = if self.config.head == Head::NextToken { "lm_head" } else { "score" };
-            of_linear(head, name.into(), &mut named);
+        self.norm.named(last_norm(&self.config).name, &mut named);
+        if let (Some(part), Some(linear)) = (head(&self.config), &self.head) {
+            of_linear(linear, part.name, &mut named);
         }
         match self.config.family {
             Family::Gpt2 => to_gpt2(named),
@@ -516,24 +489,6 @@ impl Decoder {
         let mut hash = Hash(blake3::Hasher::new());
         self.visit(&mut hash);
         hash.0.finalize().to_hex().to_string()
-    }
-}
-
-/// Names that families have for the norms around the feed-forward block.
-pub(super) struct Names {
-    pub(super) behind_attention: Option<&'static str>,
-    pub(super) before_mlp: &'static str,
-    pub(super) behind_mlp: Option<&'static str>,
-}
-
-pub(super) fn names(config: &DecoderConfig) -> Names {
-    match config.norm_behind {
-        true => Names {
-            behind_attention: Some("post_attention_layernorm"),
-            before_mlp: "pre_feedforward_layernorm",
-            behind_mlp: Some("post_feedforward_layernorm"),
-        },
-        false => Names { behind_attention: None, before_mlp: "post_attention_layernorm", behind_mlp: None },
     }
 }
 
@@ -730,16 +685,17 @@ impl Build<'_> {
         Ok(trainable(id(&name), Tensor::from_data(TensorData::new(values, [width]), self.device)))
     }
 
-    fn projection(&mut self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Projection, LmError> {
-        Ok(Projection::plain(self.linear(name, inputs, outputs, bias)?))
+    fn projection(&mut self, part: &Product) -> Result<Projection, LmError> {
+        Ok(Projection::plain(self.linear(part)?))
     }
 
-    pub(super) fn linear(&mut self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Linear, LmError> {
+    pub(super) fn linear(&mut self, part: &Product) -> Result<Linear, LmError> {
+        let Product { name, inputs, outputs, bias } = part;
         let weight = format!("{name}.weight");
-        let values = transposed(&self.floats(&weight, &[outputs, inputs])?, inputs);
-        let values = Tensor::from_data(TensorData::new(values, [inputs, outputs]), self.device); // [in, out]
+        let values = transposed(&self.floats(&weight, &[*outputs, *inputs])?, *inputs);
+        let values = Tensor::from_data(TensorData::new(values, [*inputs, *outputs]), self.device); // [in, out]
         let bias = match bias {
-            true => Some(self.vector(format!("{name}.bias"), outputs)?),
+            true => Some(self.vector(format!("{name}.bias"), *outputs)?),
             false => None,
         };
         Ok(Linear { weight: trainable(id(&weight), values), bias })
@@ -752,12 +708,13 @@ impl Build<'_> {
         Ok(Embedding { weight: trainable(id(&name), values) })
     }
 
-    fn norm(&mut self, name: &str, width: usize) -> Result<NormWeights, LmError> {
+    fn norm(&mut self, part: &NormPart) -> Result<NormWeights, LmError> {
+        let NormPart { name, width } = part;
         let bias = match self.norm {
-            Norm::Layer => Some(self.vector(format!("{name}.bias"), width)?),
+            Norm::Layer => Some(self.vector(format!("{name}.bias"), *width)?),
             Norm::Rms | Norm::RmsPlusOne => None,
         };
-        Ok(NormWeights { weight: self.vector(format!("{name}.weight"), width)?, bias })
+        Ok(NormWeights { weight: self.vector(format!("{name}.weight"), *width)?, bias })
     }
 }
 

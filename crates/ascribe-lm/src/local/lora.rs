@@ -15,6 +15,7 @@ use rand::RngExt;
 
 use super::config::Head;
 use super::decoder::{Build, Decoder, of_linear};
+use super::parts::Product;
 use super::weights::{Named, WeightSource};
 use crate::LmError;
 
@@ -184,8 +185,10 @@ impl Decoder {
         for (name, projection) in projections {
             if config.adapts(&name) {
                 let [inputs, outputs] = projection.base.weight.val().dims();
-                let a = build.linear(&format!("{name}.lora_A"), inputs, config.r, false)?;
-                let b = build.linear(&format!("{name}.lora_B"), config.r, outputs, false)?;
+                let mut factor = |which: &str, inputs: usize, outputs: usize| {
+                    build.linear(&Product { name: format!("{name}.lora_{which}"), inputs, outputs, bias: false })
+                };
+                let (a, b) = (factor("A", inputs, config.r)?, factor("B", config.r, outputs)?);
                 projection.lora = Some(LoraPair { a, b, scale: config.scale() });
             }
         }

@@ -11,6 +11,7 @@ mod gguf_weights;
 mod gpt2;
 mod lora;
 mod model;
+mod parts;
 mod policy;
 mod rope;
 mod sample;
