@@ -40,6 +40,7 @@ struct Input {
     new_tokens: usize,
     vocabulary: Option<usize>,
     gguf: PathBuf,
+    gradient_checkpointing: Option<bool>,
 }
 
 impl Default for Input {
@@ -59,6 +60,7 @@ impl Default for Input {
             new_tokens: 1,
             vocabulary: None,
             gguf: PathBuf::new(),
+            gradient_checkpointing: None,
         }
     }
 }
@@ -145,6 +147,10 @@ fn dpo_step(input: &Input, lora: Option<LoraConfig>) -> Result<Answer, Error> {
     let model = decoder(input, &Device::flex().autodiff())?;
     let model = match lora {
         Some(config) => model.with_lora(&config, Seed(input.seed))?,
+        None => model,
+    };
+    let model = match input.gradient_checkpointing {
+        Some(on) => model.with_gradient_checkpointing(on),
         None => model,
     };
     steps(input, model, &rows, &objective, (rows.len(), "pairs"))

@@ -130,6 +130,10 @@ pub struct TrainArgs {
     /// Multiply by `lora_alpha / sqrt(lora_r)` instead.
     #[arg(long, requires = "use_peft")]
     pub use_rslora: bool,
+    /// Keep the inputs of layers alone and compute each layer again for the backward pass: much less memory, more time, the
+    /// same numbers. On with --use-peft unless it is `false`, else off.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    pub gradient_checkpointing: Option<bool>,
     /// Highest learning rate.
     #[arg(long, default_value_t = 1e-6, allow_negative_numbers = true)]
     pub learning_rate: f64,

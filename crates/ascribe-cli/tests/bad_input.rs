@@ -287,6 +287,7 @@ fn adapters_that_do_not_fit() {
     for (options, said) in [
         ("--lora-r 8", "--use-peft"),
         ("--use-peft --lora-r 0", "r must be at least 1"),
+        ("--gradient-checkpointing often", "'often' for '--gradient-checkpointing"),
         ("--use-peft --lora-alpha -1", "alpha must be finite and above 0"),
         ("--use-peft --lora-target-modules c_attn", "no projection `c_attn`; it has q_proj"),
     ] {

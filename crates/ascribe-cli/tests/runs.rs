@@ -217,9 +217,9 @@ fn an_adapter_is_trained_continued_used_and_merged() {
     assert_eq!((&config["r"], &config["lora_alpha"]), (&json!(4), &json!(8)));
     assert_eq!(config["target_modules"], json!(["q_proj", "v_proj"]));
 
-    // The same from a file in which TRL's names stand.
+    // The same from a file in which TRL's names stand, and with one graph for all layers.
     let file = "use_peft = true\nlora_r = 4\nlora_alpha = 8\nlora_target_modules = [\"q_proj\", \"v_proj\"]\nlearning_rate = 9.0\n";
-    bench.write("options.toml", file);
+    bench.write("options.toml", &format!("{file}gradient_checkpointing = false\n"));
     let typed = format!("{SHORT} --save-steps 2 --learning-rate 1e-2");
     bench
         .run(&format!("train dpo --model model --data pairs.jsonl --output-dir file --config options.toml {typed}"))
