@@ -47,7 +47,7 @@ pub enum Check {
     NoEnd,
     /// The last token of a prompt would merge with the first of its reply.
     BoundaryMerge,
-    /// The prompt loses tokens to the length limit.
+    /// The prompt loses tokens to the length limit, or leaves no room for an answer.
     PromptCut,
     /// The reply loses tokens to the length limit, and with them its end.
     ReplyCut,
@@ -99,7 +99,8 @@ impl Check {
             Self::EndInside => "generation would stop inside the reply; take the spelled-out end token out",
             Self::NoEnd => "the end of a reply is never learned; use a template that writes the end token",
             Self::BoundaryMerge => {
-                "the model sees other ids than it would for the whole text; end prompts without a space"
+                "the model sees other ids than it would for the whole text; end prompts without a space, or train with \
+                 --boundary shared-prefix"
             }
             Self::PromptCut => "the prompt loses its beginning; raise --max-length, or shorten it",
             Self::ReplyCut => "the reply loses its end; raise --max-length, or shorten it",
