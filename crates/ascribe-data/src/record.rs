@@ -262,9 +262,30 @@ fn message(item: Value) -> Result<Message, String> {
 fn margin(place: Place<'_>, value: Option<Value>) -> Result<Option<f32>, DataError> {
     match value {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => match value.as_f64().map(|margin| margin as f32) {
+        // A cell of CSV.
+        Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
+        Some(value) => match number(&value).map(|margin| margin as f32) {
             Some(margin) if margin.is_finite() => Ok(Some(margin)),
             _ => Err(refuse(place, "margin", "a finite number of 32 bits", value.to_string())),
+        },
+    }
+}
+
+/// A number, or a text that spells one, as in CSV.
+fn number(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+/// A flag: true, false, 1 or 0, or a text that spells one, as in CSV.
+pub(crate) fn flag(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(flag) => Some(*flag),
+        Value::String(text) if text.trim().eq_ignore_ascii_case("true") => Some(true),
+        Value::String(text) if text.trim().eq_ignore_ascii_case("false") => Some(false),
+        other => match number(other)? {
+            1.0 => Some(true),
+            0.0 => Some(false),
+            _ => None,
         },
     }
 }
