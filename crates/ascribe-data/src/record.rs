@@ -14,6 +14,11 @@ use crate::read::{Place, name_of};
 use crate::teach::Untaught;
 use crate::{DataError, Kind, Why, hh};
 
+/// What stands behind a role and behind a turn in a key. They occur in no ordinary text, so two conversations never run
+/// together.
+const ROLE_END: char = '\u{1f}';
+const TURN_END: char = '\u{1e}';
+
 /// What a reply follows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
@@ -29,10 +34,9 @@ impl Prompt {
     pub fn key(&self) -> String {
         match self {
             Self::Text(text) => text.trim().to_owned(),
-            // The separators occur in no ordinary text, so two conversations never run together.
             Self::Messages(messages) => messages
                 .iter()
-                .map(|message| format!("{}\u{1f}{}\u{1e}", message.role, message.content.trim()))
+                .map(|message| format!("{}{ROLE_END}{}{TURN_END}", message.role, message.content.trim()))
                 .collect(),
         }
     }
@@ -108,6 +112,13 @@ pub trait Record: Sized {
 
     /// Rows with the same key never stand on two sides of a split.
     fn key(&self) -> String;
+
+    /// The words of the key, without who says them: by these a prompt is found again, as a text or as a conversation.
+    fn words(&self) -> String {
+        let key = self.key();
+        let said = key.split(TURN_END).map(|turn| turn.split_once(ROLE_END).map_or(turn, |(_, words)| words));
+        said.collect::<Vec<_>>().join(" ")
+    }
 }
 
 impl Record for Preference {
@@ -388,6 +399,15 @@ mod tests {
         assert_eq!(read::<PromptCompletion>(json!({"prompt": "", "completion": "a"})).unwrap(), Err(Why::EmptyPrompt));
         assert_eq!(read::<LanguageModelling>(json!({"messages": []})).unwrap(), Err(Why::EmptyCompletion));
         assert_eq!(read::<LanguageModelling>(json!({"text": "\n"})).unwrap(), Err(Why::EmptyCompletion));
+    }
+
+    #[test]
+    fn the_words_of_a_conversation_are_those_of_a_text() {
+        let row = |prompt: Value| read::<Preference>(json!({"prompt": prompt, "chosen": "a", "rejected": "b"}));
+        let words = |prompt: Value| row(prompt).unwrap().unwrap().words();
+        assert_eq!(words(json!("how many?")), "how many?");
+        assert_eq!(words(json!([user("how many?")])).trim(), "how many?");
+        assert_eq!(words(json!([user("a"), says("b"), user("c")])).trim(), "a b c");
     }
 
     #[test]

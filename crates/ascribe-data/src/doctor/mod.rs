@@ -125,7 +125,7 @@ pub struct Finding {
     pub detail: String,
 }
 
-/// A measured share or mean.
+/// A measured share, mean or number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
     /// What was measured.
@@ -206,7 +206,7 @@ impl Doctor<'_> {
                 Ok(record) => {
                     ward.admit(&record, self.text.as_ref());
                     let line = record.line();
-                    if self.test_set.as_ref().is_some_and(|test| test.closest(&record.key()).is_some()) {
+                    if self.test_set.as_ref().is_some_and(|test| test.closest(&record.words()).is_some()) {
                         ward.found(Check::Contaminated, line, String::new);
                     }
                 }
