@@ -46,7 +46,7 @@ proptest! {
             json!({"chosen": whole(&chosen), "rejected": whole(&rejected)}),
             json!({"chosen": talk(&chosen), "rejected": talk(&rejected)}),
         ] {
-            let loaded = load::<Preference>(file(&[row]).path(), &ColumnMap::default()).unwrap();
+            let loaded = load::<Preference>(file(&[row]).path(), &ColumnMap::default()).expect("it can be read");
             let pair = &loaded.rows[0];
             prop_assert_eq!(&pair.prompt, &expected);
             prop_assert_eq!((&pair.chosen, &pair.rejected), (&chosen, &rejected));

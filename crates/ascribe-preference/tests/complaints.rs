@@ -122,11 +122,11 @@ proptest! {
         rows in prop::collection::vec((1usize..40, 1usize..40, 1usize..40), 1..8), max_length in 2usize..60,
     ) {
         let tokenizer = characters();
-        let encoder = Encoder::from_parts(&tokenizer, None, max_length).unwrap();
+        let encoder = Encoder::from_parts(&tokenizer, None, max_length).expect("it can be encoded");
         let record = |&(prompt, chosen, rejected): &(usize, usize, usize)| {
             pair(Prompt::Text("p".repeat(prompt)), &"c".repeat(chosen), &"r".repeat(rejected))
         };
-        let encoded = encoder.pairs(rows.iter().map(record).collect()).unwrap();
+        let encoded = encoder.pairs(rows.iter().map(record).collect()).expect("it can be encoded");
         prop_assert!(encoded.skipped.is_empty());
         prop_assert_eq!(encoded.rows.len(), rows.len());
         let (mut prompts, mut responses) = (0, 0);
@@ -151,18 +151,18 @@ proptest! {
     ) {
         for (tokenizer, ..) in merging() {
             let end = tokenizer.eos()[0];
-            let alone = tokenizer.encode_with_special(&prompt).unwrap();
+            let alone = tokenizer.encode_with_special(&prompt).expect("it can be encoded");
             let (shared, responses) = parts(&tokenizer, Boundary::SharedPrefix, &prompt, &[one.as_str(), two.as_str()]);
             prop_assert!(alone.starts_with(&shared));
             for (response, completion) in responses.iter().zip([&one, &two]) {
-                let mut whole = tokenizer.encode_with_special(&format!("{prompt}{completion}")).unwrap();
+                let mut whole = tokenizer.encode_with_special(&format!("{prompt}{completion}")).expect("it can be encoded");
                 whole.push(end);
                 prop_assert_eq!([shared.as_slice(), response.as_slice()].concat(), whole);
             }
             let (apart, responses) = parts(&tokenizer, Boundary::Apart, &prompt, &[one.as_str(), two.as_str()]);
             prop_assert_eq!(apart, alone);
             for (response, completion) in responses.iter().zip([&one, &two]) {
-                let mut expected = tokenizer.encode(completion).unwrap();
+                let mut expected = tokenizer.encode(completion).expect("it can be encoded");
                 expected.push(end);
                 prop_assert_eq!(response, &expected);
             }
