@@ -223,15 +223,20 @@ impl<'a> Encoder<'a> {
             Prompt::Text(text) => text.clone(),
             Prompt::Messages(messages) => spoken(messages),
         };
-        let ask = |text: String| match self.template {
-            Some(_) => self.prompt(&Prompt::Messages(vec![Message::new("user", text)])),
-            None => self.prompt(&Prompt::Text(text)),
+        // Up to where the response begins that is then scored, with what the template writes before it.
+        let apart = self.with_boundary(Boundary::Apart);
+        let ask = |text: String, response: &str| -> Result<Tokens, LmError> {
+            let prompt = match self.template {
+                Some(_) => Prompt::Messages(vec![Message::new("user", text)]),
+                None => Prompt::Text(text),
+            };
+            Ok(apart.parts(&prompt, &[response])?.0)
         };
         [&record.chosen, &record.rejected]
             .into_iter()
             .map(|response| {
                 let (better, worse) = template.fill(&asked, response)?;
-                Ok(RevisedPrompts { better: ask(better)?, worse: ask(worse)? })
+                Ok(RevisedPrompts { better: ask(better, response)?, worse: ask(worse, response)? })
             })
             .collect()
     }

@@ -155,7 +155,8 @@ proptest! {
             let (shared, responses) = parts(&tokenizer, Boundary::SharedPrefix, &prompt, &[one.as_str(), two.as_str()]);
             prop_assert!(alone.starts_with(&shared));
             for (response, completion) in responses.iter().zip([&one, &two]) {
-                let mut whole = tokenizer.encode_with_special(&format!("{prompt}{completion}")).expect("it can be encoded");
+                let text = format!("{prompt}{completion}");
+                let mut whole = tokenizer.encode_with_special(&text).expect("it can be encoded");
                 whole.push(end);
                 prop_assert_eq!([shared.as_slice(), response.as_slice()].concat(), whole);
             }

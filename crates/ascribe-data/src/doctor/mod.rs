@@ -39,7 +39,7 @@ pub enum Check {
     Template,
     /// Ids do not give the text back.
     RoundTrip,
-    /// More than one token that begins a text.
+    /// A second token that begins a text: beside the first, inside a reply, or anywhere in a plain text.
     DoubleBos,
     /// A token that ends a text stands inside a reply.
     EndInside,
