@@ -32,6 +32,7 @@ usage: cargo xtask <verb>
   bench peers [--only <job>] [--rounds 3]
                       ours against TRL, transformers and llama.cpp; the table goes to docs/performance.md
   bench growth        seconds and bytes against length, group, vocabulary and batch; docs/growth.svg and a table
+  bench memory        resident memory while 10^4, 10^6 and 10^7 rows are read; needs 1 GB of disk for a while
   docs                the documentation of all crates
 ";
 
@@ -61,6 +62,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["reproduce", options @ ..] => reproduce(options),
         ["bench", "peers", options @ ..] => peers::peers(&peers::Options::parse(options)?),
         ["bench", "growth"] => peers::growth(),
+        ["bench", "memory"] => peers::memory(),
         ["bench", options @ ..] => cargo(&[&["bench", "-p", "ascribe-benches"], options].concat()).run(),
         ["docs"] => cargo(&["doc", "--workspace", "--no-deps"]).run(),
         ["help" | "-h" | "--help"] => {

@@ -4,7 +4,7 @@ mod measure;
 
 use std::path::PathBuf;
 
-use ascribe::data::Kind;
+use ascribe::data::{Boundary, Kind};
 use ascribe::lm::Precision;
 use ascribe::train::{OptimArgs, OptimKind, ScheduleKind, ScheduleOptions};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -82,7 +82,7 @@ pub struct TrainArgs {
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
     pub model: PathBuf,
-    /// JSONL, JSON or Parquet, packed by gzip or zstd or not, with the columns of TRL or of a published layout.
+    /// JSONL, JSON, CSV or Parquet, packed by gzip or zstd or not, with the columns of TRL or of a published layout.
     #[arg(long, alias = "dataset-name")]
     pub data: PathBuf,
     /// Checkpoints, log and the final model go here. A run that finds its checkpoints here goes on from the last.
@@ -103,6 +103,10 @@ pub struct TrainArgs {
     /// Longest prompt and response together, in tokens.
     #[arg(long, default_value_t = 512)]
     pub max_length: usize,
+    /// Where prompt and response meet in tokens: `apart`, each is encoded by itself; `shared-prefix`, their text is encoded as a
+    /// whole, and tokens that merge belong to the response.
+    #[arg(long, value_parser = named::<Boundary>, default_value = "apart")]
+    pub boundary: Boundary,
     /// Strength of the pull to the reference (all but sft).
     #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     pub beta: f64,
@@ -206,7 +210,7 @@ pub struct TrainArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct DoctorArgs {
-    /// JSONL, JSON or Parquet, packed by gzip or zstd or not, with the columns of TRL or of a published layout.
+    /// JSONL, JSON, CSV or Parquet, packed by gzip or zstd or not, with the columns of TRL or of a published layout.
     #[arg(long, alias = "dataset-name")]
     pub data: PathBuf,
     /// The model that will learn: a Hugging Face folder or a GGUF file, of which tokenizer and chat template are read.
@@ -238,7 +242,7 @@ pub struct DoctorArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct ConvertArgs {
-    /// JSONL, JSON or Parquet, packed by gzip or zstd or not, with the columns of TRL or of a published layout.
+    /// JSONL, JSON, CSV or Parquet, packed by gzip or zstd or not, with the columns of TRL or of a published layout.
     pub input: PathBuf,
     /// The JSONL file to write; packed by gzip if its name ends in `.gz`.
     pub output: PathBuf,

@@ -43,7 +43,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
             let split = parts(args, loaded)?;
             let model = base(args, &device)?;
             refuse_other_runs(args, &config, &model)?;
-            let encoder = Encoder::new(&model, args.max_length)?;
+            let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
             let train = checked(args, "training", encoder.pairs(split.train)?)?;
             let held_out = checked(args, "held-out", encoder.pairs(split.held_out)?)?;
             let (mut train, mut held_out) = (prepared(train), prepared(held_out));
@@ -64,7 +64,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
             let split = parts(args, loaded)?;
             let model = base(args, &device)?;
             refuse_other_runs(args, &config, &model)?;
-            let encoder = Encoder::new(&model, args.max_length)?;
+            let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
             let train = prepared(checked(args, "training", encoder.completions(split.train)?)?);
             let held_out = prepared(checked(args, "held-out", encoder.completions(split.held_out)?)?);
             fit(args, config, objective.as_ref(), objective.as_ref(), &model, &device, &train.rows, &held_out.rows)
@@ -465,6 +465,7 @@ fn identity(args: &TrainArgs, config: &FitConfig, model: &LanguageModel) -> Vec<
         ("beta", args.beta.to_string()),
         ("alpha", args.alpha.to_string()),
         ("revision", args.revision.clone()),
+        ("boundary", args.boundary.to_string()),
         ("learning_rate", learning_rate.to_string()),
         ("lr_scheduler_type", format!("{lr_scheduler_type:?}").to_lowercase()),
         ("lr_scheduler_kwargs", json!(lr_scheduler_kwargs).to_string()),

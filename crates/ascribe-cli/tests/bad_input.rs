@@ -241,6 +241,12 @@ fn options_out_of_range() {
         ("--optim lamb", "unknown variant `lamb`"),
         ("--optim sgd --optim-args momentum=1", "momentum must be in [0, 1)"),
         ("--optim sgd --optim-args nesterov=true", "momentum must be above 0 with nesterov"),
+        (
+            "--optim-args momentum=0.5",
+            "adamw_torch does not use momentum, which would change nothing; its optim_args are amsgrad",
+        ),
+        ("--optim rmsprop --optim-args {\"amsgrad\":true}", "its optim_args are momentum, alpha"),
+        ("--boundary shared", "unknown variant `shared`, expected `apart` or `shared-prefix`"),
     ] {
         training_is_refused(&bench, options, &[said]);
     }

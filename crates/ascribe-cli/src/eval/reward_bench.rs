@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::bail;
-use ascribe::eval::bench::{MissingSubsets, TiesPrompt, best_of_completions, rewardbench, rewardbench_ties};
+use ascribe::eval::bench::{
+    MissingSubsets, REWARDBENCH2_SUBSETS, TiesPrompt, best_of_completions, rewardbench, rewardbench_ties,
+};
 use ascribe::eval::{Bootstrap, Estimate, wilson};
 
 use super::model::PairScorer;
@@ -126,6 +128,12 @@ pub fn second(args: &RewardBench2Args) -> anyhow::Result<()> {
         scores.push(ties.score);
     }
     let overall = scores.iter().sum::<f64>() / scores.len() as f64;
+    let there = |name: &str| best_of.contains_key(name) || (name == "Ties" && !tied.is_empty());
+    let missing: Vec<&str> = REWARDBENCH2_SUBSETS.into_iter().filter(|name| !there(name)).collect();
+    if !missing.is_empty() {
+        let missing = missing.join(", ");
+        findings = findings.note(format!("Without {missing}: overall is the mean of the subsets that are there."));
+    }
     findings
         .with(Finding::number("overall", overall))
         .forest("Best of four by subset, with intervals.", "accuracy", &estimates)

@@ -17,6 +17,9 @@ use crate::error::{finite, not_empty};
 use crate::stats::sum::{mean, number, share};
 use crate::{Bootstrap, Estimate, EvalError};
 
+/// The subsets; the overall score is their plain mean.
+pub const REWARDBENCH2_SUBSETS: [&str; 6] = ["Factuality", "Precise IF", "Math", "Safety", "Focus", "Ties"];
+
 /// The mean credit of prompts whose first completion is the correct one; the interval resamples prompts.
 ///
 /// # Errors
