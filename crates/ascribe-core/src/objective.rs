@@ -25,6 +25,14 @@ pub struct Needs {
     pub ref_logps: bool,
     /// One credit a token.
     pub credit: bool,
+    /// Log-probabilities under the policy that the first step on these responses began with.
+    pub old_logps: bool,
+    /// Log-probabilities under the distribution that the responses were drawn from.
+    pub drawn_logps: bool,
+    /// Entropy of the next-token distribution at each token.
+    pub entropy: bool,
+    /// Values before each token, what they were, and what they should have been.
+    pub values: bool,
 }
 
 impl Needs {
@@ -44,6 +52,61 @@ impl Needs {
         self.credit = true;
         self
     }
+
+    /// The same, and log-probabilities under the policy that the first step began with.
+    pub fn with_old_logps(mut self) -> Self {
+        self.old_logps = true;
+        self
+    }
+
+    /// The same, and log-probabilities under the distribution that was drawn from.
+    pub fn with_drawn_logps(mut self) -> Self {
+        self.drawn_logps = true;
+        self
+    }
+
+    /// The same, and entropies.
+    pub fn with_entropy(mut self) -> Self {
+        self.entropy = true;
+        self
+    }
+
+    /// The same, and values with what they were and should have been.
+    pub fn with_values(mut self) -> Self {
+        self.values = true;
+        self
+    }
+}
+
+/// What else a batch may carry, one value a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenInput {
+    /// Log-probabilities under the policy that the first step on these responses began with. Without gradient.
+    OldLogps,
+    /// Log-probabilities under the distribution that the responses were drawn from. Without gradient.
+    DrawnLogps,
+    /// Entropy of the next-token distribution.
+    Entropy,
+    /// Values before each token.
+    Values,
+    /// The same when the responses were written. Without gradient.
+    OldValues,
+    /// What they should have been. Without gradient.
+    Returns,
+}
+
+impl TokenInput {
+    fn name(self) -> &'static str {
+        match self {
+            Self::OldLogps => "old_logps",
+            Self::DrawnLogps => "drawn_logps",
+            Self::Entropy => "entropy",
+            Self::Values => "values",
+            Self::OldValues => "old_values",
+            Self::Returns => "returns",
+        }
+    }
 }
 
 /// Log-probabilities of the response tokens of a batch, checked once and trusted after.
@@ -55,6 +118,7 @@ pub struct LogpBatch {
     mask: Mask,
     ref_logps: Option<Tensor<2>>,
     credit: Option<Tensor<2>>,
+    tokens: Vec<(TokenInput, Tensor<2>)>,
     kind: RowKind,
 }
 
@@ -64,7 +128,7 @@ impl LogpBatch {
     /// # Errors
     /// When the shapes differ, or pairs are wanted and the number of rows is odd.
     pub fn new(kind: RowKind, logps: Tensor<2>, mask: Mask) -> Result<Self, CoreError> {
-        let batch = Self { logps, mask, ref_logps: None, credit: None, kind };
+        let batch = Self { logps, mask, ref_logps: None, credit: None, tokens: Vec::new(), kind };
         batch.check("the mask must have the shape of the log-probabilities", batch.mask.dims())?;
         if kind == RowKind::Pairs && !batch.logps.dims()[0].is_multiple_of(2) {
             let got = format!("{} rows", batch.logps.dims()[0]);
@@ -84,6 +148,15 @@ impl LogpBatch {
     pub fn with_credit(mut self, credit: Tensor<2>) -> Result<Self, CoreError> {
         self.check("token credit must have the shape of the log-probabilities", credit.dims())?;
         self.credit = Some(credit.detach());
+        Ok(self)
+    }
+
+    /// The same batch with one more value a token, `[rows, seq]`; what stands there of that kind is replaced.
+    pub fn with_tokens(mut self, input: TokenInput, values: Tensor<2>) -> Result<Self, CoreError> {
+        self.check("an input of tokens must have the shape of the log-probabilities", values.dims())?;
+        let tracked = matches!(input, TokenInput::Entropy | TokenInput::Values);
+        self.tokens.retain(|(known, _)| *known != input);
+        self.tokens.push((input, if tracked { values } else { values.detach() }));
         Ok(self)
     }
 
@@ -120,6 +193,7 @@ impl LogpBatch {
             mask: self.mask.rows(start, end),
             ref_logps: self.ref_logps.as_ref().map(rows),
             credit: self.credit.as_ref().map(rows),
+            tokens: self.tokens.iter().map(|(input, values)| (*input, rows(values))).collect(),
         }
     }
 }
@@ -142,6 +216,7 @@ pub struct Side {
     pub mask: Mask,
     ref_logps: Option<Tensor<2>>,
     credit: Option<Tensor<2>>,
+    tokens: Vec<(TokenInput, Tensor<2>)>,
 }
 
 impl Side {
@@ -168,6 +243,12 @@ impl Side {
     /// One credit a token, `[rows, seq]`, without gradient.
     pub fn credit(&self) -> Result<Tensor<2>, CoreError> {
         self.credit.clone().ok_or(CoreError::MissingInput("credit"))
+    }
+
+    /// Another value of each token, `[rows, seq]`.
+    pub fn tokens(&self, input: TokenInput) -> Result<Tensor<2>, CoreError> {
+        let found = self.tokens.iter().find(|(known, _)| *known == input);
+        found.map(|(_, values)| values.clone()).ok_or(CoreError::MissingInput(input.name()))
     }
 }
 

@@ -8,12 +8,13 @@
 //! of Hugging Face.
 
 mod checkpointing;
+mod tokens;
 
 use std::collections::HashMap;
 
 use ascribe_core::tensor::{
-    AttentionShape, HeadLayout, HeadShape, Mask, Sight, attend, attention, by_head, geglu, geglu_product, gelu_tanh,
-    head_logps, hidden, layer_norm, rms_norm, rms_norm_product, rope, swiglu, swiglu_product,
+    AttentionShape, Mask, Sight, attend, attention, by_head, geglu, geglu_product, gelu_tanh, hidden, layer_norm,
+    rms_norm, rms_norm_product, rope, swiglu, swiglu_product,
 };
 use ascribe_core::{CoreError, Packing};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
@@ -21,6 +22,7 @@ use burn::nn::{Embedding, Linear};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 pub use self::checkpointing::{Backward, TrainingPass};
+pub use self::tokens::{PassOptions, TokenPass};
 use super::config::{Activation, DecoderConfig, Family, Head, Norm, Positions};
 use super::frozen::on_cpu;
 use super::gpt2::{Gpt2, to_gpt2};
@@ -90,9 +92,6 @@ pub struct Row<'a> {
     /// Token ids of the response.
     pub response: &'a [u32],
 }
-
-/// Most logits that are held at once, in floats: 128 MiB.
-const LOGITS_AT_ONCE: usize = 1 << 25;
 
 impl Decoder {
     /// Builds the decoder with weights from `source`.
@@ -294,68 +293,9 @@ impl Decoder {
     /// # Errors
     /// When a prompt is empty: nothing would predict the first response token. When the model is a classifier.
     pub fn response_logps(&self, rows: &[Row]) -> Result<(Tensor<2>, Mask), CoreError> {
-        self.logps_by(rows, |ids, packing| self.states(ids, packing))
-    }
-
-    /// [`response_logps`](Self::response_logps) by final hidden states that come from `states`.
-    fn logps_by(
-        &self,
-        rows: &[Row],
-        states: impl FnOnce(Tensor<1, Int>, &Packing) -> Tensor<2>,
-    ) -> Result<(Tensor<2>, Mask), CoreError> {
-        let device = self.device();
-        if self.config.head != Head::NextToken {
-            return Err(CoreError::Unsupported { what: "score text: its head is a classifier's" });
-        }
-        if let Some(row) = rows.iter().position(|row| row.prompt.is_empty()) {
-            let got = format!("an empty prompt in row {row}");
-            return Err(CoreError::Shape { rule: "a prompt needs at least one token (begin with the BOS token)", got });
-        }
-        let longest = rows.iter().map(|row| row.response.len()).max().unwrap_or(0);
-        let flags: Vec<Vec<bool>> = rows.iter().map(|row| vec![true; row.response.len()]).collect();
-        let mask = Mask::from_rows(&flags, &device);
-        if longest == 0 {
-            return Ok((Tensor::zeros([rows.len(), 0], &device), mask));
-        }
-        let (mut ids, mut packing, mut prompts) = (Vec::new(), Packing::default(), HashMap::new());
-        let (mut from, mut targets) = (Vec::new(), Vec::new());
-        let mut place = vec![0i64; rows.len() * longest];
-        for (number, row) in rows.iter().enumerate() {
-            let prompt = match prompts.get(row.prompt) {
-                Some(span) => *span,
-                None => {
-                    let span = packing.push(row.prompt.len(), None)?;
-                    ids.extend_from_slice(row.prompt);
-                    prompts.insert(row.prompt, span);
-                    span
-                }
-            };
-            // The last response token predicts nothing that is wanted, so it is not fed.
-            let fed = row.response.len().saturating_sub(1);
-            let own = packing.push(fed, Some(prompt))?;
-            ids.extend_from_slice(&row.response[..fed]);
-            let predictors = std::iter::once(packing.span(prompt).rows.end - 1).chain(packing.span(own).rows.clone());
-            for (column, (target, predictor)) in row.response.iter().zip(predictors).enumerate() {
-                place[number * longest + column] = from.len() as i64;
-                from.push(predictor as i64);
-                targets.push(i64::from(*target));
-            }
-        }
-        let integers = |values: Vec<i64>| {
-            let n = values.len();
-            Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &device)
-        };
-        let ids = integers(ids.into_iter().map(i64::from).collect()); // [tokens]
-        let states = states(ids, &packing).select(0, integers(from)); // [n, hidden]
-        let (targets, chunk) = (integers(targets), (LOGITS_AT_ONCE / self.config.vocab_size).max(1));
-        let (weight, layout) = match &self.head {
-            Some(head) => (head.weight.val(), HeadLayout::Linear),
-            None => (self.embed_tokens.weight.val(), HeadLayout::Embedding),
-        };
-        let shape = HeadShape { layout, softcap: self.config.logit_softcap };
-        let logps = head_logps(states, weight, &shape, targets, chunk); // [n]
-        let logps = mask.keep(logps.select(0, integers(place)).reshape([rows.len(), longest])); // [rows, longest]
-        Ok((logps, mask))
+        let predicting = self.predicting(rows, |ids, packing| self.states(ids, packing))?;
+        let logps = self.logps_at(&predicting, 1.0);
+        Ok((logps, predicting.into_mask()))
     }
 
     /// The scores of a classifier: of every sequence at its last token, or of every token.

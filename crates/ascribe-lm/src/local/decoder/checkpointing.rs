@@ -14,7 +14,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Int, Tensor};
 
-use super::{Decoder, Pass, Row};
+use super::{Decoder, Pass, PassOptions, Row, TokenPass};
 
 /// Log-probabilities to make a loss of, with the way from the loss back to gradients.
 pub struct TrainingPass {
@@ -30,7 +30,7 @@ pub struct TrainingPass {
 pub struct Backward(Option<Kept>);
 
 /// What a pass through the layers without a graph keeps.
-struct Kept {
+pub(super) struct Kept {
     ids: Tensor<1, Int>,
     pass: Pass,
     /// What went into each layer: `[n, hidden]`.
@@ -52,18 +52,19 @@ impl Decoder {
     /// # Errors
     /// As [`response_logps`](Self::response_logps).
     pub fn training_pass(&self, rows: &[Row]) -> Result<TrainingPass, CoreError> {
-        let whole_graph = !(self.checkpointing && self.device().is_autodiff());
-        let mut kept = None;
-        let (logps, mask) = self.logps_by(rows, |ids, packing| {
-            if whole_graph {
-                return self.states(ids, packing);
-            }
-            let there = self.through_layers(ids, packing);
-            let states = self.normed(there.last.clone(), &self.norm); // [n, hidden]
-            kept = Some(there);
-            states
-        })?;
-        Ok(TrainingPass { logps, mask, backward: Backward(kept) })
+        let TokenPass { logps, mask, backward, .. } = self.token_pass(rows, &PassOptions::default())?;
+        Ok(TrainingPass { logps, mask, backward })
+    }
+
+    /// Final hidden states whose way back is one graph, or goes through what is `kept`.
+    pub(super) fn tracked_states(&self, ids: Tensor<1, Int>, packing: &Packing, kept: &mut Option<Kept>) -> Tensor<2> {
+        if !(self.checkpointing && self.device().is_autodiff()) {
+            return self.states(ids, packing);
+        }
+        let there = self.through_layers(ids, packing);
+        let states = self.normed(there.last.clone(), &self.norm); // [n, hidden]
+        *kept = Some(there);
+        states
     }
 
     fn through_layers(&self, ids: Tensor<1, Int>, packing: &Packing) -> Kept {
@@ -81,18 +82,30 @@ impl Decoder {
 }
 
 impl Backward {
+    pub(super) fn new(kept: Option<Kept>) -> Self {
+        Self(kept)
+    }
+
     /// Gradients of `loss`, a sum made of the log-probabilities, for the weights of `decoder`, which gave them.
     ///
     /// # Panics
     /// When nothing that the loss is made of is trained.
     pub fn gradients(self, decoder: &Decoder, loss: Tensor<1>) -> GradientsParams {
+        self.gradients_of(decoder, decoder, loss)
+    }
+
+    /// The same for all weights of `model`, of which `decoder` is a part: those of a value head, too.
+    ///
+    /// # Panics
+    /// When nothing that the loss is made of is trained.
+    pub fn gradients_of<M: Module>(self, decoder: &Decoder, model: &M, loss: Tensor<1>) -> GradientsParams {
         let mut gradients = loss.backward();
         let Some(Kept { ids, pass, inputs, last }) = self.0 else {
-            return GradientsParams::from_grads(gradients, decoder);
+            return GradientsParams::from_grads(gradients, model);
         };
         let mut sums = GradientsAccumulator::new();
         let mut dy = last.grad_remove(&mut gradients); // [n, hidden]
-        sums.accumulate(decoder, GradientsParams::from_grads(gradients, decoder));
+        sums.accumulate(model, GradientsParams::from_grads(gradients, model));
         let embeds = trains(&decoder.embed_tokens) || trains(&decoder.embed_positions);
         // Below the lowest layer with a weight that is trained, nobody asks for a gradient.
         let lowest = match embeds {
@@ -105,11 +118,11 @@ impl Backward {
             let y = decoder.packed_layer(number, x.clone(), &pass); // [n, hidden]
             let mut gradients = (y * above).sum().backward();
             dy = x.grad_remove(&mut gradients);
-            sums.accumulate(decoder, GradientsParams::from_grads(gradients, decoder));
+            sums.accumulate(model, GradientsParams::from_grads(gradients, decoder));
         }
         if let (true, Some(above)) = (embeds, dy) {
             let x = decoder.embed(ids, &pass.positions); // [n, hidden]
-            sums.accumulate(decoder, GradientsParams::from_grads((x * above).sum().backward(), decoder));
+            sums.accumulate(model, GradientsParams::from_grads((x * above).sum().backward(), decoder));
         }
         sums.grads()
     }
