@@ -29,6 +29,8 @@ pub struct Needs {
     pub old_logps: bool,
     /// Log-probabilities under the distribution that the responses were drawn from.
     pub drawn_logps: bool,
+    /// What each token is multiplied by.
+    pub weights: bool,
     /// Entropy of the next-token distribution at each token.
     pub entropy: bool,
     /// Values before each token, what they were, and what they should have been.
@@ -65,6 +67,12 @@ impl Needs {
         self
     }
 
+    /// The same, and a weight for each token.
+    pub fn with_weights(mut self) -> Self {
+        self.weights = true;
+        self
+    }
+
     /// The same, and entropies.
     pub fn with_entropy(mut self) -> Self {
         self.entropy = true;
@@ -86,6 +94,8 @@ pub enum TokenInput {
     OldLogps,
     /// Log-probabilities under the distribution that the responses were drawn from. Without gradient.
     DrawnLogps,
+    /// What each token is multiplied by: 0 leaves it out. Without gradient.
+    Weights,
     /// Entropy of the next-token distribution.
     Entropy,
     /// Values before each token.
@@ -101,6 +111,7 @@ impl TokenInput {
         match self {
             Self::OldLogps => "old_logps",
             Self::DrawnLogps => "drawn_logps",
+            Self::Weights => "weights",
             Self::Entropy => "entropy",
             Self::Values => "values",
             Self::OldValues => "old_values",

@@ -107,6 +107,8 @@ pub struct GradeNeeds {
     pub without_steps: bool,
     /// Several responses to each prompt.
     pub group: bool,
+    /// Rewards where they were earned, instead of one score for all of them.
+    pub placed: bool,
 }
 
 /// Advantages of one response.

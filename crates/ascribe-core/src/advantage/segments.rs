@@ -64,7 +64,7 @@ impl Segments {
 
 impl AdvantageEstimator for Segments {
     fn needs(&self) -> GradeNeeds {
-        GradeNeeds { group: true, ..GradeNeeds::default() }
+        GradeNeeds { group: true, placed: true, ..GradeNeeds::default() }
     }
 
     fn estimate(&self, rollouts: &[Graded]) -> Result<Vec<Advantage>, CoreError> {
