@@ -1,6 +1,7 @@
 //! What can be typed. Every option is also a key of `--config file.toml`, and `_` may stand for `-`.
 
 mod measure;
+mod rl;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub use measure::{
     AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs,
     ProcessBenchArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
 };
+pub use rl::{CorrectionName, DeadGroupsName, RlArgs};
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
 #[derive(Debug, Parser)]
@@ -28,7 +30,7 @@ pub struct Cli {
 pub enum Command {
     /// Train a tiny model from nothing, align it with DPO and T-REG, and write a report: under three minutes.
     Demo(DemoArgs),
-    /// Train a model: `ascribe train <sft|dpo|ipo|apo-zero|t-reg>`.
+    /// Train a model: `ascribe train <sft|dpo|ipo|apo-zero|t-reg>`, or on its own rollouts `<grpo|rloo|reinforce|ppo|..>`.
     Train(Box<TrainArgs>),
     /// Continue prompts, or talk: `--chat`.
     Generate(Box<GenerateArgs>),
@@ -77,7 +79,8 @@ pub struct CommonArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct TrainArgs {
-    /// sft, dpo, ipo, apo-zero or t-reg.
+    /// sft, dpo, ipo, apo-zero or t-reg; on rollouts grpo, dr_grpo, dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus,
+    /// remax, ppo or ma_ppo.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
@@ -107,9 +110,9 @@ pub struct TrainArgs {
     /// whole, and tokens that merge belong to the response.
     #[arg(long, value_parser = named::<Boundary>, default_value = "apart")]
     pub boundary: Boundary,
-    /// Strength of the pull to the reference (all but sft).
-    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
-    pub beta: f64,
+    /// Strength of the pull to the reference in the loss (all but sft): 0.1 unless given, and 0 with rollouts.
+    #[arg(long, allow_negative_numbers = true)]
+    pub beta: Option<f64>,
     /// Strength of the token-level regulariser (t-reg).
     #[arg(long, default_value_t = 0.25, allow_negative_numbers = true)]
     pub alpha: f64,
@@ -204,7 +207,16 @@ pub struct TrainArgs {
     #[arg(long, default_value_t = 2)]
     pub save_total_limit: usize,
     #[command(flatten)]
+    pub rl: RlArgs,
+    #[command(flatten)]
     pub common: CommonArgs,
+}
+
+impl TrainArgs {
+    /// Strength of the pull to the reference on pairs.
+    pub fn beta(&self) -> f64 {
+        self.beta.unwrap_or(0.1)
+    }
 }
 
 #[derive(Debug, Args)]

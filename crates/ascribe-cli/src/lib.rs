@@ -14,6 +14,7 @@ mod output;
 mod findings;
 mod records;
 
+mod chain;
 mod chat;
 mod compare;
 mod convert;

@@ -1,5 +1,7 @@
 //! `ascribe train <method>`: data to rows, what the objective needs, the loop, and the figures at the end.
 
+pub(crate) mod rollouts;
+
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -32,7 +34,10 @@ use crate::output::{Progress, print_line, write_whole};
 const ACCURACY: &str = "rewards/accuracies";
 
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
-    let objective = catalog.make(&args.method, &ObjectiveOptions { beta: args.beta, alpha: args.alpha })?;
+    if let Some(recipe) = rollouts::recipe(&args.method) {
+        return rollouts::run(args, recipe, catalog);
+    }
+    let objective = catalog.make(&args.method, &ObjectiveOptions { beta: args.beta(), alpha: args.alpha })?;
     let config = fit_config(args);
     config.check()?;
     let device = device(&args.common.device)?;
@@ -55,7 +60,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
             }
             // Token rewards cost more than the reference itself, so held-out pairs go without and are measured by DPO's loss
             // and rewards, which are also the same for every method.
-            let dpo = DpoConfig { beta: args.beta, ..DpoConfig::default() }.init()?;
+            let dpo = DpoConfig { beta: args.beta(), ..DpoConfig::default() }.init()?;
             let judge: &dyn Objective = if objective.needs().credit { &dpo } else { objective.as_ref() };
             fit(args, config, objective.as_ref(), judge, &model, &device, &train.rows, &held_out.rows)
         }
@@ -328,7 +333,7 @@ fn fit(
     };
     let start = start.with_gradient_checkpointing(args.gradient_checkpointing.unwrap_or(args.use_peft));
     if last.is_none() && objective.needs().ref_logps && args.reference.is_none() {
-        let test = self_test(&start, &train[..train.len().min(8)], args.beta)?;
+        let test = self_test(&start, &train[..train.len().min(8)], args.beta())?;
         eprintln!(
             "step 0: DPO loss {:.6} (ln 2 = {:.6}), policy and reference differ by at most {:.1e} nats a token",
             test.loss,
@@ -462,7 +467,7 @@ fn identity(args: &TrainArgs, config: &FitConfig, model: &LanguageModel) -> Vec<
     vec![
         ("method", args.method.clone()),
         ("model", short(&model.decoder.hash())),
-        ("beta", args.beta.to_string()),
+        ("beta", args.beta().to_string()),
         ("alpha", args.alpha.to_string()),
         ("revision", args.revision.clone()),
         ("boundary", args.boundary.to_string()),

@@ -13,11 +13,18 @@ use crate::args::TrainArgs;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::output::print_line;
-use crate::train::{checked, completions, fit_config, parts, revision};
+use crate::train::{checked, completions, fit_config, parts, revision, rollouts};
 use crate::words::Words;
 
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
-    let objective = catalog.make(&args.method, &ObjectiveOptions { beta: args.beta, alpha: args.alpha })?;
+    if let Some(recipe) = rollouts::recipe(&args.method) {
+        fit_config(args).check()?;
+        device(&args.common.device)?;
+        let (train, held_out, said) = rollouts::validate(args, recipe, catalog, &Words::load(&args.model)?)?;
+        eprintln!("{said}");
+        return print_line(&format!("the run can start: {train} prompts to train on, {held_out} held out"));
+    }
+    let objective = catalog.make(&args.method, &ObjectiveOptions { beta: args.beta(), alpha: args.alpha })?;
     let config = fit_config(args);
     config.check()?;
     device(&args.common.device)?;
