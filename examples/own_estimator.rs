@@ -18,9 +18,7 @@ struct Rank;
 
 impl AdvantageEstimator for Rank {
     fn needs(&self) -> GradeNeeds {
-        let mut needs = GradeNeeds::default();
-        needs.group = true;
-        needs
+        GradeNeeds::of_group()
     }
 
     fn estimate(&self, rollouts: &[Graded]) -> Result<Vec<Advantage>, CoreError> {

@@ -61,7 +61,7 @@ pub struct Gae {
 
 impl AdvantageEstimator for Gae {
     fn needs(&self) -> GradeNeeds {
-        GradeNeeds { values: true, placed: true, ..GradeNeeds::default() }
+        GradeNeeds::of_values()
     }
 
     fn estimate(&self, rollouts: &[Graded]) -> Result<Vec<Advantage>, CoreError> {

@@ -108,7 +108,7 @@ pub struct MacroGae {
 
 impl AdvantageEstimator for MacroGae {
     fn needs(&self) -> GradeNeeds {
-        GradeNeeds { values: true, placed: true, ..GradeNeeds::default() }
+        GradeNeeds::of_values()
     }
 
     fn estimate(&self, rollouts: &[Graded]) -> Result<Vec<Advantage>, CoreError> {

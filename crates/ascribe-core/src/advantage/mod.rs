@@ -111,6 +111,18 @@ pub struct GradeNeeds {
     pub placed: bool,
 }
 
+impl GradeNeeds {
+    /// Several responses to each prompt, and nothing else.
+    pub fn of_group() -> Self {
+        Self { group: true, ..Self::default() }
+    }
+
+    /// Values before each token, and rewards where they were earned.
+    pub fn of_values() -> Self {
+        Self { values: true, placed: true, ..Self::default() }
+    }
+}
+
 /// Advantages of one response.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Advantage {
