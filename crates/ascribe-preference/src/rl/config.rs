@@ -131,9 +131,12 @@ impl RolloutConfig {
         if let Some(share) = self.top_entropy.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
             return Err(CoreError::Range { name: "top_entropy_quantile", rule: "in (0, 1]", got: share });
         }
-        if let Some((least, most)) = self.reward_clip.filter(|(least, most)| !(least < most)) {
-            let rule = "a range that is not empty";
-            return Err(CoreError::Range { name: "reward_clip_range", rule, got: most - least });
+        if let Some((least, most)) = self.reward_clip {
+            let accepted = least < most;
+            if !accepted {
+                let rule = "a range that is not empty";
+                return Err(CoreError::Range { name: "reward_clip_range", rule, got: most - least });
+            }
         }
         if let Some(kl) = &self.kl_reward {
             if !(kl.coef >= 0.0 && kl.coef.is_finite()) {

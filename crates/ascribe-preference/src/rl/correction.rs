@@ -52,7 +52,7 @@ impl Correction {
     /// The weight of each token of one response.
     pub fn weights(&self, old_logps: &[f64], drawn_logps: &[f64]) -> Vec<f64> {
         let logs: Vec<f64> = old_logps.iter().zip(drawn_logps).map(|(old, drawn)| old - drawn).collect();
-        let inside = |weight: f64| self.least <= weight && weight <= self.most;
+        let inside = |weight: f64| (self.least..=self.most).contains(&weight);
         let mean = (logs.iter().sum::<f64>() / logs.len().max(1) as f64).exp();
         logs.iter()
             .map(|log| log.exp())
