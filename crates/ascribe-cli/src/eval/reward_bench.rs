@@ -48,7 +48,6 @@ pub fn first(args: &RewardBenchArgs) -> anyhow::Result<()> {
         .with_all(sections)
         .with_all(scores.prior.map(|prior| Finding::number("Prior Sets", prior)))
         .with(Finding::number("overall", scores.overall))
-        .forest("Accuracy by subset, with intervals.", "accuracy", &estimates)
         .show(args.measure.json, args.file.report.as_deref())
 }
 
@@ -126,8 +125,5 @@ pub fn second(args: &RewardBench2Args) -> anyhow::Result<()> {
         scores.push(ties.score);
     }
     let overall = scores.iter().sum::<f64>() / scores.len() as f64;
-    findings
-        .with(Finding::number("overall", overall))
-        .forest("Best of four by subset, with intervals.", "accuracy", &estimates)
-        .show(args.measure.json, args.file.report.as_deref())
+    findings.with(Finding::number("overall", overall)).show(args.measure.json, args.file.report.as_deref())
 }
