@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::config::closest;
 pub use measure::{
     AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs,
-    ProcessBenchArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
+    ProcessBenchArgs, ReportArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
 };
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
@@ -40,6 +40,8 @@ pub enum Command {
     Compare(CompareArgs),
     /// A benchmark, from files in its published format or by asking a model: `ascribe eval <protocol>`.
     Eval(EvalArgs),
+    /// One HTML file from what runs leave: learning curves, held-out figures, and what was measured with `--json`.
+    Report(ReportArgs),
     /// Add an adapter into the weights of its base, and write a whole model.
     Merge(MergeArgs),
     /// Look for faults in data: exit code 0 without findings, 1 with them, 2 for an error.

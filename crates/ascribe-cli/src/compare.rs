@@ -12,6 +12,7 @@ use ascribe::eval::stats::{Design, minimum_detectable_effect, wilcoxon};
 use ascribe::eval::{Estimate, McNemar, sign_flip};
 
 use crate::args::{CompareArgs, TestName};
+use crate::drawing::Drawing;
 use crate::findings::{Finding, Findings};
 use crate::records::Records;
 
@@ -26,7 +27,9 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
         None => None,
     };
     let compared = Compared::new(args, &ours, &theirs, clusters.as_deref())?;
-    compared.findings(args, &first.name(), &second.name()).print(args.measure.json)
+    let findings = compared.findings(args, &first.name(), &second.name());
+    let findings = if binary(&ours, &theirs) { findings.figure(both(&ours, &theirs)) } else { findings };
+    findings.print(args.measure.json)
 }
 
 /// For each row of the first file, its partner in the second.
@@ -152,6 +155,21 @@ impl Compared {
     }
 }
 
+/// Whether both columns are of 0 and 1.
+fn binary(ours: &[f64], theirs: &[f64]) -> bool {
+    ours.iter().chain(theirs).all(|value| *value == 0.0 || *value == 1.0)
+}
+
+/// How often columns of 0 and 1 agree.
+fn both(ours: &[f64], theirs: &[f64]) -> Drawing {
+    let mut counts = vec![vec![0; 2]; 2];
+    for (one, other) in ours.iter().zip(theirs) {
+        counts[usize::from(*one == 0.0)][usize::from(*other == 0.0)] += 1;
+    }
+    let sides = ["1", "0"];
+    Drawing::counts("Records by both systems.", ("first", &sides), ("second", &sides), counts)
+}
+
 /// The sum of the signed ranks of the differences, ties sharing their mean rank: what Wilcoxon's test leans on.
 fn signed_ranks(differences: &[f64]) -> f64 {
     let mut sorted: Vec<f64> = differences.iter().copied().filter(|d| *d != 0.0).collect();
@@ -189,7 +207,7 @@ fn tested(
     units: &[(f64, f64)],
     clustered: bool,
 ) -> anyhow::Result<(&'static str, f64)> {
-    let binary = ours.iter().chain(theirs).all(|value| *value == 0.0 || *value == 1.0);
+    let binary = binary(ours, theirs);
     let test = match args.test {
         TestName::Auto if binary && !clustered => TestName::Mcnemar,
         TestName::Auto => TestName::SignFlip,

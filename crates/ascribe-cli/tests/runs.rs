@@ -99,6 +99,11 @@ fn pairs_train_by_every_objective_on_pairs() {
         assert_eq!(number(&summary, "eval_rewards/margins"), number(evaluated[1], "eval_rewards/margins"));
         is_a_model(&bench, &out);
     }
+    bench.run("report out-dpo out-ipo --out runs.html").succeeded();
+    let html = bench.read("runs.html");
+    for part in ["rewards/margins, by optimizer step.", "out-ipo, held out", "reward_accuracy on held-out rows"] {
+        assert!(html.contains(part), "{part}");
+    }
     // The same start and the same rows: only the objective differs.
     let weights = |method| fs::read(bench.path(&format!("out-{method}/model.safetensors"))).unwrap();
     for other in ["ipo", "apo-zero", "t-reg"] {

@@ -50,7 +50,6 @@ pub fn first(args: &RewardBenchArgs) -> anyhow::Result<()> {
         .with_all(sections)
         .with_all(scores.prior.map(|prior| Finding::number("Prior Sets", prior)))
         .with(Finding::number("overall", scores.overall))
-        .forest("Accuracy by subset, with intervals.", "accuracy", &estimates)
         .show(args.measure.json, args.file.report.as_deref())
 }
 
@@ -134,8 +133,5 @@ pub fn second(args: &RewardBench2Args) -> anyhow::Result<()> {
         let missing = missing.join(", ");
         findings = findings.note(format!("Without {missing}: overall is the mean of the subsets that are there."));
     }
-    findings
-        .with(Finding::number("overall", overall))
-        .forest("Best of four by subset, with intervals.", "accuracy", &estimates)
-        .show(args.measure.json, args.file.report.as_deref())
+    findings.with(Finding::number("overall", overall)).show(args.measure.json, args.file.report.as_deref())
 }

@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
-use ascribe::eval::Estimate;
 use ascribe::eval::bench::{OneToMany, RewardMath, StepReduction, one_to_many, pairwise_one_to_many};
 use ascribe::eval::pairs::{Ties, pair_accuracy};
 use serde_json::Value;
@@ -100,17 +99,11 @@ fn judged(args: &RewardMathArgs, records: &Records) -> anyhow::Result<Findings> 
 }
 
 fn numbers(findings: Findings, scores: &RewardMath) -> Findings {
-    let measured = [
-        ("accuracy".to_owned(), scores.accuracy),
-        ("accuracy, ties right".to_owned(), scores.accuracy_with_ties),
-        ("MRR".to_owned(), scores.mrr),
-    ];
     findings
         .with(Finding::share("accuracy", &scores.accuracy))
         .with(Finding::share("accuracy, ties right", &scores.accuracy_with_ties))
         .with(Finding::of("MRR", &scores.mrr))
         .with(Finding::number("pair accuracy", scores.pair_accuracy))
-        .forest("RewardMATH, with intervals over problems.", "share", &measured)
 }
 
 fn one_to_one(args: &RewardMathArgs, records: &Records, reduction: Option<StepReduction>) -> anyhow::Result<Findings> {
@@ -140,11 +133,7 @@ fn one_to_one(args: &RewardMathArgs, records: &Records, reduction: Option<StepRe
         rejected.push(wrong);
     }
     let pairs = pair_accuracy(&chosen, &rejected, Ties::Strict, &args.measure.bootstrap())?;
-    let measured: [(String, Estimate); 1] = [("pair accuracy".to_owned(), pairs.accuracy)];
-    Ok(start(records, reduction)
-        .fact("ties", pairs.ties)
-        .with(Finding::share("pair accuracy", &pairs.accuracy))
-        .forest("One correct solution against one wrong, with its interval.", "share", &measured))
+    Ok(start(records, reduction).fact("ties", pairs.ties).with(Finding::share("pair accuracy", &pairs.accuracy)))
 }
 
 fn same_length(records: &Records, row: &Record, names: &[Value], scores: &[Value]) -> anyhow::Result<()> {
