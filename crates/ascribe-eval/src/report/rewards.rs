@@ -64,7 +64,10 @@ impl RewardCurves {
         let lines: Vec<Vec<(f64, f64)>> = self.curves.iter().map(|one| one.line(reach)).collect();
         let distances = iter::once(0.0).chain(points().map(|(distance, _)| distance));
         let x = Axis::over(distances, Spacing::Linear, 0.02, size.x_intervals)?;
-        let heights = points().chain(lines.iter().flatten().copied()).map(|(_, reward)| reward);
+        let numbered = self.curves.iter().enumerate();
+        let peaks: Vec<(usize, (f64, f64))> = numbered.filter_map(|(at, one)| Some((at, one.peak(reach)?))).collect();
+        let highest = peaks.iter().map(|(_, peak)| *peak);
+        let heights = points().chain(lines.iter().flatten().copied()).chain(highest).map(|(_, reward)| reward);
         let y = Axis::over(heights, Spacing::Linear, 0.05, Y_INTERVALS)?;
         let plot = Plot::new(size, &y, 16.0);
         let place = |(distance, reward): (f64, f64)| (plot.x(&x, distance), plot.y(&y, reward));
@@ -84,8 +87,6 @@ impl RewardCurves {
             }
             drawn += "</g>";
         }
-        let numbered = self.curves.iter().enumerate();
-        let peaks: Vec<(usize, (f64, f64))> = numbered.filter_map(|(at, one)| Some((at, one.peak(reach)?))).collect();
         taken.extend(peaks.iter().map(|(_, peak)| {
             let (px, py) = place(*peak);
             Block([px - 7.0, py - 7.0, px + 7.0, py + 7.0])

@@ -40,7 +40,10 @@
     colour[3] *= opacity(element);
     const paper = behind(element);
     const papers = [paper];
-    for (const shape of svg ? svg.querySelectorAll("rect, path, circle, polygon") : []) {
+    // A text with a halo stands on the halo, whatever is drawn below.
+    const halo = svg && style.paintOrder.startsWith("stroke") && style.stroke !== "none" && parseFloat(style.strokeWidth) >= 2;
+    if (halo) papers[0] = over(channels(style.stroke), paper);
+    for (const shape of svg && !halo ? svg.querySelectorAll("rect, path, circle, polygon") : []) {
       const fill = channels(getComputedStyle(shape).fill);
       fill[3] *= getComputedStyle(shape).fillOpacity * opacity(shape);
       if (getComputedStyle(shape).fill !== "none" && meet(box, shape.getBoundingClientRect(), 1)) papers.push(over(fill, paper));
