@@ -54,6 +54,30 @@ fn a_metric_reads_json_and_csv_by_column_names() {
     );
 }
 
+/// What it takes to find the interval again: seed, resamples and method, and the method of every interval.
+#[test]
+fn the_settings_of_intervals_are_said() {
+    let bench = Bench::new();
+    bench.write("pairs.csv", PAIRS);
+    let line = "metric pair-accuracy --input pairs.csv --columns chosen=good,rejected=bad";
+    let found = measured(&bench, line);
+    assert_eq!((&found["seed"], &found["resamples"]), (&json!(0), &json!(10_000)));
+    assert_eq!(found["method"], "percentile bootstrap");
+    assert_eq!(found["measures"]["pair-accuracy"]["method"], "percentile bootstrap");
+    let found = measured(&bench, &format!("{line} --seed 7 --resamples 500"));
+    assert_eq!((&found["seed"], &found["resamples"]), (&json!(7), &json!(500)));
+    let found = measured(&bench, &format!("{line} --resamples 0"));
+    assert_eq!((&found["method"], found["measures"]["pair-accuracy"].get("low")), (&json!("no bootstrap"), None));
+    bench.write("right.csv", "correct\n1\n0\n1\n");
+    let found = measured(&bench, "metric accuracy --input right.csv");
+    assert_eq!(found["measures"]["accuracy"]["method"], "Wilson");
+    bench.write("counts.csv", "samples,correct\n10,3\n10,4\n");
+    let found = measured(&bench, "eval samples --input counts.csv --seed 3 --resamples 200");
+    assert_eq!((&found["seed"], &found["resamples"]), (&json!(3), &json!(200)));
+    assert_eq!(found["measures"]["pass@1"]["method"], "percentile bootstrap");
+    assert!(bench.run(line).succeeded().stdout.contains("resamples 10000, seed 0, method percentile bootstrap"));
+}
+
 #[test]
 fn the_list_has_every_metric() {
     let bench = Bench::new();
@@ -150,6 +174,21 @@ fn scores_are_compared_by_sign_flips_or_ranks() {
         assert_eq!(found["test"], name);
     }
     bench.run("compare a.csv b.csv --on loss --test mcnemar").refused(&["0 and 1", "--test sign-flip"]);
+}
+
+/// Of 201 differences all are positive, so no draw is as extreme: p = 2/(1 + draws).
+#[test]
+fn a_test_of_many_records_says_that_it_drew_and_how_often() {
+    let bench = Bench::new();
+    let column = |shift: u32| (0..201).map(|row: u32| format!("{}\n", 2 * row + shift)).collect::<String>();
+    bench.write("a.csv", format!("loss\n{}", column(1)));
+    bench.write("b.csv", format!("loss\n{}", column(0)));
+    for (test, name) in [("sign-flip", "sampled sign-flip"), ("wilcoxon", "sampled Wilcoxon")] {
+        let found = measured(&bench, &format!("compare a.csv b.csv --on loss --test {test} --resamples 1999 --seed 5"));
+        check(&found, "p", 0.001);
+        assert_eq!((&found["test"], &found["draws"], &found["seed"]), (&json!(name), &json!(1999), &json!(5)));
+        assert_eq!((&found["resamples"], &found["method"]), (&json!(1999), &json!("percentile bootstrap")));
+    }
 }
 
 #[test]
@@ -349,6 +388,7 @@ fn samples_and_votes() {
     check(&found, "pass@1", 0.3);
     check(&found, "pass@5", 11.0 / 12.0);
     bench.run("eval samples --input counts.csv --k 11").refused(&["line 2", "at most its 10 samples, got 11"]);
+    bench.run("eval samples --input counts.csv --split-ties").refused(&["`answers`", "leave out --split-ties"]);
     bench.rows(
         "votes.jsonl",
         [json!({"answers": ["3", null, "3"], "answer": "3"}), json!({"answers": ["3", "4", "3"], "answer": 4})],
@@ -437,10 +477,17 @@ fn a_model_is_asked() {
         let found = measured(&bench, &format!("eval bose --input choices.jsonl --model model {options}"));
         check(&found, "accuracy", 0.5);
     }
+    for option in ["--examples choices.jsonl", "--instruction answer", "--max-new-tokens 4"] {
+        let name = option.split(' ').next().unwrap();
+        let ran = bench.run(&format!("eval bose --input choices.jsonl --model model {option}"));
+        ran.refused(&[name, "with choices; leave it out"]);
+    }
     bench.rows("choices.jsonl", [json!({"question": "no blank", "choices": ["a"], "answer": 0})]);
     bench.run("eval bose --input choices.jsonl --model model").refused(&["choices.jsonl, line 1", "____"]);
     bench.rows("open.jsonl", [json!({"question": "2+2?", "answer": "no model says this"})]);
     check(&measured(&bench, "eval bose --input open.jsonl --model model --max-new-tokens 4"), "accuracy", 0.0);
+    let ran = bench.run("eval bose --input open.jsonl --model model --following");
+    ran.refused(&["--following", "without choices; leave it out"]);
     bench.rows(
         "answers.jsonl",
         [true, false].map(|correct| json!({"question": "2+2?", "answer": "4", "correct": correct})),

@@ -18,8 +18,8 @@ const BINNING: Binning = Binning::Mass(10);
 pub fn run(args: &PTrueArgs) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?;
     let correct = records.every("correct", Records::flag)?;
-    let bootstrap = args.measure.bootstrap();
-    let mut findings = Findings::new("p-true").fact("input", records.name());
+    let bootstrap = args.measure.bootstrap(records.rows.len());
+    let mut findings = Findings::new("p-true").fact("input", records.name()).drawn(&bootstrap);
     let p: Vec<f64> = match Asked::load(&args.model)? {
         Some(asked) => {
             let beliefs = ask(&asked, &records)?;

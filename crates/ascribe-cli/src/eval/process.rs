@@ -41,14 +41,15 @@ pub fn process_bench(args: &ProcessBenchArgs) -> anyhow::Result<()> {
         predictions.push(prediction);
         labels.push(label);
     }
-    let mut findings = Findings::new("processbench").fact("input", records.name()).fact("unread", unread);
+    let bootstrap = args.measure.bootstrap(records.rows.len());
+    let mut findings =
+        Findings::new("processbench").fact("input", records.name()).drawn(&bootstrap).fact("unread", unread);
     if let Some(threshold) = args.threshold {
         findings = findings.fact("threshold", threshold);
     }
     let mut estimates = Vec::new();
     for (subset, (predictions, labels)) in &subsets {
-        let scores =
-            process_f1(predictions, labels, &args.measure.bootstrap()).with_context(|| format!("subset `{subset}`"))?;
+        let scores = process_f1(predictions, labels, &bootstrap).with_context(|| format!("subset `{subset}`"))?;
         findings = findings
             .with(Finding::share(format!("{subset}, with an error"), &scores.accuracy_error))
             .with(Finding::share(format!("{subset}, correct"), &scores.accuracy_correct))
@@ -87,7 +88,7 @@ pub fn prm_bench(args: &PrmBenchArgs) -> anyhow::Result<()> {
         }
         all.push(item);
     }
-    let bootstrap = args.measure.bootstrap();
+    let bootstrap = args.measure.bootstrap(records.rows.len());
     let total = prm_score(&all, args.threshold, &bootstrap)?;
     let mut estimates = Vec::new();
     for (class, items) in &classes {
@@ -96,6 +97,7 @@ pub fn prm_bench(args: &PrmBenchArgs) -> anyhow::Result<()> {
     estimates.push(("all".to_owned(), total.score));
     Findings::new("prmbench")
         .fact("input", records.name())
+        .drawn(&bootstrap)
         .fact("threshold", args.threshold)
         .fact("steps", total.steps)
         .with(Finding::number("F1 of right steps", total.f1))

@@ -13,7 +13,7 @@ use std::f64::consts::LN_10;
 use crate::error::{not_empty, option};
 use crate::stats::bootstrap::sorted_quantile;
 use crate::stats::sum::{mean, sigmoid, softplus, sum};
-use crate::{Bootstrap, EvalError, Interval};
+use crate::{Bootstrap, BootstrapMethod, EvalError, Interval};
 
 /// Games between two players of which the first won a share.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -136,7 +136,7 @@ pub fn rating_board(
         ratings.sort_by(f64::total_cmp);
         let (tail, level) = (0.5 * (1.0 - bootstrap.level), bootstrap.level);
         let (low, high) = (sorted_quantile(&ratings, tail), sorted_quantile(&ratings, 1.0 - tail));
-        Interval { low, high, level, method: "percentile bootstrap" }
+        Interval { low, high, level, method: BootstrapMethod::Percentile.name() }
     };
     let intervals: Vec<Option<Interval>> = (0..players).map(|player| enough.then(|| interval(player))).collect();
     let limits =

@@ -56,6 +56,17 @@ pub enum BootstrapMethod {
     Bca,
 }
 
+impl BootstrapMethod {
+    /// What an interval found so is called in [`Interval::method`].
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Percentile => "percentile bootstrap",
+            Self::Basic => "basic bootstrap",
+            Self::Bca => "BCa bootstrap",
+        }
+    }
+}
+
 /// Share of resamples on which a statistic may be undefined (NaN) before the interval is given up.
 const UNDEFINED_SHARE: f64 = 0.05;
 
@@ -350,11 +361,11 @@ impl Bootstrap {
         let tail = 0.5 * (1.0 - self.level);
         let (low, high, method) = match self.method {
             BootstrapMethod::Percentile => {
-                (sorted_quantile(&replicates, tail), sorted_quantile(&replicates, 1.0 - tail), "percentile bootstrap")
+                (sorted_quantile(&replicates, tail), sorted_quantile(&replicates, 1.0 - tail), self.method.name())
             }
             BootstrapMethod::Basic => {
                 let (low, high) = (sorted_quantile(&replicates, tail), sorted_quantile(&replicates, 1.0 - tail));
-                (2.0 * value - high, 2.0 * value - low, "basic bootstrap")
+                (2.0 * value - high, 2.0 * value - low, self.method.name())
             }
             BootstrapMethod::Bca => {
                 let (groups, method) = self.jackknife_groups(n);
@@ -370,7 +381,7 @@ impl Bootstrap {
     fn jackknife_groups(&self, n: usize) -> (Vec<Vec<usize>>, &'static str) {
         let mut order: Vec<usize> = (0..n).collect();
         if n <= SINGLE_JACKKNIFE {
-            return (order.into_iter().map(|unit| vec![unit]).collect(), "BCa bootstrap");
+            return (order.into_iter().map(|unit| vec![unit]).collect(), self.method.name());
         }
         shuffle(&mut self.seed.stream("jackknife", 0), &mut order);
         let cut = |group: usize| group * n / JACKKNIFE_GROUPS;
