@@ -27,7 +27,8 @@ usage: cargo xtask <verb>
                       runs the demo for each seed and counts how often alignment beats the starting model
   bench [..]          cargo bench of the benches; what follows is passed on
   bench peers [--only <job>] [--rounds 3]
-                      ours against TRL, transformers and llama.cpp; the table goes to docs/performance.md
+                      ours against TRL, transformers, llama.cpp, scikit-learn and scipy (`--only metrics` for these two);
+                      the table goes to docs/performance.md
   bench growth        seconds and bytes against length, group, vocabulary and batch; docs/growth.svg and a table
   docs                the documentation of all crates
 ";
