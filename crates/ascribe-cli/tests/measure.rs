@@ -275,23 +275,28 @@ fn published_tables_by_one_command_each() {
     let found = table("internlm2_reward", "");
     check(&found, "accuracy", 180.0 / 483.0);
     check(&found, "MRR", 0.551_713);
-    check(&table("Eurus-RM_reward", ""), "accuracy", 82.0 / 483.0);
-    for (reduction, many, one) in [
-        ("last", 88.0, 294.0),
-        ("min", 74.0, 371.0),
-        ("prod", 83.0, 422.0),
-        ("max", 19.0, 307.0),
-        ("geometric-mean", 76.0, 364.0),
-        ("mean", 73.0, 363.0),
-        ("mean-logit", 71.0, 361.0),
-        ("mean-odds", 45.0, 351.0),
+    let found = table("Eurus-RM_reward", "");
+    check(&found, "accuracy", 82.0 / 483.0);
+    check(&found, "MRR", 0.383_027);
+    for (reduction, many, mrr, one) in [
+        ("last", 88.0, 0.388_345, 294.0),
+        ("min", 74.0, 0.346_686, 371.0),
+        ("prod", 83.0, 0.346_792, 422.0),
+        ("max", 19.0, 0.218_233, 307.0),
+        ("geometric-mean", 76.0, 0.336_121, 364.0),
+        ("mean", 73.0, 0.327_777, 363.0),
+        ("mean-logit", 71.0, 0.319_227, 361.0),
+        ("mean-odds", 45.0, 0.263_561, 351.0),
     ] {
         let options = format!("--aggregate {reduction}");
-        check(&table("Math_Shepherd_reward", &options), "accuracy", many / 483.0);
+        let found = table("Math_Shepherd_reward", &options);
+        check(&found, "accuracy", many / 483.0);
+        check(&found, "MRR", mrr);
         check(&table("rewardbench_Math_Shepherd", &options), "pair accuracy", one / 447.0);
     }
     let found = table("gpt4_pairwise_reward", "");
     check(&found, "accuracy", 144.0 / 483.0);
+    check(&found, "MRR", 0.519_168);
     check(&found, "pair accuracy", 3367.0 / 4347.0);
     assert_eq!(found["unparsed"], 35);
 }

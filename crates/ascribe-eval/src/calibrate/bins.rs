@@ -54,12 +54,12 @@ pub struct Bin {
 }
 
 impl Bin {
-    /// How far the share of true labels is from the mean probability; `None` in an empty bin.
+    /// How far the share of true labels is from the mean probability; `None` in an empty bin. In [0, 1]; O(1).
     pub fn gap(&self) -> Option<f64> {
         Some((self.accuracy?.value - self.confidence?).abs())
     }
 
-    /// The interval of the share of true labels; `None` in an empty bin.
+    /// The interval of the share of true labels; `None` in an empty bin. O(1).
     pub fn interval(&self) -> Option<Interval> {
         self.accuracy?.interval
     }

@@ -73,7 +73,8 @@ enum Compute {
 }
 
 impl ScalarMetric {
-    /// Measures named columns.
+    /// Measures named columns. Range and direction stand in the fields, ties in [`doc`](Self::doc); O(n log n + B n),
+    /// for Kendall's tau O(B n log n).
     ///
     /// # Errors
     /// When a column is missing, of another kind or length, holds a NaN, infinity or value out of range, when there is

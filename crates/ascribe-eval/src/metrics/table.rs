@@ -73,14 +73,21 @@ pub const METRICS: &[ScalarMetric] = &[
         Compute::Terms(pair_loss),
         "mean Bradley-Terry loss ln(1 + e^-(chosen - rejected))"
     ),
-    row!("auroc", SCORED, SHARE, Up, Compute::Counted(area), "chance that a positive outranks a negative"),
+    row!(
+        "auroc",
+        SCORED,
+        SHARE,
+        Up,
+        Compute::Counted(area),
+        "chance that a positive outranks a negative; a tie counts half"
+    ),
     row!(
         "average-precision",
         SCORED,
         SHARE,
         Up,
         Compute::Counted(precision),
-        "precision averaged over the recall of distinct thresholds"
+        "precision averaged over the recall of distinct thresholds; ties enter together"
     ),
     row!(
         "tpr-at-fpr-1",
@@ -88,7 +95,7 @@ pub const METRICS: &[ScalarMetric] = &[
         SHARE,
         Up,
         Compute::Counted(rate),
-        "true positive rate at a false positive rate of at most 0.01"
+        "true positive rate at a false positive rate of at most 0.01; ties enter together"
     ),
     row!(
         "precision",
@@ -152,7 +159,7 @@ pub const METRICS: &[ScalarMetric] = &[
         SHARE,
         Down,
         Compute::Counted(|c| calibration(c, |error| error.ece)),
-        "expected calibration error"
+        "expected calibration error; equal p share a bin"
     ),
     row!("mce", FORECAST, SHARE, Down, Compute::Counted(|c| calibration(c, |error| error.mce)), "largest gap of a bin"),
     row!(
@@ -201,10 +208,10 @@ pub const METRICS: &[ScalarMetric] = &[
         BALANCE,
         Zero,
         Compute::Terms(|c| balance_terms(c.numbers("p")?, &c.flags("label")?, Half::Positive)),
-        "accuracy less mean confidence of the decision"
+        "accuracy less mean confidence of the decision; p = 0.5 is positive"
     ),
     row!("pearson", XY, SIGNED, Up, Compute::Own(linear), "linear correlation"),
-    row!("spearman", XY, SIGNED, Up, Compute::Counted(ranked), "correlation of mid-ranks"),
+    row!("spearman", XY, SIGNED, Up, Compute::Counted(ranked), "correlation of ranks; ties share their mean rank"),
     row!(
         "kendall-tau-b",
         XY,

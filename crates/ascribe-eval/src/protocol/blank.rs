@@ -28,7 +28,8 @@ pub struct BlankItem {
     pub gold: usize,
 }
 
-/// The credit of each item: 1 when the right candidate is least perplexing, shared by ties, or 0.
+/// The credit of each item: 1 when the right candidate is least perplexing, shared by ties, or 0. In [0, 1]; O(tokens)
+/// beside the policy.
 ///
 /// # Errors
 /// When there is no item, one has no candidate or a gold that is none, a candidate has no token, or the policy cannot

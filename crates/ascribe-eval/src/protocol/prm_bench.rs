@@ -31,7 +31,8 @@ pub struct PrmScore {
     pub steps: usize,
 }
 
-/// Scores step verdicts `score >= threshold`. An F1 without any decision or label of its class is 0.
+/// Scores step verdicts `score >= threshold`. An F1 without any decision or label of its class is 0. In [0, 1]; a score
+/// of exactly `threshold` calls a step right; O(steps + B steps).
 ///
 /// # Errors
 /// When there is no solution, one has no step, a score is NaN or infinite, a wrong step is none of its steps, or the

@@ -90,7 +90,7 @@ impl Bootstrap {
     /// No resamples: the value alone, without an interval.
     pub const NONE: Self = Self { resamples: 0, level: 0.95, seed: Seed(0), method: BootstrapMethod::Percentile };
 
-    /// The mean of independent values.
+    /// The mean of independent values. In the range of the values; O(B n).
     ///
     /// # Errors
     /// When a setting is out of range, when `values` is empty or holds a NaN or infinity, or when BCa is not defined.
@@ -101,7 +101,7 @@ impl Bootstrap {
 
     /// The mean of `first - second` over records that both systems answered: positive where the first is better.
     ///
-    /// For clustered records take the differences and call [`clustered_mean`](Self::clustered_mean).
+    /// For clustered records take the differences and call [`clustered_mean`](Self::clustered_mean). O(B n).
     ///
     /// # Errors
     /// As [`mean`](Self::mean), and when the lengths differ.
@@ -112,7 +112,8 @@ impl Bootstrap {
         self.mean(&first.iter().zip(second).map(|(a, b)| a - b).collect::<Vec<_>>())
     }
 
-    /// The mean over all values, resampling whole clusters: values with the same key are not independent.
+    /// The mean over all values, resampling whole clusters: values with the same key are not independent. In the range
+    /// of the values; O(n + B clusters).
     ///
     /// # Errors
     /// As [`mean`](Self::mean), and when the lengths differ.
@@ -131,7 +132,7 @@ impl Bootstrap {
     }
 
     /// A metric of `n` independent rows, as a function of the rows drawn (with repetition). It must be defined on all
-    /// rows; resamples on which it is an error are left out.
+    /// rows; resamples on which it is an error are left out. O(B n) beside the metric.
     ///
     /// # Errors
     /// What the metric says of all rows, and as [`statistic`](Self::statistic).
@@ -144,7 +145,7 @@ impl Bootstrap {
         self.of_rows(n, value, |rows| metric(rows).unwrap_or(f64::NAN))
     }
 
-    /// As [`metric`](Self::metric), resampling whole clusters of rows.
+    /// As [`metric`](Self::metric), resampling whole clusters of rows. O(B n) beside the metric.
     ///
     /// # Errors
     /// As [`metric`](Self::metric).
@@ -167,7 +168,7 @@ impl Bootstrap {
     }
 
     /// As [`metric`](Self::metric), as a function of how often each row counts: for metrics that would otherwise sort
-    /// every resample. The draws are those of [`metric`](Self::metric).
+    /// every resample. The draws are those of [`metric`](Self::metric). O(B n) beside the metric.
     ///
     /// # Errors
     /// As [`metric`](Self::metric).
@@ -180,7 +181,7 @@ impl Bootstrap {
         self.of_counts(n, value, |counts| metric(counts).unwrap_or(f64::NAN))
     }
 
-    /// As [`weighted_metric`](Self::weighted_metric), resampling whole clusters of rows.
+    /// As [`weighted_metric`](Self::weighted_metric), resampling whole clusters of rows. O(B n) beside the metric.
     ///
     /// # Errors
     /// As [`metric`](Self::metric).
@@ -201,7 +202,7 @@ impl Bootstrap {
     /// Any statistic of `n` independent units, as a function of the indices of the units drawn (with repetition).
     ///
     /// The statistic may be NaN where a resample does not define it; such resamples are left out, and above 5 % of them
-    /// the interval is absent.
+    /// the interval is absent. O(B n) beside the statistic.
     ///
     /// # Errors
     /// When a setting is out of range, when `n` is 0, when the statistic of all units is not finite, or when BCa is not
@@ -212,7 +213,7 @@ impl Bootstrap {
     }
 
     /// As [`statistic`](Self::statistic), as a function of how often each unit was drawn: for statistics that would
-    /// otherwise sort every resample.
+    /// otherwise sort every resample. O(B n) beside the statistic.
     ///
     /// # Errors
     /// As [`statistic`](Self::statistic).
@@ -263,7 +264,8 @@ impl Bootstrap {
         })
     }
 
-    /// As [`statistic`](Self::statistic) with resamples that the caller drew; `resamples` and `seed` play no part.
+    /// As [`statistic`](Self::statistic) with resamples that the caller drew; `resamples` and `seed` play no part. O(1)
+    /// for each resample beside the statistic.
     ///
     /// # Errors
     /// As [`statistic`](Self::statistic), and when an index is not below `n`.
