@@ -1,7 +1,7 @@
 //! Metrics and bootstraps of 10^4, 10^5 and 10^6 rows: `cargo xtask bench --bench metrics`.
 //!
-//! A name says the metric and the number of rows; a bootstrap has 1,000 resamples. The same beside scikit-learn and scipy is
-//! `cargo xtask bench peers --only metrics`.
+//! A name says the metric and the number of rows; a bootstrap has 1,000 resamples. `cargo xtask bench peers --only
+//! metrics` measures the same beside scikit-learn and scipy.
 
 // The allocator of the binary.
 #[allow(unsafe_code)]

@@ -1,8 +1,9 @@
 //! `ascribe compare`: two systems on the same records, paired.
 //!
-//! Columns of 0 and 1 are tested by McNemar's exact test, others by sign flips of the differences, or by Wilcoxon's signed
-//! ranks if asked; where signs were drawn the test is called sampled, and the number of draws is said. With clusters whole clusters flip, and the smallest effect that could have been seen comes from the
-//! spread of their totals.
+//! Columns of 0 and 1 are tested by McNemar's exact test, others by sign flips of the differences, or by Wilcoxon's
+//! signed ranks if asked; where signs were drawn the test is called sampled, and the number of draws is said. With
+//! clusters whole clusters flip, and the smallest effect that could have been seen comes from the spread of their
+//! totals.
 
 use std::collections::HashMap;
 

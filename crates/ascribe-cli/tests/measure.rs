@@ -112,8 +112,8 @@ fn what_a_metric_cannot_read_is_named() {
     bench.run("metric auroc --input empty.csv").refused(&["holds no rows"]);
 }
 
-/// Writes two files of 0 and 1: the first alone right on `wins`, the second alone on `losses`, both on `ties`. The second
-/// file stands in reverse order.
+/// Writes two files of 0 and 1: the first alone right on `wins`, the second alone on `losses`, both on `ties`. The
+/// second file stands in reverse order.
 fn systems(bench: &Bench, wins: usize, losses: usize, ties: usize) {
     let kinds = [(wins, 1, 0), (losses, 0, 1), (ties, 1, 1)];
     let rows: Vec<(i32, i32)> =
@@ -123,8 +123,8 @@ fn systems(bench: &Bench, wins: usize, losses: usize, ties: usize) {
     bench.rows("b.jsonl", rows.iter().enumerate().rev().map(|(id, &(_, score))| row(id, score)));
 }
 
-/// Six wins and two ties: 2/64 by McNemar. The differences have mean 3/4 and sum of squares about it 1.5, so the error is
-/// sqrt(8/7 * 1.5)/8, and 1.959964 + 0.841621 errors could have been seen.
+/// Six wins and two ties: 2/64 by McNemar. The differences have mean 3/4 and sum of squares about it 1.5, so the error
+/// is sqrt(8/7 * 1.5)/8, and 1.959964 + 0.841621 errors could have been seen.
 #[test]
 fn a_better_system_is_called_so() {
     let bench = Bench::new();

@@ -85,7 +85,8 @@ fn close(ours: &Value, theirs: &Value, tolerance: f64) -> bool {
     ours.len() == theirs.len() && ours.iter().zip(&theirs).all(near)
 }
 
-/// Limits of a thousand resamples each: they differ by about 3 % of the width of the interval, five times that is a fault.
+/// Limits of a thousand resamples each: they differ by about 3 % of the width of the interval, five times that is a
+/// fault.
 fn same_limits(ours: &Value, theirs: &Value) -> bool {
     let (Some(ours), Some(theirs)) = (numbers(ours), numbers(theirs)) else { return false };
     let (&[low, high], &[their_low, their_high]) = (&ours[..], &theirs[..]) else { return false };

@@ -186,8 +186,8 @@ pub fn named(only: &str) -> Vec<&'static Job> {
     JOBS.iter().filter(|job| job.name.starts_with(&family)).collect()
 }
 
-/// `n` rows: `x` below 2^20, a label that is true with probability `x / 2^20`, and `y` half way between `x` and noise. They
-/// are whole numbers, so that both sides read the same.
+/// `n` rows: `x` below 2^20, a label that is true with probability `x / 2^20`, and `y` half way between `x` and noise.
+/// They are whole numbers, so that both sides read the same.
 fn columns(n: usize) -> Value {
     let mut draw = Ids::new(20);
     let [x, noise, other] = [(); 3].map(|()| draw.of(0..1 << 20, n));

@@ -29,8 +29,8 @@ pub struct MeasureArgs {
     pub config: Option<PathBuf>,
 }
 
-/// Above so many rows a bootstrap has a tenth of the resamples unless asked otherwise: limits move by a few per cent of the
-/// width of the interval, and nobody waits for minutes.
+/// Above so many rows a bootstrap has a tenth of the resamples unless asked otherwise: limits move by a few per cent of
+/// the width of the interval, and nobody waits for minutes.
 const MANY_ROWS: usize = 100_000;
 
 impl MeasureArgs {

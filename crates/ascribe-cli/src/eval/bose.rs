@@ -1,6 +1,6 @@
-//! BOSE: rows with a `question`. With `choices` and the right `answer` (its index from 0, or its text) the question has a
-//! blank `____`, and the choice that makes it least perplexing counts; without, the model answers after `--examples`, and
-//! the first line of its answer counts.
+//! BOSE: rows with a `question`. With `choices` and the right `answer` (its index from 0, or its text) the question has
+//! a blank `____`, and the choice that makes it least perplexing counts; without, the model answers after `--examples`,
+//! and the first line of its answer counts.
 
 use anyhow::{Context, bail};
 use ascribe::core::{Mode, Policy, Request, Seed, Tokens, Until};

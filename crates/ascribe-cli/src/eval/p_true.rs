@@ -1,5 +1,5 @@
-//! P(True): rows with `question`, `answer`, whether it is `correct`, and brainstormed `ideas` if there are any; or with `p`
-//! and `correct` from an earlier run.
+//! P(True): rows with `question`, `answer`, whether it is `correct`, and brainstormed `ideas` if there are any; or with
+//! `p` and `correct` from an earlier run.
 
 use anyhow::bail;
 use ascribe::eval::calibrate::{Binning, brier, ece, reliability};

@@ -1,7 +1,7 @@
 //! pass@k, pass^k and maj@k from several samples a problem.
 //!
-//! Rows have `samples` and `correct` as counts, or `correct` as a list of 0 and 1; or `answers`, null where none could be
-//! read, with the right `answer`: then votes are counted too.
+//! Rows have `samples` and `correct` as counts, or `correct` as a list of 0 and 1; or `answers`, null where none could
+//! be read, with the right `answer`: then votes are counted too.
 
 use anyhow::bail;
 use ascribe::eval::bench::{Attempts, VoteTies, maj_at_k, mean_pass_at_k, mean_pass_hat_k};

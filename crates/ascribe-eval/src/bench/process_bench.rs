@@ -22,8 +22,8 @@ pub struct ProcessF1 {
     pub f1: Estimate,
 }
 
-/// The numbers of `predictions` (`None`: no answer, which matches nothing) against `labels`. In [0, 1]; matches are exact,
-/// so there are no ties, and F1 is 0 by definition where both accuracies are; O(B n).
+/// The numbers of `predictions` (`None`: no answer, which matches nothing) against `labels`. In [0, 1]; matches are
+/// exact, so there are no ties, and F1 is 0 by definition where both accuracies are; O(B n).
 ///
 /// # Errors
 /// When the lengths differ, there is no solution, a label is below -1, or solutions with or without an error are

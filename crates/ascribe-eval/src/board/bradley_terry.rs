@@ -4,9 +4,10 @@
 //! maximize sum w [o ln sigmoid(th_a - th_b) + (1-o) ln sigmoid(th_b - th_a)] - lambda sum th^2,  draws o = 1/2
 //! rating = 1000 + 400/ln 10 * th
 //! ```
-//! Without a ridge the maximum exists only when every player can be reached from every other along wins (a draw goes both
-//! ways); otherwise this is an error that names a player who cannot, found in O(players + games). Newton's method with
-//! step halving, to a gradient of 1e-10 per game: O(games + players^3) for each of a few steps. Strengths are unbounded.
+//! Without a ridge the maximum exists only when every player can be reached from every other along wins (a draw goes
+//! both ways); otherwise this is an error that names a player who cannot, found in O(players + games). Newton's method
+//! with step halving, to a gradient of 1e-10 per game: O(games + players^3) for each of a few steps. Strengths are
+//! unbounded.
 
 use std::f64::consts::LN_10;
 
@@ -79,8 +80,8 @@ fn to_rating(strength: f64) -> f64 {
 /// weight 0 say nothing; O(games + players^3) for each step.
 ///
 /// # Errors
-/// When there is no game, a player or outcome is out of range, the ridge is not above 0, or without a ridge, the players
-/// do not hang together.
+/// When there is no game, a player or outcome is out of range, the ridge is not above 0, or without a ridge, the
+/// players do not hang together.
 pub fn bradley_terry(
     games: &[Game],
     players: usize,
@@ -346,8 +347,8 @@ mod tests {
         assert_eq!(bradley_terry(&draw, 2, Anchor::Mean, None).unwrap().strengths, [0.0, 0.0]);
     }
 
-    /// A ring of wins reaches everyone along one way only; without its last game nobody reaches player 0 again. Games of
-    /// weight 0 are no games.
+    /// A ring of wins reaches everyone along one way only; without its last game nobody reaches player 0 again. Games
+    /// of weight 0 are no games.
     #[test]
     fn a_long_ring_hangs_together_until_a_game_is_missing() {
         let n = 2000;

@@ -6,8 +6,8 @@
 //! equal mass    edges at the i/M quantiles of p, (lo, hi]: equal p stay together, bins may be uneven or empty
 //! adaptive      sorted p cut after rank ceil(i n/M), each cut moved right to the end of its run of equal p
 //! ```
-//! Edges of equal width are found once; the others cost a sort of p, O(n log n), and are found anew in a resample from p
-//! sorted once, O(n). Assigning n rows to M bins costs O(n log M).
+//! Edges of equal width are found once; the others cost a sort of p, O(n log n), and are found anew in a resample from
+//! p sorted once, O(n). Assigning n rows to M bins costs O(n log M).
 
 use crate::EvalError;
 use crate::error::{option, same_length, shares};

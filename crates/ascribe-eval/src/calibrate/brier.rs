@@ -6,9 +6,9 @@
 //! WBV = 1/n sum (p - pb)^2,  WBC = 2/n sum (p - pb)(y - yb);  skill = 1 - BS/UNC
 //! log loss = -mean [y ln p + (1-y) ln(1-p)]
 //! ```
-//! G. W. Brier, 1950; A. H. Murphy, J. Appl. Meteor. 12, 1973; D. B. Stephenson et al., Weather and Forecasting 23, 2008
-//! (the terms inside bins: without them the identity holds only where p is constant in a bin). Rows are scored one by
-//! one, so ties play no part.
+//! G. W. Brier, 1950; A. H. Murphy, J. Appl. Meteor. 12, 1973; D. B. Stephenson et al., Weather and Forecasting 23,
+//! 2008 (the terms inside bins: without them the identity holds only where p is constant in a bin). Rows are scored one
+//! by one, so ties play no part.
 
 use super::bins::{Assigned, Binning};
 use crate::error::{option, same_length, shares};
@@ -71,8 +71,8 @@ pub(crate) fn counted_skill(
     })
 }
 
-/// The Brier score and its parts over bins, each in [0, 1] but the covariance. O(n log M), and O(n log n) for bins of equal
-/// mass.
+/// The Brier score and its parts over bins, each in [0, 1] but the covariance. O(n log M), and O(n log n) for bins of
+/// equal mass.
 ///
 /// # Errors
 /// As [`brier`], and when the number of bins is 0.
@@ -129,8 +129,8 @@ pub(crate) fn log_losses(p: &[f64], y: &[bool], clip: Option<f64>) -> Result<Vec
     Ok(losses)
 }
 
-/// Mean log loss in nats; the interval resamples rows. At least 0, without a bound above; `clip` moves probabilities to at
-/// least that far from 0 and 1; O(B n).
+/// Mean log loss in nats; the interval resamples rows. At least 0, without a bound above; `clip` moves probabilities to
+/// at least that far from 0 and 1; O(B n).
 ///
 /// # Errors
 /// As [`brier`]; when `clip` is not inside (0, 0.5); without it, when a probability is 0 or 1 on the wrong side.

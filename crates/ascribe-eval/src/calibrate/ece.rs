@@ -5,11 +5,11 @@
 //! ECE = sum n_b/n gap_b,  MCE = max gap_b,  mean gap over the bins that hold rows (MORE, arXiv:2312.07401, calls it ACE)
 //! RMS = sqrt(sum n_b/n gap_b^2),  signed = mean p - mean y
 //! ```
-//! M. P. Naeini et al., AAAI 2015; C. Guo et al., arXiv:1706.04599. The value depends on the bins: state them. The sweep
-//! takes the most equal-mass bins whose means of y do not fall (R. Roelofs et al., arXiv:2012.08668).
+//! M. P. Naeini et al., AAAI 2015; C. Guo et al., arXiv:1706.04599. The value depends on the bins: state them. The
+//! sweep takes the most equal-mass bins whose means of y do not fall (R. Roelofs et al., arXiv:2012.08668).
 //!
-//! All lie in [0, 1], the signed error in [-1, 1]; equal probabilities share a bin. A resample of rows is binned anew in one
-//! pass, without sorting.
+//! All lie in [0, 1], the signed error in [-1, 1]; equal probabilities share a bin. A resample of rows is binned anew
+//! in one pass, without sorting.
 
 use std::iter::repeat_n;
 
@@ -34,8 +34,8 @@ pub struct CalibrationError {
     pub signed: f64,
 }
 
-/// The calibration errors of `p` for `y`. In [0, 1], signed in [-1, 1]; equal probabilities share a bin; O(n log M), and
-/// O(n log n) for bins of equal mass.
+/// The calibration errors of `p` for `y`. In [0, 1], signed in [-1, 1]; equal probabilities share a bin; O(n log M),
+/// and O(n log n) for bins of equal mass.
 ///
 /// # Errors
 /// As [`reliability`].
@@ -105,8 +105,8 @@ fn nothing_counts() -> EvalError {
     EvalError::Degenerate { what: "a calibration error", why: "every row has the weight 0" }
 }
 
-/// Expected calibration error; the interval resamples rows and bins them anew. In [0, 1]; equal probabilities share a bin;
-/// O(n log n + B n log M).
+/// Expected calibration error; the interval resamples rows and bins them anew. In [0, 1]; equal probabilities share a
+/// bin; O(n log n + B n log M).
 ///
 /// # Errors
 /// As [`reliability`].
@@ -114,8 +114,8 @@ pub fn ece(p: &[f64], y: &[bool], binning: Binning, bootstrap: &Bootstrap) -> Re
     bootstrap.weighted_metric(p.len(), counted_calibration(p, y.to_vec(), binning, |error| error.ece)?)
 }
 
-/// Maximum calibration error; the interval resamples rows and bins them anew. In [0, 1]; equal probabilities share a bin;
-/// O(n log n + B n log M).
+/// Maximum calibration error; the interval resamples rows and bins them anew. In [0, 1]; equal probabilities share a
+/// bin; O(n log n + B n log M).
 ///
 /// # Errors
 /// As [`reliability`].
@@ -141,8 +141,8 @@ pub fn classwise_error(probabilities: &[f64], k: usize, classes: &[u32], binning
     Ok(sum(gaps.iter().copied()) / gaps.len() as f64)
 }
 
-/// The most equal-mass bins up to `most` such that, for every smaller number too, the mean label never falls from bin to
-/// bin; and the ECE with them, in [0, 1]. Equal probabilities share a bin; O(n log n) for each number of bins tried.
+/// The most equal-mass bins up to `most` such that, for every smaller number too, the mean label never falls from bin
+/// to bin; and the ECE with them, in [0, 1]. Equal probabilities share a bin; O(n log n) for each number of bins tried.
 ///
 /// # Errors
 /// As [`reliability`], and when `most` is 0.

@@ -3,8 +3,9 @@
 //! ```text
 //! AUROC = P(s+ > s-) + P(s+ = s-)/2 = (sum of mid-ranks of the positives - n1(n1+1)/2) / (n1 n0)
 //! ```
-//! J. A. Hanley and B. J. McNeil, Radiology 143, 1982. Only the order of scores matters. Range [0, 1], 0.5 for scores that
-//! say nothing; a tie of a positive and a negative counts half. Cost O(n log n) for the sort, O(n) for each resample.
+//! J. A. Hanley and B. J. McNeil, Radiology 143, 1982. Only the order of scores matters. Range [0, 1], 0.5 for scores
+//! that say nothing; a tie of a positive and a negative counts half. Cost O(n log n) for the sort, O(n) for each
+//! resample.
 
 use std::hash::Hash;
 
@@ -12,7 +13,8 @@ use super::scored::Scored;
 use crate::error::{same_length, within};
 use crate::{Bootstrap, Estimate, EvalError};
 
-/// The AUROC of `scores` for `labels` (true = positive, expected to score high). In [0, 1]; ties count half; O(n log n).
+/// The AUROC of `scores` for `labels` (true = positive, expected to score high). In [0, 1]; ties count half;
+/// O(n log n).
 ///
 /// # Errors
 /// When the lengths differ, when there is no score, when one is NaN or infinite, or when a class is absent.
@@ -20,8 +22,8 @@ pub fn auroc(scores: &[f64], labels: &[bool]) -> Result<f64, EvalError> {
     Scored::new(scores, labels.to_vec())?.area(|_| 1.0)
 }
 
-/// The AUROC with an interval that resamples single rows. In [0, 1]; ties count half. Scores are sorted once; a resample
-/// is one pass over them: O(n log n + B n).
+/// The AUROC with an interval that resamples single rows. In [0, 1]; ties count half. Scores are sorted once; a
+/// resample is one pass over them: O(n log n + B n).
 ///
 /// # Errors
 /// As [`auroc`], and when a setting of the bootstrap is out of range.

@@ -6,8 +6,8 @@
 //! MCC = (tp tn - fp fn)/sqrt((tp+fp)(tp+fn)(tn+fp)(tn+fn))
 //! ```
 //! B. W. Matthews, 1975; M. Kubat and S. Matwin, ICML 1997 (g-mean). 0/0 is an error, or the value that the caller
-//! names. All lie in [0, 1], but MCC and kappa in [-1, 1]. A score of exactly the threshold is called positive. Counting
-//! costs O(n), a measure of the counts O(1).
+//! names. All lie in [0, 1], but MCC and kappa in [-1, 1]. A score of exactly the threshold is called positive.
+//! Counting costs O(n), a measure of the counts O(1).
 
 use crate::error::{finite, not_empty, option, same_length};
 use crate::{Bootstrap, Estimate, EvalError};

@@ -5,8 +5,9 @@
 //! TPR at FPR f      = largest TPR among thresholds with FPR <= f, or interpolated on the ROC curve
 //! ```
 //! Equal scores enter together, and a row of weight 0 is as if it were not there. Rates, precision and areas lie in
-//! [0, 1]; both classes are needed. Cost O(n log n) for the sort, O(n) for each resample. The trapezoid area under the precision-recall curve is a different number, too kind
-//! between points (J. Davis and M. Goadrich, ICML 2006), and never stands in for average precision.
+//! [0, 1]; both classes are needed. Cost O(n log n) for the sort, O(n) for each resample. The trapezoid area under the
+//! precision-recall curve is a different number, too kind between points (J. Davis and M. Goadrich, ICML 2006), and
+//! never stands in for average precision.
 
 use super::scored::Scored;
 use crate::error::{finite, option, same_length, within};
@@ -124,8 +125,8 @@ impl Curve {
         self.area_over_recall(|before, after| 0.5 * (before + after))
     }
 
-    /// The true positive rate that is possible at a false positive rate of at most `limit`. In [0, 1]; a rate of exactly
-    /// `limit` is allowed; O(log n).
+    /// The true positive rate that is possible at a false positive rate of at most `limit`. In [0, 1]; a rate of
+    /// exactly `limit` is allowed; O(log n).
     ///
     /// # Errors
     /// Unless `limit` lies in [0, 1].

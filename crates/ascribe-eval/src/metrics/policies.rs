@@ -1,5 +1,5 @@
-//! What every row of the table does at the edges: ties, one class, one row, one cluster, weights of 0, and input that is
-//! not there or cannot be. A row that is added must say here what it does.
+//! What every row of the table does at the edges: ties, one class, one row, one cluster, weights of 0, and input that
+//! is not there or cannot be. A row that is added must say here what it does.
 
 use proptest::prelude::*;
 

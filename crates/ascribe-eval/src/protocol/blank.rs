@@ -73,7 +73,8 @@ mod tests {
         assert_eq!(split_blank("a_b"), None);
     }
 
-    /// Mean log-probabilities -1.5 and -2: the first wins. With token 6 behind, (-1-2-6)/3 and (-2-6)/2: still the first.
+    /// Mean log-probabilities -1.5 and -2: the first wins. With token 6 behind, (-1-2-6)/3 and (-2-6)/2: still the
+    /// first.
     #[test]
     fn two_candidates() {
         let mut item = BlankItem {

@@ -1,5 +1,5 @@
-//! A pairwise judge in both orders, as AlpacaEval weighs it (arXiv:2404.04475): the preference is a probability, read from
-//! the letters that name the answers.
+//! A pairwise judge in both orders, as AlpacaEval weighs it (arXiv:2404.04475): the preference is a probability, read
+//! from the letters that name the answers.
 //!
 //! ```text
 //! p = p("A")/(p("A") + p("B"));  preference for the model = mean of p where it is A and 1 - p where it is B

@@ -72,7 +72,8 @@ mod tests {
     use super::*;
 
     /// Steps right, right, wrong with scores .9, .2, .1; right, wrong with .8, .7: of three right steps two are found
-    /// and one wrong step is called right, so F1 = 4/(4+1+1); of two wrong steps one is found with one false: 2/(2+1+1).
+    /// and one wrong step is called right, so F1 = 4/(4+1+1); of two wrong steps one is found with one false:
+    /// 2/(2+1+1).
     #[test]
     fn two_solutions() {
         let items = [

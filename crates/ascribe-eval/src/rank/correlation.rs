@@ -6,8 +6,8 @@
 //! p         share of the permutations of y with a statistic as extreme: all of them up to 9 rows, else drawn
 //! ```
 //! R. A. Fisher, Metron 1, 1921; C. Spearman, Am. J. Psychol. 15, 1904. [`student_p`] is the p-value that scipy prints.
-//! All lie in [-1, 1]; equal values share their mean rank. Pearson costs O(n); Spearman sorts once, O(n log n), and each
-//! of its resamples is O(n).
+//! All lie in [-1, 1]; equal values share their mean rank. Pearson costs O(n); Spearman sorts once, O(n log n), and
+//! each of its resamples is O(n).
 
 use ascribe_core::Seed;
 

@@ -6,8 +6,8 @@
 //! Randolph  the same with Pe = 1/k
 //! ```
 //! J. Cohen, Educ. Psychol. Meas. 20, 1960; J. L. Fleiss, Psychol. Bull. 76, 1971; J. J. Randolph, 2005. The categories
-//! are 0..k: an unused grade between used ones keeps its place, which matters for weights. Kappa is at most 1, and 0 is what
-//! chance gives. Grades are categories, so there are no ties.
+//! are 0..k: an unused grade between used ones keeps its place, which matters for weights. Kappa is at most 1, and 0 is
+//! what chance gives. Grades are categories, so there are no ties.
 
 use crate::error::{not_empty, option, same_length};
 use crate::stats::sum::sum;
@@ -35,8 +35,8 @@ pub enum Chance {
     Uniform,
 }
 
-/// Cohen's kappa of two raters whose grades are below `k`; the interval resamples items. In [-1, 1] unweighted, at most 1
-/// with weights; O(n + k^2) for each resample.
+/// Cohen's kappa of two raters whose grades are below `k`; the interval resamples items. In [-1, 1] unweighted, at most
+/// 1 with weights; O(n + k^2) for each resample.
 ///
 /// # Errors
 /// When the lengths differ, there is no item, `k < 2`, a grade is not below `k`, or one grade has all the items.

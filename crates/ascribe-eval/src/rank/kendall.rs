@@ -4,10 +4,10 @@
 //! tau-b = (C - D)/sqrt((n0 - n1)(n0 - n2)),   n0 = n(n-1)/2,  n1, n2 = sum t(t-1)/2 over the ties of x and of y
 //! tau-c = 2 (C - D)/(n^2 (m-1)/m),            m = the smaller number of distinct values
 //! ```
-//! C and D count concordant and discordant pairs by a merge sort (W. R. Knight, JASA 61, 1966): n log n. The merges of a
-//! resample take the same sides as those of all rows, so they are recorded once and played again with the counts of its
-//! rows, without comparing or sorting. P-values as scipy has them: exact without ties up to 33 records, else normal with
-//! the variance of tied ranks (M. Kendall, "Rank Correlation Methods", 1970).
+//! C and D count concordant and discordant pairs by a merge sort (W. R. Knight, JASA 61, 1966): n log n. The merges of
+//! a resample take the same sides as those of all rows, so they are recorded once and played again with the counts of
+//! its rows, without comparing or sorting. P-values as scipy has them: exact without ties up to 33 records, else normal
+//! with the variance of tied ranks (M. Kendall, "Rank Correlation Methods", 1970).
 
 use std::sync::OnceLock;
 

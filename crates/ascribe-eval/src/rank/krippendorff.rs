@@ -6,9 +6,9 @@
 //! ```
 //! K. Krippendorff, "Content Analysis", 2004, ch. 11. Items with fewer than two ratings say nothing and are left out.
 //!
-//! The coincidences are never written down: an item brings its own share of Do, over the pairs of values that it was given,
-//! and De needs the totals n_c alone. Ordinal distance is that of places p_c = sum_{g<c} n_g + n_c/2, squared, so De is
-//! `2 n sum n_c (p_c - mean p)^2`, as for intervals; ratios need every pair of distinct values.
+//! The coincidences are never written down: an item brings its own share of Do, over the pairs of values that it was
+//! given, and De needs the totals n_c alone. Ordinal distance is that of places p_c = sum_{g<c} n_g + n_c/2, squared, so
+//! as for intervals De is `2 n sum n_c (p_c - mean p)^2`; ratios need every pair of distinct values.
 
 use crate::error::{finite, not_empty, same_length};
 use crate::stats::sum::sum;
@@ -29,8 +29,8 @@ pub enum Level {
 
 /// Alpha of `ratings[rater][item]`, with `None` where a rater skipped an item; the interval resamples items.
 ///
-/// At most 1, and 0 is what chance gives; equal ratings agree, whatever the level. Cost O(N r^2) for N items with r ratings
-/// each, for ratios O(N r^2 + K^2) with K distinct values; the same for each resample.
+/// At most 1, and 0 is what chance gives; equal ratings agree, whatever the level. Cost O(N r^2) for N items with r
+/// ratings each, for ratios O(N r^2 + K^2) with K distinct values; the same for each resample.
 ///
 /// # Errors
 /// When there is no rater or item, the rows differ in length, a rating is NaN or infinite, or the values that can be

@@ -7,9 +7,9 @@
 //! U          #{a > b} + #{a = b}/2; exact over all ways to pick the first sample
 //! sign       positives among the differences that are not 0, against a fair coin
 //! ```
-//! Student, 1908; B. L. Welch, Biometrika 34, 1947; F. Wilcoxon, Biometrics Bulletin 1, 1945; H. B. Mann and
-//! D. R. Whitney, Ann. Math. Statist. 18, 1947. Tied ranks are mid-ranks, and the exact laws keep them; differences
-//! of 0 leave the Wilcoxon and sign tests. The exact laws are counted by dynamic programming over doubled ranks, up to 200
+//! Student, 1908; B. L. Welch, Biometrika 34, 1947; F. Wilcoxon, Biometrics Bulletin 1, 1945; H. B. Mann and D. R.
+//! Whitney, Ann. Math. Statist. 18, 1947. Tied ranks are mid-ranks, and the exact laws keep them; differences of 0
+//! leave the Wilcoxon and sign tests. The exact laws are counted by dynamic programming over doubled ranks, up to 200
 //! records; beyond, signs or choices of ranks are drawn, and the result names that.
 
 use ascribe_core::Seed;
@@ -70,8 +70,8 @@ pub fn welch_t(first: &[f64], second: &[f64]) -> Result<Test, EvalError> {
     t_test(mean(first) - mean(second), (a + b).sqrt(), freedom, "Welch's t")
 }
 
-/// Wilcoxon's signed-rank test: exact up to 200 differences that are not 0, else from `draws` draws of the signs. P lies
-/// in (0, 1]; equal sizes share their mean rank; O(n^3) where exact, else O(draws n).
+/// Wilcoxon's signed-rank test: exact up to 200 differences that are not 0, else from `draws` draws of the signs. P
+/// lies in (0, 1]; equal sizes share their mean rank; O(n^3) where exact, else O(draws n).
 ///
 /// # Errors
 /// When the lengths differ, a value is NaN or infinite, no difference is left, or `draws` is below 100.
@@ -102,9 +102,9 @@ pub fn wilcoxon(first: &[f64], second: &[f64], draws: usize, seed: Seed) -> Resu
     Ok(two_sided(positive.min(total - positive) as f64 / 2.0, positive, &share, "exact Wilcoxon"))
 }
 
-/// The Mann-Whitney U test: exact up to 200 values in both samples together or a million ways to choose, else from `draws`
-/// draws of the first sample. The statistic counts the pairs that the first sample wins, ties half. P lies in (0, 1]; equal values share their mean
-/// rank; O(n^4) where exact, else O(draws n).
+/// The Mann-Whitney U test: exact up to 200 values in both samples together or a million ways to choose, else from
+/// `draws` draws of the first sample. The statistic counts the pairs that the first sample wins, ties half. P lies in
+/// (0, 1]; equal values share their mean rank; O(n^4) where exact, else O(draws n).
 ///
 /// # Errors
 /// When a sample is empty or holds a NaN or infinity, or `draws` is below 100.
@@ -197,8 +197,8 @@ mod tests {
         assert!(sign.statistic == 3.0 && (sign.p - 0.25).abs() < 1e-15);
     }
 
-    /// (3, 4) against (1, 2): U = 4, one of six choices reaches it. Three values against two have U = 6 or 0, and one of
-    /// ten choices.
+    /// (3, 4) against (1, 2): U = 4, one of six choices reaches it. Three values against two have U = 6 or 0, and one
+    /// of ten choices.
     #[test]
     fn two_against_two() {
         let test = mann_whitney(&[3.0, 4.0], &[1.0, 2.0], 100, Seed(0)).unwrap();
@@ -208,7 +208,8 @@ mod tests {
     }
 
     /// The normal laws of W and U, with continuity correction: W has mean n(n+1)/4 and variance n(n+1)(2n+1)/24, U mean
-    /// n1 n2/2 and variance n1 n2 (n1+n2+1)/12. Both p are near 0.02, where 20,000 draws have a standard error of 0.0014.
+    /// n1 n2/2 and variance n1 n2 (n1+n2+1)/12. Both p are near 0.02, where 20,000 draws have a standard error of
+    /// 0.0014.
     #[test]
     fn beyond_two_hundred_records_signs_and_choices_are_drawn() {
         let normal = |distance: f64, variance: f64| {
