@@ -1,5 +1,5 @@
-//! Our side of `cargo xtask bench peers` and `bench growth`: one job, one process, one line of JSON. The protocol is
-//! `xtask/peers/README.md`.
+//! Our side of `cargo xtask bench peers`, `bench growth` and `bench memory`: one job, one process, one line of JSON. The
+//! protocol is `xtask/peers/README.md`.
 
 // The allocator of the binary.
 #[allow(unsafe_code)]
@@ -11,15 +11,17 @@ use std::time::Instant;
 
 use ascribe::burn::tensor::Device;
 use ascribe::core::{Continuation, Mode, Objective, Policy, Request, Sampling, Seed, Tokens, Until};
+use ascribe::data::{ColumnMap, Preference, PromptCompletion, Records, Shuffled, Untaught, WindowCursor};
 use ascribe::eval::calibrate::{Binning, brier, ece};
 use ascribe::eval::classify::average_precision;
 use ascribe::eval::rank::{kendall_tau_b, spearman};
 use ascribe::eval::{Bootstrap, EvalError, auroc, auroc_estimate};
 use ascribe::lm::{
-    Decoder, DecoderConfig, Engine, Gguf, GgufWeights, LocalPolicy, LoraConfig, Precision, RandomWeights, Safetensors,
+    ChatTemplate, Decoder, DecoderConfig, Engine, Gguf, GgufWeights, LocalPolicy, LoraConfig, Precision, RandomWeights,
+    Safetensors, Tokenizer,
 };
 use ascribe::preference::objectives::{DpoConfig, Sft};
-use ascribe::preference::{LogpCache, LogpLearner, TrainRow, reference_logps};
+use ascribe::preference::{Encoded, Encoder, LogpCache, LogpLearner, PreferenceError, TrainRow, reference_logps};
 use ascribe::train::{Fit, FitConfig, ScheduleKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -48,6 +50,10 @@ struct Input {
     y: Vec<f64>,
     labels: Vec<u8>,
     resamples: usize,
+    gradient_checkpointing: Option<bool>,
+    data: PathBuf,
+    window: usize,
+    threads: usize,
 }
 
 impl Default for Input {
@@ -71,6 +77,10 @@ impl Default for Input {
             y: Vec::new(),
             labels: Vec::new(),
             resamples: 0,
+            gradient_checkpointing: None,
+            data: PathBuf::new(),
+            window: 1,
+            threads: 1,
         }
     }
 }
@@ -115,10 +125,12 @@ fn main() -> Result<(), Error> {
         "samples" | "samples_llamacpp" | "growth_decode" => write(&input, Mode::Sample(Sampling::default()))?,
         name if name.starts_with("metrics_bootstrap_") => bootstrapped(name, &input)?,
         name if name.starts_with("metrics_") => metric(name, &input)?,
+        "read" => read(&input)?,
+        "read_stream" => stream(&input)?,
         other => return Err(format!("the job `{other}` is not known here").into()),
     };
     let training = ["step", "train", "lora"].iter().any(|word| job.contains(word));
-    let weights = if job.starts_with("metrics_") {
+    let weights = if job.starts_with("read") || job.starts_with("metrics_") {
         "none"
     } else if training {
         "f32"
@@ -166,6 +178,10 @@ fn dpo_step(input: &Input, lora: Option<LoraConfig>) -> Result<Answer, Error> {
     let model = decoder(input, &Device::flex().autodiff())?;
     let model = match lora {
         Some(config) => model.with_lora(&config, Seed(input.seed))?,
+        None => model,
+    };
+    let model = match input.gradient_checkpointing {
+        Some(on) => model.with_gradient_checkpointing(on),
         None => model,
     };
     steps(input, model, &rows, &objective, (rows.len(), "pairs"))
@@ -304,6 +320,82 @@ fn bootstrapped(name: &str, input: &Input) -> Result<Answer, Error> {
 
 fn labels(input: &Input) -> Vec<bool> {
     input.labels.iter().map(|label| *label == 1).collect()
+}
+
+/// Rows that are read before they are encoded by all threads.
+const AT_ONCE: usize = 4096;
+
+/// Conversations in pairs from JSONL to ids: read one after another, then rendered and encoded by all threads.
+fn read(input: &Input) -> Result<Answer, Error> {
+    let tokenizer = Tokenizer::from_folder(&input.model)?;
+    let template = ChatTemplate::from_folder(&input.model, &tokenizer)?;
+    let encoder = Encoder::from_parts(&tokenizer, template.as_ref(), usize::MAX)?;
+    let (mut seconds, mut rows, mut tokens, mut first) = (Vec::new(), 0, 0, Vec::new());
+    for _ in 0..input.repeats {
+        (rows, tokens) = (0, 0);
+        let began = Instant::now();
+        let mut records = Records::<Preference>::open(&input.data, &ColumnMap::default())?;
+        loop {
+            let mut window = Vec::new();
+            for record in records.by_ref().take(AT_ONCE) {
+                window.push(record?.map_err(untaught)?);
+            }
+            if window.is_empty() {
+                break;
+            }
+            for encoded in by_threads(window, encoder, input.threads)? {
+                rows += encoded.rows.len();
+                for (row, _) in &encoded.rows {
+                    tokens += row.prompt.len() + row.responses.iter().map(|one| one.tokens.len()).sum::<usize>();
+                }
+                if first.is_empty() {
+                    first = encoded.rows.first().map(|(row, _)| row.prompt.to_vec()).unwrap_or_default();
+                }
+            }
+        }
+        seconds.push(began.elapsed().as_secs_f64());
+    }
+    Ok(Answer { seconds, units: rows, unit: "rows", checks: json!({ "tokens": tokens, "ids": first }) })
+}
+
+/// The rows of each thread, in the order of the file.
+fn by_threads(
+    mut rows: Vec<Preference>,
+    encoder: Encoder<'_>,
+    threads: usize,
+) -> Result<Vec<Encoded<Preference>>, Error> {
+    let size = rows.len().div_ceil(threads.max(1)).max(1);
+    let mut parts = Vec::new();
+    while !rows.is_empty() {
+        let rest = rows.split_off(size.min(rows.len()));
+        parts.push(std::mem::replace(&mut rows, rest));
+    }
+    let encoded: Vec<Result<Encoded<Preference>, PreferenceError>> = std::thread::scope(|scope| {
+        let running: Vec<_> = parts.into_iter().map(|part| scope.spawn(move || encoder.pairs(part))).collect();
+        running.into_iter().map(|thread| thread.join().expect("a thread that encodes does not panic")).collect()
+    });
+    Ok(encoded.into_iter().collect::<Result<Vec<_>, _>>()?)
+}
+
+/// Rows of a file in a random order within a window, none of which is kept.
+fn stream(input: &Input) -> Result<Answer, Error> {
+    let (mut seconds, mut rows, mut characters) = (Vec::new(), 0, 0);
+    for epoch in 0..input.repeats {
+        (rows, characters) = (0, 0);
+        let began = Instant::now();
+        let records = Records::<PromptCompletion>::open(&input.data, &ColumnMap::default())?;
+        let cursor = WindowCursor { epoch: epoch as u64, ..WindowCursor::default() };
+        for record in Shuffled::new(records, input.window, Seed(input.seed), cursor)? {
+            characters += record?.map_err(untaught)?.completion.chars().count();
+            rows += 1;
+        }
+        seconds.push(began.elapsed().as_secs_f64());
+    }
+    Ok(Answer { seconds, units: rows, unit: "rows", checks: json!({ "characters": characters }) })
+}
+
+fn untaught(row: Untaught) -> Error {
+    format!("row {} cannot teach: {}", row.line, row.why).into()
 }
 
 /// The most memory that this process ever held (`VmHWM`); `None` where the system does not say.

@@ -13,6 +13,7 @@ use ascribe::eval::stats::{Design, minimum_detectable_effect, wilcoxon};
 use ascribe::eval::{Bootstrap, Estimate, McNemar, sign_flip};
 
 use crate::args::{CompareArgs, TestName};
+use crate::drawing::Drawing;
 use crate::findings::{Finding, Findings};
 use crate::records::Records;
 
@@ -28,7 +29,9 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     };
     let bootstrap = args.measure.bootstrap(ours.len());
     let compared = Compared::new(args, &ours, &theirs, clusters.as_deref(), &bootstrap)?;
-    compared.findings(args, &bootstrap, &first.name(), &second.name()).print(args.measure.json)
+    let findings = compared.findings(args, &bootstrap, &first.name(), &second.name());
+    let findings = if binary(&ours, &theirs) { findings.figure(both(&ours, &theirs)) } else { findings };
+    findings.print(args.measure.json)
 }
 
 /// For each row of the first file, its partner in the second.
@@ -162,6 +165,21 @@ impl Compared {
     }
 }
 
+/// Whether both columns are of 0 and 1.
+fn binary(ours: &[f64], theirs: &[f64]) -> bool {
+    ours.iter().chain(theirs).all(|value| *value == 0.0 || *value == 1.0)
+}
+
+/// How often columns of 0 and 1 agree.
+fn both(ours: &[f64], theirs: &[f64]) -> Drawing {
+    let mut counts = vec![vec![0; 2]; 2];
+    for (one, other) in ours.iter().zip(theirs) {
+        counts[usize::from(*one == 0.0)][usize::from(*other == 0.0)] += 1;
+    }
+    let sides = ["1", "0"];
+    Drawing::counts("Records by both systems.", ("first", &sides), ("second", &sides), counts)
+}
+
 /// The sum of the signed ranks of the differences, ties sharing their mean rank: what Wilcoxon's test leans on.
 fn signed_ranks(differences: &[f64]) -> f64 {
     let mut sorted: Vec<f64> = differences.iter().copied().filter(|d| *d != 0.0).collect();
@@ -212,7 +230,7 @@ impl Tested {
         clustered: bool,
         draws: usize,
     ) -> anyhow::Result<Self> {
-        let binary = ours.iter().chain(theirs).all(|value| *value == 0.0 || *value == 1.0);
+        let binary = binary(ours, theirs);
         let test = match args.test {
             TestName::Auto if binary && !clustered => TestName::Mcnemar,
             TestName::Auto => TestName::SignFlip,

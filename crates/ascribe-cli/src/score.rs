@@ -106,8 +106,8 @@ fn joined(flat: &[Vec<f32>], given: &[Vec<Continuation>]) -> Vec<Vec<f32>> {
 /// What is scored of a row: one continuation, or one for each stretch of the mask.
 fn parts(row: &Map<String, Value>, encoder: &Encoder) -> anyhow::Result<Vec<Continuation>> {
     let one = |prompt: Prompt, completion: &str| -> anyhow::Result<Vec<Continuation>> {
-        let tokens = encoder.response(&prompt, completion)?;
-        Ok(vec![Continuation { prefix: encoder.prompt(&prompt)?, tokens }])
+        let (prefix, responses) = encoder.parts(&prompt, &[completion])?;
+        Ok(responses.into_iter().map(|tokens| Continuation { prefix: prefix.clone(), tokens }).collect())
     };
     if let Some(ids) = row.get("input_ids") {
         return masked(ids, row.get("completion_mask"));

@@ -337,6 +337,15 @@ fn rewardbench2_from_scores() {
     check(&found, "Math", 0.75);
     check(&found, "Ties", 0.648_672_496_5);
     check(&found, "overall", (0.75 + 0.648_672_496_5) / 2.0);
+    let said = "Without Factuality, Precise IF, Safety, Focus: overall is the mean of the subsets that are there.";
+    assert_eq!(found["notes"], json!([said]));
+    let of = |subset: &str| json!({"subset": subset, "scores": [1, 0]});
+    let five = ["Factuality", "Precise IF", "Math", "Safety", "Focus"].map(of);
+    bench.rows(
+        "all.jsonl",
+        five.into_iter().chain([ties("ref:1", 1, &[1.0, 0.0]), ties("tied:1", 2, &[2.0, 1.0, 0.0])]),
+    );
+    assert_eq!(measured(&bench, "eval rewardbench2 --input all.jsonl").get("notes"), None);
     bench.rows("rows.jsonl", [ties("other", 1, &[1.0, 0.0])]);
     bench.run("eval rewardbench2 --input rows.jsonl").refused(&["line 1", "`id`", "tied:<number>"]);
 }

@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::THREADS;
 use super::environment::Environment;
+use super::reading::write_pairs;
 
 /// One comparison with one peer.
 pub struct Job {
@@ -19,7 +21,7 @@ pub struct Job {
     /// What the ratios should be.
     pub wanted: &'static str,
     /// Builds the content of `job.json`.
-    pub input: fn(&Environment) -> Value,
+    pub input: fn(&Environment) -> Result<Value>,
 }
 
 /// Every job.
@@ -109,6 +111,14 @@ pub const JOBS: &[Job] = &[
             let prompts: Vec<_> = (0..4).map(|_| draw.text(256)).collect();
             input(environment, 3, json!({"prompts": prompts, "samples": 16, "new_tokens": 64}))
         },
+    },
+    Job {
+        name: "read",
+        what: "20 000 conversations in pairs from JSONL to ids: read, chat template, tokenizer",
+        peer: "datasets, transformers",
+        peer_script: "read_peer",
+        wanted: "at least 1.0",
+        input: |environment| input(environment, 2, json!({"data": write_pairs(20_000)?})),
     },
     Job {
         name: "metrics_auroc",
@@ -204,14 +214,14 @@ fn resampled(n: usize) -> Value {
 }
 
 /// The fields that every job has, then those of one job; SmolLM2 where `more` names no model.
-pub fn input(environment: &Environment, repeats: usize, more: Value) -> Value {
+pub fn input(environment: &Environment, repeats: usize, more: Value) -> Result<Value> {
     let mut all = json!({
         "model": environment.smollm2, "gguf": environment.gguf, "threads": THREADS, "repeats": repeats, "seed": 0,
     });
     if let (Some(all), Value::Object(more)) = (all.as_object_mut(), more) {
         all.extend(more);
     }
-    all
+    Ok(all)
 }
 
 /// `group` responses of 64 tokens to each of `prompts` prompts of 256.

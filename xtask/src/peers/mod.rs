@@ -9,6 +9,7 @@ mod document;
 mod environment;
 mod growth;
 mod jobs;
+mod reading;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,8 +21,10 @@ use answer::{Answer, Spread};
 use document::{Section, machine};
 use environment::Environment;
 use jobs::{JOBS, Job, named};
+use reading::Scratch;
 
 pub use growth::growth;
+pub use reading::memory;
 
 /// Threads that either side may use.
 const THREADS: usize = 2;
@@ -104,7 +107,10 @@ fn our_program() -> Result<PathBuf> {
 }
 
 fn measure(job: &Job, environment: &Environment, ours: &Path, rounds: usize) -> Result<Vec<String>> {
-    let input = write_input(job.name, &(job.input)(environment))?;
+    let input = (job.input)(environment)?;
+    // The rows of a job that reads go with the last measurement.
+    let _rows = input["data"].as_str().map(Scratch::of);
+    let input = write_input(job.name, &input)?;
     let (mut our_answers, mut their_answers) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         println!("{}: round {} of {rounds}", job.name, round + 1);

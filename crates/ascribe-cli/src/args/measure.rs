@@ -1,4 +1,4 @@
-//! Options of what measures: `metric`, `compare` and `eval`.
+//! Options of what measures, `metric`, `compare` and `eval`, and of `report`.
 
 use std::path::PathBuf;
 
@@ -107,6 +107,20 @@ pub enum TestName {
     SignFlip,
     /// Wilcoxon's signed ranks, exact up to 200 differences that are not 0, else sampled.
     Wilcoxon,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct ReportArgs {
+    /// Output folders of `ascribe train`, and files with what `eval`, `metric` or `compare` print with `--json`.
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+    /// The HTML file to write.
+    #[arg(long, default_value = "report.html")]
+    pub out: PathBuf,
+    /// A TOML file with options by name; the command line wins.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -35,7 +35,6 @@ pub fn run(args: &BoseArgs) -> anyhow::Result<()> {
         .drawn(&bootstrap)
         .fact("form", form)
         .with(Finding::of("accuracy", &accuracy))
-        .forest("Accuracy, with its interval over questions.", "accuracy", &[("accuracy".to_owned(), accuracy)])
         .show(args.measure.json, args.file.report.as_deref())
 }
 

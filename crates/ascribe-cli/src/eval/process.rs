@@ -13,12 +13,16 @@ use ascribe::eval::protocol::{PrmItem, prm_score};
 use serde_json::Value;
 
 use crate::args::{PrmBenchArgs, ProcessBenchArgs};
+use crate::drawing::Drawing;
 use crate::findings::{Finding, Findings};
 use crate::records::Records;
 
+/// By subset: the predicted and the labelled first wrong steps.
+type Subsets = BTreeMap<String, (Vec<Option<i64>>, Vec<i64>)>;
+
 pub fn process_bench(args: &ProcessBenchArgs) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?;
-    let mut subsets: BTreeMap<String, (Vec<Option<i64>>, Vec<i64>)> = BTreeMap::new();
+    let mut subsets = Subsets::new();
     let mut unread = 0;
     for row in &records.rows {
         let prediction = match args.threshold {
@@ -60,9 +64,29 @@ pub fn process_bench(args: &ProcessBenchArgs) -> anyhow::Result<()> {
         let mean = estimates.iter().map(|(_, f1)| f1.value).sum::<f64>() / estimates.len() as f64;
         findings = findings.with(Finding::number("average F1", mean));
     }
-    findings
-        .forest("F1 by subset, with intervals over solutions.", "F1", &estimates)
-        .show(args.measure.json, args.file.report.as_deref())
+    findings.figure(verdicts(&subsets)).show(args.measure.json, args.file.report.as_deref())
+}
+
+/// What was said of solutions with and without a wrong step.
+fn verdicts(subsets: &Subsets) -> Drawing {
+    let mut counts = vec![vec![0; 4]; 2];
+    for (predictions, labels) in subsets.values() {
+        for (prediction, label) in predictions.iter().zip(labels) {
+            let verdict = match prediction {
+                None => 3,
+                Some(-1) => 2,
+                Some(step) if step == label => 0,
+                Some(_) => 1,
+            };
+            counts[usize::from(*label == -1)][verdict] += 1;
+        }
+    }
+    Drawing::counts(
+        "Verdicts on solutions, all subsets together.",
+        ("solution", &["with an error", "correct"]),
+        ("verdict", &["its first wrong step", "another step", "no wrong step", "unread"]),
+        counts,
+    )
 }
 
 pub fn prm_bench(args: &PrmBenchArgs) -> anyhow::Result<()> {
@@ -103,6 +127,18 @@ pub fn prm_bench(args: &PrmBenchArgs) -> anyhow::Result<()> {
         .with(Finding::number("F1 of right steps", total.f1))
         .with(Finding::number("F1 of wrong steps", total.negative_f1))
         .with_all(estimates.iter().map(|(class, score)| Finding::of(format!("score, {class}"), score)))
-        .forest("Score by class, with intervals over solutions.", "score", &estimates)
+        .figure(steps(&all, args.threshold))
         .show(args.measure.json, args.file.report.as_deref())
+}
+
+/// What was said of right and of wrong steps.
+fn steps(items: &[PrmItem], threshold: f64) -> Drawing {
+    let mut counts = vec![vec![0; 2]; 2];
+    for item in items {
+        for (step, score) in item.scores.iter().enumerate() {
+            counts[usize::from(item.wrong.contains(&step))][usize::from(*score < threshold)] += 1;
+        }
+    }
+    let sides = ["right", "wrong"];
+    Drawing::counts("Verdicts on steps, all classes together.", ("step", &sides), ("called", &sides), counts)
 }

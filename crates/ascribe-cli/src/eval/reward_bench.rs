@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::bail;
-use ascribe::eval::bench::{MissingSubsets, TiesPrompt, best_of_completions, rewardbench, rewardbench_ties};
+use ascribe::eval::bench::{
+    MissingSubsets, REWARDBENCH2_SUBSETS, TiesPrompt, best_of_completions, rewardbench, rewardbench_ties,
+};
 use ascribe::eval::{Bootstrap, Estimate, wilson};
 
 use super::model::PairScorer;
@@ -49,7 +51,6 @@ pub fn first(args: &RewardBenchArgs) -> anyhow::Result<()> {
         .with_all(sections)
         .with_all(scores.prior.map(|prior| Finding::number("Prior Sets", prior)))
         .with(Finding::number("overall", scores.overall))
-        .forest("Accuracy by subset, with intervals.", "accuracy", &estimates)
         .show(args.measure.json, args.file.report.as_deref())
 }
 
@@ -128,8 +129,11 @@ pub fn second(args: &RewardBench2Args) -> anyhow::Result<()> {
         scores.push(ties.score);
     }
     let overall = scores.iter().sum::<f64>() / scores.len() as f64;
-    findings
-        .with(Finding::number("overall", overall))
-        .forest("Best of four by subset, with intervals.", "accuracy", &estimates)
-        .show(args.measure.json, args.file.report.as_deref())
+    let there = |name: &str| best_of.contains_key(name) || (name == "Ties" && !tied.is_empty());
+    let missing: Vec<&str> = REWARDBENCH2_SUBSETS.into_iter().filter(|name| !there(name)).collect();
+    if !missing.is_empty() {
+        let missing = missing.join(", ");
+        findings = findings.note(format!("Without {missing}: overall is the mean of the subsets that are there."));
+    }
+    findings.with(Finding::number("overall", overall)).show(args.measure.json, args.file.report.as_deref())
 }

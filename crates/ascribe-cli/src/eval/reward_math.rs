@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
+use ascribe::eval::Bootstrap;
 use ascribe::eval::bench::{OneToMany, RewardMath, StepReduction, one_to_many, pairwise_one_to_many};
 use ascribe::eval::pairs::{Ties, pair_accuracy};
-use ascribe::eval::{Bootstrap, Estimate};
 use serde_json::Value;
 
 use crate::args::RewardMathArgs;
@@ -101,17 +101,11 @@ fn judged(args: &RewardMathArgs, records: &Records, bootstrap: &Bootstrap) -> an
 }
 
 fn numbers(findings: Findings, scores: &RewardMath) -> Findings {
-    let measured = [
-        ("accuracy".to_owned(), scores.accuracy),
-        ("accuracy, ties right".to_owned(), scores.accuracy_with_ties),
-        ("MRR".to_owned(), scores.mrr),
-    ];
     findings
         .with(Finding::share("accuracy", &scores.accuracy))
         .with(Finding::share("accuracy, ties right", &scores.accuracy_with_ties))
         .with(Finding::of("MRR", &scores.mrr))
         .with(Finding::number("pair accuracy", scores.pair_accuracy))
-        .forest("RewardMATH, with intervals over problems.", "share", &measured)
 }
 
 fn one_to_one(records: &Records, reduction: Option<StepReduction>, bootstrap: &Bootstrap) -> anyhow::Result<Findings> {
@@ -141,11 +135,9 @@ fn one_to_one(records: &Records, reduction: Option<StepReduction>, bootstrap: &B
         rejected.push(wrong);
     }
     let pairs = pair_accuracy(&chosen, &rejected, Ties::Strict, bootstrap)?;
-    let measured: [(String, Estimate); 1] = [("pair accuracy".to_owned(), pairs.accuracy)];
     Ok(start(records, reduction, bootstrap)
         .fact("ties", pairs.ties)
-        .with(Finding::share("pair accuracy", &pairs.accuracy))
-        .forest("One correct solution against one wrong, with its interval.", "share", &measured))
+        .with(Finding::share("pair accuracy", &pairs.accuracy)))
 }
 
 fn same_length(records: &Records, row: &Record, names: &[Value], scores: &[Value]) -> anyhow::Result<()> {

@@ -53,7 +53,6 @@ pub fn run(args: &SamplesArgs) -> anyhow::Result<()> {
         .drawn(&bootstrap)
         .fact("samples", samples)
         .with_all(estimates.iter().map(|(name, estimate)| Finding::of(name.as_str(), estimate)))
-        .forest("With intervals over problems.", "share of problems", &estimates)
         .show(args.measure.json, args.file.report.as_deref())
 }
 

@@ -8,14 +8,16 @@
 //!             score = 0.30 acc_tied + 0.30 acc_ref + 0.20 P + 0.20 H + 0.01 M, in [-0.01, 1.01]
 //! ```
 //! `spread` is that of the tied version. Where it is 0, M's term is the sign of the smaller gap. Prompts with only
-//! one of
-//! the two versions enter the accuracies alone.
+//! one of the two versions enter the accuracies alone.
 
 use std::collections::BTreeMap;
 
 use crate::error::{finite, not_empty};
 use crate::stats::sum::{mean, number, share};
 use crate::{Bootstrap, Estimate, EvalError};
+
+/// The subsets; the overall score is their plain mean.
+pub const REWARDBENCH2_SUBSETS: [&str; 6] = ["Factuality", "Precise IF", "Math", "Safety", "Focus", "Ties"];
 
 /// The mean credit of prompts whose first completion is the correct one; the interval resamples prompts. In [0, 1];
 /// completions tied at the top share the credit; O(completions + B n).
