@@ -46,9 +46,10 @@ pub fn run(args: &PTrueArgs) -> anyhow::Result<()> {
 }
 
 fn ask(asked: &Asked, records: &Records) -> anyhow::Result<Vec<TrueBelief>> {
+    let has_ideas = records.has("ideas");
     let ask = |row: &Record| -> anyhow::Result<[Question; 2]> {
         let (question, answer) = (records.text(row, "question")?, records.text(row, "answer")?);
-        let ideas: Option<Vec<&str>> = match records.has("ideas") {
+        let ideas: Option<Vec<&str>> = match has_ideas {
             true => records.list(row, "ideas")?.iter().map(|idea| idea.as_str()).collect(),
             false => Some(Vec::new()),
         };

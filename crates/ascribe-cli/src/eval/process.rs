@@ -24,6 +24,7 @@ pub fn process_bench(args: &ProcessBenchArgs) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?;
     let mut subsets = Subsets::new();
     let mut unread = 0;
+    let has_subsets = records.has("subset");
     for row in &records.rows {
         let prediction = match args.threshold {
             Some(threshold) => {
@@ -40,7 +41,7 @@ pub fn process_bench(args: &ProcessBenchArgs) -> anyhow::Result<()> {
         if label < -1 {
             return Err(records.wrong(row, "label", "-1 or the index of a step", records.value(row, "label")?));
         }
-        let subset = if records.has("subset") { records.label(row, "subset")? } else { "all".to_owned() };
+        let subset = if has_subsets { records.label(row, "subset")? } else { "all".to_owned() };
         let (predictions, labels) = subsets.entry(subset).or_default();
         predictions.push(prediction);
         labels.push(label);
@@ -93,6 +94,7 @@ pub fn prm_bench(args: &PrmBenchArgs) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?;
     let mut classes: BTreeMap<String, Vec<PrmItem>> = BTreeMap::new();
     let mut all = Vec::with_capacity(records.rows.len());
+    let has_classes = records.has("classification");
     for row in &records.rows {
         let scores = records.numbers(row, "step_scores")?;
         let mut wrong = Vec::new();
@@ -107,7 +109,7 @@ pub fn prm_bench(args: &PrmBenchArgs) -> anyhow::Result<()> {
             wrong.push(step as usize - 1);
         }
         let item = PrmItem { scores, wrong };
-        if records.has("classification") {
+        if has_classes {
             classes.entry(records.label(row, "classification")?).or_default().push(item.clone());
         }
         all.push(item);
