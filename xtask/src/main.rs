@@ -31,7 +31,8 @@ usage: cargo xtask <verb>
                       row it runs all of them and writes docs/reproduce.md
   bench [..]          cargo bench of the benches; what follows is passed on
   bench peers [--only <job>] [--rounds 3]
-                      ours against TRL, transformers and llama.cpp; the table goes to docs/performance.md
+                      ours against TRL, transformers, llama.cpp, scikit-learn and scipy (`--only metrics` for these two);
+                      the table goes to docs/performance.md
   bench growth        seconds and bytes against length, group, vocabulary and batch; docs/growth.svg and a table
   bench memory        resident memory while 10^4, 10^6 and 10^7 rows are read; needs 1 GB of disk for a while
   docs                the documentation of all crates
