@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use ascribe::core::{Mode, Policy, Reply, Request, Seed, Tokens, Until, Usage};
 use ascribe::data::Prompt;
-use ascribe::lm::{ChatRequest, FrozenModel, LmError, ServedChat, ServedPolicy, SpecialTokens};
+use ascribe::lm::{ChatChoice, ChatRequest, FrozenModel, LmError, ServedChat, ServedPolicy, SpecialTokens};
 use ascribe::preference::Encoder;
 use ascribe::search::{Beam, EarlyStopping, Search, SearchCtx};
 
@@ -17,7 +17,7 @@ pub enum Writer {
     /// A model that was loaded.
     Local(Box<FrozenModel>),
     /// A served model that is sent token ids, of the model's tokenizer or of the server's.
-    Ids(Box<ServedPolicy>, Option<Words>),
+    Ids(Box<ServedPolicy>, Option<Box<Words>>),
     /// A served model that makes prompts of messages by itself.
     Chat(Box<ServedChat>),
 }
@@ -53,7 +53,7 @@ impl Writer {
         let words = Words::load(model)?;
         options.context = words.context_with(options.context);
         let policy = ServedPolicy::connect(options, Some(words.tokenizer.clone()))?;
-        Ok(Self::Ids(Box::new(policy), Some(words)))
+        Ok(Self::Ids(Box::new(policy), Some(Box::new(words))))
     }
 
     /// Whether a text is a prompt as it is, and not a user's message.
@@ -106,7 +106,8 @@ impl Writer {
         }
         match self {
             Self::Chat(chat) => {
-                let texts = |choices: Vec<ascribe::lm::ChatChoice>| choices.into_iter().map(|one| one.text).collect();
+                let texts =
+                    |choices: Vec<ChatChoice>| -> Vec<String> { choices.into_iter().map(|one| one.text).collect() };
                 let replies = chat.ask(&chats).into_iter();
                 let written =
                     replies.map(|reply| reply.map(|reply| Written { texts: texts(reply.choices), usage: reply.usage }));

@@ -42,7 +42,7 @@ fn tokens(tokenizer: Tokenizer) -> impl Fn(&Asked) -> Does + Send + Sync {
         written.truncate(asked.body["max_tokens"].as_u64().unwrap() as usize);
         let name = |id: u64| format!("token_id:{id}");
         let text = tokenizer.decode(&written, SpecialTokens::Skip).unwrap();
-        let echo = if asked.body["echo"] == true { prompt.as_slice() } else { &[] };
+        let echo: &[u64] = if asked.body["echo"] == true { prompt.as_slice() } else { &[] };
         let told: Vec<u64> = echo.iter().copied().chain(written.iter().map(|id| u64::from(*id))).collect();
         let mut logps = vec![json!(-0.5); told.len()];
         if !echo.is_empty() {
@@ -73,8 +73,9 @@ fn rows_are_answered_in_their_order_and_one_that_is_not_is_named() {
     let (bench, server) = (Bench::new(), Server::start(chat));
     // More rows than are asked together.
     let rows = |poisoned: usize| {
-        (0..300)
-            .map(move |n| json!({"id": n, "prompt": if n == poisoned { "poison".into() } else { format!("row {n}") }}))
+        (0..300).map(
+            move |n| json!({"id": n, "prompt": if n == poisoned { "poison".to_owned() } else { format!("row {n}") }}),
+        )
     };
     bench.rows("rows.jsonl", rows(1000));
     let line = format!("generate --endpoint {} --input rows.jsonl --concurrency 8", server.address);

@@ -51,11 +51,14 @@ impl Call<'_> {
         self.wire.stream(path, body, self.time()?, take)
     }
 
+    /// Whether anything is to be asked still.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        over(self.options).map_or(Ok(()), |why| Err(Fault::lasting(why)))
+    }
+
     /// Time for one answer.
     fn time(&self) -> Result<Duration, Fault> {
-        if let Some(why) = over(self.options) {
-            return Err(Fault::lasting(why));
-        }
+        self.check()?;
         let left = self.options.deadline.map(|at| at.saturating_duration_since(Instant::now()));
         Ok(left.map_or(self.options.timeout, |left| left.min(self.options.timeout)).max(Duration::from_millis(1)))
     }

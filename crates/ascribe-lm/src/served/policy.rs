@@ -449,7 +449,7 @@ impl ServedPolicy {
             (0..tokens.len()).map(forced).collect::<Result<Vec<f32>, Fault>>()?
         } else {
             let answer = server.echo(call, &whole, self.tokenizer.as_ref())?;
-            let told = answer.choices.first().map_or(&[][..], |choice| choice.told.as_slice());
+            let told = answer.choices.first().map(|choice| choice.told.as_slice()).unwrap_or_default();
             let others = told.iter().zip(&*whole).any(|(told, id)| told.id.is_some_and(|told| told != *id));
             if told.len() != whole.len() || others {
                 return Err(Fault::lasting(format!(

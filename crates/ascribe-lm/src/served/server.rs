@@ -187,6 +187,8 @@ impl Server {
             _ if !server.abilities.takes_ids => None,
             _ => server.can_echo(call, &probe, tokenizer)?.then_some(Scoring::Echo),
         };
+        // What was not asked any more is no answer.
+        call.check()?;
         Ok(server)
     }
 
@@ -204,7 +206,7 @@ impl Server {
 
     fn can_echo(&self, call: &Call<'_>, probe: &[u32], tokenizer: Option<&Tokenizer>) -> Result<bool, Fault> {
         let Some(answer) = permitted(self.echo(call, probe, tokenizer))? else { return Ok(false) };
-        let told = answer.choices.first().map_or(&[][..], |choice| choice.told.as_slice());
+        let told = answer.choices.first().map(|choice| choice.told.as_slice()).unwrap_or_default();
         let scored = told.iter().enumerate().skip(1).all(|(place, told)| told.logp(place).is_ok());
         Ok(told.len() == probe.len() && told.len() > 1 && scored)
     }
