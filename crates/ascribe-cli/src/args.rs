@@ -1,6 +1,7 @@
 //! What can be typed. Every option is also a key of `--config file.toml`, and `_` may stand for `-`.
 
 mod measure;
+mod served;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub use measure::{
     AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs,
     ProcessBenchArgs, ReportArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
 };
+pub use served::ServedArgs;
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
 #[derive(Debug, Parser)]
@@ -283,9 +285,11 @@ fn table<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 #[command(args_override_self = true)]
 pub struct GenerateArgs {
     /// A Hugging Face folder, a GGUF file, an adapter's folder that names its base, or a name on the hub (org/name,
-    /// org/name@revision, org/name:file.gguf).
-    #[arg(long, alias = "model-name-or-path")]
-    pub model: PathBuf,
+    /// org/name@revision, org/name:file.gguf). With --endpoint only its tokenizer and chat template are read.
+    #[arg(long, alias = "model-name-or-path", required_unless_present = "endpoints")]
+    pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub served: ServedArgs,
     /// An adapter in the layout of peft, for this model.
     #[arg(long)]
     pub adapter: Option<PathBuf>,
@@ -390,9 +394,11 @@ pub enum EarlyStoppingName {
 #[command(args_override_self = true)]
 pub struct ScoreArgs {
     /// A Hugging Face folder, a GGUF file, an adapter's folder that names its base, or a name on the hub (org/name,
-    /// org/name@revision, org/name:file.gguf).
+    /// org/name@revision, org/name:file.gguf). With --endpoint only its tokenizer and chat template are read.
     #[arg(long, alias = "model-name-or-path")]
     pub model: PathBuf,
+    #[command(flatten)]
+    pub served: ServedArgs,
     /// An adapter in the layout of peft, for this model.
     #[arg(long)]
     pub adapter: Option<PathBuf>,

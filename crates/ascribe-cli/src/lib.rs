@@ -29,6 +29,7 @@ mod score;
 mod train;
 mod validate;
 mod words;
+mod writer;
 
 use std::process::ExitCode;
 

@@ -13,6 +13,9 @@ mod io;
 #[cfg(feature = "local")]
 mod local;
 
+#[cfg(feature = "served")]
+mod served;
+
 pub use error::LmError;
 pub use gguf::{Gguf, GgufValue, RawTensor, TensorInfo, TensorKind};
 pub use hub::Hub;
@@ -23,5 +26,9 @@ pub use local::{
     RopeScaling, Row, Safetensors, TrainingPass, WeightSource, save_safetensors,
 };
 pub use sampling::Transform;
+#[cfg(feature = "served")]
+pub use served::{
+    Abilities, ChatChoice, ChatReply, ChatRequest, ChatToken, Dialect, Scoring, ServedChat, ServedOptions, ServedPolicy,
+};
 pub use template::{ChatTemplate, Date, Ending, MaskedTokens, Message, Render};
 pub use tokenizer::{Roles, SpecialTokens, TextStream, Tokenizer};
