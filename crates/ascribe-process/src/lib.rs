@@ -7,6 +7,12 @@ pub mod answer;
 
 pub mod steps;
 
+pub mod label;
+
+pub mod credit;
+
 pub use answer::{AnswerKind, Checked, Checker, Extraction, Gold, Preset, Verdict, Why};
+pub use credit::Aggregate;
 pub use error::ProcessError;
+pub use label::{Completer, LabelRow, MonteCarlo, Omega, OmegaConfig, Shard, Solution};
 pub use steps::{Segmenter, StepSpan, Tokenized, step_spans};

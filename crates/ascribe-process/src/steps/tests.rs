@@ -103,8 +103,8 @@ fn what_is_no_response_is_refused() {
         let refused = segment(delimiter("\n"), "ab", &[1, 2], &offsets);
         assert!(matches!(refused, Err(ProcessError::Offsets { .. })), "{offsets:?}");
     }
-    assert!(segment(Segmenter::FixedLength(0), "a", &[1], &[0..1]).is_err());
-    assert!(segment(Segmenter::EqualParts(0), "a", &[1], &[0..1]).is_err());
+    assert!(segment(Segmenter::FixedLength(0), "a", &[1], &offsets("a")).is_err());
+    assert!(segment(Segmenter::EqualParts(0), "a", &[1], &offsets("a")).is_err());
 }
 
 fn any_segmenter() -> impl Strategy<Value = Segmenter> {
