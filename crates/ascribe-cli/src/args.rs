@@ -1,6 +1,7 @@
 //! What can be typed. Every option is also a key of `--config file.toml`, and `_` may stand for `-`.
 
 mod measure;
+mod process;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub use measure::{
     AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs,
     ProcessBenchArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
 };
+pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
 #[derive(Debug, Parser)]
@@ -40,6 +42,10 @@ pub enum Command {
     Compare(CompareArgs),
     /// A benchmark, from files in its published format or by asking a model: `ascribe eval <protocol>`.
     Eval(EvalArgs),
+    /// Labels of steps, made by a model that completes: Monte Carlo, OmegaPRM, tree search, refinement, self-correction.
+    Label(Box<LabelArgs>),
+    /// Is an answer right? One completion, or every row of a file.
+    CheckAnswer(CheckAnswerArgs),
     /// Add an adapter into the weights of its base, and write a whole model.
     Merge(MergeArgs),
     /// Look for faults in data: exit code 0 without findings, 1 with them, 2 for an error.

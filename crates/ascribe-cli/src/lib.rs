@@ -15,12 +15,14 @@ mod findings;
 mod records;
 
 mod chat;
+mod check_answer;
 mod compare;
 mod convert;
 mod demo;
 mod doctor;
 mod eval;
 mod generate;
+mod label;
 mod merge;
 mod metric;
 mod score;
@@ -65,6 +67,8 @@ fn dispatch(catalog: &Catalog) -> anyhow::Result<ExitCode> {
         Command::Metric(args) => metric::run(&args)?,
         Command::Compare(args) => compare::run(&args)?,
         Command::Eval(args) => eval::run(&args.protocol)?,
+        Command::Label(args) => label::run(&args)?,
+        Command::CheckAnswer(args) => check_answer::run(&args)?,
         Command::Merge(args) => merge::run(&args)?,
         Command::Doctor(args) => return doctor::run(&args),
         Command::Validate(args) => validate::run(&args, catalog)?,

@@ -6,7 +6,7 @@ use ascribe_core::{Seed, Tokens, World};
 use ascribe_process::credit::{ImplicitForm, TokenTrie, implicit_steps, progress};
 use ascribe_process::label::{Completer, MonteCarlo, OmegaConfig, Question, Solution, miss_probability, sorm_labels};
 use ascribe_worlds::{TokenTree, TreePolicy};
-use support::{Leaf, Planted, every_token, no_mistake, world};
+use support::{Leaf, Planted, every_token, no_mistake, unit, world};
 
 /// Labels of every step of `path`, with so many rollouts.
 fn labelled(
@@ -32,7 +32,7 @@ fn monte_carlo_labels_tend_to_the_value() {
         let n = 4000;
         let rows = labelled(&tree, &policy, &path, n, seed);
         for row in &rows[..3] {
-            let value = exact.value(&row.prefix).unwrap();
+            let value = unit(exact.value(&row.prefix).unwrap());
             // 4.5 standard errors, as a binomial share has them.
             let bound = 4.5 * (value * (1.0 - value) / n as f64).sqrt() + 1.0 / n as f64;
             assert!((row.soft() - value).abs() < bound, "{}: {} beside {value}", row.step.end, row.soft());
@@ -129,7 +129,7 @@ fn token_targets_of_many_samples_tend_to_the_value() {
     let samples: Vec<(Tokens, bool)> = right.chain(estimate.wrong.into_iter().map(|path| (path, false))).collect();
     let trie = TokenTrie::new(&samples, 1).unwrap();
     for prefix in [&[][..], &[0], &[1], &[2]] {
-        let value = exact.value(prefix).unwrap();
+        let value = unit(exact.value(prefix).unwrap());
         let visits = samples.iter().filter(|(path, _)| path.starts_with(prefix)).count() as f64;
         let bound = 4.5 * (value * (1.0 - value) / visits.max(1.0)).sqrt() + 1.0 / visits.max(1.0);
         if let Some(target) = trie.value(prefix) {
@@ -155,8 +155,8 @@ fn a_markov_prover_expects_no_progress_of_itself_and_progress_telescopes() {
     let (tree, prover) = world(3, 4, 7);
     let exact = tree.exact_value(&prover).unwrap();
     for state in states(&tree) {
-        let (value, q) = (exact.value(&state).unwrap(), exact.q(&state).unwrap());
-        let advantage = |at: usize| progress(value, &[q[at]]).unwrap()[0];
+        let (value, q) = (unit(exact.value(&state).unwrap()), exact.q(&state).unwrap());
+        let advantage = |at: usize| progress(value, &[unit(q[at])]).unwrap()[0];
         let logps = prover.logps(&state).unwrap();
         let mean: f64 = (0..3).map(|at| logps[at].exp() * advantage(at)).sum();
         assert!(mean.abs() < 1e-12, "{state:?}: {mean}");
@@ -164,8 +164,8 @@ fn a_markov_prover_expects_no_progress_of_itself_and_progress_telescopes() {
     }
     for (path, reward) in tree.leaves() {
         let values: Vec<f64> =
-            (1..=4).map(|end| if end < 4 { exact.value(&path[..end]).unwrap() } else { reward }).collect();
-        let sum: f64 = progress(exact.value(&[]).unwrap(), &values).unwrap().iter().sum();
+            (1..=4).map(|end| if end < 4 { unit(exact.value(&path[..end]).unwrap()) } else { reward }).collect();
+        let sum: f64 = progress(unit(exact.value(&[]).unwrap()), &values).unwrap().iter().sum();
         assert!((sum - (reward - exact.value(&[]).unwrap())).abs() < 1e-12);
     }
 }
@@ -178,10 +178,10 @@ fn gradient(tree: &TokenTree, policy: &TreePolicy, prover: &TreePolicy, alpha: f
         let chance: f64 =
             (0..state.len()).map(|at| policy.logps(&state[..at]).unwrap()[state[at] as usize]).sum::<f64>().exp();
         let logps = policy.logps(&state).unwrap();
-        let prover_value = other.value(&state).unwrap();
+        let prover_value = unit(other.value(&state).unwrap());
         let credit: Vec<f64> = (0..tree.vocabulary())
             .map(|at| {
-                let advantage = progress(prover_value, &[other.q(&state).unwrap()[at]]).unwrap()[0];
+                let advantage = progress(prover_value, &[unit(other.q(&state).unwrap()[at])]).unwrap()[0];
                 own.q(&state).unwrap()[at] + alpha * advantage
             })
             .collect();

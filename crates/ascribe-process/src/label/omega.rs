@@ -268,6 +268,11 @@ impl Search<'_, '_, '_> {
             // The step before `bad` was good; is `bad` bad for sure?
             confirmed = true;
             let prefix = &response[..ends[bad - 1]];
+            // A boundary that was confirmed before is not asked again.
+            let asked = |at: &usize| self.nodes[*at].estimate.rollouts as usize > self.config.rollouts;
+            if self.by_prefix.get(&Tokens::from(prefix)).is_some_and(asked) {
+                break;
+            }
             let Some(more) = self.probe(prefix, 2 * self.config.rollouts, 1)? else { break };
             probes += 1;
             if self.join(prefix, more) {

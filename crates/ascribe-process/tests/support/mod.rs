@@ -25,6 +25,11 @@ impl Outcome for Leaf<'_> {
     }
 }
 
+/// A value without the rounding that takes a sum of probabilities past 1.
+pub fn unit(value: f64) -> f64 {
+    value.clamp(0.0, 1.0)
+}
+
 /// Every token is a step.
 pub fn every_token(response: &[u32]) -> Result<Vec<usize>, ProcessError> {
     Ok((1..=response.len()).collect())
