@@ -11,7 +11,7 @@ pub mod label;
 
 pub mod credit;
 
-pub use answer::{AnswerKind, Checked, Checker, Extraction, Gold, Preset, Verdict, Why};
+pub use answer::{AnswerKind, AnswerReward, Checked, Checker, Extraction, Gold, Preset, Verdict, Why};
 pub use credit::Aggregate;
 pub use error::ProcessError;
 pub use label::{Completer, LabelRow, MonteCarlo, Omega, OmegaConfig, Shard, Solution};

@@ -217,7 +217,8 @@ fn implicit_rewards_are_soft_values_of_the_reference() {
         let form = ImplicitForm::Accumulative;
         implicit_steps(&logps(policy, path), &logps(&reference, path), &steps, beta, form).unwrap()
     };
-    let (leaves, chances): (Vec<(Vec<u32>, f64)>, Vec<f64>) = (tree.leaves().collect(), reference.leaf_probabilities());
+    let leaves: Vec<(Vec<u32>, f64)> = tree.leaves().collect();
+    let chances = reference.leaf_probabilities();
     for (path, _) in leaves.iter().step_by(7) {
         for (at, q) in rewards(&policy, path).into_iter().enumerate() {
             let below = leaves.iter().zip(&chances).filter(|((leaf, _), _)| leaf.starts_with(&path[..=at]));
@@ -234,33 +235,37 @@ fn implicit_rewards_are_soft_values_of_the_reference() {
     let start = soft.value.value(&[]).unwrap();
     for (path, reward) in leaves.iter().step_by(5) {
         let q = rewards(&soft.policy, path);
-        for at in 0..3 {
-            assert!((q[at] - (soft.value.value(&path[..=at]).unwrap() - start)).abs() < 1e-4);
+        for (at, q) in q.iter().take(3).enumerate() {
+            assert!((q - (soft.value.value(&path[..=at]).unwrap() - start)).abs() < 1e-4);
         }
         assert!((q[3] - (reward - start)).abs() < 1e-4);
     }
 }
 
+/// The probes that halving needs for one planted error.
+fn probes(steps: usize, error: usize) -> usize {
+    let policy = Planted { steps, error };
+    let mut completer = Completer::new(&policy, &no_mistake, "planted", 99, Seed(0));
+    let omega = OmegaConfig { rollouts: 2, root_rollouts: 2, searches: 1, ..OmegaConfig::default() };
+    let question = Question { problem: 0, prompt: &[], cut: &every_token, segmentation: "tokens" };
+    let tree = omega.init().unwrap().search(question, &mut completer).unwrap();
+    let [found] = &tree.found[..] else { panic!("one error") };
+    assert_eq!((found.step, found.end, found.steps), (error + 1, error + 1, steps));
+    // Two rollouts from the question, and two for each probe: a linear scan needs 2 (steps - 1).
+    assert_eq!(completer.spent().rollouts, 2 + 2 * found.probes as u64);
+    found.probes
+}
+
 #[test]
 fn halving_finds_a_planted_error_in_as_many_probes_as_the_logarithm() {
-    let mut worst = vec![0; 21];
-    for steps in 1..=20usize {
+    for steps in 1..=20 {
+        let (least, most) = (steps.ilog2() as usize, steps.next_power_of_two().ilog2() as usize);
         for error in 0..steps {
-            let policy = Planted { steps, error };
-            let mut completer = Completer::new(&policy, &no_mistake, "planted", 99, Seed(0));
-            let omega = OmegaConfig { rollouts: 2, root_rollouts: 2, searches: 1, ..OmegaConfig::default() };
-            let question = Question { problem: 0, prompt: &[], cut: &every_token, segmentation: "tokens" };
-            let tree = omega.init().unwrap().search(question, &mut completer).unwrap();
-            let [found] = &tree.found[..] else { panic!("one error") };
-            assert_eq!((found.step, found.end, found.steps), (error + 1, error + 1, steps));
-            let (least, most) = (steps.ilog2() as usize, steps.next_power_of_two().ilog2() as usize);
-            assert!((least..=most).contains(&found.probes), "{steps} steps, error {error}: {}", found.probes);
-            worst[steps] = worst[steps].max(found.probes);
-            // Two rollouts from the question, and two for each probe: a linear scan needs 2 (steps - 1).
-            assert_eq!(completer.spent().rollouts, 2 + 2 * found.probes as u64);
+            assert!((least..=most).contains(&probes(steps, error)), "{steps} steps, error {error}");
         }
     }
-    assert_eq!([1, 2, 3, 8, 9, 20].map(|steps| worst[steps]), [0, 1, 2, 3, 4, 5]);
+    let worst = |steps: usize| (0..steps).map(|error| probes(steps, error)).max();
+    assert_eq!([1, 2, 3, 8, 9, 20].map(worst), [0, 1, 2, 3, 4, 5].map(Some));
 }
 
 #[test]

@@ -25,9 +25,12 @@ mod extract;
 
 mod strict;
 
+mod reward;
+
 use serde::{Deserialize, Serialize};
 
 pub use extract::Extraction;
+pub use reward::AnswerReward;
 
 use crate::ProcessError;
 use compare::{Rules, Tolerance, same};
@@ -88,6 +91,8 @@ pub enum Why {
     Domain,
     /// Rounding hides whether there is a difference.
     Rounding,
+    /// The response was cut by a length limit, so what stands in it is no answer.
+    Truncated,
 }
 
 /// What kind of answer is expected.

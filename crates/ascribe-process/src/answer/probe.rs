@@ -48,7 +48,7 @@ impl Probed {
         Self { value, error: derivative.abs() * argument.error + own }
     }
 
-    fn is_defined(self) -> bool {
+    fn is_defined(&self) -> bool {
         self.value.is_finite() && self.error.is_finite()
     }
 }

@@ -47,16 +47,16 @@ impl Rational {
         self.denominator
     }
 
-    pub fn is_zero(self) -> bool {
+    pub fn is_zero(&self) -> bool {
         self.numerator == 0
     }
 
     /// The value, if it is a whole number.
-    pub fn as_integer(self) -> Option<i128> {
+    pub fn as_integer(&self) -> Option<i128> {
         (self.denominator == 1).then_some(self.numerator)
     }
 
-    pub fn as_f64(self) -> f64 {
+    pub fn as_f64(&self) -> f64 {
         self.numerator as f64 / self.denominator as f64
     }
 

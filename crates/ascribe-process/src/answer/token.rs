@@ -213,7 +213,7 @@ impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
             Self::Number(literal) => return write!(f, "{literal}"),
-            Self::Symbol(name) => name,
+            Self::Symbol(name) => name.as_str(),
             Self::Constant(Constant::Pi) => "\\pi",
             Self::Constant(Constant::E) => "e",
             Self::Constant(Constant::Infinity) => "\\infty",

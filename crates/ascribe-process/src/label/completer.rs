@@ -117,6 +117,9 @@ impl Estimate {
     }
 }
 
+/// Texts that a policy wrote for one request, each with why it ended.
+pub type Written = Vec<(Tokens, Finish)>;
+
 /// Whether a right continuation counts: problem, prefix, continuation.
 type Accepts<'a> = dyn Fn(u64, &[u32], &[u32]) -> bool + Send + Sync + 'a;
 
@@ -240,18 +243,13 @@ impl<'a> Completer<'a> {
         asked: Asked,
         separators: &[u32],
         max_step: usize,
-    ) -> Result<Option<Vec<(Tokens, Finish)>>, ProcessError> {
+    ) -> Result<Option<Written>, ProcessError> {
         let until = Until::Step(separators.to_vec());
         Ok(self.ask(&[asked], until, max_step)?.and_then(|mut replies| replies.pop()))
     }
 
     /// Asks the policy, if the caps cover the longest possible answer.
-    fn ask(
-        &mut self,
-        asked: &[Asked],
-        until: Until,
-        max_new: usize,
-    ) -> Result<Option<Vec<Vec<(Tokens, Finish)>>>, ProcessError> {
+    fn ask(&mut self, asked: &[Asked], until: Until, max_new: usize) -> Result<Option<Vec<Written>>, ProcessError> {
         let calls: u64 = asked.iter().map(|asked| asked.n as u64).sum();
         let within = |cap: Option<u64>, spent: u64, more: u64| cap.is_none_or(|cap| spent.saturating_add(more) <= cap);
         let covered = within(self.limits.policy_calls, self.spent.policy_calls, calls)

@@ -32,7 +32,7 @@ mod self_correction;
 
 mod shard;
 
-pub use completer::{Asked, Completer, Estimate, Limits, Outcome, Spent};
+pub use completer::{Asked, Completer, Estimate, Limits, Outcome, Spent, Written};
 pub use evolve::{BackUp, Evolve, EvolveConfig, Evolved, PathLabels, ValuedPath, path_labels};
 pub use mcts::{Mcts, MctsConfig, SearchedSteps, StepState, uct};
 pub use monte_carlo::{MonteCarlo, Solution, StepLabels};
