@@ -64,7 +64,8 @@ pub(super) fn hashed(text: &str) -> Option<String> {
     let unsigned = rest.strip_prefix('-').unwrap_or(rest);
     let length = unsigned.bytes().take_while(|byte| byte.is_ascii_digit() || b".,".contains(byte)).count();
     let number = &rest[..rest.len() - unsigned.len() + length];
-    (length > 0).then(|| number.replace(',', "").trim_end_matches('.').to_owned())
+    let has_digit = number.bytes().any(|byte| byte.is_ascii_digit());
+    has_digit.then(|| number.replace(',', "").trim_end_matches('.').to_owned())
 }
 
 /// What stands in the last line that begins with `A:`.
