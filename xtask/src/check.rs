@@ -19,8 +19,15 @@ pub enum Depth {
 }
 
 /// Crates that work on host data alone (with their default features off).
-const HOST_CRATES: [&str; 6] =
-    ["ascribe-core", "ascribe-eval", "ascribe-worlds", "ascribe-search", "ascribe-lm", "ascribe-data"];
+const HOST_CRATES: [&str; 7] = [
+    "ascribe-core",
+    "ascribe-eval",
+    "ascribe-worlds",
+    "ascribe-search",
+    "ascribe-lm",
+    "ascribe-data",
+    "ascribe-process",
+];
 
 /// Runs the stages in order and stops at the first that fails.
 pub fn check(depth: Depth) -> Result<()> {

@@ -2,6 +2,7 @@
 
 mod measure;
 mod served;
+mod process;
 
 use std::path::PathBuf;
 
@@ -17,6 +18,7 @@ pub use measure::{
     ProcessBenchArgs, ReportArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
 };
 pub use served::ServedArgs;
+pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
 #[derive(Debug, Parser)]
@@ -44,6 +46,10 @@ pub enum Command {
     Eval(EvalArgs),
     /// One HTML file from what runs leave: learning curves, held-out figures, and what was measured with `--json`.
     Report(ReportArgs),
+    /// Labels of steps, made by a model that completes: Monte Carlo, OmegaPRM, tree search, refinement, self-correction.
+    Label(Box<LabelArgs>),
+    /// Is an answer right? One completion, or every row of a file.
+    CheckAnswer(CheckAnswerArgs),
     /// Add an adapter into the weights of its base, and write a whole model.
     Merge(MergeArgs),
     /// Look for faults in data: exit code 0 without findings, 1 with them, 2 for an error.
