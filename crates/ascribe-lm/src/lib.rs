@@ -19,8 +19,8 @@ pub use hub::Hub;
 #[cfg(feature = "local")]
 pub use local::{
     Activation, Biases, Decoder, DecoderConfig, Engine, Family, FrozenModel, GgufWeights, Head, KvCache, KvUsage,
-    LanguageModel, Limits, LocalPolicy, LoraConfig, Norm, Positions, Precision, RandomWeights, Rope, RopeScaling, Row,
-    Safetensors, WeightSource, save_safetensors,
+    LanguageModel, Limits, LocalPolicy, LoraConfig, Norm, Positions, Precision, Predictors, RandomWeights, Rope,
+    RopeScaling, Row, Safetensors, WeightSource, save_safetensors,
 };
 pub use sampling::Transform;
 pub use template::{ChatTemplate, Date, Ending, MaskedTokens, Message, Render};
