@@ -1,6 +1,6 @@
 //! The seam to every loss: a batch of log-probabilities in, one loss a row out.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 
 use crate::CoreError;
 use crate::tensor::Mask;
@@ -55,8 +55,8 @@ pub struct Needs {
     pub scores: bool,
     /// How far the order of each pair can be relied upon.
     pub consistency: bool,
-    /// Rows are averaged by their tokens, and not each for one.
-    pub over_tokens: bool,
+    /// Rows count by weights of their own, their tokens say, and not one each.
+    pub weighted: bool,
     /// The loss of a row depends on the other rows, so it is taken over the whole optimizer window.
     pub coupled: bool,
 }
@@ -115,9 +115,9 @@ impl Needs {
         self
     }
 
-    /// The same, with rows that are averaged by their tokens.
-    pub fn over_tokens(mut self) -> Self {
-        self.over_tokens = true;
+    /// The same, with rows that count by weights of their own.
+    pub fn weighted(mut self) -> Self {
+        self.weighted = true;
         self
     }
 
@@ -346,12 +346,9 @@ impl LogpBatch {
         Ok(self.side(2 * n, 3 * n))
     }
 
-    /// 1 for each row that is wanted, 0 for the others, `[rows]`.
-    pub fn labels(&self) -> Result<Tensor<1>, CoreError> {
-        let labels = self.labels.as_ref().ok_or(CoreError::MissingInput("labels"))?;
-        let flags: Vec<f32> = labels.iter().map(|wanted| f32::from(u8::from(*wanted))).collect();
-        let options = (&self.logps.device(), self.logps.dtype());
-        Ok(Tensor::from_data(TensorData::new(flags, [labels.len()]), options))
+    /// A label of each row: true where the response is wanted.
+    pub fn labels(&self) -> Result<&[bool], CoreError> {
+        self.labels.as_deref().ok_or(CoreError::MissingInput("labels"))
     }
 
     /// Number of responses of each prompt.

@@ -6,7 +6,7 @@
 //! Truncation takes the prompt's left first and then the response's right, and both are counted.
 
 use ascribe_core::Tokens;
-use ascribe_data::{Message, Preference, Prompt, PromptCompletion, Skipped, Untaught, Why};
+use ascribe_data::{Message, Preference, Prompt, PromptCompletion, Ranked, Skipped, Unpaired, Untaught, Why};
 use ascribe_lm::{ChatTemplate, Ending, FrozenModel, LanguageModel, LmError, Render, Tokenizer};
 
 use crate::{PreferenceError, Response, RevisedPrompts, RevisionTemplate, TrainRow};
@@ -125,7 +125,57 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// When a record cannot be encoded at all.
     pub fn pairs(&self, records: Vec<Preference>) -> Result<Encoded<Preference>, PreferenceError> {
-        self.encode(records, |record| (&record.prompt, vec![&record.chosen, &record.rejected], record.line))
+        let parts = |record: &Preference| vec![record.chosen.clone(), record.rejected.clone()];
+        self.encode(records, |record| (&record.prompt, parts(record), record.line), of_pair)
+    }
+
+    /// Pairs with a third response. Records that cannot teach, or have none, are left out and named.
+    ///
+    /// # Errors
+    /// When a record cannot be encoded at all.
+    pub fn triples(&self, records: Vec<Preference>) -> Result<Encoded<Preference>, PreferenceError> {
+        let parts = |record: &Preference| -> Vec<String> {
+            let sides = [&record.chosen, &record.rejected].map(String::clone);
+            sides.into_iter().chain(record.reference.clone()).collect()
+        };
+        let third = |record: &Preference, row: &mut TrainRow| {
+            if record.reference.is_none() {
+                return Err(Why::NoReference);
+            }
+            of_pair(record, row)
+        };
+        self.encode(records, |record| (&record.prompt, parts(record), record.line), third)
+    }
+
+    /// Responses that are wanted or not. Records that cannot teach are left out and named.
+    ///
+    /// # Errors
+    /// When a record cannot be encoded at all.
+    pub fn labelled(&self, records: Vec<Unpaired>) -> Result<Encoded<Unpaired>, PreferenceError> {
+        let labelled = |record: &Unpaired, row: &mut TrainRow| {
+            row.label = Some(record.label);
+            Ok(())
+        };
+        let parts = |record: &Unpaired| vec![record.completion.clone()];
+        self.encode(records, |record| (&record.prompt, parts(record), record.line), labelled)
+    }
+
+    /// Prompts with scored responses. Records that cannot teach, and those whose scores are all the same, are left out and
+    /// named.
+    ///
+    /// # Errors
+    /// When a record cannot be encoded at all.
+    pub fn groups(&self, records: Vec<Ranked>) -> Result<Encoded<Ranked>, PreferenceError> {
+        let scored = |record: &Ranked, row: &mut TrainRow| {
+            for (response, (_, score)) in row.responses.iter_mut().zip(&record.replies) {
+                response.score = Some(*score as f32);
+            }
+            let same = row.responses.windows(2).all(|pair| pair[0].score == pair[1].score);
+            if same && row.responses.len() > 1 { Err(Why::Tied) } else { Ok(()) }
+        };
+        let parts =
+            |record: &Ranked| -> Vec<String> { record.replies.iter().map(|(reply, _)| reply.clone()).collect() };
+        self.encode(records, |record| (&record.prompt, parts(record), record.line), scored)
     }
 
     /// Prompts with one completion each.
@@ -133,23 +183,25 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// When a record cannot be encoded at all.
     pub fn completions(&self, records: Vec<PromptCompletion>) -> Result<Encoded<PromptCompletion>, PreferenceError> {
-        self.encode(records, |record| (&record.prompt, vec![&record.completion], record.line))
+        let parts = |record: &PromptCompletion| vec![record.completion.clone()];
+        self.encode(records, |record| (&record.prompt, parts(record), record.line), |_, _| Ok(()))
     }
 
     fn encode<R>(
         &self,
         records: Vec<R>,
-        parts: impl Fn(&R) -> (&Prompt, Vec<&String>, usize),
+        parts: impl Fn(&R) -> (&Prompt, Vec<String>, usize),
+        complete: impl Fn(&R, &mut TrainRow) -> Result<(), Why>,
     ) -> Result<Encoded<R>, PreferenceError> {
         let mut encoded = Encoded { rows: Vec::new(), skipped: Skipped::default(), truncation: Truncation::default() };
         for record in records {
             let (prompt, responses, line) = parts(&record);
-            let mut row = TrainRow { prompt: self.prompt(prompt)?, responses: Vec::new(), line };
-            for response in responses {
+            let mut row = TrainRow { prompt: self.prompt(prompt)?, line, ..TrainRow::default() };
+            for response in &responses {
                 row.responses.push(Response::new(self.response(prompt, response)?));
             }
             let cut = self.truncate(&mut row);
-            match teaches(&row) {
+            match teaches(&row).and_then(|()| complete(&record, &mut row)) {
                 Err(why) => encoded.skipped.push(Untaught { line, why }),
                 Ok(()) => {
                     encoded.truncation.prompts += cut.prompts;
@@ -215,6 +267,23 @@ fn spoken(messages: &[Message]) -> String {
     }
 }
 
+/// What a pair says of itself: its scores are half of the margin and its negative.
+fn of_pair(record: &Preference, row: &mut TrainRow) -> Result<(), Why> {
+    if let [chosen, rejected, ..] = row.responses.as_slice()
+        && chosen.tokens == rejected.tokens
+    {
+        // Different texts may be cut to the same tokens.
+        return Err(Why::EqualPair);
+    }
+    if let Some(margin) = record.margin {
+        for (response, score) in row.responses.iter_mut().zip([margin / 2.0, -margin / 2.0]) {
+            response.score = Some(score);
+        }
+    }
+    row.consistency = record.consistency;
+    Ok(())
+}
+
 fn teaches(row: &TrainRow) -> Result<(), Why> {
     if row.prompt.is_empty() {
         return Err(Why::EmptyPrompt);
@@ -222,9 +291,5 @@ fn teaches(row: &TrainRow) -> Result<(), Why> {
     if row.responses.iter().any(|response| response.tokens.is_empty()) {
         return Err(Why::NoTokenLeft);
     }
-    match row.responses.as_slice() {
-        // Different texts may be cut to the same tokens.
-        [chosen, rejected] if chosen.tokens == rejected.tokens => Err(Why::EqualPair),
-        _ => Ok(()),
-    }
+    Ok(())
 }
