@@ -16,6 +16,9 @@ pub mod objectives;
 mod learner;
 mod scorers;
 
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
 pub use cache::{LogpCache, fingerprint};
 pub use encode::{Encoded, Encoder, Truncation};
 pub use error::PreferenceError;

@@ -44,7 +44,11 @@ mod tests {
     use super::*;
 
     fn rows(prompts: &[u32]) -> Vec<TrainRow> {
-        prompts.iter().zip(10u32..).map(|(prompt, id)| TrainRow::labelled(vec![*prompt], vec![id, id, id], true)).collect()
+        prompts
+            .iter()
+            .zip(10u32..)
+            .map(|(prompt, id)| TrainRow::labelled(vec![*prompt], vec![id, id, id], true))
+            .collect()
     }
 
     fn first_ids(rows: &[TrainRow]) -> Vec<u32> {

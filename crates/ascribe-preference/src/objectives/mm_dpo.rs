@@ -6,7 +6,7 @@
 //! ```
 //! Pairs that a reward model tells apart well pull harder. The public trainer differs from the paper, which is followed
 //! here. Where the reward model disagrees with the label, `d < 0`, d is taken as 0, or with `disagreement = drop` the pair
-//! is left out. `beta(d)` is at least 1e-3. `k` is not confirmed by the paper.
+//! is left out. `beta(d)` is at least 1e-3. `k` is not confirmed by the paper. Rewards are logged with beta itself.
 
 use ascribe_core::{CoreError, LogpBatch, Loss, Needs, Objective};
 use burn::tensor::activation::log_sigmoid;
@@ -97,10 +97,10 @@ impl Objective for MmDpo {
         let margins = scored.pairs.chosen.scores()? - scored.pairs.rejected.scores()?; // [pairs]
         let reach = margins.clone().clamp_min(0.0).mul_scalar(-k).exp().neg().add_scalar(1.0); // [pairs]
         let betas = reach.mul_scalar(w).add_scalar(1.0).mul_scalar(beta).clamp_min(LEAST_BETA); // [pairs]
-        let rewards = (scored.chosen.clone() * betas.clone(), scored.rejected.clone() * betas.clone()); // [pairs]
-        let rows = log_sigmoid(rewards.0.clone() - rewards.1.clone()).neg(); // [pairs]
+        let apart = scored.chosen.clone() - scored.rejected.clone(); // [pairs]
+        let rows = log_sigmoid(apart * betas.clone()).neg(); // [pairs]
         let rows = self.nll.add_to(rows, &scored.pairs.chosen);
-        let mut loss = self.scorer.finish_with(&scored, rows, rewards)?.stat("mm_dpo/beta", betas);
+        let mut loss = self.scorer.finish(&scored, rows)?.stat("mm_dpo/beta", betas);
         if !self.nll.is_off() {
             loss = loss.stat("nll_loss", per_token(&scored.pairs.chosen));
         }
