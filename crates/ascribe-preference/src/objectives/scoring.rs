@@ -3,14 +3,14 @@
 //! ```text
 //! h      = log pi(y|x) - g log pi_ref(y|x)        sums over response tokens
 //! score  = f(h):  reverse_kl        h
-//!                 forward_kl        -e^-h
-//!                 js_divergence     log sigmoid(h)
-//!                 alpha_divergence  e^((a - 1) h) / (a - 1);  a = 1 is reverse_kl, a = 0 forward_kl
+//!                 forward_kl        1 - e^-h
+//!                 js_divergence     log 2 + log sigmoid(h)
+//!                 alpha_divergence  (e^((a - 1) h) - 1) / (a - 1);  a = 1 is reverse_kl, a = 0 forward_kl
 //! margin = beta (score_chosen - score_rejected),    rewards = beta h
 //! ```
 //! `g` is `reference_weight`: 1 is DPO, 0 leaves the reference out as `reference_free` does, and what lies between is DPO^g
-//! of arXiv:2405.19534. The divergences are f-DPO (arXiv:2309.16240) as TRL has it, that is without the constants that
-//! cancel in a difference; exponents are capped, which changes nothing below e^80. `ld_alpha` is LD-DPO
+//! of arXiv:2405.19534. The divergences are f-DPO (arXiv:2309.16240), each 0 where the policy is the reference; exponents are
+//! capped, which changes nothing below e^80. `ld_alpha` is LD-DPO
 //! (arXiv:2409.06411): tokens past the length of the shorter response count so much, 1 is no difference. `use_weighting`
 //! is WPO (arXiv:2406.11827, eq. 2): the loss of a pair times `exp(mean_t (log pi_t - log sum_v p_v^2))` of both sides,
 //! so that responses which the policy would hardly write count less; no gradient flows through it.
@@ -114,7 +114,7 @@ impl Scorer {
         Ok(Self { beta, scoring })
     }
 
-    /// A scorer for a loss that takes each side by itself, where the constants of a divergence would not cancel.
+    /// A scorer for a loss that takes each side by itself, for which f-DPO says nothing.
     pub(super) fn by_sides(loss: &str, beta: f64, scoring: Scoring) -> Result<Self, PreferenceError> {
         if scoring.f_divergence_type != FDivergence::ReverseKl {
             let what = format!("f_divergence_type must be reverse_kl for {loss}, which scores each side by itself");
@@ -183,11 +183,11 @@ impl Scorer {
         let order = self.scoring.f_alpha_divergence_coef - 1.0;
         match self.scoring.f_divergence_type {
             FDivergence::ReverseKl => h,
-            FDivergence::ForwardKl => exp(h.neg()).neg(),
-            FDivergence::JsDivergence => log_sigmoid(h),
+            FDivergence::ForwardKl => exp(h.neg()).neg().add_scalar(1.0),
+            FDivergence::JsDivergence => log_sigmoid(h).add_scalar(std::f64::consts::LN_2),
             // The limit, where the quotient has no digits left.
             FDivergence::AlphaDivergence if order.abs() < 1e-6 => h,
-            FDivergence::AlphaDivergence => exp(h.mul_scalar(order)).div_scalar(order),
+            FDivergence::AlphaDivergence => exp(h.mul_scalar(order)).sub_scalar(1.0).div_scalar(order),
         }
     }
 
