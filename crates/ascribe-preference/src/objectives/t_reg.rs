@@ -230,11 +230,14 @@ impl Regulariser {
             return Ok(side.logps.clone().detach().zeros_like().add_scalar(sft));
         }
         let credit = side.mask.keep(side.credit()?); // [pairs, seq]
-        let largest = credit.clone().abs().max().into_data().iter::<f64>().next().unwrap_or(0.0);
-        if largest <= LARGEST_REWARD {
-            return Ok(credit);
+        let wrong = credit.clone().into_data().iter::<f64>().find(|reward| {
+            let accepted = reward.abs() <= LARGEST_REWARD;
+            !accepted
+        });
+        match wrong {
+            None => Ok(credit),
+            Some(got) => Err(CoreError::Range { name: "the size of a token reward", rule: "at most 1/2", got }),
         }
-        Err(CoreError::Range { name: "the size of a token reward", rule: "at most 1/2", got: largest })
     }
 
     /// `loss` with the regulariser of `pairs`. `margins`, without gradient, are those of the base; `scaled` says what a sum of
