@@ -5,7 +5,7 @@
 //! a plain prompt gets what the tokenizer adds (BOS). A response ends with the model's end token, except when it was cut.
 //! Truncation takes the prompt's left first and then the response's right, and both are counted.
 
-use ascribe_core::Tokens;
+use ascribe_core::{Needs, Tokens};
 use ascribe_data::{Message, Preference, Prompt, PromptCompletion, Ranked, Skipped, Unpaired, Untaught, Why};
 use ascribe_lm::{ChatTemplate, Ending, FrozenModel, LanguageModel, LmError, Render, Tokenizer};
 
@@ -29,6 +29,22 @@ pub struct Encoded<R> {
     pub skipped: Skipped,
     /// What truncation took.
     pub truncation: Truncation,
+}
+
+impl<R> Encoded<R> {
+    /// The same, with rows left out and named that lack a score or a consistency which an objective needs.
+    pub fn needing(mut self, needs: &Needs) -> Self {
+        let complete = |row: &TrainRow| {
+            (!needs.scores || row.responses.iter().all(|response| response.score.is_some()))
+                && (!needs.consistency || row.consistency.is_some())
+        };
+        let (kept, lacking) = self.rows.into_iter().partition(|(row, _)| complete(row));
+        self.rows = kept;
+        for (row, _) in lacking {
+            self.skipped.push(Untaught { line: row.line, why: Why::NoScore });
+        }
+        self
+    }
 }
 
 /// Encodes records for one model.
