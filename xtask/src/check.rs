@@ -31,6 +31,7 @@ pub fn check(depth: Depth) -> Result<()> {
     if depth == Depth::Full {
         command(cargo(&["check", "-p", "ascribe-core", "--no-default-features"]))?;
         command(cargo(&["check", "-p", "ascribe-lm", "--no-default-features"]))?;
+        command(cargo(&["check", "-p", "ascribe-preference", "--features", "testing"]))?;
         command(cargo(&["check", "-p", "ascribe-cli", "--features", "wgpu"]))?;
         // With DOCS_RS the CUDA bindings build where no CUDA is installed.
         command(cargo(&["check", "-p", "ascribe-cli", "--features", "cuda"]).env("DOCS_RS", "1"))?;
