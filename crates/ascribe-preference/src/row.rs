@@ -33,7 +33,7 @@ pub struct TrainRow {
     pub label: Option<bool>,
     /// How far the order of a pair can be relied upon, from 0 to 1.
     pub consistency: Option<f32>,
-    /// A response to another prompt, see [`mismatch`](crate::mismatch).
+    /// A response to another prompt, see [`mismatch`](crate::mismatch()).
     pub mismatched: Option<Response>,
     /// Line of the row in its file, for messages; 0 when it has none.
     pub line: usize,
