@@ -11,6 +11,7 @@ mod device;
 mod hub;
 mod output;
 
+mod drawing;
 mod findings;
 mod records;
 
@@ -23,10 +24,12 @@ mod eval;
 mod generate;
 mod merge;
 mod metric;
+mod report;
 mod score;
 mod train;
 mod validate;
 mod words;
+mod writer;
 
 use std::process::ExitCode;
 
@@ -65,6 +68,7 @@ fn dispatch(catalog: &Catalog) -> anyhow::Result<ExitCode> {
         Command::Metric(args) => metric::run(&args)?,
         Command::Compare(args) => compare::run(&args)?,
         Command::Eval(args) => eval::run(&args.protocol)?,
+        Command::Report(args) => report::run(&args)?,
         Command::Merge(args) => merge::run(&args)?,
         Command::Doctor(args) => return doctor::run(&args),
         Command::Validate(args) => validate::run(&args, catalog)?,

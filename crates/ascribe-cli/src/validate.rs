@@ -25,7 +25,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
         bail!("`{}` is a file; name a folder with --output-dir", args.output_dir.display());
     }
     let (needs, limit) = (chosen.needs(), words.limit(args.max_length));
-    let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?;
+    let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?.with_boundary(args.boundary);
     let rows = Data::load(args, needs.kind)?.encode(args, &encoder, &needs, limit)?;
     if let Some((path, _)) = Checkpoints::new(&args.output_dir, args.save_total_limit).last()? {
         eprintln!("the run would go on from {}, if that is a checkpoint of the same run", path.display());

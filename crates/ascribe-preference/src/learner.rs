@@ -7,10 +7,10 @@
 
 use ascribe_core::tensor::{Mask, generalized_jsd, log_sum_sq_probs};
 use ascribe_core::{CoreError, LogpBatch, Loss, Objective, RowKind};
-use ascribe_lm::{Decoder, Row};
+use ascribe_lm::{Backward, Decoder, Row, TrainingPass};
 use ascribe_train::{Learned, Learner, Tally, TrainError};
 use burn::module::Module;
-use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::optim::GradientsAccumulator;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::objectives::DpoConfig;
@@ -55,50 +55,53 @@ impl<'a> LogpLearner<'a> {
         self
     }
 
-    /// What the objective needs of the model, for rows that go through it at once.
-    fn pass(&self, model: &Decoder, rows: &[&TrainRow], wanted: Wanted) -> Result<Pass, TrainError> {
+    /// What the objective needs of the model, for rows that go through it at once, and the way back to gradients.
+    fn pass(&self, model: &Decoder, rows: &[&TrainRow], wanted: Wanted) -> Result<(Pass, Backward), TrainError> {
         let needs = self.objective.needs();
-        let flat = responses(needs.kind, rows)?;
-        let given: Vec<Row> =
-            flat.iter().map(|(row, response)| Row { prompt: &row.prompt, response: &response.tokens }).collect();
-        let at = model.predictors(&given)?;
+        let mut given = asked(&responses(needs.kind, rows)?);
+        let (n, seq) = (given.len(), longest(&given));
+        if seq == 0 {
+            return Err(CoreError::EmptyResponse.into());
+        }
+        if needs.prompt_logps {
+            // Prompts go through the layers beside the responses: what follows the first token is predicted.
+            given.extend(rows.iter().map(|row| {
+                let (prompt, response) = row.prompt.split_at(row.prompt.len().min(1));
+                Row { prompt, response }
+            }));
+        }
+        let TrainingPass { predictors: at, backward } = model.training_pass(&given)?;
+        let logps = model.logps(&at); // [n and prompts, longest]
+        let prompts = || logps.clone().slice([n..given.len(), 0..longest(&given[n..]).max(1)]);
+        let own = |x: Tensor<2>| x.slice([0..n, 0..seq]); // without the prompts
         let mut pass = Pass {
-            logps: model.logps(&at),
+            logps: own(logps.clone()),
             divergence: None,
             log_sum_sq_probs: None,
-            prompts: None,
+            prompts: needs.prompt_logps.then(prompts),
             mismatched: None,
             tokens: size(&given),
         };
         if needs.divergence {
             let reference = self.reference.ok_or(CoreError::MissingInput("divergence"))?;
             let theirs = reference.predictors(&given)?.inner().states(); // [n, hidden]
-            pass.divergence = Some(model.over_logits(&at, |ours, start| {
+            pass.divergence = Some(own(model.over_logits(&at, |ours, start| {
                 let [m, _] = ours.dims();
                 let theirs = reference.head(theirs.clone().slice(start..start + m)).inner(); // [m, vocab]
                 let theirs = if ours.is_autodiff() { theirs.autodiff() } else { theirs };
                 generalized_jsd(ours, theirs, 0.0) // [m], KL(reference || policy)
-            }));
-        }
-        if needs.prompt_logps {
-            let prompts: Vec<Row> =
-                rows.iter().map(|row| Row { prompt: &row.prompt[..1], response: &row.prompt[1..] }).collect();
-            pass.tokens += size(&prompts);
-            pass.prompts = Some(match prompts.iter().all(|row| row.response.is_empty()) {
-                true => Tensor::zeros([rows.len(), 1], (&pass.logps.device(), pass.logps.dtype())),
-                false => model.response_logps(&prompts)?.0,
-            });
+            })));
         }
         if needs.log_sum_sq_probs && wanted == Wanted::All {
             let values = model.valid().over_logits(&at.inner(), |logits, _| log_sum_sq_probs(logits));
-            pass.log_sum_sq_probs = Some(values);
+            pass.log_sum_sq_probs = Some(own(values));
         }
         if needs.mismatched && wanted == Wanted::All {
             let (ratios, tokens) = mismatched(&model.valid(), rows)?;
             pass.mismatched = Some(ratios);
             pass.tokens += tokens;
         }
-        Ok(pass)
+        Ok((pass, backward))
     }
 
     /// The batch that a pass gives, with what is known of its rows.
@@ -147,12 +150,20 @@ impl<'a> LogpLearner<'a> {
         Ok(batch)
     }
 
+    /// All that the objective needs for rows that go through the model some at a time, without a way back.
+    fn passes(&self, model: &Decoder, rows: &[&TrainRow], batch: usize) -> Result<Pass, TrainError> {
+        let mut passes = Vec::new();
+        for rows in rows.chunks(batch) {
+            let (pass, _) = self.pass(model, rows, Wanted::All)?;
+            passes.push(pass);
+        }
+        Ok(joined(passes, self.objective.needs().kind.sides()))
+    }
+
     /// A window that does not go through the model at once, and whose rows depend on each other.
     fn learn_coupled(&self, model: &Decoder, rows: &[&TrainRow], batch: usize) -> Result<Learned, TrainError> {
         let (still, sides) = (model.valid(), self.objective.needs().kind.sides());
-        let passes =
-            rows.chunks(batch).map(|rows| self.pass(&still, rows, Wanted::All)).collect::<Result<Vec<_>, _>>()?;
-        let mut whole = joined(passes, sides);
+        let mut whole = self.passes(&still, rows, batch)?;
         let leaf = |x: Tensor<2>| x.autodiff().require_grad();
         whole.logps = leaf(whole.logps);
         whole.divergence = whole.divergence.map(leaf);
@@ -164,7 +175,7 @@ impl<'a> LogpLearner<'a> {
         let mut sums = GradientsAccumulator::new();
         let (mut response, mut row) = (0, 0);
         for rows in rows.chunks(batch) {
-            let pass = self.pass(model, rows, Wanted::Differentiable)?;
+            let (pass, backward) = self.pass(model, rows, Wanted::Differentiable)?;
             let n = pass.logps.dims()[0] / sides;
             // A sum whose gradient by the weights is that of the window's loss.
             let mut parts = vec![weighed(pass.logps, whole.logps.grad(&slopes), sides, response)];
@@ -175,7 +186,7 @@ impl<'a> LogpLearner<'a> {
                 parts.push(weighed(ours, all.grad(&slopes), 1, row));
             }
             let sum = Tensor::cat(parts.into_iter().flatten().collect(), 0).sum();
-            sums.accumulate(model, GradientsParams::from_grads(sum.backward(), model));
+            sums.accumulate(model, backward.gradients(model, sum));
             (response, row) = (response + n, row + rows.len());
         }
         Ok(Learned { gradients: sums.grads(), tally: tally(loss, whole.tokens) })
@@ -201,6 +212,16 @@ fn responses<'r>(kind: RowKind, rows: &[&'r TrainRow]) -> Result<Vec<(&'r TrainR
         }
     }
     Ok(flat)
+}
+
+/// What the decoder is asked for.
+fn asked<'a>(flat: &[(&'a TrainRow, &'a Response)]) -> Vec<Row<'a>> {
+    flat.iter().map(|(row, response)| Row { prompt: &row.prompt, response: &response.tokens }).collect()
+}
+
+/// Tokens of the longest response.
+fn longest(rows: &[Row]) -> usize {
+    rows.iter().map(|row| row.response.len()).max().unwrap_or(0)
 }
 
 /// Tokens of prompts and responses.
@@ -318,18 +339,18 @@ impl Learner for LogpLearner<'_> {
     type Row = TrainRow;
 
     fn learn(&self, model: &Decoder, rows: &[&TrainRow]) -> Result<Learned, TrainError> {
-        let pass = self.pass(model, rows, Wanted::All)?;
+        let (pass, backward) = self.pass(model, rows, Wanted::All)?;
         let batch = self.batch(rows, &pass)?;
         if self.objective.needs().coupled {
             self.objective.observe(&batch)?;
         }
         let loss = self.objective.loss(&batch)?;
-        let gradients = GradientsParams::from_grads(loss.rows.clone().sum().backward(), model);
+        let gradients = backward.gradients(model, loss.rows.clone().sum());
         Ok(Learned { gradients, tally: tally(loss, pass.tokens) })
     }
 
     fn measure(&self, model: &Decoder, rows: &[&TrainRow]) -> Result<Tally, TrainError> {
-        let pass = self.pass(model, rows, Wanted::All)?;
+        let (pass, _) = self.pass(model, rows, Wanted::All)?;
         Ok(tally(self.objective.loss(&self.batch(rows, &pass)?)?, pass.tokens))
     }
 
@@ -351,15 +372,13 @@ impl Learner for LogpLearner<'_> {
     }
 
     fn measure_window(&self, model: &Decoder, rows: &[&TrainRow], batch: usize) -> Result<Tally, TrainError> {
-        let chunks = rows.chunks(batch.max(1));
-        let needs = self.objective.needs();
-        if needs.coupled {
-            let passes = chunks.map(|rows| self.pass(model, rows, Wanted::All)).collect::<Result<Vec<_>, _>>()?;
-            let whole = joined(passes, needs.kind.sides());
+        let batch = batch.max(1);
+        if self.objective.needs().coupled {
+            let whole = self.passes(model, rows, batch)?;
             return Ok(tally(self.objective.loss(&self.batch(rows, &whole)?)?, whole.tokens));
         }
         let mut tally = Tally::default();
-        for rows in chunks {
+        for rows in rows.chunks(batch) {
             tally.add(self.measure(model, rows)?);
         }
         Ok(tally)

@@ -695,4 +695,28 @@ mod tests {
             passes(&name, || check_split(&learner, &model, &rows));
         }
     }
+
+    #[test]
+    fn gradients_are_the_same_layer_by_layer() {
+        let (model, reference) = (decoder(1), decoder(2));
+        let by_layer = model.clone().with_gradient_checkpointing(true);
+        for (name, objective) in all() {
+            let rows = rows(objective.needs().kind, &reference);
+            let rows: Vec<&TrainRow> = rows.iter().collect();
+            let learner = LogpLearner::new(objective.as_ref()).with_reference(&reference);
+            let memory = learner.memory();
+            // At once, and split, which a loss whose rows depend on each other takes in two passes.
+            for batch in [rows.len(), 2] {
+                let [expected, got] = [&model, &by_layer].map(|model| {
+                    learner.remember(&memory).expect("its own memory");
+                    let learned = learner.learn_window(model, &rows, batch).expect("the rows have what it needs");
+                    flat(model, &learned.gradients)
+                });
+                // Rounding goes with the largest slope.
+                let largest = expected.iter().fold(f64::MIN_POSITIVE, |largest, slope| largest.max(slope.abs()));
+                let scaled = |slopes: &[f64]| slopes.iter().map(|slope| slope / largest).collect::<Vec<f64>>();
+                close(&format!("{name}, {batch} rows at once"), &scaled(&got), &scaled(&expected), 1e-5);
+            }
+        }
+    }
 }

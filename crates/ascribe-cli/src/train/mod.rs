@@ -11,7 +11,7 @@ use ascribe::burn::module::Module;
 use ascribe::burn::tensor::Device;
 use ascribe::core::{RowKind, Seed};
 use ascribe::eval::{Bootstrap, Estimate, wilson};
-use ascribe::lm::{Decoder, LanguageModel, LoraConfig};
+use ascribe::lm::{Decoder, LanguageModel, Limits, LocalPolicy, LoraConfig};
 use ascribe::preference::objectives::{DpoConfig, KtoConfig};
 use ascribe::preference::{
     Encoder, LogpCache, LogpLearner, RevisionTemplate, TrainRow, fingerprint, implicit_token_rewards, reference_logps,
@@ -42,7 +42,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let data = Data::load(args, needs.kind)?;
     let model = base(args, &device)?;
     refuse_other_runs(args, &config, &model, &chosen)?;
-    let encoder = Encoder::new(&model, args.max_length)?;
+    let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
     let mut rows = data.encode(args, &encoder, &needs, args.max_length.min(model.config.context))?;
     if needs.kind == RowKind::Labelled {
         warn_of_imbalance(&chosen, &rows.train);
@@ -125,6 +125,12 @@ fn cache(args: &TrainArgs) -> anyhow::Result<LogpCache> {
     Ok(LogpCache::open(&args.output_dir.join("cache").join("logps.bin"))?)
 }
 
+/// What scores given texts with `model`. No text comes twice, so keys and values are kept for one prompt and its responses
+/// and not for later calls.
+fn scorer(model: &LanguageModel) -> anyhow::Result<LocalPolicy> {
+    Ok(model.policy()?.with_limits(Limits { kv_bytes: 1 << 27, ..Limits::default() }))
+}
+
 fn add_reference(
     args: &TrainArgs,
     model: &LanguageModel,
@@ -135,7 +141,7 @@ fn add_reference(
         bail!("the reference has another tokenizer or chat template than the model; use models of one family");
     }
     let name = fingerprint(&reference.decoder.hash(), &reference.text_hash());
-    let (policy, mut cache) = (reference.policy()?, cache(args)?);
+    let (policy, mut cache) = (scorer(reference)?, cache(args)?);
     for rows in [&mut rows.train, &mut rows.held_out] {
         let responses = rows.iter().map(|row| row.all_responses().count()).sum();
         let mut progress = Progress::new("reference log-probabilities", responses);
@@ -208,7 +214,7 @@ fn add_token_rewards(
             let beta = DpoConfig::default().beta as f32;
             let mut progress = Progress::new("token rewards", 2 * rows.train.len());
             let told = &mut |done, _| progress.at(done);
-            implicit_token_rewards(&mut rows.train, &trained.policy()?, &name, beta, &mut cache(args)?, told)?
+            implicit_token_rewards(&mut rows.train, &scorer(&trained)?, &name, beta, &mut cache(args)?, told)?
         }
         None => {
             let template = revision(args)?;
@@ -217,7 +223,7 @@ fn add_token_rewards(
             let name = fingerprint(&model.decoder.hash(), &format!("{}:{}", model.text_hash(), template.hash()));
             let mut progress = Progress::new("token rewards", 4 * rows.train.len());
             let told = &mut |done, _| progress.at(done);
-            token_rewards(&mut rows.train, prompts, &model.policy()?, &name, &mut cache(args)?, told)?
+            token_rewards(&mut rows.train, prompts, &scorer(model)?, &name, &mut cache(args)?, told)?
         }
     };
     if report.left_out > 0 {
@@ -265,6 +271,7 @@ fn fit(
             }
         }
     };
+    let start = start.with_gradient_checkpointing(args.gradient_checkpointing.unwrap_or(args.use_peft));
     if last.is_none() && needs.ref_logps && args.reference.is_none() {
         let test = self_test(&start, &train[..train.len().min(8)], DpoConfig::default().beta)?;
         eprintln!(
@@ -409,6 +416,7 @@ fn identity(
         ("set of options", json!(chosen.options).to_string()),
         ("revision", args.revision.clone()),
         ("dpo_model", args.dpo_model.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string())),
+        ("boundary", args.boundary.to_string()),
         ("learning_rate", learning_rate.to_string()),
         ("lr_scheduler_type", format!("{lr_scheduler_type:?}").to_lowercase()),
         ("lr_scheduler_kwargs", json!(lr_scheduler_kwargs).to_string()),
