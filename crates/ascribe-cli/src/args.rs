@@ -1,7 +1,10 @@
 //! What can be typed. Every option is also a key of `--config file.toml`, and `_` may stand for `-`.
 
 mod measure;
+mod objective;
+mod process;
 mod rl;
+mod served;
 
 use std::path::PathBuf;
 
@@ -14,9 +17,12 @@ use serde::de::DeserializeOwned;
 use crate::config::closest;
 pub use measure::{
     AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs,
-    ProcessBenchArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
+    ProcessBenchArgs, ReportArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
 };
+pub use objective::ObjectiveArgs;
+pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
 pub use rl::{CorrectionName, DeadGroupsName, RlArgs};
+pub use served::ServedArgs;
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
 #[derive(Debug, Parser)]
@@ -30,7 +36,7 @@ pub struct Cli {
 pub enum Command {
     /// Train a tiny model from nothing, align it with DPO and T-REG, and write a report: under three minutes.
     Demo(DemoArgs),
-    /// Train a model: `ascribe train <sft|dpo|ipo|apo-zero|t-reg>`, or on its own rollouts `<grpo|rloo|reinforce|ppo|..>`.
+    /// Train a model: `ascribe train <method>`, such as sft, dpo, kto, simpo or t-reg, or on its own rollouts grpo, rloo or ppo.
     Train(Box<TrainArgs>),
     /// Continue prompts, or talk: `--chat`.
     Generate(Box<GenerateArgs>),
@@ -42,6 +48,12 @@ pub enum Command {
     Compare(CompareArgs),
     /// A benchmark, from files in its published format or by asking a model: `ascribe eval <protocol>`.
     Eval(EvalArgs),
+    /// One HTML file from what runs leave: learning curves, held-out figures, and what was measured with `--json`.
+    Report(ReportArgs),
+    /// Labels of steps, made by a model that completes: Monte Carlo, OmegaPRM, tree search, refinement, self-correction.
+    Label(Box<LabelArgs>),
+    /// Is an answer right? One completion, or every row of a file.
+    CheckAnswer(CheckAnswerArgs),
     /// Add an adapter into the weights of its base, and write a whole model.
     Merge(MergeArgs),
     /// Look for faults in data: exit code 0 without findings, 1 with them, 2 for an error.
@@ -79,8 +91,8 @@ pub struct CommonArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct TrainArgs {
-    /// sft, dpo, ipo, apo-zero or t-reg; on rollouts grpo, dr_grpo, dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus,
-    /// remax, ppo or ma_ppo.
+    /// The objective by name, such as sft, dpo, kto, simpo or t-reg, or a sum of some, such as dpo+sft; on rollouts grpo, dr_grpo,
+    /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo or ma_ppo.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
@@ -110,18 +122,17 @@ pub struct TrainArgs {
     /// whole, and tokens that merge belong to the response.
     #[arg(long, value_parser = named::<Boundary>, default_value = "apart")]
     pub boundary: Boundary,
-    /// Strength of the pull to the reference in the loss (all but sft): 0.1 unless given, and 0 with rollouts.
-    #[arg(long, allow_negative_numbers = true)]
-    pub beta: Option<f64>,
-    /// Strength of the token-level regulariser (t-reg).
-    #[arg(long, default_value_t = 0.25, allow_negative_numbers = true)]
-    pub alpha: f64,
+    #[command(flatten)]
+    pub objective: ObjectiveArgs,
     /// The reference, when it is not the model that training starts from.
     #[arg(long)]
     pub reference: Option<PathBuf>,
     /// Revision prompts of t-reg: `quote`, `no_quote`, or a TOML file with `better` and `worse`.
     #[arg(long, default_value = "quote")]
     pub revision: String,
+    /// The model that DPO trained, whose rewards are the token rewards with `--credit dpo_reward`.
+    #[arg(long)]
+    pub dpo_model: Option<PathBuf>,
     /// Train a low-rank adapter (LoRA) beside frozen weights, and write it in the layout of peft.
     #[arg(long)]
     pub use_peft: bool,
@@ -207,16 +218,9 @@ pub struct TrainArgs {
     #[arg(long, default_value_t = 2)]
     pub save_total_limit: usize,
     #[command(flatten)]
-    pub rl: RlArgs,
-    #[command(flatten)]
     pub common: CommonArgs,
-}
-
-impl TrainArgs {
-    /// Strength of the pull to the reference on pairs.
-    pub fn beta(&self) -> f64 {
-        self.beta.unwrap_or(0.1)
-    }
+    #[command(flatten)]
+    pub rl: RlArgs,
 }
 
 #[derive(Debug, Args)]
@@ -293,9 +297,11 @@ fn table<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 #[command(args_override_self = true)]
 pub struct GenerateArgs {
     /// A Hugging Face folder, a GGUF file, an adapter's folder that names its base, or a name on the hub (org/name,
-    /// org/name@revision, org/name:file.gguf).
-    #[arg(long, alias = "model-name-or-path")]
-    pub model: PathBuf,
+    /// org/name@revision, org/name:file.gguf). With --endpoint only its tokenizer and chat template are read.
+    #[arg(long, alias = "model-name-or-path", required_unless_present = "endpoints")]
+    pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub served: ServedArgs,
     /// An adapter in the layout of peft, for this model.
     #[arg(long)]
     pub adapter: Option<PathBuf>,
@@ -400,9 +406,11 @@ pub enum EarlyStoppingName {
 #[command(args_override_self = true)]
 pub struct ScoreArgs {
     /// A Hugging Face folder, a GGUF file, an adapter's folder that names its base, or a name on the hub (org/name,
-    /// org/name@revision, org/name:file.gguf).
+    /// org/name@revision, org/name:file.gguf). With --endpoint only its tokenizer and chat template are read.
     #[arg(long, alias = "model-name-or-path")]
     pub model: PathBuf,
+    #[command(flatten)]
+    pub served: ServedArgs,
     /// An adapter in the layout of peft, for this model.
     #[arg(long)]
     pub adapter: Option<PathBuf>,

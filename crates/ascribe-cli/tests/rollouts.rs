@@ -73,6 +73,9 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("grpo", "--reward mine", &["there is no reward `mine`", "arithmetic", "chain"]);
     refused("grpo", "--reward chain", &["chain", "line"]);
     refused("grpo", "--loss-type gropo", &["policy loss `gropo`", "grpo"]);
+    refused("grpo", "--loss-type grpo dapo", &["grpo has one policy loss"]);
+    refused("grpo", "--label-smoothing 0.1", &["label_smoothing does nothing with grpo"]);
+    refused("grpo+sft", "", &["grpo learns from its own rollouts"]);
     refused("grpo", "--advantage-estimator gea", &["advantage estimator `gea`", "gae"]);
     refused("grpo", "--num-generations 3", &["num_generations 3", "divide"]);
     refused("grpo", "--num-generations 1", &["num_generations", "at least 2"]);

@@ -6,7 +6,7 @@ use ascribe_core::advantage::{
 };
 use ascribe_core::tensor::{KlEstimator, KlGradient, Mask, entropy};
 use ascribe_core::{LogpBatch, Loss, Objective, RowKind, TokenInput};
-use ascribe_preference::objectives::{DpoConfig, IpoConfig, Sft};
+use ascribe_preference::objectives::{DpoConfig, IpoConfig, Scoring, Sft};
 use ascribe_preference::rl::{
     AdaptiveKl, Aggregation, Correction, CorrectionKind, LengthPenalty, Overlong, PolicyLoss, RatioLevel, Surrogate,
     ValueLoss, most_uncertain, up_to_end,
@@ -610,9 +610,8 @@ fn golden_losses_agree_with_openrlhf() {
         }
     }
     // Their pairwise losses of rewards are DPO without a reference and with a beta of 1, a margin taken off the chosen one.
-    let plain = DpoConfig { reference_free: true, ..DpoConfig { beta: 1.0, ..DpoConfig::default() } }
-        .init()
-        .expect("sound options");
+    let scoring = Scoring { reference_free: true, ..Scoring::default() };
+    let plain = DpoConfig { beta: 1.0, scoring, ..DpoConfig::default() }.init().expect("sound options");
     for case in file.get("pairwise").items() {
         let (mut chosen, rejected) = (case.get("chosen_reward").numbers(), case.get("reject_reward").numbers());
         if let Some(margin) = case.opt("margin") {

@@ -7,7 +7,8 @@ use clap::{Args, ValueEnum};
 
 use super::named;
 
-/// Options of `ascribe train grpo`, `rloo`, `ppo` and their relatives; other methods leave them alone.
+/// Options of `ascribe train grpo`, `rloo`, `ppo` and their relatives; other methods leave them alone. The policy loss is
+/// `--loss-type`, the pull to the reference in it `--beta`, and the largest ratio `--delta`.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Reinforcement learning")]
 pub struct RlArgs {
@@ -42,9 +43,6 @@ pub struct RlArgs {
     /// Passes over the responses of a generation.
     #[arg(long, alias = "num-ppo-epochs", default_value_t = 1)]
     pub num_iterations: usize,
-    /// The policy loss; each method has its own default.
-    #[arg(long)]
-    pub loss_type: Option<String>,
     /// The advantage estimator; each method has its own default.
     #[arg(long, alias = "adv-estimator")]
     pub advantage_estimator: Option<String>,
@@ -66,9 +64,6 @@ pub struct RlArgs {
     /// Room of the ratio above 1 (cispo: the largest weight); the same as below unless given.
     #[arg(long, allow_negative_numbers = true)]
     pub epsilon_high: Option<f64>,
-    /// The ratio itself is at most this.
-    #[arg(long, allow_negative_numbers = true)]
-    pub delta: Option<f64>,
     /// The loss of a token with a negative advantage is at most this times its size.
     #[arg(long, alias = "clip-ratio-c", allow_negative_numbers = true)]
     pub dual_clip: Option<f64>,

@@ -34,7 +34,7 @@ pub fn first(args: &RewardBenchArgs) -> anyhow::Result<()> {
     for (subset, credit) in subsets.into_iter().zip(credits) {
         of_subset.entry(subset).or_default().push(credit);
     }
-    let bootstrap = args.measure.bootstrap();
+    let bootstrap = args.measure.bootstrap(records.rows.len());
     let mut estimates = Vec::new();
     for (subset, credits) in &of_subset {
         estimates.push((subset.clone(), share(credits, &bootstrap)?));
@@ -45,12 +45,12 @@ pub fn first(args: &RewardBenchArgs) -> anyhow::Result<()> {
     let sections = scores.sections.iter().filter_map(|(name, score)| Some(Finding::number(*name, (*score)?)));
     Findings::new("rewardbench")
         .fact("input", records.name())
+        .drawn(&bootstrap)
         .fact("by", by)
         .with_all(estimates.iter().map(|(subset, estimate)| Finding::share(subset.as_str(), estimate)))
         .with_all(sections)
         .with_all(scores.prior.map(|prior| Finding::number("Prior Sets", prior)))
         .with(Finding::number("overall", scores.overall))
-        .forest("Accuracy by subset, with intervals.", "accuracy", &estimates)
         .show(args.measure.json, args.file.report.as_deref())
 }
 
@@ -82,7 +82,7 @@ fn share(credits: &[f64], bootstrap: &Bootstrap) -> anyhow::Result<Estimate> {
 
 pub fn second(args: &RewardBench2Args) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?.transposed("subset");
-    let bootstrap = args.measure.bootstrap();
+    let bootstrap = args.measure.bootstrap(records.rows.len());
     let mut best_of: BTreeMap<String, Vec<Vec<f64>>> = BTreeMap::new();
     let (mut reference, mut tied) = (Vec::new(), Vec::new());
     for row in &records.rows {
@@ -115,6 +115,7 @@ pub fn second(args: &RewardBench2Args) -> anyhow::Result<()> {
     }
     let mut findings = Findings::new("rewardbench2")
         .fact("input", records.name())
+        .drawn(&bootstrap)
         .with_all(estimates.iter().map(|(subset, estimate)| Finding::of(subset.as_str(), estimate)));
     let mut scores: Vec<f64> = estimates.iter().map(|(_, estimate)| estimate.value).collect();
     if !(reference.is_empty() && tied.is_empty()) {
@@ -134,8 +135,5 @@ pub fn second(args: &RewardBench2Args) -> anyhow::Result<()> {
         let missing = missing.join(", ");
         findings = findings.note(format!("Without {missing}: overall is the mean of the subsets that are there."));
     }
-    findings
-        .with(Finding::number("overall", overall))
-        .forest("Best of four by subset, with intervals.", "accuracy", &estimates)
-        .show(args.measure.json, args.file.report.as_deref())
+    findings.with(Finding::number("overall", overall)).show(args.measure.json, args.file.report.as_deref())
 }

@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use ascribe::burn::module::Module;
 use ascribe::core::advantage::AdvantageEstimator;
 use ascribe::core::tensor::KlGradient;
-use ascribe::core::{Episode, Mode, Objective, Policy, Request, Scorer, Seed, Tokens, Until};
+use ascribe::core::{Episode, Mode, Policy, Request, Scorer, Seed, Tokens, Until};
 use ascribe::data::{ColumnMap, PromptOnly, Split};
 use ascribe::eval::{Bootstrap, Estimate};
 use ascribe::lm::LanguageModel;
@@ -15,11 +15,13 @@ use ascribe::preference::rl::{
     WeightedRewards, text_of,
 };
 use ascribe::train::{Checkpoints, Fit, FitConfig, Progress as RunProgress, StepReport, TrainError};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{RunLog, base, fit_config, identity, load, parts, refuse_other_runs, run_of, short, start};
+use super::rows::parts;
+use super::{RunLog, base, fit_config, identity, load, refuse_other_runs, run_of, short, start};
 use crate::Catalog;
 use crate::args::{CorrectionName, DeadGroupsName, TrainArgs};
+use crate::catalog::Chosen;
 use crate::device::device;
 use crate::output::{Progress, print_line, write_whole};
 use crate::words::Words;
@@ -75,7 +77,8 @@ pub fn recipe(name: &str) -> Option<&'static Recipe> {
 /// What a run is made of, as far as it can be made without weights and data.
 struct Setup {
     estimator: Box<dyn AdvantageEstimator>,
-    objective: Box<dyn Objective>,
+    /// The policy loss, with what tells this run from others.
+    chosen: Chosen,
     config: RolloutConfig,
     said: String,
 }
@@ -84,26 +87,23 @@ impl Setup {
     fn new(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog, fit: &FitConfig) -> anyhow::Result<Self> {
         let rl = &args.rl;
         let estimator_name = rl.advantage_estimator.as_deref().unwrap_or(recipe.estimator);
-        let estimator = catalog.make_estimator(
-            estimator_name,
-            &EstimatorOptions {
-                gamma: rl.gamma,
-                lambda: rl.lam,
-                scale_rewards: rl.scale_rewards,
-                epsilon: rl.advantage_epsilon,
-                whiten_advantages: rl.whiten_advantages,
-            },
-        )?;
+        let estimator = catalog.rollouts.estimators.get(estimator_name)?(&EstimatorOptions {
+            gamma: rl.gamma,
+            lambda: rl.lam,
+            scale_rewards: rl.scale_rewards,
+            epsilon: rl.advantage_epsilon,
+            whiten_advantages: rl.whiten_advantages,
+        })?;
         let config = rollout_config(args, recipe, fit)?;
         config.check()?;
-        let loss_name = rl.loss_type.as_deref().unwrap_or(recipe.loss);
+        let loss_name = loss_name(args, recipe)?;
         let clip = (rl.cliprange_value > 0.0).then_some(rl.cliprange_value);
         let options = PolicyOptions {
             epsilon: rl.epsilon,
             epsilon_high: rl.epsilon_high.or(recipe.epsilon_high),
-            delta: rl.delta,
+            delta: args.objective.delta,
             dual_clip: rl.dual_clip,
-            beta: args.beta.unwrap_or(0.0),
+            beta: args.objective.beta.unwrap_or(0.0),
             kl: rl.kl_loss_estimator,
             kl_gradient: if rl.use_bias_correction_kl { KlGradient::Unbiased } else { KlGradient::Direct },
             loss_agg_mode: rl.loss_agg_mode,
@@ -113,7 +113,8 @@ impl Setup {
             off_policy_threshold: rl.off_policy_mask_threshold,
             value: estimator.needs().values.then_some(ValueTerm { coef: rl.vf_coef, clip }),
         };
-        let (mode, objective) = catalog.make_policy_loss(loss_name, &options)?;
+        let (mode, make) = catalog.rollouts.policy_losses.get(loss_name)?;
+        let objective = make(&options)?;
         let mode = rl.loss_agg_mode.unwrap_or(mode);
         let said = format!(
             "{}: advantages {estimator_name}, loss {loss_name} aggregated by {mode}, beta {} in the loss, kl_coef {} in the \
@@ -124,14 +125,35 @@ impl Setup {
             config.prompts,
             config.num_generations
         );
-        Ok(Self { estimator, objective, config, said })
+        let mut told = args.objective.given();
+        told.insert("beta".to_owned(), Value::from(options.beta));
+        told.insert("loss_type".to_owned(), Value::from(loss_name));
+        told.insert("rollouts".to_owned(), Value::from(format!("{rl:?}")));
+        let chosen = Chosen { objective, judge: None, options: told };
+        Ok(Self { estimator, chosen, config, said })
     }
 
     fn needs_reference(&self) -> bool {
         let segmentation = self.config.segmentation.as_ref();
-        self.objective.needs().ref_logps
+        self.chosen.needs().ref_logps
             || self.config.kl_reward.is_some()
             || segmentation.is_some_and(Segmentation::needs_reference)
+    }
+}
+
+/// The policy loss that is asked for. What else there is of options of objectives belongs to other methods.
+fn loss_name<'a>(args: &'a TrainArgs, recipe: &Recipe) -> anyhow::Result<&'a str> {
+    let given = args.objective.given();
+    if let Some(name) = given.keys().find(|name| !["beta", "delta"].contains(&name.as_str())) {
+        bail!("{name} does nothing with {}; leave it out", recipe.name);
+    }
+    if !args.objective.loss_weights.is_empty() {
+        bail!("loss_weights weighs losses that are added, and {} has one; leave it out", recipe.name);
+    }
+    match args.objective.loss_type.as_slice() {
+        [] => Ok(recipe.loss),
+        [one] => Ok(one.as_str()),
+        types => bail!("{} has one policy loss, and loss_type names {}; name one", recipe.name, types.len()),
     }
 }
 
@@ -251,14 +273,21 @@ fn prompts(
 fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<WeightedRewards> {
     let (names, weights) = (&args.rl.reward, &args.rl.reward_weights);
     if names.is_empty() {
-        bail!("{} needs a reward: name one with --reward ({})", args.method, catalog.rewards().join(", "));
+        bail!(
+            "{} needs a reward: name one with --reward ({})",
+            args.method,
+            catalog.rollouts.rewards.names().join(", ")
+        );
     }
     if !weights.is_empty() && weights.len() != names.len() {
         bail!("reward_weights has {} numbers for {} rewards; give one each", weights.len(), names.len());
     }
     let weight = |at: usize| weights.get(at).copied().unwrap_or(1.0);
-    let made = names.iter().enumerate().map(|(at, name)| Ok((catalog.make_reward(name, rows)?, weight(at))));
-    Ok(WeightedRewards::new(made.collect::<anyhow::Result<_>>()?)?)
+    let mut made = Vec::with_capacity(names.len());
+    for (at, name) in names.iter().enumerate() {
+        made.push((catalog.rollouts.rewards.get(name)?(rows)?, weight(at)));
+    }
+    Ok(WeightedRewards::new(made)?)
 }
 
 /// Checks a run without weights; gives numbers of prompts to train on and held out, and what the run is made of.
@@ -285,7 +314,7 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     let device = device(&args.common.device)?;
     let split = parts(args, ascribe::data::load::<PromptOnly>(&args.data, &ColumnMap::parse(&args.columns)?)?)?;
     let model = base(args, &device)?;
-    refuse_other_runs(args, &config, &model)?;
+    refuse_other_runs(args, &config, &model, &setup.chosen)?;
     let context = model.config.context;
     let [train, held_out] = prompts(args, &Encoder::new(&model, context)?, split, context)?;
     let scorer = rewards(args, catalog, &[train.as_slice(), held_out.as_slice()].concat())?;
@@ -300,9 +329,7 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
         );
     }
 
-    let mut run = identity(args, &config, &model);
-    run.push(("rollouts", format!("{:?}", args.rl)));
-    run.push(("beta with rollouts", args.beta.unwrap_or(0.0).to_string()));
+    let mut run = identity(args, &config, &model, &setup.chosen);
     run.push(("set of prompts", prompts_hash(&asked)));
     let checkpoints = Checkpoints::new(&args.output_dir, args.save_total_limit);
     let last = checkpoints.last()?;
@@ -326,14 +353,14 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
         Some((path, _)) => Actor::with_saved_critic(decoder, path)?,
     };
     let mut source =
-        OnPolicy::new(&asked, &scorer, setup.estimator.as_ref(), setup.objective.needs(), setup.config.clone())?
+        OnPolicy::new(&asked, &scorer, setup.estimator.as_ref(), setup.chosen.needs(), setup.config.clone())?
             .with_tokenizer(&model.tokenizer);
     if setup.needs_reference() {
         source = source.with_reference(reference(args, &model, &device)?);
     }
     let steps = if args.max_steps > 0 { args.max_steps } else { source.steps(args.num_train_epochs) };
     let learner = RolloutLearner {
-        objective: setup.objective.as_ref(),
+        objective: setup.chosen.objective.as_ref(),
         temperature: f64::from(setup.config.sampling.temperature),
     };
     let mut fit = Fit::from_source(&learner, actor, Box::new(source), steps, config)?;

@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use ascribe_lm::Decoder;
+use ascribe_lm::{Decoder, Predictors};
 use ascribe_train::TrainError;
 use burn::module::{Module, Param, ParamId};
 use burn::nn::Linear;
@@ -47,14 +47,10 @@ impl Actor {
         Self { decoder, value: Some(value) }
     }
 
-    /// Values from hidden states: `[rows, seq, hidden]` to `[rows, seq]`; `None` without a value head.
-    pub fn values(&self, states: Tensor<3>) -> Option<Tensor<2>> {
-        let [rows, seq, hidden] = states.dims();
+    /// Values before the tokens that are predicted, `[rows, longest response]`; `None` without a value head.
+    pub fn values(&self, at: &Predictors) -> Option<Tensor<2>> {
         let head = self.value.as_ref()?;
-        if rows * seq == 0 {
-            return Some(Tensor::zeros([rows, seq], &states.device()));
-        }
-        Some(head.forward(states.reshape([rows * seq, hidden])).reshape([rows, seq]))
+        Some(at.placed(head.forward(at.states()).squeeze_dim::<1>(1)))
     }
 
     /// Writes the value head, if there is one, into the folder of a checkpoint.

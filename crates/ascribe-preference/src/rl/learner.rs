@@ -1,7 +1,7 @@
 //! A policy loss with an actor: rollouts to gradients.
 
 use ascribe_core::{CoreError, LogpBatch, Loss, Objective, RowKind, TokenInput};
-use ascribe_lm::{PassOptions, Row, TokenPass};
+use ascribe_lm::{Predictors, Row, TrainingPass};
 use ascribe_train::{Learned, Learner, Tally, TrainError};
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -16,24 +16,23 @@ pub struct RolloutLearner<'a> {
 }
 
 impl RolloutLearner<'_> {
-    /// A pass over `rows`, with what the objective needs of the model.
-    fn pass(&self, model: &Actor, rows: &[&Rollout]) -> Result<TokenPass, TrainError> {
-        let needs = self.objective.needs();
-        let options = PassOptions { temperature: self.temperature, entropy: needs.entropy, states: needs.values };
-        Ok(model.decoder.token_pass(&asked(rows), &options)?)
-    }
-
-    /// The loss of what a pass gave.
-    fn loss(&self, model: &Actor, rows: &[&Rollout], pass: &TokenPass) -> Result<Loss, TrainError> {
+    /// The loss of `rows`, whose tokens are predicted by the states `at`.
+    fn loss(&self, model: &Actor, rows: &[&Rollout], at: &Predictors) -> Result<Loss, TrainError> {
         let needs = self.objective.needs();
         if needs.kind != RowKind::Single {
             let got = "an objective of pairs".to_owned();
             return Err(CoreError::Shape { rule: "rollouts need an objective of single responses", got }.into());
         }
-        let [_, seq] = pass.logps.dims();
-        let device = pass.logps.device();
+        if needs.coupled {
+            return Err(CoreError::Unsupported {
+                what: "learn from rollouts by a loss whose rows depend on each other",
+            }
+            .into());
+        }
+        let logps = model.decoder.logps_at(at, self.temperature)?; // [rows, longest]
+        let ([_, seq], device) = (logps.dims(), logps.device());
         let padded = |of: fn(&Rollout) -> Option<&Vec<f32>>, name| padded(rows, of, seq, &device, name);
-        let mut batch = LogpBatch::new(RowKind::Single, pass.logps.clone(), pass.mask.clone())?;
+        let mut batch = LogpBatch::new(RowKind::Single, logps.clone(), at.mask().clone())?;
         if needs.credit {
             batch = batch.with_credit(padded(|row| Some(&row.advantages), "advantages")?)?;
         }
@@ -43,7 +42,7 @@ impl RolloutLearner<'_> {
         if needs.old_logps {
             // Of rollouts with one step alone the policy is the old one, so every ratio is 1 to the bit.
             let old = match rows.iter().all(|row| row.old_logps.is_none()) {
-                true => pass.logps.clone().detach(),
+                true => logps.detach(),
                 false => padded(|row| row.old_logps.as_ref(), "old_logps")?,
             };
             batch = batch.with_tokens(TokenInput::OldLogps, old)?;
@@ -56,12 +55,10 @@ impl RolloutLearner<'_> {
             batch = batch.with_tokens(TokenInput::Weights, padded(|row| row.weights.as_ref(), "weights")?)?;
         }
         if needs.entropy {
-            let entropy = pass.entropy.clone().ok_or(CoreError::MissingInput("entropy"))?;
-            batch = batch.with_tokens(TokenInput::Entropy, entropy)?;
+            batch = batch.with_tokens(TokenInput::Entropy, model.decoder.entropy_at(at, self.temperature)?)?;
         }
         if needs.values {
-            let states = pass.states.clone().ok_or(CoreError::MissingInput("values"))?;
-            let values = model.values(states).ok_or(CoreError::MissingInput("values"))?;
+            let values = model.values(at).ok_or(CoreError::MissingInput("values"))?;
             batch = batch
                 .with_tokens(TokenInput::Values, values)?
                 .with_tokens(TokenInput::OldValues, padded(|row| row.values.as_ref(), "old_values")?)?
@@ -110,14 +107,14 @@ impl Learner for RolloutLearner<'_> {
     type Row = Rollout;
 
     fn learn(&self, model: &Actor, rows: &[&Rollout]) -> Result<Learned, TrainError> {
-        let pass = self.pass(model, rows)?;
-        let loss = self.loss(model, rows, &pass)?;
-        let gradients = pass.backward.gradients_of(&model.decoder, model, loss.rows.clone().sum());
+        let TrainingPass { predictors, backward } = model.decoder.training_pass(&asked(rows))?;
+        let loss = self.loss(model, rows, &predictors)?;
+        let gradients = backward.gradients_of(&model.decoder, model, loss.rows.clone().sum());
         Ok(Learned { gradients, tally: tally(loss, rows) })
     }
 
     fn measure(&self, model: &Actor, rows: &[&Rollout]) -> Result<Tally, TrainError> {
-        let pass = self.pass(model, rows)?;
-        Ok(tally(self.loss(model, rows, &pass)?, rows))
+        let predictors = model.decoder.predictors(&asked(rows))?;
+        Ok(tally(self.loss(model, rows, &predictors)?, rows))
     }
 }

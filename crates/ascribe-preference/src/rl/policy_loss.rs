@@ -122,6 +122,7 @@ impl Objective for PolicyLoss {
         needs.values = self.value.is_some();
         needs.weights = self.weighted;
         needs.drawn_logps = self.off_policy_threshold.is_some();
+        needs.weighted = self.aggregation == Aggregation::TokenMean;
         needs
     }
 
@@ -130,15 +131,17 @@ impl Objective for PolicyLoss {
         let mask = &side.mask;
         let mut terms = Terms {
             logps: mask.keep(side.logps.clone()),
+            still: mask.keep(batch.frozen().all().logps),
             old_logps: mask.keep(side.tokens(TokenInput::OldLogps)?),
             advantages: mask.keep(side.credit()?),
             weights: None,
             mask,
+            level: self.level,
         };
         if self.weighted {
             terms.weights = Some(side.tokens(TokenInput::Weights)?);
         }
-        let log_ratios = terms.log_ratios(self.level); // [rows, seq]
+        let log_ratios = terms.log_ratios(); // [rows, seq]
         let mut tokens = self.surrogate.tokens(&terms, &log_ratios); // [rows, seq]
         if let Some(threshold) = self.off_policy_threshold {
             tokens = tokens * on_policy(&side, &terms, threshold)?;
@@ -176,7 +179,7 @@ impl Objective for PolicyLoss {
 /// 1 for each token of a response that is kept, 0 for one that is left out; `[rows, seq]`.
 fn on_policy(side: &Side, terms: &Terms, threshold: f64) -> Result<Tensor<2>, CoreError> {
     let drawn = side.mask.keep(side.tokens(TokenInput::DrawnLogps)?);
-    let moved = side.mask.mean(drawn - terms.logps.clone().detach()); // [rows]
+    let moved = side.mask.mean(drawn - terms.still.clone()); // [rows]
     let moved = moved.unsqueeze_dim::<2>(1).expand(terms.logps.dims());
     let left_out = moved.greater_elem(threshold).bool_and(terms.advantages.clone().lower_elem(0.0));
     Ok(terms.advantages.ones_like().mask_fill(left_out, 0.0))

@@ -82,11 +82,14 @@ pub enum Surrogate {
 /// What a surrogate sees; all `[rows, seq]`, 0 where the mask ignores a token.
 pub(super) struct Terms<'a> {
     pub(super) logps: Tensor<2>,
+    /// The same as constants.
+    pub(super) still: Tensor<2>,
     pub(super) old_logps: Tensor<2>,
     pub(super) advantages: Tensor<2>,
     /// What each token is multiplied by; 0 leaves it out.
     pub(super) weights: Option<Tensor<2>>,
     pub(super) mask: &'a Mask,
+    pub(super) level: RatioLevel,
 }
 
 impl Terms<'_> {
@@ -95,10 +98,14 @@ impl Terms<'_> {
         rows.unsqueeze_dim::<2>(1).expand(self.logps.dims())
     }
 
-    /// Log-ratios at a level.
-    pub(super) fn log_ratios(&self, level: RatioLevel) -> Tensor<2> {
-        let tokens = self.logps.clone() - self.old_logps.clone(); // [rows, seq]
-        let ratios = match level {
+    /// Log-ratios at the level that is wanted.
+    pub(super) fn log_ratios(&self) -> Tensor<2> {
+        self.log_ratios_of(&self.logps)
+    }
+
+    fn log_ratios_of(&self, logps: &Tensor<2>) -> Tensor<2> {
+        let tokens = logps.clone() - self.old_logps.clone(); // [rows, seq]
+        let ratios = match self.level {
             RatioLevel::Token => tokens,
             RatioLevel::SequenceMean => self.spread(self.mask.mean(tokens)),
             RatioLevel::SequenceSum => self.spread(self.mask.sum(tokens)),
@@ -145,7 +152,7 @@ impl Surrogate {
         }
     }
 
-    /// Loss of each token, `[rows, seq]`; weights are in it. `log_ratios` are at the level that is wanted.
+    /// Loss of each token, `[rows, seq]`; weights are in it. `log_ratios` are those of the terms.
     pub(super) fn tokens(&self, terms: &Terms, log_ratios: &Tensor<2>) -> Tensor<2> {
         let Terms { logps, advantages, weights, mask, .. } = terms;
         let weighed = |tokens: Tensor<2>| match weights {
@@ -172,7 +179,7 @@ impl Surrogate {
                 }
             }
             Self::Cispo { least, most } => {
-                let ratios = log_ratios.clone().detach().exp().clamp(least, most);
+                let ratios = terms.log_ratios_of(&terms.still).exp().clamp(least, most);
                 (ratios * advantages * logps.clone()).neg()
             }
             Self::Sapo { positive, negative } => {
@@ -181,7 +188,7 @@ impl Surrogate {
                 (advantages * gate * terms.by_sign(4.0 / positive, 4.0 / negative)).neg()
             }
             Self::Vespo { positive, negative } => {
-                let mut sums = terms.mask.sum((logps.clone() - terms.old_logps.clone()).detach()); // [rows]
+                let mut sums = mask.sum(terms.still.clone() - terms.old_logps.clone()); // [rows]
                 if let Some(weights) = weights {
                     sums = sums + mask.sum(weights.clone().clamp_min(1e-8).log());
                 }

@@ -4,8 +4,8 @@
 //! temperature, because ratios compare its own numbers. Where the distribution was cut, the log-probability that a token was
 //! drawn with comes from the same chain of transforms over the same logits.
 
-use ascribe_core::{CoreError, Mode, Policy, Request, Sampling, Tokens, Until};
-use ascribe_lm::{LocalPolicy, PassOptions, Row, Transform};
+use ascribe_core::{Mode, Policy, Request, Sampling, Tokens, Until};
+use ascribe_lm::{LocalPolicy, Row, Transform};
 use ascribe_train::TrainError;
 use burn::tensor::Tensor;
 
@@ -61,21 +61,17 @@ impl OnPolicy<'_> {
 
     /// Passes over responses by the code that trains, without gradients.
     pub(super) fn know(&self, actor: &Actor, rollouts: &[Rollout]) -> Result<Known, TrainError> {
-        let options = PassOptions {
-            temperature: f64::from(self.config.sampling.temperature),
-            entropy: self.config.top_entropy.is_some(),
-            states: actor.value.is_some(),
-        };
+        let temperature = f64::from(self.config.sampling.temperature);
         let mut known = Known::default();
         for batch in rollouts.chunks(self.config.batch) {
             let rows: Vec<Row> =
                 batch.iter().map(|rollout| Row { prompt: &rollout.prompt, response: &rollout.response }).collect();
-            let pass = actor.decoder.token_pass(&rows, &options)?;
-            known.logps.extend(ragged(pass.logps, batch));
-            if let Some(entropy) = pass.entropy {
-                known.entropies.extend(ragged(entropy, batch));
+            let at = actor.decoder.predictors(&rows)?;
+            known.logps.extend(ragged(actor.decoder.logps_at(&at, temperature)?, batch));
+            if self.config.top_entropy.is_some() {
+                known.entropies.extend(ragged(actor.decoder.entropy_at(&at, temperature)?, batch));
             }
-            if let Some(values) = pass.states.and_then(|states| actor.values(states)) {
+            if let Some(values) = actor.values(&at) {
                 known.values.extend(ragged(values, batch));
             }
         }
@@ -100,14 +96,11 @@ impl OnPolicy<'_> {
                 continue;
             }
             let row = [Row { prompt: &rollout.prompt, response: &rollout.response }];
-            let options = PassOptions { states: true, ..PassOptions::default() };
-            let states = actor.decoder.token_pass(&row, &options)?.states.ok_or(CoreError::MissingInput("states"))?;
-            let [_, n, hidden] = states.dims();
-            let logits = actor.decoder.head(states.reshape([n, hidden])); // [n, vocab]
+            let logits = actor.decoder.head(actor.decoder.predictors(&row)?.states()); // [n, vocab]
             let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
             let vocab = actor.decoder.vocab_size();
             let mut seen = rollout.prompt.to_vec();
-            let mut drawn = Vec::with_capacity(n);
+            let mut drawn = Vec::with_capacity(rollout.response.len());
             for ((token, logits), logp) in rollout.response.iter().zip(logits.chunks(vocab)).zip(logps) {
                 let mut cut = logits.to_vec();
                 Transform::apply_all(&chain, &mut cut, &seen);
