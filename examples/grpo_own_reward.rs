@@ -41,7 +41,7 @@ fn train() -> Result<Vec<StepReport>> {
         RolloutConfig { num_generations: 32, max_completion_length: 8, ends, context: 32, ..RolloutConfig::default() };
     let source = OnPolicy::new(&prompts, &scorer, &estimator, objective.needs(), rollouts)?;
     let source = source.with_tokenizer(&model.tokenizer);
-    let learner = RolloutLearner { objective: &objective, temperature: 1.0 };
+    let learner = RolloutLearner::new(&objective, 1.0);
     let options =
         FitConfig { learning_rate: 1e-2, per_device_train_batch_size: 32, warmup_ratio: 0.0, ..FitConfig::default() };
     let actor = Actor::new(model.decoder.clone());

@@ -21,7 +21,7 @@ pub use measure::{
 };
 pub use objective::ObjectiveArgs;
 pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
-pub use rl::{CorrectionName, DeadGroupsName, RlArgs};
+pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName};
 pub use served::ServedArgs;
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
@@ -92,7 +92,8 @@ pub struct CommonArgs {
 #[command(args_override_self = true)]
 pub struct TrainArgs {
     /// The objective by name, such as sft, dpo, kto, simpo or t-reg, or a sum of some, such as dpo+sft; on rollouts grpo, dr_grpo,
-    /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo or ma_ppo.
+    /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo, ma_ppo, raft, oreal,
+    /// oreo, brain or score.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::args::ObjectiveArgs;
 use crate::config::closest;
-use crate::train::rollouts::RECIPES;
+use crate::train::recipes::RECIPES;
 use rollouts::RolloutTables;
 
 /// Objectives, policy losses, advantage estimators and rewards by name. A value that is handed over: there is no global
@@ -75,7 +75,7 @@ impl Catalog {
     /// The same with one more policy loss, for `--loss-type <name>`, with the way its tokens become one number unless
     /// `--loss-agg-mode` says otherwise; a name that is there is replaced.
     pub fn policy_loss(mut self, name: &str, mode: Aggregation, make: MakePolicyLoss) -> Self {
-        self.rollouts.policy_losses.put(name, (mode, make));
+        self.rollouts.policy_losses.put(name, (Some(mode), make));
         self
     }
 

@@ -11,11 +11,11 @@ use crate::catalog::Chosen;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::output::print_line;
-use crate::train::{Data, check_credit, fit_config, revision, rollouts};
+use crate::train::{Data, check_credit, fit_config, recipes, revision, rollouts};
 use crate::words::Words;
 
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
-    if let Some(recipe) = rollouts::recipe(&args.method) {
+    if let Some(recipe) = recipes::recipe(&args.method) {
         fit_config(args).check()?;
         device(&args.common.device)?;
         let (train, held_out, said) = rollouts::validate(args, recipe, catalog, &Words::load(&args.model)?)?;

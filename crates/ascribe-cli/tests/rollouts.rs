@@ -32,18 +32,23 @@ fn log(bench: &Bench, out: &str) -> Vec<Value> {
 #[test]
 fn every_method_on_rollouts_trains_and_says_what_it_is_made_of() {
     let bench = bench();
-    let methods = "grpo dr_grpo dapo gspo cispo rloo reinforce reinforce_plus_plus remax ppo ma_ppo";
+    let methods =
+        "grpo dr_grpo dapo gspo cispo rloo reinforce reinforce_plus_plus remax ppo ma_ppo raft oreal oreo brain score";
     for method in methods.split(' ') {
         let out = format!("out-{method}");
-        let ran = train(&bench, method, &out, "--max-steps 2").succeeded();
+        let more = if method == "score" { "--second-attempt again:" } else { "" };
+        let ran = train(&bench, method, &out, &format!("--max-steps 2 {more}")).succeeded();
         assert!(ran.stderr.contains(&format!("{method}: advantages ")), "{}", ran.stderr);
-        assert!(ran.stderr.contains("aggregated by "), "{}", ran.stderr);
+        let surrogate = !["oreo", "brain"].contains(&method);
+        assert_eq!(ran.stderr.contains("aggregated by "), surrogate, "{}", ran.stderr);
         assert!(ran.stdout.contains("held-out reward "), "{}", ran.stdout);
         let log = log(&bench, &out);
         assert_eq!(log.len(), 2, "{method}");
-        for name in ["loss", "reward", "frac_reward_zero_std", "completions/mean_length", "grad_norm", "ratio"] {
+        for name in ["loss", "reward", "frac_reward_zero_std", "completions/mean_length", "grad_norm"] {
             assert!(log.iter().all(|row| row[name].as_f64().is_some_and(f64::is_finite)), "{method}: {name}");
         }
+        assert_eq!(log[0]["ratio"].as_f64().is_some(), surrogate, "{method}");
+        assert_eq!(log[0]["attempts/gain"].as_f64().is_some(), method == "score", "{method}");
         assert!(bench.path(&out).join("model.safetensors").is_file());
     }
 }
@@ -84,6 +89,14 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("grpo", "--max-completion-length 1000", &["leave no room"]);
     refused("grpo", "--reward-weights 1,2", &["reward_weights"]);
     refused("ma_ppo", "--segment words", &["segment"]);
+    refused("score", "", &["--second-attempt"]);
+    refused("grpo", "--second-attempt again", &["second_attempt does nothing with grpo"]);
+    refused("score", "--second-attempt again --progress-bonus -1", &["progress_bonus"]);
+    refused("raft", "--keep-top 0", &["keep_top"]);
+    refused("oreo", "--oreo-level step", &["steps"]);
+    refused("oreo", "--loss-agg-mode token-mean", &["loss_agg_mode does nothing"]);
+    refused("brain", "--brain-gamma 0", &["brain_gamma"]);
+    refused("brain", "--steps-per-generation 2", &["steps_per_generation"]);
     refused("gropo", "", &["there is no method `gropo`", "grpo"]);
     bench.rows("prompts.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?")})));
     refused("grpo", "", &["no answer to check", "line"]);

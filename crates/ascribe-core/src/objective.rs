@@ -69,6 +69,12 @@ pub struct Needs {
     pub entropy: bool,
     /// Values before each token, what they were, and what they should have been.
     pub values: bool,
+    /// Divergence `KL(policy || reference)` over the whole vocabulary, at each token. With a gradient.
+    pub kl: bool,
+    /// What the pull to the reference is multiplied by, for each token.
+    pub pull: bool,
+    /// Where steps begin.
+    pub starts: bool,
 }
 
 impl Needs {
@@ -186,6 +192,12 @@ pub enum TokenInput {
     OldValues,
     /// What they should have been. Without gradient.
     Returns,
+    /// Divergence `KL(policy || reference)` over the whole vocabulary.
+    Kl,
+    /// What the pull to the reference is multiplied by. Without gradient.
+    Pull,
+    /// 1 where a step begins, else 0. Without gradient.
+    Starts,
 }
 
 impl TokenInput {
@@ -198,6 +210,9 @@ impl TokenInput {
             Self::Values => "values",
             Self::OldValues => "old_values",
             Self::Returns => "returns",
+            Self::Kl => "kl",
+            Self::Pull => "pull",
+            Self::Starts => "starts",
         }
     }
 }
@@ -342,7 +357,7 @@ impl LogpBatch {
     /// The same batch with one more value a token, `[rows, seq]`; what stands there of that kind is replaced.
     pub fn with_tokens(mut self, input: TokenInput, values: Tensor<2>) -> Result<Self, CoreError> {
         self.check("an input of tokens must have the shape of the log-probabilities", values.dims())?;
-        let tracked = matches!(input, TokenInput::Entropy | TokenInput::Values);
+        let tracked = matches!(input, TokenInput::Entropy | TokenInput::Values | TokenInput::Kl);
         self.tokens.retain(|(known, _)| *known != input);
         self.tokens.push((input, if tracked { values } else { values.detach() }));
         Ok(self)

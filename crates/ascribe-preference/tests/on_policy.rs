@@ -7,11 +7,14 @@ use ascribe_core::{CoreError, Credit, Episode, Objective, Sampling, Scorer, Seed
 use ascribe_lm::{Decoder, DecoderConfig, LanguageModel, RandomWeights};
 use ascribe_preference::rl::{
     Actor, AdaptiveKl, Correction, CorrectionKind, DeadGroups, ESTIMATORS, EstimatorOptions, KlPlace, KlReward,
-    OnPolicy, POLICY_LOSSES, PolicyOptions, Rollout, RolloutConfig, RolloutLearner, Segmentation, ValueTerm,
+    OTHER_LOSSES, OnPolicy, POLICY_LOSSES, PolicyOptions, Rollout, RolloutConfig, RolloutLearner, SecondAttempt,
+    Segmentation, Stage, ValueTerm,
 };
-use ascribe_testkit::device::device;
+use ascribe_testkit::device::{device, values};
 use ascribe_testkit::golden::{close, root};
-use ascribe_train::{Checkpoints, Fit, FitConfig, ScheduleKind, Source, StepReport, TrainError};
+use ascribe_train::{Checkpoints, Fit, FitConfig, Learner, ScheduleKind, Source, StepReport, TrainError};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Tensor;
 
 const VOCAB: usize = 12;
 const END: u32 = 0;
@@ -39,7 +42,9 @@ fn estimator(name: &str) -> Box<dyn AdvantageEstimator> {
 }
 
 fn objective(name: &str, options: &PolicyOptions) -> Box<dyn Objective> {
-    let made = POLICY_LOSSES.iter().find(|(known, ..)| *known == name).expect("it is in the table").2;
+    let others = OTHER_LOSSES.iter().map(|(known, _, make)| (known, make));
+    let mut all = POLICY_LOSSES.iter().map(|(known, _, make)| (known, make)).chain(others);
+    let (_, made) = all.find(|(known, _)| **known == name).expect("it is in a table");
     made(options).expect("sound options")
 }
 
@@ -54,7 +59,7 @@ impl Setup {
     fn new(estimator_name: &str, loss: &str, config: RolloutConfig) -> Self {
         let estimator = estimator(estimator_name);
         let value = estimator.needs().values.then_some(ValueTerm { coef: 0.5, clip: Some(0.2) });
-        let beta = if config.kl_reward.is_some() { 0.02 } else { 0.0 };
+        let beta = if config.kl_reward.is_some() || loss == "oreo" { 0.02 } else { 0.0 };
         let weighted = config.correction.is_some() || config.top_entropy.is_some();
         let options = PolicyOptions { value, beta, weighted, ..PolicyOptions::default() };
         Self { objective: objective(loss, &options), estimator, config }
@@ -62,7 +67,7 @@ impl Setup {
 
     fn learner(&self) -> RolloutLearner<'_> {
         let temperature = f64::from(self.config.sampling.temperature);
-        RolloutLearner { objective: self.objective.as_ref(), temperature }
+        RolloutLearner::new(self.objective.as_ref(), temperature)
     }
 
     fn source<'a>(&'a self, prompts: &'a [Tokens], scorer: &'a dyn Scorer) -> Result<OnPolicy<'a>, TrainError> {
@@ -202,8 +207,13 @@ fn dead_groups_and_cut_responses_are_counted_and_may_be_left_out() {
 
 /// Trains for `steps` steps; the reports.
 fn train(setup: &Setup, steps: usize) -> Vec<StepReport> {
-    let (prompts, scorer, learner) = (prompts(), threes(), setup.learner());
-    let source = setup.source(&prompts, &scorer).expect("sound options").with_reference(tiny(1));
+    train_by(setup, steps, &threes())
+}
+
+fn train_by(setup: &Setup, steps: usize, scorer: &dyn Scorer) -> Vec<StepReport> {
+    let (prompts, reference) = (prompts(), tiny(1).valid());
+    let learner = setup.learner().with_reference(&reference);
+    let source = setup.source(&prompts, scorer).expect("sound options").with_reference(tiny(1));
     let fit = Fit::from_source(&learner, setup.actor(tiny(1)), Box::new(source), steps, fit_config());
     fit.expect("sound options").collect::<Result<_, _>>().expect("the numbers are finite")
 }
@@ -242,10 +252,17 @@ fn the_first_step_on_a_generation_has_ratios_of_one() {
 #[test]
 fn every_estimator_and_every_loss_go_through_the_loop() {
     let segmentation = Some(Segmentation::Fixed(2));
+    // Some want to be told right or wrong.
+    let verdict = rule(|episode: &Episode| f32::from(u8::from(episode.response_tokens().contains(&3))));
     for (name, _) in ESTIMATORS {
         let config = RolloutConfig { segmentation: segmentation.clone(), ..config() };
-        let reports = train(&Setup::new(name, "ppo", config), 2);
+        let reports = train_by(&Setup::new(name, "ppo", config), 2, &verdict);
         assert!(reports[1].metric("loss").is_some_and(f64::is_finite), "{name}");
+    }
+    for (name, estimator, _) in OTHER_LOSSES {
+        let setup = Setup::new(estimator, name, RolloutConfig { num_iterations: 2, ..config() });
+        let reports = train_by(&setup, 4, &verdict);
+        assert!(reports[3].metric("loss").is_some_and(f64::is_finite), "{name}");
     }
     for (name, ..) in POLICY_LOSSES {
         let correction = Some(Correction { kind: CorrectionKind::Truncate, least: 0.0, most: 2.0 });
@@ -342,6 +359,16 @@ fn what_does_not_go_together_is_refused() {
     }
     let setup = Setup::new("grpo", "grpo", config());
     assert!(matches!(setup.source(&[], &scorer), Err(TrainError::NoRows)));
+    // All responses to a prompt stay together, and there are some.
+    for wrong in
+        [RolloutConfig { steps_per_generation: 2, ..config() }, RolloutConfig { num_generations: 1, ..config() }]
+    {
+        assert!(refused(&Setup::new("brain", "brain", wrong)));
+    }
+    let between =
+        |tokens: Vec<u32>| RolloutConfig { second: Some(SecondAttempt::new(tokens, Stage::First)), ..config() };
+    assert!(refused(&Setup::new("rloo", "reinforce", between(Vec::new()))));
+    assert!(refused(&Setup::new("remax", "reinforce", between(vec![5]))));
     // A pull to the reference without a reference.
     let penalty = KlReward { coef: 0.1, estimator: KlEstimator::K1, place: KlPlace::Score, adaptive: None };
     let setup = Setup::new("rloo", "rloo", RolloutConfig { kl_reward: Some(penalty), ..config() });
@@ -376,4 +403,84 @@ fn a_response_that_nobody_can_judge_is_no_part_of_its_group() {
         source.pending().iter().partition(|rollout| rollout.response.len() < 5);
     assert!(!others.is_empty() && judged.iter().all(|rollout| rollout.score.is_some()));
     assert!(others.iter().all(|rollout| rollout.score.is_none() && rollout.advantages.iter().all(|a| *a == 0.0)));
+}
+
+#[test]
+fn a_second_attempt_stands_behind_the_first_and_is_judged_as_an_answer_to_the_prompt() {
+    let prompts = prompts();
+    // Only an answer to a prompt that was asked is judged.
+    let asked: Vec<Vec<u32>> = prompts.iter().map(|prompt| prompt.to_vec()).collect();
+    let scorer = rule(move |episode: &Episode| match asked.iter().any(|prompt| prompt == episode.prompt_tokens()) {
+        true => f32::from(u8::from(episode.response_tokens().contains(&3))),
+        false => f32::NAN,
+    });
+    let run = |stage: Stage, progress: f64| {
+        let second = Some(SecondAttempt { progress, ..SecondAttempt::new(vec![9, 8], stage) });
+        let setup = Setup::new("reinforce", "reinforce", RolloutConfig { second, ..config() });
+        let mut source = setup.source(&prompts, &scorer).expect("sound options");
+        source.window(&Actor::new(tiny(1))).expect("rollouts can be written");
+        source.pending().to_vec()
+    };
+    let rollouts = run(Stage::Second, 10.0);
+    let (first, second) = rollouts.split_at(8);
+    assert_eq!(second.len(), 8);
+    for (one, other) in first.iter().zip(second) {
+        assert_eq!(other.prompt, one.prompt.followed_by(&one.response).followed_by(&[9, 8]));
+        assert_eq!((other.asked.as_ref(), other.group), (Some(&one.prompt), one.group + 2));
+        let (a, b) = (one.score.expect("judged"), other.score.expect("judged"));
+        assert_eq!((one.advantages[0] as f64, other.advantages[0] as f64), (a, b + 10.0 * (b - a)));
+        assert_eq!(other.advantages.len(), other.response.len());
+    }
+    let rollouts = run(Stage::First, 10.0);
+    assert!(rollouts[..8].iter().all(|one| one.pull == Some(1.0) && one.advantages.iter().all(|a| *a == 0.0)));
+    assert!(rollouts[8..].iter().all(|one| one.pull == Some(0.0)));
+    // The same prompts are answered in the same way, whatever is paid.
+    assert_eq!(rollouts[3].response, first[3].response);
+}
+
+#[test]
+fn what_is_kept_is_learned_from_alone() {
+    let setup = Setup::new("raft", "reinforce", RolloutConfig { prompts: 4, ..config() });
+    let rollouts = generation(&setup);
+    assert_eq!(rollouts.len(), 4);
+    let all = generation(&Setup::new("reinforce", "reinforce", RolloutConfig { prompts: 4, ..config() }));
+    for kept in &rollouts {
+        assert!(kept.advantages.iter().all(|advantage| *advantage == 1.0));
+        let group = all.iter().filter(|other| other.group == kept.group);
+        assert!(group.filter_map(|other| other.score).all(|score| Some(score) <= kept.score));
+    }
+}
+
+/// Gradients of the policy in the order of its weights.
+fn flat(actor: &Actor, setup: &Setup, rollouts: &[Rollout], batch: usize) -> Vec<f64> {
+    struct All<'a>(&'a burn::optim::GradientsParams, Vec<f64>);
+    impl ModuleVisitor for All<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.1.extend(self.0.get::<D>(param.id).map(values).into_iter().flatten());
+        }
+    }
+    let rows: Vec<&Rollout> = rollouts.iter().collect();
+    let learned = setup.learner().learn_window(actor, &rows, batch).expect("rollouts can be learned from");
+    let mut all = All(&learned.gradients, Vec::new());
+    actor.visit(&mut all);
+    all.1
+}
+
+#[test]
+fn the_split_of_a_window_changes_no_gradient() {
+    for (estimator, loss) in [("grpo", "dapo"), ("gae", "ppo"), ("rloo", "rloo"), ("brain", "brain")] {
+        let penalty = KlReward { coef: 0.1, estimator: KlEstimator::K1, place: KlPlace::Tokens, adaptive: None };
+        let config = RolloutConfig { num_iterations: 2, kl_reward: Some(penalty), ..config() };
+        let setup = Setup::new(estimator, loss, config);
+        let rollouts = generation(&setup);
+        // Another policy than the one that wrote.
+        let actor = setup.actor(tiny(3));
+        let whole = flat(&actor, &setup, &rollouts, rollouts.len());
+        let largest = whole.iter().fold(f64::MIN_POSITIVE, |largest, slope| largest.max(slope.abs()));
+        let scaled = |slopes: Vec<f64>| slopes.into_iter().map(|slope| slope / largest).collect::<Vec<f64>>();
+        let whole = scaled(whole);
+        for batch in [1, 3] {
+            close(loss, &scaled(flat(&actor, &setup, &rollouts, batch)), &whole, 1e-4);
+        }
+    }
 }

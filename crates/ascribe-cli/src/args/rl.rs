@@ -100,9 +100,9 @@ pub struct RlArgs {
     /// Decay of the trace of advantages.
     #[arg(long, alias = "gae-lambda", default_value_t = 0.95, allow_negative_numbers = true)]
     pub lam: f64,
-    /// Weight of the loss of values.
-    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
-    pub vf_coef: f64,
+    /// Weight of the loss of values; each method has its own default.
+    #[arg(long, allow_negative_numbers = true)]
+    pub vf_coef: Option<f64>,
     /// How far a value may move before its error counts in full; 0 does not clip.
     #[arg(long, default_value_t = 0.2, allow_negative_numbers = true)]
     pub cliprange_value: f64,
@@ -136,6 +136,34 @@ pub struct RlArgs {
     /// Cut responses into steps or macro actions: `separator:TEXT`, `fixed:N`, `random:N`, `perplexity` or `parsing:N`.
     #[arg(long)]
     pub segment: Option<String>,
+    /// raft: keep this share of all responses; without it, the best to each prompt.
+    #[arg(long, allow_negative_numbers = true)]
+    pub keep_top: Option<f64>,
+    /// oreal: learn token rewards, and weigh tokens by them.
+    #[arg(long)]
+    pub token_rewards: bool,
+    /// oreo: what a state is; steps are those of `--segment`.
+    #[arg(long, value_enum, default_value_t = OreoLevelName::Token)]
+    pub oreo_level: OreoLevelName,
+    /// brain: a response is good as `exp(reward / brain_gamma)`.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub brain_gamma: f64,
+    /// brain: a response is good as `sigmoid(reward - brain_reference)` instead.
+    #[arg(long, allow_negative_numbers = true)]
+    pub brain_reference: Option<f64>,
+    /// score: what stands between the first response and the second, which it asks for, with all that the chat template would
+    /// write there; `\n` is a line break.
+    #[arg(long)]
+    pub second_attempt: Option<String>,
+    /// score: the first stage teaches second attempts and holds the first ones, the second teaches both.
+    #[arg(long, value_enum, default_value_t = StageName::Second)]
+    pub stage: StageName,
+    /// score: what progress from the first attempt to the second is paid in the second stage.
+    #[arg(long, default_value_t = 10.0, allow_negative_numbers = true)]
+    pub progress_bonus: f64,
+    /// score: the pull on second attempts in the first stage, as a share of that on first ones.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub second_pull: f64,
 }
 
 impl RlArgs {
@@ -171,4 +199,24 @@ pub enum CorrectionName {
     MaskTokens,
     /// Responses whose mean is out of the range are left out.
     MaskSequences,
+}
+
+/// What a state of OREO is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OreoLevelName {
+    /// Each token.
+    Token,
+    /// The beginning of each step.
+    Step,
+    /// The beginning of the response.
+    Response,
+}
+
+/// A stage of SCoRe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StageName {
+    /// Second attempts learn.
+    First,
+    /// Both learn.
+    Second,
 }

@@ -1,7 +1,7 @@
 //! What runs on rollouts know by name: policy losses, advantage estimators and rewards.
 
 use ascribe::preference::rl::{
-    Aggregation, ESTIMATORS, MakeEstimator, MakePolicyLoss, MakeReward, POLICY_LOSSES, REWARDS,
+    Aggregation, ESTIMATORS, MakeEstimator, MakePolicyLoss, MakeReward, OTHER_LOSSES, POLICY_LOSSES, REWARDS,
 };
 
 use crate::chain::chain;
@@ -9,8 +9,8 @@ use crate::config::closest;
 
 /// The tables of a run on rollouts.
 pub struct RolloutTables {
-    /// Policy losses, each with the way its tokens become one number.
-    pub policy_losses: Table<(Aggregation, MakePolicyLoss)>,
+    /// Policy losses, each with the way its tokens become one number, where there is a choice.
+    pub policy_losses: Table<(Option<Aggregation>, MakePolicyLoss)>,
     /// Advantage estimators.
     pub estimators: Table<MakeEstimator>,
     /// Rewards.
@@ -26,7 +26,10 @@ impl RolloutTables {
             rewards: Table::new("reward"),
         };
         for (name, mode, make) in &POLICY_LOSSES {
-            tables.policy_losses.put(name, (*mode, *make));
+            tables.policy_losses.put(name, (Some(*mode), *make));
+        }
+        for (name, _, make) in &OTHER_LOSSES {
+            tables.policy_losses.put(name, (None, *make));
         }
         for (name, make) in &ESTIMATORS {
             tables.estimators.put(name, *make);

@@ -1,7 +1,9 @@
 //! `ascribe train <method>`: data to rows, what the objective needs, the loop, and the figures at the end.
 
+pub(crate) mod recipes;
 pub(crate) mod rollouts;
 mod rows;
+mod setup;
 
 use std::fs::File;
 use std::io::Write;
@@ -34,7 +36,7 @@ use rows::Rows;
 const ACCURACY: &str = "rewards/accuracies";
 
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
-    if let Some(recipe) = rollouts::recipe(&args.method) {
+    if let Some(recipe) = recipes::recipe(&args.method) {
         return rollouts::run(args, recipe, catalog);
     }
     let chosen = catalog.make(&args.method, &args.objective)?;

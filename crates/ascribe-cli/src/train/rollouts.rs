@@ -1,234 +1,27 @@
 //! `ascribe train grpo` and its relatives: prompts, rewards that judge what the policy writes, and the loop on rollouts.
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use ascribe::burn::module::Module;
-use ascribe::core::advantage::AdvantageEstimator;
-use ascribe::core::tensor::KlGradient;
 use ascribe::core::{Episode, Mode, Policy, Request, Scorer, Seed, Tokens, Until};
 use ascribe::data::{ColumnMap, PromptOnly, Split};
 use ascribe::eval::{Bootstrap, Estimate};
 use ascribe::lm::LanguageModel;
 use ascribe::preference::Encoder;
 use ascribe::preference::rl::{
-    Actor, AdaptiveKl, Correction, CorrectionKind, DeadGroups, EstimatorOptions, KlPlace, KlReward, LengthPenalty,
-    OnPolicy, Overlong, PolicyOptions, PromptRow, RolloutConfig, RolloutLearner, Segmentation, ValueTerm,
-    WeightedRewards, text_of,
+    Actor, OnPolicy, PromptRow, RolloutConfig, RolloutLearner, SecondAttempt, WeightedRewards, text_of,
 };
-use ascribe::train::{Checkpoints, Fit, FitConfig, Progress as RunProgress, StepReport, TrainError};
-use serde_json::{Value, json};
+use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, TrainError};
+use serde_json::json;
 
+use super::recipes::Recipe;
 use super::rows::parts;
+use super::setup::{Setup, second_attempt};
 use super::{RunLog, base, fit_config, identity, load, refuse_other_runs, run_of, short, start};
 use crate::Catalog;
-use crate::args::{CorrectionName, DeadGroupsName, TrainArgs};
-use crate::catalog::Chosen;
+use crate::args::TrainArgs;
 use crate::device::device;
 use crate::output::{Progress, print_line, write_whole};
 use crate::words::Words;
-
-/// What a method on rollouts is made of, unless options say otherwise.
-pub struct Recipe {
-    /// The name of the method.
-    pub name: &'static str,
-    estimator: &'static str,
-    loss: &'static str,
-    epsilon_high: Option<f64>,
-    /// Strength and place of the penalty for leaving the reference in the reward.
-    kl: (f64, KlPlace),
-    segment: Option<&'static str>,
-}
-
-const PLAIN: Recipe = Recipe {
-    name: "grpo",
-    estimator: "grpo",
-    loss: "dapo",
-    epsilon_high: None,
-    kl: (0.0, KlPlace::Tokens),
-    segment: None,
-};
-
-/// Every method on rollouts.
-pub static RECIPES: [Recipe; 11] = [
-    PLAIN,
-    Recipe { name: "dr_grpo", estimator: "dr_grpo", loss: "dr_grpo", ..PLAIN },
-    Recipe { name: "dapo", epsilon_high: Some(0.28), ..PLAIN },
-    Recipe { name: "gspo", loss: "gspo", ..PLAIN },
-    Recipe { name: "cispo", loss: "cispo", ..PLAIN },
-    Recipe { name: "rloo", estimator: "rloo", loss: "rloo", kl: (0.05, KlPlace::Score), ..PLAIN },
-    Recipe { name: "reinforce", estimator: "reinforce", loss: "reinforce", ..PLAIN },
-    Recipe { name: "reinforce_plus_plus", estimator: "reinforce_plus_plus", loss: "ppo", ..PLAIN },
-    Recipe { name: "remax", estimator: "remax", loss: "reinforce", ..PLAIN },
-    Recipe { name: "ppo", estimator: "gae", loss: "ppo", kl: (0.05, KlPlace::Tokens), ..PLAIN },
-    Recipe {
-        name: "ma_ppo",
-        estimator: "macro_gae",
-        loss: "ppo",
-        kl: (0.05, KlPlace::Tokens),
-        segment: Some("fixed:5"),
-        ..PLAIN
-    },
-];
-
-/// The method `name`, if it is one on rollouts.
-pub fn recipe(name: &str) -> Option<&'static Recipe> {
-    RECIPES.iter().find(|recipe| recipe.name == name)
-}
-
-/// What a run is made of, as far as it can be made without weights and data.
-struct Setup {
-    estimator: Box<dyn AdvantageEstimator>,
-    /// The policy loss, with what tells this run from others.
-    chosen: Chosen,
-    config: RolloutConfig,
-    said: String,
-}
-
-impl Setup {
-    fn new(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog, fit: &FitConfig) -> anyhow::Result<Self> {
-        let rl = &args.rl;
-        let estimator_name = rl.advantage_estimator.as_deref().unwrap_or(recipe.estimator);
-        let estimator = catalog.rollouts.estimators.get(estimator_name)?(&EstimatorOptions {
-            gamma: rl.gamma,
-            lambda: rl.lam,
-            scale_rewards: rl.scale_rewards,
-            epsilon: rl.advantage_epsilon,
-            whiten_advantages: rl.whiten_advantages,
-        })?;
-        let config = rollout_config(args, recipe, fit)?;
-        config.check()?;
-        let loss_name = loss_name(args, recipe)?;
-        let clip = (rl.cliprange_value > 0.0).then_some(rl.cliprange_value);
-        let options = PolicyOptions {
-            epsilon: rl.epsilon,
-            epsilon_high: rl.epsilon_high.or(recipe.epsilon_high),
-            delta: args.objective.delta,
-            dual_clip: rl.dual_clip,
-            beta: args.objective.beta.unwrap_or(0.0),
-            kl: rl.kl_loss_estimator,
-            kl_gradient: if rl.use_bias_correction_kl { KlGradient::Unbiased } else { KlGradient::Direct },
-            loss_agg_mode: rl.loss_agg_mode,
-            max_completion_length: rl.max_completion_length,
-            entropy_coef: rl.entropy_coef,
-            weighted: config.correction.is_some() || config.top_entropy.is_some(),
-            off_policy_threshold: rl.off_policy_mask_threshold,
-            value: estimator.needs().values.then_some(ValueTerm { coef: rl.vf_coef, clip }),
-        };
-        let (mode, make) = catalog.rollouts.policy_losses.get(loss_name)?;
-        let objective = make(&options)?;
-        let mode = rl.loss_agg_mode.unwrap_or(mode);
-        let said = format!(
-            "{}: advantages {estimator_name}, loss {loss_name} aggregated by {mode}, beta {} in the loss, kl_coef {} in the \
-             reward, {} prompts x {} responses a generation",
-            recipe.name,
-            options.beta,
-            config.kl_reward.map_or(0.0, |kl| kl.coef),
-            config.prompts,
-            config.num_generations
-        );
-        let mut told = args.objective.given();
-        told.insert("beta".to_owned(), Value::from(options.beta));
-        told.insert("loss_type".to_owned(), Value::from(loss_name));
-        told.insert("rollouts".to_owned(), Value::from(format!("{rl:?}")));
-        let chosen = Chosen { objective, judge: None, options: told };
-        Ok(Self { estimator, chosen, config, said })
-    }
-
-    fn needs_reference(&self) -> bool {
-        let segmentation = self.config.segmentation.as_ref();
-        self.chosen.needs().ref_logps
-            || self.config.kl_reward.is_some()
-            || segmentation.is_some_and(Segmentation::needs_reference)
-    }
-}
-
-/// The policy loss that is asked for. What else there is of options of objectives belongs to other methods.
-fn loss_name<'a>(args: &'a TrainArgs, recipe: &Recipe) -> anyhow::Result<&'a str> {
-    let given = args.objective.given();
-    if let Some(name) = given.keys().find(|name| !["beta", "delta"].contains(&name.as_str())) {
-        bail!("{name} does nothing with {}; leave it out", recipe.name);
-    }
-    if !args.objective.loss_weights.is_empty() {
-        bail!("loss_weights weighs losses that are added, and {} has one; leave it out", recipe.name);
-    }
-    match args.objective.loss_type.as_slice() {
-        [] => Ok(recipe.loss),
-        [one] => Ok(one.as_str()),
-        types => bail!("{} has one policy loss, and loss_type names {}; name one", recipe.name, types.len()),
-    }
-}
-
-fn rollout_config(args: &TrainArgs, recipe: &Recipe, fit: &FitConfig) -> anyhow::Result<RolloutConfig> {
-    let rl = &args.rl;
-    let responses = fit.window().saturating_mul(rl.steps_per_generation);
-    if rl.num_generations == 0 || !responses.is_multiple_of(rl.num_generations) {
-        bail!(
-            "a generation has {responses} responses (per_device_train_batch_size x gradient_accumulation_steps x \
-             steps_per_generation), which num_generations {} must divide; change one of them",
-            rl.num_generations
-        );
-    }
-    let coef = rl.kl_coef.unwrap_or(recipe.kl.0);
-    let adaptive = rl.kl_target.map(|target| AdaptiveKl { target, horizon: rl.kl_horizon });
-    let kind = match rl.importance_sampling_correction {
-        CorrectionName::None => None,
-        CorrectionName::Truncate => Some(CorrectionKind::Truncate),
-        CorrectionName::MaskTokens => Some(CorrectionKind::MaskTokens),
-        CorrectionName::MaskSequences => Some(CorrectionKind::MaskSequences),
-    };
-    let range = |values: &[f64]| match values {
-        [least, most] => Some((*least, *most)),
-        _ => None,
-    };
-    let (least, most) = range(&rl.importance_sampling_range).context("importance_sampling_range takes two numbers")?;
-    let segment = rl.segment.as_deref().or(recipe.segment);
-    Ok(RolloutConfig {
-        prompts: responses / rl.num_generations,
-        num_generations: rl.num_generations,
-        sampling: rl.sampling(),
-        max_completion_length: rl.max_completion_length,
-        steps_per_generation: rl.steps_per_generation,
-        num_iterations: rl.num_iterations,
-        batch: fit.per_device_train_batch_size,
-        kl_reward: (coef != 0.0).then_some(KlReward {
-            coef,
-            estimator: rl.kl_reward_estimator,
-            place: recipe.kl.1,
-            adaptive,
-        }),
-        reward_clip: range(&rl.reward_clip_range),
-        whiten_rewards: rl.whiten_rewards,
-        length: LengthPenalty {
-            overlong: (rl.overlong_buffer > 0)
-                .then_some(Overlong { buffer: rl.overlong_buffer, factor: rl.overlong_penalty_factor }),
-            stop_properly: None,
-            missing_end: rl.missing_eos_penalty,
-        },
-        mask_truncated: rl.mask_truncated_completions,
-        dead_groups: match rl.dead_groups {
-            DeadGroupsName::Keep => DeadGroups::Keep,
-            DeadGroupsName::Mask => DeadGroups::Mask,
-        },
-        correction: kind.map(|kind| Correction { kind, least, most }),
-        top_entropy: (rl.top_entropy_quantile != 1.0).then_some(rl.top_entropy_quantile),
-        segmentation: segment.map(|text| segmentation(text, Seed(args.seed))).transpose()?,
-        seed: Seed(args.seed).child("rollouts", 0),
-        ..RolloutConfig::default()
-    })
-}
-
-/// Where responses are cut, by name.
-fn segmentation(text: &str, seed: Seed) -> anyhow::Result<Segmentation> {
-    let (name, value) = text.split_once(':').unwrap_or((text, ""));
-    let number = || value.parse().with_context(|| format!("segment `{text}` needs a whole number behind the colon"));
-    Ok(match name {
-        "separator" if !value.is_empty() => Segmentation::Separator(value.replace("\\n", "\n")),
-        "fixed" => Segmentation::Fixed(number()?),
-        "random" => Segmentation::Randomised { repeats: number()?, seed },
-        "perplexity" => Segmentation::Perplexity,
-        "parsing" => Segmentation::Parsing { most: number()? },
-        _ => bail!("segment must be separator:TEXT, fixed:N, random:N, perplexity or parsing:N, got `{text}`"),
-    })
-}
 
 /// Prompts with their rows, and how many left no room for a response.
 fn encoded(
@@ -255,8 +48,10 @@ fn prompts(
     encoder: &Encoder,
     split: Split<PromptOnly>,
     context: usize,
+    second: Option<&SecondAttempt>,
 ) -> anyhow::Result<[Vec<PromptRow>; 2]> {
-    let longest = args.rl.max_completion_length;
+    let longest =
+        second.map_or(1, |_| 2) * args.rl.max_completion_length + second.map_or(0, |second| second.between.len());
     let (train, left_out) = encoded(encoder, split.train, context, longest)?;
     let (held_out, more) = encoded(encoder, split.held_out, context, longest)?;
     if left_out + more > 0 {
@@ -301,7 +96,8 @@ pub fn validate(
     let split = parts(args, ascribe::data::load::<PromptOnly>(&args.data, &ColumnMap::parse(&args.columns)?)?)?;
     let context = words.limit(usize::MAX);
     let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), context)?;
-    let [train, held_out] = prompts(args, &encoder, split, context)?;
+    let second = second_attempt(&args.rl, recipe, &words.tokenizer)?;
+    let [train, held_out] = prompts(args, &encoder, split, context, second.as_ref())?;
     let (n, m) = (train.len(), held_out.len());
     rewards(args, catalog, &[train, held_out].concat())?;
     Ok((n, m, setup.said))
@@ -316,7 +112,9 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     let model = base(args, &device)?;
     refuse_other_runs(args, &config, &model, &setup.chosen)?;
     let context = model.config.context;
-    let [train, held_out] = prompts(args, &Encoder::new(&model, context)?, split, context)?;
+    setup.config.second = second_attempt(&args.rl, recipe, &model.tokenizer)?;
+    let second = setup.config.second.as_ref();
+    let [train, held_out] = prompts(args, &Encoder::new(&model, context)?, split, context, second)?;
     let scorer = rewards(args, catalog, &[train.as_slice(), held_out.as_slice()].concat())?;
     let asked: Vec<Tokens> = train.iter().map(|(prompt, _)| prompt.clone()).collect();
     setup.config.ends = model.tokenizer.eos().to_vec();
@@ -352,17 +150,19 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
         None => Actor::with_critic(decoder),
         Some((path, _)) => Actor::with_saved_critic(decoder, path)?,
     };
+    let reference = setup.needs_reference().then(|| reference(args, &model, &device)).transpose()?;
     let mut source =
         OnPolicy::new(&asked, &scorer, setup.estimator.as_ref(), setup.chosen.needs(), setup.config.clone())?
             .with_tokenizer(&model.tokenizer);
-    if setup.needs_reference() {
-        source = source.with_reference(reference(args, &model, &device)?);
+    if let Some(reference) = &reference {
+        source = source.with_reference(reference.clone());
     }
     let steps = if args.max_steps > 0 { args.max_steps } else { source.steps(args.num_train_epochs) };
-    let learner = RolloutLearner {
-        objective: setup.chosen.objective.as_ref(),
-        temperature: f64::from(setup.config.sampling.temperature),
-    };
+    let temperature = f64::from(setup.config.sampling.temperature);
+    let mut learner = RolloutLearner::new(setup.chosen.objective.as_ref(), temperature);
+    if let Some(reference) = &reference {
+        learner = learner.with_reference(reference);
+    }
     let mut fit = Fit::from_source(&learner, actor, Box::new(source), steps, config)?;
     if let Some((path, progress)) = &last {
         fit.resume(path, progress)?;
@@ -481,32 +281,4 @@ fn line(report: &StepReport, steps: usize, seconds: f64) -> String {
         show("grad_norm", "grad_norm"),
         crate::output::duration(seconds)
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use ascribe::preference::rl::{ESTIMATORS, POLICY_LOSSES};
-
-    #[test]
-    fn every_method_names_what_there_is() {
-        for recipe in &RECIPES {
-            assert!(ESTIMATORS.iter().any(|(name, _)| *name == recipe.estimator), "{}", recipe.name);
-            assert!(POLICY_LOSSES.iter().any(|(name, ..)| *name == recipe.loss), "{}", recipe.name);
-            if let Some(segment) = recipe.segment {
-                assert!(segmentation(segment, Seed(0)).is_ok(), "{}", recipe.name);
-            }
-        }
-    }
-
-    #[test]
-    fn cuts_are_read_by_name() {
-        let read = |text| segmentation(text, Seed(1)).ok();
-        assert_eq!(read("fixed:5"), Some(Segmentation::Fixed(5)));
-        assert_eq!(read("separator:\\n"), Some(Segmentation::Separator("\n".into())));
-        assert_eq!(read("perplexity"), Some(Segmentation::Perplexity));
-        for wrong in ["fixed", "fixed:x", "separator", "parsing:", "words"] {
-            assert_eq!(read(wrong), None, "{wrong}");
-        }
-    }
 }

@@ -4,19 +4,25 @@
 //! host have one order, so a run that is resumed finds the same bits on every device.
 
 mod gae;
+mod keep;
 mod leave_one_step_out;
 mod macro_gae;
+mod oreal;
 mod outcome;
 mod segments;
+mod verdict;
 mod whiten;
 
 use std::ops::Range;
 
 pub use gae::{Gae, gae, returns_to_go};
+pub use keep::Keep;
 pub use leave_one_step_out::LeaveOneStepOut;
 pub use macro_gae::{MacroActions, MacroGae, MacroReward, MacroValue, macro_gae};
+pub use oreal::{Oreal, token_weights};
 pub use outcome::{Baseline, Outcome, dead_groups, standardize, weighted_sum};
 pub use segments::{Level, Segments};
+pub use verdict::Verdict;
 pub use whiten::{Mean, Normalize, Variance, whiten};
 
 use crate::CoreError;
@@ -126,7 +132,7 @@ impl GradeNeeds {
 /// Advantages of one response.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Advantage {
-    /// Advantage of each response token.
+    /// Advantage of each response token; empty where the response is left out of the loss.
     pub tokens: Vec<f64>,
     /// What the value before each token should have been; empty where the estimator has no critic.
     pub returns: Vec<f64>,

@@ -111,9 +111,8 @@ impl Segments {
         match self.0 {
             Level::Turns { gamma } => {
                 let returns: Vec<Vec<f64>> = rewards.iter().map(|row| super::returns_to_go(row, gamma)).collect();
-                let at_place = |place: usize| -> Vec<f64> {
-                    returns.iter().filter_map(|row| row.get(place).copied()).collect()
-                };
+                let at_place =
+                    |place: usize| -> Vec<f64> { returns.iter().filter_map(|row| row.get(place).copied()).collect() };
                 let longest = returns.iter().map(Vec::len).max().unwrap_or(0);
                 let baselines: Vec<Vec<f64>> = (0..longest).map(at_place).collect();
                 let against = |(place, value): (usize, &f64)| value - mean(&baselines[place]);

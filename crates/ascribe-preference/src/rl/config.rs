@@ -3,7 +3,7 @@
 use ascribe_core::tensor::KlEstimator;
 use ascribe_core::{CoreError, Sampling, Seed};
 
-use super::{AdaptiveKl, Correction, LengthPenalty, Segmentation};
+use super::{AdaptiveKl, Correction, LengthPenalty, SecondAttempt, Segmentation};
 
 /// Where a penalty for leaving the reference is put, when it is part of the reward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,8 @@ pub struct RolloutConfig {
     pub top_entropy: Option<f64>,
     /// Where responses are cut into steps or macro actions.
     pub segmentation: Option<Segmentation>,
+    /// A second attempt at each prompt, behind the first.
+    pub second: Option<SecondAttempt>,
     /// Root of the random streams.
     pub seed: Seed,
 }
@@ -101,6 +103,7 @@ impl Default for RolloutConfig {
             correction: None,
             top_entropy: None,
             segmentation: None,
+            second: None,
             seed: Seed(0),
         }
     }
@@ -124,6 +127,9 @@ impl RolloutConfig {
         ];
         if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
             return Err(CoreError::Range { name, rule: "at least 1", got: 0.0 });
+        }
+        if let Some(second) = &self.second {
+            second.check()?;
         }
         if let Some(correction) = &self.correction {
             correction.check()?;

@@ -11,10 +11,11 @@ use super::{DeadGroups, KlPlace, Rollout, text_of};
 impl OnPolicy<'_> {
     /// An episode of a response, cut into steps where that is asked for.
     fn episode(&self, rollout: &Rollout, number: usize) -> Result<Episode, CoreError> {
-        let mut episode = Episode::new(&rollout.prompt, &rollout.response);
+        let prompt = rollout.asked.as_ref().unwrap_or(&rollout.prompt);
+        let mut episode = Episode::new(prompt, &rollout.response);
         episode.complete = rollout.complete;
         if let Some(tokenizer) = self.tokenizer {
-            episode = episode.with_text(text_of(tokenizer, &rollout.prompt, &rollout.response)?)?;
+            episode = episode.with_text(text_of(tokenizer, prompt, &rollout.response)?)?;
         }
         if let Some(segmentation) = &self.config.segmentation {
             let spans = segmentation.spans(&Sample {
@@ -23,7 +24,7 @@ impl OnPolicy<'_> {
                 ref_logps: rollout.ref_logps.as_deref(),
                 number: self.state.generation.wrapping_mul(1 << 20).wrapping_add(number as u64),
             })?;
-            let begin = rollout.prompt.len();
+            let begin = prompt.len();
             let spans = spans.into_iter().map(|span| begin + span.start..begin + span.end).collect();
             episode.steps = StepSpans::new(spans, episode.tokens.len())?;
         }
@@ -70,19 +71,32 @@ impl OnPolicy<'_> {
         metrics.of_scores(rollouts, &graded);
         let dead = dead_groups(&graded);
         metrics.push("frac_reward_zero_std", share(&dead));
+        if let Some(second) = &config.second {
+            second.pay(rollouts, &mut graded, metrics);
+        }
         let next_coef = self.penalise(rollouts, &mut graded, metrics);
         if config.whiten_rewards {
             whiten_rewards(&mut graded)?;
         }
-        for (rollout, advantage) in rollouts.iter_mut().zip(self.estimator.estimate(&graded)?) {
-            rollout.advantages = narrowed(&advantage.tokens);
-            rollout.returns = self.needs.values.then(|| narrowed(&advantage.returns));
+        let mut unused = Vec::with_capacity(rollouts.len());
+        for ((rollout, advantage), graded) in rollouts.iter_mut().zip(self.estimator.estimate(&graded)?).zip(&graded) {
+            let n = rollout.response.len();
+            unused.push(advantage.tokens.is_empty());
+            let filled = |values: &[f64]| if values.is_empty() { vec![0.0; n] } else { narrowed(values) };
+            rollout.advantages = filled(&advantage.tokens);
+            rollout.returns = self.needs.values.then(|| filled(&advantage.returns));
+            rollout.starts = self.needs.starts.then(|| {
+                let starts = |at: usize| graded.steps.iter().any(|step| step.start == at);
+                (0..n).map(|at| f32::from(u8::from(starts(at)))).collect()
+            });
         }
         let left_out = |at: usize, rollout: &Rollout| {
-            (config.mask_truncated && !rollout.complete) || (config.dead_groups == DeadGroups::Mask && dead[at])
+            let cut = config.mask_truncated && !rollout.complete;
+            unused[at] || cut || (config.dead_groups == DeadGroups::Mask && dead[at])
         };
         let kept: Vec<bool> = rollouts.iter().enumerate().map(|(at, rollout)| !left_out(at, rollout)).collect();
         metrics.push("rollouts/kept", share(&kept));
+        metrics.of_kept(rollouts, &kept);
         // Where nothing is kept, all are: a step without rows is no step.
         if kept.contains(&true) {
             let mut kept = kept.into_iter();
@@ -104,7 +118,7 @@ impl OnPolicy<'_> {
     }
 
     fn grade(&self, rollout: &mut Rollout, episode: &Episode, credit: &Credit) -> Result<Graded, CoreError> {
-        let begin = rollout.prompt.len();
+        let begin = episode.prompt_len();
         let relative = |spans: &StepSpans| -> Vec<std::ops::Range<usize>> {
             spans.iter().map(|span| span.start - begin..span.end - begin).collect()
         };
@@ -194,6 +208,15 @@ impl OnPolicy<'_> {
 }
 
 impl Metrics {
+    /// The reward of what is learned from, where something is left out.
+    fn of_kept(&mut self, rollouts: &[Rollout], kept: &[bool]) {
+        let scores = rollouts.iter().zip(kept).filter(|(_, kept)| **kept).filter_map(|(rollout, _)| rollout.score);
+        let scores: Vec<f64> = scores.collect();
+        if kept.contains(&false) && !scores.is_empty() {
+            self.push("reward/kept", scores.iter().sum::<f64>() / scores.len() as f64);
+        }
+    }
+
     /// Rewards and lengths, under the names of TRL.
     fn of_scores(&mut self, rollouts: &[Rollout], graded: &[Graded]) {
         let scores: Vec<f64> = graded.iter().filter_map(Graded::total).collect();

@@ -8,6 +8,8 @@ mod aggregation;
 mod surrogate;
 mod value_loss;
 
+mod brain;
+mod oreo;
 mod policy_loss;
 mod table;
 
@@ -21,6 +23,7 @@ mod config;
 mod learner;
 mod rollout;
 
+mod attempts;
 mod judging;
 mod reward;
 mod source;
@@ -28,10 +31,13 @@ mod writing;
 
 pub use actor::Actor;
 pub use aggregation::Aggregation;
+pub use attempts::{SecondAttempt, Stage};
+pub use brain::{Brain, Goodness};
 pub use config::{DeadGroups, KlPlace, KlReward, RolloutConfig};
 pub use correction::{Correction, CorrectionKind, most_uncertain};
 pub use kl_control::AdaptiveKl;
 pub use learner::RolloutLearner;
+pub use oreo::{Oreo, OreoLevel};
 pub use policy_loss::{PolicyLoss, ValueTerm};
 pub use reward::{MakeReward, PromptRow, REWARDS, TextReward, WeightedRewards, last_number, of_text};
 pub use rollout::{Rollout, text_of, up_to_end};
@@ -40,7 +46,7 @@ pub use shaping::{LengthPenalty, Overlong};
 pub use source::OnPolicy;
 pub use surrogate::{RatioLevel, Surrogate};
 pub use table::{
-    ESTIMATORS, EstimatorOptions, MadeEstimator, MadePolicyLoss, MakeEstimator, MakePolicyLoss, POLICY_LOSSES,
-    PolicyOptions, ScaleRewards,
+    ESTIMATORS, EstimatorOptions, MadeEstimator, MadePolicyLoss, MakeEstimator, MakePolicyLoss, OTHER_LOSSES,
+    POLICY_LOSSES, PolicyOptions, ScaleRewards,
 };
 pub use value_loss::{ValueLoss, value_clipped, value_tokens};

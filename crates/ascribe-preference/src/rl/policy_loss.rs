@@ -1,16 +1,19 @@
 //! A policy loss: a surrogate over the advantages of tokens, with a pull to the reference, an entropy bonus and values.
 //!
 //! ```text
-//! loss_t = w_t surrogate_t + beta kl_t [rho_t] - entropy_coef H_t + vf_coef value_t,   aggregated by its mode
+//! loss_t = w_t surrogate_t + beta pull_t kl_t [rho_t] - entropy_coef H_t + vf_coef value_t + outcome_coef bce
+//! bce    = -log sigmoid(s) for a right response, -log sigmoid(-s) for a wrong one,   s the mean of its values
 //! ```
-//! Advantages are the batch's credit. `kl` is an estimate of [`KlEstimator`], times the ratio where the gradient of the
-//! divergence itself is wanted. The entropy bonus is aggregated as the loss is; TRL takes its mean over tokens whatever the
-//! mode. With `off_policy_threshold` a response with a negative advantage that the policy now finds less likely, by more than
-//! that many nats a token, than what it was drawn from is left out (DeepSeek-V3.2).
+//! The mode of aggregation is an option. Advantages are the batch's credit. `kl` is an estimate of [`KlEstimator`], times the
+//! ratio where the gradient of the divergence itself is wanted. The entropy bonus is aggregated as the loss is; TRL takes its
+//! mean over tokens whatever the mode. With `off_policy_threshold` a response with a negative advantage that the policy now
+//! finds less likely, by more than that many nats a token, than what it was drawn from is left out (DeepSeek-V3.2). With
+//! `outcome_coef` the values are token rewards that learn whether a response is right (OREAL, arXiv:2502.06781); where all
+//! tokens count alike, they do so in that term as well, and a long response weighs more.
 
 use ascribe_core::tensor::{KlEstimator, KlGradient};
 use ascribe_core::{CoreError, LogpBatch, Loss, Needs, Objective, RowKind, Side, TokenInput};
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, activation::log_sigmoid};
 
 use super::Aggregation;
 use super::surrogate::{RatioLevel, Surrogate, Terms};
@@ -50,6 +53,10 @@ pub struct PolicyLoss {
     pub off_policy_threshold: Option<f64>,
     /// The part of values.
     pub value: Option<ValueTerm>,
+    /// Weight of the loss of values that are token rewards, in place of [`PolicyLoss::value`].
+    pub outcome: Option<f64>,
+    /// Whether the pull to the reference is multiplied by something, for each token.
+    pub pull: bool,
 }
 
 impl PolicyLoss {
@@ -67,6 +74,8 @@ impl PolicyLoss {
             weighted: false,
             off_policy_threshold: None,
             value: None,
+            outcome: None,
+            pull: false,
         }
     }
 
@@ -83,6 +92,7 @@ impl PolicyLoss {
         least("beta", self.beta)?;
         least("entropy_coef", self.entropy_coef)?;
         least("off_policy_threshold", self.off_policy_threshold.unwrap_or(0.0))?;
+        least("vf_coef", self.outcome.unwrap_or(0.0))?;
         if let Some(ValueTerm { coef, clip }) = self.value {
             least("vf_coef", coef)?;
             least("cliprange_value", clip.unwrap_or(0.0))?;
@@ -119,7 +129,8 @@ impl Objective for PolicyLoss {
         let mut needs = Needs::of(RowKind::Single).with_credit().with_old_logps();
         needs.ref_logps = self.beta > 0.0;
         needs.entropy = self.entropy_coef > 0.0;
-        needs.values = self.value.is_some();
+        needs.values = self.value.is_some() || self.outcome.is_some();
+        needs.pull = self.pull && self.beta > 0.0;
         needs.weights = self.weighted;
         needs.drawn_logps = self.off_policy_threshold.is_some();
         needs.weighted = self.aggregation == Aggregation::TokenMean;
@@ -153,6 +164,9 @@ impl Objective for PolicyLoss {
                 kl = kl * log_ratios.clone().exp();
             }
             stats.push(("kl", mask.mean(kl.clone().detach())));
+            if self.pull {
+                kl = kl * mask.keep(side.tokens(TokenInput::Pull)?);
+            }
             tokens = tokens + kl.mul_scalar(self.beta);
         }
         if self.entropy_coef > 0.0 {
@@ -169,6 +183,16 @@ impl Objective for PolicyLoss {
             let losses = value_tokens(values, old, returns, clip); // [rows, seq]
             stats.push(("value_loss", mask.mean(losses.clone().detach())));
             tokens = tokens + losses.mul_scalar(coef);
+        }
+        if let Some(coef) = self.outcome {
+            let rewards = mask.mean(side.tokens(TokenInput::Values)?); // [rows]
+            let right = mask.mean(side.tokens(TokenInput::Returns)?); // [rows], 1 or 0
+            let sides = right.mul_scalar(2.0).sub_scalar(1.0); // [rows], 1 or -1
+            let losses = log_sigmoid(sides.clone() * rewards.clone()).neg(); // [rows]
+            let told_apart = rewards.zeros_like().mask_fill((sides * rewards).greater_elem(0.0), 1.0); // [rows]
+            stats.push(("outcome/accuracy", told_apart));
+            stats.push(("outcome/loss", losses.clone().detach()));
+            tokens = tokens + terms.spread(losses).mul_scalar(coef);
         }
         let (rows, weights) = self.aggregation.of(tokens, mask, self.length);
         let loss = self.stats(Loss { rows, weights, stats: Vec::new() }, &terms, &log_ratios);

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct Rollout {
     /// Token ids of the prompt.
     pub prompt: Tokens,
+    /// The prompt that it is judged as an answer to, where that is another one.
+    pub asked: Option<Tokens>,
     /// Token ids of the response, with the end token if it was written.
     pub response: Tokens,
     /// Number of the prompt within its generation.
@@ -34,6 +36,10 @@ pub struct Rollout {
     pub returns: Option<Vec<f32>>,
     /// What each token is multiplied by in the loss.
     pub weights: Option<Vec<f32>>,
+    /// What the pull to the reference is multiplied by; 1 where there is none.
+    pub pull: Option<f32>,
+    /// 1 where a step begins, else 0.
+    pub starts: Option<Vec<f32>>,
     /// Advantages.
     pub advantages: Vec<f32>,
 }

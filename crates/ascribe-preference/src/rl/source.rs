@@ -84,6 +84,20 @@ impl<'a> OnPolicy<'a> {
             let got = format!("values in the estimator: {}, in the loss: {}", estimator.needs().values, needs.values);
             return Err(CoreError::Shape { rule, got }.into());
         }
+        if needs.coupled && (config.steps_per_generation != 1 || config.num_generations < 2) {
+            let rule = "a loss over all responses to a prompt needs at least 2, and steps_per_generation 1";
+            let got = format!("{} and {}", config.num_generations, config.steps_per_generation);
+            return Err(CoreError::Shape { rule, got }.into());
+        }
+        if config.second.is_some() && estimator.needs().greedy {
+            let what = "be asked for a second attempt with a baseline that is greedy";
+            return Err(CoreError::Unsupported { what }.into());
+        }
+        if needs.starts && config.segmentation.is_none() {
+            let (rule, got) =
+                ("a loss over steps needs responses that are cut into steps", "no segmentation".to_owned());
+            return Err(CoreError::Shape { rule, got }.into());
+        }
         let order = Epochs::new(prompts.len(), config.seed.child("prompts", 0))?;
         let coef = config.kl_reward.map_or(0.0, |kl| kl.coef);
         let state = State { coef, ..State::default() };
@@ -226,6 +240,11 @@ pub(super) struct Metrics(Vec<(String, f64)>);
 impl Metrics {
     pub(super) fn push(&mut self, name: &str, value: f64) {
         self.0.push((name.to_owned(), value));
+    }
+
+    #[cfg(test)]
+    pub(super) fn get(&self, name: &str) -> Option<f64> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
     }
 }
 

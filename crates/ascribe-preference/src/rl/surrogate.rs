@@ -94,7 +94,7 @@ pub(super) struct Terms<'a> {
 
 impl Terms<'_> {
     /// One value a row on every token of it.
-    fn spread(&self, rows: Tensor<1>) -> Tensor<2> {
+    pub(super) fn spread(&self, rows: Tensor<1>) -> Tensor<2> {
         rows.unsqueeze_dim::<2>(1).expand(self.logps.dims())
     }
 

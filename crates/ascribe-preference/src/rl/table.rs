@@ -1,14 +1,14 @@
 //! Policy losses and advantage estimators by name: the only lists.
 
 use ascribe_core::advantage::{
-    AdvantageEstimator, Baseline, Gae, LeaveOneStepOut, Level, MacroGae, MacroReward, MacroValue, Normalize, Outcome,
-    Segments, Variance,
+    AdvantageEstimator, Baseline, Gae, Keep, LeaveOneStepOut, Level, MacroGae, MacroReward, MacroValue, Normalize,
+    Oreal, Outcome, Segments, Variance, Verdict,
 };
 use ascribe_core::tensor::{KlEstimator, KlGradient};
 use ascribe_core::{CoreError, Objective};
 
 use super::surrogate::{RatioLevel, Surrogate};
-use super::{Aggregation, PolicyLoss, ValueTerm};
+use super::{Aggregation, Brain, Goodness, Oreo, OreoLevel, PolicyLoss, ValueTerm};
 use crate::PreferenceError;
 
 /// Options that policy losses made by name may use, under the names of TRL and verl.
@@ -40,6 +40,12 @@ pub struct PolicyOptions {
     pub off_policy_threshold: Option<f64>,
     /// The part of values, where there is a critic.
     pub value: Option<ValueTerm>,
+    /// Whether the pull to the reference is multiplied by something, for each token.
+    pub pull: bool,
+    /// What a state of oreo is.
+    pub oreo_level: OreoLevel,
+    /// How good a response is, for brain.
+    pub goodness: Goodness,
 }
 
 impl Default for PolicyOptions {
@@ -58,6 +64,9 @@ impl Default for PolicyOptions {
             weighted: false,
             off_policy_threshold: None,
             value: None,
+            pull: false,
+            oreo_level: OreoLevel::Token,
+            goodness: Goodness::Exponential { gamma: 1.0 },
         }
     }
 }
@@ -69,7 +78,13 @@ impl PolicyOptions {
     }
 
     fn make(&self, surrogate: Surrogate, level: RatioLevel, mode: Aggregation) -> MadePolicyLoss {
-        let loss = PolicyLoss {
+        let loss = self.loss(surrogate, level, mode);
+        loss.check()?;
+        Ok(Box::new(loss))
+    }
+
+    fn loss(&self, surrogate: Surrogate, level: RatioLevel, mode: Aggregation) -> PolicyLoss {
+        PolicyLoss {
             length: self.max_completion_length as f64,
             beta: self.beta,
             kl: self.kl,
@@ -78,10 +93,9 @@ impl PolicyOptions {
             weighted: self.weighted,
             off_policy_threshold: self.off_policy_threshold,
             value: self.value,
+            pull: self.pull,
             ..PolicyLoss::new(surrogate, level, self.loss_agg_mode.unwrap_or(mode))
-        };
-        loss.check()?;
-        Ok(Box::new(loss))
+        }
     }
 }
 
@@ -93,7 +107,7 @@ pub type MakePolicyLoss = fn(&PolicyOptions) -> MadePolicyLoss;
 
 /// Every policy loss by the name that the command line uses, with the way its tokens become one number unless
 /// `loss_agg_mode` says otherwise.
-pub const POLICY_LOSSES: [(&str, Aggregation, MakePolicyLoss); 14] = [
+pub const POLICY_LOSSES: [(&str, Aggregation, MakePolicyLoss); 15] = [
     ("ppo", Aggregation::TokenMean, |options| {
         options.make(options.clip(options.epsilon), RatioLevel::Token, Aggregation::TokenMean)
     }),
@@ -141,6 +155,29 @@ pub const POLICY_LOSSES: [(&str, Aggregation, MakePolicyLoss); 14] = [
     ("gpg", Aggregation::TokenMean, |options| {
         options.make(Surrogate::Plain, RatioLevel::Token, Aggregation::TokenMean)
     }),
+    ("oreal", Aggregation::TokenMean, |options| {
+        // A critic of it learns token rewards.
+        let loss = options.loss(Surrogate::Plain, RatioLevel::Token, Aggregation::TokenMean);
+        let loss = PolicyLoss { value: None, outcome: options.value.map(|value| value.coef), ..loss };
+        loss.check()?;
+        Ok(Box::new(loss))
+    }),
+];
+
+/// Losses on rollouts that are no surrogate times an advantage, by name, each with the name of the estimator that it goes with.
+pub const OTHER_LOSSES: [(&str, &str, MakePolicyLoss); 2] = [
+    ("oreo", "oreo", |options| {
+        let value_coef = options.value.map_or(1.0, |value| value.coef);
+        // The pull beside the Bellman equation is a third of its own, as in the public code.
+        let loss = Oreo { beta: options.beta, kl: options.beta / 3.0, value_coef, level: options.oreo_level };
+        loss.check()?;
+        Ok(Box::new(loss))
+    }),
+    ("brain", "brain", |options| {
+        let loss = Brain { goodness: options.goodness };
+        loss.check()?;
+        Ok(Box::new(loss))
+    }),
 ];
 
 /// What group-relative advantages are divided by: TRL's `scale_rewards`.
@@ -169,11 +206,23 @@ pub struct EstimatorOptions {
     pub epsilon: f64,
     /// Whiten the advantages of all tokens, where the estimator leaves the choice.
     pub whiten_advantages: bool,
+    /// The share of all responses that raft keeps; `None` keeps the best to each prompt.
+    pub keep_top: Option<f64>,
+    /// Whether oreal weighs tokens by token rewards.
+    pub token_rewards: bool,
 }
 
 impl Default for EstimatorOptions {
     fn default() -> Self {
-        Self { gamma: 1.0, lambda: 0.95, scale_rewards: ScaleRewards::Group, epsilon: 1e-4, whiten_advantages: true }
+        Self {
+            gamma: 1.0,
+            lambda: 0.95,
+            scale_rewards: ScaleRewards::Group,
+            epsilon: 1e-4,
+            whiten_advantages: true,
+            keep_top: None,
+            token_rewards: false,
+        }
     }
 }
 
@@ -214,7 +263,7 @@ pub type MadeEstimator = Result<Box<dyn AdvantageEstimator>, PreferenceError>;
 pub type MakeEstimator = fn(&EstimatorOptions) -> MadeEstimator;
 
 /// Every advantage estimator by the name that the command line uses.
-pub const ESTIMATORS: [(&str, MakeEstimator); 15] = [
+pub const ESTIMATORS: [(&str, MakeEstimator); 19] = [
     ("grpo", |options| {
         let epsilon = options.epsilon;
         let baseline = match options.scale_rewards {
@@ -259,4 +308,21 @@ pub const ESTIMATORS: [(&str, MakeEstimator); 15] = [
         Ok(Box::new(Segments(Level::Steps { epsilon: options.epsilon })))
     }),
     ("leave_one_step_out", |_| Ok(Box::new(LeaveOneStepOut))),
+    ("raft", |options| match options.keep_top {
+        None => Ok(Box::new(Keep::Best)),
+        Some(share) => {
+            check_share(share)?;
+            Ok(Box::new(Keep::Top(share)))
+        }
+    }),
+    ("oreal", |options| Ok(Box::new(Oreal { token_rewards: options.token_rewards, ..Oreal::default() }))),
+    ("oreo", |_| Ok(Box::new(Verdict { range: (0.0, 1.0), critic: true }))),
+    ("brain", |_| Ok(Box::new(Verdict { range: (f64::MIN, f64::MAX), critic: false }))),
 ];
+
+fn check_share(share: f64) -> Result<(), CoreError> {
+    match share > 0.0 && share <= 1.0 {
+        true => Ok(()),
+        false => Err(CoreError::Range { name: "keep_top", rule: "in (0, 1]", got: share }),
+    }
+}

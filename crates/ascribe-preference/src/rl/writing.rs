@@ -26,7 +26,7 @@ impl OnPolicy<'_> {
         let config = &self.config;
         let policy = LocalPolicy::new(&actor.decoder, &config.ends, config.context)?;
         let seed = config.seed.child("rollouts", self.state.generation);
-        let ask = |n: usize, mode: Mode| -> Result<Vec<Rollout>, TrainError> {
+        let requests = |n: usize, mode: Mode| -> Vec<Request> {
             let request = |(at, row): (usize, &usize)| Request {
                 prefix: self.prompts[*row].clone(),
                 n,
@@ -35,28 +35,53 @@ impl OnPolicy<'_> {
                 max_new: config.max_completion_length,
                 seed: seed.child("prompt", at as u64),
             };
-            let requests: Vec<Request> = rows.iter().enumerate().map(request).collect();
-            let mut written = Vec::with_capacity(n * rows.len());
-            for (group, (request, reply)) in requests.iter().zip(policy.propose(&requests)?).enumerate() {
-                for candidate in reply.candidates {
-                    let response = Tokens::from(up_to_end(&candidate.tokens, &config.ends));
-                    let complete = response.last().is_some_and(|last| config.ends.contains(last));
-                    written.push(Rollout {
-                        prompt: request.prefix.clone(),
-                        group,
-                        complete,
-                        sampling: config.sampling,
-                        logps: candidate.logps[..response.len()].to_vec(),
-                        response,
-                        ..Rollout::default()
-                    });
-                }
-            }
-            Ok(written)
+            rows.iter().enumerate().map(request).collect()
         };
-        let rollouts = ask(config.num_generations, Mode::Sample(config.sampling))?;
-        let greedy = if self.estimator.needs().greedy { ask(1, Mode::Greedy)? } else { Vec::new() };
+        let mut rollouts = self.ask(&policy, &requests(config.num_generations, Mode::Sample(config.sampling)))?;
+        if let Some(second) = &config.second {
+            let again = |(at, first): (usize, &Rollout)| Request {
+                prefix: second.prompt(first),
+                n: 1,
+                until: Until::End,
+                mode: Mode::Sample(config.sampling),
+                max_new: config.max_completion_length,
+                seed: seed.child("second attempt", at as u64),
+            };
+            let mut more = self.ask(&policy, &rollouts.iter().enumerate().map(again).collect::<Vec<_>>())?;
+            for (rollout, first) in more.iter_mut().zip(&rollouts) {
+                // Second attempts at a prompt are a group of their own.
+                rollout.group = rows.len() + first.group;
+                rollout.asked = Some(first.prompt.clone());
+            }
+            rollouts.append(&mut more);
+        }
+        let greedy = match self.estimator.needs().greedy {
+            true => self.ask(&policy, &requests(1, Mode::Greedy))?,
+            false => Vec::new(),
+        };
         Ok((rollouts, greedy))
+    }
+
+    /// What the policy writes to requests, of which each is a group.
+    fn ask(&self, policy: &LocalPolicy, requests: &[Request]) -> Result<Vec<Rollout>, TrainError> {
+        let config = &self.config;
+        let mut written = Vec::new();
+        for (group, (request, reply)) in requests.iter().zip(policy.propose(requests)?).enumerate() {
+            for candidate in reply.candidates {
+                let response = Tokens::from(up_to_end(&candidate.tokens, &config.ends));
+                let complete = response.last().is_some_and(|last| config.ends.contains(last));
+                written.push(Rollout {
+                    prompt: request.prefix.clone(),
+                    group,
+                    complete,
+                    sampling: config.sampling,
+                    logps: candidate.logps[..response.len()].to_vec(),
+                    response,
+                    ..Rollout::default()
+                });
+            }
+        }
+        Ok(written)
     }
 
     /// Passes over responses by the code that trains, without gradients.

@@ -1,0 +1,236 @@
+//! From options to what a run on rollouts is made of.
+
+use anyhow::{Context, bail};
+use ascribe::core::Seed;
+use ascribe::core::advantage::AdvantageEstimator;
+use ascribe::core::tensor::KlGradient;
+use ascribe::lm::Tokenizer;
+use ascribe::preference::rl::{
+    AdaptiveKl, Correction, CorrectionKind, DeadGroups, EstimatorOptions, Goodness, KlReward, LengthPenalty, OreoLevel,
+    Overlong, PolicyOptions, RolloutConfig, SecondAttempt, Segmentation, Stage, ValueTerm,
+};
+use ascribe::train::FitConfig;
+use serde_json::Value;
+
+use super::recipes::Recipe;
+use crate::Catalog;
+use crate::args::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName, TrainArgs};
+use crate::catalog::Chosen;
+
+/// What a run is made of, as far as it can be made without weights and data.
+pub struct Setup {
+    pub estimator: Box<dyn AdvantageEstimator>,
+    /// The policy loss, with what tells this run from others.
+    pub chosen: Chosen,
+    pub config: RolloutConfig,
+    /// What it is, in words.
+    pub said: String,
+}
+
+impl Setup {
+    pub fn new(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog, fit: &FitConfig) -> anyhow::Result<Self> {
+        let rl = &args.rl;
+        let estimator_name = rl.advantage_estimator.as_deref().unwrap_or(recipe.estimator);
+        let estimator = catalog.rollouts.estimators.get(estimator_name)?(&EstimatorOptions {
+            gamma: rl.gamma,
+            lambda: rl.lam,
+            scale_rewards: rl.scale_rewards,
+            epsilon: rl.advantage_epsilon,
+            whiten_advantages: rl.whiten_advantages,
+            keep_top: rl.keep_top,
+            token_rewards: rl.token_rewards,
+        })?;
+        let config = rollout_config(args, recipe, fit)?;
+        config.check()?;
+        let loss_name = loss_name(args, recipe)?;
+        let clip = (rl.cliprange_value > 0.0).then_some(rl.cliprange_value);
+        let options = PolicyOptions {
+            epsilon: rl.epsilon,
+            epsilon_high: rl.epsilon_high.or(recipe.epsilon_high),
+            delta: args.objective.delta,
+            dual_clip: rl.dual_clip,
+            beta: args.objective.beta.unwrap_or(beta(rl, recipe)),
+            kl: rl.kl_loss_estimator,
+            kl_gradient: if rl.use_bias_correction_kl { KlGradient::Unbiased } else { KlGradient::Direct },
+            loss_agg_mode: rl.loss_agg_mode.or(recipe.aggregation),
+            max_completion_length: rl.max_completion_length,
+            entropy_coef: rl.entropy_coef,
+            weighted: config.correction.is_some() || config.top_entropy.is_some(),
+            off_policy_threshold: rl.off_policy_mask_threshold,
+            value: estimator.needs().values.then_some(ValueTerm { coef: rl.vf_coef.unwrap_or(recipe.vf_coef), clip }),
+            pull: recipe.twice && rl.stage == StageName::First,
+            oreo_level: match rl.oreo_level {
+                OreoLevelName::Token => OreoLevel::Token,
+                OreoLevelName::Step => OreoLevel::Step,
+                OreoLevelName::Response => OreoLevel::Response,
+            },
+            goodness: match rl.brain_reference {
+                Some(reference) => Goodness::Sigmoid { reference },
+                None => Goodness::Exponential { gamma: rl.brain_gamma },
+            },
+        };
+        let (mode, make) = catalog.rollouts.policy_losses.get(loss_name)?;
+        let objective = make(&options)?;
+        let aggregated = match (mode, options.loss_agg_mode) {
+            (Some(mode), given) => format!(" aggregated by {}", given.unwrap_or(mode)),
+            (None, None) => String::new(),
+            (None, Some(_)) => bail!("loss_agg_mode does nothing with the loss {loss_name}; leave it out"),
+        };
+        let said = format!(
+            "{}: advantages {estimator_name}, loss {loss_name}{aggregated}, beta {} in the loss, kl_coef {} in the reward, \
+             {} prompts x {} responses a generation",
+            recipe.name,
+            options.beta,
+            config.kl_reward.map_or(0.0, |kl| kl.coef),
+            config.prompts,
+            config.num_generations
+        );
+        let mut told = args.objective.given();
+        told.insert("beta".to_owned(), Value::from(options.beta));
+        told.insert("loss_type".to_owned(), Value::from(loss_name));
+        told.insert("rollouts".to_owned(), Value::from(format!("{rl:?}")));
+        let chosen = Chosen { objective, judge: None, options: told };
+        Ok(Self { estimator, chosen, config, said })
+    }
+
+    pub fn needs_reference(&self) -> bool {
+        let segmentation = self.config.segmentation.as_ref();
+        self.chosen.needs().ref_logps
+            || self.config.kl_reward.is_some()
+            || segmentation.is_some_and(Segmentation::needs_reference)
+    }
+}
+
+/// Strength of the pull to the reference that a method has by itself.
+fn beta(rl: &RlArgs, recipe: &Recipe) -> f64 {
+    // The first attempt is to stay where it is while the second learns.
+    if recipe.twice && rl.stage == StageName::First { 0.1 } else { recipe.beta }
+}
+
+/// The second attempt of methods that have one.
+pub fn second_attempt(rl: &RlArgs, recipe: &Recipe, tokenizer: &Tokenizer) -> anyhow::Result<Option<SecondAttempt>> {
+    let text = match (&rl.second_attempt, recipe.twice) {
+        (Some(text), true) => text,
+        (None, false) => return Ok(None),
+        (Some(_), false) => bail!("second_attempt does nothing with {}; leave it out", recipe.name),
+        (None, true) => bail!(
+            "{} attempts each prompt twice; say with --second-attempt what stands between the two responses",
+            recipe.name
+        ),
+    };
+    let stage = match rl.stage {
+        StageName::First => Stage::First,
+        StageName::Second => Stage::Second,
+    };
+    let between = tokenizer.encode(&text.replace("\\n", "\n"))?;
+    let attempt =
+        SecondAttempt { progress: rl.progress_bonus, pull: rl.second_pull, ..SecondAttempt::new(between, stage) };
+    Ok(Some(attempt))
+}
+
+/// The policy loss that is asked for. What else there is of options of objectives belongs to other methods.
+fn loss_name<'a>(args: &'a TrainArgs, recipe: &Recipe) -> anyhow::Result<&'a str> {
+    let given = args.objective.given();
+    if let Some(name) = given.keys().find(|name| !["beta", "delta"].contains(&name.as_str())) {
+        bail!("{name} does nothing with {}; leave it out", recipe.name);
+    }
+    if !args.objective.loss_weights.is_empty() {
+        bail!("loss_weights weighs losses that are added, and {} has one; leave it out", recipe.name);
+    }
+    match args.objective.loss_type.as_slice() {
+        [] => Ok(recipe.loss),
+        [one] => Ok(one.as_str()),
+        types => bail!("{} has one policy loss, and loss_type names {}; name one", recipe.name, types.len()),
+    }
+}
+
+fn rollout_config(args: &TrainArgs, recipe: &Recipe, fit: &FitConfig) -> anyhow::Result<RolloutConfig> {
+    let rl = &args.rl;
+    let responses = fit.window().saturating_mul(rl.steps_per_generation);
+    if rl.num_generations == 0 || !responses.is_multiple_of(rl.num_generations) {
+        bail!(
+            "a generation has {responses} responses (per_device_train_batch_size x gradient_accumulation_steps x \
+             steps_per_generation), which num_generations {} must divide; change one of them",
+            rl.num_generations
+        );
+    }
+    let coef = rl.kl_coef.unwrap_or(recipe.kl.0);
+    let adaptive = rl.kl_target.map(|target| AdaptiveKl { target, horizon: rl.kl_horizon });
+    let kind = match rl.importance_sampling_correction {
+        CorrectionName::None => None,
+        CorrectionName::Truncate => Some(CorrectionKind::Truncate),
+        CorrectionName::MaskTokens => Some(CorrectionKind::MaskTokens),
+        CorrectionName::MaskSequences => Some(CorrectionKind::MaskSequences),
+    };
+    let range = |values: &[f64]| match values {
+        [least, most] => Some((*least, *most)),
+        _ => None,
+    };
+    let (least, most) = range(&rl.importance_sampling_range).context("importance_sampling_range takes two numbers")?;
+    let segment = rl.segment.as_deref().or(recipe.segment);
+    Ok(RolloutConfig {
+        prompts: responses / rl.num_generations,
+        num_generations: rl.num_generations,
+        sampling: rl.sampling(),
+        max_completion_length: rl.max_completion_length,
+        steps_per_generation: rl.steps_per_generation,
+        num_iterations: rl.num_iterations,
+        batch: fit.per_device_train_batch_size,
+        kl_reward: (coef != 0.0).then_some(KlReward {
+            coef,
+            estimator: rl.kl_reward_estimator,
+            place: recipe.kl.1,
+            adaptive,
+        }),
+        reward_clip: range(&rl.reward_clip_range),
+        whiten_rewards: rl.whiten_rewards,
+        length: LengthPenalty {
+            overlong: (rl.overlong_buffer > 0)
+                .then_some(Overlong { buffer: rl.overlong_buffer, factor: rl.overlong_penalty_factor }),
+            stop_properly: None,
+            missing_end: rl.missing_eos_penalty,
+        },
+        mask_truncated: rl.mask_truncated_completions,
+        dead_groups: match rl.dead_groups {
+            DeadGroupsName::Keep => DeadGroups::Keep,
+            DeadGroupsName::Mask => DeadGroups::Mask,
+        },
+        correction: kind.map(|kind| Correction { kind, least, most }),
+        top_entropy: (rl.top_entropy_quantile != 1.0).then_some(rl.top_entropy_quantile),
+        segmentation: segment.map(|text| segmentation(text, Seed(args.seed))).transpose()?,
+        seed: Seed(args.seed).child("rollouts", 0),
+        ..RolloutConfig::default()
+    })
+}
+
+/// Where responses are cut, by name.
+fn segmentation(text: &str, seed: Seed) -> anyhow::Result<Segmentation> {
+    let (name, value) = text.split_once(':').unwrap_or((text, ""));
+    let number = || value.parse().with_context(|| format!("segment `{text}` needs a whole number behind the colon"));
+    Ok(match name {
+        "separator" if !value.is_empty() => Segmentation::Separator(value.replace("\\n", "\n")),
+        "fixed" => Segmentation::Fixed(number()?),
+        "random" => Segmentation::Randomised { repeats: number()?, seed },
+        "perplexity" => Segmentation::Perplexity,
+        "parsing" => Segmentation::Parsing { most: number()? },
+        _ => bail!("segment must be separator:TEXT, fixed:N, random:N, perplexity or parsing:N, got `{text}`"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::recipes::RECIPES;
+
+    #[test]
+    fn cuts_are_read_by_name() {
+        let read = |text| segmentation(text, Seed(1)).ok();
+        assert_eq!(read("fixed:5"), Some(Segmentation::Fixed(5)));
+        assert_eq!(read("separator:\\n"), Some(Segmentation::Separator("\n".into())));
+        assert_eq!(read("perplexity"), Some(Segmentation::Perplexity));
+        for wrong in ["fixed", "fixed:x", "separator", "parsing:", "words"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+        assert!(RECIPES.iter().filter_map(|recipe| recipe.segment).all(|text| read(text).is_some()));
+    }
+}

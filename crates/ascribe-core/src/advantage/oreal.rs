@@ -1,0 +1,177 @@
+//! Right and wrong responses with weights of their own: OREAL, arXiv:2502.06781, and its public code.
+//!
+//! ```text
+//! a   = R - mean of the others to the prompt
+//! A_t = positive a w+_t N / N+   for a right response,   w+_t = max(0, 2 V_t - 1)
+//! A_t = negative a w-_t N / N-   for a wrong one,        w-_t = max(0, 1 - 2 V_t)
+//! V_t = sigmoid(mean of s_u, u <= t)
+//! ```
+//! One right and one wrong response to each prompt are learned from, the first of each; the others, and prompts whose
+//! responses are all right or all wrong, are left out. N+, N- and N are the tokens of the right ones, of the wrong ones and of
+//! both, so a loss that is the mean over tokens of `-A log pi` has the two terms of the paper with their own divisors, where a
+//! generation is one step. `s` are token rewards, a critic's, which learn whether a response is right; without them `w = 1`.
+//! Right is a score above 0: labels of 1 and 0, or of 1 and -1, which double every `a`.
+
+use crate::CoreError;
+
+use super::{Advantage, AdvantageEstimator, Baseline, GradeNeeds, Graded, Outcome, check_all, groups};
+
+/// The estimator. [`Default`] has the strengths of the public code and no token rewards.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Oreal {
+    /// Strength of what right responses teach.
+    pub positive: f64,
+    /// Strength of what wrong responses teach.
+    pub negative: f64,
+    /// Weigh tokens by token rewards: [`Graded::values`].
+    pub token_rewards: bool,
+}
+
+impl Default for Oreal {
+    fn default() -> Self {
+        Self { positive: 1.0, negative: 0.5, token_rewards: false }
+    }
+}
+
+/// Weights of the tokens of a response from their token rewards: of a right one, or of a wrong one.
+pub fn token_weights(rewards: &[f64], right: bool) -> Vec<f64> {
+    let mut sum = 0.0;
+    let weight = |(at, reward): (usize, &f64)| {
+        sum += reward;
+        let value = 1.0 / (1.0 + (-sum / (at + 1) as f64).exp());
+        if right { (2.0 * value - 1.0).max(0.0) } else { (1.0 - 2.0 * value).max(0.0) }
+    };
+    rewards.iter().enumerate().map(weight).collect()
+}
+
+impl AdvantageEstimator for Oreal {
+    fn needs(&self) -> GradeNeeds {
+        GradeNeeds { group: true, values: self.token_rewards, ..GradeNeeds::default() }
+    }
+
+    fn estimate(&self, rollouts: &[Graded]) -> Result<Vec<Advantage>, CoreError> {
+        check_all(rollouts, self.needs())?;
+        for (name, got) in [("oreal_positive", self.positive), ("oreal_negative", self.negative)] {
+            let accepted = got >= 0.0 && got.is_finite();
+            if !accepted {
+                return Err(CoreError::Range { name, rule: "finite and at least 0", got });
+            }
+        }
+        let mut labels = Vec::with_capacity(rollouts.len());
+        for rollout in rollouts {
+            match rollout.score {
+                None | Some(0.0 | 1.0 | -1.0) => labels.push(rollout.score.map(|score| score > 0.0)),
+                Some(got) => {
+                    let (name, rule) = ("a score that says right or wrong", "1, 0 or -1");
+                    return Err(CoreError::Range { name, rule, got });
+                }
+            }
+        }
+        let leads = Outcome::new(Baseline::LeaveOneOut).scores(rollouts)?;
+        let mut chosen = Vec::new();
+        for members in groups(rollouts) {
+            let first = |label: bool| members.iter().find(|at| labels[**at] == Some(label));
+            if let (Some(right), Some(wrong)) = (first(true), first(false)) {
+                chosen.extend([(*right, true), (*wrong, false)]);
+            }
+        }
+        let tokens = |of: Option<bool>| -> f64 {
+            let counted = chosen.iter().filter(|(_, right)| of.is_none_or(|of| of == *right));
+            counted.map(|(at, _)| rollouts[*at].tokens()).sum::<usize>() as f64
+        };
+        let all = tokens(None);
+        let mut advantages = vec![Advantage::default(); rollouts.len()];
+        for (at, right) in &chosen {
+            let (rollout, strength) = (&rollouts[*at], if *right { self.positive } else { self.negative });
+            let scale = strength * leads[*at].unwrap_or(0.0) * all / tokens(Some(*right));
+            let weights = match self.token_rewards {
+                true => token_weights(&rollout.values, *right),
+                false => vec![1.0; rollout.tokens()],
+            };
+            let label = f64::from(u8::from(*right));
+            advantages[*at] = Advantage {
+                tokens: weights.iter().map(|weight| weight * scale).collect(),
+                returns: if self.token_rewards { vec![label; rollout.tokens()] } else { Vec::new() },
+            };
+        }
+        Ok(advantages)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(got: &[f64], expected: &[f64]) {
+        assert_eq!(got.len(), expected.len());
+        assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() <= 1e-12), "{got:?} beside {expected:?}");
+    }
+
+    #[test]
+    fn weights_by_hand() {
+        // logit(0.8) = ln 4 and logit(0.3) = ln(3/7), then what keeps the running mean there.
+        let (high, low) = (4.0f64.ln(), (3.0f64 / 7.0).ln());
+        close(&token_weights(&[high, high], true), &[0.6, 0.6]);
+        close(&token_weights(&[low], false), &[0.4]);
+        close(&token_weights(&[high], false), &[0.0]);
+        close(&token_weights(&[low], true), &[0.0]);
+        // The mean of ln 4 and -ln 4 is 0, a value of one half.
+        close(&token_weights(&[high, -high], true), &[0.6, 0.0]);
+        close(&token_weights(&[0.0], false), &[0.0]);
+    }
+
+    #[test]
+    fn one_right_and_one_wrong_response_by_hand() {
+        // 1, 0, 0 leave 1 and -1/2 over the others: the first wrong one has 3 tokens, the right one has 2.
+        let mut rows = vec![Graded::scored(3, 1.0, 2), Graded::scored(3, 0.0, 3), Graded::scored(3, 0.0, 4)];
+        // A prompt without a wrong response is left out.
+        rows.extend([Graded::scored(5, 1.0, 1), Graded::scored(5, 1.0, 1)]);
+        let got = Oreal::default().estimate(&rows).unwrap();
+        close(&got[0].tokens, &[2.5; 2]); // 1 * 1 * 5 / 2
+        close(&got[1].tokens, &[-0.5 * 0.5 * 5.0 / 3.0; 3]);
+        assert!(got[2..].iter().all(|advantage| advantage.tokens.is_empty()));
+        // Cloning alone.
+        let cloning = Oreal { negative: 0.0, ..Oreal::default() }.estimate(&rows).unwrap();
+        close(&cloning[1].tokens, &[0.0; 3]);
+        // Labels of 1 and -1 double every lead.
+        let signed: Vec<Graded> =
+            rows.iter().map(|row| Graded { score: row.score.map(|score| 2.0 * score - 1.0), ..row.clone() }).collect();
+        close(&Oreal::default().estimate(&signed).unwrap()[0].tokens, &[5.0; 2]);
+    }
+
+    #[test]
+    fn token_rewards_weigh_and_are_told_the_label() {
+        let half = |group, score| Graded { values: vec![0.0], ..Graded::scored(group, score, 1) };
+        let sure = Graded { values: vec![4.0f64.ln()], ..Graded::scored(0, 1.0, 1) };
+        let estimator = Oreal { token_rewards: true, ..Oreal::default() };
+        let got = estimator.estimate(&[sure, half(0, 0.0)]).unwrap();
+        close(&got[0].tokens, &[0.6 * 2.0]);
+        close(&got[1].tokens, &[0.0]);
+        assert_eq!((got[0].returns.as_slice(), got[1].returns.as_slice()), ([1.0].as_slice(), [0.0].as_slice()));
+        assert!(estimator.estimate(&[Graded::scored(0, 1.0, 1), Graded::scored(0, 0.0, 1)]).is_err());
+    }
+
+    #[test]
+    fn wrong_responses_push_the_same_way_as_right_ones_pull() {
+        // A softmax over three arms of which the first is right: E[A grad log pi] = p g+, g+ the gradient of its log.
+        let p = [0.5f64, 0.3, 0.2];
+        let gradient = |arm: usize| -> Vec<f64> { (0..3).map(|at| f64::from(u8::from(at == arm)) - p[at]).collect() };
+        let mut all = [0.0; 3];
+        for (arm, probability) in p.iter().enumerate() {
+            // Against the mean of all others, which is p of the first arm in expectation.
+            let lead = f64::from(u8::from(arm == 0)) - p[0];
+            gradient(arm).iter().enumerate().for_each(|(at, slope)| all[at] += probability * lead * slope);
+        }
+        let right: Vec<f64> = gradient(0).iter().map(|slope| p[0] * slope).collect();
+        close(&all, &right);
+    }
+
+    #[test]
+    fn what_says_neither_right_nor_wrong_is_refused() {
+        assert!(Oreal::default().estimate(&[Graded::scored(0, 0.5, 1), Graded::scored(0, 0.0, 1)]).is_err());
+        assert!(Oreal::default().estimate(&[Graded::scored(0, 1.0, 1)]).is_err());
+        assert!(Oreal::default().estimate(&[Graded::scored(0, 1.0, 0), Graded::scored(0, 0.0, 1)]).is_err());
+        let rows = [Graded::scored(0, 1.0, 1), Graded::scored(0, 0.0, 1)];
+        assert!(Oreal { negative: f64::NAN, ..Oreal::default() }.estimate(&rows).is_err());
+    }
+}

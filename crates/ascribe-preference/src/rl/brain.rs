@@ -1,0 +1,139 @@
+//! BRAIn: distillation of the posterior of good responses, arXiv:2402.02479.
+//!
+//! ```text
+//! A = softmax over the responses to a prompt of (log p + log g - log q'),   B = softmax of (log q - log q')
+//! loss = -sum_i [A_i - B_i] log q(y_i | x),   a mean over prompts
+//! g = exp(r / gamma), or sigmoid(r - r_ref)
+//! ```
+//! `p` is the reference, `q'` the policy that wrote the responses, `q` the policy; the bracket has no gradient, and
+//! log-probabilities are sums over tokens. With `exp(r / gamma)` the target is the optimum of the reward with a divergence of
+//! strength gamma. Two responses of which one is certain, with `q' = p`, have the gradient of DPO at a beta of 1.
+
+use ascribe_core::{CoreError, LogpBatch, Loss, Needs, Objective, RowKind, TokenInput};
+use burn::tensor::{Tensor, TensorData};
+
+/// How good a response is, given its score.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Goodness {
+    /// `exp(r / gamma)`, with a gamma above 0.
+    Exponential {
+        /// Strength of the divergence at the optimum.
+        gamma: f64,
+    },
+    /// `sigmoid(r - reference)`, which saturates for good responses.
+    Sigmoid {
+        /// The score of a response that is as good as not.
+        reference: f64,
+    },
+}
+
+impl Goodness {
+    fn log(self, score: f64) -> f64 {
+        match self {
+            Self::Exponential { gamma } => score / gamma,
+            Self::Sigmoid { reference } => {
+                let lead = score - reference;
+                // The exponent is at most 0 either way.
+                lead.min(0.0) - (-lead.abs()).exp().ln_1p()
+            }
+        }
+    }
+}
+
+/// The loss.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Brain {
+    /// How good a response is.
+    pub goodness: Goodness,
+}
+
+impl Default for Brain {
+    fn default() -> Self {
+        Self { goodness: Goodness::Exponential { gamma: 1.0 } }
+    }
+}
+
+impl Brain {
+    /// Checks the options.
+    ///
+    /// # Errors
+    /// When one is out of its range.
+    pub fn check(&self) -> Result<(), CoreError> {
+        match self.goodness {
+            Goodness::Exponential { gamma } if !(gamma > 0.0 && gamma.is_finite()) => {
+                Err(CoreError::Range { name: "brain_gamma", rule: "finite and above 0", got: gamma })
+            }
+            Goodness::Sigmoid { reference } if !reference.is_finite() => {
+                Err(CoreError::Range { name: "brain_reference", rule: "finite", got: reference })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn host(values: Tensor<1>) -> Vec<f64> {
+    values.into_data().iter::<f64>().collect()
+}
+
+fn softmax(logits: &[f64]) -> Vec<f64> {
+    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weights: Vec<f64> = logits.iter().map(|logit| (logit - largest).exp()).collect();
+    let sum: f64 = weights.iter().sum();
+    weights.iter().map(|weight| weight / sum).collect()
+}
+
+impl Objective for Brain {
+    fn needs(&self) -> Needs {
+        Needs::of(RowKind::Groups).with_ref_logps().with_old_logps().with_scores().weighted().coupled()
+    }
+
+    fn loss(&self, batch: &LogpBatch) -> Result<Loss, CoreError> {
+        let side = batch.all();
+        let of_writer = host(side.mask.sum(side.tokens(TokenInput::OldLogps)?));
+        let (prior, now, scores) = (host(side.ref_sum()?), host(batch.frozen().all().sum()), host(side.scores()?));
+        let n = scores.len();
+        // Numbers without a gradient, in f64: they may be hundreds of nats apart.
+        let target: Vec<f64> = (0..n).map(|at| prior[at] + self.goodness.log(scores[at]) - of_writer[at]).collect();
+        let moved: Vec<f64> = (0..n).map(|at| now[at] - of_writer[at]).collect();
+        let (mut leads, mut weights, mut effective) = (Vec::new(), Vec::new(), Vec::new());
+        let mut start = 0;
+        for size in batch.groups()? {
+            let rows = start..start + size;
+            let (a, b) = (softmax(&target[rows.clone()]), softmax(&moved[rows]));
+            let samples = 1.0 / a.iter().map(|weight| weight * weight).sum::<f64>();
+            leads.extend(a.iter().zip(&b).map(|(a, b)| a - b));
+            // One row of each prompt counts, so the division is by the number of prompts.
+            weights.extend((0..*size).map(|at| if at == 0 { 1.0 } else { 0.0 }));
+            effective.extend(vec![samples; *size]);
+            start += size;
+        }
+        let options = (&side.logps.device(), side.logps.dtype());
+        let column = |values: Vec<f64>| Tensor::<1>::from_data(TensorData::new(values, [n]), options); // [rows]
+        let rows = (column(leads) * side.sum()).neg(); // [rows]
+        let loss = Loss { rows, weights: column(weights), stats: Vec::new() };
+        Ok(loss.stat("brain/effective_samples", column(effective)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goodness_by_hand() {
+        let close = |got: f64, expected: f64| assert!((got - expected).abs() < 1e-12, "{got} beside {expected}");
+        close(Goodness::Exponential { gamma: 0.5 }.log(3.0), 6.0);
+        // sigmoid(0) = 1/2, and far out the logarithm is the lead itself, or 0.
+        close(Goodness::Sigmoid { reference: 2.0 }.log(2.0), -std::f64::consts::LN_2);
+        close(Goodness::Sigmoid { reference: 0.0 }.log(-800.0), -800.0);
+        close(Goodness::Sigmoid { reference: 0.0 }.log(800.0), 0.0);
+        for goodness in [
+            Goodness::Exponential { gamma: 0.0 },
+            Goodness::Exponential { gamma: f64::NAN },
+            Goodness::Sigmoid { reference: f64::INFINITY },
+        ] {
+            assert!(Brain { goodness }.check().is_err(), "{goodness:?}");
+        }
+        assert!(Brain::default().check().is_ok());
+    }
+}
