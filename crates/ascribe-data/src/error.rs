@@ -142,6 +142,16 @@ pub enum DataError {
         /// What to do.
         remedy: &'static str,
     },
+    /// A number of a curriculum out of its range.
+    #[error("{name} must be {rule}, got {got}")]
+    Curriculum {
+        /// What was given.
+        name: &'static str,
+        /// What is accepted.
+        rule: &'static str,
+        /// The value received.
+        got: f64,
+    },
     /// A similarity that near-duplicates cannot be found by.
     #[error("the similarity of near-duplicates must be between 0.5 and 1, got {got}; 0.8 is a usual choice")]
     Threshold {

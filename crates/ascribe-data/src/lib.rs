@@ -16,8 +16,10 @@ mod teach;
 mod load;
 
 mod budget;
+mod curriculum;
 mod shuffle;
 mod split;
+mod task_order;
 mod window;
 
 mod boundary;
@@ -33,6 +35,7 @@ pub use boundary::{Boundary, Parts};
 pub use budget::batches_by_tokens;
 pub use columns::{ColumnMap, Kind};
 pub use convert::{Converted, convert};
+pub use curriculum::{Curriculum, Cyclical, Ease};
 pub use doctor::{Check, Diagnosis, Doctor, Figure, Finding, ModelText};
 pub use duplicates::{Match, NearDuplicates};
 pub use error::DataError;
@@ -44,6 +47,7 @@ pub use read::{Place, Rows, decompressed};
 pub use record::{LanguageModelling, Preference, Prompt, PromptCompletion, Record};
 pub use shuffle::{Batch, Cursor, Epochs};
 pub use split::{HeldOut, Split, is_held_out, split_by_prompt};
+pub use task_order::{TaskOrder, similarities, task_orders};
 pub use teach::{Skipped, Untaught, Why};
 pub use window::{Shuffled, WindowCursor};
 pub use write::{try_write_jsonl, write_jsonl};

@@ -1,9 +1,10 @@
 //! What is trained on: a prompt with one response, a pair, a labelled response, or a group of scored ones.
 
 use ascribe_core::Tokens;
+use serde::{Deserialize, Serialize};
 
 /// A response with what was computed of its tokens before training.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Response {
     /// Token ids, with the end token when the response ended by itself.
     pub tokens: Tokens,
@@ -23,7 +24,7 @@ impl Response {
 }
 
 /// A prompt with its responses.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrainRow {
     /// Token ids of the prompt.
     pub prompt: Tokens,

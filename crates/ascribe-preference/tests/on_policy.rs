@@ -5,11 +5,13 @@ use ascribe_core::advantage::{AdvantageEstimator, Baseline, Outcome};
 use ascribe_core::tensor::KlEstimator;
 use ascribe_core::{CoreError, Credit, Episode, Objective, Sampling, Scorer, Seed, Tokens, rule};
 use ascribe_lm::{Decoder, DecoderConfig, LanguageModel, RandomWeights};
+use ascribe_preference::objectives::DpoConfig;
 use ascribe_preference::rl::{
     Actor, AdaptiveKl, Correction, CorrectionKind, DeadGroups, ESTIMATORS, EstimatorOptions, KlPlace, KlReward,
-    OTHER_LOSSES, OnPolicy, POLICY_LOSSES, PolicyOptions, Rollout, RolloutConfig, RolloutLearner, SecondAttempt,
-    Segmentation, Stage, ValueTerm,
+    Labeler, OTHER_LOSSES, OnPolicy, OnlinePairs, POLICY_LOSSES, PairConfig, PolicyOptions, Rollout, RolloutConfig,
+    RolloutLearner, SecondAttempt, Segmentation, Stage, ValueTerm,
 };
+use ascribe_preference::{LogpLearner, TrainRow};
 use ascribe_testkit::device::{device, values};
 use ascribe_testkit::golden::{close, root};
 use ascribe_train::{Checkpoints, Fit, FitConfig, Learner, ScheduleKind, Source, StepReport, TrainError};
@@ -481,6 +483,105 @@ fn the_split_of_a_window_changes_no_gradient() {
         let whole = scaled(whole);
         for batch in [1, 3] {
             close(loss, &scaled(flat(&actor, &setup, &rollouts, batch)), &whole, 1e-4);
+        }
+    }
+}
+
+fn pair_config() -> PairConfig {
+    PairConfig {
+        prompts: 4,
+        num_generations: 6,
+        max_completion_length: 5,
+        ends: vec![END],
+        context: 32,
+        window: 2,
+        passes: 2,
+        batch: 3,
+        seed: Seed(5),
+        ..PairConfig::default()
+    }
+}
+
+/// The rows of the next step.
+fn take(source: &mut OnlinePairs, model: &Decoder) -> Result<Vec<TrainRow>, TrainError> {
+    let rows = source.window(model)?.rows.into_iter().cloned().collect();
+    source.advance();
+    Ok(rows)
+}
+
+#[test]
+fn rounds_of_pairs_are_labelled_by_a_reward_and_learned_from() {
+    let (prompts, scorer) = (prompts(), threes());
+    let source = OnlinePairs::new(&prompts, Labeler::Explicit(&scorer), tiny(1), pair_config());
+    let source = source.expect("sound options").with_gold(&scorer);
+    let dpo = DpoConfig::default().init().expect("sound options");
+    let learner = LogpLearner::new(&dpo);
+    let fit = Fit::from_source(&learner, tiny(1), Box::new(source), 12, fit_config()).expect("sound options");
+    let reports: Vec<StepReport> = fit.collect::<Result<_, _>>().expect("the numbers are finite");
+    let mut round = None;
+    for report in &reports {
+        let metric = |name: &str| report.metric(name).expect("it is logged");
+        // The labels are the truth.
+        assert_eq!(metric("pairs/label_accuracy"), 1.0);
+        assert!(metric("pairs/margin") > 0.0 && metric("pairs/kept") <= 1.0);
+        if round != Some(metric("round")) {
+            // A round begins at its own reference.
+            close("step 0 of a round", &[metric("loss")], &[std::f64::consts::LN_2], 1e-4);
+            round = Some(metric("round"));
+        }
+    }
+    assert!(round > Some(1.0));
+}
+
+#[test]
+fn implicit_labels_are_those_of_a_policy_that_has_learned() {
+    let (prompts, scorer) = (prompts(), threes());
+    let make = |labeler| OnlinePairs::new(&prompts, labeler, tiny(1), pair_config()).expect("sound options");
+    // Before it has learned, every log-ratio is 0.
+    let untrained = take(&mut make(Labeler::Implicit), &tiny(1));
+    assert!(matches!(untrained, Err(TrainError::Core(CoreError::Shape { .. }))));
+    let moved = tiny(2);
+    let all = |labeler| {
+        let mut source = make(labeler);
+        // Where no pair is left, none is pending.
+        let _ = take(&mut source, &moved);
+        source.pending().to_vec()
+    };
+    let (explicit, both) = (all(Labeler::Explicit(&scorer)), all(Labeler::Both(&scorer)));
+    assert!(!explicit.is_empty());
+    // Both is what is left of the one where the other agrees.
+    assert!(both.len() <= explicit.len() && both.iter().all(|row| explicit.contains(row)));
+    let first = PairConfig { follow: false, ..pair_config() };
+    let mut source = OnlinePairs::new(&prompts, Labeler::Implicit, tiny(1), first).expect("sound options");
+    let followed = all(Labeler::Implicit);
+    take(&mut source, &moved).expect("pairs");
+    for (fixed, followed) in source.pending().iter().zip(&followed) {
+        let sum = |row: &TrainRow, side: usize| -> f64 {
+            let logps = row.responses[side].ref_logps.as_ref().expect("it is asked");
+            logps.iter().map(|logp| f64::from(*logp)).sum()
+        };
+        assert_eq!(fixed.responses[0].tokens, followed.responses[0].tokens);
+        // Of the two references one is the policy itself, so their difference is the implicit label.
+        let label = |side| sum(followed, side) - sum(fixed, side);
+        assert!(label(0) > label(1));
+    }
+}
+
+#[test]
+fn pairs_that_are_pending_wait_in_a_checkpoint() {
+    let (prompts, scorer, model) = (prompts(), threes(), tiny(1));
+    let make =
+        || OnlinePairs::new(&prompts, Labeler::Explicit(&scorer), tiny(1), pair_config()).expect("sound options");
+    for stop in [1, 2, 5] {
+        let (mut whole, folder) = (make(), tempfile::tempdir().expect("a folder"));
+        for _ in 0..stop {
+            take(&mut whole, &model).expect("pairs");
+        }
+        whole.save(folder.path()).expect("it can be written");
+        let mut resumed = make();
+        resumed.resume(folder.path(), whole.cursor()).expect("it was written");
+        for _ in 0..6 {
+            assert_eq!(take(&mut resumed, &model).expect("pairs"), take(&mut whole, &model).expect("pairs"));
         }
     }
 }

@@ -8,6 +8,8 @@ mod optim;
 mod schedule;
 mod source;
 
+mod curriculum;
+
 #[cfg(feature = "fused")]
 mod adamw;
 mod fit;
@@ -16,6 +18,7 @@ mod gradients;
 mod checkpoint;
 
 pub use checkpoint::{Checkpoints, Progress};
+pub use curriculum::CurriculumRows;
 pub use error::TrainError;
 pub use fit::{Fit, FitConfig, StepReport, evaluate};
 pub use learner::{Learned, Learner, Tally};

@@ -164,7 +164,7 @@ impl<'a> OnPolicy<'a> {
             rollouts.iter_mut().zip(known.logps).for_each(|(rollout, logps)| rollout.ref_logps = Some(logps));
         }
         let next_coef = self.judge(&mut rollouts, greedy, &mut metrics)?;
-        Ok(Pending { rollouts, metrics: metrics.0, next, next_coef })
+        Ok(Pending { rollouts, metrics: metrics.into_named(), next, next_coef })
     }
 
     /// Places of the pending responses that the next step is made on.
@@ -240,6 +240,10 @@ pub(super) struct Metrics(Vec<(String, f64)>);
 impl Metrics {
     pub(super) fn push(&mut self, name: &str, value: f64) {
         self.0.push((name.to_owned(), value));
+    }
+
+    pub(super) fn into_named(self) -> Vec<(String, f64)> {
+        self.0
     }
 
     #[cfg(test)]

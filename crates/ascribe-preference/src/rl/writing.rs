@@ -26,6 +26,7 @@ impl OnPolicy<'_> {
         let config = &self.config;
         let policy = LocalPolicy::new(&actor.decoder, &config.ends, config.context)?;
         let seed = config.seed.child("rollouts", self.state.generation);
+        let ask = |requests: &[Request]| written(&policy, requests, &config.sampling, &config.ends);
         let requests = |n: usize, mode: Mode| -> Vec<Request> {
             let request = |(at, row): (usize, &usize)| Request {
                 prefix: self.prompts[*row].clone(),
@@ -37,7 +38,7 @@ impl OnPolicy<'_> {
             };
             rows.iter().enumerate().map(request).collect()
         };
-        let mut rollouts = self.ask(&policy, &requests(config.num_generations, Mode::Sample(config.sampling)))?;
+        let mut rollouts = ask(&requests(config.num_generations, Mode::Sample(config.sampling)))?;
         if let Some(second) = &config.second {
             let again = |(at, first): (usize, &Rollout)| Request {
                 prefix: second.prompt(first),
@@ -47,7 +48,7 @@ impl OnPolicy<'_> {
                 max_new: config.max_completion_length,
                 seed: seed.child("second attempt", at as u64),
             };
-            let mut more = self.ask(&policy, &rollouts.iter().enumerate().map(again).collect::<Vec<_>>())?;
+            let mut more = ask(&rollouts.iter().enumerate().map(again).collect::<Vec<_>>())?;
             for (rollout, first) in more.iter_mut().zip(&rollouts) {
                 // Second attempts at a prompt are a group of their own.
                 rollout.group = rows.len() + first.group;
@@ -56,32 +57,10 @@ impl OnPolicy<'_> {
             rollouts.append(&mut more);
         }
         let greedy = match self.estimator.needs().greedy {
-            true => self.ask(&policy, &requests(1, Mode::Greedy))?,
+            true => ask(&requests(1, Mode::Greedy))?,
             false => Vec::new(),
         };
         Ok((rollouts, greedy))
-    }
-
-    /// What the policy writes to requests, of which each is a group.
-    fn ask(&self, policy: &LocalPolicy, requests: &[Request]) -> Result<Vec<Rollout>, TrainError> {
-        let config = &self.config;
-        let mut written = Vec::new();
-        for (group, (request, reply)) in requests.iter().zip(policy.propose(requests)?).enumerate() {
-            for candidate in reply.candidates {
-                let response = Tokens::from(up_to_end(&candidate.tokens, &config.ends));
-                let complete = response.last().is_some_and(|last| config.ends.contains(last));
-                written.push(Rollout {
-                    prompt: request.prefix.clone(),
-                    group,
-                    complete,
-                    sampling: config.sampling,
-                    logps: candidate.logps[..response.len()].to_vec(),
-                    response,
-                    ..Rollout::default()
-                });
-            }
-        }
-        Ok(written)
     }
 
     /// Passes over responses by the code that trains, without gradients.
@@ -165,6 +144,32 @@ impl OnPolicy<'_> {
     }
 }
 
+/// What a policy writes to requests, of which each is a group.
+pub(super) fn written(
+    policy: &LocalPolicy,
+    requests: &[Request],
+    sampling: &Sampling,
+    ends: &[u32],
+) -> Result<Vec<Rollout>, TrainError> {
+    let mut written = Vec::new();
+    for (group, (request, reply)) in requests.iter().zip(policy.propose(requests)?).enumerate() {
+        for candidate in reply.candidates {
+            let response = Tokens::from(up_to_end(&candidate.tokens, ends));
+            let complete = response.last().is_some_and(|last| ends.contains(last));
+            written.push(Rollout {
+                prompt: request.prefix.clone(),
+                group,
+                complete,
+                sampling: *sampling,
+                logps: candidate.logps[..response.len()].to_vec(),
+                response,
+                ..Rollout::default()
+            });
+        }
+    }
+    Ok(written)
+}
+
 /// The transforms of a sampling beside its temperature, all of them, or none where the temperature is the only one.
 pub(super) fn cuts(sampling: &Sampling) -> Vec<Transform> {
     let chain = Transform::of(sampling);
@@ -175,7 +180,7 @@ pub(super) fn cuts(sampling: &Sampling) -> Vec<Transform> {
 }
 
 /// The rows of `[rows, longest]`, each as long as its response.
-fn ragged(tensor: Tensor<2>, rollouts: &[Rollout]) -> Vec<Vec<f32>> {
+pub(super) fn ragged(tensor: Tensor<2>, rollouts: &[Rollout]) -> Vec<Vec<f32>> {
     let [_, longest] = tensor.dims();
     let flat: Vec<f32> = tensor.into_data().iter::<f32>().collect();
     let row = |(row, rollout): (&[f32], &Rollout)| row[..rollout.response.len()].to_vec();

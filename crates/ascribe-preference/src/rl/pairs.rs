@@ -1,0 +1,396 @@
+//! Iterative DPO: each round the policy writes, someone says which response to a prompt is best and which is worst, and the
+//! pairs are learned from. Labels by a reward, by what the policy itself has learned to prefer, or by both: arXiv:2312.16682,
+//! arXiv:2406.09760, arXiv:2409.03650.
+//!
+//! ```text
+//! round:  n responses to each prompt -> label r -> (best, worst) where r_best - r_worst >= margin -> passes over the pairs
+//! implicit label:  r = beta (log pi(y|x) - log pi_0(y|x)),   pi the policy of the round, pi_0 the first reference
+//! ```
+//! The reference of a round is its policy, or the first reference. With both labels a pair stays where they agree. Of equal
+//! labels the first is taken. Rounds are read in the order of the data, and the rows of a round wait in checkpoints.
+
+use std::path::Path;
+
+use ascribe_core::{CoreError, Episode, Mode, Reduce, Request, Sampling, Scorer, Seed, Tokens, Until};
+use ascribe_data::{Batch, Cursor, Epochs};
+use ascribe_lm::{Decoder, LocalPolicy, Row, Tokenizer};
+use ascribe_train::{Source, TrainError, Window};
+use burn::module::Module;
+use serde::{Deserialize, Serialize};
+
+use super::source::Metrics;
+use super::writing::{ragged, written};
+use super::{Rollout, text_of};
+use crate::TrainRow;
+
+/// The file of pending pairs in a checkpoint.
+const FILE: &str = "pairs.json";
+
+/// Who says what a response is worth.
+#[derive(Clone, Copy)]
+pub enum Labeler<'a> {
+    /// A reward.
+    Explicit(&'a dyn Scorer),
+    /// What the policy has learned to prefer, which says nothing before it has learned.
+    Implicit,
+    /// A reward; pairs of which the policy thinks otherwise are left out.
+    Both(&'a dyn Scorer),
+}
+
+impl<'a> Labeler<'a> {
+    fn scorer(self) -> Option<&'a dyn Scorer> {
+        match self {
+            Self::Explicit(scorer) | Self::Both(scorer) => Some(scorer),
+            Self::Implicit => None,
+        }
+    }
+}
+
+/// Options of rounds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PairConfig {
+    /// Prompts of a round.
+    pub prompts: usize,
+    /// Responses to each prompt; at least 2.
+    pub num_generations: usize,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Most tokens of a response.
+    pub max_completion_length: usize,
+    /// Tokens that end a response.
+    pub ends: Vec<u32>,
+    /// Most tokens of prompt and response together.
+    pub context: usize,
+    /// Pairs of an optimizer step.
+    pub window: usize,
+    /// Passes over the pairs of a round.
+    pub passes: usize,
+    /// Least difference of the labels of a pair; above it, or equal, and never 0.
+    pub margin: f64,
+    /// What a log-ratio is multiplied by in an implicit label.
+    pub beta: f64,
+    /// Whether the reference of a round is its policy, and not the first reference.
+    pub follow: bool,
+    /// Responses that go through the model at once, outside of training.
+    pub batch: usize,
+    /// Root of the random streams.
+    pub seed: Seed,
+}
+
+impl Default for PairConfig {
+    fn default() -> Self {
+        Self {
+            prompts: 64,
+            num_generations: 4,
+            sampling: Sampling::default(),
+            max_completion_length: 256,
+            ends: Vec::new(),
+            context: 2048,
+            window: 16,
+            passes: 1,
+            margin: 0.0,
+            beta: 0.1,
+            follow: true,
+            batch: 8,
+            seed: Seed(0),
+        }
+    }
+}
+
+impl PairConfig {
+    /// Checks the options.
+    ///
+    /// # Errors
+    /// When one is out of its range.
+    pub fn check(&self) -> Result<(), CoreError> {
+        self.sampling.check()?;
+        let counts = [
+            ("the number of prompts of a round", self.prompts, 1),
+            ("num_generations", self.num_generations, 2),
+            ("max_completion_length", self.max_completion_length, 1),
+            ("the number of pairs of a step", self.window, 1),
+            ("the number of passes over a round", self.passes, 1),
+            ("the batch of a pass", self.batch, 1),
+        ];
+        if let Some((name, got, _)) = counts.into_iter().find(|(_, count, least)| count < least) {
+            let rule = "at least 1, and at least 2 for the responses to a prompt";
+            return Err(CoreError::Range { name, rule, got: got as f64 });
+        }
+        let accepted = self.margin >= 0.0 && self.margin.is_finite();
+        if !accepted {
+            return Err(CoreError::Range { name: "margin", rule: "finite and at least 0", got: self.margin });
+        }
+        match self.beta > 0.0 && self.beta.is_finite() {
+            true => Ok(()),
+            false => Err(CoreError::Range { name: "beta", rule: "finite and above 0", got: self.beta }),
+        }
+    }
+}
+
+/// Where the source stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct State {
+    round: u64,
+    /// Steps made on the pending pairs.
+    used: usize,
+    pending: Vec<TrainRow>,
+    metrics: Vec<(String, f64)>,
+    /// Where the prompts of the next round begin.
+    next: Cursor,
+}
+
+/// The policy as a source of pairs, for a [`LogpLearner`](crate::LogpLearner) with a loss on pairs.
+pub struct OnlinePairs<'a> {
+    prompts: &'a [Tokens],
+    labeler: Labeler<'a>,
+    reference: Decoder,
+    config: PairConfig,
+    tokenizer: Option<&'a Tokenizer>,
+    gold: Option<&'a dyn Scorer>,
+    order: Epochs,
+    cursor: Cursor,
+    state: State,
+}
+
+impl<'a> OnlinePairs<'a> {
+    /// A source of pairs of responses to `prompts`; `reference` is the first reference.
+    ///
+    /// # Errors
+    /// When an option is out of its range or there is no prompt.
+    pub fn new(
+        prompts: &'a [Tokens],
+        labeler: Labeler<'a>,
+        reference: Decoder,
+        config: PairConfig,
+    ) -> Result<Self, TrainError> {
+        config.check()?;
+        if prompts.is_empty() {
+            return Err(TrainError::NoRows);
+        }
+        let order = Epochs::new(prompts.len(), config.seed.child("prompts", 0))?;
+        let (reference, cursor, state) = (reference.valid(), Cursor::default(), State::default());
+        Ok(Self { prompts, labeler, reference, config, tokenizer: None, gold: None, order, cursor, state })
+    }
+
+    /// The same with the tokenizer, so that scorers see text.
+    #[must_use]
+    pub fn with_tokenizer(self, tokenizer: &'a Tokenizer) -> Self {
+        Self { tokenizer: Some(tokenizer), ..self }
+    }
+
+    /// The same with the truth, which is only logged: how often it finds the chosen response the better one.
+    #[must_use]
+    pub fn with_gold(self, gold: &'a dyn Scorer) -> Self {
+        Self { gold: Some(gold), ..self }
+    }
+
+    /// The pairs that are pending.
+    pub fn pending(&self) -> &[TrainRow] {
+        &self.state.pending
+    }
+
+    /// Steps of the pending round.
+    fn steps(&self) -> usize {
+        self.state.pending.len().div_ceil(self.config.window) * self.config.passes
+    }
+
+    /// Writes and labels the responses of a round.
+    fn round(&self, model: &Decoder) -> Result<State, TrainError> {
+        let config = &self.config;
+        let Batch { rows, next } = self.order.batch(self.cursor, config.prompts)?;
+        let model = model.valid();
+        let policy = LocalPolicy::new(&model, &config.ends, config.context)?;
+        let seed = config.seed.child("round", self.state.round);
+        let request = |(at, row): (usize, &usize)| Request {
+            prefix: self.prompts[*row].clone(),
+            n: config.num_generations,
+            until: Until::End,
+            mode: Mode::Sample(config.sampling),
+            max_new: config.max_completion_length,
+            seed: seed.child("prompt", at as u64),
+        };
+        let requests: Vec<Request> = rows.iter().enumerate().map(request).collect();
+        let rollouts = written(&policy, &requests, &config.sampling, &config.ends)?;
+        let (ours, first) = (self.logps(&model, &rollouts)?, self.logps(&self.reference, &rollouts)?);
+        let sum = |logps: &[f32]| logps.iter().map(|logp| f64::from(*logp)).sum::<f64>();
+        let ratios: Vec<f64> = ours.iter().zip(&first).map(|(ours, first)| sum(ours) - sum(first)).collect();
+        let implicit: Vec<Option<f64>> = ratios.iter().map(|ratio| Some(config.beta * ratio)).collect();
+        let explicit = self.labeler.scorer().map(|scorer| self.scores(scorer, &rollouts)).transpose()?;
+        let gold = self.gold.map(|gold| self.scores(gold, &rollouts)).transpose()?;
+        let labels = explicit.as_ref().unwrap_or(&implicit);
+        let (mut pending, mut margins, mut right) = (Vec::new(), Vec::new(), Vec::new());
+        let mut end = 0;
+        for group in rollouts.chunk_by(|one, other| one.group == other.group) {
+            let start = end;
+            end += group.len();
+            let Some((best, worst)) = extremes(&labels[start..end]) else { continue };
+            let (best, worst) = (start + best, start + worst);
+            let margin = labels[best].unwrap_or(f64::NAN) - labels[worst].unwrap_or(f64::NAN);
+            let agreed = !matches!(self.labeler, Labeler::Both(_)) || implicit[best] > implicit[worst];
+            let clear = margin > 0.0 && margin >= config.margin;
+            if !(clear && agreed && rollouts[best].response != rollouts[worst].response) {
+                continue;
+            }
+            let mut row = TrainRow::pair(
+                rollouts[best].prompt.clone(),
+                rollouts[best].response.clone(),
+                rollouts[worst].response.clone(),
+            );
+            let reference = if config.follow { &ours } else { &first };
+            for (response, at) in row.responses.iter_mut().zip([best, worst]) {
+                response.ref_logps = Some(reference[at].clone());
+            }
+            pending.push(row);
+            margins.push(margin);
+            if let Some((Some(best), Some(worst))) = gold.as_ref().map(|gold| (gold[best], gold[worst])) {
+                // A tie is one half.
+                right.push(if best == worst { 0.5 } else { f64::from(u8::from(best > worst)) });
+            }
+        }
+        if pending.is_empty() {
+            let (rule, got) = match self.labeler {
+                Labeler::Implicit => (
+                    "implicit labels need a policy that has learned something: train it first, or label by a reward",
+                    "a round without two responses that it tells apart",
+                ),
+                _ => ("a round needs two responses to a prompt whose labels differ by the margin", "none"),
+            };
+            return Err(CoreError::Shape { rule, got: got.to_owned() }.into());
+        }
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+        let mut metrics = Metrics::default();
+        metrics.push("round", self.state.round as f64);
+        metrics.push("pairs/kept", pending.len() as f64 / rows.len() as f64);
+        metrics.push("pairs/margin", mean(&margins));
+        // To the first reference, and not to that of the round alone.
+        metrics.push("kl_to_reference", mean(&ratios));
+        if let Some(explicit) = &explicit {
+            metrics.push("reward", mean(&explicit.iter().flatten().copied().collect::<Vec<_>>()));
+        }
+        if !right.is_empty() {
+            metrics.push("pairs/label_accuracy", mean(&right));
+        }
+        Ok(State { round: self.state.round, used: 0, pending, metrics: metrics.into_named(), next })
+    }
+
+    /// Log-probabilities of responses at temperature 1, by the code that trains.
+    fn logps(&self, model: &Decoder, rollouts: &[Rollout]) -> Result<Vec<Vec<f32>>, TrainError> {
+        let mut all = Vec::with_capacity(rollouts.len());
+        for batch in rollouts.chunks(self.config.batch) {
+            let rows: Vec<Row> =
+                batch.iter().map(|rollout| Row { prompt: &rollout.prompt, response: &rollout.response }).collect();
+            let (logps, _) = model.response_logps(&rows)?;
+            all.extend(ragged(logps, batch));
+        }
+        Ok(all)
+    }
+
+    /// Scores of responses; `None` where nothing can judge one.
+    fn scores(&self, scorer: &dyn Scorer, rollouts: &[Rollout]) -> Result<Vec<Option<f64>>, TrainError> {
+        let mut episodes = Vec::with_capacity(rollouts.len());
+        for rollout in rollouts {
+            let mut episode = Episode::new(&rollout.prompt, &rollout.response);
+            episode.complete = rollout.complete;
+            if let Some(tokenizer) = self.tokenizer {
+                episode = episode.with_text(text_of(tokenizer, &rollout.prompt, &rollout.response)?)?;
+            }
+            episodes.push(episode);
+        }
+        let credits = scorer.score(&episodes)?;
+        if credits.len() != episodes.len() {
+            let got = format!("{} credits for {} responses", credits.len(), episodes.len());
+            return Err(CoreError::Shape { rule: "a scorer gives one credit a response", got }.into());
+        }
+        let mut scores = Vec::with_capacity(credits.len());
+        for (credit, episode) in credits.iter().zip(&episodes) {
+            let score = f64::from(credit.to_sequence(episode, Reduce::Sum)?);
+            scores.push((!score.is_nan()).then_some(score));
+        }
+        Ok(scores)
+    }
+}
+
+/// Places of the best and of the worst label, the first of equal ones; `None` where fewer than two are there.
+fn extremes(labels: &[Option<f64>]) -> Option<(usize, usize)> {
+    let there: Vec<(usize, f64)> = labels.iter().enumerate().filter_map(|(at, label)| Some((at, (*label)?))).collect();
+    let first = *there.first().filter(|_| there.len() > 1)?;
+    let best = there.iter().fold(first, |best, one| if one.1 > best.1 { *one } else { best });
+    let worst = there.iter().fold(first, |worst, one| if one.1 < worst.1 { *one } else { worst });
+    Some((best.0, worst.0))
+}
+
+impl Source<Decoder, TrainRow> for OnlinePairs<'_> {
+    fn window(&mut self, model: &Decoder) -> Result<Window<'_, TrainRow>, TrainError> {
+        if self.state.pending.is_empty() {
+            self.state = self.round(model)?;
+        }
+        let (n, window) = (self.state.pending.len(), self.config.window);
+        let batches = n.div_ceil(window);
+        let (pass, part) = (self.state.used / batches, self.state.used % batches);
+        let seed = self.config.seed.child("passes", self.state.round);
+        let order = Epochs::new(n, seed)?.order(pass as u64);
+        let rows = order.iter().skip(part * window).take(window).map(|at| &self.state.pending[*at]).collect();
+        Ok(Window { rows, metrics: self.state.metrics.clone() })
+    }
+
+    fn advance(&mut self) {
+        self.state.used += 1;
+        if self.state.used >= self.steps() {
+            self.cursor = self.state.next;
+            self.state = State { round: self.state.round + 1, next: self.state.next, ..State::default() };
+        }
+    }
+
+    fn epoch(&self) -> f64 {
+        self.cursor.epoch as f64 + self.cursor.position as f64 / self.prompts.len() as f64
+    }
+
+    fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    fn save(&self, folder: &Path) -> Result<(), TrainError> {
+        let path = folder.join(FILE);
+        let text = serde_json::to_string(&self.state)
+            .map_err(|error| TrainError::Checkpoint { path: folder.to_owned(), why: error.to_string() })?;
+        std::fs::write(&path, text).map_err(|source| TrainError::Io { path: path.clone(), source })
+    }
+
+    fn resume(&mut self, folder: &Path, cursor: Cursor) -> Result<(), TrainError> {
+        let path = folder.join(FILE);
+        let text = std::fs::read_to_string(&path).map_err(|source| TrainError::Io { path: path.clone(), source })?;
+        self.state = serde_json::from_str(&text)
+            .map_err(|error| TrainError::Checkpoint { path: folder.to_owned(), why: error.to_string() })?;
+        self.cursor = cursor;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extremes_by_hand() {
+        assert_eq!(extremes(&[Some(1.0), Some(3.0), Some(3.0), Some(0.5)]), Some((1, 3)));
+        assert_eq!(extremes(&[None, Some(2.0), None, Some(2.0)]), Some((1, 1)));
+        assert_eq!(extremes(&[None, Some(2.0)]), None);
+        assert_eq!(extremes(&[]), None);
+    }
+
+    #[test]
+    fn options_out_of_range_are_refused() {
+        assert!(PairConfig::default().check().is_ok());
+        for wrong in [
+            PairConfig { num_generations: 1, ..PairConfig::default() },
+            PairConfig { prompts: 0, ..PairConfig::default() },
+            PairConfig { window: 0, ..PairConfig::default() },
+            PairConfig { passes: 0, ..PairConfig::default() },
+            PairConfig { margin: -1.0, ..PairConfig::default() },
+            PairConfig { margin: f64::NAN, ..PairConfig::default() },
+            PairConfig { beta: 0.0, ..PairConfig::default() },
+        ] {
+            assert!(wrong.check().is_err(), "{wrong:?}");
+        }
+    }
+}
