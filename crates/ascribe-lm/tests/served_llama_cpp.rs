@@ -132,7 +132,9 @@ fn greedy_texts_agree_with_our_engine_up_to_a_near_tie() {
         widest = widest.max(gap);
         assert!(gap < NEAR_TIE, "texts part after {same} tokens, where our two most likely tokens differ by {gap}");
     }
-    println!("greedy: {whole} of 10 texts agree, {tokens} tokens; largest deviation {largest} (1 + |logp|), widest tie {widest}");
+    println!(
+        "greedy: {whole} of 10 texts agree, {tokens} tokens; largest deviation {largest} (1 + |logp|), widest tie {widest}"
+    );
 }
 
 #[test]
