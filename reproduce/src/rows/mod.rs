@@ -1,8 +1,9 @@
 //! The experiments, a file each.
 
+mod r_to_q;
 mod reward_math;
 
 use crate::row::Row;
 
 /// All rows, in the order of the table.
-pub const ROWS: &[&Row] = &[&reward_math::ROW];
+pub const ROWS: &[&Row] = &[&reward_math::ROW, &r_to_q::ROW];
