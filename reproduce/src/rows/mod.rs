@@ -1,9 +1,10 @@
 //! The experiments, a file each.
 
+mod dpo_overoptimisation;
 mod r_to_q;
 mod reward_math;
 
 use crate::row::Row;
 
 /// All rows, in the order of the table.
-pub const ROWS: &[&Row] = &[&reward_math::ROW, &r_to_q::ROW];
+pub const ROWS: &[&Row] = &[&reward_math::ROW, &r_to_q::ROW, &dpo_overoptimisation::ROW];
