@@ -2,9 +2,10 @@
 
 mod dpo_overoptimisation;
 mod r_to_q;
+mod ranking_accuracy;
 mod reward_math;
 
 use crate::row::Row;
 
 /// All rows, in the order of the table.
-pub const ROWS: &[&Row] = &[&reward_math::ROW, &r_to_q::ROW, &dpo_overoptimisation::ROW];
+pub const ROWS: &[&Row] = &[&reward_math::ROW, &r_to_q::ROW, &dpo_overoptimisation::ROW, &ranking_accuracy::ROW];
