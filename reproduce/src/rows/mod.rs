@@ -1,6 +1,7 @@
 //! The experiments, a file each.
 
 mod dpo_overoptimisation;
+mod implicit_vs_explicit;
 mod r_to_q;
 mod ranking_accuracy;
 mod reward_math;
@@ -8,4 +9,10 @@ mod reward_math;
 use crate::row::Row;
 
 /// All rows, in the order of the table.
-pub const ROWS: &[&Row] = &[&reward_math::ROW, &r_to_q::ROW, &dpo_overoptimisation::ROW, &ranking_accuracy::ROW];
+pub const ROWS: &[&Row] = &[
+    &reward_math::ROW,
+    &r_to_q::ROW,
+    &dpo_overoptimisation::ROW,
+    &ranking_accuracy::ROW,
+    &implicit_vs_explicit::ROW,
+];
