@@ -2,6 +2,7 @@
 
 mod dpo_overoptimisation;
 mod implicit_vs_explicit;
+mod noisy_labels;
 mod r_to_q;
 mod ranking_accuracy;
 mod reward_math;
@@ -15,4 +16,5 @@ pub const ROWS: &[&Row] = &[
     &dpo_overoptimisation::ROW,
     &ranking_accuracy::ROW,
     &implicit_vs_explicit::ROW,
+    &noisy_labels::ROW,
 ];
