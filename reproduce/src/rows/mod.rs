@@ -2,6 +2,7 @@
 
 mod dpo_overoptimisation;
 mod implicit_vs_explicit;
+mod kto_unpaired;
 mod noisy_labels;
 mod r_to_q;
 mod ranking_accuracy;
@@ -17,4 +18,5 @@ pub const ROWS: &[&Row] = &[
     &ranking_accuracy::ROW,
     &implicit_vs_explicit::ROW,
     &noisy_labels::ROW,
+    &kto_unpaired::ROW,
 ];
