@@ -1,5 +1,6 @@
 //! The experiments, a file each.
 
+mod cream;
 mod dpo_overoptimisation;
 mod implicit_vs_explicit;
 mod kto_unpaired;
@@ -19,4 +20,5 @@ pub const ROWS: &[&Row] = &[
     &implicit_vs_explicit::ROW,
     &noisy_labels::ROW,
     &kto_unpaired::ROW,
+    &cream::ROW,
 ];
