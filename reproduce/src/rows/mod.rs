@@ -5,6 +5,7 @@ mod dpo_overoptimisation;
 mod implicit_vs_explicit;
 mod kto_unpaired;
 mod noisy_labels;
+mod omega_prm;
 mod r_to_q;
 mod ranking_accuracy;
 mod reward_math;
@@ -21,4 +22,5 @@ pub const ROWS: &[&Row] = &[
     &noisy_labels::ROW,
     &kto_unpaired::ROW,
     &cream::ROW,
+    &omega_prm::ROW,
 ];
