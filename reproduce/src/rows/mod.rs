@@ -4,6 +4,7 @@ mod cream;
 mod dpo_overoptimisation;
 mod implicit_vs_explicit;
 mod kto_unpaired;
+mod monte_carlo_rate;
 mod noisy_labels;
 mod omega_prm;
 mod r_to_q;
@@ -23,4 +24,5 @@ pub const ROWS: &[&Row] = &[
     &kto_unpaired::ROW,
     &cream::ROW,
     &omega_prm::ROW,
+    &monte_carlo_rate::ROW,
 ];
