@@ -9,6 +9,8 @@ mod cache;
 mod row;
 mod rows;
 mod table;
+mod tabular;
+mod world;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};

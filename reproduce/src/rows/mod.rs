@@ -1,8 +1,28 @@
 //! The experiments, a file each.
 
+mod cream;
+mod dpo_overoptimisation;
+mod implicit_vs_explicit;
+mod kto_unpaired;
+mod monte_carlo_rate;
+mod noisy_labels;
+mod omega_prm;
+mod r_to_q;
+mod ranking_accuracy;
 mod reward_math;
 
 use crate::row::Row;
 
 /// All rows, in the order of the table.
-pub const ROWS: &[&Row] = &[&reward_math::ROW];
+pub const ROWS: &[&Row] = &[
+    &reward_math::ROW,
+    &r_to_q::ROW,
+    &dpo_overoptimisation::ROW,
+    &ranking_accuracy::ROW,
+    &implicit_vs_explicit::ROW,
+    &noisy_labels::ROW,
+    &kto_unpaired::ROW,
+    &cream::ROW,
+    &omega_prm::ROW,
+    &monte_carlo_rate::ROW,
+];
