@@ -304,7 +304,7 @@ pub struct GenerateArgs {
     #[arg(long, value_enum, default_value_t = WeightsName::AsStored)]
     pub weights: WeightsName,
     /// The prompt; with a chat template it is a user's message.
-    #[arg(long, required_unless_present_any = ["input", "chat"])]
+    #[arg(long, required_unless_present_any = ["input", "chat"], conflicts_with = "input")]
     pub prompt: Option<String>,
     /// Answer this message through the chat template, text as it comes; without a message, every line of standard input is
     /// the next turn of a conversation.

@@ -48,7 +48,8 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         })
         .collect::<anyhow::Result<_>>()?;
     // Batch by batch, so that what is done is written; the seed of a row hangs on its number.
-    let mut progress = (rows.len() > ROWS).then(|| Progress::new("generate", rows.len()));
+    let total = rows.len();
+    let mut progress = (total > ROWS).then(|| Progress::new("generate", total));
     let (mut done, mut unanswered) = (0, Vec::new());
     let mut rows = rows.into_iter();
     for asked in asked.chunks(ROWS) {
@@ -79,18 +80,22 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
             break;
         }
     }
-    answered(args, done, unanswered)
+    answered(args, done, total, unanswered)
 }
 
 /// The error that tells which rows are missing, if some are.
-fn answered(args: &GenerateArgs, asked: usize, unanswered: Vec<(usize, LmError)>) -> anyhow::Result<()> {
+fn answered(args: &GenerateArgs, asked: usize, total: usize, unanswered: Vec<(usize, LmError)>) -> anyhow::Result<()> {
     let missing = unanswered.len();
+    let rest = match total - asked {
+        0 => String::new(),
+        rest => format!(" (the {rest} after them were not asked)"),
+    };
     let Some((line, error)) = unanswered.into_iter().next() else { return Ok(()) };
     match &args.input {
         None => Err(error.into()),
         Some(path) => bail!(
-            "{missing} of the {asked} rows that were asked are missing from the output, the first of them {}, row {line}: \
-             {error}",
+            "{missing} of the {asked} rows that were asked are missing from the output{rest}, the first of them {}, row \
+             {line}: {error}",
             path.display()
         ),
     }
