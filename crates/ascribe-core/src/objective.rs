@@ -500,7 +500,8 @@ pub trait Objective: Send + Sync {
     fn loss(&self, batch: &LogpBatch) -> Result<Loss, CoreError>;
 
     /// Takes note of an optimizer window before its loss is taken, for what is remembered from window to window: a running
-    /// mean, say. Learners call it once a window while training, and never while measuring.
+    /// mean, say. Learners call it once a window while training, and never while measuring; an objective that remembers is
+    /// coupled ([`Needs`]), because only then is the window there as a whole.
     ///
     /// # Errors
     /// As [`Objective::loss`].
