@@ -154,6 +154,10 @@ fn every_method_trains_on_the_rows_that_it_needs() {
         }
         assert!(number(&bench.json(&format!("{out}/summary.json")), "eval_loss").is_finite(), "{name}");
     }
+    // A sum of which one loss needs token rewards and the other a third answer, which gets some as well.
+    let options = format!("{SHORT} --held-out 2 --max-steps 2 --revision revision.toml");
+    bench.run(&format!("train t-reg+tpo --model model --data full.jsonl --output-dir out-sum {options}")).succeeded();
+    assert!(number(&log(&bench, "out-sum")[0], "t_reg/weight") > 0.0);
 }
 
 #[test]

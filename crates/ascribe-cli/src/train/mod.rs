@@ -200,6 +200,7 @@ fn add_token_rewards(
     device: &Device,
     rows: &mut Rows,
 ) -> anyhow::Result<()> {
+    let responses: usize = rows.train.iter().map(|row| row.responses.len()).sum();
     let report = match &args.dpo_model {
         Some(path) => {
             let trained = load(path, device)?;
@@ -212,7 +213,7 @@ fn add_token_rewards(
             }
             let name = fingerprint(&trained.decoder.hash(), &trained.text_hash());
             let beta = DpoConfig::default().beta as f32;
-            let mut progress = Progress::new("token rewards", 2 * rows.train.len());
+            let mut progress = Progress::new("token rewards", responses);
             let told = &mut |done, _| progress.at(done);
             implicit_token_rewards(&mut rows.train, &scorer(&trained)?, &name, beta, &mut cache(args)?, told)?
         }
@@ -221,7 +222,7 @@ fn add_token_rewards(
             let prompts: Vec<_> =
                 rows.pairs.iter().map(|record| encoder.revised(record, &template)).collect::<Result<_, _>>()?;
             let name = fingerprint(&model.decoder.hash(), &format!("{}:{}", model.text_hash(), template.hash()));
-            let mut progress = Progress::new("token rewards", 4 * rows.train.len());
+            let mut progress = Progress::new("token rewards", 2 * responses);
             let told = &mut |done, _| progress.at(done);
             token_rewards(&mut rows.train, prompts, &scorer(model)?, &name, &mut cache(args)?, told)?
         }
