@@ -493,7 +493,7 @@ pub trait Objective: Send + Sync {
     /// What the batch must carry.
     fn needs(&self) -> Needs;
 
-    /// Loss, weight and statistics of each row (each pair, when the rows are pairs).
+    /// Loss, weight and statistics of each row (each pair, when the rows are pairs; each prompt, when they are groups).
     ///
     /// # Errors
     /// When the batch does not carry what [`Objective::needs`] names.

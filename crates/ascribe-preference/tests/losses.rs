@@ -337,17 +337,17 @@ fn rankings_by_hand() {
     let sides = [tokens(&[-1.0]), tokens(&[-1.0, -3.0]), tokens(&[-3.0])];
     let mut given = Given { scores: vec![1.0, 3.0, 2.0], groups: vec![3], ..Given::default() };
     let got = run(objective.as_ref(), &sides, &given);
-    // (-1 + 2) + (-1 + 3) at the first, and the likelihood of the second, the best.
-    close("rows", &got.rows, &[30.0, 2.0, 0.0], 1e-12);
-    close("mean over prompts", &values(got.loss.mean()), &[32.0], 1e-12);
+    // 10 ((-1 + 2) + (-1 + 3)), and the likelihood of the second, the best.
+    close("loss", &got.rows, &[32.0], 1e-12);
+    close("ranking", &got.stat("rrhf/ranking"), &[3.0], 1e-12);
+    close("likelihood", &got.stat("rrhf/nll"), &[2.0], 1e-12);
     // Ties give no term; what is ordered already leaves the likelihood.
     given.scores = vec![2.0, 2.0, 1.0];
-    close("ties", &run(objective.as_ref(), &sides, &given).rows, &[1.0, 0.0, 0.0], 1e-12);
-    // One response is supervised fine-tuning, beside another prompt or not.
+    close("ties", &run(objective.as_ref(), &sides, &given).rows, &[1.0], 1e-12);
+    // One response is supervised fine-tuning, beside another prompt or not: a row a prompt.
     given.scores = vec![5.0, 2.0, 1.0];
     given.groups = vec![1, 2];
-    let two = run(objective.as_ref(), &sides, &given);
-    close("two prompts", &values(two.loss.mean()), &[(1.0 + 2.0) / 2.0], 1e-12);
+    close("two prompts", &run(objective.as_ref(), &sides, &given).rows, &[1.0, 2.0], 1e-12);
     // Equal rewards say nothing.
     let batch = |scores: [f64; 2]| {
         let device = device();
