@@ -23,6 +23,8 @@ pub struct Catalog {
 
 /// An objective that was made, with all of its options.
 pub(crate) struct Chosen {
+    /// The name in the table, whatever it was called; of a sum of losses, their names.
+    pub name: String,
     pub objective: Box<dyn Objective>,
     /// What measures held-out rows, when it is not the objective itself.
     pub judge: Option<Box<dyn Objective>>,
@@ -42,12 +44,17 @@ impl Chosen {
 
     /// One option, as text.
     pub fn option(&self, name: &str) -> Option<String> {
-        self.options.get(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        self.value(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
     }
 
     /// One option that is a number.
     pub fn number(&self, name: &str) -> Option<f64> {
-        self.options.get(name).and_then(Value::as_f64)
+        self.value(name).and_then(Value::as_f64)
+    }
+
+    /// One option; of a sum, that of the first loss that has it.
+    fn value(&self, name: &str) -> Option<&Value> {
+        self.options.get(name).or_else(|| self.options.values().find_map(|part| part.get(name)))
     }
 }
 
@@ -90,7 +97,8 @@ impl Catalog {
 
     fn one(&self, name: &str, given: &ObjectiveOptions) -> anyhow::Result<Chosen> {
         if let Some((_, make)) = self.own.iter().find(|(known, _)| known == name) {
-            return Ok(Chosen { objective: make(given)?, judge: None, options: given.given().clone() });
+            let (name, options) = (name.to_owned(), given.given().clone());
+            return Ok(Chosen { name, objective: make(given)?, judge: None, options });
         }
         let Some(row) = find(name) else {
             let own = self.own.iter().map(|(name, _)| name.as_str());
@@ -101,7 +109,7 @@ impl Catalog {
         let Made { objective, judge } = row.make(given)?;
         let mut options = row.options();
         options.extend(given.given().clone());
-        Ok(Chosen { objective, judge, options })
+        Ok(Chosen { name: row.name.to_owned(), objective, judge, options })
     }
 
     /// The options are handed to every part that has them.
@@ -112,6 +120,7 @@ impl Catalog {
         let given = ObjectiveOptions::new(given);
         let mut known = Map::new();
         let (mut parts, mut judges, mut options) = (Vec::new(), Vec::new(), Map::new());
+        let mut own_names = Vec::new();
         for (at, name) in names.iter().enumerate() {
             let is_own = self.own.iter().any(|(known, _)| known == name);
             let of_part = match find(name) {
@@ -125,12 +134,13 @@ impl Catalog {
                 }
             };
             let weight = weights.get(at).copied().unwrap_or(1.0);
-            let Chosen { objective, judge, options: of_part_all } = self.one(name, &of_part)?;
+            let Chosen { name: own_name, objective, judge, options: of_part_all } = self.one(name, &of_part)?;
             let judge = match judge {
                 Some(judge) => judge,
                 None => self.one(name, &of_part)?.objective,
             };
-            options.insert(format!("{at}: {weight} {name}"), Value::Object(of_part_all));
+            options.insert(format!("{at}: {weight} {own_name}"), Value::Object(of_part_all));
+            own_names.push(own_name);
             parts.push((weight, objective));
             judges.push((weight, judge));
         }
@@ -145,7 +155,7 @@ impl Catalog {
             true => Some(Box::new(Mixture::new(judges)?)),
             false => None,
         };
-        Ok(Chosen { objective, judge, options })
+        Ok(Chosen { name: own_names.join("+"), objective, judge, options })
     }
 }
 
@@ -169,13 +179,17 @@ mod tests {
         assert_eq!((dpo.number("beta"), dpo.number("label_smoothing")), (Some(0.5), Some(0.0)));
         assert_eq!(dpo.option("f_divergence_type").as_deref(), Some("reverse_kl"));
         assert!(dpo.judge.is_none() && make("t-reg", &types(&[])).unwrap().judge.is_some());
-        // In the names of TRL.
-        assert!(!make("dpo", &types(&["apo_zero"])).unwrap().options.contains_key("label_smoothing"));
+        // In the names of TRL. Whatever it was called, a loss has one name.
+        let apo = make("dpo", &types(&["apo_zero"])).unwrap();
+        assert_eq!((apo.name.as_str(), apo.options.contains_key("label_smoothing")), ("apo-zero", false));
         let sum = make("dpo", &types(&["sigmoid", "bco_pair", "sft"])).unwrap();
         assert!(sum.needs().coupled && sum.needs().kind == RowKind::Pairs && sum.judge.is_none());
         assert_eq!(make("sigmoid+sft", &types(&[])).unwrap().options.len(), 2);
-        let both = make("t-reg+sft", &types(&[])).unwrap();
+        let both = make("t_reg+sft", &types(&[])).unwrap();
         assert!(both.needs().credit && !both.judge().needs().credit);
+        // The options of the parts are found in the sum.
+        assert_eq!((both.name.as_str(), both.option("credit").as_deref()), ("t-reg+sft", Some("batch")));
+        assert_eq!((both.number("alpha"), both.number("label_smoothing")), (Some(0.25), None));
         assert_eq!(make("cpo", &types(&["simpo"])).unwrap().option("loss_type").as_deref(), Some("simpo"));
     }
 

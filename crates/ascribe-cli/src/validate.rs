@@ -11,7 +11,7 @@ use crate::catalog::Chosen;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::output::print_line;
-use crate::train::{Data, check_credit, fit_config, revision};
+use crate::train::{Data, check_options, fit_config, revision};
 use crate::words::Words;
 
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
@@ -19,7 +19,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let config = fit_config(args);
     config.check()?;
     device(&args.common.device)?;
-    check_credit(args, &chosen)?;
+    check_options(args, &chosen)?;
     let words = model(args, &chosen)?;
     if args.output_dir.exists() && !args.output_dir.is_dir() {
         bail!("`{}` is a file; name a folder with --output-dir", args.output_dir.display());

@@ -288,7 +288,7 @@ impl<'a> Encoder<'a> {
         cut
     }
 
-    /// The revision prompts of each response of `record`, for a row that was made from it.
+    /// The revision prompts of each response of `record`, its third one last, for a row that was made from it.
     ///
     /// # Errors
     /// When the template lacks `{prompt}` or cannot be encoded.
@@ -312,6 +312,7 @@ impl<'a> Encoder<'a> {
         };
         [&record.chosen, &record.rejected]
             .into_iter()
+            .chain(&record.reference)
             .map(|response| {
                 let (better, worse) = template.fill(&asked, response)?;
                 Ok(RevisedPrompts { better: ask(better, response)?, worse: ask(worse, response)? })

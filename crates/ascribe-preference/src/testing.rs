@@ -223,6 +223,7 @@ fn memory_is_whole(objective: &dyn Objective, examples: &[Example], device: &Dev
     let window = batch(&objective.needs(), examples, Padding::default(), DType::F64, device).batch;
     let loss = || host(objective.loss(&window).expect("it has what is needed").rows);
     let (before, memory) = (loss(), objective.memory());
+    assert!(memory.is_empty() || objective.needs().coupled, "what remembers windows must be given them whole");
     objective.observe(&window).expect("it has what is needed");
     objective.remember(&memory).expect("its own memory");
     close("a loss after its memory was taken back", &loss(), &before, 0.0);

@@ -31,6 +31,8 @@ use rows::Rows;
 
 /// The statistic that tells the best checkpoint of a run on pairs.
 const ACCURACY: &str = "rewards/accuracies";
+/// The revision prompts that quote the response: those of `--revision` where it is not given.
+const QUOTE: &str = "quote";
 
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let chosen = catalog.make(&args.method, &args.objective)?;
@@ -38,25 +40,25 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let config = fit_config(args);
     config.check()?;
     let device = device(&args.common.device)?;
-    check_credit(args, &chosen)?;
+    check_options(args, &chosen)?;
     let data = Data::load(args, needs.kind)?;
     let model = base(args, &device)?;
-    refuse_other_runs(args, &config, &model, &chosen)?;
+    let other = args.reference.as_deref().map(|path| load(path, &device)).transpose()?;
+    let reference = other.as_ref().unwrap_or(&model);
+    let run = identity(args, &config, &model, other.as_ref(), &chosen);
+    refuse_other_runs(args, &run)?;
     let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
-    let mut rows = data.encode(args, &encoder, &needs, args.max_length.min(model.config.context))?;
+    let mut rows = data.encode(args, &encoder, &needs, length_limit(args, model.config.context))?;
     if needs.kind == RowKind::Labelled {
         warn_of_imbalance(&chosen, &rows.train);
     }
-    let other = args.reference.as_deref().filter(|_| needs.ref_logps);
-    let other = other.map(|path| load(path, &device)).transpose()?;
-    let reference = other.as_ref().unwrap_or(&model);
     if needs.ref_logps {
         add_reference(args, &model, reference, &mut rows)?;
     }
     if needs.credit {
-        add_token_rewards(args, &chosen, &model, &encoder, &device, &mut rows)?;
+        add_token_rewards(args, &chosen, &model, reference, &encoder, &device, &mut rows)?;
     }
-    fit(args, config, &chosen, &model, reference, &device, &rows)
+    fit(args, config, &chosen, &model, reference, run, &rows)
 }
 
 pub(crate) fn fit_config(args: &TrainArgs) -> FitConfig {
@@ -167,21 +169,43 @@ fn is_dpo_reward(chosen: &Chosen) -> bool {
     chosen.option("credit").as_deref() == Some("dpo_reward")
 }
 
-/// Refuses a model for token rewards where none are made of it, and its absence where they are.
-pub(crate) fn check_credit(args: &TrainArgs, chosen: &Chosen) -> anyhow::Result<()> {
-    match (is_dpo_reward(chosen), &args.dpo_model) {
-        (true, None) => {
-            bail!("credit dpo_reward takes the rewards of a model that DPO trained; name it with --dpo-model")
-        }
-        (false, Some(_)) => bail!("dpo_model does nothing without --credit dpo_reward; leave it out"),
-        _ => Ok(()),
+/// Refuses what would change nothing: a model or a wording that nobody asks, evaluations without rows; and the absence of the
+/// model that token rewards are made of.
+pub(crate) fn check_options(args: &TrainArgs, chosen: &Chosen) -> anyhow::Result<()> {
+    let (needs, dpo_reward) = (chosen.needs(), is_dpo_reward(chosen));
+    if dpo_reward && args.dpo_model.is_none() {
+        bail!("credit dpo_reward takes the rewards of a model that DPO trained; name it with --dpo-model");
     }
+    if !dpo_reward && args.dpo_model.is_some() {
+        bail!("dpo_model does nothing without --credit dpo_reward; leave it out");
+    }
+    if args.reference.is_some() && !(needs.ref_logps || dpo_reward) {
+        bail!("reference does nothing with {}, which has none; leave it out", chosen.name);
+    }
+    if args.revision != QUOTE && (!needs.credit || dpo_reward) {
+        bail!("revision does nothing where no token rewards are made by revision prompts; leave it out");
+    }
+    if args.eval_steps > 0 && args.held_out == 0 {
+        bail!("eval_steps does nothing without rows to evaluate on; hold some out with --held-out");
+    }
+    if let Some(config) = lora(args) {
+        config.check()?;
+    }
+    refuse_mixed_folder(args)
+}
+
+/// The longest row, which the context of the model limits.
+fn length_limit(args: &TrainArgs, context: usize) -> usize {
+    if args.max_length > context {
+        eprintln!("max_length {} is more than the context of the model, {context}, which is used", args.max_length);
+    }
+    args.max_length.min(context)
 }
 
 /// The revision prompts of T-REG.
 pub(crate) fn revision(args: &TrainArgs) -> anyhow::Result<RevisionTemplate> {
     Ok(match args.revision.as_str() {
-        "quote" => RevisionTemplate::default(),
+        QUOTE => RevisionTemplate::default(),
         "no_quote" => RevisionTemplate::no_quote(),
         path => {
             let text = std::fs::read_to_string(path).with_context(|| {
@@ -196,10 +220,12 @@ fn add_token_rewards(
     args: &TrainArgs,
     chosen: &Chosen,
     model: &LanguageModel,
+    reference: &LanguageModel,
     encoder: &Encoder,
     device: &Device,
     rows: &mut Rows,
 ) -> anyhow::Result<()> {
+    let responses: usize = rows.train.iter().map(|row| row.responses.len()).sum();
     let report = match &args.dpo_model {
         Some(path) => {
             let trained = load(path, device)?;
@@ -208,11 +234,11 @@ fn add_token_rewards(
             }
             // SimPO needs no log-probabilities under a reference, but these token rewards do.
             if !chosen.needs().ref_logps {
-                add_reference(args, model, model, rows)?;
+                add_reference(args, model, reference, rows)?;
             }
             let name = fingerprint(&trained.decoder.hash(), &trained.text_hash());
             let beta = DpoConfig::default().beta as f32;
-            let mut progress = Progress::new("token rewards", 2 * rows.train.len());
+            let mut progress = Progress::new("token rewards", responses);
             let told = &mut |done, _| progress.at(done);
             implicit_token_rewards(&mut rows.train, &scorer(&trained)?, &name, beta, &mut cache(args)?, told)?
         }
@@ -221,7 +247,7 @@ fn add_token_rewards(
             let prompts: Vec<_> =
                 rows.pairs.iter().map(|record| encoder.revised(record, &template)).collect::<Result<_, _>>()?;
             let name = fingerprint(&model.decoder.hash(), &format!("{}:{}", model.text_hash(), template.hash()));
-            let mut progress = Progress::new("token rewards", 4 * rows.train.len());
+            let mut progress = Progress::new("token rewards", 2 * responses);
             let told = &mut |done, _| progress.at(done);
             token_rewards(&mut rows.train, prompts, &scorer(model)?, &name, &mut cache(args)?, told)?
         }
@@ -246,7 +272,7 @@ fn fit(
     chosen: &Chosen,
     model: &LanguageModel,
     reference: &LanguageModel,
-    device: &Device,
+    mut run: Vec<(&'static str, String)>,
     rows: &Rows,
 ) -> anyhow::Result<()> {
     let (train, held_out, needs) = (&rows.train, &rows.held_out, chosen.needs());
@@ -254,11 +280,10 @@ fn fit(
     // Token rewards cost more than the reference itself, so held-out pairs go without: those of T-REG are measured by DPO's
     // loss and rewards, which are also the same for both.
     let judge = LogpLearner::new(chosen.judge()).with_reference(&reference.decoder);
-    let mut run = identity(args, &config, model, chosen);
     run.push(("set of rows", rows_hash(train)));
     let checkpoints = Checkpoints::new(&args.output_dir, args.save_total_limit);
     let last = checkpoints.last()?;
-    let training = device.clone().autodiff();
+    let training = model.decoder.device().autodiff();
     let start = match &last {
         // Beside an adapter, the weights are those of the reference and not copied.
         None if args.use_peft => start(args, model)?.train(),
@@ -312,12 +337,13 @@ fn fit(
                 values => values.iter().sum::<f64>() / values.len() as f64,
             };
             score = Some(value);
-            if best.is_none_or(|(_, most)| value > most) {
-                best = Some((step, value));
-            }
             measured = Some((step, tally));
         }
         if due(args.save_steps, step, steps) {
+            // Of the steps that have a checkpoint.
+            if let Some(value) = score.filter(|value| best.is_none_or(|(_, most)| *value > most)) {
+                best = Some((step, value));
+            }
             let now = RunProgress { run: run_of(&run), score, best, ..fit.progress() };
             let weights = model.with_decoder(fit.model().valid());
             checkpoints.save(&fit, &now, |folder| weights.save(folder).map_err(TrainError::from))?;
@@ -379,11 +405,12 @@ fn reward_accuracy(values: &[f64], seed: u64) -> anyhow::Result<Estimate> {
     Ok(Bootstrap { seed: Seed(seed), ..Bootstrap::default() }.mean(values)?)
 }
 
-/// What must be the same for a resumed run, but for the rows.
+/// What must be the same for a resumed run, but for the rows; `other` is the reference, where it is not the model itself.
 fn identity(
     args: &TrainArgs,
     config: &FitConfig,
     model: &LanguageModel,
+    other: Option<&LanguageModel>,
     chosen: &Chosen,
 ) -> Vec<(&'static str, String)> {
     // Taken apart whole, so that no option can be forgotten here.
@@ -410,8 +437,9 @@ fn identity(
         format!("r {r}, alpha {alpha}, {}{scaled}", target_modules.join(" "))
     });
     vec![
-        ("method", args.method.clone()),
+        ("method", chosen.name.clone()),
         ("model", short(&model.decoder.hash())),
+        ("reference", other.map_or_else(|| "the model itself".to_owned(), |other| short(&other.decoder.hash()))),
         ("beta", chosen.option("beta").unwrap_or_else(|| "none".to_owned())),
         ("set of options", json!(chosen.options).to_string()),
         ("revision", args.revision.clone()),
@@ -443,24 +471,22 @@ fn rows_hash(rows: &[TrainRow]) -> String {
     short(&hash.finish())
 }
 
-/// Refuses an output folder with the checkpoints of another run before any work is done for this one, and one that would
-/// end with both a model and an adapter, which could not be told apart.
-fn refuse_other_runs(
-    args: &TrainArgs,
-    config: &FitConfig,
-    model: &LanguageModel,
-    chosen: &Chosen,
-) -> anyhow::Result<()> {
-    let (other, what) = match args.use_peft {
-        true => ("model.safetensors", "a whole model"),
-        false => ("adapter_config.json", "an adapter"),
+/// Refuses an output folder with the checkpoints of another run before any work is done for this one.
+fn refuse_other_runs(args: &TrainArgs, run: &[(&'static str, String)]) -> anyhow::Result<()> {
+    if let Some((path, progress)) = Checkpoints::new(&args.output_dir, args.save_total_limit).last()? {
+        progress.check_run(&path, run)?;
+    }
+    Ok(())
+}
+
+/// Refuses an output folder that would end with both a model and an adapter, which could not be told apart.
+fn refuse_mixed_folder(args: &TrainArgs) -> anyhow::Result<()> {
+    let (other, what, kind) = match args.use_peft {
+        true => ("model.safetensors", "a whole model", "an adapter"),
+        false => ("adapter_config.json", "an adapter", "a whole model"),
     };
     if args.output_dir.join(other).exists() {
-        let kind = if args.use_peft { "an adapter" } else { "a whole model" };
         bail!("`{}` holds {what}, and this run writes {kind}; use another --output-dir", args.output_dir.display());
-    }
-    if let Some((path, progress)) = Checkpoints::new(&args.output_dir, args.save_total_limit).last()? {
-        progress.check_run(&path, &identity(args, config, model, chosen))?;
     }
     Ok(())
 }

@@ -293,7 +293,8 @@ impl Decoder {
     /// - result: `[rows, longest response]`; column `j` is response token `j`.
     ///
     /// # Errors
-    /// When a prompt is empty: nothing would predict the first response token. When the model is a classifier.
+    /// When a prompt is empty: nothing would predict the first response token. When an id is none of the vocabulary, or a
+    /// row is longer than learned positions reach. When the model is a classifier.
     pub fn response_logps(&self, rows: &[Row]) -> Result<(Tensor<2>, Mask), CoreError> {
         self.can_score(rows)?;
         if rows.iter().all(|row| row.response.is_empty()) {
@@ -396,6 +397,16 @@ impl Decoder {
         if let Some(row) = rows.iter().position(|row| row.prompt.is_empty()) {
             let got = format!("an empty prompt in row {row}");
             return Err(CoreError::Shape { rule: "a prompt needs at least one token (begin with the BOS token)", got });
+        }
+        let vocab = self.config.vocab_size;
+        let ids = rows.iter().flat_map(|row| row.prompt.iter().chain(row.response));
+        if let Some(id) = ids.copied().find(|id| *id as usize >= vocab) {
+            return Err(CoreError::Range { name: "a token id", rule: "below the vocabulary size", got: f64::from(id) });
+        }
+        // Positions that were not learned have no embedding.
+        let longest = rows.iter().map(|row| row.prompt.len() + row.response.len()).max().unwrap_or(0);
+        if self.embed_positions.is_some() && longest > self.config.context {
+            return Err(CoreError::Context { context: self.config.context, got: longest });
         }
         Ok(())
     }

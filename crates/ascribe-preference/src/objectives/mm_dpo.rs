@@ -73,7 +73,11 @@ impl MmDpoConfig {
         check(0.0 <= w && w.is_finite(), "margin_weight", "finite and at least 0", w, "start from 0.1")?;
         check(0.0 < k && k.is_finite(), "margin_rate", "finite and above 0", k, "start from 0.5")?;
         let scorer = Scorer::new(self.beta, Scoring::default())?;
-        Ok(MmDpo { scorer, nll: Nll::new("lambda", self.lambda, self.nll_reduction)?, config: *self })
+        Ok(MmDpo {
+            scorer,
+            nll: Nll::new("lambda", self.lambda, self.nll_reduction, NllReduction::Response)?,
+            config: *self,
+        })
     }
 }
 

@@ -261,6 +261,20 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_the_embeddings_do_not_hold_are_refused() {
+        let refused = |config: &DecoderConfig, prompt: &[u32], response: &[u32]| {
+            decoder(config, &[]).training_pass(&[Row { prompt, response }]).err().map(|error| error.to_string())
+        };
+        let unknown = refused(&llama(), &[1], &[36, 37]).expect("the ids end at 36");
+        assert!(unknown.contains("a token id must be below the vocabulary size, got 37"), "{unknown}");
+        // 49 tokens, and 48 positions where they are learned.
+        let far = refused(&gpt2(), &[1; 47], &[2, 3]).expect("one token too many");
+        assert!(far.contains("49 tokens and the context holds 48"), "{far}");
+        assert_eq!(refused(&gpt2(), &[1; 47], &[2]), None);
+        assert_eq!(refused(&llama(), &[1; 47], &[2, 3]), None);
+    }
+
+    #[test]
     fn beside_an_adapter_it_is_on_and_frozen_weights_get_no_gradient() {
         // Two factors for each of seven projections in three layers.
         let adapted = decoder(&llama(), &["all-linear"]);
