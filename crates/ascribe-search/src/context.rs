@@ -176,12 +176,11 @@ impl<'a> SearchCtx<'a> {
     {
         let setup = &self.setup;
         check("the most tokens of a step", "at least 1", setup.steps.most as f64, setup.steps.most > 0)?;
-        let work = |number: usize, policy: &dyn Policy, scorers: &[&dyn Scorer]| {
+        let done = side_by_side(setup.policy, &setup.scorers(), prompts.len(), WIDTH, |number, policy, scorers| {
             let mut ctx = PromptCtx::new(setup, policy, scorers, number, &prompts[number]);
             let result = one(&mut ctx);
             (result, ctx.usage(), ctx.calls())
-        };
-        let done = side_by_side(setup.policy, &setup.scorers(), prompts.len(), WIDTH, work);
+        });
         let mut results = Vec::with_capacity(done.len());
         for (result, usage, calls) in done {
             self.spent += usage;

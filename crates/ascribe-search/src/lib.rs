@@ -32,8 +32,16 @@ mod transfer_q;
 
 mod smc;
 
+mod compute_optimal;
+mod path_selection;
+mod refine;
+mod revise;
+
+mod strategies;
+
 pub use beam::{Beam, EarlyStopping};
 pub use best_of_n::BestOfN;
+pub use compute_optimal::{ComputeOptimal, compute_optimal, difficulty_levels};
 pub use context::{AnswerOf, SameAnswer, SearchCtx, TextOf};
 pub use controlled::Controlled;
 pub use deal::Deal;
@@ -45,11 +53,15 @@ pub use limits::{Calls, Limits};
 pub use majority::{Majority, Vote, vote};
 pub use mcts::Mcts;
 pub use path::{Path, ranked};
+pub use path_selection::{PathOptions, PathSelection};
 pub use prompt::{PromptCtx, Reach};
+pub use refine::{Refine, RefineOptions, Refiner, RefinerPrompt};
+pub use revise::{Revise, ReviseOptions, RevisionPrompt};
 pub use search::{Found, Search, Stopped};
 pub use smc::{Grain, Particles, PickParticle, Resampler, Schedule, Smc, SmcOptions, Target, effective_size};
 pub use step_beam::{Pick, StepBeam, WhenFinished};
 pub use steps::Steps;
+pub use strategies::{MakeSearch, STRATEGIES, options_of, strategy};
 pub use tilt::{Choose, RolloutValue, rollout_value, tilted};
 pub use transfer_q::{TransferOptions, TransferQ};
 pub use tree::{NodeState, SearchTree, TreeNode, kv_bytes_per_token};

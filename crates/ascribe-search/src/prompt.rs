@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use ascribe_core::{
-    Candidate, Credit, Episode, Mode, Policy, Reduce, Reply, Request, Scorer, Seed, Tokens, Until, Usage,
+    Candidate, Credit, Episode, Finish, Mode, Policy, Reduce, Reply, Request, Scorer, Seed, Tokens, Until, Usage,
 };
 
 use crate::context::{Scored, Setup};
@@ -194,6 +194,21 @@ impl<'c> PromptCtx<'c> {
         Request { prefix, n, until, mode, max_new: most.min(left), seed: path.seed() }
     }
 
+    /// A request for a text that answers the prompt and is written after another prefix, by `policy`, with the draws of
+    /// `from`; `None` where the prefix leaves no room.
+    pub fn request_after(&self, policy: &dyn Policy, prefix: Tokens, from: &Path) -> Option<Request> {
+        let left = policy.capabilities().context.saturating_sub(prefix.len());
+        let request = self.request(from, 1, Reach::End, self.setup.mode);
+        let max_new = request.max_new.min(left);
+        (max_new > 0).then_some(Request { prefix, max_new, ..request })
+    }
+
+    /// The first `kept` tokens of a text, as a text of its own.
+    pub fn beginning(&mut self, root: &Path, text: &Path, kept: usize) -> Path {
+        let logps = text.logps().iter().take(kept).copied().collect();
+        self.child(root, 0, &Candidate { tokens: Tokens::from(&text.tokens()[..kept]), logps, finish: Finish::Step })
+    }
+
     /// How tokens are drawn.
     pub fn mode(&self) -> Mode {
         self.setup.mode
@@ -284,6 +299,12 @@ impl<'c> PromptCtx<'c> {
         }
         let scorers = self.scorers;
         self.score_by(scorers[usize::from(self.setup.scorer.is_some())], reduce, paths)
+    }
+
+    /// The scorer, if there is one.
+    pub fn scorer(&self) -> Option<&'c dyn Scorer> {
+        let scorers = self.scorers;
+        self.setup.scorer.map(|_| scorers[0])
     }
 
     /// Whether there is a judge beside the scorer.

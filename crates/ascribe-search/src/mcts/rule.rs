@@ -64,7 +64,8 @@ impl Rule {
             Self::Uct { w } => q + w * (log / child).sqrt(),
             Self::Armap { c, prior: weighs, base } => {
                 let c = base.map_or(c, |base| ((parent + base + 1.0) / base).ln() + c);
-                q + c * if weighs { prior } else { 1.0 } * log.sqrt() / (1.0 + child)
+                let prior = if weighs { prior } else { 1.0 };
+                q + c * prior * log.sqrt() / (1.0 + child)
             }
         }
     }

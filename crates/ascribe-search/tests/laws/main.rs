@@ -2,6 +2,7 @@
 
 mod faults;
 mod mcts;
+mod refine;
 mod smc;
 mod steps;
 mod support;
