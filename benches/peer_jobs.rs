@@ -1,5 +1,5 @@
-//! Our side of `cargo xtask bench peers` and `bench growth`: one job, one process, one line of JSON. The protocol is
-//! `xtask/peers/README.md`.
+//! Our side of `cargo xtask bench peers`, `bench growth` and `bench memory`: one job, one process, one line of JSON. The
+//! protocol is `xtask/peers/README.md`.
 
 // The allocator of the binary.
 #[allow(unsafe_code)]
@@ -11,11 +11,17 @@ use std::time::Instant;
 
 use ascribe::burn::tensor::Device;
 use ascribe::core::{Continuation, Mode, Objective, Policy, Request, Sampling, Seed, Tokens, Until};
+use ascribe::data::{ColumnMap, Preference, PromptCompletion, Records, Shuffled, Untaught, WindowCursor};
+use ascribe::eval::calibrate::{Binning, brier, ece};
+use ascribe::eval::classify::average_precision;
+use ascribe::eval::rank::{kendall_tau_b, spearman};
+use ascribe::eval::{Bootstrap, EvalError, auroc, auroc_estimate};
 use ascribe::lm::{
-    Decoder, DecoderConfig, Engine, Gguf, GgufWeights, LocalPolicy, LoraConfig, Precision, RandomWeights, Safetensors,
+    ChatTemplate, Decoder, DecoderConfig, Engine, Gguf, GgufWeights, LocalPolicy, LoraConfig, Precision, RandomWeights,
+    Safetensors, Tokenizer,
 };
 use ascribe::preference::objectives::{DpoConfig, Sft};
-use ascribe::preference::{LogpCache, LogpLearner, TrainRow, reference_logps};
+use ascribe::preference::{Encoded, Encoder, LogpCache, LogpLearner, PreferenceError, TrainRow, reference_logps};
 use ascribe::train::{Fit, FitConfig, ScheduleKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -40,6 +46,14 @@ struct Input {
     new_tokens: usize,
     vocabulary: Option<usize>,
     gguf: PathBuf,
+    x: Vec<f64>,
+    y: Vec<f64>,
+    labels: Vec<u8>,
+    resamples: usize,
+    gradient_checkpointing: Option<bool>,
+    data: PathBuf,
+    window: usize,
+    threads: usize,
 }
 
 impl Default for Input {
@@ -59,6 +73,14 @@ impl Default for Input {
             new_tokens: 1,
             vocabulary: None,
             gguf: PathBuf::new(),
+            x: Vec::new(),
+            y: Vec::new(),
+            labels: Vec::new(),
+            resamples: 0,
+            gradient_checkpointing: None,
+            data: PathBuf::new(),
+            window: 1,
+            threads: 1,
         }
     }
 }
@@ -101,16 +123,27 @@ fn main() -> Result<(), Error> {
         "score" | "score_shared" | "growth_score" => score(&input)?,
         "decode" => write(&input, Mode::Greedy)?,
         "samples" | "samples_llamacpp" | "growth_decode" => write(&input, Mode::Sample(Sampling::default()))?,
+        name if name.starts_with("metrics_bootstrap_") => bootstrapped(name, &input)?,
+        name if name.starts_with("metrics_") => metric(name, &input)?,
+        "read" => read(&input)?,
+        "read_stream" => stream(&input)?,
         other => return Err(format!("the job `{other}` is not known here").into()),
     };
     let training = ["step", "train", "lora"].iter().any(|word| job.contains(word));
+    let weights = if job.starts_with("read") || job.starts_with("metrics_") {
+        "none"
+    } else if training {
+        "f32"
+    } else {
+        "as the GGUF file has them (Q4_1)"
+    };
     let line = json!({
         "job": job,
         "seconds": answer.seconds,
         "units": answer.units,
         "unit": answer.unit,
         "peak_rss_bytes": peak_bytes(),
-        "weights": if training { "f32" } else { "as the GGUF file has them (Q4_1)" },
+        "weights": weights,
         "checks": answer.checks,
     });
     println!("{line}");
@@ -145,6 +178,10 @@ fn dpo_step(input: &Input, lora: Option<LoraConfig>) -> Result<Answer, Error> {
     let model = decoder(input, &Device::flex().autodiff())?;
     let model = match lora {
         Some(config) => model.with_lora(&config, Seed(input.seed))?,
+        None => model,
+    };
+    let model = match input.gradient_checkpointing {
+        Some(on) => model.with_gradient_checkpointing(on),
         None => model,
     };
     steps(input, model, &rows, &objective, (rows.len(), "pairs"))
@@ -237,6 +274,128 @@ fn write(input: &Input, mode: Mode) -> Result<Answer, Error> {
         Mode::Sample(_) => json!({ "tokens": tokens, "mean_logp": logps / tokens.max(1) as f64 }),
     };
     Ok(Answer { seconds, units: n * input.new_tokens, unit: "tokens", checks })
+}
+
+/// A metric of columns: one run that is not timed, then `repeats` that are.
+fn metric(name: &str, input: &Input) -> Result<Answer, Error> {
+    let (x, y, labels, none) = (&input.x, &input.y, labels(input), Bootstrap::NONE);
+    let p: Vec<f64> = x.iter().map(|x| x / f64::from(1 << 20)).collect();
+    let value = || match name {
+        "metrics_auroc" => auroc(x, &labels),
+        "metrics_average_precision" => average_precision(x, &labels, &none).map(|estimate| estimate.value),
+        "metrics_brier" => brier(&p, &labels, &none).map(|estimate| estimate.value),
+        "metrics_ece" => ece(&p, &labels, Binning::default(), &none).map(|estimate| estimate.value),
+        "metrics_kendall" => kendall_tau_b(x, y, &none).map(|estimate| estimate.value),
+        "metrics_spearman" => spearman(x, y, &none).map(|estimate| estimate.value),
+        _ => Err(EvalError::Missing { what: "the job", name: name.to_owned(), known: "see the README".to_owned() }),
+    };
+    let mut last = value()?;
+    let mut seconds = Vec::new();
+    for _ in 0..input.repeats {
+        let began = Instant::now();
+        last = value()?;
+        seconds.push(began.elapsed().as_secs_f64());
+    }
+    Ok(Answer { seconds, units: x.len(), unit: "rows", checks: json!({ "values": [last] }) })
+}
+
+/// The percentile interval of a mean or an AUROC.
+fn bootstrapped(name: &str, input: &Input) -> Result<Answer, Error> {
+    let labels = labels(input);
+    let bootstrap = Bootstrap { resamples: input.resamples, seed: Seed(input.seed), ..Bootstrap::default() };
+    let (mut seconds, mut limits) = (Vec::new(), [0.0; 2]);
+    for _ in 0..input.repeats {
+        let began = Instant::now();
+        let estimate = match name {
+            "metrics_bootstrap_mean" => bootstrap.mean(&input.x)?,
+            _ => auroc_estimate(&input.x, &labels, &bootstrap)?,
+        };
+        seconds.push(began.elapsed().as_secs_f64());
+        let interval = estimate.interval.ok_or("there is no interval")?;
+        limits = [interval.low, interval.high];
+    }
+    let units = input.x.len() * input.resamples;
+    Ok(Answer { seconds, units, unit: "rows", checks: json!({ "limits": limits }) })
+}
+
+fn labels(input: &Input) -> Vec<bool> {
+    input.labels.iter().map(|label| *label == 1).collect()
+}
+
+/// Rows that are read before they are encoded by all threads.
+const AT_ONCE: usize = 4096;
+
+/// Conversations in pairs from JSONL to ids: read one after another, then rendered and encoded by all threads.
+fn read(input: &Input) -> Result<Answer, Error> {
+    let tokenizer = Tokenizer::from_folder(&input.model)?;
+    let template = ChatTemplate::from_folder(&input.model, &tokenizer)?;
+    let encoder = Encoder::from_parts(&tokenizer, template.as_ref(), usize::MAX)?;
+    let (mut seconds, mut rows, mut tokens, mut first) = (Vec::new(), 0, 0, Vec::new());
+    for _ in 0..input.repeats {
+        (rows, tokens) = (0, 0);
+        let began = Instant::now();
+        let mut records = Records::<Preference>::open(&input.data, &ColumnMap::default())?;
+        loop {
+            let mut window = Vec::new();
+            for record in records.by_ref().take(AT_ONCE) {
+                window.push(record?.map_err(untaught)?);
+            }
+            if window.is_empty() {
+                break;
+            }
+            for encoded in by_threads(window, encoder, input.threads)? {
+                rows += encoded.rows.len();
+                for (row, _) in &encoded.rows {
+                    tokens += row.prompt.len() + row.responses.iter().map(|one| one.tokens.len()).sum::<usize>();
+                }
+                if first.is_empty() {
+                    first = encoded.rows.first().map(|(row, _)| row.prompt.to_vec()).unwrap_or_default();
+                }
+            }
+        }
+        seconds.push(began.elapsed().as_secs_f64());
+    }
+    Ok(Answer { seconds, units: rows, unit: "rows", checks: json!({ "tokens": tokens, "ids": first }) })
+}
+
+/// The rows of each thread, in the order of the file.
+fn by_threads(
+    mut rows: Vec<Preference>,
+    encoder: Encoder<'_>,
+    threads: usize,
+) -> Result<Vec<Encoded<Preference>>, Error> {
+    let size = rows.len().div_ceil(threads.max(1)).max(1);
+    let mut parts = Vec::new();
+    while !rows.is_empty() {
+        let rest = rows.split_off(size.min(rows.len()));
+        parts.push(std::mem::replace(&mut rows, rest));
+    }
+    let encoded: Vec<Result<Encoded<Preference>, PreferenceError>> = std::thread::scope(|scope| {
+        let running: Vec<_> = parts.into_iter().map(|part| scope.spawn(move || encoder.pairs(part))).collect();
+        running.into_iter().map(|thread| thread.join().expect("a thread that encodes does not panic")).collect()
+    });
+    Ok(encoded.into_iter().collect::<Result<Vec<_>, _>>()?)
+}
+
+/// Rows of a file in a random order within a window, none of which is kept.
+fn stream(input: &Input) -> Result<Answer, Error> {
+    let (mut seconds, mut rows, mut characters) = (Vec::new(), 0, 0);
+    for epoch in 0..input.repeats {
+        (rows, characters) = (0, 0);
+        let began = Instant::now();
+        let records = Records::<PromptCompletion>::open(&input.data, &ColumnMap::default())?;
+        let cursor = WindowCursor { epoch: epoch as u64, ..WindowCursor::default() };
+        for record in Shuffled::new(records, input.window, Seed(input.seed), cursor)? {
+            characters += record?.map_err(untaught)?.completion.chars().count();
+            rows += 1;
+        }
+        seconds.push(began.elapsed().as_secs_f64());
+    }
+    Ok(Answer { seconds, units: rows, unit: "rows", checks: json!({ "characters": characters }) })
+}
+
+fn untaught(row: Untaught) -> Error {
+    format!("row {} cannot teach: {}", row.line, row.why).into()
 }
 
 /// The most memory that this process ever held (`VmHWM`); `None` where the system does not say.

@@ -1,10 +1,12 @@
 //! What can be typed. Every option is also a key of `--config file.toml`, and `_` may stand for `-`.
 
 mod measure;
+mod served;
+mod process;
 
 use std::path::PathBuf;
 
-use ascribe::data::Kind;
+use ascribe::data::{Boundary, Kind};
 use ascribe::lm::Precision;
 use ascribe::train::{OptimArgs, OptimKind, ScheduleKind, ScheduleOptions};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -13,8 +15,10 @@ use serde::de::DeserializeOwned;
 use crate::config::closest;
 pub use measure::{
     AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs,
-    ProcessBenchArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
+    ProcessBenchArgs, ReportArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
 };
+pub use served::ServedArgs;
+pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
 #[derive(Debug, Parser)]
@@ -40,6 +44,12 @@ pub enum Command {
     Compare(CompareArgs),
     /// A benchmark, from files in its published format or by asking a model: `ascribe eval <protocol>`.
     Eval(EvalArgs),
+    /// One HTML file from what runs leave: learning curves, held-out figures, and what was measured with `--json`.
+    Report(ReportArgs),
+    /// Labels of steps, made by a model that completes: Monte Carlo, OmegaPRM, tree search, refinement, self-correction.
+    Label(Box<LabelArgs>),
+    /// Is an answer right? One completion, or every row of a file.
+    CheckAnswer(CheckAnswerArgs),
     /// Add an adapter into the weights of its base, and write a whole model.
     Merge(MergeArgs),
     /// Look for faults in data: exit code 0 without findings, 1 with them, 2 for an error.
@@ -82,7 +92,7 @@ pub struct TrainArgs {
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
     pub model: PathBuf,
-    /// JSONL, JSON or Parquet, packed by gzip or zstd or not, with the columns of TRL or of a published layout.
+    /// JSONL, JSON, CSV or Parquet, packed by gzip or zstd or not, with the columns of TRL or of a published layout.
     #[arg(long, alias = "dataset-name")]
     pub data: PathBuf,
     /// Checkpoints, log and the final model go here. A run that finds its checkpoints here goes on from the last.
@@ -103,6 +113,10 @@ pub struct TrainArgs {
     /// Longest prompt and response together, in tokens.
     #[arg(long, default_value_t = 512)]
     pub max_length: usize,
+    /// Where prompt and response meet in tokens: `apart`, each is encoded by itself; `shared-prefix`, their text is encoded as a
+    /// whole, and tokens that merge belong to the response.
+    #[arg(long, value_parser = named::<Boundary>, default_value = "apart")]
+    pub boundary: Boundary,
     /// Strength of the pull to the reference (all but sft).
     #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     pub beta: f64,
@@ -130,6 +144,10 @@ pub struct TrainArgs {
     /// Multiply by `lora_alpha / sqrt(lora_r)` instead.
     #[arg(long, requires = "use_peft")]
     pub use_rslora: bool,
+    /// Keep the inputs of layers alone and compute each layer again for the backward pass: much less memory, more time, the
+    /// same numbers. On with --use-peft unless it is `false`, else off.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    pub gradient_checkpointing: Option<bool>,
     /// Highest learning rate.
     #[arg(long, default_value_t = 1e-6, allow_negative_numbers = true)]
     pub learning_rate: f64,
@@ -202,7 +220,7 @@ pub struct TrainArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct DoctorArgs {
-    /// JSONL, JSON or Parquet, packed by gzip or zstd or not, with the columns of TRL or of a published layout.
+    /// JSONL, JSON, CSV or Parquet, packed by gzip or zstd or not, with the columns of TRL or of a published layout.
     #[arg(long, alias = "dataset-name")]
     pub data: PathBuf,
     /// The model that will learn: a Hugging Face folder or a GGUF file, of which tokenizer and chat template are read.
@@ -234,7 +252,7 @@ pub struct DoctorArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct ConvertArgs {
-    /// JSONL, JSON or Parquet, packed by gzip or zstd or not, with the columns of TRL or of a published layout.
+    /// JSONL, JSON, CSV or Parquet, packed by gzip or zstd or not, with the columns of TRL or of a published layout.
     pub input: PathBuf,
     /// The JSONL file to write; packed by gzip if its name ends in `.gz`.
     pub output: PathBuf,
@@ -273,9 +291,11 @@ fn table<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 #[command(args_override_self = true)]
 pub struct GenerateArgs {
     /// A Hugging Face folder, a GGUF file, an adapter's folder that names its base, or a name on the hub (org/name,
-    /// org/name@revision, org/name:file.gguf).
-    #[arg(long, alias = "model-name-or-path")]
-    pub model: PathBuf,
+    /// org/name@revision, org/name:file.gguf). With --endpoint only its tokenizer and chat template are read.
+    #[arg(long, alias = "model-name-or-path", required_unless_present = "endpoints")]
+    pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub served: ServedArgs,
     /// An adapter in the layout of peft, for this model.
     #[arg(long)]
     pub adapter: Option<PathBuf>,
@@ -380,9 +400,11 @@ pub enum EarlyStoppingName {
 #[command(args_override_self = true)]
 pub struct ScoreArgs {
     /// A Hugging Face folder, a GGUF file, an adapter's folder that names its base, or a name on the hub (org/name,
-    /// org/name@revision, org/name:file.gguf).
+    /// org/name@revision, org/name:file.gguf). With --endpoint only its tokenizer and chat template are read.
     #[arg(long, alias = "model-name-or-path")]
     pub model: PathBuf,
+    #[command(flatten)]
+    pub served: ServedArgs,
     /// An adapter in the layout of peft, for this model.
     #[arg(long)]
     pub adapter: Option<PathBuf>,

@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use anyhow::Context;
-use ascribe::eval::report::{Column, Group, Point, Points, Report, Table};
-use ascribe::eval::{Estimate, Interval};
+use ascribe::eval::report::{Column, Forest, ForestRow, Report, Table};
+use ascribe::eval::{Bootstrap, Estimate, Interval};
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::drawing::Drawing;
 use crate::output::{print_line, write_whole};
 
 /// One number that was measured.
@@ -45,7 +47,18 @@ pub struct Findings {
     facts: Vec<(String, Value)>,
     findings: Vec<Finding>,
     notes: Vec<String>,
-    figures: Vec<(String, Points)>,
+    figures: Vec<Drawing>,
+}
+
+/// A measure as JSON holds it.
+#[derive(Deserialize)]
+struct Measure {
+    value: f64,
+    low: Option<f64>,
+    high: Option<f64>,
+    level: Option<f64>,
+    count: Option<usize>,
+    n: Option<usize>,
 }
 
 impl Findings {
@@ -59,6 +72,13 @@ impl Findings {
     pub fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.facts.push((name.to_owned(), value.into()));
         self
+    }
+
+    /// How bootstrap intervals were found. A measure whose interval comes from elsewhere names its own method.
+    #[must_use]
+    pub fn drawn(self, bootstrap: &Bootstrap) -> Self {
+        let method = if bootstrap.resamples > 0 { bootstrap.method.name() } else { "no bootstrap" };
+        self.fact("resamples", bootstrap.resamples).fact("seed", bootstrap.seed.0).fact("method", method)
     }
 
     /// One more number.
@@ -84,31 +104,36 @@ impl Findings {
 
     /// A figure of the report.
     #[must_use]
-    pub fn figure(mut self, caption: impl Into<String>, points: Points) -> Self {
-        self.figures.push((caption.into(), points));
+    pub fn figure(mut self, figure: Drawing) -> Self {
+        self.figures.push(figure);
         self
     }
 
-    /// A figure of estimates side by side.
-    #[must_use]
-    pub fn forest(self, caption: &str, y_label: &str, estimates: &[(String, Estimate)]) -> Self {
-        let points = estimates.iter().enumerate().map(|(at, (name, estimate))| Point {
-            x: at as f64 + 1.0,
-            y: estimate.value,
-            low: estimate.interval.map_or(f64::NAN, |interval| interval.low),
-            high: estimate.interval.map_or(f64::NAN, |interval| interval.high),
-            label: name.clone(),
-        });
-        let group = Group { name: y_label.to_owned(), points: points.collect() };
-        self.figure(
-            caption,
-            Points {
-                x_label: "place in the table".to_owned(),
-                y_label: y_label.to_owned(),
-                groups: vec![group],
-                ..Points::default()
-            },
-        )
+    /// What [`json`](Self::json) wrote.
+    pub fn from_json(object: Map<String, Value>) -> anyhow::Result<Self> {
+        let mut findings = Self::new("");
+        for (key, value) in object {
+            match key.as_str() {
+                "name" => findings.title = plain(&value),
+                "measures" => {
+                    let measures: Map<String, Value> = serde_json::from_value(value).context("`measures`")?;
+                    for (name, measure) in measures {
+                        let measure: Measure =
+                            serde_json::from_value(measure).with_context(|| format!("measure `{name}`"))?;
+                        findings.findings.push(measure.finding(name));
+                    }
+                }
+                "notes" => findings.notes = serde_json::from_value(value).context("`notes`")?,
+                "figures" => findings.figures = serde_json::from_value(value).context("`figures`")?,
+                _ => findings.facts.push((key, value)),
+            }
+        }
+        Ok(findings)
+    }
+
+    /// The metric or protocol.
+    pub fn title(&self) -> &str {
+        &self.title
     }
 
     /// Prints the table, or one JSON object.
@@ -119,7 +144,8 @@ impl Findings {
     /// Prints, and writes the report if one is wanted.
     pub fn show(&self, as_json: bool, report: Option<&Path>) -> anyhow::Result<()> {
         if let Some(path) = report {
-            write_whole(path, self.html().as_bytes()).with_context(|| "no report was written")?;
+            let html = self.onto(Report::new(format!("ascribe: {}", self.title)))?.to_html();
+            write_whole(path, html.as_bytes()).context("no report was written")?;
         }
         self.print(as_json)
     }
@@ -135,9 +161,14 @@ impl Findings {
         lines.join("\n")
     }
 
-    fn cells(&self) -> (Vec<&'static str>, Vec<Vec<String>>) {
+    /// What its intervals are called.
+    fn interval(&self) -> &'static str {
         let level = self.findings.iter().find_map(|one| one.interval).map_or(0.95, |interval| interval.level);
-        let interval = if (level - 0.95).abs() < 1e-12 { "95 % interval" } else { "interval" };
+        if (level - 0.95).abs() < 1e-12 { "95 % interval" } else { "interval" }
+    }
+
+    fn cells(&self) -> (Vec<&'static str>, Vec<Vec<String>>) {
+        let interval = self.interval();
         let count = |count: Option<usize>| count.map_or_else(String::new, |count| count.to_string());
         let rows = self.findings.iter().map(|one| {
             let limits = one.interval.map_or_else(String::new, |at| format!("[{:.4}, {:.4}]", at.low, at.high));
@@ -165,25 +196,53 @@ impl Findings {
         if !self.notes.is_empty() {
             object.insert("notes".to_owned(), json!(self.notes));
         }
+        if !self.figures.is_empty() {
+            object.insert("figures".to_owned(), json!(self.figures));
+        }
         Value::Object(object)
     }
 
-    fn html(&self) -> String {
+    /// Adds all of it to a report.
+    pub fn onto(&self, mut report: Report) -> anyhow::Result<Report> {
+        if !self.facts.is_empty() {
+            report = report.facts(self.facts.iter().map(|(name, value)| (name.clone(), plain(value))));
+        }
         let (header, rows) = self.cells();
         let columns = header.iter().enumerate().map(|(at, name)| match at {
             0 => Column::left(*name),
             _ => Column::right(*name),
         });
-        let mut report = Report::new(format!("ascribe: {}", self.title))
-            .facts(self.facts.iter().map(|(name, value)| (name.clone(), plain(value))))
-            .table("What was measured.", Table { columns: columns.collect(), rows });
+        report = report.table("What was measured.", Table { columns: columns.collect(), rows });
         for note in &self.notes {
-            report = report.text(note.clone());
+            report = report.text(note);
         }
-        for (caption, points) in &self.figures {
-            report = report.figure(caption.clone(), points.clone());
+        if let Some(forest) = self.forest() {
+            report = report.figure("The measures that have an interval.", forest);
         }
-        report.to_html()
+        for figure in &self.figures {
+            report = figure.onto(report)?;
+        }
+        Ok(report)
+    }
+
+    /// The measures with an interval, one below another; a difference is held against 0.
+    fn forest(&self) -> Option<Forest> {
+        let row = |one: &Finding| {
+            let Interval { low, high, .. } = one.interval?;
+            Some(ForestRow { name: one.name.clone(), value: one.value, low, high, n: one.n })
+        };
+        let rows: Vec<ForestRow> = self.findings.iter().filter_map(row).collect();
+        let reference = rows.iter().any(|row| row.name == "difference").then_some(0.0);
+        (!rows.is_empty()).then(|| Forest { label: format!("value ({})", self.interval()), rows, reference })
+    }
+}
+
+impl Measure {
+    fn finding(self, name: String) -> Finding {
+        let Self { value, low, high, level, count, n } = self;
+        let interval =
+            low.zip(high).map(|(low, high)| Interval { low, high, level: level.unwrap_or(0.95), method: "as written" });
+        Finding { name, value, interval, right: count, n }
     }
 }
 

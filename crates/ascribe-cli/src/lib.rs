@@ -11,22 +11,27 @@ mod device;
 mod hub;
 mod output;
 
+mod drawing;
 mod findings;
 mod records;
 
 mod chat;
+mod check_answer;
 mod compare;
 mod convert;
 mod demo;
 mod doctor;
 mod eval;
 mod generate;
+mod label;
 mod merge;
 mod metric;
+mod report;
 mod score;
 mod train;
 mod validate;
 mod words;
+mod writer;
 
 use std::process::ExitCode;
 
@@ -65,6 +70,9 @@ fn dispatch(catalog: &Catalog) -> anyhow::Result<ExitCode> {
         Command::Metric(args) => metric::run(&args)?,
         Command::Compare(args) => compare::run(&args)?,
         Command::Eval(args) => eval::run(&args.protocol)?,
+        Command::Report(args) => report::run(&args)?,
+        Command::Label(args) => label::run(&args)?,
+        Command::CheckAnswer(args) => check_answer::run(&args)?,
         Command::Merge(args) => merge::run(&args)?,
         Command::Doctor(args) => return doctor::run(&args),
         Command::Validate(args) => validate::run(&args, catalog)?,

@@ -1,11 +1,13 @@
 //! `ascribe metric`: one metric of the table from the columns of a file.
 
 use anyhow::{Context, anyhow, bail};
-use ascribe::eval::{CLUSTER, Columns, Direction, EvalError, Holds, METRICS, ScalarMetric};
+use ascribe::eval::calibrate::Binning;
+use ascribe::eval::{CLUSTER, Column, Columns, Direction, EvalError, Holds, METRICS, ScalarMetric};
 use serde_json::{Value, json};
 
 use crate::args::MetricArgs;
 use crate::config::closest;
+use crate::drawing::Drawing;
 use crate::findings::{Finding, Findings, table};
 use crate::output::print_line;
 use crate::records::Records;
@@ -25,12 +27,22 @@ pub fn run(args: &MetricArgs) -> anyhow::Result<()> {
     if let Some(cluster) = &args.cluster {
         columns = columns.with_labels(CLUSTER, records.every(cluster, Records::label)?);
     }
-    let estimate = metric.measure(&columns, &args.measure.bootstrap()).map_err(|error| located(error, &records))?;
-    Findings::new(metric.name)
+    let bootstrap = args.measure.bootstrap(records.rows.len());
+    let estimate = metric.measure(&columns, &bootstrap).map_err(|error| located(error, &records))?;
+    let findings = Findings::new(metric.name)
         .fact("input", records.name())
+        .drawn(&bootstrap)
         .with(Finding::of(metric.name, &estimate))
-        .note(format!("{}; {}", metric.doc, better(metric.direction)))
-        .print(args.measure.json)
+        .note(format!("{}; {}", metric.doc, better(metric.direction)));
+    let findings = match (columns.get("p"), columns.get("label")) {
+        // Probabilities and what came true.
+        (Ok(Column::Numbers(p)), Ok(Column::Numbers(label))) => {
+            let came_true: Vec<bool> = label.iter().map(|label| *label == 1.0).collect();
+            findings.figure(Drawing::reliability("mean p", p, &came_true, Binning::default())?)
+        }
+        _ => findings,
+    };
+    findings.print(args.measure.json)
 }
 
 /// The metric, or the nearest name.

@@ -19,6 +19,13 @@ pub struct Record {
     cells: Map<String, Value>,
 }
 
+impl Record {
+    /// All that stands in the row.
+    pub fn cells(&self) -> &Map<String, Value> {
+        &self.cells
+    }
+}
+
 /// The rows of one file.
 pub struct Records {
     path: PathBuf,
@@ -117,9 +124,9 @@ impl Records {
         self.path.display().to_string()
     }
 
-    /// Whether the first row has the column.
+    /// Whether any row has the column; a row that lacks it is then an error that names its place.
     pub fn has(&self, column: &str) -> bool {
-        self.rows.first().is_some_and(|row| find(&row.cells, column).is_some())
+        self.rows.iter().any(|row| find(&row.cells, column).is_some())
     }
 
     /// What stands in a column.
@@ -267,6 +274,14 @@ mod tests {
     #[test]
     fn columns_may_lie_inside_columns() {
         assert_eq!(records("{\"a\":{\"b\":[1,2]}}").every("a.b", Records::numbers).unwrap(), [[1.0, 2.0]]);
+    }
+
+    #[test]
+    fn a_column_of_later_rows_is_a_column_and_the_rows_without_it_are_named() {
+        let table = records("{\"score\":1}\n{\"score\":2,\"subset\":\"x\"}\n");
+        assert!(table.has("subset") && !table.has("sub"));
+        let error = table.every("subset", Records::label).unwrap_err().to_string();
+        assert!(error.contains("line 1: column `subset` is missing"), "{error}");
     }
 
     #[test]

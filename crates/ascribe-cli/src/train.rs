@@ -13,7 +13,7 @@ use ascribe::data::{
     split_by_prompt,
 };
 use ascribe::eval::{Bootstrap, Estimate, wilson};
-use ascribe::lm::{Decoder, LanguageModel, LoraConfig};
+use ascribe::lm::{Decoder, LanguageModel, Limits, LocalPolicy, LoraConfig};
 use ascribe::preference::objectives::{DpoConfig, ObjectiveOptions};
 use ascribe::preference::{
     Encoded, Encoder, LogpCache, LogpLearner, RevisionTemplate, TrainRow, fingerprint, reference_logps, self_test,
@@ -43,7 +43,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
             let split = parts(args, loaded)?;
             let model = base(args, &device)?;
             refuse_other_runs(args, &config, &model)?;
-            let encoder = Encoder::new(&model, args.max_length)?;
+            let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
             let train = checked(args, "training", encoder.pairs(split.train)?)?;
             let held_out = checked(args, "held-out", encoder.pairs(split.held_out)?)?;
             let (mut train, mut held_out) = (prepared(train), prepared(held_out));
@@ -64,7 +64,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
             let split = parts(args, loaded)?;
             let model = base(args, &device)?;
             refuse_other_runs(args, &config, &model)?;
-            let encoder = Encoder::new(&model, args.max_length)?;
+            let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
             let train = prepared(checked(args, "training", encoder.completions(split.train)?)?);
             let held_out = prepared(checked(args, "held-out", encoder.completions(split.held_out)?)?);
             fit(args, config, objective.as_ref(), objective.as_ref(), &model, &device, &train.rows, &held_out.rows)
@@ -229,6 +229,12 @@ fn cache(args: &TrainArgs) -> anyhow::Result<LogpCache> {
     Ok(LogpCache::open(&args.output_dir.join("cache").join("logps.bin"))?)
 }
 
+/// What scores given texts with `model`. No text comes twice, so keys and values are kept for one prompt and its responses
+/// and not for later calls.
+fn scorer(model: &LanguageModel) -> anyhow::Result<LocalPolicy> {
+    Ok(model.policy()?.with_limits(Limits { kv_bytes: 1 << 27, ..Limits::default() }))
+}
+
 fn add_reference(
     args: &TrainArgs,
     model: &LanguageModel,
@@ -241,7 +247,7 @@ fn add_reference(
         bail!("the reference has another tokenizer or chat template than the model; use models of one family");
     }
     let name = fingerprint(&reference.decoder.hash(), &reference.text_hash());
-    let (policy, mut cache) = (reference.policy()?, cache(args)?);
+    let (policy, mut cache) = (scorer(reference)?, cache(args)?);
     for rows in parts {
         let mut progress = Progress::new("reference log-probabilities", 2 * rows.len());
         reference_logps(rows, &policy, &name, &mut cache, &mut |done, _| progress.at(done))?;
@@ -275,7 +281,7 @@ fn add_token_rewards(
     let name = fingerprint(&model.decoder.hash(), &format!("{}:{}", model.text_hash(), template.hash()));
     let mut progress = Progress::new("token rewards", 4 * part.rows.len());
     let told = &mut |done, _| progress.at(done);
-    let report = token_rewards(&mut part.rows, prompts, &model.policy()?, &name, &mut cache(args)?, told)?;
+    let report = token_rewards(&mut part.rows, prompts, &scorer(model)?, &name, &mut cache(args)?, told)?;
     drop(progress);
     if report.left_out > 0 {
         eprintln!("{} rows left out: their revision prompts do not fit the context", report.left_out);
@@ -320,6 +326,7 @@ fn fit(
             }
         }
     };
+    let start = start.with_gradient_checkpointing(args.gradient_checkpointing.unwrap_or(args.use_peft));
     if last.is_none() && objective.needs().ref_logps && args.reference.is_none() {
         let test = self_test(&start, &train[..train.len().min(8)], args.beta)?;
         eprintln!(
@@ -458,6 +465,7 @@ fn identity(args: &TrainArgs, config: &FitConfig, model: &LanguageModel) -> Vec<
         ("beta", args.beta.to_string()),
         ("alpha", args.alpha.to_string()),
         ("revision", args.revision.clone()),
+        ("boundary", args.boundary.to_string()),
         ("learning_rate", learning_rate.to_string()),
         ("lr_scheduler_type", format!("{lr_scheduler_type:?}").to_lowercase()),
         ("lr_scheduler_kwargs", json!(lr_scheduler_kwargs).to_string()),

@@ -26,7 +26,8 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     if args.output_dir.exists() && !args.output_dir.is_dir() {
         bail!("`{}` is a file; name a folder with --output-dir", args.output_dir.display());
     }
-    let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), words.limit(args.max_length))?;
+    let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), words.limit(args.max_length))?
+        .with_boundary(args.boundary);
     let (train, held_out) = match objective.needs().kind {
         RowKind::Pairs => {
             let split = parts(args, ascribe::data::load::<Preference>(&args.data, &columns)?)?;

@@ -241,6 +241,12 @@ fn options_out_of_range() {
         ("--optim lamb", "unknown variant `lamb`"),
         ("--optim sgd --optim-args momentum=1", "momentum must be in [0, 1)"),
         ("--optim sgd --optim-args nesterov=true", "momentum must be above 0 with nesterov"),
+        (
+            "--optim-args momentum=0.5",
+            "adamw_torch does not use momentum, which would change nothing; its optim_args are amsgrad",
+        ),
+        ("--optim rmsprop --optim-args {\"amsgrad\":true}", "its optim_args are momentum, alpha"),
+        ("--boundary shared", "unknown variant `shared`, expected `apart` or `shared-prefix`"),
     ] {
         training_is_refused(&bench, options, &[said]);
     }
@@ -287,6 +293,7 @@ fn adapters_that_do_not_fit() {
     for (options, said) in [
         ("--lora-r 8", "--use-peft"),
         ("--use-peft --lora-r 0", "r must be at least 1"),
+        ("--gradient-checkpointing often", "'often' for '--gradient-checkpointing"),
         ("--use-peft --lora-alpha -1", "alpha must be finite and above 0"),
         ("--use-peft --lora-target-modules c_attn", "no projection `c_attn`; it has q_proj"),
     ] {

@@ -99,6 +99,11 @@ fn pairs_train_by_every_objective_on_pairs() {
         assert_eq!(number(&summary, "eval_rewards/margins"), number(evaluated[1], "eval_rewards/margins"));
         is_a_model(&bench, &out);
     }
+    bench.run("report out-dpo out-ipo --out runs.html").succeeded();
+    let html = bench.read("runs.html");
+    for part in ["rewards/margins, by optimizer step.", "out-ipo, held out", "reward_accuracy on held-out rows"] {
+        assert!(html.contains(part), "{part}");
+    }
     // The same start and the same rows: only the objective differs.
     let weights = |method| fs::read(bench.path(&format!("out-{method}/model.safetensors"))).unwrap();
     for other in ["ipo", "apo-zero", "t-reg"] {
@@ -217,9 +222,9 @@ fn an_adapter_is_trained_continued_used_and_merged() {
     assert_eq!((&config["r"], &config["lora_alpha"]), (&json!(4), &json!(8)));
     assert_eq!(config["target_modules"], json!(["q_proj", "v_proj"]));
 
-    // The same from a file in which TRL's names stand.
+    // The same from a file in which TRL's names stand, and with one graph for all layers.
     let file = "use_peft = true\nlora_r = 4\nlora_alpha = 8\nlora_target_modules = [\"q_proj\", \"v_proj\"]\nlearning_rate = 9.0\n";
-    bench.write("options.toml", file);
+    bench.write("options.toml", &format!("{file}gradient_checkpointing = false\n"));
     let typed = format!("{SHORT} --save-steps 2 --learning-rate 1e-2");
     bench
         .run(&format!("train dpo --model model --data pairs.jsonl --output-dir file --config options.toml {typed}"))

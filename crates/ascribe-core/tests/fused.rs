@@ -3,8 +3,8 @@
 
 use ascribe_core::Packing;
 use ascribe_core::tensor::{
-    AttentionShape, HeadLayout, Sight, attention, fused, geglu, geglu_product, head_logps, rms_norm, rms_norm_product,
-    rope, sum_of_squares, swiglu, swiglu_product, times, token_logps,
+    AttentionShape, HeadLayout, HeadShape, Sight, attention, fused, geglu, geglu_product, head_logps, rms_norm,
+    rms_norm_product, rope, sum_of_squares, swiglu, swiglu_product, times, token_logps,
 };
 use ascribe_testkit::device::{floats, integers, values};
 use burn::tensor::{DType, Device, Tensor};
@@ -121,11 +121,11 @@ fn products_with_gated_activations_are_plain() {
 fn log_probabilities_of_a_head_are_plain_whatever_the_chunk() {
     for [n, hidden, vocab] in [[1, 1, 1], [3, 5, 7], [37, 33, 203]] {
         let targets: Vec<i64> = (0..n).map(|row| ((row * 31) % vocab) as i64).collect();
-        for chunk in [1, 4, 1000] {
-            for (layout, shape) in [(HeadLayout::Embedding, [vocab, hidden]), (HeadLayout::Linear, [hidden, vocab])] {
-                check("head_logps", [[n, hidden], shape], |[states, weight]| {
+        for (chunk, softcap) in [(1, None), (4, None), (1000, None), (4, Some(2.0)), (1000, Some(30.0))] {
+            for (layout, weights) in [(HeadLayout::Embedding, [vocab, hidden]), (HeadLayout::Linear, [hidden, vocab])] {
+                check("head_logps", [[n, hidden], weights], |[states, weight]| {
                     let targets = integers(&targets, [n], &states.device());
-                    head_logps(states, weight, layout, targets, chunk).reshape([1, n])
+                    head_logps(states, weight, &HeadShape { layout, softcap }, targets, chunk).reshape([1, n])
                 });
             }
         }

@@ -3,8 +3,13 @@
 //! A tokenizer may merge the last characters of a prompt with the first of the completion. Two policies have names; under
 //! both, prompt and completion one after the other are the ids that a model sees.
 
-/// How prompt and completion are made tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How prompt and completion are made tokens. In options, and displayed, as `apart` and `shared-prefix`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Boundary {
     /// Each is encoded apart: ids never merge across the boundary, and what is sampled after the prompt is what was trained.
     /// The ids may differ from those of the whole text.
@@ -24,6 +29,15 @@ pub struct Parts {
     pub completion: Vec<u32>,
     /// How many tokens of the prompt encoded alone are not ids of the whole text: above 0, something merged.
     pub merged: usize,
+}
+
+impl fmt::Display for Boundary {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Apart => "apart",
+            Self::SharedPrefix => "shared-prefix",
+        })
+    }
 }
 
 impl Boundary {
@@ -93,6 +107,15 @@ mod tests {
             ids = merged;
         }
         Ok(ids)
+    }
+
+    #[test]
+    fn names_are_written_as_they_are_read() {
+        for boundary in [Boundary::Apart, Boundary::SharedPrefix] {
+            let name = serde_json::Value::String(boundary.to_string());
+            assert_eq!(serde_json::to_value(boundary).unwrap(), name);
+            assert_eq!(serde_json::from_value::<Boundary>(name).unwrap(), boundary);
+        }
     }
 
     proptest! {

@@ -83,7 +83,7 @@ impl NearDuplicates {
     fn insert_all<R: Record>(&mut self, path: &Path, map: &ColumnMap) -> Result<(), DataError> {
         for (at, record) in Records::<R>::open(path, map)?.enumerate() {
             if let Ok(record) = record? {
-                self.insert(at + 1, &record.key());
+                self.insert(at + 1, &record.words());
             }
         }
         Ok(())

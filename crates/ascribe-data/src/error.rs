@@ -29,6 +29,14 @@ pub enum DataError {
         /// What is wrong.
         words: String,
     },
+    /// A CSV file that is no table of cells.
+    #[error("cannot read {} as CSV: {words}; fix or delete the row, or give JSONL", path.display())]
+    Csv {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        words: String,
+    },
     /// Columns that can be read in more than one way.
     #[error("{place}: two readings fit: {}; choose with --columns, or drop the columns that are not meant", readings.join(", or "))]
     Ambiguous {
@@ -38,7 +46,7 @@ pub enum DataError {
         readings: Vec<String>,
     },
     /// A file without rows.
-    #[error("{} holds no rows; give JSONL, a JSON array or Parquet with one object a row", path.display())]
+    #[error("{} holds no rows; give JSONL, a JSON array, CSV with a header, or Parquet", path.display())]
     Empty {
         /// The file.
         path: PathBuf,

@@ -6,7 +6,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
 use crate::read::{Place, name_of};
-use crate::record::{answered, refuse, require, take};
+use crate::record::{answered, flag, refuse, require, take};
 use crate::teach::Untaught;
 use crate::{DataError, Kind, Prompt, Record, Why};
 
@@ -108,12 +108,8 @@ impl Record for Unpaired {
     fn from_row(place: Place<'_>, mut row: Map<String, Value>) -> Result<Result<Self, Untaught>, DataError> {
         require(place, Self::KIND, &["prompt", "completion", "label"], &row)?;
         let label = row.shift_remove("label").unwrap_or_default();
-        let label = match (&label, label.as_f64()) {
-            (Value::Bool(label), _) => *label,
-            (_, Some(1.0)) => true,
-            (_, Some(0.0)) => false,
-            _ => return Err(refuse(place, "label", "true, false, 1 or 0", label.to_string())),
-        };
+        let rule = "true, false, 1 or 0";
+        let label = flag(&label).ok_or_else(|| refuse(place, "label", rule, label.to_string()))?;
         let line = place.number;
         let reply = reply(place, &mut row)?;
         let taught = reply.map(|(prompt, completion)| Self { prompt, completion, label, line });

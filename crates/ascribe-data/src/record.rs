@@ -14,6 +14,11 @@ use crate::read::{Place, name_of};
 use crate::teach::Untaught;
 use crate::{DataError, Kind, Why, hh};
 
+/// What stands behind a role and behind a turn in a key. They occur in no ordinary text, so two conversations never run
+/// together.
+const ROLE_END: char = '\u{1f}';
+const TURN_END: char = '\u{1e}';
+
 /// What a reply follows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
@@ -29,10 +34,9 @@ impl Prompt {
     pub fn key(&self) -> String {
         match self {
             Self::Text(text) => text.trim().to_owned(),
-            // The separators occur in no ordinary text, so two conversations never run together.
             Self::Messages(messages) => messages
                 .iter()
-                .map(|message| format!("{}\u{1f}{}\u{1e}", message.role, message.content.trim()))
+                .map(|message| format!("{}{ROLE_END}{}{TURN_END}", message.role, message.content.trim()))
                 .collect(),
         }
     }
@@ -108,6 +112,13 @@ pub trait Record: Sized {
 
     /// Rows with the same key never stand on two sides of a split.
     fn key(&self) -> String;
+
+    /// The words of the key, without who says them: by these a prompt is found again, as a text or as a conversation.
+    fn words(&self) -> String {
+        let key = self.key();
+        let said = key.split(TURN_END).map(|turn| turn.split_once(ROLE_END).map_or(turn, |(_, words)| words));
+        said.collect::<Vec<_>>().join(" ")
+    }
 }
 
 impl Record for Preference {
@@ -262,9 +273,30 @@ fn message(item: Value) -> Result<Message, String> {
 fn margin(place: Place<'_>, value: Option<Value>) -> Result<Option<f32>, DataError> {
     match value {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => match value.as_f64().map(|margin| margin as f32) {
+        // A cell of CSV.
+        Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
+        Some(value) => match number(&value).map(|margin| margin as f32) {
             Some(margin) if margin.is_finite() => Ok(Some(margin)),
             _ => Err(refuse(place, "margin", "a finite number of 32 bits", value.to_string())),
+        },
+    }
+}
+
+/// A number, or a text that spells one, as in CSV.
+fn number(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+/// A flag: true, false, 1 or 0, or a text that spells one, as in CSV.
+pub(crate) fn flag(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(flag) => Some(*flag),
+        Value::String(text) if text.trim().eq_ignore_ascii_case("true") => Some(true),
+        Value::String(text) if text.trim().eq_ignore_ascii_case("false") => Some(false),
+        other => match number(other)? {
+            1.0 => Some(true),
+            0.0 => Some(false),
+            _ => None,
         },
     }
 }
@@ -367,6 +399,15 @@ mod tests {
         assert_eq!(read::<PromptCompletion>(json!({"prompt": "", "completion": "a"})).unwrap(), Err(Why::EmptyPrompt));
         assert_eq!(read::<LanguageModelling>(json!({"messages": []})).unwrap(), Err(Why::EmptyCompletion));
         assert_eq!(read::<LanguageModelling>(json!({"text": "\n"})).unwrap(), Err(Why::EmptyCompletion));
+    }
+
+    #[test]
+    fn the_words_of_a_conversation_are_those_of_a_text() {
+        let row = |prompt: Value| read::<Preference>(json!({"prompt": prompt, "chosen": "a", "rejected": "b"}));
+        let words = |prompt: Value| row(prompt).unwrap().unwrap().words();
+        assert_eq!(words(json!("how many?")), "how many?");
+        assert_eq!(words(json!([user("how many?")])).trim(), "how many?");
+        assert_eq!(words(json!([user("a"), says("b"), user("c")])).trim(), "a b c");
     }
 
     #[test]

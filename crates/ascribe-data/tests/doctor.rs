@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ascribe_core::Seed;
-use ascribe_data::{Check, ColumnMap, Diagnosis, Doctor, ModelText, NearDuplicates};
+use ascribe_data::{Check, ColumnMap, Diagnosis, Doctor, Kind, ModelText, NearDuplicates};
 use ascribe_lm::{ChatTemplate, Roles, Tokenizer};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
@@ -144,6 +144,178 @@ fn faults_of_steps_are_counted_with_their_reasons() {
     assert_eq!(diagnosis.findings[0].detail, reasons);
     let (name, estimate) = (diagnosis.figures[0].name, diagnosis.figures[0].estimate);
     assert_eq!((name, estimate.value, estimate.n), ("label is right", 0.5, 2));
+}
+
+/// One token a character, but for `qu`, which is one token; upper case becomes lower case.
+fn merging() -> Tokenizer {
+    let specials = ["<s>", "</s>"];
+    let letters = "abcdefghijklmnopqrstuvwxyz0123456789 .?:,\n".chars().map(String::from);
+    let tokens = specials.map(String::from).into_iter().chain(letters).chain(["qu".to_owned()]);
+    let vocabulary: serde_json::Map<String, Value> = tokens.zip((0u32..).map(Value::from)).collect();
+    let added = |id: u32, token: &str| {
+        json!({
+            "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+            "special": true,
+        })
+    };
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": [added(0, specials[0]), added(1, specials[1])],
+        "normalizer": {"type": "Lowercase"}, "pre_tokenizer": null, "post_processor": null, "decoder": {"type": "Fuse"},
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "vocab": vocabulary,
+            "merges": [["q", "u"]],
+        },
+    });
+    let config = json!({"bos_token": specials[0], "eos_token": specials[1], "pad_token": specials[1]});
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).expect("a file");
+    std::fs::write(folder.path().join("tokenizer_config.json"), config.to_string()).expect("a file");
+    Tokenizer::from_folder(folder.path()).expect("it is sound")
+}
+
+/// A template that knows users and assistants.
+const TALK: &str = "{% for m in messages %}{% if m.role not in ['user', 'assistant'] %}\
+                    {{ raise_exception('nobody is called ' ~ m.role) }}{% endif %}\
+                    {{ m.role ~ ': ' ~ m.content ~ eos_token }}{% endfor %}\
+                    {% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}";
+
+const EGGS: &str = "how many eggs does janet sell each day at the market?";
+
+fn says(role: &str, content: &str) -> Value {
+    json!([{"role": role, "content": content}])
+}
+
+/// What a doctor with this tokenizer, the template and a test set of one prompt finds.
+fn looked_into(rows: &[Value], tokenizer: &Tokenizer) -> Diagnosis {
+    let template = ChatTemplate::new(TALK, tokenizer).expect("it is sound");
+    let text = ModelText { tokenizer, template: Some(&template), max_length: 80 };
+    let test = file(&[json!({"prompt": EGGS})]);
+    let index = NearDuplicates::of_prompts(test.path(), &ColumnMap::default(), 0.8, Seed(0)).expect("it is sound");
+    examined(rows, &Doctor { text: Some(text), test_set: Some(index) })
+}
+
+/// Sound pairs, every second one a conversation; the chosen reply is the longer one in half of them.
+fn sound(count: usize) -> Vec<Value> {
+    let row = |at: usize| {
+        let prompt = format!("what is {at} and one?");
+        let (chosen, rejected) = match at % 4 < 2 {
+            true => (format!("it is {}, of course.", at + 1), "no idea."),
+            false => (format!("it is {}.", at + 1), "i do not know that one."),
+        };
+        match at % 2 == 0 {
+            true => pair(&prompt, &chosen, rejected),
+            false => json!({
+                "prompt": says("user", &prompt), "chosen": says("assistant", &chosen),
+                "rejected": says("assistant", rejected),
+            }),
+        }
+    };
+    (0..count).map(row).collect()
+}
+
+#[test]
+fn a_file_made_bad_in_twelve_ways_has_twelve_findings_and_a_sound_one_none() {
+    let tokenizer = merging();
+    let mut rows = sound(40);
+    assert_eq!(found(&looked_into(&rows, &tokenizer)), []);
+
+    let long = "a b ".repeat(30);
+    let swapped = |row: &Value| {
+        let mut swapped = row.clone();
+        (swapped["chosen"], swapped["rejected"]) = (row["rejected"].clone(), row["chosen"].clone());
+        swapped
+    };
+    let (first, second) = (rows[10].clone(), swapped(&rows[13]));
+    // Line numbers count from 1.
+    let mut plant = |line: usize, row: Value| rows[line - 1] = row;
+    plant(3, pair("what is two?", " ", "no idea."));
+    plant(12, first);
+    plant(15, second);
+    plant(18, json!({"prompt": "is it one?", "chosen": "yes.", "rejected": "no.", "margin": 0}));
+    plant(21, pair(EGGS, "it is nine.", "no idea."));
+    plant(
+        24,
+        json!({"prompt": says("tool", "what?"), "chosen": says("assistant", "a"), "rejected": says("assistant", "b")}),
+    );
+    plant(27, pair("what is three?", "It is three.", "no idea."));
+    plant(30, pair("<s><s>what is four?", "it is four.", "no idea."));
+    plant(33, pair("what is five?", "it is</s> five.", "no idea."));
+    plant(36, pair("say it: q", "u and i.", "no idea."));
+    plant(39, pair(&long, "it is six.", "no idea."));
+    plant(40, pair("tell me all.", &long, "no idea."));
+    let expected = [
+        (Check::Untaught, vec![3]),
+        (Check::Duplicate, vec![12]),
+        (Check::Contradiction, vec![15]),
+        (Check::Tied, vec![18]),
+        (Check::Contaminated, vec![21]),
+        (Check::Template, vec![24]),
+        (Check::RoundTrip, vec![27]),
+        (Check::DoubleBos, vec![30]),
+        (Check::EndInside, vec![33]),
+        (Check::BoundaryMerge, vec![36]),
+        // A reply that fills the limit leaves its prompt one token.
+        (Check::PromptCut, vec![39, 40]),
+        (Check::ReplyCut, vec![40]),
+    ];
+    assert_eq!(found(&looked_into(&rows, &tokenizer)), expected);
+}
+
+#[test]
+fn prompts_alone_are_looked_into() {
+    let tokenizer = merging();
+    let ask = |content: &str| json!({"prompt": says("user", content), "ground_truth": "2"});
+    let clean = looked_into(&[ask("what is one?"), ask("what is two?")], &tokenizer);
+    assert_eq!((clean.kind, found(&clean)), (Kind::PromptOnly, vec![]));
+    let figure = |name: &str| clean.figures.iter().find(|one| one.name == name).map(|one| one.estimate.value);
+    // `user: `, 12 letters, the end and `assistant: `: 6 + 12 + 1 + 11.
+    assert_eq!(figure("tokens of the longest row"), Some(30.0));
+    assert_eq!(figure("tokens lost to the length limit"), Some(0.0));
+
+    // The limit is 80, of which one token is for the answer.
+    let (fits, fills) = ("a".repeat(79), "b".repeat(80));
+    let rows = [
+        ask("what is one?"),
+        ask("what is one?"),
+        json!({"prompt": " "}),
+        ask(EGGS),
+        json!({"prompt": says("tool", "what?")}),
+        ask("What is two?"),
+        json!({"prompt": "<s><s>what is four?"}),
+        json!({"prompt": fits}),
+        json!({"prompt": fills}),
+    ];
+    let expected = [
+        (Check::Untaught, vec![3]),
+        (Check::Duplicate, vec![2]),
+        (Check::Contaminated, vec![4]),
+        (Check::Template, vec![5]),
+        (Check::RoundTrip, vec![6]),
+        (Check::DoubleBos, vec![7]),
+        (Check::PromptCut, vec![9]),
+    ];
+    assert_eq!(found(&looked_into(&rows, &tokenizer)), expected);
+}
+
+#[test]
+fn a_token_that_begins_every_turn_is_no_second_beginning() {
+    let roles = Roles { bos: Some("<turn>"), eos: Some("</turn>"), pad: Some("</turn>") };
+    let tokenizer =
+        Tokenizer::characters("abcdefghijklmnopqrstuvwxyz .?:\n", &["<turn>", "</turn>"], roles).expect("it is sound");
+    let source = "{% for m in messages %}{{ bos_token ~ m.role ~ ': ' ~ m.content ~ eos_token }}{% endfor %}\
+                  {% if add_generation_prompt %}{{ bos_token ~ 'assistant: ' }}{% endif %}";
+    let template = ChatTemplate::new(source, &tokenizer).expect("it is sound");
+    let text = ModelText { tokenizer: &tokenizer, template: Some(&template), max_length: 80 };
+    let doctor = Doctor { text: Some(text), test_set: None };
+    let row =
+        |question: &str, reply: &str| json!({"prompt": says("user", question), "completion": says("assistant", reply)});
+    assert_eq!(found(&examined(&[row("what?", "that."), row("and?", "this.")], &doctor)), []);
+    let rows = [row("what?", "that<turn>."), row("<turn>and?", "this."), row("<turn><turn>so?", "this.")];
+    assert_eq!(found(&examined(&rows, &doctor)), [(Check::DoubleBos, vec![1, 3])]);
+    let whole = |row: &Value| json!({"messages": [row["prompt"][0], row["completion"][0]]});
+    assert_eq!(found(&examined(&rows.map(|row| whole(&row)), &doctor)), [(Check::DoubleBos, vec![1, 3])]);
 }
 
 #[test]

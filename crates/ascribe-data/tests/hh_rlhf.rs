@@ -6,8 +6,9 @@ use std::path::Path;
 
 use ascribe_core::Seed;
 use ascribe_data::{
-    Check, ColumnMap, Doctor, HeldOut, Kind, Preference, Prompt, Record, Rows, Why, load, split_by_prompt,
+    Check, ColumnMap, Doctor, HeldOut, Kind, Preference, Prompt, Record, Rows, Why, load, split_by_prompt, write_jsonl,
 };
+use serde_json::{Map, Value};
 
 #[test]
 fn hh_rlhf_is_read_whole() {
@@ -65,6 +66,44 @@ fn the_doctor_finds_what_is_there_and_invents_nothing() {
     let gsm8k = examine("gsm8k/test.jsonl.gz");
     assert_eq!((gsm8k.kind, gsm8k.rows, gsm8k.findings.len()), (Kind::PromptCompletion, 1319, 0));
     assert!(gsm8k.notes[0].contains("prompt is `question`, completion is `answer`"), "{:?}", gsm8k.notes);
+}
+
+#[test]
+fn what_is_planted_in_published_data_is_found_and_nothing_else() {
+    let Some(folder) = std::env::var_os("ASCRIBE_SHARED_DATA") else {
+        println!("left out: ASCRIBE_SHARED_DATA is not set");
+        return;
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let planted = |name: &str, plant: &dyn Fn(&mut Vec<Map<String, Value>>)| {
+        let mut rows: Vec<_> = Rows::open(Path::new(&folder).join(name)).unwrap().map(|row| row.unwrap().1).collect();
+        plant(&mut rows);
+        let path = scratch.path().join("planted.jsonl");
+        write_jsonl(&path, &rows).unwrap();
+        let findings = Doctor::default().examine(&path, &ColumnMap::default(), None).unwrap().findings;
+        findings.into_iter().map(|one| (one.check, one.lines)).collect::<Vec<_>>()
+    };
+    // Four replies of the file are empty: lines 87, 517, 926 and 1104.
+    let hh = planted("hh-rlhf/harmless-base-test.jsonl.gz", &|rows| {
+        rows[100] = rows[99].clone();
+        let dialogue = rows[200]["chosen"].as_str().unwrap();
+        let reply = dialogue.rfind("\n\nAssistant:").unwrap() + "\n\nAssistant:".len();
+        rows[200]["chosen"] = Value::from(&dialogue[..reply]);
+        let (chosen, rejected) = (rows[299]["chosen"].clone(), rows[299]["rejected"].clone());
+        (rows[300]["chosen"], rows[300]["rejected"]) = (rejected, chosen);
+    });
+    let expected = [
+        (Check::Untaught, vec![87, 201, 517, 926, 1104]),
+        (Check::Duplicate, vec![101]),
+        (Check::Contradiction, vec![301]),
+    ];
+    assert_eq!(hh, expected);
+    let gsm8k = planted("gsm8k/test.jsonl.gz", &|rows| {
+        rows[50] = rows[49].clone();
+        rows[100]["answer"] = "".into();
+        rows[150]["question"] = " ".into();
+    });
+    assert_eq!(gsm8k, [(Check::Untaught, vec![101, 151]), (Check::Duplicate, vec![51])]);
 }
 
 fn render(prompt: &Prompt, reply: &str) -> String {

@@ -5,6 +5,7 @@
 //! the messages, and absent `tools` and `documents` are none. Departure: `strftime_now` needs a date, because the same
 //! messages should give the same text tomorrow. A template may come from anybody, so its work is limited.
 
+mod answer;
 mod json;
 mod response;
 

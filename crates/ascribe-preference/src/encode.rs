@@ -1,13 +1,14 @@
 //! Text to training rows.
 //!
-//! Prompt and response are encoded apart, so their ids never merge at the boundary and `prompt + response` is exactly the
-//! two lists one after the other. A conversation is rendered by the chat template, which writes all special tokens itself;
-//! a plain prompt gets what the tokenizer adds (BOS). A response ends with the model's end token, except when it was cut.
-//! Truncation takes the prompt's left first and then the response's right, and both are counted.
+//! Prompt and response are encoded apart, so their ids never merge at the boundary, or by the longest shared prefix, so
+//! that `prompt + response` are the ids of the whole text ([`Boundary`]). A conversation is rendered by the chat template,
+//! which writes all special tokens itself; a plain prompt gets what the tokenizer adds (BOS). A response ends with the
+//! model's end token, except when it was cut. Truncation takes the prompt's left first and then the response's right, and
+//! both are counted.
 
 use ascribe_core::Tokens;
-use ascribe_data::{Message, Preference, Prompt, PromptCompletion, Skipped, Untaught, Why};
-use ascribe_lm::{ChatTemplate, Ending, FrozenModel, LanguageModel, LmError, Render, Tokenizer};
+use ascribe_data::{Boundary, Message, Parts, Preference, Prompt, PromptCompletion, Skipped, Untaught, Why};
+use ascribe_lm::{ChatTemplate, FrozenModel, LanguageModel, LmError, Render, Tokenizer};
 
 use crate::{PreferenceError, Response, RevisedPrompts, RevisionTemplate, TrainRow};
 
@@ -37,6 +38,7 @@ pub struct Encoder<'a> {
     tokenizer: &'a Tokenizer,
     template: Option<&'a ChatTemplate>,
     max_length: usize,
+    boundary: Boundary,
 }
 
 impl<'a> Encoder<'a> {
@@ -67,57 +69,85 @@ impl<'a> Encoder<'a> {
     ) -> Result<Self, PreferenceError> {
         match max_length < 2 {
             true => Err(PreferenceError::MaxLength { got: max_length }),
-            false => Ok(Self { tokenizer, template, max_length }),
+            false => Ok(Self { tokenizer, template, max_length, boundary: Boundary::Apart }),
         }
     }
 
-    /// Token ids of a prompt, up to where the response begins.
+    /// The same with another boundary between prompt and response; apart unless it is set.
+    #[must_use]
+    pub fn with_boundary(self, boundary: Boundary) -> Self {
+        Self { boundary, ..self }
+    }
+
+    /// Token ids of a prompt that somebody is to answer, up to where the answer begins.
     ///
     /// # Errors
     /// When it is a conversation and the model has no chat template.
     pub fn prompt(&self, prompt: &Prompt) -> Result<Tokens, LmError> {
+        let (opening, _) = self.texts(prompt, &[])?;
+        Ok(self.from_start(prompt, &opening)?.into())
+    }
+
+    /// Token ids of a prompt and of its responses, these with their end token. With a shared prefix, what merges with any of
+    /// the responses belongs to all of them.
+    ///
+    /// # Errors
+    /// When it is a conversation and the model has no chat template, or one that writes the opening of an answer otherwise
+    /// than the answer itself.
+    pub fn parts(&self, prompt: &Prompt, responses: &[&str]) -> Result<(Tokens, Vec<Tokens>), LmError> {
+        let (opening, rests) = self.texts(prompt, responses)?;
+        let (ids, responses) = match self.boundary {
+            Boundary::SharedPrefix if !rests.is_empty() => {
+                let mut parts: Vec<Parts> = Vec::with_capacity(rests.len());
+                for rest in &rests {
+                    parts.push(Boundary::SharedPrefix.split(&opening, rest, |text| self.from_start(prompt, text))?);
+                }
+                // The responses share one prompt: it ends where the first of them merges.
+                let shared = parts.iter().map(|one| one.prompt.len()).min().unwrap_or(0);
+                let ids = parts.first().map(|one| one.prompt[..shared].to_vec()).unwrap_or_default();
+                let rest = |one: &Parts| [&one.prompt[shared..], one.completion.as_slice()].concat();
+                (ids, parts.iter().map(rest).collect::<Vec<Vec<u32>>>())
+            }
+            _ => {
+                let apart: Result<Vec<Vec<u32>>, LmError> =
+                    rests.iter().map(|rest| self.tokenizer.encode(rest)).collect();
+                (self.from_start(prompt, &opening)?, apart?)
+            }
+        };
+        Ok((ids.into(), responses.into_iter().map(|ids| self.ended(prompt, ids)).collect()))
+    }
+
+    /// The text of a prompt, and what follows it with each response.
+    fn texts(&self, prompt: &Prompt, responses: &[&str]) -> Result<(String, Vec<String>), LmError> {
         match prompt {
-            Prompt::Text(text) => Ok(self.tokenizer.encode_with_special(text)?.into()),
+            Prompt::Text(text) => Ok((text.clone(), responses.iter().map(|one| (*one).to_owned()).collect())),
             Prompt::Messages(messages) => {
-                Ok(self.tokenizer.encode(&self.render(messages, Ending::GenerationPrompt)?)?.into())
+                let template = self.template.ok_or_else(|| LmError::Unsupported {
+                    what: "a conversation with a model that has no chat template".into(),
+                    remedy: "give the prompt as plain text".into(),
+                })?;
+                template.opened(messages, responses, &Render::default())
             }
         }
     }
 
-    /// Token ids of a response, with its end token.
-    ///
-    /// # Errors
-    /// When the chat template writes the opening of an answer otherwise than the answer itself.
-    pub fn response(&self, prompt: &Prompt, response: &str) -> Result<Tokens, LmError> {
+    /// Ids of a text that begins where the prompt does: a template has written its special tokens already.
+    fn from_start(&self, prompt: &Prompt, text: &str) -> Result<Vec<u32>, LmError> {
+        match prompt {
+            Prompt::Text(_) => self.tokenizer.encode_with_special(text),
+            Prompt::Messages(_) => self.tokenizer.encode(text),
+        }
+    }
+
+    /// A response up to its end token.
+    fn ended(&self, prompt: &Prompt, mut ids: Vec<u32>) -> Tokens {
         let ends = self.tokenizer.eos();
-        let mut ids = match prompt {
-            Prompt::Text(_) => self.tokenizer.encode(response)?,
-            Prompt::Messages(messages) => {
-                let opening = self.render(messages, Ending::GenerationPrompt)?;
-                let answered = [messages.as_slice(), &[Message::new("assistant", response)]].concat();
-                let whole = self.render(&answered, Ending::LastMessage)?;
-                let rest = whole.strip_prefix(&opening).ok_or_else(|| LmError::Template {
-                    why: "a finished answer does not begin as the generation prompt does; use a template whose \
-                          generation prompt opens the assistant's message"
-                        .into(),
-                })?;
-                self.tokenizer.encode(rest)?
-            }
-        };
         // What a template writes after the end token (a line break, say) is not the model's to write.
         match ids.iter().rposition(|id| ends.contains(id)) {
             Some(at) if matches!(prompt, Prompt::Messages(_)) => ids.truncate(at + 1),
             _ => ids.extend(ends.first()),
         }
-        Ok(ids.into())
-    }
-
-    fn render(&self, messages: &[Message], ending: Ending) -> Result<String, LmError> {
-        let template = self.template.ok_or_else(|| LmError::Unsupported {
-            what: "a conversation with a model that has no chat template".into(),
-            remedy: "give the prompt as plain text".into(),
-        })?;
-        template.render(messages, &Render { ending, ..Render::default() })
+        ids.into()
     }
 
     /// Pairs. Records that cannot teach are left out and named.
@@ -125,7 +155,9 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// When a record cannot be encoded at all.
     pub fn pairs(&self, records: Vec<Preference>) -> Result<Encoded<Preference>, PreferenceError> {
-        self.encode(records, |record| (&record.prompt, vec![&record.chosen, &record.rejected], record.line))
+        self.encode(records, |record| {
+            (&record.prompt, vec![record.chosen.as_str(), record.rejected.as_str()], record.line)
+        })
     }
 
     /// Prompts with one completion each.
@@ -133,21 +165,19 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// When a record cannot be encoded at all.
     pub fn completions(&self, records: Vec<PromptCompletion>) -> Result<Encoded<PromptCompletion>, PreferenceError> {
-        self.encode(records, |record| (&record.prompt, vec![&record.completion], record.line))
+        self.encode(records, |record| (&record.prompt, vec![record.completion.as_str()], record.line))
     }
 
     fn encode<R>(
         &self,
         records: Vec<R>,
-        parts: impl Fn(&R) -> (&Prompt, Vec<&String>, usize),
+        parts: impl Fn(&R) -> (&Prompt, Vec<&str>, usize),
     ) -> Result<Encoded<R>, PreferenceError> {
         let mut encoded = Encoded { rows: Vec::new(), skipped: Skipped::default(), truncation: Truncation::default() };
         for record in records {
             let (prompt, responses, line) = parts(&record);
-            let mut row = TrainRow { prompt: self.prompt(prompt)?, responses: Vec::new(), line };
-            for response in responses {
-                row.responses.push(Response::new(self.response(prompt, response)?));
-            }
+            let (prompt, responses) = self.parts(prompt, &responses)?;
+            let mut row = TrainRow { prompt, responses: responses.into_iter().map(Response::new).collect(), line };
             let cut = self.truncate(&mut row);
             match teaches(&row) {
                 Err(why) => encoded.skipped.push(Untaught { line, why }),
@@ -193,15 +223,20 @@ impl<'a> Encoder<'a> {
             Prompt::Text(text) => text.clone(),
             Prompt::Messages(messages) => spoken(messages),
         };
-        let ask = |text: String| match self.template {
-            Some(_) => self.prompt(&Prompt::Messages(vec![Message::new("user", text)])),
-            None => self.prompt(&Prompt::Text(text)),
+        // Up to where the response begins that is then scored, with what the template writes before it.
+        let apart = self.with_boundary(Boundary::Apart);
+        let ask = |text: String, response: &str| -> Result<Tokens, LmError> {
+            let prompt = match self.template {
+                Some(_) => Prompt::Messages(vec![Message::new("user", text)]),
+                None => Prompt::Text(text),
+            };
+            Ok(apart.parts(&prompt, &[response])?.0)
         };
         [&record.chosen, &record.rejected]
             .into_iter()
             .map(|response| {
                 let (better, worse) = template.fill(&asked, response)?;
-                Ok(RevisedPrompts { better: ask(better)?, worse: ask(worse)? })
+                Ok(RevisedPrompts { better: ask(better, response)?, worse: ask(worse, response)? })
             })
             .collect()
     }

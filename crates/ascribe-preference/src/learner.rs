@@ -1,10 +1,10 @@
 //! An objective with a decoder: rows of tokens to gradients.
 
+use ascribe_core::tensor::Mask;
 use ascribe_core::{CoreError, LogpBatch, Loss, Objective, RowKind};
-use ascribe_lm::{Decoder, Row};
+use ascribe_lm::{Decoder, Row, TrainingPass};
 use ascribe_train::{Learned, Learner, Tally, TrainError};
 use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::objectives::DpoConfig;
@@ -17,34 +17,40 @@ pub struct LogpLearner<'a> {
 }
 
 impl LogpLearner<'_> {
-    fn loss(&self, model: &Decoder, rows: &[&TrainRow]) -> Result<(Loss, u64), TrainError> {
-        let needs = self.objective.needs();
-        let sides = if needs.kind == RowKind::Pairs { 2 } else { 1 };
-        // All chosen rows, then all rejected ones.
-        let mut flat: Vec<(&TrainRow, &Response)> = Vec::with_capacity(sides * rows.len());
+    /// Each row with a response of it: all chosen ones, then all rejected ones.
+    fn flat<'a>(&self, rows: &[&'a TrainRow]) -> Result<Vec<(&'a TrainRow, &'a Response)>, TrainError> {
+        let sides = if self.objective.needs().kind == RowKind::Pairs { 2 } else { 1 };
+        let mut flat = Vec::with_capacity(sides * rows.len());
         for side in 0..sides {
-            for row in rows {
+            for &row in rows {
                 // A row left out would put every later pair together wrongly.
                 let rule = "a row needs a response, and a row of a pair two";
                 let got = || format!("{} responses in line {}", row.responses.len(), row.line);
-                flat.push((*row, row.responses.get(side).ok_or_else(|| CoreError::Shape { rule, got: got() })?));
+                flat.push((row, row.responses.get(side).ok_or_else(|| CoreError::Shape { rule, got: got() })?));
             }
         }
-        let given: Vec<Row> =
-            flat.iter().map(|(row, response)| Row { prompt: &row.prompt, response: &response.tokens }).collect();
-        let tokens = given.iter().map(|row| (row.prompt.len() + row.response.len()) as u64).sum();
-        let (logps, mask) = model.response_logps(&given)?; // [rows, seq]
+        Ok(flat)
+    }
+
+    /// The loss of log-probabilities `[rows, seq]`.
+    fn loss(&self, flat: &[(&TrainRow, &Response)], logps: Tensor<2>, mask: Mask) -> Result<Loss, TrainError> {
+        let needs = self.objective.needs();
         let [_, seq] = logps.dims();
         let device = logps.device();
         let mut batch = LogpBatch::new(needs.kind, logps, mask)?;
         if needs.ref_logps {
-            batch = batch.with_ref_logps(padded(&flat, |one| &one.ref_logps, seq, &device, "ref_logps")?)?;
+            batch = batch.with_ref_logps(padded(flat, |one| &one.ref_logps, seq, &device, "ref_logps")?)?;
         }
         if needs.credit {
-            batch = batch.with_credit(padded(&flat, |one| &one.credit, seq, &device, "credit")?)?;
+            batch = batch.with_credit(padded(flat, |one| &one.credit, seq, &device, "credit")?)?;
         }
-        Ok((self.objective.loss(&batch)?, tokens))
+        Ok(self.objective.loss(&batch)?)
     }
+}
+
+/// What the decoder is asked for.
+fn asked<'a>(flat: &[(&'a TrainRow, &'a Response)]) -> Vec<Row<'a>> {
+    flat.iter().map(|(row, response)| Row { prompt: &row.prompt, response: &response.tokens }).collect()
 }
 
 /// One value a token, `[rows, seq]`, 0 past the end of a row.
@@ -71,7 +77,8 @@ fn host(tensor: Tensor<1>) -> Vec<f64> {
     tensor.into_data().iter::<f64>().collect()
 }
 
-fn tally(loss: Loss, tokens: u64) -> Tally {
+fn tally(loss: Loss, rows: &[Row]) -> Tally {
+    let tokens = rows.iter().map(|row| (row.prompt.len() + row.response.len()) as u64).sum();
     let stats = loss.stats.into_iter().map(|(name, values)| (name, host(values))).collect();
     Tally { loss: host(loss.rows).iter().sum(), weight: host(loss.weights).iter().sum(), tokens, stats }
 }
@@ -81,14 +88,19 @@ impl Learner for LogpLearner<'_> {
     type Row = TrainRow;
 
     fn learn(&self, model: &Decoder, rows: &[&TrainRow]) -> Result<Learned, TrainError> {
-        let (loss, tokens) = self.loss(model, rows)?;
-        let gradients = GradientsParams::from_grads(loss.rows.clone().sum().backward(), model);
-        Ok(Learned { gradients, tally: tally(loss, tokens) })
+        let flat = self.flat(rows)?;
+        let rows = asked(&flat);
+        let TrainingPass { logps, mask, backward } = model.training_pass(&rows)?;
+        let loss = self.loss(&flat, logps, mask)?;
+        let gradients = backward.gradients(model, loss.rows.clone().sum());
+        Ok(Learned { gradients, tally: tally(loss, &rows) })
     }
 
     fn measure(&self, model: &Decoder, rows: &[&TrainRow]) -> Result<Tally, TrainError> {
-        let (loss, tokens) = self.loss(model, rows)?;
-        Ok(tally(loss, tokens))
+        let flat = self.flat(rows)?;
+        let rows = asked(&flat);
+        let (logps, mask) = model.response_logps(&rows)?; // [rows, seq]
+        Ok(tally(self.loss(&flat, logps, mask)?, &rows))
     }
 }
 

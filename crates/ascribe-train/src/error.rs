@@ -19,6 +19,16 @@ pub enum TrainError {
         /// The value received.
         got: f64,
     },
+    /// A number that the optimizer does not use.
+    #[error("{optim} does not use {name}, which would change nothing; its optim_args are {takes}")]
+    UnusedArg {
+        /// Name of the number.
+        name: &'static str,
+        /// Name of the optimizer.
+        optim: &'static str,
+        /// The numbers that it uses.
+        takes: String,
+    },
     /// Nothing to train on.
     #[error("no row is left to train on; check the data and what was left out")]
     NoRows,

@@ -73,7 +73,8 @@ impl FitConfig {
     /// Checks every option, so that a run can be refused before any work is done.
     ///
     /// # Errors
-    /// [`TrainError::Option`] names the first option that is out of its range.
+    /// [`TrainError::Option`] names the first option that is out of its range, [`TrainError::UnusedArg`] a number that the
+    /// optimizer does not use.
     pub fn check(&self) -> Result<(), TrainError> {
         let fraction = |x: f64| (0.0..1.0).contains(&x);
         let finite = |x: f64| x >= 0.0 && x.is_finite();
@@ -123,7 +124,7 @@ impl FitConfig {
         ];
         match rules.into_iter().find(|(_, accepted, ..)| !accepted) {
             Some((name, _, rule, got)) => Err(TrainError::Option { name, rule, got }),
-            None => Ok(()),
+            None => args.check(self.optim),
         }
     }
 

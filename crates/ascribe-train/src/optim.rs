@@ -15,7 +15,7 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamConfig, ModuleOptimizer, RmsPropConfig, SgdConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::FitConfig;
+use crate::{FitConfig, TrainError};
 
 /// Which optimizer makes a step of the gradients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,27 @@ pub enum OptimKind {
     Sgd,
     /// RMSprop.
     Rmsprop,
+}
+
+impl OptimKind {
+    /// The name in transformers.
+    fn name(self) -> &'static str {
+        match self {
+            Self::AdamwTorch => "adamw_torch",
+            Self::Adam => "adam",
+            Self::Sgd => "sgd",
+            Self::Rmsprop => "rmsprop",
+        }
+    }
+
+    /// The numbers of [`OptimArgs`] that it uses.
+    fn takes(self) -> &'static [&'static str] {
+        match self {
+            Self::AdamwTorch | Self::Adam => &["amsgrad"],
+            Self::Sgd => &["momentum", "nesterov"],
+            Self::Rmsprop => &["momentum", "alpha"],
+        }
+    }
 }
 
 /// Numbers that some optimizers use: `optim_args` of transformers, with the names and defaults of torch.
@@ -50,6 +71,28 @@ pub struct OptimArgs {
 impl Default for OptimArgs {
     fn default() -> Self {
         Self { amsgrad: false, momentum: 0.0, nesterov: false, alpha: 0.99 }
+    }
+}
+
+impl OptimArgs {
+    /// Refuses a number that `optim` does not use. One that has its default changes nothing, and passes.
+    pub(crate) fn check(&self, optim: OptimKind) -> Result<(), TrainError> {
+        // Taken apart whole, so that no number can be forgotten here.
+        let Self { amsgrad, momentum, nesterov, alpha } = *self;
+        let plain = Self::default();
+        let set = [
+            ("amsgrad", amsgrad != plain.amsgrad),
+            ("momentum", momentum != plain.momentum),
+            ("nesterov", nesterov != plain.nesterov),
+            ("alpha", alpha != plain.alpha),
+        ];
+        let unused = set.into_iter().find(|(name, set)| *set && !optim.takes().contains(name));
+        match unused {
+            Some((name, _)) => {
+                Err(TrainError::UnusedArg { name, optim: optim.name(), takes: optim.takes().join(", ") })
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -334,6 +334,17 @@ fn options_out_of_range_are_refused() {
     assert!(refused(FitConfig { adam_beta1: 1.0, ..base.clone() }));
     assert!(refused(FitConfig { per_device_train_batch_size: 0, ..base.clone() }));
     assert!(refused(FitConfig { gradient_accumulation_steps: 0, ..base.clone() }));
+    // A number of another optimizer is no number of this one; a default changes nothing.
+    let unused = |optim, optim_args| match (FitConfig { optim, optim_args, ..base.clone() }).check() {
+        Err(TrainError::UnusedArg { name, .. }) => Some(name),
+        _ => None,
+    };
+    let given = OptimArgs { amsgrad: false, momentum: 0.5, nesterov: false, alpha: 0.99 };
+    assert_eq!(unused(OptimKind::AdamwTorch, given), Some("momentum"));
+    assert_eq!(unused(OptimKind::Adam, OptimArgs { alpha: 0.5, ..OptimArgs::default() }), Some("alpha"));
+    assert_eq!(unused(OptimKind::Sgd, OptimArgs { amsgrad: true, ..given }), Some("amsgrad"));
+    assert_eq!(unused(OptimKind::Rmsprop, OptimArgs { nesterov: true, ..given }), Some("nesterov"));
+    assert_eq!([OptimKind::Sgd, OptimKind::Rmsprop].map(|optim| unused(optim, given)), [None, None]);
     // Looking ahead needs a direction, the polynomial an end below its start, and the decay a length.
     let nesterov = OptimArgs { nesterov: true, ..OptimArgs::default() };
     assert!(refused(FitConfig { optim_args: nesterov, ..base.clone() }));

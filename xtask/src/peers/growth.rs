@@ -104,7 +104,7 @@ pub fn growth() -> Result<()> {
     for sweep in SWEEPS {
         let mut points = Vec::new();
         for size in sweep.sizes {
-            let path = write_input(sweep.job, &input(&environment, 3, (sweep.more)(*size)))?;
+            let path = write_input(sweep.job, &input(&environment, 3, (sweep.more)(*size))?)?;
             let answer = run_ours(&ours, sweep.job, &path)?;
             let gib = answer.peak_rss_bytes / f64::from(1 << 30);
             let seconds = answer.median_seconds();

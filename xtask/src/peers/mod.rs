@@ -9,6 +9,7 @@ mod document;
 mod environment;
 mod growth;
 mod jobs;
+mod reading;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,9 +20,11 @@ use crate::process::{Process, UsageError, cargo, target_folder};
 use answer::{Answer, Spread};
 use document::{Section, machine};
 use environment::Environment;
-use jobs::{JOBS, Job};
+use jobs::{JOBS, Job, named};
+use reading::Scratch;
 
 pub use growth::growth;
+pub use reading::memory;
 
 /// Threads that either side may use.
 const THREADS: usize = 2;
@@ -40,7 +43,7 @@ impl Options {
         let wrong = |what: String| Err(UsageError(what).into());
         for pair in arguments.chunks(2) {
             match *pair {
-                ["--only", name] if JOBS.iter().any(|job| job.name == name) => options.only = Some(name.into()),
+                ["--only", name] if !named(name).is_empty() => options.only = Some(name.into()),
                 ["--only", name] => {
                     let names: Vec<_> = JOBS.iter().map(|job| job.name).collect();
                     return wrong(format!("no job is called `{name}`; there are {}", names.join(", ")));
@@ -63,7 +66,8 @@ pub fn peers(options: &Options) -> Result<()> {
     let facts = format!("{}. Versions: {}.", machine()?, environment.versions);
     let section = Section::new("peers", "cargo xtask bench peers", &facts, COLUMNS);
     let mut failed = Vec::new();
-    for job in JOBS.iter().filter(|job| options.only.as_ref().is_none_or(|only| only == job.name)) {
+    let wanted = options.only.as_deref().map_or_else(|| JOBS.iter().collect(), named);
+    for job in wanted {
         let row = match measure(job, &environment, &ours, options.rounds) {
             Ok(row) => row,
             Err(error) => {
@@ -103,7 +107,10 @@ fn our_program() -> Result<PathBuf> {
 }
 
 fn measure(job: &Job, environment: &Environment, ours: &Path, rounds: usize) -> Result<Vec<String>> {
-    let input = write_input(job.name, &(job.input)(environment))?;
+    let input = (job.input)(environment)?;
+    // The rows of a job that reads go with the last measurement.
+    let _rows = input["data"].as_str().map(Scratch::of);
+    let input = write_input(job.name, &input)?;
     let (mut our_answers, mut their_answers) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         println!("{}: round {} of {rounds}", job.name, round + 1);
@@ -165,6 +172,7 @@ mod tests {
         assert_eq!(Options::parse(&[]).unwrap(), Options { only: None, rounds: 3 });
         let all = Options::parse(&["--rounds", "5", "--only", "decode"]).unwrap();
         assert_eq!(all, Options { only: Some("decode".into()), rounds: 5 });
+        assert_eq!(Options::parse(&["--only", "metrics"]).unwrap().only.as_deref(), Some("metrics"));
         for wrong in [&["--only"][..], &["--only", "x"], &["--rounds", "0"], &["--rounds", "x"], &["decode", "x"]] {
             assert!(Options::parse(wrong).unwrap_err().is::<UsageError>(), "{wrong:?}");
         }

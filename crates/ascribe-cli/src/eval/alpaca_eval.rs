@@ -5,17 +5,18 @@
 use anyhow::{Context, bail};
 use ascribe::eval::board::{LengthRow, alpaca_outcome, length_controlled_win_rate, win_rate};
 use ascribe::eval::protocol::{Judgement, Question, Shown, judge_options, judge_prompt, judgements};
-use ascribe::eval::rank::both_orders;
+use ascribe::eval::rank::{Verdict, both_orders};
 
 use super::model::{Asked, each_row};
 use crate::args::AlpacaArgs;
+use crate::drawing::Drawing;
 use crate::findings::{Finding, Findings};
 use crate::records::{self, Record, Records};
 
 pub fn run(args: &AlpacaArgs) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?;
-    let bootstrap = args.measure.bootstrap();
-    let mut findings = Findings::new("alpacaeval").fact("input", records.name());
+    let bootstrap = args.measure.bootstrap(records.rows.len());
+    let mut findings = Findings::new("alpacaeval").fact("input", records.name()).drawn(&bootstrap);
     let outcomes: Vec<Option<f64>> = match Asked::load(&args.model)? {
         Some(asked) => {
             let judged = judge(&asked, &records)?;
@@ -25,7 +26,8 @@ pub fn run(args: &AlpacaArgs) -> anyhow::Result<()> {
             findings = findings
                 .with(Finding::of("win rate by agreed verdicts", &orders.win_rate))
                 .with(Finding::share("inconsistent over orders", &orders.inconsistent))
-                .with(Finding::of("verdicts for the first place", &orders.first_position));
+                .with(Finding::of("verdicts for the first place", &orders.first_position))
+                .figure(orders_agree(&original, &swapped));
             judged.iter().map(|one| Some(one.outcome())).collect()
         }
         None if records.has("preference") => {
@@ -76,6 +78,25 @@ fn judge(asked: &Asked, records: &Records) -> anyhow::Result<Vec<Judgement>> {
             batch.iter().cloned().map(|[one, other]| (one, other)).unzip();
         Ok(judgements(&asked.model.policy, &model_first, &baseline_first)?)
     })
+}
+
+/// For whom the judge was in the one order, and for whom in the other.
+fn orders_agree(original: &[Verdict], swapped: &[Verdict]) -> Drawing {
+    let place = |verdict: &Verdict| -> usize {
+        match verdict {
+            Verdict::First => 0,
+            Verdict::Tie => 1,
+            Verdict::Second => 2,
+        }
+    };
+    let mut counts = vec![vec![0; 3]; 3];
+    for (one, other) in original.iter().zip(swapped) {
+        // In the other order the baseline is the first.
+        counts[place(one)][2 - place(other)] += 1;
+    }
+    let sides = ["model", "tie", "baseline"];
+    let caption = "Verdicts of the judge in both orders: off the diagonal it follows the place.";
+    Drawing::counts(caption, ("model shown first", &sides), ("baseline shown first", &sides), counts)
 }
 
 /// The rows with a verdict, with the lengths of both answers.

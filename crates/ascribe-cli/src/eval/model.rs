@@ -171,9 +171,9 @@ impl PairScorer {
         let chat = template && !self.raw;
         let ask = |row: &Record| -> anyhow::Result<[Episode; 2]> {
             let prompt = prompt(records, row, chat)?;
-            let prefix = encoder.prompt(&prompt)?;
             let episode = |column| -> anyhow::Result<Episode> {
-                let response = encoder.response(&prompt, records.text(row, column)?)?;
+                let (prefix, responses) = encoder.parts(&prompt, &[records.text(row, column)?])?;
+                let response = responses.into_iter().next().unwrap_or_default();
                 fits(prefix.len() + response.len(), context)?;
                 Ok(Episode::new(&prefix, &response))
             };

@@ -1,14 +1,14 @@
-//! P(True): rows with `question`, `answer`, whether it is `correct`, and brainstormed `ideas` if there are any; or with `p`
-//! and `correct` from an earlier run.
+//! P(True): rows with `question`, `answer`, whether it is `correct`, and brainstormed `ideas` if there are any; or with
+//! `p` and `correct` from an earlier run.
 
 use anyhow::bail;
-use ascribe::eval::calibrate::{Binning, brier, ece, reliability};
+use ascribe::eval::auroc_estimate;
+use ascribe::eval::calibrate::{Binning, brier, ece};
 use ascribe::eval::protocol::{OptionOrder, Question, TrueBelief, p_true_prompt, true_beliefs, true_options};
-use ascribe::eval::report::{Group, Point, Points};
-use ascribe::eval::{Estimate, auroc_estimate};
 
 use super::model::{Asked, each_row};
 use crate::args::PTrueArgs;
+use crate::drawing::Drawing;
 use crate::findings::{Finding, Findings};
 use crate::records::{Record, Records};
 
@@ -18,8 +18,8 @@ const BINNING: Binning = Binning::Mass(10);
 pub fn run(args: &PTrueArgs) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?;
     let correct = records.every("correct", Records::flag)?;
-    let bootstrap = args.measure.bootstrap();
-    let mut findings = Findings::new("p-true").fact("input", records.name());
+    let bootstrap = args.measure.bootstrap(records.rows.len());
+    let mut findings = Findings::new("p-true").fact("input", records.name()).drawn(&bootstrap);
     let p: Vec<f64> = match Asked::load(&args.model)? {
         Some(asked) => {
             let beliefs = ask(&asked, &records)?;
@@ -41,14 +41,15 @@ pub fn run(args: &PTrueArgs) -> anyhow::Result<()> {
         Err(error) => findings.note(format!("AUROC: {error}.")),
     };
     findings
-        .figure("Reliability over bins of equal mass, with intervals.", diagram(&p, &correct)?)
+        .figure(Drawing::reliability("mean P(True)", &p, &correct, BINNING)?)
         .show(args.measure.json, args.file.report.as_deref())
 }
 
 fn ask(asked: &Asked, records: &Records) -> anyhow::Result<Vec<TrueBelief>> {
+    let has_ideas = records.has("ideas");
     let ask = |row: &Record| -> anyhow::Result<[Question; 2]> {
         let (question, answer) = (records.text(row, "question")?, records.text(row, "answer")?);
-        let ideas: Option<Vec<&str>> = match records.has("ideas") {
+        let ideas: Option<Vec<&str>> = match has_ideas {
             true => records.list(row, "ideas")?.iter().map(|idea| idea.as_str()).collect(),
             false => Some(Vec::new()),
         };
@@ -62,21 +63,5 @@ fn ask(asked: &Asked, records: &Records) -> anyhow::Result<Vec<TrueBelief>> {
         let (first, second): (Vec<Question>, Vec<Question>) =
             batch.iter().cloned().map(|[one, other]| (one, other)).unzip();
         Ok(true_beliefs(&asked.model.policy, &first, &second)?)
-    })
-}
-
-/// Share of right answers against mean P(True), by bin.
-fn diagram(p: &[f64], correct: &[bool]) -> anyhow::Result<Points> {
-    let mut points = Vec::new();
-    for bin in reliability(p, correct, BINNING)? {
-        let (Some(x), Some(Estimate { value: y, interval, n })) = (bin.confidence, bin.accuracy) else { continue };
-        let (low, high) = interval.map_or((f64::NAN, f64::NAN), |interval| (interval.low, interval.high));
-        points.push(Point { x, y, low, high, label: format!("{n} answers") });
-    }
-    Ok(Points {
-        x_label: "mean P(True)".to_owned(),
-        y_label: "share right".to_owned(),
-        groups: vec![Group { name: "answers".to_owned(), points }],
-        ..Points::default()
     })
 }

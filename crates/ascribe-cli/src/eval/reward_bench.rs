@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::bail;
-use ascribe::eval::bench::{MissingSubsets, TiesPrompt, best_of_completions, rewardbench, rewardbench_ties};
+use ascribe::eval::bench::{
+    MissingSubsets, REWARDBENCH2_SUBSETS, TiesPrompt, best_of_completions, rewardbench, rewardbench_ties,
+};
 use ascribe::eval::{Bootstrap, Estimate, wilson};
 
 use super::model::PairScorer;
@@ -32,7 +34,7 @@ pub fn first(args: &RewardBenchArgs) -> anyhow::Result<()> {
     for (subset, credit) in subsets.into_iter().zip(credits) {
         of_subset.entry(subset).or_default().push(credit);
     }
-    let bootstrap = args.measure.bootstrap();
+    let bootstrap = args.measure.bootstrap(records.rows.len());
     let mut estimates = Vec::new();
     for (subset, credits) in &of_subset {
         estimates.push((subset.clone(), share(credits, &bootstrap)?));
@@ -43,12 +45,12 @@ pub fn first(args: &RewardBenchArgs) -> anyhow::Result<()> {
     let sections = scores.sections.iter().filter_map(|(name, score)| Some(Finding::number(*name, (*score)?)));
     Findings::new("rewardbench")
         .fact("input", records.name())
+        .drawn(&bootstrap)
         .fact("by", by)
         .with_all(estimates.iter().map(|(subset, estimate)| Finding::share(subset.as_str(), estimate)))
         .with_all(sections)
         .with_all(scores.prior.map(|prior| Finding::number("Prior Sets", prior)))
         .with(Finding::number("overall", scores.overall))
-        .forest("Accuracy by subset, with intervals.", "accuracy", &estimates)
         .show(args.measure.json, args.file.report.as_deref())
 }
 
@@ -80,7 +82,7 @@ fn share(credits: &[f64], bootstrap: &Bootstrap) -> anyhow::Result<Estimate> {
 
 pub fn second(args: &RewardBench2Args) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?.transposed("subset");
-    let bootstrap = args.measure.bootstrap();
+    let bootstrap = args.measure.bootstrap(records.rows.len());
     let mut best_of: BTreeMap<String, Vec<Vec<f64>>> = BTreeMap::new();
     let (mut reference, mut tied) = (Vec::new(), Vec::new());
     for row in &records.rows {
@@ -113,6 +115,7 @@ pub fn second(args: &RewardBench2Args) -> anyhow::Result<()> {
     }
     let mut findings = Findings::new("rewardbench2")
         .fact("input", records.name())
+        .drawn(&bootstrap)
         .with_all(estimates.iter().map(|(subset, estimate)| Finding::of(subset.as_str(), estimate)));
     let mut scores: Vec<f64> = estimates.iter().map(|(_, estimate)| estimate.value).collect();
     if !(reference.is_empty() && tied.is_empty()) {
@@ -126,8 +129,11 @@ pub fn second(args: &RewardBench2Args) -> anyhow::Result<()> {
         scores.push(ties.score);
     }
     let overall = scores.iter().sum::<f64>() / scores.len() as f64;
-    findings
-        .with(Finding::number("overall", overall))
-        .forest("Best of four by subset, with intervals.", "accuracy", &estimates)
-        .show(args.measure.json, args.file.report.as_deref())
+    let there = |name: &str| best_of.contains_key(name) || (name == "Ties" && !tied.is_empty());
+    let missing: Vec<&str> = REWARDBENCH2_SUBSETS.into_iter().filter(|name| !there(name)).collect();
+    if !missing.is_empty() {
+        let missing = missing.join(", ");
+        findings = findings.note(format!("Without {missing}: overall is the mean of the subsets that are there."));
+    }
+    findings.with(Finding::number("overall", overall)).show(args.measure.json, args.file.report.as_deref())
 }

@@ -58,26 +58,41 @@ pub enum HeadLayout {
     Linear,
 }
 
-/// [`chosen_logps`] with a head that is one product.
+/// What a head is besides its weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HeadShape {
+    /// How the weights lie.
+    pub layout: HeadLayout,
+    /// Logits `z` become `c tanh(z / c)`.
+    pub softcap: Option<f64>,
+}
+
+/// [`chosen_logps`] with a head that is one product, and a cap on its logits if there is one.
 ///
 /// With the feature `fused`, on the CPU, logits are held for `chunk` rows alone while training too: the backward pass
 /// computes them again, for a few hundredths of the time of a step.
 ///
 /// # Shapes
-/// - hidden: `[n, hidden]`; weight: as `layout` says; targets: `[n]`; result: `[n]`, in nats.
+/// - hidden: `[n, hidden]`; weight: as the layout says; targets: `[n]`; result: `[n]`, in nats.
 pub fn head_logps(
     hidden: Tensor<2>,
     weight: Tensor<2>,
-    layout: HeadLayout,
+    shape: &HeadShape,
     targets: Tensor<1, Int>,
     chunk: usize,
 ) -> Tensor<1> {
     #[cfg(feature = "fused")]
     if fused::accepts(&hidden) {
-        return fused::head_logps(hidden, weight, targets, layout, chunk);
+        return fused::head_logps(hidden, weight, targets, shape, chunk);
     }
-    chosen_logps(hidden, targets, chunk, |hidden| match layout {
-        HeadLayout::Embedding => hidden.matmul(weight.clone().transpose()),
-        HeadLayout::Linear => hidden.matmul(weight.clone()),
+    chosen_logps(hidden, targets, chunk, |hidden| {
+        let logits = match shape.layout {
+            HeadLayout::Embedding => hidden.matmul(weight.clone().transpose()),
+            HeadLayout::Linear => hidden.matmul(weight.clone()),
+        }; // [m, vocab]
+        match shape.softcap {
+            Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
+            None => logits,
+        }
     })
 }

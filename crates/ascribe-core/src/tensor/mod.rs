@@ -18,6 +18,6 @@ pub use divergence::generalized_jsd;
 pub use entropy::{entropy, log_sum_sq_probs};
 pub use gradients::{sum_of_squares, times};
 pub use logits::{is_top1, mean_logits};
-pub use logps::{HeadLayout, chosen_logps, head_logps, token_logps};
+pub use logps::{HeadLayout, HeadShape, chosen_logps, head_logps, token_logps};
 pub use mask::Mask;
 pub use rows::{geglu, geglu_product, gelu_tanh, layer_norm, rms_norm, rms_norm_product, rope, swiglu, swiglu_product};

@@ -47,6 +47,8 @@ pub(super) struct Ward {
     right: (usize, usize),
     tokens: usize,
     lost: usize,
+    longest: usize,
+    looked: usize,
 }
 
 impl Ward {
@@ -85,6 +87,8 @@ impl Ward {
     fn add(&mut self, line: usize, seen: Seen) {
         self.tokens += seen.tokens;
         self.lost += seen.lost;
+        self.longest = self.longest.max(seen.longest);
+        self.looked += usize::from(seen.tokens > 0);
         let mut told = HashSet::new();
         for (check, detail) in seen.faults {
             if told.insert(check) {
@@ -124,6 +128,8 @@ impl Ward {
             let value = self.lost as f64 / self.tokens as f64;
             let estimate = Estimate { value, interval: None, n: self.tokens };
             figures.push(Figure { name: "tokens lost to the length limit", estimate });
+            let estimate = Estimate { value: self.longest as f64, interval: None, n: self.looked };
+            figures.push(Figure { name: "tokens of the longest row", estimate });
         }
         (self.rows, self.found.into_values().collect(), figures)
     }

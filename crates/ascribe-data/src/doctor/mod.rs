@@ -39,7 +39,7 @@ pub enum Check {
     Template,
     /// Ids do not give the text back.
     RoundTrip,
-    /// More than one token that begins a text.
+    /// A second token that begins a text: beside the first, inside a reply, or anywhere in a plain text.
     DoubleBos,
     /// A token that ends a text stands inside a reply.
     EndInside,
@@ -47,7 +47,7 @@ pub enum Check {
     NoEnd,
     /// The last token of a prompt would merge with the first of its reply.
     BoundaryMerge,
-    /// The prompt loses tokens to the length limit.
+    /// The prompt loses tokens to the length limit, or leaves no room for an answer.
     PromptCut,
     /// The reply loses tokens to the length limit, and with them its end.
     ReplyCut,
@@ -99,7 +99,8 @@ impl Check {
             Self::EndInside => "generation would stop inside the reply; take the spelled-out end token out",
             Self::NoEnd => "the end of a reply is never learned; use a template that writes the end token",
             Self::BoundaryMerge => {
-                "the model sees other ids than it would for the whole text; end prompts without a space"
+                "the model sees other ids than it would for the whole text; end prompts without a space, or train with \
+                 --boundary shared-prefix"
             }
             Self::PromptCut => "the prompt loses its beginning; raise --max-length, or shorten it",
             Self::ReplyCut => "the reply loses its end; raise --max-length, or shorten it",
@@ -124,7 +125,7 @@ pub struct Finding {
     pub detail: String,
 }
 
-/// A measured share or mean.
+/// A measured share, mean or number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
     /// What was measured.
@@ -205,7 +206,7 @@ impl Doctor<'_> {
                 Ok(record) => {
                     ward.admit(&record, self.text.as_ref());
                     let line = record.line();
-                    if self.test_set.as_ref().is_some_and(|test| test.closest(&record.key()).is_some()) {
+                    if self.test_set.as_ref().is_some_and(|test| test.closest(&record.words()).is_some()) {
                         ward.found(Check::Contaminated, line, String::new);
                     }
                 }

@@ -3,7 +3,7 @@
 //! The tokens are those of training: a plain prompt gets what the tokenizer adds, a conversation what its template writes, a
 //! reply ends with an end token, and the length limit takes from the prompt's left and then from the replies' right.
 
-use ascribe_lm::{ChatTemplate, Ending, LmError, Message, Render, SpecialTokens, Tokenizer};
+use ascribe_lm::{ChatTemplate, LmError, Render, SpecialTokens, Tokenizer};
 
 use super::Check;
 use crate::{Boundary, Prompt};
@@ -29,24 +29,17 @@ pub(super) struct Seen {
     /// Tokens of the row, and those of them that the length limit takes.
     pub tokens: usize,
     pub lost: usize,
+    /// Tokens of the prompt with the longest reply: what the length limit is held against.
+    pub longest: usize,
 }
 
 impl ModelText<'_> {
-    /// Looks at a prompt with its replies.
+    /// Looks at a prompt with its replies. A prompt without any is one that will be answered.
     pub(super) fn look(&self, prompt: &Prompt, replies: &[&str]) -> Seen {
         let mut seen = Seen::default();
-        let mut opening = 0;
-        for reply in replies {
-            match self.reply(prompt, reply, &mut seen) {
-                Ok((prompt, reply)) => {
-                    opening = prompt;
-                    seen.replies.push(reply);
-                }
-                Err(error) => seen.faults.push((Check::Template, error.to_string())),
-            }
-        }
-        if !seen.replies.is_empty() {
-            self.limit(opening, &mut seen);
+        match self.tokens(prompt, replies, &mut seen) {
+            Ok(opening) => self.limit(opening, &mut seen),
+            Err(error) => seen.faults.push((Check::Template, error.to_string())),
         }
         seen
     }
@@ -61,11 +54,18 @@ impl ModelText<'_> {
                 return seen;
             }
         };
-        self.count_bos(&ids, &mut seen);
+        match content {
+            Prompt::Text(_) => self.bos(false, &ids, &[], &mut seen),
+            Prompt::Messages(_) => {
+                let written = ids.iter().zip(&learned).filter(|(_, learned)| **learned).map(|(id, _)| *id);
+                self.bos(true, &ids, &written.collect::<Vec<u32>>(), &mut seen);
+            }
+        }
         if !learned.iter().take(self.max_length).any(|counts| *counts) {
             seen.faults.push((Check::EmptyMask, String::new()));
         }
         seen.tokens = ids.len();
+        seen.longest = ids.len();
         seen.lost = ids.len().saturating_sub(self.max_length);
         if seen.lost > 0 {
             seen.faults.push((Check::ReplyCut, String::new()));
@@ -92,51 +92,42 @@ impl ModelText<'_> {
         }
     }
 
-    /// Numbers of tokens of a prompt and of one reply, its end token counted.
-    fn reply(&self, prompt: &Prompt, reply: &str, seen: &mut Seen) -> Result<(usize, usize), LmError> {
-        let (opening, rest) = match prompt {
-            Prompt::Text(text) => (text.clone(), reply.to_owned()),
-            Prompt::Messages(messages) => self.rendered(messages, reply)?,
+    /// Number of tokens of a prompt; those of its replies, their end tokens counted, are noted.
+    fn tokens(&self, prompt: &Prompt, replies: &[&str], seen: &mut Seen) -> Result<usize, LmError> {
+        let (opening, rests): (String, Vec<String>) = match prompt {
+            Prompt::Text(text) => (text.clone(), replies.iter().map(|reply| (*reply).to_owned()).collect()),
+            Prompt::Messages(messages) => self.template()?.opened(messages, replies, &Render::default())?,
         };
         let chat = matches!(prompt, Prompt::Messages(_));
-        let parts = Boundary::Apart.split(&opening, &rest, |text| self.tokenizer.encode(text))?;
-        if parts.merged > 0 {
-            seen.fault(Check::BoundaryMerge);
+        let ids = if chat { self.tokenizer.encode(&opening)? } else { self.tokenizer.encode_with_special(&opening)? };
+        if rests.is_empty() {
+            self.round_trip(&opening, seen)?;
+            self.bos(chat, &ids, &[], seen);
         }
-        self.round_trip(&format!("{opening}{rest}"), seen)?;
-        let ids = if chat { parts.prompt } else { self.tokenizer.encode_with_special(&opening)? };
         let ends = self.tokenizer.eos();
-        let last = parts.completion.iter().rposition(|id| ends.contains(id));
-        // A plain reply gets its end token from the encoder; a template writes it.
-        let (reply, inside) = match (chat, last) {
-            (true, Some(last)) => (last + 1, &parts.completion[..last]),
-            (true, None) => {
-                seen.fault(Check::NoEnd);
-                (parts.completion.len() + 1, &parts.completion[..])
+        for rest in &rests {
+            let parts = Boundary::Apart.split(&opening, rest, |text| self.tokenizer.encode(text))?;
+            if parts.merged > 0 {
+                seen.fault(Check::BoundaryMerge);
             }
-            (false, _) => (parts.completion.len() + 1, &parts.completion[..]),
-        };
-        if inside.iter().any(|id| ends.contains(id)) {
-            seen.fault(Check::EndInside);
+            self.round_trip(&format!("{opening}{rest}"), seen)?;
+            let last = parts.completion.iter().rposition(|id| ends.contains(id));
+            // A plain reply gets its end token from the encoder; a template writes it.
+            let (reply, inside) = match (chat, last) {
+                (true, Some(last)) => (last + 1, &parts.completion[..last]),
+                (true, None) => {
+                    seen.fault(Check::NoEnd);
+                    (parts.completion.len() + 1, &parts.completion[..])
+                }
+                (false, _) => (parts.completion.len() + 1, &parts.completion[..]),
+            };
+            if inside.iter().any(|id| ends.contains(id)) {
+                seen.fault(Check::EndInside);
+            }
+            self.bos(chat, &ids, inside, seen);
+            seen.replies.push(reply);
         }
-        self.count_bos(&[ids.as_slice(), inside].concat(), seen);
-        Ok((ids.len(), reply))
-    }
-
-    /// The text up to a reply, and what follows it.
-    fn rendered(&self, messages: &[Message], reply: &str) -> Result<(String, String), LmError> {
-        let template = self.template()?;
-        let opening = template.render(messages, &Render { ending: Ending::GenerationPrompt, ..Render::default() })?;
-        let answered = [messages, &[Message::new("assistant", reply)]].concat();
-        let whole = template.render(&answered, &Render::default())?;
-        match whole.strip_prefix(&opening) {
-            Some(rest) => Ok((opening, rest.to_owned())),
-            None => Err(LmError::Template {
-                why: "a finished answer does not begin as the generation prompt does; use a template whose generation \
-                      prompt opens the assistant's message"
-                    .into(),
-            }),
-        }
+        Ok(ids.len())
     }
 
     fn template(&self) -> Result<&ChatTemplate, LmError> {
@@ -156,10 +147,16 @@ impl ModelText<'_> {
         Ok(())
     }
 
-    fn count_bos(&self, ids: &[u32], seen: &mut Seen) {
+    /// Looks for a second token that begins a text. A template may begin every turn with one, so in a conversation two must
+    /// stand side by side, or one inside the reply; a plain text has one at most.
+    fn bos(&self, chat: bool, prompt: &[u32], reply: &[u32], seen: &mut Seen) {
         // Where one token begins and ends texts, the ends are no fault.
-        let bos = self.tokenizer.bos().filter(|bos| !self.tokenizer.eos().contains(bos));
-        if bos.is_some_and(|bos| ids.iter().filter(|id| **id == bos).count() > 1) {
+        let Some(bos) = self.tokenizer.bos().filter(|bos| !self.tokenizer.eos().contains(bos)) else { return };
+        let twice = match chat {
+            true => prompt.windows(2).any(|pair| pair == [bos, bos]) || reply.contains(&bos),
+            false => prompt.iter().chain(reply).filter(|id| **id == bos).count() > 1,
+        };
+        if twice {
             seen.fault(Check::DoubleBos);
         }
     }
@@ -167,6 +164,9 @@ impl ModelText<'_> {
     /// What the length limit takes: from the prompt's left, then from the right of each reply.
     fn limit(&self, prompt: usize, seen: &mut Seen) {
         let longest = seen.replies.iter().copied().max().unwrap_or(0);
+        seen.longest = prompt + longest;
+        // An answer that is still to come needs room for a token.
+        let longest = longest.max(1);
         let kept = prompt.min(self.max_length.saturating_sub(longest).max(1));
         let room = self.max_length.saturating_sub(kept);
         seen.tokens = prompt + seen.replies.iter().sum::<usize>();

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::columns::{missing_column, similar};
 use crate::read::{Place, name_of};
+use crate::record::flag;
 use crate::{DataError, Kind, Why};
 
 /// A layout of columns.
@@ -240,11 +241,7 @@ type Found = Result<Map<String, Value>, Why>;
 /// The kinds that TRL's names give: the most telling one first.
 fn trl_kinds(row: &Map<String, Value>) -> &'static [Kind] {
     let has = |name: &str| row.contains_key(name);
-    let label = match row.get("label") {
-        Some(Value::Bool(_)) => true,
-        Some(Value::Number(number)) => matches!(number.as_f64(), Some(0.0 | 1.0)),
-        _ => false,
-    };
+    let label = row.get("label").and_then(flag).is_some();
     let rated = matches!(row.get("ratings"), Some(Value::Object(_)));
     if has("chosen") && has("rejected") && has("prompt") {
         &[Kind::Preference, Kind::Choices, Kind::PromptOnly]

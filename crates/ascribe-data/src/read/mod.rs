@@ -1,9 +1,10 @@
-//! Rows of a file, one at a time: JSONL or a JSON array, plain, gzip or zstd; or Parquet.
+//! Rows of a file, one at a time: JSONL, a JSON array or CSV, plain, gzip or zstd; or Parquet.
 //!
 //! Format and compression are told by content, never by name: gzip (RFC 1952), zstd (RFC 8878) and Parquet by their magic
-//! bytes, an array by its bracket. A byte order mark and blank lines are skipped. Memory is that of one row, or of one
-//! batch of a Parquet column.
+//! bytes, an array by its bracket and JSONL by its brace; any other text is CSV. A byte order mark and blank lines are
+//! skipped. Memory is that of one row, or of one batch of a Parquet column.
 
+mod csv;
 mod parquet;
 mod zstd;
 
@@ -16,12 +17,13 @@ use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use self::csv::Cells;
 use self::parquet::Table;
 use self::zstd::Frames;
 use crate::DataError;
 
-/// The rows of a file, each with its number: the line in JSONL, the element in a JSON array, the row in Parquet, all
-/// from 1.
+/// The rows of a file, each with its number: the line in JSONL, the element in a JSON array, the row in Parquet and
+/// behind the header of CSV, all from 1.
 ///
 /// Ends after the first error.
 pub struct Rows {
@@ -51,7 +53,7 @@ impl Rows {
     /// Opens `path` and looks at its first bytes.
     ///
     /// # Errors
-    /// [`DataError::Read`], [`DataError::Truncated`] and [`DataError::Parquet`].
+    /// [`DataError::Read`], [`DataError::Truncated`], [`DataError::Parquet`] and [`DataError::Csv`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref();
         let start = || {
@@ -63,14 +65,16 @@ impl Rows {
                 return Ok(Ok(file));
             }
             let mut source = Source { inner: decoded(head, file)?, line: 1 };
-            let array = source.skip_blank()? == Some(b'[');
-            if array {
-                source.inner.consume(1);
-            }
-            Ok(Err(if array { Body::Array { source, elements: 0 } } else { Body::Lines(source) }))
+            let first = source.skip_blank()?;
+            Ok(Err((first, source)))
         };
         let body = match start().map_err(|error| unreadable(path, error))? {
-            Err(text) => text,
+            Err((None | Some(b'{'), source)) => Body::Lines(source),
+            Err((Some(b'['), mut source)) => {
+                source.inner.consume(1);
+                Body::Array { source, elements: 0 }
+            }
+            Err((Some(_), source)) => Body::Cells(Box::new(Cells::open(path, source.inner)?)),
             Ok(file) => match Table::open(file) {
                 Ok(table) => Body::Table(Box::new(table)),
                 Err(words) => return Err(DataError::Parquet { path: path.to_owned(), words }),
@@ -84,7 +88,7 @@ impl Rows {
         match self.body {
             Body::Lines(_) => "line",
             Body::Array { .. } => "element",
-            Body::Table(_) => "row",
+            Body::Table(_) | Body::Cells(_) => "row",
         }
     }
 
@@ -97,6 +101,7 @@ impl Rows {
         let parsed = match &mut self.body {
             Body::Lines(source) => source.next_line(),
             Body::Array { source, elements } => source.next_element(elements),
+            Body::Cells(cells) => return cells.advance(&self.path),
             Body::Table(table) => {
                 return table.advance().map_err(|words| DataError::Parquet { path: self.path.clone(), words });
             }
@@ -130,8 +135,8 @@ impl Iterator for Rows {
     }
 }
 
-/// The bytes of a file, unpacked if it is gzip or zstd and without a byte order mark: for formats that [`Rows`] does not
-/// read.
+/// The bytes of a file, unpacked if it is gzip or zstd and without a byte order mark: for whoever reads them otherwise
+/// than [`Rows`].
 ///
 /// # Errors
 /// [`DataError::Read`] and [`DataError::Truncated`].
@@ -162,6 +167,7 @@ type Row = (usize, Map<String, Value>);
 enum Body {
     Lines(Source),
     Array { source: Source, elements: usize },
+    Cells(Box<Cells>),
     Table(Box<Table>),
 }
 
@@ -404,7 +410,6 @@ mod tests {
             assert!(!message.contains('\n'));
         };
         check(b"{\"a\":1}\n\n{\"a\":\n", &["FILE, line 3: not JSON (EOF while parsing a value at column"]);
-        check(b"hello\n", &["FILE, line 1: not JSON (expected value at column 1)"]);
         check(b"{\"a\":1} {\"a\":2}\n", &["line 1: not JSON (trailing characters"]);
         check(b"{\"a\":\"\xff\"}\n", &["line 1: not JSON (invalid unicode"]);
         check(b"{\"a\":NaN}\n", &["line 1: not JSON"]);

@@ -41,6 +41,11 @@ impl Axis {
         Some(Self { spacing, low, high, ticks })
     }
 
+    /// Length of the range, in decades on a logarithmic axis.
+    pub(super) fn length(&self) -> f64 {
+        self.high - self.low
+    }
+
     /// Place of `value` on the axis: 0 is its start, 1 its end.
     pub(super) fn at(&self, value: f64) -> f64 {
         (scale(self.spacing, value) - self.low) / (self.high - self.low)

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::axis::{Axis, Spacing, placed};
 use super::plot::{
-    Block, Labels, NARROW, Plot, Size, WIDE, Y_INTERVALS, colour, dash, key, mark, no_data, note, pixel, svg,
+    Block, Labels, NARROW, Plot, Size, WIDE, Y_INTERVALS, along, colour, dash, key, mark, no_data, note, pixel, svg,
 };
 use super::table::{Column, Table};
 use super::text::{count, escape, number, width};
@@ -42,6 +42,8 @@ const MOST: usize = 400;
 const LONG: usize = 120;
 /// Means that such a line joins.
 const STRETCHES: usize = 60;
+/// How much wider bold text is, at most.
+const BOLD: f64 = 1.1;
 /// Height of a row of labels.
 const ROW: f64 = 16.0;
 
@@ -86,7 +88,7 @@ impl Lines {
         let all = || self.series.iter().flat_map(|series| series.shown().into_iter().chain(series.best()));
         let x = Axis::over(all().map(|(x, _)| x), Spacing::Linear, 0.0, size.x_intervals)?;
         let y = Axis::over(all().map(|(_, y)| y), Spacing::Linear, 0.05, Y_INTERVALS)?;
-        let names = self.series.iter().map(|series| width(&series.name)).fold(0.0, f64::max);
+        let names = self.series.iter().map(|series| BOLD * width(&series.name)).fold(0.0, f64::max);
         let plot = Plot::new(size, &y, if direct { names.ceil() + 20.0 } else { 16.0 });
         let place = |(px, py): (f64, f64)| (plot.x(&x, px), plot.y(&y, py));
 
@@ -187,7 +189,7 @@ impl Lines {
         });
         let table =
             Table { columns: [Column::left("line")].into_iter().chain(columns).collect(), rows: rows.collect() };
-        format!("<details><summary>Values</summary>{}</details>\n", table.to_html(&escape(&self.y_label)))
+        table.folded(&escape(&self.y_label))
     }
 }
 
@@ -211,7 +213,7 @@ impl Series {
     }
 }
 
-fn drawable((x, y): &(f64, f64)) -> bool {
+pub(super) fn drawable((x, y): &(f64, f64)) -> bool {
     placed(Spacing::Linear, *x) && placed(Spacing::Linear, *y)
 }
 
@@ -248,7 +250,7 @@ fn means(points: &[(f64, f64)]) -> Vec<Option<(f64, f64)>> {
 }
 
 /// The path through placed points, and a dot for a point without neighbours.
-fn curve(pieces: &[Option<(f64, f64)>], class: &str, dash: &str) -> String {
+pub(super) fn curve(pieces: &[Option<(f64, f64)>], class: &str, dash: &str) -> String {
     let (mut path, mut dots) = (String::new(), String::new());
     for piece in pieces.split(Option::is_none) {
         for (index, (x, y)) in piece.iter().flatten().enumerate() {
@@ -267,16 +269,6 @@ fn marked(n: usize, at: usize, lines: usize) -> BTreeSet<usize> {
         0..=16 => (0..n).collect(),
         _ => (0..5).map(|part| (part * n + n * at / lines) / 5).chain([n - 1]).collect(),
     }
-}
-
-/// Small blocks along a line, every few pixels.
-fn along((x0, y0): (f64, f64), (x1, y1): (f64, f64)) -> impl Iterator<Item = Block> {
-    let parts = ((x1 - x0).hypot(y1 - y0) / 5.0).ceil().max(1.0) as usize;
-    (0..=parts).map(move |part| {
-        let share = part as f64 / parts as f64;
-        let (x, y) = (x0 + share * (x1 - x0), y0 + share * (y1 - y0));
-        Block([x - 2.0, y - 2.0, x + 2.0, y + 2.0])
-    })
 }
 
 /// Heights near the wanted ones (which increase), a row apart, between `top` and `bottom`.

@@ -1,4 +1,4 @@
-//! Reports: one HTML file with tables, plots and heat maps that needs no network and no script.
+//! Reports: one HTML file with tables and figures that needs no network and no script.
 //!
 //! Drawings are inline SVG. Colours follow the reader's light or dark setting, and print is always light. The same report
 //! gives the same bytes. Nothing here writes a file.
@@ -13,23 +13,35 @@
 //! ```
 
 mod axis;
+mod forest;
 mod heat;
 mod lines;
+mod matrix;
+mod pareto;
 mod plot;
 mod points;
+mod reliability;
+mod rewards;
 mod table;
 mod text;
+mod tree;
 
 use std::fmt::Write;
 
 use text::escape;
 
 pub use axis::Spacing;
+pub use forest::{Forest, ForestRow};
 pub use heat::{HeatMap, HeatRow};
 pub use lines::{Lines, Series};
+pub use matrix::CountMatrix;
+pub use pareto::{Alternative, Pareto};
 pub use points::{Group, Point, Points};
+pub use reliability::Reliability;
+pub use rewards::{RewardCurve, RewardCurves};
 pub use table::{Align, Column, Table};
 pub use text::number;
+pub use tree::{SearchTree, TreeNode};
 
 /// A report, built from top to bottom.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,31 +53,37 @@ pub struct Report {
 /// Something that can be shown with a caption.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Figure {
-    /// A line plot.
+    /// Lines, such as learning curves.
     Lines(Lines),
-    /// Points with intervals.
+    /// Points with intervals, such as accuracy against tokens.
     Points(Points),
+    /// Estimates one below another.
+    Forest(Forest),
+    /// How often it is right, against how often it is said to be.
+    Reliability(Reliability),
+    /// Over-optimisation.
+    RewardCurves(RewardCurves),
+    /// What two goals cost each other.
+    Pareto(Pareto),
+    /// Counts of one thing against another.
+    CountMatrix(CountMatrix),
     /// Credit over text.
     HeatMap(HeatMap),
+    /// A search, to be folded.
+    SearchTree(SearchTree),
 }
 
-impl From<Lines> for Figure {
-    fn from(lines: Lines) -> Self {
-        Self::Lines(lines)
-    }
+macro_rules! figure_from {
+    ($($kind:ident),*) => {
+        $(impl From<$kind> for Figure {
+            fn from(figure: $kind) -> Self {
+                Self::$kind(figure)
+            }
+        })*
+    };
 }
 
-impl From<Points> for Figure {
-    fn from(points: Points) -> Self {
-        Self::Points(points)
-    }
-}
-
-impl From<HeatMap> for Figure {
-    fn from(map: HeatMap) -> Self {
-        Self::HeatMap(map)
-    }
-}
+figure_from!(Lines, Points, Forest, Reliability, RewardCurves, Pareto, CountMatrix, HeatMap, SearchTree);
 
 #[derive(Clone, Debug, PartialEq)]
 enum Part {
@@ -108,7 +126,7 @@ impl Report {
         self.with(Part::Table(caption.into(), table))
     }
 
-    /// A plot or heat map. Figures are numbered.
+    /// A figure of any kind. Figures are numbered.
     pub fn figure(self, caption: impl Into<String>, figure: impl Into<Figure>) -> Self {
         self.with(Part::Figure(caption.into(), figure.into()))
     }
@@ -140,7 +158,13 @@ impl Report {
                     let drawn = match figure {
                         Figure::Lines(lines) => lines.to_html(&id, caption),
                         Figure::Points(points) => points.to_html(&id, caption),
+                        Figure::Forest(forest) => forest.to_html(&id, caption),
+                        Figure::Reliability(diagram) => diagram.to_html(&id, caption),
+                        Figure::RewardCurves(curves) => curves.to_html(&id, caption),
+                        Figure::Pareto(front) => front.to_html(&id, caption),
+                        Figure::CountMatrix(matrix) => matrix.to_html(),
                         Figure::HeatMap(map) => map.to_html(),
+                        Figure::SearchTree(tree) => tree.to_html(),
                     };
                     let caption = numbered("Figure", figures, caption);
                     writeln!(html, "<figure id=\"{id}\">\n{drawn}<figcaption>{caption}</figcaption>\n</figure>")
@@ -167,6 +191,3 @@ fn definitions(facts: &[(String, String)]) -> String {
     let rows = facts.iter().map(|(name, value)| format!("<dt>{}</dt><dd>{}</dd>\n", escape(name), escape(value)));
     format!("<dl>\n{}</dl>", rows.collect::<String>())
 }
-
-#[cfg(test)]
-mod tests;

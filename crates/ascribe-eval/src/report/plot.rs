@@ -1,11 +1,11 @@
-//! What both plots share: sizes, axes, marks, keys, and labels that keep out of each other's way.
+//! What the plots share: sizes, axes, marks, keys, and labels that keep out of each other's way.
 //!
 //! A plot is drawn twice, for a wide and for a narrow page, and the style sheet shows one of them: text in a scaled
 //! drawing would be too small to read on a phone.
 
 use std::fmt::Write;
 
-use super::axis::Axis;
+use super::axis::{Axis, Spacing, placed};
 use super::text::{count, escape, fit, width};
 
 /// One of the two drawings of a plot, in CSS pixels.
@@ -48,12 +48,17 @@ impl Plot {
         Block([0.0, 0.0, width(y_label), 16.0])
     }
 
-    /// Grid, base line, ticks and axis labels; the vertical axis is named above, where it reads without turning the head.
+    /// Both axes.
     pub(super) fn axes(&self, size: &Size, x: (&Axis, &str), y: (&Axis, &str)) -> String {
+        self.y_axis(size, y.0, y.1) + &self.x_axis(size, x.0, x.1)
+    }
+
+    /// Grid, ticks and name of the vertical axis; it is named above, where it reads without turning the head.
+    pub(super) fn y_axis(&self, size: &Size, axis: &Axis, name: &str) -> String {
         let mut drawn = String::new();
-        let [left, right, bottom] = [self.left, self.right, self.bottom].map(pixel);
-        for (value, label) in &y.0.ticks {
-            let at = self.y(y.0, *value);
+        let [left, right] = [self.left, self.right].map(pixel);
+        for (value, label) in &axis.ticks {
+            let at = self.y(axis, *value);
             let _ = write!(drawn, r#"<line class="grid" x1="{left}" x2="{right}" y1="{0}" y2="{0}"/>"#, pixel(at));
             let _ = write!(
                 drawn,
@@ -63,10 +68,18 @@ impl Plot {
                 escape(label)
             );
         }
+        let _ = write!(drawn, r#"<text x="0" y="12">{}</text>"#, escape(&fit(name, size.width - 8.0)));
+        drawn
+    }
+
+    /// Base line, ticks and name of the horizontal axis.
+    pub(super) fn x_axis(&self, size: &Size, axis: &Axis, name: &str) -> String {
+        let mut drawn = String::new();
+        let [left, right, bottom] = [self.left, self.right, self.bottom].map(pixel);
         let _ = write!(drawn, r#"<line class="axis" x1="{left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>"#);
-        let mut free_from = f64::NEG_INFINITY;
-        for (value, label) in &x.0.ticks {
-            let at = self.x(x.0, *value);
+        let mut free_from = 0.0;
+        for (value, label) in &axis.ticks {
+            let at = self.x(axis, *value);
             let tick = pixel(self.bottom + 4.0);
             let _ = write!(drawn, r#"<line class="axis" x1="{0}" x2="{0}" y1="{bottom}" y2="{tick}"/>"#, pixel(at));
             let half = width(label) / 2.0;
@@ -78,17 +91,15 @@ impl Plot {
             let _ =
                 write!(drawn, r#"<text x="{}" y="{below}" text-anchor="middle">{}</text>"#, pixel(at), escape(label));
         }
-        let room = size.width - 8.0;
-        let _ = write!(drawn, r#"<text x="0" y="12">{}</text>"#, escape(&fit(y.1, room)));
-        let x_name = fit(x.1, room);
-        let half = width(&x_name) / 2.0;
+        let name = fit(name, size.width - 8.0);
+        let half = width(&name) / 2.0;
         let middle = (0.5 * (self.left + self.right)).min(size.width - half).max(half);
         let _ = write!(
             drawn,
             r#"<text x="{}" y="{}" text-anchor="middle">{}</text>"#,
             pixel(middle),
             pixel(size.height - 6.0),
-            escape(&x_name)
+            escape(&name)
         );
         drawn
     }
@@ -140,6 +151,18 @@ pub(super) fn mark(at: usize, x: f64, y: f64) -> String {
     format!(r#"<path class="mark" d="M{} {}{path}"/>"#, pixel(x), pixel(y))
 }
 
+/// An upright interval at `x`, with its ends.
+pub(super) fn whisker(x: f64, low: f64, high: f64) -> String {
+    let [start, middle, low, high] = [x - 2.5, x, low, high].map(pixel);
+    format!(r#"<path class="whisker" d="M{start} {low}h5M{middle} {low}V{high}M{start} {high}h5"/>"#)
+}
+
+/// An interval in order, where both ends have a place.
+pub(super) fn interval(low: f64, high: f64) -> Option<(f64, f64)> {
+    let finite = placed(Spacing::Linear, low) && placed(Spacing::Linear, high);
+    finite.then(|| (low.min(high), low.max(high)))
+}
+
 /// A list of names, each with a sample of its line and mark (`with_line`) or of its mark alone.
 pub(super) fn key<'a>(names: impl Iterator<Item = (usize, &'a str)>, class: &str, with_line: bool) -> String {
     let mut list = format!("<ul class=\"key {class}\">");
@@ -179,6 +202,15 @@ pub(super) fn left_out(n: usize) -> String {
     }
 }
 
+/// `2 labels would overlap and stand under Values only.`; nothing for 0.
+pub(super) fn hidden_labels(n: usize) -> String {
+    match n {
+        0 => String::new(),
+        1 => "1 label would overlap and stands under Values only.".into(),
+        more => format!("{} would overlap and stand under Values only.", count(more, "label")),
+    }
+}
+
 /// An upright rectangle: left, top, right, bottom.
 #[derive(Clone, Copy)]
 pub(super) struct Block(pub(super) [f64; 4]);
@@ -193,6 +225,16 @@ impl Block {
         let ([left, top, right, bottom], [l, t, r, b]) = (self.0, other.0);
         left < r && l < right && top < b && t < bottom
     }
+}
+
+/// Small blocks along a line, every few pixels.
+pub(super) fn along((x0, y0): (f64, f64), (x1, y1): (f64, f64)) -> impl Iterator<Item = Block> {
+    let parts = ((x1 - x0).hypot(y1 - y0) / 5.0).ceil().max(1.0) as usize;
+    (0..=parts).map(move |part| {
+        let share = part as f64 / parts as f64;
+        let (x, y) = (x0 + share * (x1 - x0), y0 + share * (y1 - y0));
+        Block([x - 2.0, y - 2.0, x + 2.0, y + 2.0])
+    })
 }
 
 /// Labels beside points, put where nothing else is.

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::axis::{Axis, Spacing, placed};
 use super::plot::{
-    Block, Labels, NARROW, Plot, Size, WIDE, Y_INTERVALS, colour, key, left_out, mark, no_data, note, pixel, svg,
+    Block, Labels, NARROW, Plot, Size, WIDE, Y_INTERVALS, colour, hidden_labels, interval, key, left_out, mark,
+    no_data, note, svg, whisker,
 };
 use super::table::{Column, Table};
 use super::text::{count, escape, fit, number};
@@ -68,14 +69,10 @@ impl Points {
             true => key(self.groups.iter().enumerate().map(|(at, group)| (at, group.name.as_str())), "", false),
             false => String::new(),
         };
-        let hidden = |(_, omitted): &(String, usize)| match omitted {
-            0 => String::new(),
-            n => format!("{} would overlap and stand under Values only.", count(*n, "label")),
-        };
         let all: usize = self.groups.iter().map(|group| group.points.len()).sum();
         let notes = [
-            note("wide", &hidden(&wide)),
-            note("narrow", &hidden(&narrow)),
+            note("wide", &hidden_labels(wide.1)),
+            note("narrow", &hidden_labels(narrow.1)),
             note("", &left_out(all - self.shown().count())),
         ];
         format!("{key}{}{}{}{}", wide.0, narrow.0, notes.concat(), self.values())
@@ -106,11 +103,7 @@ impl Points {
             let _ = write!(marks, r#"<g class="{}"><title>{summary}</title>"#, colour(*group));
             if let (Some(low), Some(high)) = (point.low(), point.high()) {
                 let (bottom, top) = (plot.y(&y, low), plot.y(&y, high));
-                let [start, middle, base, above] = [at - 2.5, *at, bottom, top].map(pixel);
-                let _ = write!(
-                    marks,
-                    r#"<path class="whisker" d="M{start} {base}h5M{middle} {base}V{above}M{start} {above}h5"/>"#
-                );
+                marks += &whisker(*at, bottom, top);
                 taken.push(Block([at - 3.0, top, at + 3.0, bottom]));
             }
             marks += &mark(*group, *at, *level);
@@ -151,7 +144,7 @@ impl Points {
         });
         let table = Table { columns, rows: rows.collect() };
         let caption = escape(&format!("x: {}; y: {}", self.x_label, self.y_label));
-        format!("<details><summary>Values</summary>{}</details>\n", table.to_html(&caption))
+        table.folded(&caption)
     }
 }
 
@@ -165,8 +158,7 @@ impl Point {
     }
 
     fn interval(&self) -> Option<(f64, f64)> {
-        let finite = placed(Spacing::Linear, self.low) && placed(Spacing::Linear, self.high);
-        finite.then(|| (self.low.min(self.high), self.low.max(self.high)))
+        interval(self.low, self.high)
     }
 
     fn value(&self) -> String {

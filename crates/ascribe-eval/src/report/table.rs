@@ -80,6 +80,11 @@ impl Table {
         }
         html + "</tbody></table></div>\n"
     }
+
+    /// The numbers of a figure, folded below it. `caption` is markup.
+    pub(super) fn folded(&self, caption: &str) -> String {
+        format!("<details><summary>Values</summary>{}</details>\n", self.to_html(caption))
+    }
 }
 
 #[cfg(test)]

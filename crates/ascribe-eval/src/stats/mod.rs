@@ -13,6 +13,7 @@ mod multiplicity;
 pub(crate) mod paired;
 pub(crate) mod permutation;
 mod power;
+mod student;
 
 pub use bootstrap::{Bootstrap, BootstrapMethod};
 pub use classical::{Test, mann_whitney, paired_t, sign_test, welch_t, wilcoxon};
@@ -21,3 +22,4 @@ pub use paired::{McNemar, Paired, SignFlip, compare, sign_flip};
 pub use permutation::{Permutation, permutation_two_sample};
 pub use power::{Design, minimum_detectable_effect};
 pub use proportion::{ProportionMethod, accuracy, proportion, wilson};
+pub use student::student_mean;

@@ -7,10 +7,12 @@
 //! Tokens of all sequences stand one after another, a row a token, without padding ([`Packing`]). Field names are those
 //! of Hugging Face.
 
+mod checkpointing;
+
 use std::collections::HashMap;
 
 use ascribe_core::tensor::{
-    AttentionShape, HeadLayout, Mask, Sight, attend, attention, by_head, chosen_logps, geglu, geglu_product, gelu_tanh,
+    AttentionShape, HeadLayout, HeadShape, Mask, Sight, attend, attention, by_head, geglu, geglu_product, gelu_tanh,
     head_logps, hidden, layer_norm, rms_norm, rms_norm_product, rope, swiglu, swiglu_product,
 };
 use ascribe_core::{CoreError, Packing};
@@ -18,10 +20,12 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::nn::{Embedding, Linear};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
+pub use self::checkpointing::{Backward, TrainingPass};
 use super::config::{Activation, DecoderConfig, Family, Head, Norm, Positions};
 use super::frozen::on_cpu;
 use super::gpt2::{Gpt2, to_gpt2};
 use super::lora::{LoraConfig, Projection};
+use super::parts::{LayerParts, NormPart, Product, head, last_norm};
 use super::weights::{Named, WeightSource};
 use crate::LmError;
 
@@ -73,6 +77,9 @@ pub struct Decoder {
     /// How the adapter of the projections was made, if they have one.
     #[module(skip)]
     pub(super) lora: Option<LoraConfig>,
+    /// Whether training keeps the inputs of layers alone.
+    #[module(skip)]
+    pub(super) checkpointing: bool,
 }
 
 /// A prompt with the response whose log-probabilities are wanted.
@@ -105,62 +112,41 @@ impl Decoder {
         };
         let mut build = Build { source, device, norm: config.norm };
         let c = config;
-        let (queries, keys) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
-        let (wide, narrow) = (c.intermediate_size, c.hidden_size);
-        let names = names(c);
         let mut layers = Vec::with_capacity(c.layers);
         for number in 0..c.layers {
-            let name = |part: &str| format!("model.layers.{number}.{part}");
-            let head_norm = |build: &mut Build, part: &str| match c.norm_heads {
-                true => build.norm(&name(part), c.head_dim).map(Some),
-                false => Ok(None),
-            };
+            let parts = LayerParts::new(c, number);
             layers.push(Layer {
-                before_attention: build.norm(&name("input_layernorm"), narrow)?,
+                before_attention: build.norm(&parts.before_attention)?,
                 self_attn: Attention {
-                    q_proj: build.projection(&name("self_attn.q_proj"), narrow, queries, c.biases.qkv)?,
-                    k_proj: build.projection(&name("self_attn.k_proj"), narrow, keys, c.biases.qkv)?,
-                    v_proj: build.projection(&name("self_attn.v_proj"), narrow, keys, c.biases.qkv)?,
-                    o_proj: build.projection(&name("self_attn.o_proj"), queries, narrow, c.biases.output)?,
-                    q_norm: head_norm(&mut build, "self_attn.q_norm")?,
-                    k_norm: head_norm(&mut build, "self_attn.k_norm")?,
+                    q_proj: build.projection(&parts.q_proj)?,
+                    k_proj: build.projection(&parts.k_proj)?,
+                    v_proj: build.projection(&parts.v_proj)?,
+                    o_proj: build.projection(&parts.o_proj)?,
+                    q_norm: parts.q_norm.map(|part| build.norm(&part)).transpose()?,
+                    k_norm: parts.k_norm.map(|part| build.norm(&part)).transpose()?,
                 },
-                behind_attention: match names.behind_attention {
-                    Some(part) => Some(build.norm(&name(part), narrow)?),
-                    None => None,
-                },
-                before_mlp: build.norm(&name(names.before_mlp), narrow)?,
+                behind_attention: parts.behind_attention.map(|part| build.norm(&part)).transpose()?,
+                before_mlp: build.norm(&parts.before_mlp)?,
                 mlp: FeedForward {
-                    gate_proj: match c.gated {
-                        true => Some(build.projection(&name("mlp.gate_proj"), narrow, wide, c.biases.feed_forward)?),
-                        false => None,
-                    },
-                    up_proj: build.projection(&name("mlp.up_proj"), narrow, wide, c.biases.feed_forward)?,
-                    down_proj: build.projection(&name("mlp.down_proj"), wide, narrow, c.biases.feed_forward)?,
+                    gate_proj: parts.gate_proj.map(|part| build.projection(&part)).transpose()?,
+                    up_proj: build.projection(&parts.up_proj)?,
+                    down_proj: build.projection(&parts.down_proj)?,
                 },
-                behind_mlp: match names.behind_mlp {
-                    Some(part) => Some(build.norm(&name(part), narrow)?),
-                    None => None,
-                },
+                behind_mlp: parts.behind_mlp.map(|part| build.norm(&part)).transpose()?,
             });
         }
         Ok(Self {
-            embed_tokens: build.embedding("model.embed_tokens", [c.vocab_size, narrow])?,
+            embed_tokens: build.embedding("model.embed_tokens", [c.vocab_size, c.hidden_size])?,
             embed_positions: match c.positions {
-                Positions::Learned => Some(build.embedding("model.embed_positions", [c.context, narrow])?),
+                Positions::Learned => Some(build.embedding("model.embed_positions", [c.context, c.hidden_size])?),
                 Positions::Rotary { .. } => None,
             },
             layers,
-            norm: build.norm("model.norm", narrow)?,
-            head: match c.head {
-                Head::NextToken if c.tied => None,
-                Head::NextToken => Some(build.linear("lm_head", narrow, c.vocab_size, false)?),
-                // transformers gives the scores of tokens a bias, and those of sequences none.
-                Head::Sequence { labels } => Some(build.linear("score", narrow, labels, false)?),
-                Head::Token { labels } => Some(build.linear("score", narrow, labels, true)?),
-            },
+            norm: build.norm(&last_norm(c))?,
+            head: head(c).map(|part| build.linear(&part)).transpose()?,
             config: config.clone(),
             lora: None,
+            checkpointing: false,
         })
     }
 
@@ -169,14 +155,12 @@ impl Decoder {
     /// # Shapes
     /// - ids: `[n]`, the tokens of `packing`; result: `[n, hidden]`.
     pub fn states(&self, ids: Tensor<1, Int>, packing: &Packing) -> Tensor<2> {
-        let device = ids.device();
-        let mut sights: HashMap<Option<usize>, Sight> = HashMap::new();
-        for window in &self.config.windows {
-            sights.entry(*window).or_insert_with(|| Sight::new(packing, *window, &device));
+        let pass = Pass::new(&self.config, packing, &ids.device());
+        let mut x = self.embed(ids, &pass.positions); // [n, hidden]
+        for number in 0..self.layers.len() {
+            x = self.packed_layer(number, x, &pass);
         }
-        self.run(ids, &packing.positions(), |layer, q, k, v| {
-            attention(q, k, v, &sights[&self.config.windows[layer]], &self.attention_shape())
-        })
+        self.normed(x, &self.norm)
     }
 
     /// Final hidden states of rows of equal length.
@@ -204,46 +188,57 @@ impl Decoder {
         for window in &self.config.windows {
             unseen.entry(*window).or_insert_with(|| hidden(seq, start, *window, &device));
         }
-        let shape = self.attention_shape();
-        let x = self.run(flat, &positions, |layer, q, k, v| {
-            let (k, v) = cache.push(layer, by_head(k, rows, shape.kv_heads), by_head(v, rows, shape.kv_heads));
-            attend(by_head(q, rows, shape.heads), k, v, unseen[&self.config.windows[layer]].clone(), &shape)
-        });
+        let (shape, turns) = (self.attention_shape(), Turns::new(&self.config, &positions, &device));
+        let mut x = self.embed(flat, &positions); // [n, hidden]
+        for number in 0..self.layers.len() {
+            x = self.layer(number, x, &turns, |q, k, v| {
+                let (k, v) = cache.push(number, by_head(k, rows, shape.kv_heads), by_head(v, rows, shape.kv_heads));
+                attend(by_head(q, rows, shape.heads), k, v, unseen[&self.config.windows[number]].clone(), &shape)
+            });
+        }
         cache.len += seq;
-        x.reshape([rows, seq, width])
+        self.normed(x, &self.norm).reshape([rows, seq, width])
     }
 
-    /// The layers, around an attention of `(layer, q, k, v)`.
-    fn run(
-        &self,
-        ids: Tensor<1, Int>,
-        positions: &[usize],
-        mut attention: impl FnMut(usize, Tensor<2>, Tensor<2>, Tensor<2>) -> Tensor<2>,
-    ) -> Tensor<2> {
-        let c = &self.config;
-        let device = ids.device();
-        let [n] = ids.dims();
-        let mut x = self.embed_tokens.weight.val().select(0, ids.clone()); // [n, hidden]
-        if c.embedding_scale != 1.0 {
-            x = x.mul_scalar(c.embedding_scale);
+    /// What goes into the first layer: `[n]` to `[n, hidden]`.
+    fn embed(&self, ids: Tensor<1, Int>, positions: &[usize]) -> Tensor<2> {
+        let (device, [n]) = (ids.device(), ids.dims());
+        let mut x = self.embed_tokens.weight.val().select(0, ids); // [n, hidden]
+        if self.config.embedding_scale != 1.0 {
+            x = x.mul_scalar(self.config.embedding_scale);
         }
         if let Some(embedding) = &self.embed_positions {
             let at: Vec<i64> = positions.iter().map(|at| *at as i64).collect();
             x = x + embedding.weight.val().select(0, Tensor::from_data(TensorData::new(at, [n]), &device));
         }
-        let turns = Turns::new(c, positions, &device);
+        x
+    }
+
+    /// A layer over packed sequences: `[n, hidden]` to `[n, hidden]`.
+    fn packed_layer(&self, number: usize, x: Tensor<2>, pass: &Pass) -> Tensor<2> {
+        self.layer(number, x, &pass.turns, |q, k, v| {
+            attention(q, k, v, &pass.sights[&self.config.windows[number]], &self.attention_shape())
+        })
+    }
+
+    /// A layer around an attention of `(q, k, v)`: `[n, hidden]` to `[n, hidden]`.
+    fn layer(
+        &self,
+        number: usize,
+        x: Tensor<2>,
+        turns: &Turns,
+        attention: impl FnOnce(Tensor<2>, Tensor<2>, Tensor<2>) -> Tensor<2>,
+    ) -> Tensor<2> {
+        let (c, layer) = (&self.config, &self.layers[number]);
         // Adapters take the normed states themselves, so one copy serves all projections.
         let apart = self.is_on_cpu() && self.lora().is_none();
-        for (number, layer) in self.layers.iter().enumerate() {
-            let (q, k, v) = layer.self_attn.project(&Entry::new(x.clone(), &layer.before_attention, c, apart), c);
-            let turn = |x: Tensor<2>| turns.turn(x, c.windows[number].is_some());
-            let mixed = attention(number, turn(q), turn(k), v); // [n, heads * head]
-            let mixed = layer.self_attn.o_proj.forward(mixed);
-            x = x + self.normed_behind(mixed, &layer.behind_attention); // [n, hidden]
-            let inner = layer.mlp.forward(&Entry::new(x.clone(), &layer.before_mlp, c, apart), c.activation);
-            x = x + self.normed_behind(inner, &layer.behind_mlp); // [n, hidden]
-        }
-        self.normed(x, &self.norm)
+        let (q, k, v) = layer.self_attn.project(&Entry::new(x.clone(), &layer.before_attention, c, apart), c);
+        let turn = |x: Tensor<2>| turns.turn(x, c.windows[number].is_some());
+        let mixed = attention(turn(q), turn(k), v); // [n, heads * head]
+        let mixed = layer.self_attn.o_proj.forward(mixed);
+        let x = x + self.normed_behind(mixed, &layer.behind_attention); // [n, hidden]
+        let inner = layer.mlp.forward(&Entry::new(x.clone(), &layer.before_mlp, c, apart), c.activation);
+        x + self.normed_behind(inner, &layer.behind_mlp) // [n, hidden]
     }
 
     fn normed(&self, x: Tensor<2>, weights: &NormWeights) -> Tensor<2> {
@@ -299,6 +294,15 @@ impl Decoder {
     /// # Errors
     /// When a prompt is empty: nothing would predict the first response token. When the model is a classifier.
     pub fn response_logps(&self, rows: &[Row]) -> Result<(Tensor<2>, Mask), CoreError> {
+        self.logps_by(rows, |ids, packing| self.states(ids, packing))
+    }
+
+    /// [`response_logps`](Self::response_logps) by final hidden states that come from `states`.
+    fn logps_by(
+        &self,
+        rows: &[Row],
+        states: impl FnOnce(Tensor<1, Int>, &Packing) -> Tensor<2>,
+    ) -> Result<(Tensor<2>, Mask), CoreError> {
         let device = self.device();
         if self.config.head != Head::NextToken {
             return Err(CoreError::Unsupported { what: "score text: its head is a classifier's" });
@@ -342,13 +346,14 @@ impl Decoder {
             Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &device)
         };
         let ids = integers(ids.into_iter().map(i64::from).collect()); // [tokens]
-        let states = self.states(ids, &packing).select(0, integers(from)); // [n, hidden]
+        let states = states(ids, &packing).select(0, integers(from)); // [n, hidden]
         let (targets, chunk) = (integers(targets), (LOGITS_AT_ONCE / self.config.vocab_size).max(1));
-        let logps = match (&self.head, self.config.logit_softcap) {
-            (None, None) => head_logps(states, self.embed_tokens.weight.val(), HeadLayout::Embedding, targets, chunk),
-            (Some(head), None) => head_logps(states, head.weight.val(), HeadLayout::Linear, targets, chunk),
-            (_, Some(_)) => chosen_logps(states, targets, chunk, |states| self.head(states)),
-        }; // [n]
+        let (weight, layout) = match &self.head {
+            Some(head) => (head.weight.val(), HeadLayout::Linear),
+            None => (self.embed_tokens.weight.val(), HeadLayout::Embedding),
+        };
+        let shape = HeadShape { layout, softcap: self.config.logit_softcap };
+        let logps = head_logps(states, weight, &shape, targets, chunk); // [n]
         let logps = mask.keep(logps.select(0, integers(place)).reshape([rows.len(), longest])); // [rows, longest]
         Ok((logps, mask))
     }
@@ -421,18 +426,14 @@ impl Decoder {
         let mut all = Vec::new();
         for (number, layer) in self.layers.iter_mut().enumerate() {
             let (attention, mlp) = (&mut layer.self_attn, &mut layer.mlp);
-            let parts = [
-                ("self_attn.q_proj", Some(&mut attention.q_proj)),
-                ("self_attn.k_proj", Some(&mut attention.k_proj)),
-                ("self_attn.v_proj", Some(&mut attention.v_proj)),
-                ("self_attn.o_proj", Some(&mut attention.o_proj)),
-                ("mlp.gate_proj", mlp.gate_proj.as_mut()),
-                ("mlp.up_proj", Some(&mut mlp.up_proj)),
-                ("mlp.down_proj", Some(&mut mlp.down_proj)),
-            ];
-            for (part, projection) in parts {
-                all.extend(projection.map(|projection| (format!("model.layers.{number}.{part}"), projection)));
-            }
+            let parts = LayerParts::new(&self.config, number);
+            all.push((parts.q_proj.name, &mut attention.q_proj));
+            all.push((parts.k_proj.name, &mut attention.k_proj));
+            all.push((parts.v_proj.name, &mut attention.v_proj));
+            all.push((parts.o_proj.name, &mut attention.o_proj));
+            all.extend(parts.gate_proj.map(|part| part.name).zip(mlp.gate_proj.as_mut()));
+            all.push((parts.up_proj.name, &mut mlp.up_proj));
+            all.push((parts.down_proj.name, &mut mlp.down_proj));
         }
         all
     }
@@ -441,37 +442,35 @@ impl Decoder {
     pub(super) fn named(&self) -> Vec<Named> {
         let mut named = vec![of(&self.embed_tokens.weight, "model.embed_tokens.weight".into())];
         named.extend(self.embed_positions.as_ref().map(|it| of(&it.weight, "model.embed_positions.weight".into())));
-        let names = names(&self.config);
         for (number, layer) in self.layers.iter().enumerate() {
-            let name = |part: &str| format!("model.layers.{number}.{part}");
             let (attention, mlp) = (&layer.self_attn, &layer.mlp);
-            layer.before_attention.named(name("input_layernorm"), &mut named);
-            of_linear(&attention.q_proj.base, name("self_attn.q_proj"), &mut named);
-            of_linear(&attention.k_proj.base, name("self_attn.k_proj"), &mut named);
-            of_linear(&attention.v_proj.base, name("self_attn.v_proj"), &mut named);
-            of_linear(&attention.o_proj.base, name("self_attn.o_proj"), &mut named);
+            let parts = LayerParts::new(&self.config, number);
+            layer.before_attention.named(parts.before_attention.name, &mut named);
+            of_linear(&attention.q_proj.base, parts.q_proj.name, &mut named);
+            of_linear(&attention.k_proj.base, parts.k_proj.name, &mut named);
+            of_linear(&attention.v_proj.base, parts.v_proj.name, &mut named);
+            of_linear(&attention.o_proj.base, parts.o_proj.name, &mut named);
             let norms = [
-                (Some("self_attn.q_norm"), attention.q_norm.as_ref()),
-                (Some("self_attn.k_norm"), attention.k_norm.as_ref()),
-                (names.behind_attention, layer.behind_attention.as_ref()),
-                (Some(names.before_mlp), Some(&layer.before_mlp)),
-                (names.behind_mlp, layer.behind_mlp.as_ref()),
+                (parts.q_norm, attention.q_norm.as_ref()),
+                (parts.k_norm, attention.k_norm.as_ref()),
+                (parts.behind_attention, layer.behind_attention.as_ref()),
+                (Some(parts.before_mlp), Some(&layer.before_mlp)),
+                (parts.behind_mlp, layer.behind_mlp.as_ref()),
             ];
             for (part, norm) in norms {
                 if let (Some(part), Some(norm)) = (part, norm) {
-                    norm.named(name(part), &mut named);
+                    norm.named(part.name, &mut named);
                 }
             }
-            if let Some(gate) = &mlp.gate_proj {
-                of_linear(&gate.base, name("mlp.gate_proj"), &mut named);
+            if let (Some(part), Some(gate)) = (parts.gate_proj, &mlp.gate_proj) {
+                of_linear(&gate.base, part.name, &mut named);
             }
-            of_linear(&mlp.up_proj.base, name("mlp.up_proj"), &mut named);
-            of_linear(&mlp.down_proj.base, name("mlp.down_proj"), &mut named);
+            of_linear(&mlp.up_proj.base, parts.up_proj.name, &mut named);
+            of_linear(&mlp.down_proj.base, parts.down_proj.name, &mut named);
         }
-        self.norm.named("model.norm".into(), &mut named);
-        if let Some(head) = &self.head {
-            let name = if self.config.head == Head::NextToken { "lm_head" } else { "score" };
-            of_linear(head, name.into(), &mut named);
+        self.norm.named(last_norm(&self.config).name, &mut named);
+        if let (Some(part), Some(linear)) = (head(&self.config), &self.head) {
+            of_linear(linear, part.name, &mut named);
         }
         match self.config.family {
             Family::Gpt2 => to_gpt2(named),
@@ -490,24 +489,6 @@ impl Decoder {
         let mut hash = Hash(blake3::Hasher::new());
         self.visit(&mut hash);
         hash.0.finalize().to_hex().to_string()
-    }
-}
-
-/// Names that families have for the norms around the feed-forward block.
-pub(super) struct Names {
-    pub(super) behind_attention: Option<&'static str>,
-    pub(super) before_mlp: &'static str,
-    pub(super) behind_mlp: Option<&'static str>,
-}
-
-pub(super) fn names(config: &DecoderConfig) -> Names {
-    match config.norm_behind {
-        true => Names {
-            behind_attention: Some("post_attention_layernorm"),
-            before_mlp: "pre_feedforward_layernorm",
-            behind_mlp: Some("post_feedforward_layernorm"),
-        },
-        false => Names { behind_attention: None, before_mlp: "post_attention_layernorm", behind_mlp: None },
     }
 }
 
@@ -531,6 +512,24 @@ impl NormWeights {
     fn named(&self, name: String, named: &mut Vec<Named>) {
         named.push(of(&self.weight, format!("{name}.weight")));
         named.extend(self.bias.as_ref().map(|bias| of(bias, format!("{name}.bias"))));
+    }
+}
+
+/// What the layers share while packed sequences go through them.
+struct Pass {
+    positions: Vec<usize>,
+    sights: HashMap<Option<usize>, Sight>,
+    turns: Turns,
+}
+
+impl Pass {
+    fn new(config: &DecoderConfig, packing: &Packing, device: &Device) -> Self {
+        let positions = packing.positions();
+        let mut sights = HashMap::new();
+        for window in &config.windows {
+            sights.entry(*window).or_insert_with(|| Sight::new(packing, *window, device));
+        }
+        Self { turns: Turns::new(config, &positions, device), sights, positions }
     }
 }
 
@@ -686,16 +685,17 @@ impl Build<'_> {
         Ok(trainable(id(&name), Tensor::from_data(TensorData::new(values, [width]), self.device)))
     }
 
-    fn projection(&mut self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Projection, LmError> {
-        Ok(Projection::plain(self.linear(name, inputs, outputs, bias)?))
+    fn projection(&mut self, part: &Product) -> Result<Projection, LmError> {
+        Ok(Projection::plain(self.linear(part)?))
     }
 
-    pub(super) fn linear(&mut self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Linear, LmError> {
+    pub(super) fn linear(&mut self, part: &Product) -> Result<Linear, LmError> {
+        let Product { name, inputs, outputs, bias } = part;
         let weight = format!("{name}.weight");
-        let values = transposed(&self.floats(&weight, &[outputs, inputs])?, inputs);
-        let values = Tensor::from_data(TensorData::new(values, [inputs, outputs]), self.device); // [in, out]
+        let values = transposed(&self.floats(&weight, &[*outputs, *inputs])?, *inputs);
+        let values = Tensor::from_data(TensorData::new(values, [*inputs, *outputs]), self.device); // [in, out]
         let bias = match bias {
-            true => Some(self.vector(format!("{name}.bias"), outputs)?),
+            true => Some(self.vector(format!("{name}.bias"), *outputs)?),
             false => None,
         };
         Ok(Linear { weight: trainable(id(&weight), values), bias })
@@ -708,12 +708,13 @@ impl Build<'_> {
         Ok(Embedding { weight: trainable(id(&name), values) })
     }
 
-    fn norm(&mut self, name: &str, width: usize) -> Result<NormWeights, LmError> {
+    fn norm(&mut self, part: &NormPart) -> Result<NormWeights, LmError> {
+        let NormPart { name, width } = part;
         let bias = match self.norm {
-            Norm::Layer => Some(self.vector(format!("{name}.bias"), width)?),
+            Norm::Layer => Some(self.vector(format!("{name}.bias"), *width)?),
             Norm::Rms | Norm::RmsPlusOne => None,
         };
-        Ok(NormWeights { weight: self.vector(format!("{name}.weight"), width)?, bias })
+        Ok(NormWeights { weight: self.vector(format!("{name}.weight"), *width)?, bias })
     }
 }
 

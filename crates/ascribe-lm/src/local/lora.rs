@@ -15,6 +15,7 @@ use rand::RngExt;
 
 use super::config::Head;
 use super::decoder::{Build, Decoder, of_linear};
+use super::parts::Product;
 use super::weights::{Named, WeightSource};
 use crate::LmError;
 
@@ -144,7 +145,8 @@ const MERGE_TOLERANCE: f32 = 1e-3;
 
 impl Decoder {
     /// The same weights, frozen, with a fresh adapter beside them: only the adapter gets gradients and optimizer state.
-    /// The weights are shared, not copied.
+    /// The weights are shared, not copied. Gradient checkpointing is on, because what layers keep is then most of the
+    /// memory; [`with_gradient_checkpointing`](Self::with_gradient_checkpointing) turns it off.
     ///
     /// # Errors
     /// [`LmError::Lora`] for an option out of its range, a target that the model does not have (it lists those that it
@@ -183,12 +185,15 @@ impl Decoder {
         for (name, projection) in projections {
             if config.adapts(&name) {
                 let [inputs, outputs] = projection.base.weight.val().dims();
-                let a = build.linear(&format!("{name}.lora_A"), inputs, config.r, false)?;
-                let b = build.linear(&format!("{name}.lora_B"), config.r, outputs, false)?;
+                let mut factor = |which: &str, inputs: usize, outputs: usize| {
+                    build.linear(&Product { name: format!("{name}.lora_{which}"), inputs, outputs, bias: false })
+                };
+                let (a, b) = (factor("A", inputs, config.r)?, factor("B", config.r, outputs)?);
                 projection.lora = Some(LoraPair { a, b, scale: config.scale() });
             }
         }
         decoder.lora = Some(config);
+        decoder.checkpointing = true;
         Ok(decoder)
     }
 
@@ -228,6 +233,7 @@ impl Decoder {
             }
         }
         merged.lora = None;
+        merged.checkpointing = false;
         for (before, after) in probe(&apart).into_iter().zip(probe(&merged)) {
             let near = (after - before).abs() <= MERGE_TOLERANCE * (1.0 + before.abs());
             if !(near && before.is_finite()) {

@@ -11,13 +11,14 @@ mod gguf_weights;
 mod gpt2;
 mod lora;
 mod model;
+mod parts;
 mod policy;
 mod rope;
 mod sample;
 mod weights;
 
 pub use config::{Activation, Biases, DecoderConfig, Family, Head, Norm, Positions};
-pub use decoder::{Decoder, KvCache, Row};
+pub use decoder::{Backward, Decoder, KvCache, Row, TrainingPass};
 pub use engine::{Engine, KvUsage, Limits, Precision};
 pub use frozen::FrozenModel;
 pub use gguf_weights::GgufWeights;

@@ -9,6 +9,7 @@ use std::ops::Range;
 use ascribe_core::{ResponseMask, Tokens};
 use minijinja::State;
 
+use super::answer::empty_thought;
 use super::{ChatTemplate, Ending, Message, Render};
 use crate::{LmError, Tokenizer};
 
@@ -32,8 +33,8 @@ impl ChatTemplate {
     ///
     /// With `{% generation %}` tags in the template, a token counts when any of its characters lies inside the tags, as in
     /// transformers' `return_assistant_tokens_mask`; departure: of a last character that takes several tokens, all count.
-    /// Without tags, what counts begins where the generation prompt ends and goes up to the end token of the message, or
-    /// to the end of the message when there is none.
+    /// Without tags, what counts begins where the generation prompt ends, behind an empty thought that the template itself
+    /// writes there, and goes up to the end token of the message, or to the end of the message when there is none.
     ///
     /// # Errors
     /// [`LmError::Template`] when the template fails, or when it has no tags and writes a message otherwise once others
@@ -130,7 +131,8 @@ impl ChatTemplate {
                            generation tags";
                 return Err(fail(why));
             }
-            spans.push(opened.len()..closed.len());
+            let thought = empty_thought(&closed[opened.len()..], &message.content);
+            spans.push(opened.len() + thought..closed.len());
         }
         Ok(spans)
     }

@@ -11,22 +11,30 @@ use burn::tensor::TensorData;
 
 use super::logps::{self, Normalizer};
 use super::{contiguous, floats};
-use crate::tensor::HeadLayout;
+use crate::tensor::{HeadLayout, HeadShape};
 
-/// The weights of a head and how many rows of logits are held.
+/// What a head is, and how many rows of logits are held.
 #[derive(Clone, Debug)]
 pub(super) struct Head {
-    pub layout: HeadLayout,
+    pub shape: HeadShape,
     pub chunk: usize,
 }
 
 impl Head {
-    /// Logits of rows `[m, hidden]`.
+    /// Logits of rows `[m, hidden]`, contiguous.
     fn logits(&self, states: FlexTensor, weight: &FlexTensor) -> FlexTensor {
-        match self.layout {
+        let logits = contiguous(match self.shape.layout {
             HeadLayout::Embedding => Flex::float_matmul(states, weight.transpose(0, 1)),
             HeadLayout::Linear => Flex::float_matmul(states, weight.clone()),
+        });
+        match self.softcap() {
+            Some(cap) => logps::capped(logits, cap),
+            None => logits,
         }
+    }
+
+    fn softcap(&self) -> Option<f32> {
+        self.shape.softcap.map(|cap| cap as f32)
     }
 
     /// Rows of each chunk, with the chunk itself.
@@ -49,7 +57,7 @@ pub(super) fn forward(
 ) -> (FlexTensor, Vec<Normalizer>) {
     let (mut logps, mut normalizers) = (Vec::with_capacity(targets.len()), Vec::with_capacity(targets.len()));
     for (rows, states) in head.chunks(states) {
-        let (some, normalized) = logps::forward(&contiguous(head.logits(states, weight)), &targets[rows]);
+        let (some, normalized) = logps::forward(&head.logits(states, weight), &targets[rows]);
         logps.extend_from_slice(floats(&some));
         normalizers.extend(normalized);
     }
@@ -72,16 +80,17 @@ impl Backward<Flex, 2> for HeadLogps {
         for (rows, states) in head.chunks(&states) {
             let logits = head.logits(states.clone(), &weight);
             let dy = contiguous(dy.narrow(0, rows.start, rows.len()));
-            let dlogits = logps::backward(logits, &targets[rows.clone()], &normalizers[rows], dy); // [m, vocab]
+            let (targets, normalizers) = (&targets[rows.clone()], &normalizers[rows]);
+            let dlogits = logps::backward(logits, targets, normalizers, dy, head.softcap()); // [m, vocab]
             if states_parent.is_some() {
-                let some = match head.layout {
+                let some = match head.shape.layout {
                     HeadLayout::Embedding => Flex::float_matmul(dlogits.clone(), weight.clone()),
                     HeadLayout::Linear => Flex::float_matmul(dlogits.clone(), weight.transpose(0, 1)),
                 };
                 dstates.extend_from_slice(floats(&contiguous(some)));
             }
             if weight_parent.is_some() {
-                let some = match head.layout {
+                let some = match head.shape.layout {
                     HeadLayout::Embedding => Flex::float_matmul(dlogits.transpose(0, 1), states),
                     HeadLayout::Linear => Flex::float_matmul(states.transpose(0, 1), dlogits),
                 };

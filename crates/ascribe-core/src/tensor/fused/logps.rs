@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! logp = logits[t] - m - log z,   m = max_v logits[v],   z = sum_v exp(logits[v] - m)
-//! dlogits[v] = dy ([v = t] - exp(logits[v] - m) / z)
+//! dlogits[v] = dy ([v = t] - exp(logits[v] - m) / z),   times 1 - (logits[v] / c)^2 where logits are c tanh(. / c)
 //! ```
 
 use burn::backend::Flex;
@@ -14,7 +14,7 @@ use burn::tensor::TensorData;
 use pulp::Arch;
 
 use super::{contiguous, floats};
-use crate::kernels::vector::{PIECE, exp, largest, parallel, sum};
+use crate::kernels::vector::{PIECE, exp, largest, parallel, sum, tanh};
 
 /// What a row needs to be normalized again.
 #[derive(Clone, Copy, Debug)]
@@ -56,12 +56,32 @@ fn logp(row: &[f32], target: usize) -> (f32, Normalizer) {
     )
 }
 
-/// The gradient of the logits, in their place.
+/// `c tanh(z / c)` in the place of contiguous logits `z`.
+pub(super) fn capped(mut logits: FlexTensor, cap: f32) -> FlexTensor {
+    let work = logits.layout().num_elements();
+    parallel(work, logits.storage_mut::<f32>().chunks_mut(PIECE), |piece| {
+        Arch::new().dispatch(
+            #[inline(always)]
+            || piece.iter_mut().for_each(|x| *x = cap * tanh(*x / cap)),
+        );
+    });
+    logits
+}
+
+/// Slope of `c tanh(z / c)`, from its value.
+#[inline(always)]
+fn slope(capped: f32, cap: f32) -> f32 {
+    let t = capped / cap;
+    1.0 - t * t
+}
+
+/// The gradient of the logits, in their place; with a cap, that of what was [`capped`].
 pub(super) fn backward(
     logits: FlexTensor,
     targets: &[usize],
     normalizers: &[Normalizer],
     dy: FlexTensor,
+    cap: Option<f32>,
 ) -> FlexTensor {
     let (mut logits, dy) = (contiguous(logits), contiguous(dy));
     let vocab = logits.layout().shape()[1].max(1);
@@ -76,15 +96,23 @@ pub(super) fn backward(
         let rows = logits.chunks_exact_mut(vocab).zip(targets).zip(normalizers.iter().zip(dy));
         for ((row, target), (normalizer, dy)) in rows {
             let (largest, share) = (normalizer.largest, -dy / normalizer.total);
+            let at_target = cap.map_or(*dy, |cap| dy * slope(row[*target], cap));
             Arch::new().dispatch(
                 #[inline(always)]
-                || {
-                    for x in row.iter_mut() {
-                        *x = share * exp(*x - largest);
+                || match cap {
+                    Some(cap) => {
+                        for x in row.iter_mut() {
+                            *x = share * exp(*x - largest) * slope(*x, cap);
+                        }
+                    }
+                    None => {
+                        for x in row.iter_mut() {
+                            *x = share * exp(*x - largest);
+                        }
                     }
                 },
             );
-            row[*target] += dy;
+            row[*target] += at_target;
         }
     });
     logits
@@ -102,7 +130,7 @@ impl Backward<Flex, 1> for TokenLogps {
         let (logits, targets, normalizers) = ops.state;
         let [parent] = ops.parents;
         if let Some(parent) = parent {
-            grads.register::<Flex>(parent.id, backward(logits, &targets, &normalizers, dy));
+            grads.register::<Flex>(parent.id, backward(logits, &targets, &normalizers, dy, None));
         }
     }
 }

@@ -37,7 +37,7 @@ pub(super) use plan::Plan;
 use product::{GatedProduct, NormedProduct};
 use rope::{Rope, Way};
 
-use super::{AttentionShape, HeadLayout};
+use super::{AttentionShape, HeadShape};
 
 /// Whether there is a fused form for `x`: f32 on Burn's CPU backend, with or without autodiff.
 pub fn accepts<const D: usize>(x: &Tensor<D>) -> bool {
@@ -266,11 +266,11 @@ pub(super) fn head_logps(
     states: Tensor<2>,
     weight: Tensor<2>,
     targets: Tensor<1, Int>,
-    layout: HeadLayout,
+    shape: &HeadShape,
     chunk: usize,
 ) -> Tensor<1> {
     let (states, weight, targets) = (states.into_dispatch(), weight.into_dispatch(), targets.into_dispatch());
-    let head = Head { layout, chunk };
+    let head = Head { shape: *shape, chunk };
     Tensor::from_dispatch(<Dispatch as FusedOps>::fused_head_logps(states, weight, targets, head))
 }
 

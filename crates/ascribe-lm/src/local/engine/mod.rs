@@ -22,8 +22,9 @@ pub(super) use self::run::Runner;
 pub use self::tree::KvUsage;
 use self::tree::{Batch, KvTree};
 use super::config::{Activation, DecoderConfig, Family, Head, Norm, Positions};
-use super::decoder::{Decoder, names};
+use super::decoder::Decoder;
 use super::gpt2::Gpt2;
+use super::parts::{LayerParts, NormPart, Product, head, last_norm};
 use super::rope::{Rope, RopeScaling};
 use super::weights::WeightSource;
 use crate::LmError;
@@ -100,50 +101,34 @@ impl Engine {
         };
         let mut build = Build { source, norm: config.norm, precision };
         let c = config;
-        let (queries, keys) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
-        let (wide, narrow) = (c.intermediate_size, c.hidden_size);
-        let names = names(c);
         let mut layers = Vec::with_capacity(c.layers);
         for number in 0..c.layers {
-            let name = |part: &str| format!("model.layers.{number}.{part}");
-            let qkv = [("self_attn.q_proj", queries), ("self_attn.k_proj", keys), ("self_attn.v_proj", keys)];
-            let up: &[(&str, usize)] = match c.gated {
-                true => &[("mlp.gate_proj", wide), ("mlp.up_proj", wide)],
-                false => &[("mlp.up_proj", wide)],
-            };
-            let optional = |build: &mut Build, part: Option<&str>, width: usize| match part {
-                Some(part) => build.norm(&name(part), width).map(Some),
-                None => Ok(None),
-            };
+            let parts = LayerParts::new(c, number);
+            let up: Vec<&Product> = parts.gate_proj.iter().chain([&parts.up_proj]).collect();
             layers.push(Layer {
-                before_attention: build.norm(&name("input_layernorm"), narrow)?,
-                qkv: build.linear(&qkv.map(|(part, rows)| (name(part), rows)), narrow, c.biases.qkv)?,
-                q_norm: optional(&mut build, c.norm_heads.then_some("self_attn.q_norm"), c.head_dim)?,
-                k_norm: optional(&mut build, c.norm_heads.then_some("self_attn.k_norm"), c.head_dim)?,
-                output: build.linear(&[(name("self_attn.o_proj"), narrow)], queries, c.biases.output)?,
-                behind_attention: optional(&mut build, names.behind_attention, narrow)?,
-                before_mlp: build.norm(&name(names.before_mlp), narrow)?,
-                up: {
-                    let parts: Vec<(String, usize)> = up.iter().map(|(part, rows)| (name(part), *rows)).collect();
-                    build.linear(&parts, narrow, c.biases.feed_forward)?
-                },
-                down: build.linear(&[(name("mlp.down_proj"), narrow)], wide, c.biases.feed_forward)?,
-                behind_mlp: optional(&mut build, names.behind_mlp, narrow)?,
+                before_attention: build.norm(&parts.before_attention)?,
+                qkv: build.linear(&[&parts.q_proj, &parts.k_proj, &parts.v_proj])?,
+                q_norm: parts.q_norm.as_ref().map(|part| build.norm(part)).transpose()?,
+                k_norm: parts.k_norm.as_ref().map(|part| build.norm(part)).transpose()?,
+                output: build.linear(&[&parts.o_proj])?,
+                behind_attention: parts.behind_attention.as_ref().map(|part| build.norm(part)).transpose()?,
+                before_mlp: build.norm(&parts.before_mlp)?,
+                up: build.linear(&up)?,
+                down: build.linear(&[&parts.down_proj])?,
+                behind_mlp: parts.behind_mlp.as_ref().map(|part| build.norm(part)).transpose()?,
             });
         }
-        let head = match c.tied {
-            true => None,
-            false => Some(build.linear(&[("lm_head".to_owned(), c.vocab_size)], narrow, false)?),
-        };
+        let embedding =
+            Product { name: "model.embed_tokens".into(), inputs: c.hidden_size, outputs: c.vocab_size, bias: false };
         Ok(Self {
-            embedding: build.matrix(&[("model.embed_tokens".to_owned(), c.vocab_size)], narrow)?,
+            head: head(c).map(|part| build.linear(&[&part])).transpose()?,
+            embedding: build.matrix(&[&embedding])?,
             positions: match c.positions {
-                Positions::Learned => Some(build.floats("model.embed_positions.weight", &[c.context, narrow])?),
+                Positions::Learned => Some(build.floats("model.embed_positions.weight", &[c.context, c.hidden_size])?),
                 Positions::Rotary { .. } => None,
             },
             layers,
-            norm: build.norm("model.norm", narrow)?,
-            head,
+            norm: build.norm(&last_norm(c))?,
             heads: Heads {
                 queries: c.heads,
                 keys: c.kv_heads,
@@ -405,33 +390,34 @@ impl Build<'_> {
         finite(self.source.tensor(name, shape)?, name)
     }
 
-    fn norm(&mut self, name: &str, width: usize) -> Result<NormRow, LmError> {
-        let mut weight = self.floats(&format!("{name}.weight"), &[width])?;
+    fn norm(&mut self, part: &NormPart) -> Result<NormRow, LmError> {
+        let NormPart { name, width } = part;
+        let mut weight = self.floats(&format!("{name}.weight"), &[*width])?;
         if self.norm == Norm::RmsPlusOne {
             weight.iter_mut().for_each(|weight| *weight += 1.0);
         }
         let bias = match self.norm {
-            Norm::Layer => Some(self.floats(&format!("{name}.bias"), &[width])?),
+            Norm::Layer => Some(self.floats(&format!("{name}.bias"), &[*width])?),
             Norm::Rms | Norm::RmsPlusOne => None,
         };
         Ok(NormRow { weight, bias })
     }
 
     /// One product out of several layers with the same inputs: their outputs one after another.
-    fn linear(&mut self, parts: &[(String, usize)], inputs: usize, bias: bool) -> Result<Linear, LmError> {
-        let weight = self.matrix(parts, inputs)?;
+    fn linear(&mut self, parts: &[&Product]) -> Result<Linear, LmError> {
+        let weight = self.matrix(parts)?;
         let mut biases = Vec::new();
-        for (name, outputs) in parts.iter().filter(|_| bias) {
-            biases.extend(self.floats(&format!("{name}.bias"), &[*outputs])?);
+        for part in parts.iter().filter(|part| part.bias) {
+            biases.extend(self.floats(&format!("{}.bias", part.name), &[part.outputs])?);
         }
-        Ok(Linear { weight, bias: bias.then_some(biases) })
+        Ok(Linear { weight, bias: (!biases.is_empty()).then_some(biases) })
     }
 
-    fn matrix(&mut self, parts: &[(String, usize)], inputs: usize) -> Result<Packed, LmError> {
-        let outputs = parts.iter().map(|(_, outputs)| outputs).sum();
+    fn matrix(&mut self, parts: &[&Product]) -> Result<Packed, LmError> {
+        let (inputs, outputs) = (parts[0].inputs, parts.iter().map(|part| part.outputs).sum());
         let mut stored: Vec<RawTensor> = Vec::new();
-        for (name, outputs) in parts {
-            stored.extend(self.source.blocks(&format!("{name}.weight"), &[*outputs, inputs])?);
+        for part in parts {
+            stored.extend(self.source.blocks(&format!("{}.weight", part.name), &[part.outputs, inputs])?);
         }
         let kind = stored.first().map(|raw| raw.kind).filter(|kind| {
             stored.len() == parts.len()
@@ -446,15 +432,16 @@ impl Build<'_> {
         };
         if let Some(blocks) = blocks {
             let bytes: Vec<u8> = stored.into_iter().flat_map(|raw| raw.bytes).collect();
-            return Packed::blocks(blocks, &bytes, outputs, inputs)
-                .map_err(|error| LmError::unsupported(format!("tensor `{}.weight`", parts[0].0), error.to_string()));
+            return Packed::blocks(blocks, &bytes, outputs, inputs).map_err(|error| {
+                LmError::unsupported(format!("tensor `{}.weight`", parts[0].name), error.to_string())
+            });
         }
         let values = match stored.len() == parts.len() {
-            true => finite(stored.iter().flat_map(RawTensor::to_f32).collect(), &parts[0].0)?,
+            true => finite(stored.iter().flat_map(RawTensor::to_f32).collect(), &parts[0].name)?,
             false => {
                 let mut values = Vec::with_capacity(outputs * inputs);
-                for (name, outputs) in parts {
-                    values.extend(self.floats(&format!("{name}.weight"), &[*outputs, inputs])?);
+                for part in parts {
+                    values.extend(self.floats(&format!("{}.weight", part.name), &[part.outputs, inputs])?);
                 }
                 values
             }

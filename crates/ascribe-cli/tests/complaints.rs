@@ -1,0 +1,113 @@
+//! What users of other toolkits complain about, on the command line. A test is named after its theme in
+//! `docs/peers-complaints.md`.
+
+#[allow(dead_code, reason = "every test file uses a part of it")]
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use support::{Bench, SHORT};
+
+#[test]
+fn theme_01_what_truncation_took_is_said_before_the_first_step() {
+    let bench = Bench::new();
+    let line = format!("train dpo --model model --data pairs.jsonl --output-dir out {SHORT} --max-length 8");
+    let ran = bench.run(&line).succeeded();
+    let said = ran.stderr.find("training prompts cut on the left").expect("the truncation is said");
+    let step = ran.stderr.find("step 1/").expect("the first step is said");
+    assert!(said < step, "{}", ran.stderr);
+}
+
+#[test]
+fn theme_02_the_boundary_is_an_option_of_the_run() {
+    let bench = Bench::new();
+    // The space of the prompt merges with the first word of either reply.
+    let row = |n: usize| json!({"prompt": format!("{n}: it is "), "chosen": "the sum", "rejected": "the rest"});
+    bench.rows("rows.jsonl", (0..12).map(row));
+    let line = |boundary: &str| {
+        format!("train dpo --model model --data rows.jsonl --output-dir out {SHORT} --max-steps 1 {boundary}")
+    };
+    let tokens = |bench: &Bench| {
+        let log = bench.read("out/log.jsonl");
+        let first: Value = serde_json::from_str(log.lines().next().expect("a step")).expect("JSON");
+        first["num_tokens"].as_u64().expect("a count")
+    };
+    bench.run(&line("")).succeeded();
+    let apart = tokens(&bench);
+    bench.run(&line("--boundary shared-prefix")).refused(&["another boundary (apart, here shared-prefix)"]);
+    fs::remove_dir_all(bench.path("out")).expect("the run");
+    bench.write("options.toml", "boundary = \"shared-prefix\"\n");
+    bench.run(&line("--config options.toml")).succeeded();
+    // What merged is one token of each of the four responses less.
+    assert!(tokens(&bench) < apart, "{} and {apart}", tokens(&bench));
+    bench.run(&line("")).refused(&["another boundary (shared-prefix, here apart)"]);
+    bench.run(&line("--boundary shared-prefix").replacen("train", "validate", 1)).succeeded();
+}
+
+#[test]
+fn tables_and_lines_of_json_train_alike() {
+    let bench = Bench::new();
+    let lines = bench.read("pairs.jsonl");
+    let cells = lines.lines().map(|line| {
+        let row: Value = serde_json::from_str(line).expect("JSON");
+        let cell = |name: &str| row[name].as_str().expect("a text").to_owned();
+        format!("\"{}\",{},{}\n", cell("prompt"), cell("chosen"), cell("rejected"))
+    });
+    bench.write("pairs.csv", format!("question,chosen,rejected\n{}", cells.collect::<String>()));
+    let train = |data: &str, out: &str| {
+        bench.run(&format!("train dpo --model model --data {data} --output-dir {out} {SHORT}")).succeeded();
+    };
+    train("pairs.jsonl", "lines");
+    train("pairs.csv --columns prompt=question", "table");
+    assert!(bench.equal_files("table") == bench.equal_files("lines"));
+    bench.write("broken.csv", "prompt,chosen,rejected\nq,a,b\nq,a\n");
+    let broken = "train dpo --model model --data broken.csv --output-dir out";
+    bench.run(broken).refused(&["broken.csv", "as CSV", "line: 3", "fix or delete the row"]);
+}
+
+#[test]
+fn prompts_alone_are_examined() {
+    let bench = Bench::new();
+    let row = |content: &str| json!({"prompt": [{"role": "user", "content": content}], "ground_truth": 4});
+    bench.rows("prompts.jsonl", [row("what is 2 + 2?"), row("what is 3 + 1?")]);
+    let found = bench.run("doctor --data prompts.jsonl --model model --json").succeeded();
+    let found: Value = serde_json::from_str(&found.stdout).expect("JSON");
+    assert_eq!((&found["kind"], &found["findings"]), (&json!("prompt-only"), &json!([])));
+    let longest = found["figures"]["tokens of the longest row"]["value"].as_f64().expect("a number");
+    let limit =
+        |limit: f64| bench.run(&format!("doctor --data prompts.jsonl --model model --max-length {limit} --json"));
+    // Room for one token of an answer, and for none.
+    limit(longest + 1.0).succeeded();
+    let cut = limit(longest);
+    assert_eq!(cut.code, Some(1), "{}", cut.stderr);
+    assert!(cut.stdout.contains("\"prompt-cut\""), "{}", cut.stdout);
+    bench.rows("prompts.jsonl", [row("what?"), row("what?"), json!({"prompt": " "})]);
+    let ran = bench.run("doctor --data prompts.jsonl --model model --test-set prompts.jsonl");
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    for check in ["untaught", "duplicate", "contaminated"] {
+        assert!(ran.stdout.contains(check), "{check}: {}", ran.stdout);
+    }
+}
+
+/// All themes are in the table, and all tests that it names are there.
+#[test]
+fn every_theme_is_listed_with_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let table = fs::read_to_string(root.join("docs/peers-complaints.md")).expect("the table");
+    let mut themes = Vec::new();
+    for line in table.lines() {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [number, _, tests, verdict] = cells[..] else { continue };
+        let Ok(number) = number.parse::<usize>() else { continue };
+        themes.push(number);
+        assert!(!tests.is_empty() || verdict.starts_with("not yet") || number == 35, "theme {number} has no test");
+        for name in tests.split(';').map(|name| name.trim().trim_matches('`')).filter(|name| !name.is_empty()) {
+            let (file, function) = name.split_once("::").unwrap_or_else(|| panic!("theme {number}: `{name}`"));
+            let source = fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+            assert!(source.contains(&format!("fn {function}(")), "theme {number}: {file} has no test {function}");
+        }
+    }
+    assert_eq!(themes, (1..=38).collect::<Vec<_>>());
+}

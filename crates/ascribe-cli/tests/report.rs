@@ -1,0 +1,107 @@
+//! `ascribe report`: what it makes of training folders and of results, and what it refuses.
+
+#[allow(dead_code, reason = "every test file uses a part of it")]
+mod support;
+
+use serde_json::json;
+use support::Bench;
+
+/// A run of three steps that was killed while it wrote the fourth, with held-out rows after the second.
+fn run(bench: &Bench, name: &str) {
+    std::fs::create_dir_all(bench.path(name)).expect("a folder");
+    let lines = [
+        json!({"step": 1, "epoch": 0.25, "loss": 0.69, "rewards/margins": 0.0, "num_tokens": 100, "seconds": 1.0}),
+        json!({"step": 2, "epoch": 0.5, "loss": null, "rewards/margins": 0.1, "num_tokens": 200, "seconds": 2.0}),
+        json!({"step": 2, "epoch": 0.5, "eval_loss": 0.66, "num_tokens": 200, "seconds": 2.5}),
+        json!({"step": 3, "epoch": 0.75, "loss": 0.6, "rewards/margins": 0.2, "num_tokens": 300, "seconds": 3.0}),
+    ];
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    bench.write(&format!("{name}/log.jsonl"), text + "{\"step\": 4, \"lo");
+    let summary = json!({
+        "eval_loss": 0.66,
+        "reward_accuracy": {
+            "value": 0.75,
+            "interval": {"low": 0.3, "high": 0.95, "level": 0.95, "method": "Wilson"},
+            "n": 4,
+        },
+        "best_checkpoint": 2,
+    });
+    bench.write(&format!("{name}/summary.json"), summary.to_string());
+}
+
+/// Runs a line with `--json` and keeps what it prints.
+fn keep(bench: &Bench, line: &str, file: &str) {
+    bench.write(file, bench.run(&format!("{line} --json")).succeeded().stdout);
+}
+
+#[test]
+fn a_report_shows_runs_and_results() {
+    let bench = Bench::new();
+    run(&bench, "out");
+    bench.write("p.csv", "p,label\n0.9,1\n0.2,0\n0.6,1\n0.4,0\n");
+    keep(&bench, "metric ece --input p.csv", "ece.json");
+    bench.write("q.csv", "label\n1\n1\n0\n0\n");
+    keep(&bench, "compare p.csv q.csv --on label", "compare.json");
+    let rows = [([0.9, 0.2, 0.1], [3]), ([0.8, 0.7, 0.6], [2])];
+    bench.rows("prm.jsonl", rows.map(|(scores, wrong)| json!({"step_scores": scores, "error_steps": wrong})));
+    keep(&bench, "eval prmbench --input prm.jsonl", "prm.json");
+    // Results that were appended to one file stand one after another.
+    bench.write("both.json", bench.read("compare.json") + &bench.read("prm.json"));
+    let ran = bench.run("report out ece.json both.json --out all.html").succeeded();
+    assert!(ran.stdout.contains("report: all.html"), "{}", ran.stdout);
+    let html = bench.read("all.html");
+    for part in [
+        "out: 1 line of the log could not be read.",
+        "Held-out rows, at the end.",
+        "reward_accuracy on held-out rows, with its interval.",
+        "The dashed line stands at 0.5.",
+        "loss, by optimizer step. A ring marks the best checkpoint.",
+        "1 point not finite: the line has a gap there.",
+        "rewards/margins, by optimizer step.",
+        "ece: ece.json",
+        "Reliability over bins of equal width, with 95 % intervals.",
+        "compare: both.json",
+        "Records by both systems.",
+        "prmbench: both.json",
+        "Verdicts on steps, all classes together.",
+        // Of two wrong steps one is called so.
+        "<td class=\"right p\" style=\"--w:0.50\">1<span class=\"share\">50.0 %</span></td>",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(!html.contains("seconds, by optimizer step"));
+}
+
+/// What a result draws from JSON is what `--report` draws.
+#[test]
+fn json_and_report_hold_the_same_figures() {
+    let bench = Bench::new();
+    bench.rows("p.jsonl", [(0.9, 1), (0.2, 0), (0.6, 1), (0.4, 1)].map(|(p, right)| json!({"p": p, "correct": right})));
+    bench.write("p.json", bench.run("eval p-true --input p.jsonl --report direct.html --json").succeeded().stdout);
+    bench.run("report p.json --out later.html").succeeded();
+    let figures = |file: &str| -> Vec<String> {
+        let html = bench.read(file);
+        html.split("<figure ")
+            .skip(1)
+            .map(|rest| rest.split("</figure>").next().unwrap_or_default().to_owned())
+            .collect()
+    };
+    assert_eq!(figures("later.html"), figures("direct.html"));
+    assert_eq!(figures("later.html").len(), 2);
+}
+
+#[test]
+fn what_is_no_result_is_refused() {
+    let bench = Bench::new();
+    run(&bench, "out");
+    bench.run("report").refused(&["<PATHS>"]);
+    bench.run("report nowhere.json").refused(&["nowhere.json"]);
+    bench.run("report model").refused(&["`model` holds no log.jsonl", "ascribe train"]);
+    bench.run("report out/log.jsonl").refused(&["has no `name` and `measures`", "named by its folder"]);
+    bench.write("list.json", "[1]");
+    bench.run("report list.json").refused(&["`list.json` is no result"]);
+    bench.write("empty.json", "\n");
+    bench.run("report empty.json").refused(&["`empty.json` is empty"]);
+    bench.write("broken.json", json!({"name": "x", "measures": {"a": {"low": 1}}}).to_string());
+    bench.run("report broken.json").refused(&["measure `a`", "value"]);
+}

@@ -1,0 +1,73 @@
+//! What the rows showed, as text and as Markdown.
+
+use std::fmt::Write;
+
+use anyhow::Result;
+
+use crate::cache::Outcome;
+use crate::row::{Figures, Finding, Row};
+
+const WHAT: &str = "\
+Each row runs one published mechanism at a size of seconds, on tasks whose true credit is known; its setting says what stands
+in for the paper's data and models. A difference is the mean over seeds of a paired difference, with Student's 95 % interval.
+`holds` means that the interval lies above zero, `contradicted` that it lies below, `undecided` that it includes zero. No figure
+here is a paper's. `cargo xtask reproduce` makes this page; `cargo xtask reproduce <row>` runs one row.
+";
+
+/// For a terminal.
+pub fn text(rows: &[(&Row, Vec<Outcome>)]) -> Result<String> {
+    let mut out = String::new();
+    for (row, outcomes) in rows {
+        writeln!(out, "{}: {}", row.name, row.paper)?;
+        for (claim, finding) in row.claims.iter().zip(findings(row, outcomes)?) {
+            let verdict = finding.verdict().word();
+            writeln!(out, "  {verdict:12} {}: {}", claim.says, sentence(&finding))?;
+        }
+    }
+    Ok(out)
+}
+
+/// For `docs/reproduce.md`.
+pub fn markdown(rows: &[(&Row, Vec<Outcome>)]) -> Result<String> {
+    let mut out = format!("# Published directions, on small tasks\n\n{WHAT}\n");
+    writeln!(
+        out,
+        "| row | expected | larger | smaller | difference | seeds | verdict |\n|---|---|---|---|---|---|---|"
+    )?;
+    for (row, outcomes) in rows {
+        for (claim, finding) in row.claims.iter().zip(findings(row, outcomes)?) {
+            let Finding { more, less, difference } = finding;
+            let verdict = finding.verdict().word();
+            let seeds = outcomes.len();
+            let name = row.name;
+            writeln!(
+                out,
+                "| `{name}` | {} | {more:.3} | {less:.3} | {} | {seeds} | {verdict} |",
+                claim.says,
+                interval(&difference)
+            )?;
+        }
+    }
+    writeln!(out, "\n## Settings\n")?;
+    for (row, outcomes) in rows {
+        let seconds: f64 = outcomes.iter().map(|outcome| outcome.seconds).sum();
+        writeln!(out, "- `{}` ({}; {seconds:.0} s of one seed after another): {}", row.name, row.paper, row.setting)?;
+    }
+    Ok(out)
+}
+
+fn findings(row: &Row, outcomes: &[Outcome]) -> Result<Vec<Finding>> {
+    let figures: Vec<Figures> = outcomes.iter().map(|outcome| outcome.figures.clone()).collect();
+    row.claims.iter().map(|claim| claim.against(&figures)).collect()
+}
+
+fn sentence(finding: &Finding) -> String {
+    format!("{:.3} against {:.3}, {}", finding.more, finding.less, interval(&finding.difference))
+}
+
+fn interval(difference: &ascribe::eval::Estimate) -> String {
+    match difference.interval {
+        Some(limits) => format!("{:+.3} [{:+.3}, {:+.3}]", difference.value, limits.low, limits.high),
+        None => format!("{:+.3}", difference.value),
+    }
+}
