@@ -1,8 +1,9 @@
 //! What can be typed. Every option is also a key of `--config file.toml`, and `_` may stand for `-`.
 
 mod measure;
-mod served;
 mod process;
+mod search;
+mod served;
 
 use std::path::PathBuf;
 
@@ -17,8 +18,9 @@ pub use measure::{
     AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs,
     ProcessBenchArgs, ReportArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
 };
-pub use served::ServedArgs;
 pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
+pub use search::{ScorerName, SearchArgs};
+pub use served::ServedArgs;
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
 #[derive(Debug, Parser)]
@@ -36,6 +38,8 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Continue prompts, or talk: `--chat`.
     Generate(Box<GenerateArgs>),
+    /// Search for texts: `ascribe search --strategy <name>`; `--list` shows the names.
+    Search(Box<SearchArgs>),
     /// Log-probabilities, and implicit rewards, of given completions.
     Score(ScoreArgs),
     /// One metric of the table, from the columns of a file: `ascribe metric --list` shows the table.

@@ -1,7 +1,7 @@
 //! Decoders by name, with options as data.
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
@@ -92,7 +92,7 @@ fn with_default(options: &Value, name: &str, value: usize) -> Value {
 #[serde(deny_unknown_fields)]
 struct NoOptions {}
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct OreoOptions {
     k: usize,
@@ -106,7 +106,7 @@ impl Default for OreoOptions {
 }
 
 /// What particles are distributed as, by name.
-#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum TargetName {
     Power,
@@ -115,7 +115,7 @@ enum TargetName {
     Twisted,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct ParticleOptions {
     n: usize,
