@@ -39,6 +39,9 @@ mod revise;
 
 mod strategies;
 
+pub mod plan;
+pub mod symbolic;
+
 pub use beam::{Beam, EarlyStopping};
 pub use best_of_n::BestOfN;
 pub use compute_optimal::{ComputeOptimal, compute_optimal, difficulty_levels};

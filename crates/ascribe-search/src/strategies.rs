@@ -1,7 +1,7 @@
 //! Decoders by name, with options as data.
 
-use serde::de::DeserializeOwned;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use ascribe::core::{Finish, Policy, Sampling, Scorer, Seed, Text, Tokens};
+use ascribe::core::{Finish, Policy, Sampling, Seed, Text, Tokens};
 use ascribe::data::{Message, Prompt};
 use ascribe::lm::{ChatTemplate, ServedPolicy, SpecialTokens, Tokenizer};
 use ascribe::preference::Encoder;
@@ -87,7 +87,7 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
     // Where the first prompts all fail, the others would, too.
     let hopeless = AtomicBool::new(false);
     let began = Instant::now();
-    let work = |job: usize, policy: &dyn Policy, _: &[&dyn Scorer]| {
+    side_by_side(&*model.policy, &[], todo.len(), args.parallel.max(1), |job, policy, _| {
         let number = todo[job];
         if hopeless.load(Ordering::Relaxed) {
             return;
@@ -104,8 +104,7 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
         }
         hopeless.store(sink.is_hopeless(args.parallel), Ordering::Relaxed);
         locked(&progress).at(sink.finished());
-    };
-    side_by_side(&*model.policy, &[], todo.len(), args.parallel.max(1), work);
+    });
     drop(progress);
     let sink = sink.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let summary = sink.summary(&records)?;
@@ -159,6 +158,8 @@ impl One<'_> {
             Ok(gold) => left == right || self.checker.compare(left, &gold).verdict == Verdict::Correct,
             Err(_) => left == right,
         };
+        let scorer = scorers.make(args.scorer, item)?;
+        let judge = scorers.make(args.judge, item)?;
         let mut ctx = SearchCtx::new(policy, args.max_new_tokens, Seed(args.seed)).with_first(number);
         ctx = ctx.with_limits(limits).with_clock(&clock).with_steps(self.steps.clone());
         ctx = ctx.with_text(&text).with_answers(&answer, &same);
@@ -166,8 +167,6 @@ impl One<'_> {
             Some(sampling) => ctx.with_sampling(sampling),
             None => ctx.with_greedy(),
         };
-        let scorer = scorers.make(args.scorer, item)?;
-        let judge = scorers.make(args.judge, item)?;
         if let Some(scorer) = &scorer {
             ctx = ctx.with_scorer(&**scorer, args.reduce);
         }

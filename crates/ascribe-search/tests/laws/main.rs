@@ -2,6 +2,7 @@
 
 mod faults;
 mod mcts;
+mod plan;
 mod refine;
 mod smc;
 mod steps;

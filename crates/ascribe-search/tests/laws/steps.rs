@@ -1,13 +1,14 @@
 //! Beam search over steps, diverse trees, lookahead, votes.
 
 use ascribe_core::{Mode, Policy, Reduce, Request, Sampling, Seed, Tokens, Until, rule};
+use ascribe_eval::curve::best_of_n_law;
 use ascribe_search::{
     Beam, BestOfN, Controlled, Deal, DiverseTrees, Found, Greedy, NodeState, Pick, Search, SearchCtx, SearchError,
     StepBeam, Steps, Stopped, Vote, VoteWeights, WhenFinished,
 };
 use ascribe_worlds::TreePolicy;
 
-use crate::support::{Oracle, Toy, drawn, prompts, tree};
+use crate::support::{Oracle, Toy, drawn, leaf, prompts, total_variation, tree};
 
 /// A search over steps of one token.
 fn by_token<'a>(policy: &'a dyn Policy, seed: u64) -> SearchCtx<'a> {
@@ -88,6 +89,32 @@ fn one_level_is_best_of_n() {
     let best = BestOfN { n: 6 }.search(&prompts(5), &mut ctx()).expect("it fits");
     for (beam, best) in beam.iter().zip(&best) {
         assert_eq!((&beam.candidates, &beam.scores, beam.chosen), (&best.candidates, &best.scores, best.chosen));
+    }
+}
+
+#[test]
+fn best_of_n_has_its_law_and_its_divergence() {
+    let tree = tree(4);
+    let policy = drawn(&tree, 9);
+    let base = policy.leaf_probabilities();
+    let rewards: Vec<f64> = tree.leaves().map(|(_, reward)| reward).collect();
+    for (n, bound) in [(1, 0.0), (2, 0.193147), (4, 0.636294), (8, 1.204442), (16, 1.835089), (64, 3.174508)] {
+        let law = best_of_n_law(&base, &rewards, n).expect("a distribution");
+        assert!((law.bound - bound).abs() < 1e-6 && law.kl <= law.bound + 1e-9);
+        assert!(
+            tree.best_of_n(&policy, n).expect("n is sound").iter().zip(&law.law).all(|(a, b)| (a - b).abs() < 1e-9)
+        );
+        if n > 8 {
+            continue;
+        }
+        let prompts = prompts(2000);
+        let mut ctx = SearchCtx::new(&policy, 3, Seed(n.into())).with_scorer(&tree, Reduce::Sum);
+        let found = BestOfN { n: n as usize }.search(&prompts, &mut ctx).expect("it fits");
+        let mut counts = vec![0.0; 27];
+        best_tokens(&found).iter().for_each(|path| counts[leaf(path, 3)] += 1.0);
+        // The mean distance is below half the sum of standard deviations; it varies by less than 1 / sqrt(2000).
+        let expected: f64 = law.law.iter().map(|p| (p * (1.0 - p) / 2000.0).sqrt()).sum::<f64>() / 2.0;
+        assert!(total_variation(&counts, &law.law) < expected + 3.0 / 2000f64.sqrt(), "{n}");
     }
 }
 
