@@ -212,6 +212,9 @@ impl<'a> SearchCtx<'a> {
             return Err(SearchError::NoSamples);
         }
         let setup = &self.setup;
+        if scored == Scored::Yes && setup.scorer.is_none() {
+            return Err(SearchError::NoScorer);
+        }
         let scorers = setup.scorers();
         let mut walks: Vec<PromptCtx> = prompts
             .iter()

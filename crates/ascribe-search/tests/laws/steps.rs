@@ -3,8 +3,8 @@
 use ascribe_core::{Mode, Policy, Reduce, Request, Sampling, Seed, Tokens, Until, rule};
 use ascribe_eval::curve::best_of_n_law;
 use ascribe_search::{
-    Beam, BestOfN, Controlled, Deal, DiverseTrees, Found, Greedy, NodeState, Pick, Search, SearchCtx, SearchError,
-    StepBeam, Steps, Stopped, Vote, VoteWeights, WhenFinished,
+    Beam, BestOfN, Controlled, Deal, DiverseTrees, Found, Greedy, Mcts, NodeState, Pick, Schedule, Search, SearchCtx,
+    SearchError, SearchTree, Smc, SmcOptions, StepBeam, Steps, Stopped, Target, Vote, VoteWeights, WhenFinished,
 };
 use ascribe_worlds::TreePolicy;
 
@@ -371,6 +371,41 @@ fn what_a_prompt_finds_does_not_depend_on_others() {
         assert_eq!(search.search(std::slice::from_ref(start), &mut ctx).expect("it fits")[0], all[number]);
     }
     assert!(all.iter().all(|found| found.stopped != Some(Stopped::Budget)));
+}
+
+#[test]
+fn a_recorded_search_can_be_replayed_and_read_back() {
+    let tree = tree(5);
+    let (policy, oracle) = (drawn(&tree, 4), Oracle(&tree));
+    let particles = Smc { options: SmcOptions::default(), target: Target::Tilted(Schedule::constant(2.0)) };
+    let searches: [&dyn Search; 4] = [
+        &StepBeam { n: 4, expand: 2, lookahead: 1, ..StepBeam::default() },
+        &DiverseTrees::default(),
+        &Mcts::default(),
+        &particles,
+    ];
+    for search in searches {
+        let found = || {
+            let mut ctx = by_token(&policy, 7).with_scorer(&oracle, Reduce::Sum).with_tree();
+            search.search(&prompts(3), &mut ctx).expect("it fits")
+        };
+        let first = found();
+        assert_eq!(first, found());
+        for found in &first {
+            let recorded = found.tree.as_ref().expect("it is recorded");
+            let text = serde_json::to_string(recorded).expect("JSON");
+            assert_eq!(&serde_json::from_str::<SearchTree>(&text).expect("a tree"), recorded);
+            // The chosen text is the way to the chosen node.
+            let chosen = recorded.nodes.iter().find(|node| node.state == NodeState::Chosen).expect("one is chosen");
+            let (mut tokens, mut at) = (Vec::new(), chosen);
+            while let Some(parent) = at.parent {
+                tokens.splice(0..0, at.tokens.iter().copied());
+                at = &recorded.nodes[parent];
+            }
+            assert_eq!(found.best().tokens[..], tokens[..]);
+            assert!(recorded.tokens() <= recorded.unshared_tokens());
+        }
+    }
 }
 
 #[test]
