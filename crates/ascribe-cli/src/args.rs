@@ -3,6 +3,7 @@
 mod measure;
 mod objective;
 mod process;
+mod search;
 mod served;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub use measure::{
 };
 pub use objective::ObjectiveArgs;
 pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
+pub use search::{ScorerName, SearchArgs};
 pub use served::ServedArgs;
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
@@ -38,6 +40,8 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Continue prompts, or talk: `--chat`.
     Generate(Box<GenerateArgs>),
+    /// Search for texts: `ascribe search --strategy <name>`; `--list` shows the names.
+    Search(Box<SearchArgs>),
     /// Log-probabilities, and implicit rewards, of given completions.
     Score(ScoreArgs),
     /// One metric of the table, from the columns of a file: `ascribe metric --list` shows the table.

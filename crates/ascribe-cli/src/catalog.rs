@@ -4,21 +4,25 @@ use anyhow::bail;
 use ascribe::core::{Needs, Objective};
 use ascribe::preference::PreferenceError;
 use ascribe::preference::objectives::{Made, MakeObjective, Mixture, OBJECTIVES, ObjectiveOptions, find};
+use ascribe::search::{MakeSearch, STRATEGIES, Search};
 use serde_json::{Map, Value};
 
 use crate::args::ObjectiveArgs;
 use crate::config::closest;
 
-/// Objectives by name. A value that is handed over: there is no global registry.
+/// Objectives and search strategies by name. A value that is handed over: there is no global registry.
 ///
 /// ```no_run
 /// # use ascribe::preference::objectives::Sft;
+/// # use ascribe::search::Greedy;
 /// fn main() -> std::process::ExitCode {
-///     ascribe_cli::run(ascribe_cli::Catalog::builtin().objective("my-loss", |_| Ok(Box::new(Sft))))
+///     let catalog = ascribe_cli::Catalog::builtin().objective("my-loss", |_| Ok(Box::new(Sft)));
+///     ascribe_cli::run(catalog.search("my-search", |_| Ok(Box::new(Greedy))))
 /// }
 /// ```
 pub struct Catalog {
     own: Vec<(String, MakeObjective)>,
+    searches: Vec<(String, MakeSearch)>,
 }
 
 /// An objective that was made, with all of its options.
@@ -61,7 +65,8 @@ impl Chosen {
 impl Catalog {
     /// Everything that ascribe brings.
     pub fn builtin() -> Self {
-        Self { own: Vec::new() }
+        let searches = STRATEGIES.iter().map(|(name, make)| ((*name).to_owned(), *make)).collect();
+        Self { own: Vec::new(), searches }
     }
 
     /// The same with one more objective, for `ascribe train <name>`; a name that is there is replaced.
@@ -69,6 +74,28 @@ impl Catalog {
         self.own.retain(|(known, _)| known != name);
         self.own.push((name.to_owned(), make));
         self
+    }
+
+    /// The same with one more strategy, for `ascribe search --strategy <name>`; a name that is there is replaced.
+    pub fn search(mut self, name: &str, make: MakeSearch) -> Self {
+        self.searches.retain(|(known, _)| known != name);
+        self.searches.push((name.to_owned(), make));
+        self
+    }
+
+    /// The names of all strategies.
+    pub(crate) fn strategies(&self) -> impl Iterator<Item = &str> {
+        self.searches.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Makes the search strategy `name`.
+    pub(crate) fn make_search(&self, name: &str, options: &Value) -> anyhow::Result<Box<dyn Search>> {
+        let Some((_, make)) = self.searches.iter().find(|(known, _)| known == name) else {
+            let names: Vec<&str> = self.strategies().collect();
+            let close = closest(name, names.iter().copied());
+            bail!("there is no strategy `{name}`{close}; the strategies are {}", names.join(", "));
+        };
+        Ok(make(options)?)
     }
 
     /// Makes the objective of `method`, which may be a sum such as `dpo+sft`.

@@ -4,8 +4,12 @@
 mod error;
 
 mod chain;
+mod shop;
+mod symbolic;
 mod tree;
 
 pub use chain::{ChainWorld, Check, Operator, Problem, Slips, StepCheck, Verdict, alphabet};
 pub use error::WorldError;
+pub use shop::{Item, Shop, ShopMove, ShopState};
+pub use symbolic::{Data, Expression, Grammar, Operation, Symbol, SymbolicTask, merge_constants};
 pub use tree::{ExactValue, SoftOptimum, TokenTree, TreePolicy};

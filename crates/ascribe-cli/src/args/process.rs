@@ -182,7 +182,7 @@ pub struct LabelArgs {
 }
 
 /// A segmenter by its name.
-fn segmenter(text: &str) -> Result<Segmenter, String> {
+pub(super) fn segmenter(text: &str) -> Result<Segmenter, String> {
     let number = |text: &str| text.parse::<usize>().map_err(|_| format!("`{text}` must be a whole number"));
     Ok(match text.split_once(':') {
         None => match text {

@@ -5,7 +5,7 @@
 //! its number and the seed alone.
 
 mod methods;
-mod texts;
+pub mod texts;
 mod work;
 
 use std::time::Instant;
