@@ -211,7 +211,7 @@ fn steps(
         max_grad_norm: input.max_grad_norm,
         ..FitConfig::default()
     };
-    let learner = LogpLearner { objective };
+    let learner = LogpLearner::new(objective);
     let mut fit = Fit::new(&learner, model, rows, config)?;
     let (mut seconds, mut losses) = (Vec::new(), Vec::new());
     for step in 0..=input.repeats {

@@ -38,6 +38,7 @@ pub fn check(depth: Depth) -> Result<()> {
     command(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     command(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-Dwarnings"))?;
     if depth == Depth::Full {
+        command(cargo(&["check", "-p", "ascribe-preference", "--features", "testing"]))?;
         command(cargo(&["check", "-p", "ascribe-cli", "--features", "wgpu"]))?;
     }
     if depth != Depth::Fast {

@@ -1,6 +1,7 @@
 //! What can be typed. Every option is also a key of `--config file.toml`, and `_` may stand for `-`.
 
 mod measure;
+mod objective;
 mod process;
 mod search;
 mod served;
@@ -18,6 +19,7 @@ pub use measure::{
     AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs,
     ProcessBenchArgs, ReportArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
 };
+pub use objective::ObjectiveArgs;
 pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
 pub use search::{ScorerName, SearchArgs};
 pub use served::ServedArgs;
@@ -34,7 +36,7 @@ pub struct Cli {
 pub enum Command {
     /// Train a tiny model from nothing, align it with DPO and T-REG, and write a report: under three minutes.
     Demo(DemoArgs),
-    /// Train a model: `ascribe train <sft|dpo|ipo|apo-zero|t-reg>`.
+    /// Train a model: `ascribe train <method>`, such as sft, dpo, kto, simpo, orpo or t-reg.
     Train(Box<TrainArgs>),
     /// Continue prompts, or talk: `--chat`.
     Generate(Box<GenerateArgs>),
@@ -91,7 +93,7 @@ pub struct CommonArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct TrainArgs {
-    /// sft, dpo, ipo, apo-zero or t-reg.
+    /// The objective by name, such as sft, dpo, kto, simpo or t-reg, or a sum of some, such as dpo+sft.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
@@ -121,18 +123,17 @@ pub struct TrainArgs {
     /// whole, and tokens that merge belong to the response.
     #[arg(long, value_parser = named::<Boundary>, default_value = "apart")]
     pub boundary: Boundary,
-    /// Strength of the pull to the reference (all but sft).
-    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
-    pub beta: f64,
-    /// Strength of the token-level regulariser (t-reg).
-    #[arg(long, default_value_t = 0.25, allow_negative_numbers = true)]
-    pub alpha: f64,
+    #[command(flatten)]
+    pub objective: ObjectiveArgs,
     /// The reference, when it is not the model that training starts from.
     #[arg(long)]
     pub reference: Option<PathBuf>,
     /// Revision prompts of t-reg: `quote`, `no_quote`, or a TOML file with `better` and `worse`.
     #[arg(long, default_value = "quote")]
     pub revision: String,
+    /// The model that DPO trained, whose rewards are the token rewards with `--credit dpo_reward`.
+    #[arg(long)]
+    pub dpo_model: Option<PathBuf>,
     /// Train a low-rank adapter (LoRA) beside frozen weights, and write it in the layout of peft.
     #[arg(long)]
     pub use_peft: bool,

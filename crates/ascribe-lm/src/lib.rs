@@ -22,8 +22,8 @@ pub use hub::Hub;
 #[cfg(feature = "local")]
 pub use local::{
     Activation, Backward, Biases, Decoder, DecoderConfig, Engine, Family, FrozenModel, GgufWeights, Head, KvCache,
-    KvUsage, LanguageModel, Limits, LocalPolicy, LoraConfig, Norm, Positions, Precision, RandomWeights, Rope,
-    RopeScaling, Row, Safetensors, TrainingPass, WeightSource, save_safetensors,
+    KvUsage, LanguageModel, Limits, LocalPolicy, LoraConfig, Norm, Positions, Precision, Predictors, RandomWeights,
+    Rope, RopeScaling, Row, Safetensors, TrainingPass, WeightSource, save_safetensors,
 };
 pub use sampling::Transform;
 #[cfg(feature = "served")]

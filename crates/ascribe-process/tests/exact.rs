@@ -258,7 +258,7 @@ fn probes(steps: usize, error: usize) -> usize {
 
 #[test]
 fn halving_finds_a_planted_error_in_as_many_probes_as_the_logarithm() {
-    for steps in 1..=20 {
+    for steps in 1..=20_usize {
         let (least, most) = (steps.ilog2() as usize, steps.next_power_of_two().ilog2() as usize);
         for error in 0..steps {
             assert!((least..=most).contains(&probes(steps, error)), "{steps} steps, error {error}");

@@ -155,7 +155,7 @@ enum Form {
         value: Value,
         percent: bool,
     },
-    Choice(char),
+    Choice,
     Words,
     /// Neither words nor readable mathematics: only the same text is the same.
     Unreadable,
@@ -228,7 +228,7 @@ impl Checker {
             Some(AnswerKind::Text) => (AnswerKind::Text, Form::Words, clean::words(answer)),
             Some(AnswerKind::Choice) | None if lone_letter(answer).is_some() => {
                 let letter = lone_letter(answer).unwrap_or_default();
-                (AnswerKind::Choice, Form::Choice(letter), letter.to_string())
+                (AnswerKind::Choice, Form::Choice, letter.to_string())
             }
             _ => read_gold(answer),
         };
@@ -255,7 +255,7 @@ impl Checker {
     /// Checks the answer of a completion.
     pub fn check(&self, completion: &str, gold: &Gold) -> Checked {
         let found = match &gold.form {
-            Form::Choice(_) => {
+            Form::Choice => {
                 // A letter is no mathematics, so without a mark the whole text is searched for one.
                 let marked = extract::extract(completion, self.extraction.min_strict());
                 marked.or_else(|| (self.extraction == Extraction::Flexible).then(|| completion.to_owned()))
@@ -290,7 +290,7 @@ impl Checker {
             false => say(Verdict::Wrong, Why::Different, Some(normal)),
         };
         let (wanted, percent) = match &gold.form {
-            Form::Choice(_) => {
+            Form::Choice => {
                 return match lone_letter(answer).or_else(|| last_choice(answer)) {
                     Some(letter) => same_words(letter.to_string()),
                     None => say(Verdict::NoAnswer, Why::Unmarked, None),

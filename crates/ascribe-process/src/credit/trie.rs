@@ -166,7 +166,8 @@ mod tests {
             for (at, (tokens, right)) in samples.iter().enumerate() {
                 for (end, target) in (1..=tokens.len()).zip(trie.targets(at)) {
                     let sharing = samples.iter().filter(|(other, _)| other.starts_with(&tokens[..end])).count();
-                    prop_assert!(sharing > 1 || target == if *right { 1.0 } else { 0.0 });
+                    let own = if *right { 1.0 } else { 0.0 };
+                    prop_assert!(sharing > 1 || target == own);
                 }
             }
         }
