@@ -606,6 +606,12 @@ fn options_out_of_range_are_refused() {
         ("aot", r#"{"label_smoothing": 0.7}"#, "label_smoothing must be in [0, 0.5]"),
         ("mm-dpo", r#"{"margin_weight": -0.1}"#, "margin_weight must be finite and at least 0"),
         ("mm-dpo", r#"{"margin_rate": 0}"#, "margin_rate must be finite and above 0"),
+        ("mm-dpo", r#"{"beta": 5e-4}"#, "beta must be at least 0.001, got 0.0005"),
+        (
+            "mm-dpo",
+            r#"{"disagreement": "drop", "lambda": 1, "nll_reduction": "window"}"#,
+            "average the likelihood by response",
+        ),
         ("cream", r#"{"consistency": 1.2}"#, "consistency must be in [0, 1], got 1.2"),
         ("simpo", r#"{"simpo_gamma": -1}"#, "simpo_gamma must be finite and at least 0"),
         ("simpo", r#"{"simpo_gamma": 1, "gamma_beta_ratio": 1}"#, "both give the margin; give one of them"),

@@ -45,7 +45,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let model = base(args, &device)?;
     let other = args.reference.as_deref().map(|path| load(path, &device)).transpose()?;
     let reference = other.as_ref().unwrap_or(&model);
-    let run = identity(args, &config, &model, other.as_ref(), &chosen);
+    let run = identity(args, &config, &model, other.as_ref(), &chosen)?;
     refuse_other_runs(args, &run)?;
     let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
     let mut rows = data.encode(args, &encoder, &needs, length_limit(args, model.config.context))?;
@@ -412,7 +412,7 @@ fn identity(
     model: &LanguageModel,
     other: Option<&LanguageModel>,
     chosen: &Chosen,
-) -> Vec<(&'static str, String)> {
+) -> anyhow::Result<Vec<(&'static str, String)>> {
     // Taken apart whole, so that no option can be forgotten here.
     let FitConfig {
         learning_rate,
@@ -436,13 +436,18 @@ fn identity(
         let scaled = if use_rslora { ", use_rslora" } else { "" };
         format!("r {r}, alpha {alpha}, {}{scaled}", target_modules.join(" "))
     });
-    vec![
+    // The words and not the name of their file.
+    let revision = match chosen.needs().credit && args.dpo_model.is_none() {
+        true => short(&revision(args)?.hash()),
+        false => "none".to_owned(),
+    };
+    Ok(vec![
         ("method", chosen.name.clone()),
         ("model", short(&model.decoder.hash())),
         ("reference", other.map_or_else(|| "the model itself".to_owned(), |other| short(&other.decoder.hash()))),
         ("beta", chosen.option("beta").unwrap_or_else(|| "none".to_owned())),
         ("set of options", json!(chosen.options).to_string()),
-        ("revision", args.revision.clone()),
+        ("revision", revision),
         ("dpo_model", args.dpo_model.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string())),
         ("boundary", args.boundary.to_string()),
         ("learning_rate", learning_rate.to_string()),
@@ -462,7 +467,7 @@ fn identity(
         ("adam_epsilon", adam_epsilon.to_string()),
         ("seed", seed.0.to_string()),
         ("lora", adapter.unwrap_or_else(|| "none".to_owned())),
-    ]
+    ])
 }
 
 fn rows_hash(rows: &[TrainRow]) -> String {
