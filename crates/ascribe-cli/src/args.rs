@@ -2,8 +2,8 @@
 
 mod measure;
 mod objective;
-mod served;
 mod process;
+mod served;
 
 use std::path::PathBuf;
 
@@ -19,8 +19,8 @@ pub use measure::{
     ProcessBenchArgs, ReportArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
 };
 pub use objective::ObjectiveArgs;
-pub use served::ServedArgs;
 pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
+pub use served::ServedArgs;
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
 #[derive(Debug, Parser)]
