@@ -6,8 +6,8 @@
 //! postfix  = primary "!"?                            primary = number | symbol | constant | bracket | function ..
 //! ```
 //! A whole number before a fraction of whole numbers is a mixed number, `7\frac{3}{4}` or `7 3/4`, but for an exponent;
-//! otherwise what stands side by side is multiplied. An argument without braces is one sign, as in LaTeX: `\frac12`. Nesting has a limit, so the
-//! stack has one.
+//! otherwise what stands side by side is multiplied. An argument without braces is one sign, as in LaTeX: `\frac12`. Nesting
+//! has a limit, so the stack has one.
 
 use super::token::{Bracket, Constant, Function, Lexed, Literal, Token, Unreadable};
 

@@ -196,13 +196,10 @@ impl Evolve {
         let asked = Asked { problem: steps.problem, prompt: steps.prompt, prefix: &prefix, n: 1, again: 1 };
         let Some(mut estimates) = completer.estimate(&[asked])? else { return Ok(false) };
         let estimate = estimates.pop().unwrap_or_default();
-        let cut = estimate.truncated > 0;
         let rest = estimate.right.first().or(estimate.wrong.first()).cloned().unwrap_or_default();
-        let finish = if cut { Finish::Length } else { Finish::End };
-        let child = tree.child(node, prefix.followed_by(&rest), finish, steps, completer)?;
-        if cut {
-            tree.nodes[child].outcome = Some(0.0);
-        }
+        // It was judged as a rollout, so it is made as if it were open, and not judged twice.
+        let child = tree.child(node, prefix.followed_by(&rest), Finish::Length, steps, completer)?;
+        tree.nodes[child].outcome = Some(estimate.value());
         Ok(true)
     }
 
