@@ -35,7 +35,7 @@ const ORDER: [&str; 17] = [
 ];
 
 /// Crates that hold algorithms: no clock, no printing, no noise of their own.
-const ALGORITHMS: [&str; 5] = ["core", "eval", "worlds", "search", "preference"];
+const ALGORITHMS: [&str; 6] = ["core", "eval", "worlds", "search", "reward", "preference"];
 
 /// Crates that never name Burn.
 const WITHOUT_BURN: [&str; 4] = ["eval", "search", "data", "worlds"];

@@ -1,0 +1,58 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod error;
+
+mod linear;
+mod math;
+mod text;
+
+mod batch;
+pub mod losses;
+
+pub mod weights;
+
+mod combine;
+mod ensemble;
+mod robust;
+mod transforms;
+
+pub mod constrain;
+
+mod detect;
+mod follow_up;
+mod rules;
+mod trajectories;
+
+mod judge;
+pub mod tools;
+
+pub mod shaping;
+
+mod agreement;
+mod concepts;
+mod routing;
+pub mod soup;
+
+pub use agreement::{Consistency, implicit_preferences, self_rewards, unanimous};
+pub use batch::{RewardLoss, ScoreBatch, ScoreNeeds};
+pub use combine::{Merge, Sum};
+pub use concepts::{ConceptEnergies, Inferred, perturbed, split_energies};
+pub use detect::{Detector, usable_texts};
+pub use ensemble::{Aggregate, Ensemble};
+pub use error::RewardError;
+pub use follow_up::{FollowUpLikelihood, FollowUps, OverTokens};
+pub use judge::{BetterThanReference, Critiqued, RubricJudge, RubricPrompt, rubric_prompt};
+pub use robust::{Heads, Robust};
+pub use routing::{Mix, Routing, RoutingForm};
+pub use rules::{
+    Bm25, Direction, Extract, Feature, FeatureRange, FeatureReward, NGrams, QueryKind, Relevance, RelevanceOptions,
+    RelevanceReward, Switch, aspect_coverage, conciseness, repetition_penalty, soft_overlong_punishment,
+    supported_words, think_format,
+};
+pub use text::{Decode, Encode, TextPolicy};
+pub use trajectories::{Kept, Triplet, UntilEnd, keep_triplets};
+pub use transforms::{
+    Calibrated, ClipDelta, ClipDeltaConfig, LastStep, LogSigmoid, Mapped, Moments, PromptReferences, Reference,
+    RunningNorm, Standard, TamedSteps, WithoutConfidence, mapped, split_confidence, with_confidence,
+};

@@ -1,0 +1,9 @@
+//! Rewards on the way, from an annotator who knows what progress looks like.
+
+mod captions;
+mod intrinsic;
+mod subgoals;
+
+pub use captions::CaptionModel;
+pub use intrinsic::{Intrinsic, IntrinsicConfig, IntrinsicForm, Preferred};
+pub use subgoals::{Attempt, Auxiliary, SubgoalAnnotator, Subgoals, annotate, potential};
