@@ -18,9 +18,9 @@ pub use gguf::{Gguf, GgufValue, RawTensor, TensorInfo, TensorKind};
 pub use hub::Hub;
 #[cfg(feature = "local")]
 pub use local::{
-    Activation, Backward, Biases, Decoder, DecoderConfig, Engine, Family, FrozenModel, GgufWeights, Head, KvCache,
-    KvUsage, LanguageModel, Limits, LocalPolicy, LoraConfig, Norm, Positions, Precision, RandomWeights, Rope,
-    RopeScaling, Row, Safetensors, TrainingPass, WeightSource, save_safetensors,
+    Activation, Backward, Biases, Decoder, DecoderConfig, Engine, Family, FrozenModel, GgufWeights, Head, HeadInit,
+    KvCache, KvUsage, LanguageModel, Limits, LocalPolicy, LoraConfig, Norm, Positions, Precision, RandomWeights, Rope,
+    RopeScaling, Row, Safetensors, ScorePass, TrainingPass, WeightSource, save_safetensors,
 };
 pub use sampling::Transform;
 pub use template::{ChatTemplate, Date, Ending, MaskedTokens, Message, Render};
