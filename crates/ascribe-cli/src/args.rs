@@ -1,6 +1,7 @@
 //! What can be typed. Every option is also a key of `--config file.toml`, and `_` may stand for `-`.
 
 mod measure;
+mod reward;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub use measure::{
     AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs,
     ProcessBenchArgs, ReportArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
 };
+pub use reward::{HeadInitName, RewardArgs, RewardedArgs};
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
 #[derive(Debug, Parser)]
@@ -28,11 +30,11 @@ pub struct Cli {
 pub enum Command {
     /// Train a tiny model from nothing, align it with DPO and T-REG, and write a report: under three minutes.
     Demo(DemoArgs),
-    /// Train a model: `ascribe train <sft|dpo|ipo|apo-zero|t-reg>`.
+    /// Train a model: `ascribe train <sft|dpo|ipo|apo-zero|t-reg|reward>`.
     Train(Box<TrainArgs>),
     /// Continue prompts, or talk: `--chat`.
     Generate(Box<GenerateArgs>),
-    /// Log-probabilities, and implicit rewards, of given completions.
+    /// Log-probabilities, and implicit rewards, of given completions; rewards by a reward model: `--reward`.
     Score(ScoreArgs),
     /// One metric of the table, from the columns of a file: `ascribe metric --list` shows the table.
     Metric(MetricArgs),
@@ -79,7 +81,7 @@ pub struct CommonArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct TrainArgs {
-    /// sft, dpo, ipo, apo-zero or t-reg.
+    /// sft, dpo, ipo, apo-zero, t-reg, or reward for a reward model.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
@@ -115,6 +117,8 @@ pub struct TrainArgs {
     /// Strength of the token-level regulariser (t-reg).
     #[arg(long, default_value_t = 0.25, allow_negative_numbers = true)]
     pub alpha: f64,
+    #[command(flatten)]
+    pub reward: RewardArgs,
     /// The reference, when it is not the model that training starts from.
     #[arg(long)]
     pub reference: Option<PathBuf>,
@@ -391,15 +395,18 @@ pub enum EarlyStoppingName {
 pub struct ScoreArgs {
     /// A Hugging Face folder, a GGUF file, an adapter's folder that names its base, or a name on the hub (org/name,
     /// org/name@revision, org/name:file.gguf).
-    #[arg(long, alias = "model-name-or-path")]
-    pub model: PathBuf,
+    #[arg(long, alias = "model-name-or-path", required_unless_present = "reward", conflicts_with = "reward")]
+    pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub rewarded: RewardedArgs,
     /// An adapter in the layout of peft, for this model.
     #[arg(long)]
     pub adapter: Option<PathBuf>,
     /// How matrices are held on the CPU.
     #[arg(long, value_enum, default_value_t = WeightsName::AsStored)]
     pub weights: WeightsName,
-    /// Rows with `prompt` and `completion`, with `messages`, or with `input_ids` and `completion_mask`.
+    /// Rows with `prompt` and `completion`, with `messages`, or with `input_ids` and `completion_mask`; with --reward also rows
+    /// with `completions`, or with `chosen` and `rejected`.
     #[arg(long)]
     pub input: PathBuf,
     /// Adds `implicit_reward = beta * (log pi - log pi_ref)` against this model.

@@ -25,6 +25,7 @@ mod generate;
 mod merge;
 mod metric;
 mod report;
+mod rewarded;
 mod score;
 mod train;
 mod validate;

@@ -16,12 +16,13 @@ use crate::generate::frozen;
 use crate::output::{Progress, print_line};
 
 /// Rows that are scored and written together, so that memory stays constant.
-const ROWS: usize = 64;
+pub(crate) const ROWS: usize = 64;
 
 pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
+    let Some(path) = &args.model else { return crate::rewarded::run(args) };
     DpoConfig { beta: args.beta, ..DpoConfig::default() }.init()?;
     let device = device(&args.common.device)?;
-    let model = frozen(&args.model, args.adapter.as_deref(), args.weights, &device)?;
+    let model = frozen(path, args.adapter.as_deref(), args.weights, &device)?;
     let reference = match &args.reference {
         Some(path) => Some(frozen(path, None, args.weights, &device)?),
         None => None,
@@ -66,7 +67,7 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     }
 }
 
-fn place(path: &Path, number: usize) -> String {
+pub(crate) fn place(path: &Path, number: usize) -> String {
     format!("{}, row {number}", path.display())
 }
 
@@ -137,7 +138,7 @@ fn parts(row: &Map<String, Value>, encoder: &Encoder) -> anyhow::Result<Vec<Cont
     one(prompt, &completion)
 }
 
-fn messages_of(value: &Value) -> anyhow::Result<Vec<Message>> {
+pub(crate) fn messages_of(value: &Value) -> anyhow::Result<Vec<Message>> {
     serde_json::from_value(value.clone())
         .context("messages must be a list of objects with the strings `role` and `content`")
 }

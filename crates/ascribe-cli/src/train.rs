@@ -1,11 +1,11 @@
 //! `ascribe train <method>`: data to rows, what the objective needs, the loop, and the figures at the end.
 
-use std::fs::File;
-use std::io::Write;
+mod fitting;
+pub(crate) mod reward;
+
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use ascribe::burn::module::Module;
 use ascribe::burn::tensor::Device;
 use ascribe::core::{Objective, RowKind, Seed};
 use ascribe::data::{
@@ -19,19 +19,24 @@ use ascribe::preference::{
     Encoded, Encoder, LogpCache, LogpLearner, RevisionTemplate, TrainRow, fingerprint, reference_logps, self_test,
     token_rewards,
 };
-use ascribe::train::{Checkpoints, Fit, FitConfig, Progress as RunProgress, StepReport, Tally, TrainError, evaluate};
-use serde_json::{Map, Value, json};
+use ascribe::train::{Checkpoints, FitConfig, Tally};
+use serde_json::{Map, json};
 
 use crate::Catalog;
 use crate::args::TrainArgs;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::output::{Progress, print_line, write_whole};
+use fitting::{Run, Trained};
 
 /// The statistic that tells the best checkpoint of a run on pairs.
 const ACCURACY: &str = "rewards/accuracies";
 
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
+    if args.method == reward::METHOD {
+        return reward::run(args, catalog);
+    }
+    args.reward.refuse(&args.method)?;
     let objective = catalog.make(&args.method, &ObjectiveOptions { beta: args.beta, alpha: args.alpha })?;
     let config = fit_config(args);
     config.check()?;
@@ -42,7 +47,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
             let loaded: Loaded<Preference> = ascribe::data::load(&args.data, &columns)?;
             let split = parts(args, loaded)?;
             let model = base(args, &device)?;
-            refuse_other_runs(args, &config, &model)?;
+            refuse_other_runs(args, &identity(args, &config, &model))?;
             let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
             let train = checked(args, "training", encoder.pairs(split.train)?)?;
             let held_out = checked(args, "held-out", encoder.pairs(split.held_out)?)?;
@@ -63,7 +68,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
             let loaded = completions(args, &columns)?;
             let split = parts(args, loaded)?;
             let model = base(args, &device)?;
-            refuse_other_runs(args, &config, &model)?;
+            refuse_other_runs(args, &identity(args, &config, &model))?;
             let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
             let train = prepared(checked(args, "training", encoder.completions(split.train)?)?);
             let held_out = prepared(checked(args, "held-out", encoder.completions(split.held_out)?)?);
@@ -309,26 +314,12 @@ fn fit(
     held_out: &[TrainRow],
 ) -> anyhow::Result<()> {
     let (learner, judge) = (LogpLearner { objective }, LogpLearner { objective: judge });
-    let mut run = identity(args, &config, model);
-    run.push(("set of rows", rows_hash(train)));
-    let checkpoints = Checkpoints::new(&args.output_dir, args.save_total_limit);
-    let last = checkpoints.last()?;
-    let training = device.clone().autodiff();
-    let start = match &last {
-        // Beside an adapter, the weights are those of the reference and not copied.
-        None if args.use_peft => start(args, model)?.train(),
-        None => model.decoder.clone().on(&training),
-        Some((path, progress)) => {
-            progress.check_run(path, &run)?;
-            match args.use_peft {
-                true => model.with_adapter(path)?.decoder.train(),
-                false => LanguageModel::load(path, &training)?.decoder,
-            }
-        }
-    };
-    let start = start.with_gradient_checkpointing(args.gradient_checkpointing.unwrap_or(args.use_peft));
-    if last.is_none() && objective.needs().ref_logps && args.reference.is_none() {
-        let test = self_test(&start, &train[..train.len().min(8)], args.beta)?;
+    let mut identity = identity(args, &config, model);
+    identity.push(("set of rows", rows_hash(train)));
+    let run = Run { args, config, learner: &learner, judge: &judge, model, identity, train, held_out, beside: None };
+    let start = run.start(device)?;
+    if start.is_fresh() && objective.needs().ref_logps && args.reference.is_none() {
+        let test = self_test(&start.decoder, &train[..train.len().min(8)], args.beta)?;
         eprintln!(
             "step 0: DPO loss {:.6} (ln 2 = {:.6}), policy and reference differ by at most {:.1e} nats a token",
             test.loss,
@@ -336,58 +327,7 @@ fn fit(
             test.difference
         );
     }
-    let mut fit = Fit::new(&learner, start, train, config)?;
-    let (mut best, mut measured) = (None, None);
-    if let Some((path, progress)) = &last {
-        fit.resume(path, progress)?;
-        best = progress.best;
-        eprintln!("going on from {} ({} of {} steps done)", path.display(), fit.step(), fit.steps());
-    }
-    let mut log = RunLog::open(&args.output_dir, fit.step())?;
-    let mut progress = Progress::new(&format!("train {}", args.method), fit.steps());
-    progress.at(fit.step());
-    let due = |every: usize, step: usize, steps: usize| step == steps || (every > 0 && step.is_multiple_of(every));
-    while let Some(report) = fit.next() {
-        let report = report?;
-        let (step, steps) = (fit.step(), fit.steps());
-        progress.at(step);
-        if due(args.logging_steps, step, steps) || step == 1 {
-            progress.line(&line(&report, steps, progress.seconds()));
-        }
-        log.write(&report, &[])?;
-        let mut score = None;
-        if !held_out.is_empty() && (due(args.eval_steps, step, steps) || due(args.save_steps, step, steps)) {
-            let tally = evaluate(&judge, &fit.model().valid(), held_out, args.per_device_eval_batch_size)?;
-            let means = tally.means("eval_");
-            let shown: Vec<String> = means.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-            progress.line(&format!("step {step}/{steps}  {}", shown.join("  ")));
-            log.write(&report, &means)?;
-            let value = match tally.values(ACCURACY) {
-                [] => -tally.loss / tally.weight,
-                values => values.iter().sum::<f64>() / values.len() as f64,
-            };
-            score = Some(value);
-            if best.is_none_or(|(_, most)| value > most) {
-                best = Some((step, value));
-            }
-            measured = Some((step, tally));
-        }
-        if due(args.save_steps, step, steps) {
-            let now = RunProgress { run: run_of(&run), score, best, ..fit.progress() };
-            let weights = model.with_decoder(fit.model().valid());
-            checkpoints.save(&fit, &now, |folder| weights.save(folder).map_err(TrainError::from))?;
-        }
-    }
-    drop(progress);
-    let steps = fit.steps();
-    let trained = model.with_decoder(fit.into_model().valid());
-    trained.save(&args.output_dir)?;
-    let tally = match measured {
-        _ if held_out.is_empty() => None,
-        Some((step, tally)) if step == steps => Some(tally),
-        // The run was resumed after its last step.
-        _ => Some(evaluate(&judge, &trained.decoder, held_out, args.per_device_eval_batch_size)?),
-    };
+    let Trained { tally, best, .. } = run.fit(start)?;
     finish(args, tally, best)
 }
 
@@ -494,7 +434,7 @@ fn rows_hash(rows: &[TrainRow]) -> String {
 
 /// Refuses an output folder with the checkpoints of another run before any work is done for this one, and one that would
 /// end with both a model and an adapter, which could not be told apart.
-fn refuse_other_runs(args: &TrainArgs, config: &FitConfig, model: &LanguageModel) -> anyhow::Result<()> {
+fn refuse_other_runs(args: &TrainArgs, run: &[(&'static str, String)]) -> anyhow::Result<()> {
     let (other, what) = match args.use_peft {
         true => ("model.safetensors", "a whole model"),
         false => ("adapter_config.json", "an adapter"),
@@ -504,81 +444,11 @@ fn refuse_other_runs(args: &TrainArgs, config: &FitConfig, model: &LanguageModel
         bail!("`{}` holds {what}, and this run writes {kind}; use another --output-dir", args.output_dir.display());
     }
     if let Some((path, progress)) = Checkpoints::new(&args.output_dir, args.save_total_limit).last()? {
-        progress.check_run(&path, &identity(args, config, model))?;
+        progress.check_run(&path, run)?;
     }
     Ok(())
 }
 
 fn short(hash: &str) -> String {
     hash.chars().take(16).collect()
-}
-
-fn run_of(run: &[(&'static str, String)]) -> Vec<(String, String)> {
-    run.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
-}
-
-/// One step as a line for people.
-fn line(report: &StepReport, steps: usize, seconds: f64) -> String {
-    let show =
-        |name: &str, label: &str| report.metric(name).map(|value| format!("  {label} {value:.4}")).unwrap_or_default();
-    let rate = report.metric("learning_rate").unwrap_or(0.0);
-    format!(
-        "step {}/{steps}  epoch {:.2}{}{}{}{}{}  learning_rate {rate:.2e}  {}",
-        report.step,
-        report.epoch,
-        show("loss", "loss"),
-        show(ACCURACY, ACCURACY),
-        show("rewards/margins", "rewards/margins"),
-        show("logps/chosen_displacement", "logps/chosen_displacement"),
-        show("grad_norm", "grad_norm"),
-        crate::output::duration(seconds)
-    )
-}
-
-/// `log.jsonl`: one object a step, with the metric names of TRL.
-struct RunLog {
-    file: File,
-    path: std::path::PathBuf,
-    started: std::time::Instant,
-    tokens: u64,
-}
-
-impl RunLog {
-    /// Opens the log; lines behind step `done` belong to steps that will be done again, and go.
-    fn open(folder: &Path, done: usize) -> anyhow::Result<Self> {
-        let path = folder.join("log.jsonl");
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
-        let (mut kept, mut tokens) = (String::new(), 0);
-        for text in std::fs::read_to_string(&path).unwrap_or_default().lines() {
-            let Ok(row) = serde_json::from_str::<Value>(text) else { continue };
-            if row["step"].as_u64().is_some_and(|step| step as usize <= done) {
-                tokens = row["num_tokens"].as_u64().unwrap_or(tokens);
-                kept.push_str(text);
-                kept.push('\n');
-            }
-        }
-        write_whole(&path, kept.as_bytes())?;
-        let file =
-            File::options().append(true).open(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
-        Ok(Self { file, path, started: std::time::Instant::now(), tokens })
-    }
-
-    /// The metrics of a step, or of the evaluation after it.
-    fn write(&mut self, report: &StepReport, evaluation: &[(String, f64)]) -> anyhow::Result<()> {
-        let mut row = Map::new();
-        row.insert("step".into(), json!(report.step));
-        row.insert("epoch".into(), json!(report.epoch));
-        if evaluation.is_empty() {
-            self.tokens += report.tokens;
-        }
-        let metrics = if evaluation.is_empty() { &report.metrics[..] } else { evaluation };
-        metrics.iter().for_each(|(name, value)| {
-            row.insert(name.clone(), json!(value));
-        });
-        row.insert("num_tokens".into(), json!(self.tokens));
-        row.insert("seconds".into(), json!(self.started.elapsed().as_secs_f64()));
-        let mut text = Value::Object(row).to_string();
-        text.push('\n');
-        self.file.write_all(text.as_bytes()).with_context(|| format!("cannot write `{}`", self.path.display()))
-    }
 }

@@ -13,10 +13,14 @@ use crate::args::TrainArgs;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::output::print_line;
-use crate::train::{checked, completions, fit_config, parts, revision};
+use crate::train::{checked, completions, fit_config, parts, revision, reward};
 use crate::words::Words;
 
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
+    if args.method == reward::METHOD {
+        return reward::validate(args, catalog);
+    }
+    args.reward.refuse(&args.method)?;
     let objective = catalog.make(&args.method, &ObjectiveOptions { beta: args.beta, alpha: args.alpha })?;
     let config = fit_config(args);
     config.check()?;

@@ -7,7 +7,7 @@
 //! both are counted.
 
 use ascribe_core::Tokens;
-use ascribe_data::{Boundary, Message, Parts, Preference, Prompt, PromptCompletion, Skipped, Untaught, Why};
+use ascribe_data::{Boundary, Message, Parts, Preference, Prompt, PromptCompletion, Rated, Skipped, Untaught, Why};
 use ascribe_lm::{ChatTemplate, FrozenModel, LanguageModel, LmError, Render, Tokenizer};
 
 use crate::{PreferenceError, Response, RevisedPrompts, RevisionTemplate, TrainRow};
@@ -165,6 +165,14 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// When a record cannot be encoded at all.
     pub fn completions(&self, records: Vec<PromptCompletion>) -> Result<Encoded<PromptCompletion>, PreferenceError> {
+        self.encode(records, |record| (&record.prompt, vec![record.completion.as_str()], record.line))
+    }
+
+    /// Prompts with one rated completion each.
+    ///
+    /// # Errors
+    /// When a record cannot be encoded at all.
+    pub fn rated(&self, records: Vec<Rated>) -> Result<Encoded<Rated>, PreferenceError> {
         self.encode(records, |record| (&record.prompt, vec![record.completion.as_str()], record.line))
     }
 
