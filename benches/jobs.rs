@@ -54,7 +54,7 @@ fn train_step_dpo(criterion: &mut Criterion) {
     let mut rows: Vec<TrainRow> = (0..16).map(row).collect();
     reference_logps(&mut rows, &policy(), "start", &mut LogpCache::in_memory(), &mut |_, _| ()).expect("it fits");
     let objective = DpoConfig::default().init().expect("the defaults are sound");
-    let learner = LogpLearner { objective: &objective };
+    let learner = LogpLearner::new(&objective);
     let config = FitConfig {
         lr_scheduler_type: ScheduleKind::Constant,
         warmup_ratio: 0.0,

@@ -12,6 +12,10 @@ use std::time::Instant;
 use ascribe::burn::tensor::Device;
 use ascribe::core::{Continuation, Mode, Objective, Policy, Request, Sampling, Seed, Tokens, Until};
 use ascribe::data::{ColumnMap, Preference, PromptCompletion, Records, Shuffled, Untaught, WindowCursor};
+use ascribe::eval::calibrate::{Binning, brier, ece};
+use ascribe::eval::classify::average_precision;
+use ascribe::eval::rank::{kendall_tau_b, spearman};
+use ascribe::eval::{Bootstrap, EvalError, auroc, auroc_estimate};
 use ascribe::lm::{
     ChatTemplate, Decoder, DecoderConfig, Engine, Gguf, GgufWeights, LocalPolicy, LoraConfig, Precision, RandomWeights,
     Safetensors, Tokenizer,
@@ -42,6 +46,10 @@ struct Input {
     new_tokens: usize,
     vocabulary: Option<usize>,
     gguf: PathBuf,
+    x: Vec<f64>,
+    y: Vec<f64>,
+    labels: Vec<u8>,
+    resamples: usize,
     gradient_checkpointing: Option<bool>,
     data: PathBuf,
     window: usize,
@@ -65,6 +73,10 @@ impl Default for Input {
             new_tokens: 1,
             vocabulary: None,
             gguf: PathBuf::new(),
+            x: Vec::new(),
+            y: Vec::new(),
+            labels: Vec::new(),
+            resamples: 0,
             gradient_checkpointing: None,
             data: PathBuf::new(),
             window: 1,
@@ -111,15 +123,19 @@ fn main() -> Result<(), Error> {
         "score" | "score_shared" | "growth_score" => score(&input)?,
         "decode" => write(&input, Mode::Greedy)?,
         "samples" | "samples_llamacpp" | "growth_decode" => write(&input, Mode::Sample(Sampling::default()))?,
+        name if name.starts_with("metrics_bootstrap_") => bootstrapped(name, &input)?,
+        name if name.starts_with("metrics_") => metric(name, &input)?,
         "read" => read(&input)?,
         "read_stream" => stream(&input)?,
         other => return Err(format!("the job `{other}` is not known here").into()),
     };
     let training = ["step", "train", "lora"].iter().any(|word| job.contains(word));
-    let weights = match job.starts_with("read") {
-        true => "none",
-        false if training => "f32",
-        false => "as the GGUF file has them (Q4_1)",
+    let weights = if job.starts_with("read") || job.starts_with("metrics_") {
+        "none"
+    } else if training {
+        "f32"
+    } else {
+        "as the GGUF file has them (Q4_1)"
     };
     let line = json!({
         "job": job,
@@ -195,7 +211,7 @@ fn steps(
         max_grad_norm: input.max_grad_norm,
         ..FitConfig::default()
     };
-    let learner = LogpLearner { objective };
+    let learner = LogpLearner::new(objective);
     let mut fit = Fit::new(&learner, model, rows, config)?;
     let (mut seconds, mut losses) = (Vec::new(), Vec::new());
     for step in 0..=input.repeats {
@@ -258,6 +274,52 @@ fn write(input: &Input, mode: Mode) -> Result<Answer, Error> {
         Mode::Sample(_) => json!({ "tokens": tokens, "mean_logp": logps / tokens.max(1) as f64 }),
     };
     Ok(Answer { seconds, units: n * input.new_tokens, unit: "tokens", checks })
+}
+
+/// A metric of columns: one run that is not timed, then `repeats` that are.
+fn metric(name: &str, input: &Input) -> Result<Answer, Error> {
+    let (x, y, labels, none) = (&input.x, &input.y, labels(input), Bootstrap::NONE);
+    let p: Vec<f64> = x.iter().map(|x| x / f64::from(1 << 20)).collect();
+    let value = || match name {
+        "metrics_auroc" => auroc(x, &labels),
+        "metrics_average_precision" => average_precision(x, &labels, &none).map(|estimate| estimate.value),
+        "metrics_brier" => brier(&p, &labels, &none).map(|estimate| estimate.value),
+        "metrics_ece" => ece(&p, &labels, Binning::default(), &none).map(|estimate| estimate.value),
+        "metrics_kendall" => kendall_tau_b(x, y, &none).map(|estimate| estimate.value),
+        "metrics_spearman" => spearman(x, y, &none).map(|estimate| estimate.value),
+        _ => Err(EvalError::Missing { what: "the job", name: name.to_owned(), known: "see the README".to_owned() }),
+    };
+    let mut last = value()?;
+    let mut seconds = Vec::new();
+    for _ in 0..input.repeats {
+        let began = Instant::now();
+        last = value()?;
+        seconds.push(began.elapsed().as_secs_f64());
+    }
+    Ok(Answer { seconds, units: x.len(), unit: "rows", checks: json!({ "values": [last] }) })
+}
+
+/// The percentile interval of a mean or an AUROC.
+fn bootstrapped(name: &str, input: &Input) -> Result<Answer, Error> {
+    let labels = labels(input);
+    let bootstrap = Bootstrap { resamples: input.resamples, seed: Seed(input.seed), ..Bootstrap::default() };
+    let (mut seconds, mut limits) = (Vec::new(), [0.0; 2]);
+    for _ in 0..input.repeats {
+        let began = Instant::now();
+        let estimate = match name {
+            "metrics_bootstrap_mean" => bootstrap.mean(&input.x)?,
+            _ => auroc_estimate(&input.x, &labels, &bootstrap)?,
+        };
+        seconds.push(began.elapsed().as_secs_f64());
+        let interval = estimate.interval.ok_or("there is no interval")?;
+        limits = [interval.low, interval.high];
+    }
+    let units = input.x.len() * input.resamples;
+    Ok(Answer { seconds, units, unit: "rows", checks: json!({ "limits": limits }) })
+}
+
+fn labels(input: &Input) -> Vec<bool> {
+    input.labels.iter().map(|label| *label == 1).collect()
 }
 
 /// Rows that are read before they are encoded by all threads.

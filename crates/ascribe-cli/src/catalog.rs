@@ -1,10 +1,15 @@
 //! What the command line knows by name.
 
-use ascribe::core::Objective;
+use anyhow::bail;
+use ascribe::core::{Needs, Objective};
 use ascribe::preference::PreferenceError;
-use ascribe::preference::objectives::{MakeObjective, OBJECTIVES, ObjectiveOptions};
+use ascribe::preference::objectives::{Made, MakeObjective, Mixture, OBJECTIVES, ObjectiveOptions, find};
 use ascribe::reward::RewardLoss;
 use ascribe::reward::losses::{LOSSES, LossOptions, MakeLoss};
+use serde_json::{Map, Value};
+
+use crate::args::ObjectiveArgs;
+use crate::config::closest;
 
 /// Objectives by name. A value that is handed over: there is no global registry.
 ///
@@ -15,21 +20,50 @@ use ascribe::reward::losses::{LOSSES, LossOptions, MakeLoss};
 /// }
 /// ```
 pub struct Catalog {
-    objectives: Vec<(String, MakeObjective)>,
+    own: Vec<(String, MakeObjective)>,
     rewards: Vec<(String, MakeLoss)>,
+}
+
+/// An objective that was made, with all of its options.
+pub(crate) struct Chosen {
+    pub objective: Box<dyn Objective>,
+    /// What measures held-out rows, when it is not the objective itself.
+    pub judge: Option<Box<dyn Objective>>,
+    /// The options as they are in force, under their names; of a sum of losses, by the losses.
+    pub options: Map<String, Value>,
+}
+
+impl Chosen {
+    pub fn needs(&self) -> Needs {
+        self.objective.needs()
+    }
+
+    /// What measures held-out rows.
+    pub fn judge(&self) -> &dyn Objective {
+        self.judge.as_ref().unwrap_or(&self.objective).as_ref()
+    }
+
+    /// One option, as text.
+    pub fn option(&self, name: &str) -> Option<String> {
+        self.options.get(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    }
+
+    /// One option that is a number.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        self.options.get(name).and_then(Value::as_f64)
+    }
 }
 
 impl Catalog {
     /// Everything that ascribe brings.
     pub fn builtin() -> Self {
-        let objectives = OBJECTIVES.iter().map(|(name, make)| ((*name).to_owned(), *make)).collect();
-        Self { objectives, rewards: Vec::new() }
+        Self { own: Vec::new(), rewards: Vec::new() }
     }
 
     /// The same with one more objective, for `ascribe train <name>`; a name that is there is replaced.
     pub fn objective(mut self, name: &str, make: MakeObjective) -> Self {
-        self.objectives.retain(|(known, _)| known != name);
-        self.objectives.push((name.to_owned(), make));
+        self.own.retain(|(known, _)| known != name);
+        self.own.push((name.to_owned(), make));
         self
     }
 
@@ -50,18 +84,156 @@ impl Catalog {
         let own = self.rewards.iter().map(|(known, make)| (known.as_str(), *make));
         match own.chain(LOSSES).find(|(known, _)| *known == name) {
             Some((_, make)) => Ok(make(options)?),
-            None => anyhow::bail!("there is no loss `{name}`"),
+            None => bail!("there is no loss `{name}`"),
         }
     }
 
-    /// Makes the objective `name`.
-    pub(crate) fn make(&self, name: &str, options: &ObjectiveOptions) -> anyhow::Result<Box<dyn Objective>> {
-        let known = self.objectives.iter().find(|(known, _)| known == name);
-        let Some((_, make)) = known else {
-            let names: Vec<&str> = self.objectives.iter().map(|(name, _)| name.as_str()).chain(["reward"]).collect();
-            let close = crate::config::closest(name, names.iter().copied());
-            anyhow::bail!("there is no method `{name}`{close}; the methods are {}", names.join(", "));
+    /// Makes the objective of `method`, which may be a sum such as `dpo+sft`.
+    pub(crate) fn make(&self, method: &str, args: &ObjectiveArgs) -> anyhow::Result<Chosen> {
+        let mut given = args.given();
+        let mut names: Vec<&str> = method.split('+').collect();
+        let has_loss_type = find(method).is_some_and(|row| row.options().contains_key("loss_type"));
+        match args.loss_type.as_slice() {
+            [] => {}
+            [one] if has_loss_type => {
+                given.insert("loss_type".to_owned(), Value::String(one.clone()));
+            }
+            types if method == "dpo" => names = types.iter().map(String::as_str).collect(),
+            _ => bail!(
+                "loss_type is an option of dpo, and with one value of cpo and tpo; name the method itself instead"
+            ),
+        }
+        if names.len() == 1 && !args.loss_weights.is_empty() {
+            bail!("loss_weights weighs losses that are added, and there is one; give several, such as dpo+sft");
+        }
+        match names.as_slice() {
+            [one] => self.one(one, &ObjectiveOptions::new(given)),
+            _ => self.sum(&names, &args.loss_weights, given),
+        }
+    }
+
+    fn one(&self, name: &str, given: &ObjectiveOptions) -> anyhow::Result<Chosen> {
+        if let Some((_, make)) = self.own.iter().find(|(known, _)| known == name) {
+            return Ok(Chosen { objective: make(given)?, judge: None, options: given.given().clone() });
+        }
+        let Some(row) = find(name) else {
+            let own = self.own.iter().map(|(name, _)| name.as_str());
+            let names: Vec<&str> = OBJECTIVES.iter().map(|row| row.name).chain(["reward"]).chain(own).collect();
+            let close = closest(name, names.iter().copied());
+            bail!("there is no method `{name}`{close}; the methods are {}", names.join(", "));
         };
-        make(options).map_err(|error: PreferenceError| error.into())
+        let Made { objective, judge } = row.make(given)?;
+        let mut options = row.options();
+        options.extend(given.given().clone());
+        Ok(Chosen { objective, judge, options })
+    }
+
+    /// The options are handed to every part that has them.
+    fn sum(&self, names: &[&str], weights: &[f64], given: Map<String, Value>) -> anyhow::Result<Chosen> {
+        if !weights.is_empty() && weights.len() != names.len() {
+            bail!("loss_weights has {} numbers for {} losses; give one for each", weights.len(), names.len());
+        }
+        let given = ObjectiveOptions::new(given);
+        let mut known = Map::new();
+        let (mut parts, mut judges, mut options) = (Vec::new(), Vec::new(), Map::new());
+        for (at, name) in names.iter().enumerate() {
+            let is_own = self.own.iter().any(|(known, _)| known == name);
+            let of_part = match find(name) {
+                Some(row) if !is_own => {
+                    known.extend(row.options());
+                    given.among(&row.options())
+                }
+                _ => {
+                    known.extend(given.given().clone());
+                    given.clone()
+                }
+            };
+            let weight = weights.get(at).copied().unwrap_or(1.0);
+            let Chosen { objective, judge, options: of_part_all } = self.one(name, &of_part)?;
+            let judge = match judge {
+                Some(judge) => judge,
+                None => self.one(name, &of_part)?.objective,
+            };
+            options.insert(format!("{at}: {weight} {name}"), Value::Object(of_part_all));
+            parts.push((weight, objective));
+            judges.push((weight, judge));
+        }
+        if let Some(name) = given.given().keys().find(|name| !known.contains_key(*name)) {
+            let known: Vec<&str> = known.keys().map(String::as_str).collect();
+            let (name, objective) = (name.clone(), names.join("+"));
+            return Err(PreferenceError::UnknownOption { name, objective, known: known.join(", ") }.into());
+        }
+        let objective: Box<dyn Objective> = Box::new(Mixture::new(parts)?);
+        // Held-out rows have no token rewards, so a sum with a part that needs them is judged without.
+        let judge: Option<Box<dyn Objective>> = match objective.needs().credit {
+            true => Some(Box::new(Mixture::new(judges)?)),
+            false => None,
+        };
+        Ok(Chosen { objective, judge, options })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ascribe::core::RowKind;
+
+    use super::*;
+
+    fn make(method: &str, args: &ObjectiveArgs) -> Result<Chosen, String> {
+        Catalog::builtin().make(method, args).map_err(|error| error.to_string())
+    }
+
+    fn types(names: &[&str]) -> ObjectiveArgs {
+        ObjectiveArgs { loss_type: names.iter().map(|name| (*name).to_owned()).collect(), ..ObjectiveArgs::default() }
+    }
+
+    #[test]
+    fn names_sums_and_loss_types_make_objectives() {
+        let dpo = make("dpo", &ObjectiveArgs { beta: Some(0.5), ..ObjectiveArgs::default() }).unwrap();
+        assert_eq!((dpo.number("beta"), dpo.number("label_smoothing")), (Some(0.5), Some(0.0)));
+        assert_eq!(dpo.option("f_divergence_type").as_deref(), Some("reverse_kl"));
+        assert!(dpo.judge.is_none() && make("t-reg", &types(&[])).unwrap().judge.is_some());
+        // In the names of TRL.
+        assert!(!make("dpo", &types(&["apo_zero"])).unwrap().options.contains_key("label_smoothing"));
+        let sum = make("dpo", &types(&["sigmoid", "bco_pair", "sft"])).unwrap();
+        assert!(sum.needs().coupled && sum.needs().kind == RowKind::Pairs && sum.judge.is_none());
+        assert_eq!(make("sigmoid+sft", &types(&[])).unwrap().options.len(), 2);
+        let both = make("t-reg+sft", &types(&[])).unwrap();
+        assert!(both.needs().credit && !both.judge().needs().credit);
+        assert_eq!(make("cpo", &types(&["simpo"])).unwrap().option("loss_type").as_deref(), Some("simpo"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let check = |method: &str, args: &ObjectiveArgs, said: &str| {
+            let error = make(method, args).err().unwrap_or_else(|| panic!("{method} is accepted"));
+            assert!(error.contains(said), "{error}");
+        };
+        check("dpoo", &types(&[]), "there is no method `dpoo`; did you mean `dpo`?; the methods are sft, dpo");
+        check("dpo+sfft", &types(&[]), "there is no method `sfft`");
+        check("ipo", &types(&["sigmoid"]), "loss_type is an option of dpo");
+        check("cpo", &types(&["ipo", "simpo"]), "loss_type is an option of dpo");
+        check("dpo+kto", &types(&[]), "different kinds of rows");
+        let weights = |weights: &[f64]| ObjectiveArgs { loss_weights: weights.to_vec(), ..ObjectiveArgs::default() };
+        check("dpo", &weights(&[1.0]), "there is one");
+        check("dpo+sft", &weights(&[1.0]), "1 numbers for 2 losses");
+        check("dpo+sft", &weights(&[1.0, -1.0]), "loss_weights must be finite and at least 0");
+        let tau = ObjectiveArgs { discopop_tau: Some(0.1), ..ObjectiveArgs::default() };
+        check("dpo", &tau, "`discopop_tau` is no option of dpo");
+        check("dpo+sft", &tau, "`discopop_tau` is no option of dpo+sft");
+        assert!(make("dpo+discopop", &tau).is_ok());
+    }
+
+    #[test]
+    fn objectives_of_one_s_own_stand_before_the_table() {
+        let catalog = Catalog::builtin().objective("dpo", |options| {
+            options.only("dpo", &["beta"])?;
+            let beta = options.number("dpo", "beta", 0.3)?;
+            Ok(find("ipo").expect("a row").make(&ObjectiveOptions::default().with("beta", beta))?.objective)
+        });
+        let args = ObjectiveArgs { beta: Some(0.2), ..ObjectiveArgs::default() };
+        assert_eq!(catalog.make("dpo", &args).unwrap().number("beta"), Some(0.2));
+        let args = ObjectiveArgs { alpha: Some(0.2), ..ObjectiveArgs::default() };
+        assert!(catalog.make("dpo", &args).err().unwrap().to_string().contains("`alpha` is no option of dpo"));
     }
 }

@@ -1,15 +1,16 @@
 //! `ascribe compare`: two systems on the same records, paired.
 //!
-//! Columns of 0 and 1 are tested by McNemar's exact test, others by sign flips of the differences, or by Wilcoxon's signed
-//! ranks if asked. With clusters whole clusters flip, and the smallest effect that could have been seen comes from the
-//! spread of their totals.
+//! Columns of 0 and 1 are tested by McNemar's exact test, others by sign flips of the differences, or by Wilcoxon's
+//! signed ranks if asked; where signs were drawn the test is called sampled, and the number of draws is said. With
+//! clusters whole clusters flip, and the smallest effect that could have been seen comes from the spread of their
+//! totals.
 
 use std::collections::HashMap;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use ascribe::core::Seed;
 use ascribe::eval::stats::{Design, minimum_detectable_effect, wilcoxon};
-use ascribe::eval::{Estimate, McNemar, sign_flip};
+use ascribe::eval::{Bootstrap, Estimate, McNemar, sign_flip};
 
 use crate::args::{CompareArgs, TestName};
 use crate::drawing::Drawing;
@@ -26,8 +27,9 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
         Some(column) => Some(first.every(column, Records::label)?),
         None => None,
     };
-    let compared = Compared::new(args, &ours, &theirs, clusters.as_deref())?;
-    let findings = compared.findings(args, &first.name(), &second.name());
+    let bootstrap = args.measure.bootstrap(ours.len());
+    let compared = Compared::new(args, &ours, &theirs, clusters.as_deref(), &bootstrap)?;
+    let findings = compared.findings(args, &bootstrap, &first.name(), &second.name());
     let findings = if binary(&ours, &theirs) { findings.figure(both(&ours, &theirs)) } else { findings };
     findings.print(args.measure.json)
 }
@@ -76,8 +78,7 @@ struct Compared {
     difference: Estimate,
     /// Records where the first is larger, the second is larger, and neither.
     counts: [usize; 3],
-    test: &'static str,
-    p: f64,
+    test: Tested,
     /// Whether what was tested leans the same way as the mean.
     agree: bool,
     /// `None` where every difference is the same.
@@ -85,8 +86,13 @@ struct Compared {
 }
 
 impl Compared {
-    fn new(args: &CompareArgs, ours: &[f64], theirs: &[f64], clusters: Option<&[String]>) -> anyhow::Result<Self> {
-        let bootstrap = args.measure.bootstrap();
+    fn new(
+        args: &CompareArgs,
+        ours: &[f64],
+        theirs: &[f64],
+        clusters: Option<&[String]>,
+        bootstrap: &Bootstrap,
+    ) -> anyhow::Result<Self> {
         let n = ours.len();
         let differences: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| a - b).collect();
         let difference = match clusters {
@@ -98,7 +104,7 @@ impl Compared {
             None => differences.iter().map(|d| (*d, 1.0)).collect(),
             Some(keys) => totals(&differences, keys),
         };
-        let (test, p) = tested(args, ours, theirs, &units, clusters.is_some())?;
+        let test = Tested::new(args, ours, theirs, &units, clusters.is_some(), draws(bootstrap))?;
         let lean = if args.test == TestName::Wilcoxon { signed_ranks(&differences) } else { difference.value };
         let count = |of: fn(f64) -> bool| differences.iter().filter(|d| of(**d)).count();
         let mean = |values: &[f64]| values.iter().sum::<f64>() / n as f64;
@@ -109,12 +115,12 @@ impl Compared {
             difference,
             counts: [count(|d| d > 0.0), count(|d| d < 0.0), count(|d| d == 0.0)],
             test,
-            p,
         })
     }
 
-    fn findings(&self, args: &CompareArgs, first: &str, second: &str) -> Findings {
-        let significant = self.p <= 1.0 - args.measure.level;
+    fn findings(&self, args: &CompareArgs, bootstrap: &Bootstrap, first: &str, second: &str) -> Findings {
+        let Tested { name: test, p } = self.test;
+        let significant = p <= 1.0 - args.measure.level;
         let first_leads = (self.difference.value > 0.0) != args.lower_is_better;
         let (verdict, sentence) = match (significant, self.agree, first_leads) {
             (false, ..) => ("no difference shown", format!("No difference is shown between {first} and {second}")),
@@ -126,7 +132,7 @@ impl Compared {
             (true, true, false) => ("the second is better", format!("{second} is better than {first}")),
         };
         let [larger, smaller, equal] = self.counts;
-        let p = if self.p < 1e-4 { format!("{:.1e}", self.p) } else { format!("{:.4}", self.p) };
+        let p_words = if p < 1e-4 { format!("{p:.1e}") } else { format!("{p:.4}") };
         let seen = match self.detectable {
             Some(effect) => format!(
                 "A true difference of {effect:.4} would have been seen with a power of {:.0} %.",
@@ -139,17 +145,21 @@ impl Compared {
             .fact("first", first)
             .fact("second", second)
             .fact("paired by", args.key.as_deref().unwrap_or("the order of the rows"))
+            .drawn(bootstrap)
             .fact("verdict", verdict)
-            .fact("test", self.test)
+            .fact("test", test)
             .with(Finding::number("first", self.means[0]))
             .with(Finding::number("second", self.means[1]))
             .with(Finding::of("difference", &self.difference))
-            .with(Finding::number("p", self.p));
+            .with(Finding::number("p", p));
+        if test.starts_with("sampled") {
+            findings = findings.fact("draws", draws(bootstrap));
+        }
         if let Some(effect) = self.detectable {
             findings = findings.with(Finding::number("smallest detectable effect", effect));
         }
         findings
-            .note(format!("{sentence}: {:+.4}, {} p = {p}.", self.difference, self.test))
+            .note(format!("{sentence}: {:+.4}, {test} p = {p_words}.", self.difference))
             .note(format!("The first is larger on {larger} records, smaller on {smaller}, equal on {equal}."))
             .note(seen)
     }
@@ -199,42 +209,57 @@ fn totals(differences: &[f64], keys: &[String]) -> Vec<(f64, f64)> {
     totals
 }
 
-/// The name of the test and its two-sided p-value.
-fn tested(
-    args: &CompareArgs,
-    ours: &[f64],
-    theirs: &[f64],
-    units: &[(f64, f64)],
-    clustered: bool,
-) -> anyhow::Result<(&'static str, f64)> {
-    let binary = binary(ours, theirs);
-    let test = match args.test {
-        TestName::Auto if binary && !clustered => TestName::Mcnemar,
-        TestName::Auto => TestName::SignFlip,
-        test => test,
-    };
-    if clustered && test != TestName::SignFlip {
-        bail!("this test needs independent records; leave out --cluster, or use --test sign-flip");
+/// A test that was done, and its two-sided p-value.
+#[derive(Clone, Copy)]
+struct Tested {
+    name: &'static str,
+    p: f64,
+}
+
+/// How many sign vectors a sampled test draws: as many as there are resamples, and enough for a p-value without any.
+fn draws(bootstrap: &Bootstrap) -> usize {
+    bootstrap.resamples.max(1000)
+}
+
+impl Tested {
+    fn new(
+        args: &CompareArgs,
+        ours: &[f64],
+        theirs: &[f64],
+        units: &[(f64, f64)],
+        clustered: bool,
+        draws: usize,
+    ) -> anyhow::Result<Self> {
+        let binary = binary(ours, theirs);
+        let test = match args.test {
+            TestName::Auto if binary && !clustered => TestName::Mcnemar,
+            TestName::Auto => TestName::SignFlip,
+            test => test,
+        };
+        if clustered && test != TestName::SignFlip {
+            bail!("this test needs independent records; leave out --cluster, or use --test sign-flip");
+        }
+        let seed = Seed(args.measure.seed);
+        match test {
+            TestName::Mcnemar if !binary => {
+                bail!("McNemar's test needs a column of 0 and 1; use --test sign-flip or wilcoxon")
+            }
+            TestName::Mcnemar => {
+                let right = |values: &[f64]| values.iter().map(|value| *value == 1.0).collect::<Vec<bool>>();
+                let test = McNemar::new(&right(ours), &right(theirs))?;
+                Ok(Self { name: "exact McNemar", p: test.exact() })
+            }
+            TestName::Wilcoxon => {
+                let test = wilcoxon(ours, theirs, draws, seed).context("use --test sign-flip")?;
+                Ok(Self { name: test.method, p: test.p })
+            }
+            TestName::Auto | TestName::SignFlip => {
+                let sums: Vec<f64> = units.iter().map(|(sum, _)| *sum).collect();
+                let test = sign_flip(&sums, &vec![0.0; sums.len()], draws, seed)?;
+                Ok(Self { name: if test.exact { "exact sign-flip" } else { "sampled sign-flip" }, p: test.p })
+            }
+        }
     }
-    let p = match test {
-        TestName::Mcnemar if !binary => {
-            return Err(anyhow!("McNemar's test needs a column of 0 and 1; use --test sign-flip or wilcoxon"));
-        }
-        TestName::Mcnemar => {
-            let right = |values: &[f64]| values.iter().map(|value| *value == 1.0).collect::<Vec<bool>>();
-            return Ok(("exact McNemar", McNemar::new(&right(ours), &right(theirs))?.exact()));
-        }
-        TestName::Wilcoxon => {
-            let test = wilcoxon(ours, theirs).context("use --test sign-flip")?;
-            return Ok(("exact Wilcoxon", test.p));
-        }
-        TestName::Auto | TestName::SignFlip => {
-            let sums: Vec<f64> = units.iter().map(|(sum, _)| *sum).collect();
-            let zeros = vec![0.0; sums.len()];
-            sign_flip(&sums, &zeros, args.measure.resamples.max(1000), Seed(args.measure.seed))?
-        }
-    };
-    Ok((if p.exact { "exact sign-flip" } else { "sign-flip" }, p.p))
 }
 
 /// The smallest true difference that is found with the wanted power; `None` where no unit differs from the mean.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use ascribe::eval::report::{Column, Forest, ForestRow, Report, Table};
-use ascribe::eval::{Estimate, Interval};
+use ascribe::eval::{Bootstrap, Estimate, Interval};
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -72,6 +72,13 @@ impl Findings {
     pub fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.facts.push((name.to_owned(), value.into()));
         self
+    }
+
+    /// How bootstrap intervals were found. A measure whose interval comes from elsewhere names its own method.
+    #[must_use]
+    pub fn drawn(self, bootstrap: &Bootstrap) -> Self {
+        let method = if bootstrap.resamples > 0 { bootstrap.method.name() } else { "no bootstrap" };
+        self.fact("resamples", bootstrap.resamples).fact("seed", bootstrap.seed.0).fact("method", method)
     }
 
     /// One more number.

@@ -3,18 +3,16 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use ascribe::core::{Mode, Policy, Reply, Request, Sampling, Seed, Tokens, Until};
+use ascribe::core::{Mode, Sampling, Seed};
 use ascribe::data::{Message, Prompt, Rows};
-use ascribe::lm::{FrozenModel, LanguageModel, SpecialTokens};
-use ascribe::preference::Encoder;
-use ascribe::search::{Beam, EarlyStopping, Search, SearchCtx};
+use ascribe::lm::{FrozenModel, LanguageModel, LmError};
 use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 
 use crate::args::{EarlyStoppingName, GenerateArgs, WeightsName};
-use crate::device::device;
 use crate::hub::resolve;
 use crate::output::{Progress, print_line};
+use crate::writer::{Asked, Writer};
 
 /// Prompts that are continued together.
 const ROWS: usize = 256;
@@ -31,66 +29,71 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     if args.num_beams != 1 && mode != Mode::Greedy {
         bail!("a beam search follows the most likely texts; leave out --temperature, --repetition-penalty and n-grams");
     }
-    let model = frozen(&args.model, args.adapter.as_deref(), args.weights, &device(&args.common.device)?)?;
+    let writer = Writer::open(args)?;
     let rows = match &args.input {
         None => vec![(1, Map::from_iter([("prompt".to_owned(), json!(args.prompt))]))],
         Some(path) => Rows::open(path)?.collect::<Result<Vec<_>, _>>()?,
     };
-    let encoder = Encoder::frozen(&model)?;
-    let requests: Vec<Request> = rows
+    let asked: Vec<Asked> = rows
         .iter()
         .enumerate()
         .map(|(number, (line, row))| {
-            let prefix = prompt(row, args.raw || model.template.is_none()).and_then(|prompt| {
-                let prefix = encoder.prompt(&prompt)?;
-                check_room(&prefix, model.config.context)?;
-                Ok(prefix)
-            });
-            let prefix = match &args.input {
-                None => prefix?,
-                Some(path) => prefix.with_context(|| format!("{}, row {line}", path.display()))?,
-            };
-            Ok(Request {
-                prefix,
-                n: args.n,
-                until: Until::End,
-                mode,
-                max_new: args.max_new_tokens,
-                seed: Seed(args.seed).child("generate", number as u64),
-            })
+            let seed = Seed(args.seed).child("generate", number as u64);
+            let prompt = prompt(row, writer.is_raw(args));
+            let asked = prompt.and_then(|prompt| writer.ask(args, mode, seed, prompt));
+            match &args.input {
+                None => asked,
+                Some(path) => asked.with_context(|| format!("{}, row {line}", path.display())),
+            }
         })
         .collect::<anyhow::Result<_>>()?;
     // Batch by batch, so that what is done is written; the seed of a row hangs on its number.
     let mut progress = (rows.len() > ROWS).then(|| Progress::new("generate", rows.len()));
-    let mut done = 0;
+    let (mut done, mut unanswered) = (0, Vec::new());
     let mut rows = rows.into_iter();
-    for requests in requests.chunks(ROWS) {
-        let policy = &model.policy;
-        let replies = match args.num_beams {
-            1 => policy.propose(requests)?,
-            _ => beam_search(args, policy, requests)?,
-        };
-        for ((_, mut row), reply) in rows.by_ref().zip(replies) {
-            let texts = reply
-                .candidates
-                .iter()
-                .map(|one| model.tokenizer.decode(&one.tokens, SpecialTokens::Skip))
-                .collect::<Result<Vec<_>, _>>()?;
+    for asked in asked.chunks(ROWS) {
+        let before = unanswered.len();
+        for (reply, (line, mut row)) in writer.write(args, asked)?.into_iter().zip(rows.by_ref()) {
+            let written = match reply {
+                Ok(written) => written,
+                Err(error) => {
+                    unanswered.push((line, error));
+                    continue;
+                }
+            };
             match args.input {
-                None => texts.iter().try_for_each(|text| print_line(text))?,
+                None => written.texts.iter().try_for_each(|text| print_line(text))?,
                 Some(_) => {
-                    row.insert("completions".into(), json!(texts));
-                    row.insert("usage".into(), serde_json::to_value(reply.usage)?);
+                    row.insert("completions".into(), json!(written.texts));
+                    row.insert("usage".into(), serde_json::to_value(written.usage)?);
                     print_line(&Value::Object(row).to_string())?;
                 }
             }
         }
-        done += requests.len();
+        done += asked.len();
         if let Some(progress) = &mut progress {
             progress.at(done);
         }
+        // Where nothing was answered at all, nothing will be.
+        if unanswered.len() - before == asked.len() {
+            break;
+        }
     }
-    Ok(())
+    answered(args, done, unanswered)
+}
+
+/// The error that tells which rows are missing, if some are.
+fn answered(args: &GenerateArgs, asked: usize, unanswered: Vec<(usize, LmError)>) -> anyhow::Result<()> {
+    let missing = unanswered.len();
+    let Some((line, error)) = unanswered.into_iter().next() else { return Ok(()) };
+    match &args.input {
+        None => Err(error.into()),
+        Some(path) => bail!(
+            "{missing} of the {asked} rows that were asked are missing from the output, the first of them {}, row {line}: \
+             {error}",
+            path.display()
+        ),
+    }
 }
 
 /// A model that writes and scores, with its adapter if there is one.
@@ -152,23 +155,6 @@ pub fn check_room(prefix: &[u32], context: usize) -> anyhow::Result<()> {
         bail!("the prompt has {} tokens and the context holds {context}; shorten the prompt", prefix.len());
     }
     Ok(())
-}
-
-/// The best `n` texts of a beam search, best first.
-fn beam_search(args: &GenerateArgs, policy: &dyn Policy, requests: &[Request]) -> anyhow::Result<Vec<Reply>> {
-    let beam = Beam {
-        beams: args.num_beams,
-        length_penalty: args.length_penalty,
-        early_stopping: match args.early_stopping {
-            EarlyStoppingName::False => EarlyStopping::WhenAhead,
-            EarlyStoppingName::True => EarlyStopping::WhenFull,
-            EarlyStoppingName::Never => EarlyStopping::Never,
-        },
-        returned: args.n,
-    };
-    let prompts: Vec<Tokens> = requests.iter().map(|request| request.prefix.clone()).collect();
-    let found = beam.search(&prompts, &mut SearchCtx::new(policy, args.max_new_tokens, Seed(args.seed)))?;
-    Ok(found.into_iter().map(|found| Reply { candidates: found.candidates, usage: found.usage }).collect())
 }
 
 /// The prompt of a row; a text becomes a user's message unless it is to be used as it is.

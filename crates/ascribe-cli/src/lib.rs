@@ -16,12 +16,14 @@ mod findings;
 mod records;
 
 mod chat;
+mod check_answer;
 mod compare;
 mod convert;
 mod demo;
 mod doctor;
 mod eval;
 mod generate;
+mod label;
 mod merge;
 mod metric;
 mod report;
@@ -30,6 +32,7 @@ mod score;
 mod train;
 mod validate;
 mod words;
+mod writer;
 
 use std::process::ExitCode;
 
@@ -69,6 +72,8 @@ fn dispatch(catalog: &Catalog) -> anyhow::Result<ExitCode> {
         Command::Compare(args) => compare::run(&args)?,
         Command::Eval(args) => eval::run(&args.protocol)?,
         Command::Report(args) => report::run(&args)?,
+        Command::Label(args) => label::run(&args)?,
+        Command::CheckAnswer(args) => check_answer::run(&args)?,
         Command::Merge(args) => merge::run(&args)?,
         Command::Doctor(args) => return doctor::run(&args),
         Command::Validate(args) => validate::run(&args, catalog)?,

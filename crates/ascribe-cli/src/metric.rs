@@ -27,9 +27,11 @@ pub fn run(args: &MetricArgs) -> anyhow::Result<()> {
     if let Some(cluster) = &args.cluster {
         columns = columns.with_labels(CLUSTER, records.every(cluster, Records::label)?);
     }
-    let estimate = metric.measure(&columns, &args.measure.bootstrap()).map_err(|error| located(error, &records))?;
+    let bootstrap = args.measure.bootstrap(records.rows.len());
+    let estimate = metric.measure(&columns, &bootstrap).map_err(|error| located(error, &records))?;
     let findings = Findings::new(metric.name)
         .fact("input", records.name())
+        .drawn(&bootstrap)
         .with(Finding::of(metric.name, &estimate))
         .note(format!("{}; {}", metric.doc, better(metric.direction)));
     let findings = match (columns.get("p"), columns.get("label")) {

@@ -19,6 +19,13 @@ pub struct Record {
     cells: Map<String, Value>,
 }
 
+impl Record {
+    /// All that stands in the row.
+    pub fn cells(&self) -> &Map<String, Value> {
+        &self.cells
+    }
+}
+
 /// The rows of one file.
 pub struct Records {
     path: PathBuf,

@@ -18,9 +18,9 @@ use crate::score::{ROWS, messages_of, place};
 
 pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let aggregate = args.rewarded.aggregate()?;
-    if args.reference.is_some() || args.adapter.is_some() {
+    if args.reference.is_some() || args.adapter.is_some() || !args.served.endpoints.is_empty() {
         bail!(
-            "--reference and --adapter belong to log-probabilities; with --reward name the folder of an adapter itself"
+            "reference, adapter and endpoint belong to log-probabilities; with --reward name the folder of an adapter itself"
         );
     }
     let device = device(&args.common.device)?;

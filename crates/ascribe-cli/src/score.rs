@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use ascribe::core::{Continuation, Policy, Tokens};
+use ascribe::core::{Capabilities, Continuation, Policy, Seed, Tokens};
 use ascribe::data::{Message, Prompt, Rows};
-use ascribe::lm::FrozenModel;
+use ascribe::lm::{ChatTemplate, FrozenModel, ServedOptions, ServedPolicy, Tokenizer};
 use ascribe::preference::Encoder;
 use ascribe::preference::objectives::DpoConfig;
 use serde_json::{Map, Value, json};
@@ -14,25 +14,69 @@ use crate::args::ScoreArgs;
 use crate::device::device;
 use crate::generate::frozen;
 use crate::output::{Progress, print_line};
+use crate::words::Words;
 
 /// Rows that are scored and written together, so that memory stays constant.
 pub(crate) const ROWS: usize = 64;
 
+/// What scores, here or at an endpoint, and what its ids mean.
+struct Model {
+    policy: Box<dyn Policy>,
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    context: usize,
+    vocabulary: usize,
+}
+
+impl Model {
+    fn load(path: &Path, adapter: Option<&Path>, args: &ScoreArgs) -> anyhow::Result<Self> {
+        let FrozenModel { policy, config, tokenizer, template } =
+            frozen(path, adapter, args.weights, &device(&args.common.device)?)?;
+        let (context, vocabulary) = (config.context, config.vocab_size);
+        Ok(Self { policy: Box::new(policy), tokenizer, template, context, vocabulary })
+    }
+
+    fn connect(mut options: ServedOptions, model: &Path) -> anyhow::Result<Self> {
+        let words = Words::load(model)?;
+        options.context = words.context_with(options.context);
+        let Words { tokenizer, template, .. } = words;
+        let policy = ServedPolicy::connect(options, Some(tokenizer.clone()))?;
+        let Capabilities { score, context } = policy.capabilities();
+        if !score {
+            bail!(
+                "the endpoint cannot score given completions (docs/served.md says which servers can); ask another one, or \
+                 leave out --endpoint and load the model"
+            );
+        }
+        let vocabulary = tokenizer.vocabulary_size();
+        Ok(Self { policy: Box::new(policy), tokenizer, template, context, vocabulary })
+    }
+
+    fn encoder(&self) -> anyhow::Result<Encoder<'_>> {
+        Ok(Encoder::from_parts(&self.tokenizer, self.template.as_ref(), self.context)?)
+    }
+
+    /// True if both give the same ids for every conversation.
+    fn reads_as(&self, other: &Self) -> bool {
+        let template = |model: &Self| model.template.as_ref().map(ChatTemplate::hash);
+        self.tokenizer.hash() == other.tokenizer.hash() && template(self) == template(other)
+    }
+}
+
 pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let Some(path) = &args.model else { return crate::rewarded::run(args) };
     DpoConfig { beta: args.beta, ..DpoConfig::default() }.init()?;
-    let device = device(&args.common.device)?;
-    let model = frozen(path, args.adapter.as_deref(), args.weights, &device)?;
-    let reference = match &args.reference {
-        Some(path) => Some(frozen(path, None, args.weights, &device)?),
-        None => None,
+    let model = match args.served.options(Seed(0))? {
+        Some(options) => Model::connect(options, path)?,
+        None => Model::load(path, args.adapter.as_deref(), args)?,
     };
-    if reference.as_ref().is_some_and(|reference| reference.text_hash() != model.text_hash()) {
+    let reference = args.reference.as_deref().map(|path| Model::load(path, None, args)).transpose()?;
+    if reference.as_ref().is_some_and(|reference| !reference.reads_as(&model)) {
         bail!("the reference has another tokenizer or chat template than the model; use models of one family");
     }
     // A broken line anywhere refuses the whole file, before the first line is written.
     let total = check(&args.input, &model)?;
-    let encoder = Encoder::frozen(&model)?;
+    let encoder = model.encoder()?;
     let mut rows = Rows::open(&args.input)?;
     let mut progress = Progress::new("score", total);
     let mut done = 0;
@@ -72,9 +116,9 @@ pub(crate) fn place(path: &Path, number: usize) -> String {
 }
 
 /// Reads every row once; the number of rows.
-fn check(path: &Path, model: &FrozenModel) -> anyhow::Result<usize> {
-    let encoder = Encoder::frozen(model)?;
-    let (context, ids) = (model.config.context, model.config.vocab_size);
+fn check(path: &Path, model: &Model) -> anyhow::Result<usize> {
+    let encoder = model.encoder()?;
+    let (context, ids) = (model.context, model.vocabulary);
     let mut total = 0;
     for row in Rows::open(path)? {
         let (number, row) = row?;

@@ -1,19 +1,17 @@
 //! `ascribe validate`: everything of a training run that can be checked without weights.
 
 use anyhow::bail;
-use ascribe::core::{Objective, RowKind};
-use ascribe::data::{ColumnMap, Preference, Record, Split};
 use ascribe::lm::Safetensors;
-use ascribe::preference::objectives::ObjectiveOptions;
-use ascribe::preference::{Encoded, Encoder, PreferenceError};
+use ascribe::preference::Encoder;
 use ascribe::train::Checkpoints;
 
 use crate::Catalog;
 use crate::args::TrainArgs;
+use crate::catalog::Chosen;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::output::print_line;
-use crate::train::{checked, completions, fit_config, parts, revision, reward};
+use crate::train::{Data, check_credit, fit_config, revision, reward};
 use crate::words::Words;
 
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
@@ -21,62 +19,46 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
         return reward::validate(args, catalog);
     }
     args.reward.refuse(&args.method)?;
-    let objective = catalog.make(&args.method, &ObjectiveOptions { beta: args.beta, alpha: args.alpha })?;
+    let chosen = catalog.make(&args.method, &args.objective)?;
     let config = fit_config(args);
     config.check()?;
     device(&args.common.device)?;
-    let columns = ColumnMap::parse(&args.columns)?;
-    let words = model(args, objective.as_ref())?;
+    check_credit(args, &chosen)?;
+    let words = model(args, &chosen)?;
     if args.output_dir.exists() && !args.output_dir.is_dir() {
         bail!("`{}` is a file; name a folder with --output-dir", args.output_dir.display());
     }
-    let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), words.limit(args.max_length))?
-        .with_boundary(args.boundary);
-    let (train, held_out) = match objective.needs().kind {
-        RowKind::Pairs => {
-            let split = parts(args, ascribe::data::load::<Preference>(&args.data, &columns)?)?;
-            rows(args, split, |records| encoder.pairs(records))?
-        }
-        RowKind::Single => {
-            let split = parts(args, completions(args, &columns)?)?;
-            rows(args, split, |records| encoder.completions(records))?
-        }
-    };
+    let (needs, limit) = (chosen.needs(), words.limit(args.max_length));
+    let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?.with_boundary(args.boundary);
+    let rows = Data::load(args, needs.kind)?.encode(args, &encoder, &needs, limit)?;
     if let Some((path, _)) = Checkpoints::new(&args.output_dir, args.save_total_limit).last()? {
         eprintln!("the run would go on from {}, if that is a checkpoint of the same run", path.display());
     }
-    let (steps, window) = (config.steps(train), config.window());
+    let (steps, window) = (config.steps(rows.train.len()), config.window());
     print_line(&format!(
-        "the run can start: {train} rows to train on, {held_out} held out, {steps} steps of {window} rows"
+        "the run can start: {} rows to train on, {} held out, {steps} steps of {window} rows",
+        rows.train.len(),
+        rows.held_out.len()
     ))
 }
 
-/// What is read of the model, and of the reference that must have the same text.
-fn model(args: &TrainArgs, objective: &dyn Objective) -> anyhow::Result<Words> {
+/// What is read of the model, and of the models that must have the same text.
+fn model(args: &TrainArgs, chosen: &Chosen) -> anyhow::Result<Words> {
     let words = Words::load(&args.model)?;
     let path = resolve(&args.model)?;
     if path.is_dir() {
         // The headers name every tensor; the weights themselves are left alone.
         Safetensors::open(&path)?;
     }
-    if let Some(reference) = &args.reference
-        && !Words::load(reference)?.same_as(&words)
-    {
-        bail!("the reference has another tokenizer or chat template than the model; use models of one family");
+    for (name, other) in [("reference", &args.reference), ("model of dpo_model", &args.dpo_model)] {
+        if let Some(other) = other
+            && !Words::load(other)?.same_as(&words)
+        {
+            bail!("the {name} has another tokenizer or chat template than the model; use models of one family");
+        }
     }
-    if objective.needs().credit {
+    if chosen.needs().credit && args.dpo_model.is_none() {
         revision(args)?;
     }
     Ok(words)
-}
-
-/// Numbers of rows to train on and held out, after encoding.
-fn rows<R: Record>(
-    args: &TrainArgs,
-    split: Split<R>,
-    encode: impl Fn(Vec<R>) -> Result<Encoded<R>, PreferenceError>,
-) -> anyhow::Result<(usize, usize)> {
-    let train = checked(args, "training", encode(split.train)?)?.rows.len();
-    let held_out = checked(args, "held-out", encode(split.held_out)?)?.rows.len();
-    Ok((train, held_out))
 }

@@ -43,6 +43,11 @@ impl Words {
         self.context.map_or(max_length, |context| context.min(max_length))
     }
 
+    /// The context that a server is held to: what was `asked` for, or that of the model, if it is known.
+    pub fn context_with(&self, asked: Option<usize>) -> Option<usize> {
+        asked.or(self.context)
+    }
+
     /// True if both give the same ids for every conversation.
     pub fn same_as(&self, other: &Self) -> bool {
         let template = |words: &Self| words.template.as_ref().map(ChatTemplate::hash);

@@ -221,8 +221,11 @@ fn unknown_words() {
 #[test]
 fn options_out_of_range() {
     let bench = Bench::new();
-    for beta in ["0", "-1", "nan", "inf"] {
+    for beta in ["0", "-1"] {
         training_is_refused(&bench, &format!("--beta {beta}"), &["beta must be finite and above 0", "start from 0.1"]);
+    }
+    for beta in ["nan", "inf", "much"] {
+        training_is_refused(&bench, &format!("--beta {beta}"), &["--beta", beta, "number"]);
     }
     bench.run("score --model model --input pairs.jsonl --beta 0").refused(&["beta must be finite and above 0"]);
     for (options, said) in [
@@ -269,6 +272,58 @@ fn options_out_of_range() {
     }
     bench.run("generate --model model --prompt what --num-beams 0").refused(&["at least 1 beam"]);
     bench.run("generate --model model --prompt what --early-stopping soon").refused(&["--early-stopping", "never"]);
+}
+
+#[test]
+fn options_that_an_objective_does_not_have() {
+    let bench = Bench::new();
+    for (options, said) in [
+        ("--desirable-weight 2", "`desirable_weight` is no option of dpo, whose options are beta, label_smoothing"),
+        ("--label-smoothing 0.7", "label_smoothing must be in [0, 0.5], got 0.7"),
+        ("--f-divergence-type kl", "unknown variant `kl`, expected one of `reverse_kl`"),
+        ("--reference-free=perhaps", "--reference-free"),
+        ("--loss-weights 1", "there is one"),
+        ("--loss-type sigmoid sft --loss-weights 1", "1 numbers for 2 losses"),
+        ("--loss-type sigmoid kto", "different kinds of rows"),
+        ("--dpo-model model", "dpo_model does nothing without --credit dpo_reward"),
+    ] {
+        training_is_refused(&bench, options, &[said]);
+    }
+    let train = |method: &str| bench.run(&format!("train {method} --data pairs.jsonl --model model --output-dir out"));
+    train("sft --beta 0.1").refused(&["`beta` is no option of sft, whose options are none"]);
+    train("robust --label-smoothing 0.5").refused(&["label_smoothing must be in [0, 0.5), got 0.5"]);
+    train("t-reg --credit dpo_reward").refused(&["name it with --dpo-model"]);
+    train("simpo --loss-type ipo").refused(&["loss_type is an option of dpo"]);
+    bench.write("options.toml", "beta = true\n");
+    train("dpo --config options.toml").refused(&["`beta` must be a string or a number"]);
+    assert!(!bench.path("out").exists());
+}
+
+#[test]
+fn rows_that_lack_what_an_objective_needs() {
+    let bench = Bench::new();
+    let train = |method: &str, data: &str| {
+        let line = format!("train {method} --data {data} --model model --output-dir out {SHORT} --held-out 0");
+        bench.run(&line)
+    };
+    train("tpo", "pairs.jsonl").refused(&["no reference reply (lines 1, 2"]);
+    train("cream", "pairs.jsonl").refused(&["no margin, score or consistency (lines 1, 2"]);
+    train("mm-dpo", "pairs.jsonl").refused(&["no margin, score or consistency"]);
+    let row = |consistency: f64| json!({"prompt": "q", "chosen": "a", "rejected": "b", "consistency": consistency});
+    bench.rows("rows.jsonl", [row(0.5), row(1.5)]);
+    train("cream", "rows.jsonl").refused(&["line 2", "`consistency` must hold a number from 0 to 1"]);
+    // A divergence is estimated from responses to other prompts.
+    let reply = |text: &str, label: bool| json!({"prompt": "q", "completion": text, "label": label});
+    bench.rows("rows.jsonl", [reply("a", true), reply("b", false)]);
+    train("kto", "rows.jsonl").refused(&["at least two prompts are needed, got 2 rows", "set no_kl"]);
+    train("bco", "pairs.jsonl").succeeded();
+    fs::remove_dir_all(bench.path("out")).unwrap();
+    bench.rows("rows.jsonl", [json!({"prompt": "q", "completion": "a"})]);
+    train("kto", "rows.jsonl").refused(&["`label` is missing"]);
+    let rated = |text: &str, rating: f64| json!({"prompt": "q", "completion": text, "ratings": {"x": rating}});
+    bench.rows("rows.jsonl", [rated("a", 1.0), rated("b", 1.0)]);
+    train("rrhf", "rows.jsonl").refused(&["a tie of the replies (line 1)"]);
+    assert!(!bench.path("out").exists());
 }
 
 #[test]

@@ -54,6 +54,30 @@ fn a_metric_reads_json_and_csv_by_column_names() {
     );
 }
 
+/// What it takes to find the interval again: seed, resamples and method, and the method of every interval.
+#[test]
+fn the_settings_of_intervals_are_said() {
+    let bench = Bench::new();
+    bench.write("pairs.csv", PAIRS);
+    let line = "metric pair-accuracy --input pairs.csv --columns chosen=good,rejected=bad";
+    let found = measured(&bench, line);
+    assert_eq!((&found["seed"], &found["resamples"]), (&json!(0), &json!(10_000)));
+    assert_eq!(found["method"], "percentile bootstrap");
+    assert_eq!(found["measures"]["pair-accuracy"]["method"], "percentile bootstrap");
+    let found = measured(&bench, &format!("{line} --seed 7 --resamples 500"));
+    assert_eq!((&found["seed"], &found["resamples"]), (&json!(7), &json!(500)));
+    let found = measured(&bench, &format!("{line} --resamples 0"));
+    assert_eq!((&found["method"], found["measures"]["pair-accuracy"].get("low")), (&json!("no bootstrap"), None));
+    bench.write("right.csv", "correct\n1\n0\n1\n");
+    let found = measured(&bench, "metric accuracy --input right.csv");
+    assert_eq!(found["measures"]["accuracy"]["method"], "Wilson");
+    bench.write("counts.csv", "samples,correct\n10,3\n10,4\n");
+    let found = measured(&bench, "eval samples --input counts.csv --seed 3 --resamples 200");
+    assert_eq!((&found["seed"], &found["resamples"]), (&json!(3), &json!(200)));
+    assert_eq!(found["measures"]["pass@1"]["method"], "percentile bootstrap");
+    assert!(bench.run(line).succeeded().stdout.contains("resamples 10000, seed 0, method percentile bootstrap"));
+}
+
 #[test]
 fn the_list_has_every_metric() {
     let bench = Bench::new();
@@ -88,8 +112,8 @@ fn what_a_metric_cannot_read_is_named() {
     bench.run("metric auroc --input empty.csv").refused(&["holds no rows"]);
 }
 
-/// Writes two files of 0 and 1: the first alone right on `wins`, the second alone on `losses`, both on `ties`. The second
-/// file stands in reverse order.
+/// Writes two files of 0 and 1: the first alone right on `wins`, the second alone on `losses`, both on `ties`. The
+/// second file stands in reverse order.
 fn systems(bench: &Bench, wins: usize, losses: usize, ties: usize) {
     let kinds = [(wins, 1, 0), (losses, 0, 1), (ties, 1, 1)];
     let rows: Vec<(i32, i32)> =
@@ -99,8 +123,8 @@ fn systems(bench: &Bench, wins: usize, losses: usize, ties: usize) {
     bench.rows("b.jsonl", rows.iter().enumerate().rev().map(|(id, &(_, score))| row(id, score)));
 }
 
-/// Six wins and two ties: 2/64 by McNemar. The differences have mean 3/4 and sum of squares about it 1.5, so the error is
-/// sqrt(8/7 * 1.5)/8, and 1.959964 + 0.841621 errors could have been seen.
+/// Six wins and two ties: 2/64 by McNemar. The differences have mean 3/4 and sum of squares about it 1.5, so the error
+/// is sqrt(8/7 * 1.5)/8, and 1.959964 + 0.841621 errors could have been seen.
 #[test]
 fn a_better_system_is_called_so() {
     let bench = Bench::new();
@@ -150,6 +174,21 @@ fn scores_are_compared_by_sign_flips_or_ranks() {
         assert_eq!(found["test"], name);
     }
     bench.run("compare a.csv b.csv --on loss --test mcnemar").refused(&["0 and 1", "--test sign-flip"]);
+}
+
+/// Of 201 differences all are positive, so no draw is as extreme: p = 2/(1 + draws).
+#[test]
+fn a_test_of_many_records_says_that_it_drew_and_how_often() {
+    let bench = Bench::new();
+    let column = |shift: u32| (0..201).map(|row: u32| format!("{}\n", 2 * row + shift)).collect::<String>();
+    bench.write("a.csv", format!("loss\n{}", column(1)));
+    bench.write("b.csv", format!("loss\n{}", column(0)));
+    for (test, name) in [("sign-flip", "sampled sign-flip"), ("wilcoxon", "sampled Wilcoxon")] {
+        let found = measured(&bench, &format!("compare a.csv b.csv --on loss --test {test} --resamples 1999 --seed 5"));
+        check(&found, "p", 0.001);
+        assert_eq!((&found["test"], &found["draws"], &found["seed"]), (&json!(name), &json!(1999), &json!(5)));
+        assert_eq!((&found["resamples"], &found["method"]), (&json!(1999), &json!("percentile bootstrap")));
+    }
 }
 
 #[test]
@@ -236,23 +275,28 @@ fn published_tables_by_one_command_each() {
     let found = table("internlm2_reward", "");
     check(&found, "accuracy", 180.0 / 483.0);
     check(&found, "MRR", 0.551_713);
-    check(&table("Eurus-RM_reward", ""), "accuracy", 82.0 / 483.0);
-    for (reduction, many, one) in [
-        ("last", 88.0, 294.0),
-        ("min", 74.0, 371.0),
-        ("prod", 83.0, 422.0),
-        ("max", 19.0, 307.0),
-        ("geometric-mean", 76.0, 364.0),
-        ("mean", 73.0, 363.0),
-        ("mean-logit", 71.0, 361.0),
-        ("mean-odds", 45.0, 351.0),
+    let found = table("Eurus-RM_reward", "");
+    check(&found, "accuracy", 82.0 / 483.0);
+    check(&found, "MRR", 0.383_027);
+    for (reduction, many, mrr, one) in [
+        ("last", 88.0, 0.388_345, 294.0),
+        ("min", 74.0, 0.346_686, 371.0),
+        ("prod", 83.0, 0.346_792, 422.0),
+        ("max", 19.0, 0.218_233, 307.0),
+        ("geometric-mean", 76.0, 0.336_121, 364.0),
+        ("mean", 73.0, 0.327_777, 363.0),
+        ("mean-logit", 71.0, 0.319_227, 361.0),
+        ("mean-odds", 45.0, 0.263_561, 351.0),
     ] {
         let options = format!("--aggregate {reduction}");
-        check(&table("Math_Shepherd_reward", &options), "accuracy", many / 483.0);
+        let found = table("Math_Shepherd_reward", &options);
+        check(&found, "accuracy", many / 483.0);
+        check(&found, "MRR", mrr);
         check(&table("rewardbench_Math_Shepherd", &options), "pair accuracy", one / 447.0);
     }
     let found = table("gpt4_pairwise_reward", "");
     check(&found, "accuracy", 144.0 / 483.0);
+    check(&found, "MRR", 0.519_168);
     check(&found, "pair accuracy", 3367.0 / 4347.0);
     assert_eq!(found["unparsed"], 35);
 }
@@ -358,6 +402,7 @@ fn samples_and_votes() {
     check(&found, "pass@1", 0.3);
     check(&found, "pass@5", 11.0 / 12.0);
     bench.run("eval samples --input counts.csv --k 11").refused(&["line 2", "at most its 10 samples, got 11"]);
+    bench.run("eval samples --input counts.csv --split-ties").refused(&["`answers`", "leave out --split-ties"]);
     bench.rows(
         "votes.jsonl",
         [json!({"answers": ["3", null, "3"], "answer": "3"}), json!({"answers": ["3", "4", "3"], "answer": 4})],
@@ -446,10 +491,17 @@ fn a_model_is_asked() {
         let found = measured(&bench, &format!("eval bose --input choices.jsonl --model model {options}"));
         check(&found, "accuracy", 0.5);
     }
+    for option in ["--examples choices.jsonl", "--instruction answer", "--max-new-tokens 4"] {
+        let name = option.split(' ').next().unwrap();
+        let ran = bench.run(&format!("eval bose --input choices.jsonl --model model {option}"));
+        ran.refused(&[name, "with choices; leave it out"]);
+    }
     bench.rows("choices.jsonl", [json!({"question": "no blank", "choices": ["a"], "answer": 0})]);
     bench.run("eval bose --input choices.jsonl --model model").refused(&["choices.jsonl, line 1", "____"]);
     bench.rows("open.jsonl", [json!({"question": "2+2?", "answer": "no model says this"})]);
     check(&measured(&bench, "eval bose --input open.jsonl --model model --max-new-tokens 4"), "accuracy", 0.0);
+    let ran = bench.run("eval bose --input open.jsonl --model model --following");
+    ran.refused(&["--following", "without choices; leave it out"]);
     bench.rows(
         "answers.jsonl",
         [true, false].map(|correct| json!({"question": "2+2?", "answer": "4", "correct": correct})),

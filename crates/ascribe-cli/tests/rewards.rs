@@ -77,6 +77,7 @@ fn pairs_train_by_every_loss_on_pairs() {
         ("ties", "--loss-kwargs tie_weight=0.5", 1),
         ("trajectories", "", 1),
         ("gpm", "--loss-kwargs dim=4,tau=0.2", 4),
+        ("confidence", "--loss-kwargs combined=true", 1),
     ] {
         let out = format!("out-{loss}");
         let line = format!(
@@ -125,7 +126,13 @@ fn ratings_train_attributes_and_uncertain_heads() {
     assert_eq!(card["reading"]["attributes"]["weights"], json!([1.0, -0.5]), "{card}");
     train("--loss gaussian-heads --loss-kwargs heads=3 --output-dir two").succeeded();
     assert_eq!(bench.json("two/config.json")["id2label"].as_object().map(|names| names.len()), Some(6));
-    for out in ["one", "two"] {
+    // Two replies to each prompt, and a third one to some.
+    let ranked = |n: usize| json!({"prompt": format!("what is {}?", n % 12), "completion": format!("the {n}"), "ratings": {"x": n}});
+    bench.rows("ranked.jsonl", (0..28).map(ranked));
+    let line = format!("train reward --model model --data ranked.jsonl --output-dir ranks {SHORT} --loss k-wise");
+    let ran = bench.run(&line).succeeded();
+    assert!(ran.stdout.contains("held-out reward accuracy"), "{}", ran.stdout);
+    for out in ["one", "two", "ranks"] {
         let rows = written(&bench.run(&format!("score --reward {out} --input rows.jsonl")).succeeded());
         assert!(rewards(&rows).len() == 7 && rewards(&rows).iter().all(|reward| reward.is_finite()), "{rows:?}");
     }
@@ -234,14 +241,14 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     questions(&bench);
     for (method, rest, said) in [
         ("reward", "--loss bradley-tery", &["no loss `bradley-tery`", "did you mean `bradley-terry`?"][..]),
-        ("reward", "--loss k-wise", &["no loss `k-wise`"]),
+        ("reward", "--loss weak-to-strong", &["no loss `weak-to-strong`"]),
+        ("reward", "--beta 0.2", &["beta is an option of other methods"]),
         ("reward", "--loss margin", &["needs a `margin` for every pair"]),
         ("reward", "--loss-kwargs tau=1", &["loss_kwargs of bradley-terry", "tau"]),
         ("reward", "--loss gpm --loss-kwargs dim=3", &["dim must be even"]),
         ("reward", "--loss gpm --center-rewards-coefficient 0.01", &["centres pairs of scores"]),
         ("reward", "--center-rewards-coefficient -1", &["centre must be finite and at least 0"]),
         ("reward", "--attribute-weights 1", &["those of the loss regression"]),
-        ("reward", "--loss ties --gradient-accumulation-steps 2", &["set gradient_accumulation_steps to 1"]),
         ("reward", "--loss regression", &["pairs.jsonl"]),
         ("dpo", "--loss gpm", &["loss is an option of the method reward"]),
     ] {

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use ascribe::lm::Tokenizer;
+use ascribe::preference::objectives::OBJECTIVES;
 use ascribe_testkit::golden;
 use serde_json::{Value, json};
 use support::{Bench, Ran, SHORT, ran, words};
@@ -108,6 +109,141 @@ fn pairs_train_by_every_objective_on_pairs() {
     let weights = |method| fs::read(bench.path(&format!("out-{method}/model.safetensors"))).unwrap();
     for other in ["ipo", "apo-zero", "t-reg"] {
         assert!(weights("dpo") != weights(other), "{other}");
+    }
+}
+
+/// Rows for objectives of every kind: `full.jsonl` has pairs with all columns, `labelled.jsonl` and `rated.jsonl` replies.
+fn rows_of_every_kind(bench: &Bench) {
+    let asked = |n: usize| format!("what is {n}?");
+    let pair = |n: usize| {
+        json!({
+            "prompt": asked(n), "chosen": format!("the sum of {n}"), "rejected": format!("the rest of {n}"),
+            "reference": format!("the answer to {n}"), "margin": 0.5 + n as f64, "consistency": 0.8
+        })
+    };
+    bench.rows("full.jsonl", (0..10).map(pair));
+    let reply = |n: usize| json!({"prompt": asked(n), "completion": format!("the sum of {n}"), "label": n % 2 == 0});
+    bench.rows("labelled.jsonl", (0..10).map(reply));
+    let rated = |n: usize| {
+        let text = ["the sum", "the rest", "none"][n % 3];
+        json!({"prompt": asked(n / 3), "completion": text, "ratings": {"help": n % 3, "truth": (n + 1) % 2}})
+    };
+    bench.rows("rated.jsonl", (0..30).map(rated));
+}
+
+#[test]
+fn every_method_trains_on_the_rows_that_it_needs() {
+    let bench = Bench::new();
+    rows_of_every_kind(&bench);
+    bench.write("revision.toml", "better = \"more {prompt} {response}\"\nworse = \"less {prompt} {response}\"\n");
+    for row in &OBJECTIVES {
+        let (data, own) = match row.name {
+            "rrhf" => ("rated", ""),
+            "kto" | "bco" | "apo-zero-unpaired" => ("labelled", ""),
+            "t-reg" | "simpo-reg" => ("full", "--revision revision.toml"),
+            _ => ("full", ""),
+        };
+        let (name, out) = (row.name, format!("out-{}", row.name));
+        let options = format!("{SHORT} --held-out 2 --gradient-accumulation-steps 2 --max-steps 2 {own}");
+        let words = format!("{name} --model model --data {data}.jsonl --output-dir {out} {options}");
+        bench.run(&format!("train {words}")).succeeded();
+        let trained: Vec<Value> = log(&bench, &out).into_iter().filter(|row| row.get("loss").is_some()).collect();
+        assert_eq!(trained.len(), 2, "{name}");
+        for row in &trained {
+            assert!(number(row, "loss").is_finite() && number(row, "grad_norm") > 0.0, "{name}: {row}");
+        }
+        assert!(number(&bench.json(&format!("{out}/summary.json")), "eval_loss").is_finite(), "{name}");
+    }
+}
+
+#[test]
+fn pairs_are_labels_and_groups_as_well() {
+    let bench = Bench::new();
+    for (method, said) in [("kto", "chosen responses are wanted"), ("bco", "chosen responses are wanted"), ("rrhf", "")]
+    {
+        let line = format!("{method} --model model --data pairs.jsonl --output-dir out-{method} {SHORT} --max-steps 1");
+        bench.run(&format!("validate {line}")).succeeded();
+        let ran = bench.run(&format!("train {line}")).succeeded();
+        assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    }
+    // Four in five wanted: the weights that would balance them are named.
+    let reply = |n: usize| json!({"prompt": format!("q {n}"), "completion": "a", "label": n % 5 != 0});
+    bench.rows("rows.jsonl", (0..10).map(reply));
+    let line = format!("train kto --model model --data rows.jsonl --output-dir out {SHORT} --held-out 0 --max-steps 1");
+    let ran = bench.run(&line).succeeded();
+    assert!(ran.stderr.contains("set desirable_weight between 0.25 and 0.33"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_sum_of_losses_is_written_in_three_ways() {
+    let bench = Bench::new();
+    let options = format!("--model model --data pairs.jsonl {SHORT} --max-steps 2");
+    let weights = "--loss-weights 0.8 0.2 1";
+    for (method, out) in [("sigmoid+bco_pair+sft", "sum"), ("dpo --loss-type sigmoid bco_pair sft", "types")] {
+        bench.run(&format!("train {method} {weights} {options} --output-dir {out}")).succeeded();
+    }
+    bench.write("options.toml", "loss_type = [\"sigmoid\", \"bco_pair\", \"sft\"]\nloss_weights = [0.8, 0.2, 1.0]\n");
+    bench.run(&format!("train dpo --config options.toml {options} --output-dir file")).succeeded();
+    for other in ["types", "file"] {
+        assert_eq!(log(&bench, other), log(&bench, "sum"), "{other}");
+    }
+    // A window that is split is the same window.
+    let split = format!("{options} --per-device-train-batch-size 1 --gradient-accumulation-steps 2");
+    bench.run(&format!("train sigmoid+bco_pair+sft {weights} {split} --output-dir split")).succeeded();
+    for (split, whole) in log(&bench, "split").iter().zip(&log(&bench, "sum")) {
+        for name in ["loss", "eval_loss", "rewards/margins"].into_iter().filter(|name| whole.get(*name).is_some()) {
+            assert!((number(split, name) - number(whole, name)).abs() < 1e-4, "{name}: {split} {whole}");
+        }
+    }
+}
+
+#[test]
+fn a_running_mean_goes_on_where_it_was() {
+    let bench = Bench::new();
+    rows_of_every_kind(&bench);
+    let line = |out: &str| {
+        format!(
+            "train bco --model model --data labelled.jsonl --output-dir {out} {SHORT} --held-out 2 --save-steps 1 --save-total-limit 0"
+        )
+    };
+    bench.run(&line("whole")).succeeded();
+    fs::create_dir_all(bench.path("again/checkpoint-2")).unwrap();
+    for entry in fs::read_dir(bench.path("whole/checkpoint-2")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), bench.path("again/checkpoint-2").join(entry.file_name())).unwrap();
+    }
+    let ran = bench.run(&line("again")).succeeded();
+    assert!(ran.stderr.contains("going on from again/checkpoint-2"), "{}", ran.stderr);
+    let memory = |step: usize| bench.json(&format!("whole/checkpoint-{step}/trainer_state.json"))["memory"].clone();
+    assert!(memory(1) != memory(2) && memory(2).as_array().is_some_and(|numbers| numbers.len() == 2));
+    let after = |folder: &str| -> Vec<Value> {
+        log(&bench, folder).into_iter().filter(|row| row["step"].as_u64().is_some_and(|step| step > 2)).collect()
+    };
+    let without_tokens = |mut rows: Vec<Value>| {
+        // Tokens are counted from the log, which was left behind.
+        rows.iter_mut().for_each(|row| {
+            row.as_object_mut().expect("an object").remove("num_tokens");
+        });
+        rows
+    };
+    assert_eq!(without_tokens(after("again")), without_tokens(after("whole")));
+    let weights = |folder: &str| fs::read(bench.path(folder).join("model.safetensors")).unwrap();
+    assert!(weights("again") == weights("whole"));
+}
+
+#[test]
+fn token_rewards_come_from_a_model_that_dpo_trained() {
+    let bench = Bench::new();
+    let line = |method: &str, out: &str| {
+        format!("{method} --model model --data pairs.jsonl --output-dir {out} {SHORT} --max-steps 2")
+    };
+    bench.run(&format!("train {}", line("dpo", "dpo"))).succeeded();
+    for method in ["t-reg", "simpo-reg"] {
+        let own = line(&format!("{method} --credit dpo_reward --dpo-model dpo"), method);
+        bench.run(&format!("validate {own}")).succeeded();
+        let ran = bench.run(&format!("train {own}")).succeeded();
+        assert!(ran.stderr.contains("token rewards: mean size"), "{}", ran.stderr);
+        assert!(ran.stdout.contains("held-out reward accuracy"), "{}", ran.stdout);
     }
 }
 

@@ -13,6 +13,24 @@ pub enum RowKind {
     Single,
     /// The first half of the rows is chosen, the second half rejected, in the same order.
     Pairs,
+    /// The first third of the rows is chosen, the second rejected, the last an answer that is known to be good, in the
+    /// same order.
+    Triples,
+    /// Each row stands alone and is labelled: wanted, or not.
+    Labelled,
+    /// The rows of a prompt stand one after the other, each with a score.
+    Groups,
+}
+
+impl RowKind {
+    /// In how many parts of the batch a training row stands: 2 for pairs, 3 for triples.
+    pub fn sides(self) -> usize {
+        match self {
+            Self::Pairs => 2,
+            Self::Triples => 3,
+            Self::Single | Self::Labelled | Self::Groups => 1,
+        }
+    }
 }
 
 /// What an objective needs beside the policy's log-probabilities. The learner computes what is named here.
@@ -25,6 +43,22 @@ pub struct Needs {
     pub ref_logps: bool,
     /// One credit a token.
     pub credit: bool,
+    /// Divergence of the policy from the reference over the whole vocabulary, at each token. With a gradient.
+    pub divergence: bool,
+    /// How concentrated the policy is at each token: `log sum_v p_v^2`.
+    pub log_sum_sq_probs: bool,
+    /// Log-probabilities of the prompts of the preferred responses. With a gradient.
+    pub prompt_logps: bool,
+    /// Log-ratio to the reference of a response to another prompt, for each row.
+    pub mismatched: bool,
+    /// A score of each response.
+    pub scores: bool,
+    /// How far the order of each pair can be relied upon.
+    pub consistency: bool,
+    /// Rows count by weights of their own, their tokens say, and not one each.
+    pub weighted: bool,
+    /// The loss of a row depends on the other rows, so it is taken over the whole optimizer window.
+    pub coupled: bool,
 }
 
 impl Needs {
@@ -44,6 +78,54 @@ impl Needs {
         self.credit = true;
         self
     }
+
+    /// The same, and the divergence from the reference at each token.
+    pub fn with_divergence(mut self) -> Self {
+        self.divergence = true;
+        self
+    }
+
+    /// The same, and `log sum_v p_v^2` at each token.
+    pub fn with_log_sum_sq_probs(mut self) -> Self {
+        self.log_sum_sq_probs = true;
+        self
+    }
+
+    /// The same, and the log-probabilities of the prompts.
+    pub fn with_prompt_logps(mut self) -> Self {
+        self.prompt_logps = true;
+        self
+    }
+
+    /// The same, and the log-ratio of a response to another prompt.
+    pub fn with_mismatched(mut self) -> Self {
+        self.mismatched = true;
+        self
+    }
+
+    /// The same, and a score of each response.
+    pub fn with_scores(mut self) -> Self {
+        self.scores = true;
+        self
+    }
+
+    /// The same, and how far the order of each pair can be relied upon.
+    pub fn with_consistency(mut self) -> Self {
+        self.consistency = true;
+        self
+    }
+
+    /// The same, with rows that count by weights of their own.
+    pub fn weighted(mut self) -> Self {
+        self.weighted = true;
+        self
+    }
+
+    /// The same, over the whole optimizer window.
+    pub fn coupled(mut self) -> Self {
+        self.coupled = true;
+        self
+    }
 }
 
 /// Log-probabilities of the response tokens of a batch, checked once and trusted after.
@@ -53,24 +135,50 @@ impl Needs {
 pub struct LogpBatch {
     logps: Tensor<2>,
     mask: Mask,
+    kind: RowKind,
     ref_logps: Option<Tensor<2>>,
     credit: Option<Tensor<2>>,
-    kind: RowKind,
+    divergence: Option<Tensor<2>>,
+    log_sum_sq_probs: Option<Tensor<2>>,
+    prompts: Option<(Tensor<2>, Mask)>,
+    mismatched: Option<Tensor<1>>,
+    scores: Option<Tensor<1>>,
+    consistency: Option<Tensor<1>>,
+    labels: Option<Vec<bool>>,
+    groups: Option<Vec<usize>>,
+    frozen: Option<Box<LogpBatch>>,
 }
 
 impl LogpBatch {
     /// A batch of `logps` `[rows, seq]` with a mask of the same shape.
     ///
     /// # Errors
-    /// When the shapes differ, or pairs are wanted and the number of rows is odd.
+    /// When the shapes differ, or the number of rows is no multiple of the sides of `kind`.
     pub fn new(kind: RowKind, logps: Tensor<2>, mask: Mask) -> Result<Self, CoreError> {
-        let batch = Self { logps, mask, ref_logps: None, credit: None, kind };
+        let batch = Self {
+            logps,
+            mask,
+            kind,
+            ref_logps: None,
+            credit: None,
+            divergence: None,
+            log_sum_sq_probs: None,
+            prompts: None,
+            mismatched: None,
+            scores: None,
+            consistency: None,
+            labels: None,
+            groups: None,
+            frozen: None,
+        };
         batch.check("the mask must have the shape of the log-probabilities", batch.mask.dims())?;
-        if kind == RowKind::Pairs && !batch.logps.dims()[0].is_multiple_of(2) {
-            let got = format!("{} rows", batch.logps.dims()[0]);
-            return Err(CoreError::Shape { rule: "a batch of pairs needs an even number of rows", got });
-        }
-        Ok(batch)
+        let rows = batch.rows();
+        let rule = match kind {
+            RowKind::Pairs if !rows.is_multiple_of(2) => "a batch of pairs needs an even number of rows",
+            RowKind::Triples if !rows.is_multiple_of(3) => "a batch of triples needs a multiple of three rows",
+            _ => return Ok(batch),
+        };
+        Err(CoreError::Shape { rule, got: format!("{rows} rows") })
     }
 
     /// The same batch with the reference's log-probabilities, `[rows, seq]`; their gradient is cut.
@@ -87,6 +195,74 @@ impl LogpBatch {
         Ok(self)
     }
 
+    /// The same batch with the divergence from the reference at each token, `[rows, seq]`; its gradient is kept.
+    pub fn with_divergence(mut self, divergence: Tensor<2>) -> Result<Self, CoreError> {
+        self.check("divergences must have the shape of the log-probabilities", divergence.dims())?;
+        self.divergence = Some(divergence);
+        Ok(self)
+    }
+
+    /// The same batch with `log sum_v p_v^2` at each token, `[rows, seq]`; its gradient is cut.
+    pub fn with_log_sum_sq_probs(mut self, values: Tensor<2>) -> Result<Self, CoreError> {
+        self.check("log_sum_sq_probs must have the shape of the log-probabilities", values.dims())?;
+        self.log_sum_sq_probs = Some(values.detach());
+        Ok(self)
+    }
+
+    /// The same batch with the log-probabilities of the prompts, `[examples, any]`; their gradient is kept.
+    pub fn with_prompt_logps(mut self, logps: Tensor<2>, mask: Mask) -> Result<Self, CoreError> {
+        let rule = "prompts need a mask of their shape and one row for each example";
+        let (got, counts) = (logps.dims(), mask.dims());
+        if got != counts || got[0] != self.examples() {
+            let got = format!("{got:?} with a mask of {counts:?} for {} examples", self.examples());
+            return Err(CoreError::Shape { rule, got });
+        }
+        self.prompts = Some((logps, mask));
+        Ok(self)
+    }
+
+    /// The same batch with the log-ratio of a response to another prompt, `[rows]`; its gradient is cut.
+    pub fn with_mismatched(mut self, ratios: Tensor<1>) -> Result<Self, CoreError> {
+        self.check_rows("there must be one mismatched response for each row", ratios.dims()[0], self.rows())?;
+        self.mismatched = Some(ratios.detach());
+        Ok(self)
+    }
+
+    /// The same batch with a score of each response, `[rows]`; its gradient is cut.
+    pub fn with_scores(mut self, scores: Tensor<1>) -> Result<Self, CoreError> {
+        self.check_rows("there must be one score for each row", scores.dims()[0], self.rows())?;
+        self.scores = Some(scores.detach());
+        Ok(self)
+    }
+
+    /// The same batch with how far the order of each example can be relied upon, `[examples]`; its gradient is cut.
+    pub fn with_consistency(mut self, consistency: Tensor<1>) -> Result<Self, CoreError> {
+        let rule = "there must be one consistency for each example";
+        self.check_rows(rule, consistency.dims()[0], self.examples())?;
+        self.consistency = Some(consistency.detach());
+        Ok(self)
+    }
+
+    /// The same batch with a label of each row: true where the response is wanted.
+    pub fn with_labels(mut self, labels: Vec<bool>) -> Result<Self, CoreError> {
+        self.check_rows("there must be one label for each row", labels.len(), self.rows())?;
+        self.labels = Some(labels);
+        Ok(self)
+    }
+
+    /// The same batch with the number of responses of each prompt, in the order of the rows.
+    pub fn with_groups(mut self, groups: Vec<usize>) -> Result<Self, CoreError> {
+        self.check_rows("the groups must have all rows between them", groups.iter().sum(), self.rows())?;
+        self.groups = Some(groups);
+        Ok(self)
+    }
+
+    /// The same batch, whose [`LogpBatch::frozen`] is `still`.
+    pub fn with_frozen(mut self, still: LogpBatch) -> Self {
+        self.frozen = Some(Box::new(still));
+        self
+    }
+
     fn check(&self, rule: &'static str, got: [usize; 2]) -> Result<(), CoreError> {
         let expected = self.logps.dims();
         if got != expected {
@@ -95,22 +271,104 @@ impl LogpBatch {
         Ok(())
     }
 
+    fn check_rows(&self, rule: &'static str, got: usize, expected: usize) -> Result<(), CoreError> {
+        if got != expected {
+            return Err(CoreError::Shape { rule, got: format!("{got} beside {expected}") });
+        }
+        Ok(())
+    }
+
+    /// What the rows are.
+    pub fn kind(&self) -> RowKind {
+        self.kind
+    }
+
+    /// Number of responses.
+    pub fn rows(&self) -> usize {
+        self.logps.dims()[0]
+    }
+
+    /// Number of training rows: pairs, triples, or responses that stand alone.
+    pub fn examples(&self) -> usize {
+        self.rows() / self.kind.sides()
+    }
+
+    /// The policy's side as constants, for what a loss takes from it without a gradient: a weight, a baseline.
+    ///
+    /// It is this batch with its gradients cut. A check of gradients by differences hands in a batch of its own
+    /// ([`LogpBatch::with_frozen`]), because what has no gradient must stand still while the policy is moved.
+    pub fn frozen(&self) -> LogpBatch {
+        match &self.frozen {
+            Some(still) => still.as_ref().clone(),
+            None => {
+                let mut still = self.clone();
+                still.logps = still.logps.detach();
+                still.divergence = still.divergence.map(Tensor::detach);
+                still.prompts = still.prompts.map(|(logps, mask)| (logps.detach(), mask));
+                still
+            }
+        }
+    }
+
     /// All rows as one side: for objectives whose rows stand alone.
     pub fn all(&self) -> Side {
-        self.side(0, self.logps.dims()[0])
+        self.side(0, self.rows())
+    }
+
+    /// The responses to imitate: the chosen ones, or all where rows stand alone.
+    pub fn preferred(&self) -> Side {
+        self.side(0, self.examples())
     }
 
     /// Chosen and rejected rows.
     ///
     /// # Errors
-    /// When the batch does not hold pairs.
+    /// When the batch holds neither pairs nor triples.
     pub fn pairs(&self) -> Result<Pairs, CoreError> {
-        if self.kind != RowKind::Pairs {
+        if !matches!(self.kind, RowKind::Pairs | RowKind::Triples) {
             let got = "rows that stand alone".to_owned();
             return Err(CoreError::Shape { rule: "this objective needs pairs of chosen and rejected", got });
         }
-        let rows = self.logps.dims()[0];
-        Ok(Pairs { chosen: self.side(0, rows / 2), rejected: self.side(rows / 2, rows) })
+        let n = self.examples();
+        Ok(Pairs { chosen: self.side(0, n), rejected: self.side(n, 2 * n) })
+    }
+
+    /// The answers that are known to be good.
+    ///
+    /// # Errors
+    /// When the batch does not hold triples.
+    pub fn gold(&self) -> Result<Side, CoreError> {
+        if self.kind != RowKind::Triples {
+            let rule = "this objective needs a third answer beside chosen and rejected";
+            return Err(CoreError::Shape { rule, got: "none".to_owned() });
+        }
+        let n = self.examples();
+        Ok(self.side(2 * n, 3 * n))
+    }
+
+    /// A label of each row: true where the response is wanted.
+    pub fn labels(&self) -> Result<&[bool], CoreError> {
+        self.labels.as_deref().ok_or(CoreError::MissingInput("labels"))
+    }
+
+    /// Number of responses of each prompt.
+    pub fn groups(&self) -> Result<&[usize], CoreError> {
+        self.groups.as_deref().ok_or(CoreError::MissingInput("groups"))
+    }
+
+    /// Log-ratio of a response to another prompt, `[rows]`, without gradient.
+    pub fn mismatched(&self) -> Result<Tensor<1>, CoreError> {
+        self.mismatched.clone().ok_or(CoreError::MissingInput("mismatched"))
+    }
+
+    /// How far the order of each example can be relied upon, `[examples]`, without gradient.
+    pub fn consistency(&self) -> Result<Tensor<1>, CoreError> {
+        self.consistency.clone().ok_or(CoreError::MissingInput("consistency"))
+    }
+
+    /// Log-probabilities of the prompts of the preferred responses, `[examples, any]`, and which of them are real.
+    pub fn prompt_logps(&self) -> Result<(Tensor<2>, Mask), CoreError> {
+        self.prompts.clone().ok_or(CoreError::MissingInput("prompt_logps"))
     }
 
     fn side(&self, start: usize, end: usize) -> Side {
@@ -120,6 +378,9 @@ impl LogpBatch {
             mask: self.mask.rows(start, end),
             ref_logps: self.ref_logps.as_ref().map(rows),
             credit: self.credit.as_ref().map(rows),
+            divergence: self.divergence.as_ref().map(rows),
+            log_sum_sq_probs: self.log_sum_sq_probs.as_ref().map(rows),
+            scores: self.scores.as_ref().map(|scores| scores.clone().slice(start..end)),
         }
     }
 }
@@ -142,12 +403,20 @@ pub struct Side {
     pub mask: Mask,
     ref_logps: Option<Tensor<2>>,
     credit: Option<Tensor<2>>,
+    divergence: Option<Tensor<2>>,
+    log_sum_sq_probs: Option<Tensor<2>>,
+    scores: Option<Tensor<1>>,
 }
 
 impl Side {
     /// Log-probability of each response under the policy: a sum over its tokens, `[rows]`.
     pub fn sum(&self) -> Tensor<1> {
         self.mask.sum(self.logps.clone())
+    }
+
+    /// Log-probability of each response under the policy, a mean over its tokens, `[rows]`.
+    pub fn mean(&self) -> Tensor<1> {
+        self.mask.mean(self.logps.clone())
     }
 
     /// Log-probability of each response under the reference, `[rows]`.
@@ -168,6 +437,22 @@ impl Side {
     /// One credit a token, `[rows, seq]`, without gradient.
     pub fn credit(&self) -> Result<Tensor<2>, CoreError> {
         self.credit.clone().ok_or(CoreError::MissingInput("credit"))
+    }
+
+    /// Divergence from the reference of each response: a sum over its tokens, `[rows]`.
+    pub fn divergence(&self) -> Result<Tensor<1>, CoreError> {
+        let divergence = self.divergence.clone().ok_or(CoreError::MissingInput("divergence"))?;
+        Ok(self.mask.sum(divergence))
+    }
+
+    /// `log sum_v p_v^2` at each token, `[rows, seq]`, without gradient.
+    pub fn log_sum_sq_probs(&self) -> Result<Tensor<2>, CoreError> {
+        self.log_sum_sq_probs.clone().ok_or(CoreError::MissingInput("log_sum_sq_probs"))
+    }
+
+    /// A score of each response, `[rows]`, without gradient.
+    pub fn scores(&self) -> Result<Tensor<1>, CoreError> {
+        self.scores.clone().ok_or(CoreError::MissingInput("scores"))
     }
 }
 
@@ -202,7 +487,8 @@ impl Loss {
     }
 }
 
-/// A loss over log-probabilities: pure and differentiable.
+/// A loss over log-probabilities: pure and differentiable. What it takes from the policy without a gradient comes from
+/// [`LogpBatch::frozen`]; what it remembers changes in [`Objective::observe`] alone.
 pub trait Objective: Send + Sync {
     /// What the batch must carry.
     fn needs(&self) -> Needs;
@@ -212,4 +498,32 @@ pub trait Objective: Send + Sync {
     /// # Errors
     /// When the batch does not carry what [`Objective::needs`] names.
     fn loss(&self, batch: &LogpBatch) -> Result<Loss, CoreError>;
+
+    /// Takes note of an optimizer window before its loss is taken, for what is remembered from window to window: a running
+    /// mean, say. Learners call it once a window while training, and never while measuring.
+    ///
+    /// # Errors
+    /// As [`Objective::loss`].
+    fn observe(&self, _window: &LogpBatch) -> Result<(), CoreError> {
+        Ok(())
+    }
+
+    /// What is remembered, for a checkpoint.
+    fn memory(&self) -> Vec<f64> {
+        Vec::new()
+    }
+
+    /// Takes back what [`Objective::memory`] gave.
+    ///
+    /// # Errors
+    /// When it is the memory of another objective.
+    fn remember(&self, memory: &[f64]) -> Result<(), CoreError> {
+        match memory {
+            [] => Ok(()),
+            _ => Err(CoreError::Shape {
+                rule: "an objective without memory takes none back",
+                got: format!("{} numbers", memory.len()),
+            }),
+        }
+    }
 }

@@ -18,7 +18,7 @@ pub enum Kind {
     PromptOnly,
     /// `prompt` and `completion`.
     PromptCompletion,
-    /// `prompt`, `chosen`, `rejected` and, if present, `margin`.
+    /// `prompt`, `chosen`, `rejected` and, if present, `margin`, `reference` and `consistency`.
     Preference,
     /// `prompt`, `completion` and `label`.
     Unpaired,
@@ -78,7 +78,7 @@ impl Kind {
             Self::LanguageModelling => "messages or text",
             Self::PromptOnly => "prompt",
             Self::PromptCompletion => "prompt, completion",
-            Self::Preference => "prompt, chosen, rejected [, margin]",
+            Self::Preference => "prompt, chosen, rejected [, margin, reference, consistency]",
             Self::Unpaired => "prompt, completion, label",
             Self::Stepwise => "prompt, completions, labels",
             Self::Rated => "prompt, completion, ratings",
@@ -180,7 +180,7 @@ pub(crate) fn found(row: &Map<String, Value>) -> String {
 }
 
 /// Our columns, each with names under which other collections keep the same thing. These are suggested, never assumed.
-const ALIASES: [(&str, &[&str]); 12] = [
+const ALIASES: [(&str, &[&str]); 14] = [
     ("prompt", &["question", "instruction", "query", "input", "problem"]),
     ("chosen", &["chosen_response", "response_chosen", "response_0"]),
     ("rejected", &["rejected_response", "dispreferred", "response_rejected", "response_1"]),
@@ -193,6 +193,8 @@ const ALIASES: [(&str, &[&str]); 12] = [
     ("labels", &["step_labels"]),
     ("ratings", &["scores"]),
     ("preferred", &["better_response_id", "safer_response_id"]),
+    ("reference", &["reference_answer", "gold"]),
+    ("consistency", &["agreement"]),
 ];
 
 /// The column of a row that could be meant by `name`: one of its aliases, or one that is spelled much like it.

@@ -9,6 +9,7 @@ mod read;
 
 mod hh;
 mod labelled;
+mod ranked;
 mod record;
 mod teach;
 
@@ -38,6 +39,7 @@ pub use error::DataError;
 pub use formats::Format;
 pub use labelled::{Choices, PromptOnly, Rated, Stepwise, Unpaired};
 pub use load::{Loaded, Records, load};
+pub use ranked::Ranked;
 pub use read::{Place, Rows, decompressed};
 pub use record::{LanguageModelling, Preference, Prompt, PromptCompletion, Record};
 pub use shuffle::{Batch, Cursor, Epochs};

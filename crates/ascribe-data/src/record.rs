@@ -61,6 +61,12 @@ pub struct Preference {
     /// By how much the first is preferred, if the file says so. Finite.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub margin: Option<f32>,
+    /// A third reply that is known to be good, if the file has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// How far the order can be relied upon, if the file says so: from 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consistency: Option<f32>,
     /// Number of the row: its line in JSONL, its element in a JSON array, its row in Parquet, from 1.
     #[serde(skip)]
     pub line: usize,
@@ -133,6 +139,8 @@ impl Record for Preference {
             false => None,
         };
         let margin = margin(place, row.shift_remove("margin"))?;
+        let reference = row.shift_remove("reference").and_then(last_reply);
+        let consistency = consistency(place, row.shift_remove("consistency"))?;
         let line = place.number;
         let pair = match (prompt, chosen, rejected) {
             (None, Prompt::Text(chosen), Prompt::Text(rejected)) => {
@@ -165,7 +173,7 @@ impl Record for Preference {
             } else if prompt.is_blank() {
                 Err(Why::EmptyPrompt)
             } else {
-                Ok(Self { prompt, chosen, rejected, margin, line })
+                Ok(Self { prompt, chosen, rejected, margin, reference, consistency, line })
             }
         });
         Ok(taught.map_err(|why| Untaught { line, why }))
@@ -282,6 +290,28 @@ fn margin(place: Place<'_>, value: Option<Value>) -> Result<Option<f32>, DataErr
     }
 }
 
+/// A reply that a file may have under a name that others use for something else: what is no reply is none.
+fn last_reply(value: Value) -> Option<String> {
+    let text = match value {
+        Value::String(text) => text,
+        Value::Array(mut messages) => messages.pop()?.get("content")?.as_str()?.to_owned(),
+        _ => return None,
+    };
+    (!text.trim().is_empty()).then_some(text)
+}
+
+fn consistency(place: Place<'_>, value: Option<Value>) -> Result<Option<f32>, DataError> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        // A cell of CSV.
+        Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
+        Some(value) => match number(&value) {
+            Some(share) if (0.0..=1.0).contains(&share) => Ok(Some(share as f32)),
+            _ => Err(refuse(place, "consistency", "a number from 0 to 1", value.to_string())),
+        },
+    }
+}
+
 /// A number, or a text that spells one, as in CSV.
 fn number(value: &Value) -> Option<f64> {
     value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())
@@ -348,7 +378,15 @@ mod tests {
     }
 
     fn pair(prompt: Prompt, margin: Option<f32>) -> Preference {
-        Preference { prompt, chosen: "yes".into(), rejected: "no".into(), margin, line: 3 }
+        Preference {
+            prompt,
+            chosen: "yes".into(),
+            rejected: "no".into(),
+            margin,
+            reference: None,
+            consistency: None,
+            line: 3,
+        }
     }
 
     fn user(content: &str) -> Value {
@@ -365,6 +403,23 @@ mod tests {
         assert_eq!(read(row).unwrap(), Ok(pair(Prompt::Text("q".into()), None)));
         let row = json!({"prompt": [user("q")], "chosen": "yes", "rejected": "no", "margin": 2});
         assert_eq!(read(row).unwrap(), Ok(pair(Prompt::Messages(vec![Message::new("user", "q")]), Some(2.0))));
+    }
+
+    #[test]
+    fn a_pair_may_have_a_third_reply_and_a_consistency() {
+        let row = |reference: Value| {
+            let row =
+                json!({"prompt": "q", "chosen": "a", "rejected": "b", "reference": reference, "consistency": 0.5});
+            let pair = read::<Preference>(row).unwrap().unwrap();
+            assert_eq!(pair.consistency, Some(0.5));
+            pair.reference
+        };
+        assert_eq!(row(json!("c")).as_deref(), Some("c"));
+        assert_eq!(row(json!([user("q"), says("c")])).as_deref(), Some("c"));
+        // A column of this name may mean something else.
+        for other in [json!(null), json!(" "), json!(7), json!([]), json!(["c"])] {
+            assert_eq!(row(other), None);
+        }
     }
 
     #[test]
@@ -420,7 +475,7 @@ mod tests {
         check(json!({"chosen": "a", "rejected": "b"}), "plain texts without a prompt; add a `prompt` column");
         check(
             json!({"chosen": "a"}),
-            "`rejected` is missing; wanted prompt, chosen, rejected [, margin], found chosen;",
+            "`rejected` is missing; wanted prompt, chosen, rejected [, margin, reference, consistency], found chosen;",
         );
         check(
             json!({"prompt": 1, "chosen": "a", "rejected": "b"}),
@@ -432,6 +487,10 @@ mod tests {
         check(json!({"prompt": "q", "chosen": [{"role": 1}], "rejected": []}), "got a number as `role` in message 1");
         check(json!({"prompt": "q", "chosen": "a", "rejected": "b", "margin": "x"}), "`margin` must hold a finite");
         check(json!({"prompt": "q", "chosen": "a", "rejected": "b", "margin": 1e300}), "`margin` must hold a finite");
+        for share in [json!(-0.1), json!(1.5), json!("x")] {
+            let row = json!({"prompt": "q", "chosen": "a", "rejected": "b", "consistency": share});
+            check(row, "`consistency` must hold a number from 0 to 1");
+        }
         let (x, y) = ([user("x"), says("a")], [user("x"), says("b")]);
         check(json!({"prompt": "z", "chosen": x, "rejected": y}), "another text than `x`");
         let call = json!({"role": "assistant", "content": "", "tool_calls": [{"name": "f"}]});

@@ -25,6 +25,10 @@ pub enum Why {
     Tied,
     /// No step, or reply, has a label.
     NoLabel,
+    /// A pair has no third reply, and one is to be imitated.
+    NoReference,
+    /// Replies have no scores, or no consistency, and a loss is made of them.
+    NoScore,
     /// Steps and labels do not belong together: their numbers, or their texts, differ.
     StepLabels,
 }
@@ -40,6 +44,8 @@ impl fmt::Display for Why {
             Self::NoTokenLeft => "no token left after truncation",
             Self::Tied => "a tie of the replies",
             Self::NoLabel => "no label",
+            Self::NoReference => "no reference reply",
+            Self::NoScore => "no margin, score or consistency",
             Self::StepLabels => "steps and labels that do not match",
         })
     }

@@ -94,8 +94,15 @@ mod tests {
 
     #[test]
     fn records_come_back_as_they_were() {
-        let row =
-            |prompt, margin, line| Preference { prompt, chosen: "a\n\"é".into(), rejected: "b".into(), margin, line };
+        let row = |prompt, margin: Option<f32>, line| Preference {
+            prompt,
+            chosen: "a\n\"é".into(),
+            rejected: "b".into(),
+            margin,
+            reference: margin.map(|_| "c".to_owned()),
+            consistency: margin,
+            line,
+        };
         let rows = [
             row(Prompt::Text("q".into()), None, 1),
             row(Prompt::Messages(vec![Message::new("user", "q")]), Some(0.1), 2),

@@ -42,7 +42,7 @@ pub struct Interval {
 }
 
 impl Estimate {
-    /// Whether there is an interval and `value` lies outside it.
+    /// Whether there is an interval and `value` lies outside it. A limit itself is not excluded. O(1).
     pub fn excludes(&self, value: f64) -> bool {
         self.interval.is_some_and(|interval| !(interval.low <= value && value <= interval.high))
     }

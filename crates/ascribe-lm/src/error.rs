@@ -123,6 +123,32 @@ pub enum LmError {
         /// Number of tokens received.
         got: usize,
     },
+    /// Options of a served model that cannot be used.
+    #[error("served model: {why}")]
+    Served {
+        /// The rule, the value and the remedy.
+        why: String,
+    },
+    /// An endpoint that cannot be asked at all.
+    #[error("endpoint {endpoint}: {why}")]
+    Endpoint {
+        /// Its address.
+        endpoint: String,
+        /// What it did or lacks, and what to do.
+        why: String,
+    },
+    /// A request that no endpoint answered as it has to be answered.
+    #[error("request {request} was not answered ({attempts} attempts, the last at {endpoint}): {why}")]
+    Unanswered {
+        /// Its place in the list of requests, from 0.
+        request: usize,
+        /// Address of the endpoint that was asked last, or would have been.
+        endpoint: String,
+        /// How often it was asked.
+        attempts: usize,
+        /// What happened last, and what to do.
+        why: String,
+    },
     /// An error of the core.
     #[error(transparent)]
     Core(#[from] CoreError),

@@ -13,15 +13,22 @@ mod io;
 #[cfg(feature = "local")]
 mod local;
 
+#[cfg(feature = "served")]
+mod served;
+
 pub use error::LmError;
 pub use gguf::{Gguf, GgufValue, RawTensor, TensorInfo, TensorKind};
 pub use hub::Hub;
 #[cfg(feature = "local")]
 pub use local::{
     Activation, Backward, Biases, Decoder, DecoderConfig, Engine, Family, FrozenModel, GgufWeights, Head, HeadInit,
-    KvCache, KvUsage, LanguageModel, Limits, LocalPolicy, LoraConfig, Norm, Positions, Precision, RandomWeights, Rope,
-    RopeScaling, Row, Safetensors, ScorePass, TrainingPass, WeightSource, save_safetensors,
+    KvCache, KvUsage, LanguageModel, Limits, LocalPolicy, LoraConfig, Norm, Positions, Precision, Predictors,
+    RandomWeights, Rope, RopeScaling, Row, Safetensors, ScorePass, TrainingPass, WeightSource, save_safetensors,
 };
 pub use sampling::Transform;
+#[cfg(feature = "served")]
+pub use served::{
+    Abilities, ChatChoice, ChatReply, ChatRequest, ChatToken, Dialect, Scoring, ServedChat, ServedOptions, ServedPolicy,
+};
 pub use template::{ChatTemplate, Date, Ending, MaskedTokens, Message, Render};
 pub use tokenizer::{Roles, SpecialTokens, TextStream, Tokenizer};

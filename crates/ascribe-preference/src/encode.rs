@@ -6,8 +6,10 @@
 //! model's end token, except when it was cut. Truncation takes the prompt's left first and then the response's right, and
 //! both are counted.
 
-use ascribe_core::Tokens;
-use ascribe_data::{Boundary, Message, Parts, Preference, Prompt, PromptCompletion, Rated, Skipped, Untaught, Why};
+use ascribe_core::{Needs, Tokens};
+use ascribe_data::{
+    Boundary, Message, Parts, Preference, Prompt, PromptCompletion, Ranked, Rated, Skipped, Unpaired, Untaught, Why,
+};
 use ascribe_lm::{ChatTemplate, FrozenModel, LanguageModel, LmError, Render, Tokenizer};
 
 use crate::{PreferenceError, Response, RevisedPrompts, RevisionTemplate, TrainRow};
@@ -30,6 +32,22 @@ pub struct Encoded<R> {
     pub skipped: Skipped,
     /// What truncation took.
     pub truncation: Truncation,
+}
+
+impl<R> Encoded<R> {
+    /// The same, with rows left out and named that lack a score or a consistency which an objective needs.
+    pub fn needing(mut self, needs: &Needs) -> Self {
+        let complete = |row: &TrainRow| {
+            (!needs.scores || row.responses.iter().all(|response| response.score.is_some()))
+                && (!needs.consistency || row.consistency.is_some())
+        };
+        let (kept, lacking) = self.rows.into_iter().partition(|(row, _)| complete(row));
+        self.rows = kept;
+        for (row, _) in lacking {
+            self.skipped.push(Untaught { line: row.line, why: Why::NoScore });
+        }
+        self
+    }
 }
 
 /// Encodes records for one model.
@@ -155,9 +173,67 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// When a record cannot be encoded at all.
     pub fn pairs(&self, records: Vec<Preference>) -> Result<Encoded<Preference>, PreferenceError> {
-        self.encode(records, |record| {
-            (&record.prompt, vec![record.chosen.as_str(), record.rejected.as_str()], record.line)
-        })
+        self.encode(
+            records,
+            |record| (&record.prompt, vec![record.chosen.as_str(), record.rejected.as_str()], record.line),
+            of_pair,
+        )
+    }
+
+    /// Pairs with a third response. Records that cannot teach, or have none, are left out and named.
+    ///
+    /// # Errors
+    /// When a record cannot be encoded at all.
+    pub fn triples(&self, records: Vec<Preference>) -> Result<Encoded<Preference>, PreferenceError> {
+        let third = |record: &Preference, row: &mut TrainRow| {
+            if record.reference.is_none() {
+                return Err(Why::NoReference);
+            }
+            of_pair(record, row)
+        };
+        self.encode(
+            records,
+            |record| {
+                let sides = [record.chosen.as_str(), record.rejected.as_str()].into_iter();
+                (&record.prompt, sides.chain(record.reference.as_deref()).collect(), record.line)
+            },
+            third,
+        )
+    }
+
+    /// Responses that are wanted or not. Records that cannot teach are left out and named.
+    ///
+    /// # Errors
+    /// When a record cannot be encoded at all.
+    pub fn labelled(&self, records: Vec<Unpaired>) -> Result<Encoded<Unpaired>, PreferenceError> {
+        let labelled = |record: &Unpaired, row: &mut TrainRow| {
+            row.label = Some(record.label);
+            Ok(())
+        };
+        self.encode(records, |record| (&record.prompt, vec![record.completion.as_str()], record.line), labelled)
+    }
+
+    /// Prompts with scored responses. Records that cannot teach, and those whose scores are all the same, are left out and
+    /// named.
+    ///
+    /// # Errors
+    /// When a record cannot be encoded at all.
+    pub fn groups(&self, records: Vec<Ranked>) -> Result<Encoded<Ranked>, PreferenceError> {
+        let scored = |record: &Ranked, row: &mut TrainRow| {
+            for (response, (_, score)) in row.responses.iter_mut().zip(&record.replies) {
+                response.score = Some(*score as f32);
+            }
+            let same = row.responses.windows(2).all(|pair| pair[0].score == pair[1].score);
+            if same && row.responses.len() > 1 { Err(Why::Tied) } else { Ok(()) }
+        };
+        self.encode(
+            records,
+            |record| {
+                let replies = record.replies.iter().map(|(reply, _)| reply.as_str());
+                (&record.prompt, replies.collect(), record.line)
+            },
+            scored,
+        )
     }
 
     /// Prompts with one completion each.
@@ -165,7 +241,7 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// When a record cannot be encoded at all.
     pub fn completions(&self, records: Vec<PromptCompletion>) -> Result<Encoded<PromptCompletion>, PreferenceError> {
-        self.encode(records, |record| (&record.prompt, vec![record.completion.as_str()], record.line))
+        self.encode(records, |record| (&record.prompt, vec![record.completion.as_str()], record.line), |_, _| Ok(()))
     }
 
     /// Prompts with one rated completion each.
@@ -173,21 +249,24 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// When a record cannot be encoded at all.
     pub fn rated(&self, records: Vec<Rated>) -> Result<Encoded<Rated>, PreferenceError> {
-        self.encode(records, |record| (&record.prompt, vec![record.completion.as_str()], record.line))
+        let parts = |record: &Rated| vec![record.completion.clone()];
+        self.encode(records, |record| (&record.prompt, parts(record), record.line), |_, _| Ok(()))
     }
 
     fn encode<R>(
         &self,
         records: Vec<R>,
         parts: impl Fn(&R) -> (&Prompt, Vec<&str>, usize),
+        complete: impl Fn(&R, &mut TrainRow) -> Result<(), Why>,
     ) -> Result<Encoded<R>, PreferenceError> {
         let mut encoded = Encoded { rows: Vec::new(), skipped: Skipped::default(), truncation: Truncation::default() };
         for record in records {
             let (prompt, responses, line) = parts(&record);
             let (prompt, responses) = self.parts(prompt, &responses)?;
-            let mut row = TrainRow { prompt, responses: responses.into_iter().map(Response::new).collect(), line };
+            let responses = responses.into_iter().map(Response::new).collect();
+            let mut row = TrainRow { prompt, responses, line, ..TrainRow::default() };
             let cut = self.truncate(&mut row);
-            match teaches(&row) {
+            match teaches(&row).and_then(|()| complete(&record, &mut row)) {
                 Err(why) => encoded.skipped.push(Untaught { line, why }),
                 Ok(()) => {
                     encoded.truncation.prompts += cut.prompts;
@@ -258,6 +337,23 @@ fn spoken(messages: &[Message]) -> String {
     }
 }
 
+/// What a pair says of itself: its scores are half of the margin and its negative.
+fn of_pair(record: &Preference, row: &mut TrainRow) -> Result<(), Why> {
+    if let [chosen, rejected, ..] = row.responses.as_slice()
+        && chosen.tokens == rejected.tokens
+    {
+        // Different texts may be cut to the same tokens.
+        return Err(Why::EqualPair);
+    }
+    if let Some(margin) = record.margin {
+        for (response, score) in row.responses.iter_mut().zip([margin / 2.0, -margin / 2.0]) {
+            response.score = Some(score);
+        }
+    }
+    row.consistency = record.consistency;
+    Ok(())
+}
+
 fn teaches(row: &TrainRow) -> Result<(), Why> {
     if row.prompt.is_empty() {
         return Err(Why::EmptyPrompt);
@@ -265,9 +361,5 @@ fn teaches(row: &TrainRow) -> Result<(), Why> {
     if row.responses.iter().any(|response| response.tokens.is_empty()) {
         return Err(Why::NoTokenLeft);
     }
-    match row.responses.as_slice() {
-        // Different texts may be cut to the same tokens.
-        [chosen, rejected] if chosen.tokens == rejected.tokens => Err(Why::EqualPair),
-        _ => Ok(()),
-    }
+    Ok(())
 }

@@ -22,6 +22,54 @@ pub enum PreferenceError {
         /// The value received.
         got: f64,
     },
+    /// An option of an objective outside its range.
+    #[error("{name} must be {rule}, got {got}; {remedy}")]
+    Option {
+        /// Name of the option.
+        name: &'static str,
+        /// The condition that is accepted.
+        rule: &'static str,
+        /// The value received.
+        got: f64,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Options of an objective that cannot be used together.
+    #[error("{what}; {remedy}")]
+    Conflict {
+        /// What does not go together.
+        what: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// An option that the objective does not have.
+    #[error("`{name}` is no option of {objective}, whose options are {known}; leave it out")]
+    UnknownOption {
+        /// The option received.
+        name: String,
+        /// The objective.
+        objective: String,
+        /// Its options.
+        known: String,
+    },
+    /// An option whose value cannot be read.
+    #[error("an option of {objective} cannot be read: {why}; correct it or leave it out")]
+    Unreadable {
+        /// The objective.
+        objective: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Rows that a method cannot learn from.
+    #[error("{rule}, got {got}; {remedy}")]
+    Rows {
+        /// The condition that is accepted.
+        rule: &'static str,
+        /// What was received.
+        got: String,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// A length that leaves no room for a response.
     #[error("max_length must be at least 2 (one prompt token and one response token), got {got}")]
     MaxLength {
@@ -67,4 +115,18 @@ impl From<PreferenceError> for TrainError {
     fn from(error: PreferenceError) -> Self {
         Self::Other(Box::new(error))
     }
+}
+
+/// An error that names the option unless it is accepted.
+pub(crate) fn check(
+    accepted: bool,
+    name: &'static str,
+    rule: &'static str,
+    got: f64,
+    remedy: &'static str,
+) -> Result<(), PreferenceError> {
+    if accepted {
+        return Ok(());
+    }
+    Err(PreferenceError::Option { name, rule, got, remedy })
 }

@@ -4,7 +4,7 @@ use ascribe_core::{Continuation, Policy};
 
 use crate::{LogpCache, PreferenceError, TrainRow};
 
-/// Fills `ref_logps` of every response, from the cache where it is there.
+/// Fills `ref_logps` of every response, mismatched ones included, from the cache where it is there.
 ///
 /// # Errors
 /// See [`LogpCache::logps`].
@@ -18,11 +18,11 @@ pub fn reference_logps(
     let given: Vec<Continuation> = rows
         .iter()
         .flat_map(|row| {
-            row.responses.iter().map(|one| Continuation { prefix: row.prompt.clone(), tokens: one.tokens.clone() })
+            row.all_responses().map(|one| Continuation { prefix: row.prompt.clone(), tokens: one.tokens.clone() })
         })
         .collect();
     let logps = cache.logps(reference, fingerprint, &given, progress)?;
-    for (response, logps) in rows.iter_mut().flat_map(|row| &mut row.responses).zip(logps) {
+    for (response, logps) in rows.iter_mut().flat_map(TrainRow::all_responses_mut).zip(logps) {
         response.ref_logps = Some(logps);
     }
     Ok(())

@@ -187,13 +187,48 @@ pub fn token_rewards(
         }
     }
     let logps = contrast_logps(&kept, evaluator, fingerprint, cache, progress)?;
+    let credits = logps.into_iter().map(|logps| ContrastReward::of(&logps.better, &logps.worse));
+    let left_out = before - rows.len();
+    Ok(ContrastReport { left_out, ..fill(rows, credits) })
+}
+
+/// Fills `credit` of every response with the token rewards of a model that DPO trained: an ablation of T-REG.
+///
+/// ```text
+/// r_t = sigmoid( beta (log pi(y_t | x, y_<t) - log pi_ref(y_t | x, y_<t)) ) - 1/2
+/// ```
+/// The log-probabilities of the reference must be there already.
+///
+/// # Errors
+/// See [`LogpCache::logps`]; also when a response lacks its log-probabilities under the reference.
+pub fn implicit_token_rewards(
+    rows: &mut [TrainRow],
+    trained: &dyn Policy,
+    fingerprint: &str,
+    beta: f32,
+    cache: &mut LogpCache,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<ContrastReport, PreferenceError> {
+    let (mut given, mut references) = (Vec::new(), Vec::new());
+    for row in rows.iter() {
+        for response in &row.responses {
+            references.push(response.ref_logps.clone().ok_or(CoreError::MissingInput("ref_logps"))?);
+            given.push(Continuation { prefix: row.prompt.clone(), tokens: response.tokens.clone() });
+        }
+    }
+    let logps = cache.logps(trained, fingerprint, &given, progress)?;
+    let times = |logps: &[f32]| logps.iter().map(|logp| beta * logp).collect::<Vec<f32>>();
+    let credits = logps.iter().zip(&references).map(|(ours, theirs)| ContrastReward::of(&times(ours), &times(theirs)));
+    Ok(fill(rows, credits))
+}
+
+/// Gives each response its token rewards, and says what they look like.
+fn fill(rows: &mut [TrainRow], mut credits: impl Iterator<Item = Vec<f32>>) -> ContrastReport {
     let mut sums = [(0.0f64, 0.0f64); 2]; // chosen, rejected: sum and count
     let mut size = 0.0;
-    let mut logps = logps.into_iter();
     for row in rows.iter_mut() {
         for (side, response) in row.responses.iter_mut().enumerate() {
-            let Some(logps) = logps.next() else { continue };
-            let credit = ContrastReward::of(&logps.better, &logps.worse);
+            let Some(credit) = credits.next() else { continue };
             for value in &credit {
                 let sum = &mut sums[side.min(1)];
                 *sum = (sum.0 + f64::from(*value), sum.1 + 1.0);
@@ -203,9 +238,9 @@ pub fn token_rewards(
         }
     }
     let mean = |(sum, n): (f64, f64)| sum / n.max(1.0);
-    Ok(ContrastReport {
+    ContrastReport {
         mean_size: size / (sums[0].1 + sums[1].1).max(1.0),
         chosen_minus_rejected: mean(sums[0]) - mean(sums[1]),
-        left_out: before - rows.len(),
-    })
+        left_out: 0,
+    }
 }

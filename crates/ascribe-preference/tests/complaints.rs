@@ -14,7 +14,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn pair(prompt: Prompt, chosen: &str, rejected: &str) -> Preference {
-    Preference { prompt, chosen: chosen.into(), rejected: rejected.into(), margin: None, line: 1 }
+    let (chosen, rejected) = (chosen.into(), rejected.into());
+    Preference { prompt, chosen, rejected, margin: None, reference: None, consistency: None, line: 1 }
 }
 
 /// One token a character; what ends a text also fills it up.
@@ -263,7 +264,7 @@ fn theme_04_the_end_token_is_learned_though_it_pads() {
     let config = DecoderConfig { kv_heads: 1, ..DecoderConfig::tiny(tokenizer.vocabulary_size(), 16, 2, 2, 64) };
     let mut weights = RandomWeights { seed: Seed(3), layers: 2 };
     let model = Decoder::load(&config, &mut weights, &device().autodiff()).expect("fresh weights fit").valid();
-    let tally = evaluate(&LogpLearner { objective: &Sft }, &model, &rows, 2).expect("sound rows");
+    let tally = evaluate(&LogpLearner::new(&Sft), &model, &rows, 2).expect("sound rows");
     // `a`, `a long answer.` and two ends.
     assert_eq!(tally.weight, 17.0);
     let given: Vec<Continuation> = rows

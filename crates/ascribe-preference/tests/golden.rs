@@ -1,257 +1,20 @@
-//! Losses against TRL and the original code, and whole training runs against transformers: `pref/*`, `lm/train_steps.json`.
+//! Whole training runs against transformers: `lm/train_steps.json`.
 
 use std::collections::HashMap;
 
-use ascribe_core::tensor::{Mask, token_logps};
-use ascribe_core::{LogpBatch, Loss, Objective, RowKind};
+use ascribe_core::Objective;
 use ascribe_lm::{Decoder, DecoderConfig, LocalPolicy, Safetensors};
-use ascribe_preference::objectives::{ApoZeroConfig, DpoConfig, IpoConfig, Sft};
+use ascribe_preference::objectives::{ObjectiveOptions, Sft, find};
 use ascribe_preference::{LogpCache, LogpLearner, TrainRow, reference_logps, self_test};
 use ascribe_reward::losses::BradleyTerryConfig;
 use ascribe_reward::{RewardLearner, RewardRow};
-use ascribe_testkit::device::{device, floats, golden_flags, golden_floats, golden_integers, precisions, values};
-use ascribe_testkit::golden::{Case, close, open, require_pending, root};
+use ascribe_testkit::device::{device, values};
+use ascribe_testkit::golden::{Case, close, open, root};
 use ascribe_train::{Fit, FitConfig, Learner, ScheduleKind, Tally, evaluate};
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 
-const TOKENS: &str = "pref/dpo_trl.json";
-const SEQUENCES: &str = "pref/dpo_seq_trl024.json";
-const ORIGINAL: &str = "pref/dpo_tdpo_original.json";
 const STEPS: &str = "lm/train_steps.json";
-
-/// The objective that the files call `name`, with the options of `case`; `None` when it is not written yet.
-///
-/// IPO over tokens is that of TRL 1.16, which divides by the number of tokens; where a file gives whole responses, they
-/// are used as they are given.
-fn objective(name: &str, case: &Case, length_normalized: bool) -> Option<Box<dyn Objective>> {
-    let reference_free = case.opt("reference_free").is_some_and(|flag| flag.json().as_bool() == Some(true));
-    let beta = case.get("beta").number();
-    let made: Box<dyn Objective> = match name {
-        "sigmoid" => Box::new(DpoConfig { beta, reference_free }.init().expect("beta is above 0")),
-        "ipo" => Box::new(IpoConfig { beta, length_normalized, reference_free }.init().expect("beta is above 0")),
-        "apo_zero" => Box::new(ApoZeroConfig { beta, reference_free }.init().expect("beta is above 0")),
-        _ => return None,
-    };
-    Some(made)
-}
-
-fn tolerance(dtype: DType, extreme: bool) -> f64 {
-    match (dtype, extreme) {
-        (DType::F64, _) => 1e-9,
-        (_, true) => 1e-4,
-        _ => 1e-5,
-    }
-}
-
-fn stat(loss: &Loss, name: &str) -> Vec<f64> {
-    let found = loss.stats.iter().find(|(known, _)| *known == name);
-    values(found.unwrap_or_else(|| panic!("no statistic {name}")).1.clone())
-}
-
-/// Loss and the gradient of its mean with respect to the policy's log-probabilities, `[rows, seq]`.
-fn run(objective: &dyn Objective, policy: Tensor<2>, reference: Option<Tensor<2>>, mask: Mask) -> (Loss, Vec<f64>) {
-    let policy = policy.require_grad();
-    let mut batch = LogpBatch::new(RowKind::Pairs, policy.clone(), mask).expect("the shapes agree");
-    if let Some(reference) = reference {
-        batch = batch.with_ref_logps(reference).expect("the shapes agree");
-    }
-    let loss = objective.loss(&batch).expect("the batch has what is needed");
-    let grads = loss.mean().backward();
-    (loss, values(policy.grad(&grads).expect("the policy is tracked")))
-}
-
-#[test]
-fn golden_losses_over_tokens_agree_with_trl() {
-    let file = open(TOKENS);
-    let mut ran = 0;
-    for case in file.get("cases").items() {
-        let types: Vec<String> = case.get("loss_type").items().iter().map(Case::text).collect();
-        let name = types.join("+");
-        let Some(objective) = objective(&name, &case, true) else {
-            require_pending(TOKENS, &format!("cases: loss_type={name}"));
-            continue;
-        };
-        let set = |key: &&str| case.opt(key).is_some_and(|value| value.json().as_bool() != Some(false));
-        if let Some(option) = ["f_divergence_type", "ld_alpha", "use_weighting"].iter().find(|key| set(key)) {
-            require_pending(TOKENS, &format!("cases: {option}"));
-            continue;
-        }
-        ran += 1;
-        let name = case.get("batch").text();
-        let input = file.get("inputs").get(&name);
-        for dtype in precisions() {
-            over_tokens(objective.as_ref(), &case, &input, *dtype, tolerance(*dtype, name == "extreme"));
-        }
-    }
-    // Three losses, two betas, three batches.
-    assert!(ran >= 18, "only {ran} cases");
-}
-
-fn over_tokens(objective: &dyn Objective, case: &Case, input: &Case, dtype: DType, tolerance: f64) {
-    let device = device().autodiff();
-    let logps = |key: &str| golden_floats::<2>(&input.get(key), &device, dtype);
-    // The mask is over tokens; column j of the log-probabilities belongs to token j + 1.
-    let shifted: Vec<Vec<bool>> =
-        golden_flags(&input.get("completion_mask")).iter().map(|row| row[1..].to_vec()).collect();
-    let mask = Mask::from_rows(&shifted, &device);
-    let (loss, gradient) = run(objective, logps("policy_token_logps"), Some(logps("ref_token_logps")), mask);
-    let pairs = input.get("pairs").number() as usize;
-    let check = |what: &str, got: &[f64], expected: &[f64]| {
-        close(&format!("{case}.{what} {dtype:?}"), got, expected, tolerance);
-    };
-    check("loss", &values(loss.mean()), &[case.get("loss").number()]);
-    if let Some(rows) = case.opt("per_pair_loss") {
-        check("per_pair_loss", &values(loss.rows.clone()), &rows.numbers());
-    }
-    let (chosen, rejected) = (case.get("chosen_rewards").numbers(), case.get("rejected_rewards").numbers());
-    check("chosen_rewards", &stat(&loss, "rewards/chosen"), &chosen);
-    check("rejected_rewards", &stat(&loss, "rewards/rejected"), &rejected);
-    let margins = stat(&loss, "rewards/margins");
-    check(
-        "reward_margin_mean",
-        &[margins.iter().sum::<f64>() / pairs as f64],
-        &[case.get("reward_margin_mean").number()],
-    );
-    // TRL counts a tie as lost; here it counts one half.
-    let ties = chosen.iter().zip(&rejected).filter(|(chosen, rejected)| chosen == rejected).count() as f64;
-    let accuracy = stat(&loss, "rewards/accuracies").iter().sum::<f64>() / pairs as f64;
-    // TRL takes this mean in f32 whatever the batch is in.
-    close("reward_accuracy", &[accuracy - ties / 2.0 / pairs as f64], &[case.get("reward_accuracy").number()], 1e-7);
-    check("logps chosen", &stat(&loss, "logps/chosen"), &input.get("policy_chosen_logps").numbers());
-    check("logps rejected", &stat(&loss, "logps/rejected"), &input.get("policy_rejected_logps").numbers());
-
-    // A sum passes its gradient to each of its tokens and to no other.
-    let of_rows = [case.get("grad_chosen_logps").numbers(), case.get("grad_rejected_logps").numbers()].concat();
-    let spread = |(flags, gradient): (&Vec<bool>, &f64)| {
-        flags.iter().map(|counts| if *counts { *gradient } else { 0.0 }).collect::<Vec<_>>()
-    };
-    let expected: Vec<f64> = shifted.iter().zip(&of_rows).flat_map(spread).collect();
-    check("gradient", &gradient, &expected);
-    assert!(gradient.iter().all(|x| x.is_finite()));
-}
-
-/// Chosen and rejected log-probabilities of whole responses as a batch of one column.
-fn column(input: &Case, of: &str, dtype: DType) -> Tensor<2> {
-    let side = |side: &str| input.get(&format!("{of}_{side}_logps")).numbers();
-    let both = [side("chosen"), side("rejected")].concat();
-    floats(&both, [both.len(), 1], &device().autodiff(), dtype)
-}
-
-fn over_sequences(
-    objective: &dyn Objective,
-    case: &Case,
-    input: &Case,
-    dtype: DType,
-    tolerance: f64,
-    gradients: [&str; 2],
-    mean: bool,
-) {
-    let policy = column(input, "policy", dtype);
-    let [rows, _] = policy.dims();
-    let mask = Mask::from_rows(&vec![vec![true]; rows], &device().autodiff());
-    let reference_free = !objective.needs().ref_logps;
-    let reference = (!reference_free).then(|| column(input, "ref", dtype));
-    let (loss, gradient) = run(objective, policy.clone(), reference, mask);
-    let check = |what: &str, got: &[f64], expected: &[f64]| {
-        close(&format!("{case}.{what} {dtype:?}"), got, expected, tolerance);
-    };
-    check("losses", &values(loss.rows.clone()), &case.get("losses").numbers());
-    if mean {
-        check("loss", &values(loss.mean()), &[case.get("loss").number()]);
-    }
-    check("gradient", &gradient, &gradients.map(|key| case.get(key).numbers()).concat());
-    for (side, key) in [("chosen", "chosen_rewards"), ("rejected", "rejected_rewards")] {
-        let got = stat(&loss, &format!("rewards/{side}"));
-        if reference_free {
-            // The libraries log rewards against the reference even where the loss leaves it out; here the rewards are
-            // those that the loss compares.
-            let beta = case.get("beta").number();
-            let logps = input.get(&format!("policy_{side}_logps")).numbers();
-            check(key, &got, &logps.iter().map(|logp| beta * logp).collect::<Vec<_>>());
-        } else {
-            check(key, &got, &case.get(key).numbers());
-        }
-    }
-}
-
-#[test]
-fn golden_losses_over_sequences_agree_with_trl() {
-    let file = open(SEQUENCES);
-    let (mut ran, mut free) = (0, 0);
-    for case in file.get("cases").items() {
-        let kind = case.get("loss_type").text();
-        let Some(objective) = objective(&kind, &case, false) else {
-            require_pending(SEQUENCES, &format!("cases: loss_type={kind}"));
-            continue;
-        };
-        let on = |key: &&str| case.opt(key).is_some_and(|value| value.json().as_f64() != Some(0.0));
-        if let Some(option) = ["f_divergence", "label_smoothing"].iter().find(|key| on(key)) {
-            require_pending(SEQUENCES, &format!("cases: {option}"));
-            continue;
-        }
-        ran += 1;
-        free += usize::from(case.opt("reference_free").is_some());
-        let name = case.get("batch").text();
-        let input = file.get("inputs").get(&name);
-        for dtype in precisions() {
-            let gradients = ["grad_chosen_logps", "grad_rejected_logps"];
-            let tolerance = tolerance(*dtype, name == "extreme");
-            over_sequences(objective.as_ref(), &case, &input, *dtype, tolerance, gradients, true);
-        }
-    }
-    assert!(ran >= 18 && free == 9, "{ran} cases, {free} without a reference");
-}
-
-#[test]
-fn golden_losses_agree_with_the_original_code() {
-    let file = open(ORIGINAL);
-    for key in file.keys() {
-        match key.as_str() {
-            "_meta" | "dpo" | "batch_logps" => {}
-            _ => require_pending(ORIGINAL, &key),
-        }
-    }
-    let mut ran = 0;
-    for case in file.get("dpo").get("cases").items() {
-        if case.opt("label_smoothing").is_some() {
-            require_pending(ORIGINAL, "dpo: label_smoothing");
-            continue;
-        }
-        let name = if case.opt("ipo").is_some() { "ipo" } else { "sigmoid" };
-        let objective = objective(name, &case, false).expect("both are written");
-        ran += 1;
-        for dtype in precisions() {
-            let gradients = ["grad_chosen", "grad_rejected"];
-            let input = file.get("dpo").get("inputs");
-            over_sequences(objective.as_ref(), &case, &input, *dtype, tolerance(*dtype, false), gradients, false);
-        }
-    }
-    assert_eq!(ran, 3);
-}
-
-#[test]
-fn golden_log_probabilities_agree_with_the_original_code() {
-    let case = open(ORIGINAL).get("batch_logps");
-    for dtype in precisions() {
-        let device = device();
-        let logits: Tensor<3> = golden_floats(&case.get("logits"), &device, *dtype);
-        let [rows, seq, vocab] = logits.dims();
-        let labels = case.get("labels").integers();
-        let flags: Vec<Vec<bool>> =
-            labels.chunks(seq).map(|row| row[1..].iter().map(|label| *label != -100).collect()).collect();
-        let targets = golden_integers::<2>(&case.get("labels"), &device).clamp_min(0);
-        let n = rows * (seq - 1);
-        let logps = token_logps(
-            logits.slice([0..rows, 0..seq - 1, 0..vocab]).reshape([n, vocab]),
-            targets.slice([0..rows, 1..seq]).reshape([n]),
-        );
-        let (logps, mask) = (logps.reshape([rows, seq - 1]), Mask::from_rows(&flags, &device));
-        let tolerance = tolerance(*dtype, false);
-        close("sum", &values(mask.sum(logps.clone())), &case.get("sum").numbers(), tolerance);
-        close("mean", &values(mask.mean(logps)), &case.get("mean").numbers(), tolerance);
-    }
-}
 
 /// The pairs of the file; the first `prompt_lengths[i]` tokens of a row are its prompt.
 fn pairs(data: &Case) -> Vec<TrainRow> {
@@ -307,8 +70,9 @@ fn golden_training_steps_agree_with_torch() {
             "sft_completion_only" => sft_steps(&data, &run),
             _ => {
                 let loss = name.strip_prefix("dpo_").unwrap_or_else(|| panic!("{run}: not known"));
-                let objective = objective(loss, &run, true).unwrap_or_else(|| panic!("{run}: not known"));
-                preference_steps(objective.as_ref(), &data, &run);
+                let row = find(loss).unwrap_or_else(|| panic!("{run}: not known"));
+                let options = ObjectiveOptions::default().with("beta", run.get("beta").number());
+                preference_steps(row.make(&options).expect("sound options").objective.as_ref(), &data, &run);
             }
         }
     }
@@ -326,7 +90,7 @@ fn preference_steps(objective: &dyn Objective, data: &Case, run: &Case) {
     let policy = LocalPolicy::new(&reference, &[], usize::MAX).expect("finite weights");
     reference_logps(&mut rows, &policy, "reference", &mut cache, &mut |_, _| ()).expect("finite log-probs");
 
-    follow(&LogpLearner { objective }, &model, &rows, run, &|step: &Case, tally: &Tally| {
+    follow(&LogpLearner::new(objective), &model, &rows, run, &|step: &Case, tally: &Tally| {
         for (stat, key) in [
             ("rewards/chosen", "chosen_rewards"),
             ("rewards/rejected", "rejected_rewards"),
@@ -351,7 +115,7 @@ fn sft_steps(data: &Case, run: &Case) {
         pairs.iter().map(move |row| TrainRow::single(row.prompt.clone(), row.responses[side].tokens.clone()))
     };
     let rows: Vec<TrainRow> = side(0).chain(side(1)).collect();
-    follow(&LogpLearner { objective: &Sft }, &load(&run.get("model").text()), &rows, run, &|_: &Case, _: &Tally| ());
+    follow(&LogpLearner::new(&Sft), &load(&run.get("model").text()), &rows, run, &|_: &Case, _: &Tally| ());
 }
 
 fn reward_steps(data: &Case, run: &Case) {

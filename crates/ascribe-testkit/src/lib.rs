@@ -4,4 +4,6 @@
 #[cfg(feature = "tensor")]
 pub mod device;
 pub mod golden;
+pub mod llama_cpp;
 pub mod models;
+pub mod server;

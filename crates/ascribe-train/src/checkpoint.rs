@@ -27,6 +27,9 @@ pub struct Progress {
     pub score: Option<f64>,
     /// Step of the best checkpoint so far, and its score.
     pub best: Option<(usize, f64)>,
+    /// What the learner remembers from window to window.
+    #[serde(default)]
+    pub memory: Vec<u64>,
 }
 
 /// The checkpoints of one output folder.
@@ -157,12 +160,13 @@ impl<L: Learner> Fit<'_, L> {
     /// Continues where the checkpoint at `path` stopped; the model was loaded from there by the caller.
     ///
     /// # Errors
-    /// When the optimizer state cannot be read.
+    /// When the optimizer state cannot be read, or the learner refuses its memory.
     pub fn resume(&mut self, path: &Path, progress: &Progress) -> Result<(), TrainError> {
         let optimizer = self.config().optimizer().load(path.join(OPTIMIZER));
         let why =
             |error: &dyn std::fmt::Display| TrainError::Checkpoint { path: path.to_owned(), why: error.to_string() };
         self.optimizer = optimizer.map_err(|error| why(&error))?;
+        self.learner().remember(&progress.memory)?;
         self.step = progress.step;
         self.cursor = progress.cursor;
         Ok(())
@@ -170,6 +174,7 @@ impl<L: Learner> Fit<'_, L> {
 
     /// What a checkpoint written now says about itself.
     pub fn progress(&self) -> Progress {
-        Progress { step: self.step, cursor: self.cursor, ..Progress::default() }
+        let memory = self.learner().memory();
+        Progress { step: self.step, cursor: self.cursor, memory, ..Progress::default() }
     }
 }

@@ -2,11 +2,13 @@
 
 use ascribe_core::Seed;
 use ascribe_data::{Batch, Cursor, Epochs};
-use burn::optim::{AdamW, AdamWConfig, GradientsAccumulator, ModuleOptimizer};
+use burn::optim::{AdamW, AdamWConfig, ModuleOptimizer};
 use serde::{Deserialize, Serialize};
 
 use crate::gradients::{scaled, squared_norm};
-use crate::{Learner, OptimArgs, OptimKind, Schedule, ScheduleKind, ScheduleOptions, Tally, TrainError, optim};
+use crate::{
+    Learned, Learner, OptimArgs, OptimKind, Schedule, ScheduleKind, ScheduleOptions, Tally, TrainError, optim,
+};
 
 /// Options of a run, under the names of TRL.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -252,25 +254,22 @@ impl<'a, L: Learner> Fit<'a, L> {
         &self.config
     }
 
+    pub(crate) fn learner(&self) -> &'a L {
+        self.learner
+    }
+
     fn advance(&mut self) -> Result<StepReport, TrainError> {
         let Batch { rows: window, next } = self.order.batch(self.cursor, self.config.window())?;
         let rows: Vec<&L::Row> = window.iter().map(|row| &self.rows[*row]).collect();
         let model = self.model.take().expect("invariant: the model is only out during a step");
-        let mut sums = GradientsAccumulator::new();
-        let mut tally = Tally::default();
-        for batch in rows.chunks(self.config.per_device_train_batch_size) {
-            match self.learner.learn(&model, batch) {
-                Ok(learned) => {
-                    sums.accumulate(&model, learned.gradients);
-                    tally.add(learned.tally);
-                }
-                Err(error) => {
-                    self.model = Some(model);
-                    return Err(error);
-                }
+        let learned = self.learner.learn_window(&model, &rows, self.config.per_device_train_batch_size);
+        let Learned { gradients, tally } = match learned {
+            Ok(learned) => learned,
+            Err(error) => {
+                self.model = Some(model);
+                return Err(error);
             }
-        }
-        let gradients = sums.grads();
+        };
         let norm = squared_norm(&model, &gradients).sqrt() / tally.weight;
         for (what, got) in [("loss", tally.loss / tally.weight), ("grad_norm", norm)] {
             if !got.is_finite() {
@@ -311,9 +310,5 @@ pub fn evaluate<L: Learner>(learner: &L, model: &L::Model, rows: &[L::Row], batc
         return Err(TrainError::NoRows);
     }
     let rows: Vec<&L::Row> = rows.iter().collect();
-    let mut tally = Tally::default();
-    for batch in rows.chunks(batch.max(1)) {
-        tally.add(learner.measure(model, batch)?);
-    }
-    Ok(tally)
+    learner.measure_window(model, &rows, batch)
 }

@@ -2,7 +2,7 @@
 
 use ascribe_core::Loss;
 use burn::module::Module;
-use burn::optim::GradientsParams;
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 
 use crate::TrainError;
@@ -74,4 +74,44 @@ pub trait Learner {
 
     /// The sums alone, without gradients, for a model that is not trained.
     fn measure(&self, model: &Self::Model, rows: &[&Self::Row]) -> Result<Tally, TrainError>;
+
+    /// Gradients of the summed loss of a whole optimizer window, of which at most `batch` rows go through the model at
+    /// once. A learner whose rows depend on each other overrides it.
+    ///
+    /// # Errors
+    /// As [`Learner::learn`].
+    fn learn_window(&self, model: &Self::Model, rows: &[&Self::Row], batch: usize) -> Result<Learned, TrainError> {
+        let (mut sums, mut tally) = (GradientsAccumulator::new(), Tally::default());
+        for rows in rows.chunks(batch.max(1)) {
+            let learned = self.learn(model, rows)?;
+            sums.accumulate(model, learned.gradients);
+            tally.add(learned.tally);
+        }
+        Ok(Learned { gradients: sums.grads(), tally })
+    }
+
+    /// The sums alone over rows that are measured together, of which at most `batch` go through the model at once.
+    ///
+    /// # Errors
+    /// As [`Learner::measure`].
+    fn measure_window(&self, model: &Self::Model, rows: &[&Self::Row], batch: usize) -> Result<Tally, TrainError> {
+        let mut tally = Tally::default();
+        for rows in rows.chunks(batch.max(1)) {
+            tally.add(self.measure(model, rows)?);
+        }
+        Ok(tally)
+    }
+
+    /// What is remembered from window to window, for a checkpoint; as bits where it is a number, so that nothing is rounded.
+    fn memory(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
+    /// Takes back what [`Learner::memory`] gave.
+    ///
+    /// # Errors
+    /// When it is the memory of another learner.
+    fn remember(&self, _memory: &[u64]) -> Result<(), TrainError> {
+        Ok(())
+    }
 }

@@ -7,6 +7,7 @@ pub use ascribe_eval as eval;
 pub use ascribe_lm as lm;
 pub use ascribe_preference as preference;
 pub use ascribe_reward as reward;
+pub use ascribe_process as process;
 pub use ascribe_search as search;
 pub use ascribe_train as train;
 pub use ascribe_worlds as worlds;

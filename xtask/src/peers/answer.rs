@@ -67,6 +67,8 @@ impl Answer {
                 "logps" => close(ours, theirs, 1e-3),
                 "mean_logp" => matches!((ours.as_f64(), theirs.as_f64()), (Some(a), Some(b)) if (a - b).abs() <= 0.5),
                 "tokens" => ours == theirs,
+                "values" => close(ours, theirs, 1e-9),
+                "limits" => same_limits(ours, theirs),
                 "ids" => start(ours).is_some() && start(ours) == start(theirs),
                 _ => bail!("no rule compares the check `{name}`"),
             };
@@ -81,6 +83,15 @@ fn close(ours: &Value, theirs: &Value, tolerance: f64) -> bool {
     let (Some(ours), Some(theirs)) = (numbers(ours), numbers(theirs)) else { return false };
     let near = |(a, b): (&f64, &f64)| (a - b).abs() <= tolerance * (1.0 + b.abs());
     ours.len() == theirs.len() && ours.iter().zip(&theirs).all(near)
+}
+
+/// Limits of a thousand resamples each: they differ by about 3 % of the width of the interval, five times that is a
+/// fault.
+fn same_limits(ours: &Value, theirs: &Value) -> bool {
+    let (Some(ours), Some(theirs)) = (numbers(ours), numbers(theirs)) else { return false };
+    let (&[low, high], &[their_low, their_high]) = (&ours[..], &theirs[..]) else { return false };
+    let far = 0.15 * (their_high - their_low);
+    (low - their_low).abs() <= far && (high - their_high).abs() <= far
 }
 
 fn start(ids: &Value) -> Option<&[Value]> {
@@ -153,6 +164,11 @@ mod tests {
         assert!(!agree(r#"{"logps":[null]}"#, r#"{"logps":[-1]}"#));
         assert!(agree(r#"{"tokens":4,"mean_logp":-5.2}"#, r#"{"tokens":4,"mean_logp":-5.6}"#));
         assert!(!agree(r#"{"tokens":3,"mean_logp":-5.2}"#, r#"{"tokens":4,"mean_logp":-5.2}"#));
+        assert!(agree(r#"{"values":[0.8333333333]}"#, r#"{"values":[0.83333333335]}"#));
+        assert!(!agree(r#"{"values":[0.83333333]}"#, r#"{"values":[0.83333334]}"#));
+        assert!(agree(r#"{"limits":[1.1,2.9]}"#, r#"{"limits":[1,3]}"#));
+        assert!(!agree(r#"{"limits":[1.4,3]}"#, r#"{"limits":[1,3]}"#));
+        assert!(!agree(r#"{"limits":[1]}"#, r#"{"limits":[1,3]}"#));
         assert!(!agree("{}", r#"{"tokens":4}"#));
         assert!(!agree("{}", "{}"));
         assert!(answer(4, r#"{"tokens":4}"#).agrees_with(&answer(5, r#"{"tokens":4}"#)).is_err());

@@ -20,7 +20,7 @@ use crate::process::{Process, UsageError, cargo, target_folder};
 use answer::{Answer, Spread};
 use document::{Section, machine};
 use environment::Environment;
-use jobs::{JOBS, Job};
+use jobs::{JOBS, Job, named};
 use reading::Scratch;
 
 pub use growth::growth;
@@ -43,7 +43,7 @@ impl Options {
         let wrong = |what: String| Err(UsageError(what).into());
         for pair in arguments.chunks(2) {
             match *pair {
-                ["--only", name] if JOBS.iter().any(|job| job.name == name) => options.only = Some(name.into()),
+                ["--only", name] if !named(name).is_empty() => options.only = Some(name.into()),
                 ["--only", name] => {
                     let names: Vec<_> = JOBS.iter().map(|job| job.name).collect();
                     return wrong(format!("no job is called `{name}`; there are {}", names.join(", ")));
@@ -66,7 +66,8 @@ pub fn peers(options: &Options) -> Result<()> {
     let facts = format!("{}. Versions: {}.", machine()?, environment.versions);
     let section = Section::new("peers", "cargo xtask bench peers", &facts, COLUMNS);
     let mut failed = Vec::new();
-    for job in JOBS.iter().filter(|job| options.only.as_ref().is_none_or(|only| only == job.name)) {
+    let wanted = options.only.as_deref().map_or_else(|| JOBS.iter().collect(), named);
+    for job in wanted {
         let row = match measure(job, &environment, &ours, options.rounds) {
             Ok(row) => row,
             Err(error) => {
@@ -171,6 +172,7 @@ mod tests {
         assert_eq!(Options::parse(&[]).unwrap(), Options { only: None, rounds: 3 });
         let all = Options::parse(&["--rounds", "5", "--only", "decode"]).unwrap();
         assert_eq!(all, Options { only: Some("decode".into()), rounds: 5 });
+        assert_eq!(Options::parse(&["--only", "metrics"]).unwrap().only.as_deref(), Some("metrics"));
         for wrong in [&["--only"][..], &["--only", "x"], &["--rounds", "0"], &["--rounds", "x"], &["decode", "x"]] {
             assert!(Options::parse(wrong).unwrap_err().is::<UsageError>(), "{wrong:?}");
         }

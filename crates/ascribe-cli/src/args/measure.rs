@@ -15,9 +15,9 @@ pub struct MeasureArgs {
     /// Confidence level of the intervals.
     #[arg(long, default_value_t = 0.95, allow_negative_numbers = true)]
     pub level: f64,
-    /// Resamples of a bootstrap interval; 0 gives no interval.
-    #[arg(long, default_value_t = 10_000)]
-    pub resamples: usize,
+    /// Resamples of a bootstrap interval; 0 gives no interval. Without it 10000, and 1000 for more than 100000 rows.
+    #[arg(long)]
+    pub resamples: Option<usize>,
     /// Root of all randomness.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -29,10 +29,15 @@ pub struct MeasureArgs {
     pub config: Option<PathBuf>,
 }
 
+/// Above so many rows a bootstrap has a tenth of the resamples unless asked otherwise: limits move by a few per cent of
+/// the width of the interval, and nobody waits for minutes.
+const MANY_ROWS: usize = 100_000;
+
 impl MeasureArgs {
-    pub fn bootstrap(&self) -> Bootstrap {
+    /// The bootstrap of a file of so many rows.
+    pub fn bootstrap(&self, rows: usize) -> Bootstrap {
         Bootstrap {
-            resamples: self.resamples,
+            resamples: self.resamples.unwrap_or(if rows > MANY_ROWS { 1_000 } else { 10_000 }),
             level: self.level,
             seed: Seed(self.seed),
             method: BootstrapMethod::Percentile,
@@ -100,7 +105,7 @@ pub enum TestName {
     Mcnemar,
     /// Sign flips of the differences, by cluster if there are clusters.
     SignFlip,
-    /// Wilcoxon's signed ranks, exact, up to 200 differences.
+    /// Wilcoxon's signed ranks, exact up to 200 differences that are not 0, else sampled.
     Wilcoxon,
 }
 
@@ -165,7 +170,7 @@ pub struct ModelArgs {
     #[arg(long, value_enum, default_value_t = WeightsName::AsStored)]
     pub weights: WeightsName,
     /// Give texts to the model as they are, without the chat template.
-    #[arg(long)]
+    #[arg(long, requires = "model")]
     pub raw: bool,
     /// Where to compute: flex (CPU), wgpu, cuda or cuda:N; a build may lack some.
     #[arg(long, env = "ASCRIBE_DEVICE", default_value = "flex")]
@@ -317,7 +322,7 @@ pub struct SamplesArgs {
     /// Numbers of samples.
     #[arg(long, value_delimiter = ',', default_values_t = [1_usize])]
     pub k: Vec<usize>,
-    /// Share the credit among tied answers of a vote; else the first to appear wins.
+    /// Share the credit among tied answers of a vote (rows with `answers`); else the first to appear wins.
     #[arg(long)]
     pub split_ties: bool,
     #[command(flatten)]
@@ -351,20 +356,34 @@ pub struct AlpacaArgs {
 pub struct BoseArgs {
     #[command(flatten)]
     pub file: FileArgs,
-    /// Count the tokens behind the blank too.
+    /// Count the tokens behind the blank of a question with choices too.
     #[arg(long)]
     pub following: bool,
     /// Rows with `question` and `answer` that an open question shows first.
     #[arg(long)]
     pub examples: Option<PathBuf>,
-    /// What an open question asks for, in one short line.
-    #[arg(long, default_value = "Answer the question briefly.")]
-    pub instruction: String,
-    /// Most tokens of an open answer.
-    #[arg(long, alias = "max-completion-length", default_value_t = 32)]
-    pub max_new_tokens: usize,
+    /// What an open question asks for, in one short line. Without it: "Answer the question briefly."
+    #[arg(long)]
+    pub instruction: Option<String>,
+    /// Most tokens of an open answer. Without it 32.
+    #[arg(long, alias = "max-completion-length")]
+    pub max_new_tokens: Option<usize>,
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
     pub measure: MeasureArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_rows_get_fewer_resamples_unless_they_are_asked_for() {
+        let args = |resamples| MeasureArgs { level: 0.95, resamples, seed: 7, json: false, config: None };
+        let resamples = |asked, rows| args(asked).bootstrap(rows).resamples;
+        assert_eq!([resamples(None, 100_000), resamples(None, 100_001)], [10_000, 1_000]);
+        assert_eq!([resamples(Some(500), 10), resamples(Some(10_000), 1_000_000)], [500, 10_000]);
+        assert_eq!(resamples(Some(0), 10), 0);
+    }
 }

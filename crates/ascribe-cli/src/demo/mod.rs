@@ -110,7 +110,7 @@ fn pretrain(task: &Task, seed: Seed, device: &Device) -> anyhow::Result<(Languag
         seed: seed.child("sft order", 0),
         ..FitConfig::default()
     };
-    let learner = LogpLearner { objective: &Sft };
+    let learner = LogpLearner::new(&Sft);
     let (decoder, curve, seconds) =
         fit("learn arithmetic", &learner, model.decoder.clone(), &task.corpus, fit_config, |_, report| {
             Ok(report.metric("loss"))
@@ -197,7 +197,7 @@ fn align(
         seed: seed.child("preference order", 0),
         ..FitConfig::default()
     };
-    let learner = LogpLearner { objective };
+    let learner = LogpLearner::new(objective);
     let mut displacement = Curve::new();
     let model = start.clone().on(&device.clone().autodiff());
     let (decoder, accuracy, seconds) =

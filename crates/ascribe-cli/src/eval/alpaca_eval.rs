@@ -15,8 +15,8 @@ use crate::records::{self, Record, Records};
 
 pub fn run(args: &AlpacaArgs) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?;
-    let bootstrap = args.measure.bootstrap();
-    let mut findings = Findings::new("alpacaeval").fact("input", records.name());
+    let bootstrap = args.measure.bootstrap(records.rows.len());
+    let mut findings = Findings::new("alpacaeval").fact("input", records.name()).drawn(&bootstrap);
     let outcomes: Vec<Option<f64>> = match Asked::load(&args.model)? {
         Some(asked) => {
             let judged = judge(&asked, &records)?;

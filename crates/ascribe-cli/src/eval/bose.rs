@@ -1,6 +1,6 @@
-//! BOSE: rows with a `question`. With `choices` and the right `answer` (its index from 0, or its text) the question has a
-//! blank `____`, and the choice that makes it least perplexing counts; without, the model answers after `--examples`, and
-//! the first line of its answer counts.
+//! BOSE: rows with a `question`. With `choices` and the right `answer` (its index from 0, or its text) the question has
+//! a blank `____`, and the choice that makes it least perplexing counts; without, the model answers after `--examples`,
+//! and the first line of its answer counts.
 
 use anyhow::{Context, bail};
 use ascribe::core::{Mode, Policy, Request, Seed, Tokens, Until};
@@ -15,20 +15,42 @@ use crate::records::{Record, Records};
 
 pub fn run(args: &BoseArgs) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?;
+    let choices = records.has("choices");
+    let (unused, form) = if choices { (of_open(args), "with choices") } else { (of_choices(args), "without choices") };
+    if let Some(option) = unused {
+        bail!("{option} says nothing about questions {form}; leave it out");
+    }
     let Some(asked) = Asked::load(&args.model)? else {
         bail!("there is nobody to ask; give --model");
     };
-    let (credits, form) = if records.has("choices") {
+    let (credits, form) = if choices {
         (blanks(args, &asked, &records)?, "blank perplexity")
     } else {
         (open(args, &asked, &records)?, "light instruction")
     };
-    let accuracy = args.measure.bootstrap().mean(&credits)?;
+    let bootstrap = args.measure.bootstrap(records.rows.len());
+    let accuracy = bootstrap.mean(&credits)?;
     Findings::new("bose")
         .fact("input", records.name())
+        .drawn(&bootstrap)
         .fact("form", form)
         .with(Finding::of("accuracy", &accuracy))
         .show(args.measure.json, args.file.report.as_deref())
+}
+
+/// An option that was given and that only open questions use.
+fn of_open(args: &BoseArgs) -> Option<&'static str> {
+    let given = [
+        (args.examples.is_some(), "--examples"),
+        (args.instruction.is_some(), "--instruction"),
+        (args.max_new_tokens.is_some(), "--max-new-tokens"),
+    ];
+    given.into_iter().find_map(|(given, option)| given.then_some(option))
+}
+
+/// The same of questions with choices.
+fn of_choices(args: &BoseArgs) -> Option<&'static str> {
+    args.following.then_some("--following")
 }
 
 fn blanks(args: &BoseArgs, asked: &Asked, records: &Records) -> anyhow::Result<Vec<f64>> {
@@ -75,8 +97,9 @@ fn open(args: &BoseArgs, asked: &Asked, records: &Records) -> anyhow::Result<Vec
         }
         None => Vec::new(),
     };
+    let instruction = args.instruction.as_deref().unwrap_or("Answer the question briefly.");
     let ask = |row: &Record| -> anyhow::Result<(Tokens, String)> {
-        let prefix = asked.prompt(&light_prompt(&args.instruction, &examples, records.text(row, "question")?))?;
+        let prefix = asked.prompt(&light_prompt(instruction, &examples, records.text(row, "question")?))?;
         asked.fits(prefix.len() + 1)?;
         Ok((prefix, records.label(row, "answer")?))
     };
@@ -88,7 +111,7 @@ fn open(args: &BoseArgs, asked: &Asked, records: &Records) -> anyhow::Result<Vec
                 n: 1,
                 until: Until::End,
                 mode: Mode::Greedy,
-                max_new: args.max_new_tokens,
+                max_new: args.max_new_tokens.unwrap_or(32),
                 seed: Seed(args.measure.seed),
             })
             .collect();

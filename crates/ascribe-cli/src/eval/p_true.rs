@@ -1,5 +1,5 @@
-//! P(True): rows with `question`, `answer`, whether it is `correct`, and brainstormed `ideas` if there are any; or with `p`
-//! and `correct` from an earlier run.
+//! P(True): rows with `question`, `answer`, whether it is `correct`, and brainstormed `ideas` if there are any; or with
+//! `p` and `correct` from an earlier run.
 
 use anyhow::bail;
 use ascribe::eval::auroc_estimate;
@@ -18,8 +18,8 @@ const BINNING: Binning = Binning::Mass(10);
 pub fn run(args: &PTrueArgs) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?;
     let correct = records.every("correct", Records::flag)?;
-    let bootstrap = args.measure.bootstrap();
-    let mut findings = Findings::new("p-true").fact("input", records.name());
+    let bootstrap = args.measure.bootstrap(records.rows.len());
+    let mut findings = Findings::new("p-true").fact("input", records.name()).drawn(&bootstrap);
     let p: Vec<f64> = match Asked::load(&args.model)? {
         Some(asked) => {
             let beliefs = ask(&asked, &records)?;
@@ -46,9 +46,10 @@ pub fn run(args: &PTrueArgs) -> anyhow::Result<()> {
 }
 
 fn ask(asked: &Asked, records: &Records) -> anyhow::Result<Vec<TrueBelief>> {
+    let has_ideas = records.has("ideas");
     let ask = |row: &Record| -> anyhow::Result<[Question; 2]> {
         let (question, answer) = (records.text(row, "question")?, records.text(row, "answer")?);
-        let ideas: Option<Vec<&str>> = match records.has("ideas") {
+        let ideas: Option<Vec<&str>> = match has_ideas {
             true => records.list(row, "ideas")?.iter().map(|idea| idea.as_str()).collect(),
             false => Some(Vec::new()),
         };

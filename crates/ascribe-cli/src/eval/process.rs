@@ -1,9 +1,9 @@
 //! ProcessBench and PRMBench-like files.
 //!
-//! ProcessBench rows have `label`, the index of the first wrong step or -1, and `prediction`, which is null where no answer
-//! could be read; or `step_scores` with `--threshold`. With a column `subset` every subset is scored, and the average is
-//! the plain mean of their F1. PRMBench rows have `step_scores` and `error_steps`, counted from 1 as in the release, and
-//! may have a `classification`.
+//! ProcessBench rows have `label`, the index of the first wrong step or -1, and `prediction`, which is null where no
+//! answer could be read; or `step_scores` with `--threshold`. With a column `subset` every subset is scored, and the
+//! average is the plain mean of their F1. PRMBench rows have `step_scores` and `error_steps`, counted from 1 as in the
+//! release, and may have a `classification`.
 
 use std::collections::BTreeMap;
 
@@ -24,6 +24,7 @@ pub fn process_bench(args: &ProcessBenchArgs) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?;
     let mut subsets = Subsets::new();
     let mut unread = 0;
+    let has_subsets = records.has("subset");
     for row in &records.rows {
         let prediction = match args.threshold {
             Some(threshold) => {
@@ -40,19 +41,20 @@ pub fn process_bench(args: &ProcessBenchArgs) -> anyhow::Result<()> {
         if label < -1 {
             return Err(records.wrong(row, "label", "-1 or the index of a step", records.value(row, "label")?));
         }
-        let subset = if records.has("subset") { records.label(row, "subset")? } else { "all".to_owned() };
+        let subset = if has_subsets { records.label(row, "subset")? } else { "all".to_owned() };
         let (predictions, labels) = subsets.entry(subset).or_default();
         predictions.push(prediction);
         labels.push(label);
     }
-    let mut findings = Findings::new("processbench").fact("input", records.name()).fact("unread", unread);
+    let bootstrap = args.measure.bootstrap(records.rows.len());
+    let mut findings =
+        Findings::new("processbench").fact("input", records.name()).drawn(&bootstrap).fact("unread", unread);
     if let Some(threshold) = args.threshold {
         findings = findings.fact("threshold", threshold);
     }
     let mut estimates = Vec::new();
     for (subset, (predictions, labels)) in &subsets {
-        let scores =
-            process_f1(predictions, labels, &args.measure.bootstrap()).with_context(|| format!("subset `{subset}`"))?;
+        let scores = process_f1(predictions, labels, &bootstrap).with_context(|| format!("subset `{subset}`"))?;
         findings = findings
             .with(Finding::share(format!("{subset}, with an error"), &scores.accuracy_error))
             .with(Finding::share(format!("{subset}, correct"), &scores.accuracy_correct))
@@ -92,6 +94,7 @@ pub fn prm_bench(args: &PrmBenchArgs) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?;
     let mut classes: BTreeMap<String, Vec<PrmItem>> = BTreeMap::new();
     let mut all = Vec::with_capacity(records.rows.len());
+    let has_classes = records.has("classification");
     for row in &records.rows {
         let scores = records.numbers(row, "step_scores")?;
         let mut wrong = Vec::new();
@@ -106,12 +109,12 @@ pub fn prm_bench(args: &PrmBenchArgs) -> anyhow::Result<()> {
             wrong.push(step as usize - 1);
         }
         let item = PrmItem { scores, wrong };
-        if records.has("classification") {
+        if has_classes {
             classes.entry(records.label(row, "classification")?).or_default().push(item.clone());
         }
         all.push(item);
     }
-    let bootstrap = args.measure.bootstrap();
+    let bootstrap = args.measure.bootstrap(records.rows.len());
     let total = prm_score(&all, args.threshold, &bootstrap)?;
     let mut estimates = Vec::new();
     for (class, items) in &classes {
@@ -120,6 +123,7 @@ pub fn prm_bench(args: &PrmBenchArgs) -> anyhow::Result<()> {
     estimates.push(("all".to_owned(), total.score));
     Findings::new("prmbench")
         .fact("input", records.name())
+        .drawn(&bootstrap)
         .fact("threshold", args.threshold)
         .fact("steps", total.steps)
         .with(Finding::number("F1 of right steps", total.f1))

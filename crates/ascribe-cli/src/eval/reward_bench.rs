@@ -34,7 +34,7 @@ pub fn first(args: &RewardBenchArgs) -> anyhow::Result<()> {
     for (subset, credit) in subsets.into_iter().zip(credits) {
         of_subset.entry(subset).or_default().push(credit);
     }
-    let bootstrap = args.measure.bootstrap();
+    let bootstrap = args.measure.bootstrap(records.rows.len());
     let mut estimates = Vec::new();
     for (subset, credits) in &of_subset {
         estimates.push((subset.clone(), share(credits, &bootstrap)?));
@@ -45,6 +45,7 @@ pub fn first(args: &RewardBenchArgs) -> anyhow::Result<()> {
     let sections = scores.sections.iter().filter_map(|(name, score)| Some(Finding::number(*name, (*score)?)));
     Findings::new("rewardbench")
         .fact("input", records.name())
+        .drawn(&bootstrap)
         .fact("by", by)
         .with_all(estimates.iter().map(|(subset, estimate)| Finding::share(subset.as_str(), estimate)))
         .with_all(sections)
@@ -81,7 +82,7 @@ fn share(credits: &[f64], bootstrap: &Bootstrap) -> anyhow::Result<Estimate> {
 
 pub fn second(args: &RewardBench2Args) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?.transposed("subset");
-    let bootstrap = args.measure.bootstrap();
+    let bootstrap = args.measure.bootstrap(records.rows.len());
     let mut best_of: BTreeMap<String, Vec<Vec<f64>>> = BTreeMap::new();
     let (mut reference, mut tied) = (Vec::new(), Vec::new());
     for row in &records.rows {
@@ -114,6 +115,7 @@ pub fn second(args: &RewardBench2Args) -> anyhow::Result<()> {
     }
     let mut findings = Findings::new("rewardbench2")
         .fact("input", records.name())
+        .drawn(&bootstrap)
         .with_all(estimates.iter().map(|(subset, estimate)| Finding::of(subset.as_str(), estimate)));
     let mut scores: Vec<f64> = estimates.iter().map(|(_, estimate)| estimate.value).collect();
     if !(reference.is_empty() && tied.is_empty()) {

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
+use ascribe::eval::Bootstrap;
 use ascribe::eval::bench::{OneToMany, RewardMath, StepReduction, one_to_many, pairwise_one_to_many};
 use ascribe::eval::pairs::{Ties, pair_accuracy};
 use serde_json::Value;
@@ -22,21 +23,22 @@ const CORRECT: &str = "human_to_GPT-4";
 pub fn run(args: &RewardMathArgs) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?;
     let reduction = args.aggregate.map(|name| name.reduction());
+    let bootstrap = args.measure.bootstrap(records.rows.len());
     let findings = if records.has("chosen_position") {
         if reduction.is_some() {
             bail!("these are verdicts of a judge, without step scores; leave out --aggregate");
         }
-        judged(args, &records)?
+        judged(args, &records, &bootstrap)?
     } else if records.has("solution_type") {
-        one_to_one(args, &records, reduction)?
+        one_to_one(&records, reduction, &bootstrap)?
     } else {
-        scored(args, &records, reduction)?
+        scored(&records, reduction, &bootstrap)?
     };
     findings.show(args.measure.json, args.file.report.as_deref())
 }
 
-fn start(records: &Records, reduction: Option<StepReduction>) -> Findings {
-    let findings = Findings::new("rewardmath").fact("input", records.name());
+fn start(records: &Records, reduction: Option<StepReduction>, bootstrap: &Bootstrap) -> Findings {
+    let findings = Findings::new("rewardmath").fact("input", records.name()).drawn(bootstrap);
     match reduction {
         Some(reduction) => findings.fact("aggregate", format!("{reduction:?}")),
         None => findings,
@@ -65,7 +67,7 @@ fn one_score(
     reduction.of(&steps).with_context(|| records.place(row))
 }
 
-fn scored(args: &RewardMathArgs, records: &Records, reduction: Option<StepReduction>) -> anyhow::Result<Findings> {
+fn scored(records: &Records, reduction: Option<StepReduction>, bootstrap: &Bootstrap) -> anyhow::Result<Findings> {
     let mut problems = Vec::with_capacity(records.rows.len());
     for row in &records.rows {
         let (sources, scores) = (records.list(row, "solution_reference")?, records.list(row, "score")?);
@@ -80,11 +82,11 @@ fn scored(args: &RewardMathArgs, records: &Records, reduction: Option<StepReduct
         }
         problems.push(problem);
     }
-    let scores = one_to_many(&problems, &args.measure.bootstrap())?;
-    Ok(numbers(start(records, reduction), &scores))
+    let scores = one_to_many(&problems, bootstrap)?;
+    Ok(numbers(start(records, reduction, bootstrap), &scores))
 }
 
-fn judged(args: &RewardMathArgs, records: &Records) -> anyhow::Result<Findings> {
+fn judged(args: &RewardMathArgs, records: &Records, bootstrap: &Bootstrap) -> anyhow::Result<Findings> {
     let mut verdicts = Vec::with_capacity(records.rows.len());
     for row in &records.rows {
         let (places, said) = (records.list(row, "chosen_position")?, records.list(row, "score")?);
@@ -93,8 +95,8 @@ fn judged(args: &RewardMathArgs, records: &Records) -> anyhow::Result<Findings> 
         verdicts.push(said.iter().zip(places).map(read).collect::<Vec<Option<bool>>>());
     }
     let pairs: usize = verdicts.iter().map(Vec::len).sum();
-    let (scores, unparsed) = pairwise_one_to_many(&verdicts, args.unparsed.policy(), &args.measure.bootstrap())?;
-    let findings = start(records, None).fact("pairs", pairs).fact("unparsed", unparsed);
+    let (scores, unparsed) = pairwise_one_to_many(&verdicts, args.unparsed.policy(), bootstrap)?;
+    let findings = start(records, None, bootstrap).fact("pairs", pairs).fact("unparsed", unparsed);
     Ok(numbers(findings, &scores))
 }
 
@@ -106,7 +108,7 @@ fn numbers(findings: Findings, scores: &RewardMath) -> Findings {
         .with(Finding::number("pair accuracy", scores.pair_accuracy))
 }
 
-fn one_to_one(args: &RewardMathArgs, records: &Records, reduction: Option<StepReduction>) -> anyhow::Result<Findings> {
+fn one_to_one(records: &Records, reduction: Option<StepReduction>, bootstrap: &Bootstrap) -> anyhow::Result<Findings> {
     let column = if records.has("output.step_scores") { "output.step_scores" } else { "score" };
     let mut problems: BTreeMap<String, [Option<f64>; 2]> = BTreeMap::new();
     for row in &records.rows {
@@ -132,8 +134,10 @@ fn one_to_one(args: &RewardMathArgs, records: &Records, reduction: Option<StepRe
         chosen.push(right);
         rejected.push(wrong);
     }
-    let pairs = pair_accuracy(&chosen, &rejected, Ties::Strict, &args.measure.bootstrap())?;
-    Ok(start(records, reduction).fact("ties", pairs.ties).with(Finding::share("pair accuracy", &pairs.accuracy)))
+    let pairs = pair_accuracy(&chosen, &rejected, Ties::Strict, bootstrap)?;
+    Ok(start(records, reduction, bootstrap)
+        .fact("ties", pairs.ties)
+        .with(Finding::share("pair accuracy", &pairs.accuracy)))
 }
 
 fn same_length(records: &Records, row: &Record, names: &[Value], scores: &[Value]) -> anyhow::Result<()> {

@@ -1,7 +1,7 @@
 //! pass@k, pass^k and maj@k from several samples a problem.
 //!
-//! Rows have `samples` and `correct` as counts, or `correct` as a list of 0 and 1; or `answers`, null where none could be
-//! read, with the right `answer`: then votes are counted too.
+//! Rows have `samples` and `correct` as counts, or `correct` as a list of 0 and 1; or `answers`, null where none could
+//! be read, with the right `answer`: then votes are counted too.
 
 use anyhow::bail;
 use ascribe::eval::bench::{Attempts, VoteTies, maj_at_k, mean_pass_at_k, mean_pass_hat_k};
@@ -14,6 +14,9 @@ use crate::records::{self, Record, Records};
 pub fn run(args: &SamplesArgs) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?;
     let voted = records.has("answers");
+    if args.split_ties && !voted {
+        bail!("there are no votes whose ties could be split; give rows with `answers`, or leave out --split-ties");
+    }
     let (mut problems, mut votes) = (Vec::new(), Vec::new());
     for row in &records.rows {
         if voted {
@@ -29,7 +32,7 @@ pub fn run(args: &SamplesArgs) -> anyhow::Result<()> {
             bail!("{}: k must be at least 1 and at most its {samples} samples, got {k}", records.place(row));
         }
     }
-    let bootstrap = args.measure.bootstrap();
+    let bootstrap = args.measure.bootstrap(records.rows.len());
     let ties = if args.split_ties { VoteTies::Split } else { VoteTies::First };
     let mut estimates = Vec::new();
     for &k in &args.k {
@@ -47,6 +50,7 @@ pub fn run(args: &SamplesArgs) -> anyhow::Result<()> {
     let samples: usize = problems.iter().map(|problem| problem.samples).sum();
     Findings::new("samples")
         .fact("input", records.name())
+        .drawn(&bootstrap)
         .fact("samples", samples)
         .with_all(estimates.iter().map(|(name, estimate)| Finding::of(name.as_str(), estimate)))
         .show(args.measure.json, args.file.report.as_deref())

@@ -48,4 +48,11 @@ impl Mask {
     pub fn count(&self, like: &Tensor<2>) -> Tensor<1> {
         self.sum(Tensor::ones(self.dims(), (&like.device(), like.dtype())))
     }
+
+    /// Which of its row's tokens that count each token is, from 1; 0 where the mask ignores it. In the precision of `like`.
+    /// Result: `[rows, seq]`.
+    pub fn places(&self, like: &Tensor<2>) -> Tensor<2> {
+        let ones = self.keep(Tensor::ones(self.dims(), (&like.device(), like.dtype()))); // [rows, seq]
+        self.keep(ones.cumsum(1))
+    }
 }

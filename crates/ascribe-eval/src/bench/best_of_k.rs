@@ -36,7 +36,8 @@ pub struct BestOfK {
     pub loss: f64,
 }
 
-/// The curve of picking by `scores`, with outcomes `y` (correctness in [0, 1], or a gold reward).
+/// The curve of picking by `scores`, with outcomes `y` (correctness in [0, 1], or a gold reward). Values lie between
+/// the smallest and the largest `y`; `ties` says who is picked among equal scores; O(K^2) for K responses.
 ///
 /// # Errors
 /// When the lengths differ, there is no response, or a value is NaN or infinite.
@@ -50,7 +51,8 @@ pub fn best_of_k_curve(scores: &[f64], y: &[f64], ties: PickTies) -> Result<Best
     Ok(BestOfK { end, max, loss: mean(&regrets), curve, oracle })
 }
 
-/// The expected outcome of picking the best of `k` drawn without replacement.
+/// The expected outcome of picking the best of `k` drawn without replacement. Between the smallest and the largest `y`;
+/// `ties` says who is picked among equal scores; O(K log K).
 ///
 /// # Errors
 /// As [`best_of_k_curve`], and unless `1 <= k <= K`.

@@ -20,7 +20,7 @@ pub struct Candidate {
     pub following: Vec<f64>,
 }
 
-/// The perplexity of each candidate.
+/// The perplexity of each candidate. At least 1; O(tokens).
 ///
 /// # Errors
 /// When there is no candidate, one has no token of its own, or a log-probability is above 0, NaN or infinite.
@@ -36,7 +36,7 @@ pub fn blank_perplexities(candidates: &[Candidate]) -> Result<Vec<f64>, EvalErro
     Ok(values)
 }
 
-/// The credit of choosing the candidate of least perplexity: 1, shared by ties, or 0.
+/// The credit of choosing the candidate of least perplexity: 1, shared by ties, or 0. In [0, 1]; O(tokens).
 ///
 /// # Errors
 /// As [`blank_perplexities`], and when `gold` is no candidate.
@@ -48,7 +48,8 @@ pub fn blank_credit(candidates: &[Candidate], gold: usize) -> Result<f64, EvalEr
     Ok(if values[gold] == least { 1.0 / winners as f64 } else { 0.0 })
 }
 
-/// Tau-b of checkpoint step and score: 1 when every checkpoint is better than the one before.
+/// Tau-b of checkpoint step and score: 1 when every checkpoint is better than the one before. In [-1, 1]; tied scores
+/// leave the scale; O(n log n) for each resample.
 ///
 /// # Errors
 /// As [`kendall_tau_b`], and for fewer than three checkpoints.
@@ -57,7 +58,8 @@ pub fn stability(steps: &[f64], scores: &[f64], bootstrap: &Bootstrap) -> Result
     kendall_tau_b(steps, scores, bootstrap)
 }
 
-/// Tau-b over models of base and instruct scores.
+/// Tau-b over models of base and instruct scores. In [-1, 1]; tied scores leave the scale; O(n log n) for each
+/// resample.
 ///
 /// # Errors
 /// As [`kendall_tau_b`].

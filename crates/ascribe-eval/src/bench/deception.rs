@@ -37,7 +37,7 @@ pub struct Deception {
     pub n: usize,
 }
 
-/// The deception score at threshold `t`.
+/// The deception score at threshold `t`. In [0, 1]; a confidence of exactly `t` is known; O(n).
 ///
 /// # Errors
 /// When there is no item, a confidence is not in [0, 1], `t` is not in (0, 1), or no item of the conflict tax is known.

@@ -22,37 +22,57 @@ pub struct ProcessF1 {
     pub f1: Estimate,
 }
 
-/// The numbers of `predictions` (`None`: no answer, which matches nothing) against `labels`.
+/// The numbers of `predictions` (`None`: no answer, which matches nothing) against `labels`. In [0, 1]; matches are
+/// exact, so there are no ties, and F1 is 0 by definition where both accuracies are; O(B n).
 ///
 /// # Errors
 /// When the lengths differ, there is no solution, a label is below -1, or solutions with or without an error are
 /// absent.
 pub fn process_f1(predictions: &[Option<i64>], labels: &[i64], bootstrap: &Bootstrap) -> Result<ProcessF1, EvalError> {
+    let f1 = bootstrap.weighted_metric(labels.len(), counted_f1(predictions, labels)?)?;
+    let matches = matches(predictions, labels);
+    let share = |is_error: bool| {
+        let of_class = matches.iter().filter(|row| row.0 == is_error);
+        let (hits, n) = of_class.fold((0, 0), |(hits, n), row| (hits + usize::from(row.1), n + 1));
+        wilson(hits, n, bootstrap.level)
+    };
+    Ok(ProcessF1 { accuracy_error: share(true)?, accuracy_correct: share(false)?, f1 })
+}
+
+/// For each solution, whether it has an error, and whether the prediction matches.
+fn matches(predictions: &[Option<i64>], labels: &[i64]) -> Vec<(bool, bool)> {
+    predictions.iter().zip(labels).map(|(prediction, &label)| (label != -1, *prediction == Some(label))).collect()
+}
+
+/// The F1 as a function of how often each solution counts.
+pub(crate) fn counted_f1(
+    predictions: &[Option<i64>],
+    labels: &[i64],
+) -> Result<impl Fn(&[u32]) -> Result<f64, EvalError> + Sync + use<>, EvalError> {
     not_empty("the predictions", predictions)?;
     same_length("labels", predictions.len(), labels.len())?;
     if let Some(index) = labels.iter().position(|&label| label < -1) {
         return Err(EvalError::OutOfRange { what: "labels", rule: "at least -1", index, got: labels[index] as f64 });
     }
-    let class = |rows: &[usize], is_error: bool| {
-        let of_class = rows.iter().filter(|&&row| (labels[row] != -1) == is_error);
-        of_class.fold((0, 0), |(hits, n), &row| (hits + usize::from(predictions[row] == Some(labels[row])), n + 1))
-    };
-    let f1 = |rows: &[usize]| {
-        let ((hits, errors), (kept, correct)) = (class(rows, true), class(rows, false));
-        if errors == 0 || correct == 0 {
+    let matches = matches(predictions, labels);
+    Ok(move |counts: &[u32]| {
+        // By class, without and with an error: solutions, and matches among them.
+        let (mut all, mut hits) = ([0_u64; 2], [0_u64; 2]);
+        for (&(is_error, is_match), &count) in matches.iter().zip(counts) {
+            all[usize::from(is_error)] += u64::from(count);
+            hits[usize::from(is_error)] += u64::from(count) * u64::from(is_match);
+        }
+        if all.contains(&0) {
             let why = "it needs solutions with an error and solutions without";
             return Err(EvalError::Degenerate { what: "the process F1", why });
         }
-        let (a, b) = (hits as f64 / errors as f64, kept as f64 / correct as f64);
+        let [b, a] = [0, 1].map(|class| hits[class] as f64 / all[class] as f64);
         Ok(if a + b == 0.0 { 0.0 } else { 2.0 * a * b / (a + b) })
-    };
-    let f1 = bootstrap.metric(labels.len(), f1)?;
-    let all: Vec<usize> = (0..labels.len()).collect();
-    let share = |(hits, n): (usize, usize)| wilson(hits, n, bootstrap.level);
-    Ok(ProcessF1 { accuracy_error: share(class(&all, true))?, accuracy_correct: share(class(&all, false))?, f1 })
+    })
 }
 
-/// The first step whose score is strictly below `threshold`, or -1.
+/// The first step whose score is strictly below `threshold`, or -1. A score of exactly `threshold` is no error;
+/// O(steps).
 ///
 /// # Errors
 /// When there is no step, a score is NaN or infinite, or the threshold is NaN.
@@ -62,7 +82,7 @@ pub fn first_error(scores: &[f64], threshold: f64) -> Result<i64, EvalError> {
     Ok(scores.iter().position(|&score| score < threshold).map_or(-1, |step| step as i64))
 }
 
-/// The step of the smallest score, the first of them on ties: for solutions known to hold an error.
+/// The step of the smallest score, the first of them on ties: for solutions known to hold an error. O(steps).
 ///
 /// # Errors
 /// When there is no step or a score is NaN or infinite.
@@ -82,7 +102,7 @@ pub struct Localisation {
     pub mean_offset: Option<f64>,
 }
 
-/// Compares predicted with labelled first errors.
+/// Compares predicted with labelled first errors. Shares lie in [0, 1], the offset is at least 0; O(n).
 ///
 /// # Errors
 /// As [`process_f1`], but one class may be absent.

@@ -84,7 +84,8 @@ pub struct RewardBench {
     pub overall: f64,
 }
 
-/// Scores RewardBench 1 from the strict pair accuracy of each subset, by its name.
+/// Scores RewardBench 1 from the strict pair accuracy of each subset, by its name. In [0, 1]; ties are those of the
+/// accuracies: strict, so a tie is wrong; O(subsets).
 ///
 /// # Errors
 /// When a name is unknown, an accuracy is not in [0, 1], a subset is missing, or nothing is left to score.

@@ -8,8 +8,7 @@
 //!             score = 0.30 acc_tied + 0.30 acc_ref + 0.20 P + 0.20 H + 0.01 M, in [-0.01, 1.01]
 //! ```
 //! `spread` is that of the tied version. Where it is 0, M's term is the sign of the smaller gap. Prompts with only
-//! one of
-//! the two versions enter the accuracies alone.
+//! one of the two versions enter the accuracies alone.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +19,8 @@ use crate::{Bootstrap, Estimate, EvalError};
 /// The subsets; the overall score is their plain mean.
 pub const REWARDBENCH2_SUBSETS: [&str; 6] = ["Factuality", "Precise IF", "Math", "Safety", "Focus", "Ties"];
 
-/// The mean credit of prompts whose first completion is the correct one; the interval resamples prompts.
+/// The mean credit of prompts whose first completion is the correct one; the interval resamples prompts. In [0, 1];
+/// completions tied at the top share the credit; O(completions + B n).
 ///
 /// # Errors
 /// When there is no prompt, one has fewer than two completions, or a score is NaN or infinite.
@@ -71,12 +71,12 @@ pub struct TiesScore {
     pub single: usize,
 }
 
-/// Scores the Ties subset.
+/// Scores the Ties subset. The score lies in [-0.01, 1.01], the rest in [0, 1]; every comparison is strict;
+/// O(completions).
 ///
 /// # Errors
 /// When either list is empty, a score is NaN or infinite, a version has no wrong answer, a reference version has not
-/// exactly
-/// one correct answer, a tied one fewer than two, or no prompt has both versions.
+/// exactly one correct answer, a tied one fewer than two, or no prompt has both versions.
 pub fn rewardbench_ties(reference: &[TiesPrompt], tied: &[TiesPrompt]) -> Result<TiesScore, EvalError> {
     let measured = |what, prompts: &[TiesPrompt], rule, accepted: fn(usize) -> bool| {
         not_empty(what, prompts)?;

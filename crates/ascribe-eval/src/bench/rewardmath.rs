@@ -36,7 +36,8 @@ pub struct RewardMath {
     pub pair_accuracy: f64,
 }
 
-/// Scores the problems of a reward model.
+/// Scores the problems of a reward model. In [0, 1], MRR above 0; ties as the fields say: wrong, right, against the
+/// correct solution, half; O(scores + B n).
 ///
 /// # Errors
 /// When there is no problem, one lacks correct or wrong solutions, or a score is NaN or infinite.
@@ -80,8 +81,7 @@ pub enum Unparsed {
 }
 
 /// RewardMATH's numbers for a pairwise judge, from whether each verdict of each problem is right (`None`: not
-/// readable),
-/// and the count of verdicts that could not be read.
+/// readable), and the count of verdicts that could not be read. In [0, 1], MRR above 0; O(verdicts + B n).
 ///
 /// # Errors
 /// When there is no problem, one has no verdict, or one could not be read under [`Unparsed::Refuse`].
@@ -149,7 +149,7 @@ impl StepReduction {
         Self::Last,
     ];
 
-    /// The score of step scores in [0, 1].
+    /// The score of step scores in [0, 1]. It lies there too, but mean odds have no bound above; O(steps).
     ///
     /// # Errors
     /// When there is no step, a score is not in [0, 1], or one is 0 or 1 for mean logit and mean odds.

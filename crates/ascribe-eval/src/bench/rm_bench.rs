@@ -53,7 +53,7 @@ pub struct RmBench {
     pub total: f64,
 }
 
-/// The matrix of a set of prompts; a tie is no win.
+/// The matrix of a set of prompts; a tie is no win. In [0, 1]; O(n).
 ///
 /// # Errors
 /// When there is no prompt or a score is NaN or infinite.
@@ -75,7 +75,7 @@ pub fn style_matrix(pairs: &[StyledPair]) -> Result<StyleMatrix, EvalError> {
     Ok(StyleMatrix { matrix, hard, normal, easy, mean: (hard + normal + easy) / 3.0 })
 }
 
-/// RM-Bench scores.
+/// RM-Bench scores. In [0, 1]; a tie is no win; O(n).
 ///
 /// # Errors
 /// As [`style_matrix`].

@@ -19,7 +19,7 @@ pub struct Attempts {
     pub correct: usize,
 }
 
-/// Probability that at least one of `k` samples is correct, when `c` of `n` were.
+/// Probability that at least one of `k` samples is correct, when `c` of `n` were. In [0, 1]; O(c).
 ///
 /// # Errors
 /// Unless `1 <= k <= n` and `c <= n`.
@@ -33,7 +33,7 @@ pub fn pass_at_k(n: usize, c: usize, k: usize) -> Result<f64, EvalError> {
     Ok(-log_none.exp_m1())
 }
 
-/// Probability that all of `k` samples are correct, when `c` of `n` were.
+/// Probability that all of `k` samples are correct, when `c` of `n` were. In [0, 1]; O(k).
 ///
 /// # Errors
 /// Unless `1 <= k <= n` and `c <= n`.
@@ -46,7 +46,8 @@ pub fn pass_hat_k(n: usize, c: usize, k: usize) -> Result<f64, EvalError> {
     Ok(log_all.exp())
 }
 
-/// The mean of pass@k over problems, each with as many samples as it has; the interval resamples problems.
+/// The mean of pass@k over problems, each with as many samples as it has; the interval resamples problems. In [0, 1];
+/// O(samples + B n).
 ///
 /// # Errors
 /// When there is no problem, when one has fewer than `k` samples, or when a setting of the bootstrap is out of range.
@@ -54,7 +55,7 @@ pub fn mean_pass_at_k(problems: &[Attempts], k: usize, bootstrap: &Bootstrap) ->
     over_problems(problems, k, bootstrap, pass_at_k)
 }
 
-/// The mean of pass^k over problems, as [`mean_pass_at_k`].
+/// The mean of pass^k over problems, as [`mean_pass_at_k`]. In [0, 1]; O(samples + B n).
 ///
 /// # Errors
 /// As [`mean_pass_at_k`].

@@ -33,7 +33,8 @@ pub struct SelfCorrection {
     pub p: f64,
 }
 
-/// Compares two attempts; `edited` says where the final answer changed.
+/// Compares two attempts; `edited` says where the final answer changed. Shares lie in [0, 1], the change in [-1, 1];
+/// O(B n).
 ///
 /// # Errors
 /// When the lengths differ or there is no problem.

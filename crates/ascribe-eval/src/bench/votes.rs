@@ -43,7 +43,7 @@ fn winners<'a>(answers: &[Option<&'a str>], weights: impl Fn(usize) -> f64, ties
     best
 }
 
-/// The answer of most of the first `k` samples, the first to appear on ties; `None` when nobody votes.
+/// The answer of most of the first `k` samples, the first to appear on ties; `None` when nobody votes. O(k).
 ///
 /// # Errors
 /// Unless `1 <= k <= answers`.
@@ -52,7 +52,7 @@ pub fn majority<'a>(answers: &[Option<&'a str>], k: usize) -> Result<Option<&'a 
     Ok(winners(&answers[..k], |_| 1.0, VoteTies::First).first().map(|&(answer, _)| answer))
 }
 
-/// The answer with the largest total weight, the first to appear on ties; `None` when nobody votes.
+/// The answer with the largest total weight, the first to appear on ties; `None` when nobody votes. O(n).
 ///
 /// # Errors
 /// When the lengths differ, there is no answer, or a weight is negative, NaN or infinite.
@@ -63,7 +63,8 @@ pub fn weighted_majority<'a>(answers: &[Option<&'a str>], weights: &[f64]) -> Re
     Ok(winners(answers, |index| weights[index], VoteTies::First).first().map(|&(answer, _)| answer))
 }
 
-/// Whether the vote of the first `k` samples is `gold`: the share of the winners that are.
+/// Whether the vote of the first `k` samples is `gold`: the share of the winners that are. In [0, 1]; `ties` says who
+/// wins among equal counts; O(k).
 ///
 /// # Errors
 /// Unless `1 <= k <= answers`.

@@ -5,16 +5,16 @@
 //! rating = 1000 + 400/ln 10 * th
 //! ```
 //! Without a ridge the maximum exists only when every player can be reached from every other along wins (a draw goes
-//! both
-//! ways); otherwise this is an error that names a group. Newton's method with step halving, to a gradient of 1e-10
-//! per game.
+//! both ways); otherwise this is an error that names a player who cannot, found in O(players + games). Newton's method
+//! with step halving, to a gradient of 1e-10 per game: O(games + players^3) for each of a few steps. Strengths are
+//! unbounded.
 
 use std::f64::consts::LN_10;
 
 use crate::error::{not_empty, option};
 use crate::stats::bootstrap::sorted_quantile;
 use crate::stats::sum::{mean, sigmoid, softplus, sum};
-use crate::{Bootstrap, EvalError, Interval};
+use crate::{Bootstrap, BootstrapMethod, EvalError, Interval};
 
 /// Games between two players of which the first won a share.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,19 +55,18 @@ pub struct Rating {
     pub rating: f64,
     /// Percentile bootstrap interval; absent without resamples.
     pub interval: Option<Interval>,
-    /// 1 plus the number of players whose lower limit is above this player's upper one (without intervals: whose
-    /// rating is
-    /// higher).
+    /// 1 plus the number of players whose lower limit is above this player's upper one (without intervals: whose rating
+    /// is higher).
     pub rank: usize,
 }
 
 impl BradleyTerry {
-    /// Ratings on the scale of Elo.
+    /// Ratings on the scale of Elo. O(players).
     pub fn ratings(&self) -> Vec<f64> {
         self.strengths.iter().map(|&strength| to_rating(strength)).collect()
     }
 
-    /// The chance that `a` beats `b`.
+    /// The chance that `a` beats `b`, in (0, 1); `None` for a player that is not there. O(1).
     pub fn win_probability(&self, a: usize, b: usize) -> Option<f64> {
         Some(sigmoid(self.strengths.get(a)? - self.strengths.get(b)?))
     }
@@ -77,12 +76,12 @@ fn to_rating(strength: f64) -> f64 {
     1000.0 + 400.0 / LN_10 * strength
 }
 
-/// Fits the strengths of `players` players, with an optional ridge `lambda`.
+/// Fits the strengths of `players` players, with an optional ridge `lambda`. A draw is half a win of each; games of
+/// weight 0 say nothing; O(games + players^3) for each step.
 ///
 /// # Errors
 /// When there is no game, a player or outcome is out of range, the ridge is not above 0, or without a ridge, the
-/// players do
-/// not hang together.
+/// players do not hang together.
 pub fn bradley_terry(
     games: &[Game],
     players: usize,
@@ -111,7 +110,8 @@ pub fn bradley_terry(
 }
 
 /// Ratings with bootstrap intervals and ranks, best first: player number and rating. Resamples that fall apart are left
-/// out; above 5 % of them the intervals are absent. Games are drawn one by one, so weights must be whole numbers.
+/// out; above 5 % of them the intervals are absent. Games are drawn one by one, so weights must be whole numbers. Ranks
+/// are from 1, shared by players whose limits overlap; B fits.
 ///
 /// # Errors
 /// As [`bradley_terry`], and when a weight is not whole or a setting of the bootstrap is out of range.
@@ -137,7 +137,7 @@ pub fn rating_board(
         ratings.sort_by(f64::total_cmp);
         let (tail, level) = (0.5 * (1.0 - bootstrap.level), bootstrap.level);
         let (low, high) = (sorted_quantile(&ratings, tail), sorted_quantile(&ratings, 1.0 - tail));
-        Interval { low, high, level, method: "percentile bootstrap" }
+        Interval { low, high, level, method: BootstrapMethod::Percentile.name() }
     };
     let intervals: Vec<Option<Interval>> = (0..players).map(|player| enough.then(|| interval(player))).collect();
     let limits =
@@ -207,23 +207,18 @@ pub(super) fn checked(games: &[Game], players: usize, anchor: Anchor) -> Result<
 
 /// Every player must beat, and be beaten by, every other along a chain of games.
 fn connected(games: &[Game], players: usize) -> Result<(), EvalError> {
-    for forward in [true, false] {
-        let mut reached = vec![false; players];
-        let mut open = vec![0];
-        reached[0] = true;
-        while let Some(player) = open.pop() {
-            for game in games.iter().filter(|game| game.weight > 0.0) {
-                // A win leads from the winner to the loser.
-                for (from, to, share) in [(game.a, game.b, game.outcome), (game.b, game.a, 1.0 - game.outcome)] {
-                    let (from, to) = if forward { (from, to) } else { (to, from) };
-                    if share > 0.0 && from == player && !reached[to] {
-                        reached[to] = true;
-                        open.push(to);
-                    }
-                }
+    // Whom each player beat, and by whom each was beaten.
+    let (mut beat, mut beaten_by) = (vec![Vec::new(); players], vec![Vec::new(); players]);
+    for game in games.iter().filter(|game| game.weight > 0.0) {
+        for (winner, loser, share) in [(game.a, game.b, game.outcome), (game.b, game.a, 1.0 - game.outcome)] {
+            if share > 0.0 {
+                beat[winner].push(loser);
+                beaten_by[loser].push(winner);
             }
         }
-        if let Some(player) = reached.iter().position(|reached| !reached) {
+    }
+    for next in [&beat, &beaten_by] {
+        if let Some(player) = reached(next).iter().position(|reached| !reached) {
             let name = player.to_string();
             let known =
                 "players that beat, and are beaten by, player 0 along a chain; add games, or use a ridge".to_owned();
@@ -231,6 +226,22 @@ fn connected(games: &[Game], players: usize) -> Result<(), EvalError> {
         }
     }
     Ok(())
+}
+
+/// Who can be reached from player 0, depth first.
+fn reached(next: &[Vec<usize>]) -> Vec<bool> {
+    let mut reached = vec![false; next.len()];
+    let mut open = vec![0];
+    reached[0] = true;
+    while let Some(player) = open.pop() {
+        for &other in &next[player] {
+            if !reached[other] {
+                reached[other] = true;
+                open.push(other);
+            }
+        }
+    }
+    reached
 }
 
 fn log_likelihood(games: &[Game], strengths: &[f64]) -> f64 {
@@ -334,6 +345,20 @@ mod tests {
         assert!(fit.strengths[0] > 0.0 && (fit.strengths[0] + fit.strengths[1]).abs() < 1e-9);
         let draw = games(&[(0, 1, 0.5, 3.0)]);
         assert_eq!(bradley_terry(&draw, 2, Anchor::Mean, None).unwrap().strengths, [0.0, 0.0]);
+    }
+
+    /// A ring of wins reaches everyone along one way only; without its last game nobody reaches player 0 again. Games
+    /// of weight 0 are no games.
+    #[test]
+    fn a_long_ring_hangs_together_until_a_game_is_missing() {
+        let n = 2000;
+        let mut ring: Vec<Game> = (0..n).map(|a| Game { a, b: (a + 1) % n, outcome: 1.0, weight: 1.0 }).collect();
+        assert!(connected(&ring, n).is_ok());
+        ring[n - 1].weight = 0.0;
+        let error = connected(&ring, n).unwrap_err().to_string();
+        assert!(error.contains("between player 0 and player `1`"), "{error}");
+        ring[n - 1] = Game { a: 0, b: n - 1, outcome: 0.5, weight: 1.0 };
+        assert!(connected(&ring, n).is_ok());
     }
 
     #[test]

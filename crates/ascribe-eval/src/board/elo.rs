@@ -12,7 +12,8 @@ use crate::EvalError;
 use crate::error::option;
 use crate::stats::bootstrap::shuffle;
 
-/// Online Elo ratings, the mean over `orders` random orders of the games; one order (1) is the one given.
+/// Online Elo ratings, the mean over `orders` random orders of the games; one order (1) is the one given. Unbounded; a
+/// draw is half a win; O(games orders).
 ///
 /// # Errors
 /// When there is no game, a player or outcome is out of range, `k` is not above 0, or there is no order.

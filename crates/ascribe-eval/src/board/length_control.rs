@@ -51,7 +51,8 @@ const ANCHOR_WEIGHT: f64 = 0.2;
 /// One row of the regression: features, outcome, weight.
 type Row = ([f64; 3], f64, f64);
 
-/// The length-controlled win rate of `rows`, with `anchors` or none.
+/// The length-controlled win rate of `rows`, with `anchors` or none. In [0, 1]; an outcome of 1/2 is a draw; O(n) for
+/// each step of a fit, and one fit a resample.
 ///
 /// # Errors
 /// When there are fewer than five rows, or an outcome or difficulty is out of range, NaN or infinite.

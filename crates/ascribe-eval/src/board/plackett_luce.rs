@@ -20,7 +20,7 @@ pub struct PlackettLuce {
     pub log_likelihood: f64,
 }
 
-/// Fits `items` items to rankings, best first.
+/// Fits `items` items to rankings, best first. Unbounded; rankings have no ties; O(ranked items) for each step.
 ///
 /// # Errors
 /// When there is no ranking, one names an item twice or out of range or has fewer than two, or the items do not hang

@@ -26,7 +26,7 @@ pub struct WinRate {
     pub standard_error: Option<f64>,
 }
 
-/// The win rate of outcomes in [0, 1].
+/// The win rate of outcomes in [0, 1]. It lies there too; a draw is 1/2; O(B n).
 ///
 /// # Errors
 /// When there is no item or an outcome is not in [0, 1].
@@ -45,7 +45,7 @@ pub fn win_rate(outcomes: &[f64], bootstrap: &Bootstrap) -> Result<WinRate, Eval
     })
 }
 
-/// The outcome of a stored AlpacaEval preference; `None` when it is no verdict.
+/// The outcome of a stored AlpacaEval preference; `None` when it is no verdict. In [0, 1]; a draw is 1/2; O(1).
 pub fn alpaca_outcome(preference: Option<f64>) -> Option<f64> {
     match preference? {
         0.0 => Some(0.5),

@@ -4,8 +4,7 @@
 //! g = 1[decision right] - max(p, 1-p),  Balance = mean g = accuracy - mean confidence
 //! ```
 //! Positive is under-confident, negative over-confident, 0 best. Errors of opposite sign cancel, and it is no proper
-//! scoring
-//! rule: a constant forecast of its own hit rate scores 0.
+//! scoring rule: a constant forecast of its own hit rate scores 0.
 
 use crate::error::{same_length, shares};
 use crate::stats::sum::number;
@@ -31,7 +30,7 @@ pub(crate) fn balance_terms(p: &[f64], y: &[bool], half: Half) -> Result<Vec<f64
     Ok(p.iter().zip(y).map(term).collect())
 }
 
-/// The Balance score; the interval resamples rows.
+/// The Balance score; the interval resamples rows. In [-1, 1/2]; `half` says what p = 1/2 decides; O(B n).
 ///
 /// # Errors
 /// When the lengths differ, there is no row, or a probability is not in [0, 1].

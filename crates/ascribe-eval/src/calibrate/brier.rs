@@ -7,12 +7,12 @@
 //! log loss = -mean [y ln p + (1-y) ln(1-p)]
 //! ```
 //! G. W. Brier, 1950; A. H. Murphy, J. Appl. Meteor. 12, 1973; D. B. Stephenson et al., Weather and Forecasting 23,
-//! 2008
-//! (the terms inside bins: without them the identity holds only where p is constant in a bin).
+//! 2008 (the terms inside bins: without them the identity holds only where p is constant in a bin). Rows are scored one
+//! by one, so ties play no part.
 
 use super::bins::{Assigned, Binning};
 use crate::error::{option, same_length, shares};
-use crate::stats::sum::{as_numbers, mean, number, pick, sum};
+use crate::stats::sum::{as_numbers, counted_mean, mean, number, sum};
 use crate::{Bootstrap, Estimate, EvalError};
 
 /// The parts of a Brier score.
@@ -39,7 +39,7 @@ pub(crate) fn squares(p: &[f64], y: &[bool]) -> Result<Vec<f64>, EvalError> {
     Ok(p.iter().zip(y).map(|(p, &y)| (p - number(y)).powi(2)).collect())
 }
 
-/// The Brier score, in [0, 1]; the interval resamples rows.
+/// The Brier score; the interval resamples rows. In [0, 1]; O(B n).
 ///
 /// # Errors
 /// When the lengths differ, there is no row, or a probability is not in [0, 1].
@@ -47,23 +47,32 @@ pub fn brier(p: &[f64], y: &[bool], bootstrap: &Bootstrap) -> Result<Estimate, E
     bootstrap.mean(&squares(p, y)?)
 }
 
-/// The Brier skill score: 1 is perfect, 0 is the base rate's.
+/// The Brier skill score: 1 is perfect, 0 is the base rate's. At most 1; O(B n).
 ///
 /// # Errors
 /// As [`brier`], and when all labels are one.
 pub fn brier_skill(p: &[f64], y: &[bool], bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
+    bootstrap.weighted_metric(p.len(), counted_skill(p, y)?)
+}
+
+/// The Brier skill as a function of how often each row counts.
+pub(crate) fn counted_skill(
+    p: &[f64],
+    y: &[bool],
+) -> Result<impl Fn(&[u32]) -> Result<f64, EvalError> + Sync + use<>, EvalError> {
     let (squares, labels) = (squares(p, y)?, as_numbers(y));
-    bootstrap.metric(p.len(), |rows| {
-        let base = mean(&pick(&labels, rows));
+    Ok(move |counts: &[u32]| {
+        let base = counted_mean(&labels, counts);
         let uncertainty = base * (1.0 - base);
         if uncertainty > 0.0 {
-            return Ok(1.0 - mean(&pick(&squares, rows)) / uncertainty);
+            return Ok(1.0 - counted_mean(&squares, counts) / uncertainty);
         }
         Err(EvalError::Degenerate { what: "the Brier skill", why: "the labels must hold both classes" })
     })
 }
 
-/// The Brier score and its parts over bins.
+/// The Brier score and its parts over bins, each in [0, 1] but the covariance. O(n log M), and O(n log n) for bins of
+/// equal mass.
 ///
 /// # Errors
 /// As [`brier`], and when the number of bins is 0.
@@ -120,7 +129,8 @@ pub(crate) fn log_losses(p: &[f64], y: &[bool], clip: Option<f64>) -> Result<Vec
     Ok(losses)
 }
 
-/// Mean log loss in nats; the interval resamples rows. `clip` moves probabilities to at least that far from 0 and 1.
+/// Mean log loss in nats; the interval resamples rows. At least 0, without a bound above; `clip` moves probabilities to
+/// at least that far from 0 and 1; O(B n).
 ///
 /// # Errors
 /// As [`brier`]; when `clip` is not inside (0, 0.5); without it, when a probability is 0 or 1 on the wrong side.

@@ -6,12 +6,17 @@
 //! RMS = sqrt(sum n_b/n gap_b^2),  signed = mean p - mean y
 //! ```
 //! M. P. Naeini et al., AAAI 2015; C. Guo et al., arXiv:1706.04599. The value depends on the bins: state them. The
-//! sweep
-//! takes the most equal-mass bins whose means of y do not fall (R. Roelofs et al., arXiv:2012.08668).
+//! sweep takes the most equal-mass bins whose means of y do not fall (R. Roelofs et al., arXiv:2012.08668).
+//!
+//! All lie in [0, 1], the signed error in [-1, 1]; equal probabilities share a bin. A resample of rows is binned anew
+//! in one pass, without sorting.
 
-use super::bins::{Bin, Binning, reliability};
+use std::iter::repeat_n;
+
+use super::bins::{Assigned, Bin, Binning, Held, reliability};
 use crate::error::{option, same_length, shares};
-use crate::stats::sum::{as_numbers, mean, pick, sum};
+use crate::rank::ranks::Order;
+use crate::stats::sum::{as_numbers, mean, sum};
 use crate::{Bootstrap, Estimate, EvalError};
 
 /// All the numbers that one set of bins gives.
@@ -29,53 +34,97 @@ pub struct CalibrationError {
     pub signed: f64,
 }
 
-/// The calibration errors of `p` for `y`.
+/// The calibration errors of `p` for `y`. In [0, 1], signed in [-1, 1]; equal probabilities share a bin; O(n log M),
+/// and O(n log n) for bins of equal mass.
 ///
 /// # Errors
 /// As [`reliability`].
 pub fn calibration_error(p: &[f64], y: &[bool], binning: Binning) -> Result<CalibrationError, EvalError> {
     let bins = reliability(p, y, binning)?;
-    let n = p.len() as f64;
     let gaps: Vec<(f64, f64)> = bins.iter().filter_map(|bin| Some((bin.n as f64, bin.gap()?))).collect();
-    Ok(CalibrationError {
+    Ok(of_gaps(&gaps, mean(p) - mean(&as_numbers(y))))
+}
+
+/// The numbers of the bins that hold rows: how many, and their gap.
+fn of_gaps(gaps: &[(f64, f64)], signed: f64) -> CalibrationError {
+    let n = sum(gaps.iter().map(|&(rows, _)| rows));
+    CalibrationError {
         ece: sum(gaps.iter().map(|(rows, gap)| rows / n * gap)),
         mce: gaps.iter().map(|&(_, gap)| gap).fold(0.0, f64::max),
         mean_gap: sum(gaps.iter().map(|&(_, gap)| gap)) / gaps.len() as f64,
         rms: sum(gaps.iter().map(|(rows, gap)| rows / n * gap * gap)).sqrt(),
-        signed: mean(p) - mean(&as_numbers(y)),
+        signed,
+    }
+}
+
+/// One calibration error as a function of how often each row counts.
+pub(crate) fn counted_calibration(
+    p: &[f64],
+    y: Vec<bool>,
+    binning: Binning,
+    number: fn(&CalibrationError) -> f64,
+) -> Result<impl Fn(&[u32]) -> Result<f64, EvalError> + Sync, EvalError> {
+    shares("p", p)?;
+    same_length("y", p.len(), y.len())?;
+    let Assigned { edges, bin_of } = binning.assign(p)?;
+    let order = binning.follows().then(|| Order::of(p));
+    Ok(move |counts: &[u32]| {
+        let bins = match &order {
+            None => filled(edges.len() - 1, p, &y, counts, |row| bin_of[row]),
+            Some(order) => {
+                let drawn = order.rows().iter().flat_map(|&row| repeat_n(p[row], counts[row] as usize));
+                let sorted: Vec<f64> = drawn.collect();
+                if sorted.is_empty() {
+                    return Err(nothing_counts());
+                }
+                let edges = binning.edges(&sorted)?;
+                filled(edges.len() - 1, p, &y, counts, |row| binning.bin(&edges, p[row]))
+            }
+        };
+        if bins.is_empty() {
+            return Err(nothing_counts());
+        }
+        let gap = |bin: &Held| ((bin.hits as f64 - bin.p.value()) / bin.rows as f64).abs();
+        let gaps: Vec<(f64, f64)> = bins.iter().map(|bin| (bin.rows as f64, gap(bin))).collect();
+        let over = sum(bins.iter().map(|bin| bin.p.value() - bin.hits as f64));
+        Ok(number(&of_gaps(&gaps, over / sum(gaps.iter().map(|&(rows, _)| rows)))))
     })
 }
 
-/// Expected calibration error; the interval resamples rows and bins them anew.
+/// The bins that hold rows, of rows that count several times.
+fn filled(bins: usize, p: &[f64], y: &[bool], counts: &[u32], bin_of: impl Fn(usize) -> usize) -> Vec<Held> {
+    let mut held = vec![Held::default(); bins];
+    for (row, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+        held[bin_of(row)].add(p[row], y[row], count);
+    }
+    held.retain(|bin| bin.rows > 0);
+    held
+}
+
+fn nothing_counts() -> EvalError {
+    EvalError::Degenerate { what: "a calibration error", why: "every row has the weight 0" }
+}
+
+/// Expected calibration error; the interval resamples rows and bins them anew. In [0, 1]; equal probabilities share a
+/// bin; O(n log n + B n log M).
 ///
 /// # Errors
 /// As [`reliability`].
 pub fn ece(p: &[f64], y: &[bool], binning: Binning, bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
-    of_rows(p, y, binning, bootstrap, |error| error.ece)
+    bootstrap.weighted_metric(p.len(), counted_calibration(p, y.to_vec(), binning, |error| error.ece)?)
 }
 
-/// Maximum calibration error; the interval resamples rows and bins them anew.
+/// Maximum calibration error; the interval resamples rows and bins them anew. In [0, 1]; equal probabilities share a
+/// bin; O(n log n + B n log M).
 ///
 /// # Errors
 /// As [`reliability`].
 pub fn mce(p: &[f64], y: &[bool], binning: Binning, bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
-    of_rows(p, y, binning, bootstrap, |error| error.mce)
+    bootstrap.weighted_metric(p.len(), counted_calibration(p, y.to_vec(), binning, |error| error.mce)?)
 }
 
-fn of_rows(
-    p: &[f64],
-    y: &[bool],
-    binning: Binning,
-    bootstrap: &Bootstrap,
-    number: impl Fn(&CalibrationError) -> f64 + Sync,
-) -> Result<Estimate, EvalError> {
-    same_length("y", p.len(), y.len())?;
-    bootstrap.metric(p.len(), |rows| Ok(number(&calibration_error(&pick(p, rows), &pick(y, rows), binning)?)))
-}
-
-/// Nixon's adaptive calibration error of `n` rows of `k` class probabilities: the mean gap over classes and
-/// equal-mass bins
-/// that hold rows (J. Nixon et al., arXiv:1904.01685).
+/// Nixon's adaptive calibration error of `n` rows of `k` class probabilities: the mean gap over classes and equal-mass
+/// bins that hold rows (J. Nixon et al., arXiv:1904.01685). In [0, 1]; equal probabilities share a bin; O(k n log n).
 ///
 /// # Errors
 /// As [`reliability`], when `k` is 0, and when the classes do not fit.
@@ -92,9 +141,8 @@ pub fn classwise_error(probabilities: &[f64], k: usize, classes: &[u32], binning
     Ok(sum(gaps.iter().copied()) / gaps.len() as f64)
 }
 
-/// The most equal-mass bins up to `most` such that, for every smaller number too, the mean label never falls from
-/// bin to
-/// bin; and the ECE with them.
+/// The most equal-mass bins up to `most` such that, for every smaller number too, the mean label never falls from bin
+/// to bin; and the ECE with them, in [0, 1]. Equal probabilities share a bin; O(n log n) for each number of bins tried.
 ///
 /// # Errors
 /// As [`reliability`], and when `most` is 0.
@@ -117,6 +165,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::stats::sum::pick;
 
     const P: [f64; 8] = [0.1, 0.35, 0.4, 0.8, 0.65, 0.9, 0.55, 0.2];
     const Y: [bool; 8] = [false, false, true, true, true, true, false, false];
@@ -171,6 +220,30 @@ mod tests {
             prop_assert!(error.ece <= absolute + 1e-12 && error.ece <= error.rms + 1e-12 && error.mce <= 1.0);
             let one = calibration_error(&p, &y, Binning::Width(1)).unwrap();
             prop_assert!((one.ece - one.signed.abs()).abs() < 1e-12);
+        }
+
+        #[test]
+        fn counts_say_what_the_rows_drawn_say(
+            (p, y) in rows(), draws in prop::collection::vec(0_usize..60, 1..80), bins in 1_usize..12,
+        ) {
+            let drawn: Vec<usize> = draws.into_iter().map(|draw| draw % p.len()).collect();
+            let mut counts = vec![0_u32; p.len()];
+            drawn.iter().for_each(|&row| counts[row] += 1);
+            for binning in [
+                Binning::Width(bins),
+                Binning::WidthLeftClosed(bins),
+                Binning::WidthLeftClosedTop(bins),
+                Binning::Mass(bins),
+                Binning::Adaptive(bins),
+            ] {
+                let slow = calibration_error(&pick(&p, &drawn), &pick(&y, &drawn), binning).unwrap();
+                let numbers: [fn(&CalibrationError) -> f64; 5] =
+                    [|of| of.ece, |of| of.mce, |of| of.mean_gap, |of| of.rms, |of| of.signed];
+                for number in numbers {
+                    let fast = counted_calibration(&p, y.clone(), binning, number).unwrap()(&counts).unwrap();
+                    prop_assert!((fast - number(&slow)).abs() < 1e-12, "{binning:?} {fast} {slow:?}");
+                }
+            }
         }
 
         #[test]

@@ -6,7 +6,8 @@
 use crate::EvalError;
 use crate::error::{finite, same_length};
 
-/// The fitted value of every row: non-decreasing in `scores`, nearest to `targets` in squares.
+/// The fitted value of every row: non-decreasing in `scores`, nearest to `targets` in squares. Between the smallest and
+/// the largest target; equal scores have one value; O(n log n).
 ///
 /// # Errors
 /// When the lengths differ, there is no row, or a value is NaN or infinite.

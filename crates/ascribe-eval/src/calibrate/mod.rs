@@ -18,4 +18,5 @@ pub use verbal::{
 };
 
 pub(crate) use balance::balance_terms;
-pub(crate) use brier::{log_losses, squares};
+pub(crate) use brier::{counted_skill, log_losses, squares};
+pub(crate) use ece::counted_calibration;

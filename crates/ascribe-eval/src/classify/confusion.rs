@@ -6,10 +6,10 @@
 //! MCC = (tp tn - fp fn)/sqrt((tp+fp)(tp+fn)(tn+fp)(tn+fn))
 //! ```
 //! B. W. Matthews, 1975; M. Kubat and S. Matwin, ICML 1997 (g-mean). 0/0 is an error, or the value that the caller
-//! names.
+//! names. All lie in [0, 1], but MCC and kappa in [-1, 1]. A score of exactly the threshold is called positive.
+//! Counting costs O(n), a measure of the counts O(1).
 
 use crate::error::{finite, not_empty, option, same_length};
-use crate::stats::sum::pick;
 use crate::{Bootstrap, Estimate, EvalError};
 
 /// How often each decision met each class.
@@ -61,7 +61,7 @@ pub enum ZeroDivision {
 }
 
 impl Confusion {
-    /// Counts decisions: positive where the score is at least `threshold`.
+    /// Counts decisions: positive where the score is at least `threshold`. O(n).
     ///
     /// # Errors
     /// When the lengths differ, there is no score, or one is NaN or infinite.
@@ -71,26 +71,28 @@ impl Confusion {
         Self::of(&scores.iter().map(|&score| score >= threshold).collect::<Vec<_>>(), labels)
     }
 
-    /// Counts decisions.
+    /// Counts decisions. O(n).
     ///
     /// # Errors
     /// When the lengths differ or there is no decision.
     pub fn of(decisions: &[bool], labels: &[bool]) -> Result<Self, EvalError> {
         not_empty("the decisions", decisions)?;
         same_length("labels", decisions.len(), labels.len())?;
-        let mut counts = Self::default();
-        for (&decision, &label) in decisions.iter().zip(labels) {
-            *match (decision, label) {
-                (true, true) => &mut counts.true_positive,
-                (true, false) => &mut counts.false_positive,
-                (false, true) => &mut counts.false_negative,
-                (false, false) => &mut counts.true_negative,
-            } += 1;
-        }
-        Ok(counts)
+        Ok(Self::tally(decisions, labels, |_| 1))
     }
 
-    /// The same decisions with the classes swapped.
+    /// Counts checked decisions of rows that count several times.
+    fn tally(decisions: &[bool], labels: &[bool], count: impl Fn(usize) -> u64) -> Self {
+        // By decision, then label.
+        let mut cells = [0_u64; 4];
+        for (row, (&decision, &label)) in decisions.iter().zip(labels).enumerate() {
+            cells[2 * usize::from(decision) + usize::from(label)] += count(row);
+        }
+        let [true_negative, false_negative, false_positive, true_positive] = cells;
+        Self { true_positive, false_positive, false_negative, true_negative }
+    }
+
+    /// The same decisions with the classes swapped. O(1).
     pub fn swapped(self) -> Self {
         Self {
             true_positive: self.true_negative,
@@ -100,7 +102,7 @@ impl Confusion {
         }
     }
 
-    /// The value of a measure.
+    /// The value of a measure. In [0, 1], MCC and kappa in [-1, 1]; O(1).
     ///
     /// # Errors
     /// When it is 0/0 and `zero` is [`ZeroDivision::Refuse`], and when the beta of F is not above 0.
@@ -144,7 +146,7 @@ impl Confusion {
     }
 
     /// The counts to expect when labels are wrong: a negative is labelled positive with `r0`, a positive negative with
-    /// `r1`, whatever its score. The counts are shares that sum to 1.
+    /// `r1`, whatever its score. The counts (tp, fp, fn, tn) are shares in [0, 1] that sum to 1; O(1).
     ///
     /// # Errors
     /// Unless `prevalence` lies in [0, 1], both rates are at least 0 and their sum is below 1.
@@ -164,7 +166,8 @@ impl Confusion {
     }
 }
 
-/// A measure of decisions at a threshold; the interval resamples rows.
+/// A measure of decisions at a threshold; the interval resamples rows. In [0, 1], MCC and kappa in [-1, 1]; a score of
+/// exactly `threshold` is called positive; O(n + B n).
 ///
 /// # Errors
 /// As [`Confusion::at`] and [`Confusion::measure`].
@@ -175,14 +178,25 @@ pub fn decision_at(
     decision: Decision,
     bootstrap: &Bootstrap,
 ) -> Result<Estimate, EvalError> {
-    Confusion::at(scores, labels, threshold)?;
-    bootstrap.metric(scores.len(), |rows| {
-        Confusion::at(&pick(scores, rows), &pick(labels, rows), threshold)?.measure(decision, ZeroDivision::Refuse)
+    bootstrap.weighted_metric(scores.len(), counted_decisions(scores, labels.to_vec(), threshold, decision)?)
+}
+
+/// The measure as a function of how often each row counts.
+pub(crate) fn counted_decisions(
+    scores: &[f64],
+    labels: Vec<bool>,
+    threshold: f64,
+    decision: Decision,
+) -> Result<impl Fn(&[u32]) -> Result<f64, EvalError> + Sync, EvalError> {
+    Confusion::at(scores, &labels, threshold)?;
+    let decisions: Vec<bool> = scores.iter().map(|&score| score >= threshold).collect();
+    Ok(move |counts: &[u32]| {
+        Confusion::tally(&decisions, &labels, |row| u64::from(counts[row])).measure(decision, ZeroDivision::Refuse)
     })
 }
 
 /// AUROC as noisy labels show it: `(1 - a - b) AUROC + (a + b)/2`, with `a` the share of true negatives among those
-/// labelled positive and `b` of true positives among those labelled negative.
+/// labelled positive and `b` of true positives among those labelled negative. In [0, 1]; O(1).
 ///
 /// # Errors
 /// Unless `a` and `b` are at least 0 and sum to at most 1, and `auroc` lies in [0, 1].
@@ -193,7 +207,7 @@ pub fn auroc_under_noise(auroc: f64, a: f64, b: f64) -> Result<f64, EvalError> {
 }
 
 /// The order of models by F1, where F1 values that differ by at most `tolerance` from their neighbour form a block that
-/// g-mean orders: indices, best first. Equal models keep their order.
+/// g-mean orders: indices, best first. Equal models keep their order. O(n log n).
 ///
 /// # Errors
 /// When the lengths differ, there is no model, a value is NaN, or `tolerance` is negative.

@@ -42,7 +42,7 @@ pub enum Against {
 }
 
 impl ConfusionMatrix {
-    /// Counts decisions and classes, both below `k`.
+    /// Counts decisions and classes, both below `k`. O(n + k^2).
     ///
     /// # Errors
     /// When the lengths differ, there is no row, `k < 2`, or an entry is not below `k`.
@@ -63,7 +63,7 @@ impl ConfusionMatrix {
         Ok(Self { counts, k })
     }
 
-    /// The two-class counts of `class` against the rest.
+    /// The two-class counts of `class` against the rest. O(k^2).
     pub fn one_against_rest(&self, class: usize) -> Confusion {
         let true_positive = self.counts[class * self.k + class];
         let (of_class, called) = (self.true_count(class), self.called(class));
@@ -76,8 +76,8 @@ impl ConfusionMatrix {
         }
     }
 
-    /// A measure averaged over classes. Classes that neither occur nor are called leave the mean of
-    /// [`Mean::Macro`] and [`Mean::Weighted`].
+    /// A measure averaged over classes. Classes that neither occur nor are called leave the mean of [`Mean::Macro`] and
+    /// [`Mean::Weighted`]. In [0, 1], MCC and kappa in [-1, 1]; O(k^3).
     ///
     /// # Errors
     /// When the measure of a class is 0/0 and `zero` refuses.
@@ -102,14 +102,14 @@ impl ConfusionMatrix {
         Ok(total / weights)
     }
 
-    /// The mean recall over the classes that occur.
+    /// The mean recall over the classes that occur. In [0, 1]; O(k^2).
     pub fn balanced_accuracy(&self) -> f64 {
         let classes: Vec<usize> = (0..self.k).filter(|&class| self.true_count(class) > 0).collect();
         let recall = |&class: &usize| self.counts[class * self.k + class] as f64 / self.true_count(class) as f64;
         sum(classes.iter().map(recall)) / classes.len() as f64
     }
 
-    /// Matthews' correlation for several classes.
+    /// Matthews' correlation for several classes. In [-1, 1]; O(k^2).
     ///
     /// # Errors
     /// When all decisions, or all classes, are one and `zero` refuses.
@@ -143,6 +143,7 @@ impl ConfusionMatrix {
 }
 
 /// The class of largest probability in every row of `probabilities` (`n` rows of `k`); the lowest class on ties.
+/// O(n k).
 ///
 /// # Errors
 /// When a probability is NaN or infinite, or the rows are not of `k` entries.
@@ -152,7 +153,8 @@ pub fn top_label(probabilities: &[f64], k: usize) -> Result<Vec<u32>, EvalError>
     Ok(rows.map(top).collect())
 }
 
-/// Share of rows whose class is among the `top` most probable.
+/// Share of rows whose class is among the `top` most probable. In [0, 1]; of equal probabilities the lower class comes
+/// first; O(n k).
 ///
 /// # Errors
 /// As [`top_label`], when the lengths differ or a class is not below `k`, and unless `1 <= top <= k`.
@@ -167,7 +169,7 @@ pub fn top_k_accuracy(probabilities: &[f64], k: usize, classes: &[u32], top: usi
     Ok(hits.count() as f64 / classes.len() as f64)
 }
 
-/// Mean over rows of `sum over classes of (p - y)^2`, in [0, 2].
+/// Mean over rows of `sum over classes of (p - y)^2`, in [0, 2]. O(n k).
 ///
 /// # Errors
 /// As [`top_k_accuracy`].
@@ -180,7 +182,7 @@ pub fn brier_multiclass(probabilities: &[f64], k: usize, classes: &[u32]) -> Res
     Ok(sum(terms) / classes.len() as f64)
 }
 
-/// Mean over rows of `-ln p` of the class, with p at least `clip`.
+/// Mean over rows of `-ln p` of the class, with p at least `clip`. At least 0; O(n).
 ///
 /// # Errors
 /// As [`top_k_accuracy`], and when a class has probability 0 and `clip` is `None`.
@@ -205,7 +207,8 @@ pub fn log_loss_multiclass(
     Ok(sum(total) / classes.len() as f64)
 }
 
-/// The unweighted mean AUROC of all classes.
+/// The unweighted mean AUROC of all classes. In [0, 1]; ties count half; O(k n log n), and times k for pairs of
+/// classes.
 ///
 /// # Errors
 /// As [`top_k_accuracy`], and when a class below `k` never occurs.

@@ -36,12 +36,12 @@ pub struct CreditQuality {
 pub const KAPPA: f64 = 0.02;
 
 /// Compares `credit[s][a]` with the advantage of `policy` for `rewards[s][a][s']`, from the law `start` of first
-/// states.
+/// states. Correlations lie in [-1, 1] with ties off the scale, the improvement is 1 for the exact advantage and may
+/// pass it; O(S^3 + S^2 A).
 ///
 /// # Errors
 /// As [`Mdp::values`]; when a length does not fit, credit is NaN or infinite, `kappa` is not in (0, 0.05], or the
-/// policy cannot
-/// be improved.
+/// policy cannot be improved.
 pub fn credit_vs_exact(
     mdp: &Mdp,
     rewards: &[f64],

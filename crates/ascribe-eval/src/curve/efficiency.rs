@@ -43,7 +43,8 @@ fn checked(x: &[f64], y: &[f64]) -> Result<(), EvalError> {
     }
 }
 
-/// The first x at which `y` reaches `target` and stays there for `sustained` further points.
+/// The first x at which `y` reaches `target` and stays there for `sustained` further points. Above 0; exactly `target`
+/// counts as reached; O(n sustained).
 ///
 /// # Errors
 /// When the lengths differ, there is no point, a value is NaN or infinite, or `x` does not rise from above 0.
@@ -75,7 +76,7 @@ pub enum Ratio {
     None,
 }
 
-/// The ratio of two readings.
+/// The ratio of two readings. Above 0; O(1).
 pub fn efficiency_ratio(baseline: Reached, method: Reached) -> Ratio {
     match (baseline, method) {
         (_, Reached::Censored(_)) => Ratio::None,
@@ -84,7 +85,8 @@ pub fn efficiency_ratio(baseline: Reached, method: Reached) -> Ratio {
     }
 }
 
-/// The median over seeds, censored ones counting as later than any: censored itself when half or more are.
+/// The median over seeds, censored ones counting as later than any: censored itself when half or more are. Above 0;
+/// O(n log n).
 ///
 /// # Errors
 /// When there is no seed.
@@ -101,7 +103,8 @@ pub fn median_steps(seeds: &[Reached]) -> Result<Reached, EvalError> {
     Ok(if median.is_finite() { Reached::At(median) } else { Reached::Censored(last.fold(0.0, f64::max)) })
 }
 
-/// The area under a curve by trapezoids on ln x, over the width: a mean y.
+/// The area under a curve by trapezoids on ln x, over the width: a mean y. Between the smallest and the largest y;
+/// O(n).
 ///
 /// # Errors
 /// As [`steps_to`], and for fewer than two points.
@@ -112,7 +115,7 @@ pub fn log_area(x: &[f64], y: &[f64]) -> Result<f64, EvalError> {
     Ok(sum(parts) / (x[x.len() - 1] / x[0]).ln())
 }
 
-/// The mean over seeds of the last y of each curve; the interval resamples seeds.
+/// The mean over seeds of the last y of each curve; the interval resamples seeds. In the range of y; O(B seeds).
 ///
 /// # Errors
 /// When there is no curve, one is empty, or a value is NaN or infinite.
@@ -136,7 +139,8 @@ pub struct Multiplier {
     pub range: (f64, f64),
 }
 
-/// Compares two curves of accuracy over compute (tokens, or FLOPs) by their upper staircases.
+/// Compares two curves of accuracy over compute (tokens, or FLOPs) by their upper staircases. Above 0; an accuracy is
+/// reached where y is at least as high; O(n^2).
 ///
 /// # Errors
 /// As [`steps_to`], and when no accuracy is reached by both.

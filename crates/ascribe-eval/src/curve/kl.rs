@@ -26,7 +26,8 @@ pub enum KlEstimate {
 /// Beyond, `e^-l` leaves the range of f64.
 const LARGEST: f64 = 700.0;
 
-/// KL(q||p) from log-ratios `ln q(x) - ln p(x)` of samples of q; the interval resamples samples.
+/// KL(q||p) from log-ratios `ln q(x) - ln p(x)` of samples of q; the interval resamples samples. At least 0 for k2 and
+/// k3, any number for k1; O(B n).
 ///
 /// # Errors
 /// When there is no sample, a ratio is NaN or infinite, or, for [`KlEstimate::K3`], beyond 700 either way.
@@ -49,7 +50,7 @@ pub(super) fn distribution(what: &'static str, p: &[f64]) -> Result<(), EvalErro
     crate::error::option(what, "a distribution: its sum must be 1 within 1e-9", total, (total - 1.0).abs() <= 1e-9)
 }
 
-/// KL(q||p) of two distributions.
+/// KL(q||p) of two distributions. At least 0; 0 ln 0 is 0; O(n).
 ///
 /// # Errors
 /// When one is no distribution, the lengths differ, or q has mass where p has none.
@@ -67,7 +68,7 @@ fn divergence(q: &[f64], p: &[f64]) -> f64 {
     sum(q.iter().zip(p).filter(|&(&q, _)| q > 0.0).map(|(q, p)| q * (q / p).ln())).max(0.0)
 }
 
-/// The entropy of a distribution.
+/// The entropy of a distribution. At least 0 and at most ln n; 0 ln 0 is 0; O(n).
 ///
 /// # Errors
 /// When it is no distribution.
@@ -76,7 +77,7 @@ pub fn entropy(p: &[f64]) -> Result<f64, EvalError> {
     Ok(sum(p.iter().filter(|&&p| p > 0.0).map(|p| -p * p.ln())))
 }
 
-/// The Jensen-Shannon divergence; its square root is a distance.
+/// The Jensen-Shannon divergence; its square root is a distance. At least 0 and at most ln 2; O(n).
 ///
 /// # Errors
 /// When one is no distribution or the lengths differ.
@@ -88,7 +89,7 @@ pub fn js_divergence(q: &[f64], p: &[f64]) -> Result<f64, EvalError> {
     Ok(0.5 * (divergence(q, &middle) + divergence(p, &middle)))
 }
 
-/// Half the sum of absolute differences: the largest difference in the chance of any event.
+/// Half the sum of absolute differences: the largest difference in the chance of any event. In [0, 1]; O(n).
 ///
 /// # Errors
 /// As [`js_divergence`].
@@ -111,8 +112,8 @@ pub struct BestOfNLaw {
 }
 
 /// Best of `n` draws from `p` by `rewards`, ties broken evenly among draws: `pi_n(y) = p(y)/p_c (F_c^n - F_{c-}^n)`
-/// with `F`
-/// the mass of rewards up to the class of y (A. Beirami et al., arXiv:2401.01879).
+/// with `F` the mass of rewards up to the class of y (A. Beirami et al., arXiv:2401.01879). Probabilities in [0, 1],
+/// the KL from 0 to `bound`; O(k log k) for k outcomes.
 ///
 /// # Errors
 /// When `p` is no distribution, the lengths differ, a reward is NaN or infinite, or `n` is 0.
@@ -140,9 +141,8 @@ pub fn best_of_n_law(p: &[f64], rewards: &[f64], n: u32) -> Result<BestOfNLaw, E
     Ok(BestOfNLaw { law, kl: sum(kl).max(0.0), bound: n.ln() - (n - 1.0) / n })
 }
 
-/// The estimate of the KL of best-of-n from `masses`, the mass under the policy of the class of each selected
-/// output; the
-/// interval resamples prompts (arXiv:2401.01879).
+/// The estimate of the KL of best-of-n from `masses`, the mass under the policy of the class of each selected output;
+/// the interval resamples prompts (arXiv:2401.01879). At least 0; O(B n).
 ///
 /// # Errors
 /// When there is no mass, one is not in (0, 1], or `n` is 0.

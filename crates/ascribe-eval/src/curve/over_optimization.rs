@@ -65,7 +65,7 @@ impl OverOptimization {
 }
 
 impl OverOptimizationFit {
-    /// The gain at distance `d`, 0 at 0.
+    /// The gain at distance `d`, 0 at 0. Unbounded; O(1).
     pub fn at(&self, d: f64) -> f64 {
         if d == 0.0 {
             return 0.0;
@@ -74,7 +74,7 @@ impl OverOptimizationFit {
         self.alpha * a + self.beta * b
     }
 
-    /// Where the curve is highest, and how high; `None` when it does not bend down.
+    /// Where the curve is highest, and how high; `None` when it does not bend down. O(1).
     pub fn peak(&self) -> Option<(f64, f64)> {
         let Self { alpha, beta, .. } = *self;
         let d = match self.form {
@@ -87,12 +87,12 @@ impl OverOptimizationFit {
     }
 }
 
-/// Fits a form to gains at distances `d`, with weights (1/standard error squared) or all alike.
+/// Fits a form to gains at distances `d`, with weights (1/standard error squared) or all alike. Unbounded; points at
+/// distance 0 leave the fit and are counted; O(n).
 ///
 /// # Errors
 /// When the lengths differ, there is no point, a value is NaN or infinite, a distance is negative, a weight is not
-/// above 0,
-/// or too few distances differ.
+/// above 0, or too few distances differ.
 pub fn fit_over_optimization(
     d: &[f64],
     gains: &[f64],
@@ -151,12 +151,11 @@ pub struct Onset {
     pub hacked: bool,
 }
 
-/// Reads a curve of gold and proxy rewards over rising distance.
+/// Reads a curve of gold and proxy rewards over rising distance. The first of equal peaks counts; O(n).
 ///
 /// # Errors
 /// When the lengths differ, there are fewer than two points, a value is NaN or infinite, distances do not rise, or a
-/// reward is
-/// constant.
+/// reward is constant.
 pub fn onset(d: &[f64], gold: &[f64], proxy: &[f64]) -> Result<Onset, EvalError> {
     option("points", "at least 2", d.len() as f64, d.len() >= 2)?;
     for (what, values) in [("d", d), ("gold", gold), ("proxy", proxy)] {
@@ -183,7 +182,8 @@ pub fn onset(d: &[f64], gold: &[f64], proxy: &[f64]) -> Result<Onset, EvalError>
     Ok(Onset { onset: d[best], regret: gold[best] - gold[last], hacked })
 }
 
-/// R^2 of the regression of `ln(pi/pi_ref)` on response length: how much of the implicit reward is length.
+/// R^2 of the regression of `ln(pi/pi_ref)` on response length: how much of the implicit reward is length. In [0, 1];
+/// O(n).
 ///
 /// # Errors
 /// As [`Correlation::of`](crate::rank::Correlation::of).
@@ -192,7 +192,8 @@ pub fn length_extrapolation(log_ratios: &[f64], lengths: &[f64]) -> Result<f64, 
 }
 
 /// For each component of a composite reward, its value where gold peaks: the point past which more of it is no gain
-/// (Constrained RLHF, arXiv:2310.04373).
+/// (Constrained RLHF, arXiv:2310.04373). In the range of each component; the first of equal peaks counts;
+/// O(n components).
 ///
 /// # Errors
 /// When the lengths differ, there is no point, or a value is NaN or infinite.
@@ -218,7 +219,7 @@ pub struct Violation {
 }
 
 /// Violations of a constraint over training; `sign` 1 means that more than `threshold` is too much, -1 that less is too
-/// little.
+/// little. At least 0; exactly `threshold` is none; O(n).
 ///
 /// # Errors
 /// When there is no reward, a value is NaN or infinite, or `sign` is neither 1 nor -1.

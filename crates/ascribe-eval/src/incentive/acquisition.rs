@@ -40,8 +40,8 @@ const MOST: f64 = 1e6;
 
 impl AcquisitionGame<'_> {
     /// The largest expected gain of any agent from any other effort and report map; the mechanism is incentive
-    /// compatible when
-    /// it is not above 0.
+    /// compatible when it is not above 0. At least 0; best replies that tie are no violation; as many sums over
+    /// outcomes as an agent has deviations (`O(deviations outcomes)`).
     ///
     /// # Errors
     /// When a table does not fit or does not sum to 1, a payment is NaN or infinite, or the game is too large.
@@ -63,7 +63,7 @@ impl AcquisitionGame<'_> {
         Ok(worst)
     }
 
-    /// Expected utility less payments when all follow the mechanism.
+    /// Expected utility less payments when all follow the mechanism. Unbounded; O(outcomes).
     ///
     /// # Errors
     /// As [`incentive_violation`](Self::incentive_violation).

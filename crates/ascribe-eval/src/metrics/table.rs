@@ -1,13 +1,19 @@
 //! The rows of the table, and the functions behind them.
 
-use super::{Columns, Compute, Direction, Holds, ScalarMetric, mean_of, statistic_of};
+use super::{Columns, Compute, Counted, Direction, Holds, ScalarMetric, mean_of, statistic_of};
 use crate::bench::pass_at_k;
-use crate::bench::process_bench::process_f1;
-use crate::calibrate::{Binning, Half, balance_terms, brier_skill, calibration_error, log_losses, squares};
-use crate::classify::{Between, Confusion, Curve, Decision, ZeroDivision, auroc_estimate, clustered_auroc};
+use crate::bench::process_bench::counted_f1;
+use crate::calibrate::{
+    Binning, CalibrationError, Half, balance_terms, counted_calibration, counted_skill, log_losses, squares,
+};
+use crate::classify::scored::Scored;
+use crate::classify::{Between, Decision, counted_decisions};
 use crate::pairs::{Ties, credits};
-use crate::rank::{Correlation, KappaWeights, cohen_kappa, pearson};
-use crate::stats::sum::{as_numbers, mean};
+use crate::rank::correlation::{counted_pearson, counted_spearman};
+use crate::rank::kappa::counted_cohen;
+use crate::rank::kendall::{Concordance, counted_tau};
+use crate::rank::{KappaWeights, pearson};
+use crate::stats::sum::{as_numbers, counted_mean};
 use crate::{Bootstrap, Estimate, EvalError, accuracy};
 
 const SHARE: (f64, f64) = (0.0, 1.0);
@@ -67,29 +73,36 @@ pub const METRICS: &[ScalarMetric] = &[
         Compute::Terms(pair_loss),
         "mean Bradley-Terry loss ln(1 + e^-(chosen - rejected))"
     ),
-    row!("auroc", SCORED, SHARE, Up, Compute::Own(area), "chance that a positive outranks a negative"),
+    row!(
+        "auroc",
+        SCORED,
+        SHARE,
+        Up,
+        Compute::Counted(area),
+        "chance that a positive outranks a negative; a tie counts half"
+    ),
     row!(
         "average-precision",
         SCORED,
         SHARE,
         Up,
-        Compute::Value(|c| Ok(curve(c)?.average_precision())),
-        "precision averaged over the recall of distinct thresholds"
+        Compute::Counted(precision),
+        "precision averaged over the recall of distinct thresholds; ties enter together"
     ),
     row!(
         "tpr-at-fpr-1",
         SCORED,
         SHARE,
         Up,
-        Compute::Value(|c| curve(c)?.tpr_at_fpr(0.01, Between::Step)),
-        "true positive rate at a false positive rate of at most 0.01"
+        Compute::Counted(rate),
+        "true positive rate at a false positive rate of at most 0.01; ties enter together"
     ),
     row!(
         "precision",
         FORECAST,
         SHARE,
         Up,
-        Compute::Value(|c| decided(c, Decision::Precision)),
+        Compute::Counted(|c| decided(c, Decision::Precision)),
         "share of true labels among p >= 0.5"
     ),
     row!(
@@ -97,7 +110,7 @@ pub const METRICS: &[ScalarMetric] = &[
         FORECAST,
         SHARE,
         Up,
-        Compute::Value(|c| decided(c, Decision::Recall)),
+        Compute::Counted(|c| decided(c, Decision::Recall)),
         "share of the true labels with p >= 0.5"
     ),
     row!(
@@ -105,7 +118,7 @@ pub const METRICS: &[ScalarMetric] = &[
         FORECAST,
         SHARE,
         Up,
-        Compute::Value(|c| decided(c, Decision::Specificity)),
+        Compute::Counted(|c| decided(c, Decision::Specificity)),
         "share of the false labels with p < 0.5"
     ),
     row!(
@@ -113,7 +126,7 @@ pub const METRICS: &[ScalarMetric] = &[
         FORECAST,
         SHARE,
         Up,
-        Compute::Value(|c| decided(c, Decision::FBeta(1.0))),
+        Compute::Counted(|c| decided(c, Decision::FBeta(1.0))),
         "harmonic mean of precision and recall"
     ),
     row!(
@@ -121,7 +134,7 @@ pub const METRICS: &[ScalarMetric] = &[
         FORECAST,
         SHARE,
         Up,
-        Compute::Value(|c| decided(c, Decision::GMean)),
+        Compute::Counted(|c| decided(c, Decision::GMean)),
         "geometric mean of recall and specificity"
     ),
     row!(
@@ -129,7 +142,7 @@ pub const METRICS: &[ScalarMetric] = &[
         FORECAST,
         SHARE,
         Up,
-        Compute::Value(|c| decided(c, Decision::BalancedAccuracy)),
+        Compute::Counted(|c| decided(c, Decision::BalancedAccuracy)),
         "mean of recall and specificity"
     ),
     row!(
@@ -137,17 +150,24 @@ pub const METRICS: &[ScalarMetric] = &[
         FORECAST,
         SIGNED,
         Up,
-        Compute::Value(|c| decided(c, Decision::Mcc)),
+        Compute::Counted(|c| decided(c, Decision::Mcc)),
         "Matthews' correlation of decision and label"
     ),
-    row!("ece", FORECAST, SHARE, Down, Compute::Value(|c| Ok(calibration(c)?.ece)), "expected calibration error"),
-    row!("mce", FORECAST, SHARE, Down, Compute::Value(|c| Ok(calibration(c)?.mce)), "largest gap of a bin"),
+    row!(
+        "ece",
+        FORECAST,
+        SHARE,
+        Down,
+        Compute::Counted(|c| calibration(c, |error| error.ece)),
+        "expected calibration error; equal p share a bin"
+    ),
+    row!("mce", FORECAST, SHARE, Down, Compute::Counted(|c| calibration(c, |error| error.mce)), "largest gap of a bin"),
     row!(
         "rms-calibration-error",
         FORECAST,
         SHARE,
         Down,
-        Compute::Value(|c| Ok(calibration(c)?.rms)),
+        Compute::Counted(|c| calibration(c, |error| error.rms)),
         "root mean square gap of the bins"
     ),
     row!(
@@ -155,7 +175,7 @@ pub const METRICS: &[ScalarMetric] = &[
         FORECAST,
         SIGNED,
         Zero,
-        Compute::Value(|c| Ok(calibration(c)?.signed)),
+        Compute::Counted(|c| calibration(c, |error| error.signed)),
         "mean p less mean label; positive is over-confident"
     ),
     row!(
@@ -171,7 +191,7 @@ pub const METRICS: &[ScalarMetric] = &[
         FORECAST,
         UP_TO_ONE,
         Up,
-        Compute::Value(skill),
+        Compute::Counted(skill),
         "1 less the Brier score over that of the base rate"
     ),
     row!(
@@ -188,23 +208,16 @@ pub const METRICS: &[ScalarMetric] = &[
         BALANCE,
         Zero,
         Compute::Terms(|c| balance_terms(c.numbers("p")?, &c.flags("label")?, Half::Positive)),
-        "accuracy less mean confidence of the decision"
+        "accuracy less mean confidence of the decision; p = 0.5 is positive"
     ),
     row!("pearson", XY, SIGNED, Up, Compute::Own(linear), "linear correlation"),
-    row!(
-        "spearman",
-        XY,
-        SIGNED,
-        Up,
-        Compute::Value(|c| correlated(c, Correlation::Spearman)),
-        "correlation of mid-ranks"
-    ),
+    row!("spearman", XY, SIGNED, Up, Compute::Counted(ranked), "correlation of ranks; ties share their mean rank"),
     row!(
         "kendall-tau-b",
         XY,
         SIGNED,
         Up,
-        Compute::Value(|c| correlated(c, Correlation::Kendall)),
+        Compute::Counted(ordered),
         "concordant less discordant pairs, corrected for ties"
     ),
     row!(
@@ -212,7 +225,7 @@ pub const METRICS: &[ScalarMetric] = &[
         GRADES,
         SIGNED,
         Up,
-        Compute::Value(|c| kappa(c, KappaWeights::Unweighted)),
+        Compute::Counted(|c| kappa(c, KappaWeights::Unweighted)),
         "agreement of two raters beyond chance"
     ),
     row!(
@@ -220,7 +233,7 @@ pub const METRICS: &[ScalarMetric] = &[
         GRADES,
         SIGNED,
         Up,
-        Compute::Value(|c| kappa(c, KappaWeights::Quadratic)),
+        Compute::Counted(|c| kappa(c, KappaWeights::Quadratic)),
         "the same with squared distance of grades"
     ),
     row!("mae", MARKS, POSITIVE, Down, Compute::Terms(|c| marks(c, f64::abs)), "mean absolute error of marks"),
@@ -232,14 +245,7 @@ pub const METRICS: &[ScalarMetric] = &[
         Compute::Terms(|c| marks(c, |error| error * error)),
         "mean squared error of marks"
     ),
-    row!(
-        "rmse",
-        MARKS,
-        POSITIVE,
-        Down,
-        Compute::Value(|c| Ok(mean(&marks(c, |error| error * error)?).sqrt())),
-        "its root"
-    ),
+    row!("rmse", MARKS, POSITIVE, Down, Compute::Counted(root), "its root"),
     row!("bias", MARKS, ANY, Zero, Compute::Terms(|c| marks(c, |error| error)), "mean of judge less teacher"),
     row!("win-rate", OUTCOME, SHARE, Up, Compute::Terms(outcomes), "mean outcome; a draw is 0.5"),
     row!(
@@ -263,7 +269,7 @@ pub const METRICS: &[ScalarMetric] = &[
         FIRST_ERROR,
         SHARE,
         Up,
-        Compute::Value(located),
+        Compute::Counted(located),
         "harmonic mean of exact first errors and of clean solutions found clean"
     ),
     row!(
@@ -297,54 +303,76 @@ fn pair_loss(columns: &Columns) -> Result<Vec<f64>, EvalError> {
     Ok(chosen.iter().zip(rejected).map(|(chosen, rejected)| crate::stats::sum::softplus(rejected - chosen)).collect())
 }
 
-fn area(columns: &Columns, keys: Option<&[String]>, bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
-    let (scores, labels) = (columns.numbers("score")?, columns.flags("label")?);
-    match keys {
-        None => auroc_estimate(scores, &labels, bootstrap),
-        Some(keys) => clustered_auroc(scores, &labels, keys, bootstrap),
-    }
+fn scored(columns: &Columns) -> Result<Scored<'_>, EvalError> {
+    Scored::new(columns.numbers("score")?, columns.flags("label")?)
 }
 
-fn curve(columns: &Columns) -> Result<Curve, EvalError> {
-    Curve::new(columns.numbers("score")?, &columns.flags("label")?)
+fn area(columns: &Columns) -> Result<Counted<'_>, EvalError> {
+    let scored = scored(columns)?;
+    Ok(Box::new(move |counts: &[u32]| scored.auroc(counts)))
 }
 
-fn decided(columns: &Columns, decision: Decision) -> Result<f64, EvalError> {
+fn precision(columns: &Columns) -> Result<Counted<'_>, EvalError> {
+    let scored = scored(columns)?;
+    Ok(Box::new(move |counts: &[u32]| Ok(scored.curve(counts)?.average_precision())))
+}
+
+fn rate(columns: &Columns) -> Result<Counted<'_>, EvalError> {
+    let scored = scored(columns)?;
+    Ok(Box::new(move |counts: &[u32]| scored.curve(counts)?.tpr_at_fpr(0.01, Between::Step)))
+}
+
+fn decided(columns: &Columns, decision: Decision) -> Result<Counted<'_>, EvalError> {
     let p = columns.numbers("p")?;
     crate::error::shares("p", p)?;
-    Confusion::at(p, &columns.flags("label")?, 0.5)?.measure(decision, ZeroDivision::Refuse)
+    Ok(Box::new(counted_decisions(p, columns.flags("label")?, 0.5, decision)?))
 }
 
-fn calibration(columns: &Columns) -> Result<crate::calibrate::CalibrationError, EvalError> {
-    calibration_error(columns.numbers("p")?, &columns.flags("label")?, Binning::default())
+fn calibration(columns: &Columns, number: fn(&CalibrationError) -> f64) -> Result<Counted<'_>, EvalError> {
+    let (p, labels) = (columns.numbers("p")?, columns.flags("label")?);
+    Ok(Box::new(counted_calibration(p, labels, Binning::default(), number)?))
 }
 
-fn skill(columns: &Columns) -> Result<f64, EvalError> {
-    Ok(brier_skill(columns.numbers("p")?, &columns.flags("label")?, &Bootstrap::NONE)?.value)
+fn skill(columns: &Columns) -> Result<Counted<'_>, EvalError> {
+    Ok(Box::new(counted_skill(columns.numbers("p")?, &columns.flags("label")?)?))
 }
 
-fn correlated(columns: &Columns, kind: Correlation) -> Result<f64, EvalError> {
-    kind.of(columns.numbers("x")?, columns.numbers("y")?)
+fn ranked(columns: &Columns) -> Result<Counted<'_>, EvalError> {
+    Ok(Box::new(counted_spearman(columns.numbers("x")?, columns.numbers("y")?)?))
+}
+
+fn ordered(columns: &Columns) -> Result<Counted<'_>, EvalError> {
+    Ok(Box::new(counted_tau(columns.numbers("x")?, columns.numbers("y")?, Concordance::tau_b)?))
 }
 
 fn linear(columns: &Columns, keys: Option<&[String]>, bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
+    let (x, y) = (columns.numbers("x")?, columns.numbers("y")?);
     match keys {
-        None => pearson(columns.numbers("x")?, columns.numbers("y")?, bootstrap.level),
-        Some(_) => statistic_of(columns, keys, bootstrap, |columns| correlated(columns, Correlation::Pearson)),
+        None => pearson(x, y, bootstrap.level),
+        Some(_) => statistic_of(columns.rows(), counted_pearson(x, y)?, keys, bootstrap),
     }
 }
 
-fn kappa(columns: &Columns, weights: KappaWeights) -> Result<f64, EvalError> {
+fn kappa(columns: &Columns, weights: KappaWeights) -> Result<Counted<'_>, EvalError> {
     let grades = |grades: Vec<i64>| grades.into_iter().map(|grade| grade as u32).collect::<Vec<u32>>();
     let (a, b) = (grades(columns.integers("a", 0)?), grades(columns.integers("b", 0)?));
     let k = a.iter().chain(&b).copied().max().unwrap_or(0) + 1;
     crate::error::option("grades", "below 1000", f64::from(k), k <= 1000)?;
-    Ok(cohen_kappa(&a, &b, k.max(2), weights, &Bootstrap::NONE)?.value)
+    Ok(Box::new(counted_cohen(a, b, k.max(2), weights)?))
 }
 
 fn marks(columns: &Columns, of: fn(f64) -> f64) -> Result<Vec<f64>, EvalError> {
     let (judge, teacher) = (columns.numbers("judge")?, columns.numbers("teacher")?);
     Ok(judge.iter().zip(teacher).map(|(judge, teacher)| of(judge - teacher)).collect())
+}
+
+fn root(columns: &Columns) -> Result<Counted<'_>, EvalError> {
+    let squares = marks(columns, |error| error * error)?;
+    Ok(Box::new(move |counts: &[u32]| {
+        let mean = counted_mean(&squares, counts);
+        let nothing = EvalError::Degenerate { what: "the error of marks", why: "every row has the weight 0" };
+        if mean.is_nan() { Err(nothing) } else { Ok(mean.sqrt()) }
+    }))
 }
 
 fn outcomes(columns: &Columns) -> Result<Vec<f64>, EvalError> {
@@ -358,9 +386,9 @@ fn passes(columns: &Columns, k: usize) -> Result<Vec<f64>, EvalError> {
     samples.iter().zip(correct).map(|(&samples, correct)| pass_at_k(samples as usize, correct as usize, k)).collect()
 }
 
-fn located(columns: &Columns) -> Result<f64, EvalError> {
+fn located(columns: &Columns) -> Result<Counted<'_>, EvalError> {
     let predictions: Vec<Option<i64>> = columns.integers("prediction", -1)?.into_iter().map(Some).collect();
-    Ok(process_f1(&predictions, &columns.integers("label", -1)?, &Bootstrap::NONE)?.f1.value)
+    Ok(Box::new(counted_f1(&predictions, &columns.integers("label", -1)?)?))
 }
 
 fn difference(columns: &Columns) -> Result<Vec<f64>, EvalError> {

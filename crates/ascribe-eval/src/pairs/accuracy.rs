@@ -64,7 +64,8 @@ pub(crate) fn credits(chosen: &[f64], rejected: &[f64], ties: Ties) -> Result<Ve
     Ok(chosen.iter().zip(rejected).map(|(&chosen, &rejected)| ties.credit(chosen, rejected)).collect())
 }
 
-/// The accuracy and margins of independent pairs.
+/// The accuracy and margins of independent pairs. In [0, 1], the loss at least 0; a tie is worth what `ties` says;
+/// O(n), with half credit O(B n).
 ///
 /// # Errors
 /// When the lengths differ, there is no pair, a score is NaN or infinite, or a setting of the bootstrap is out of
@@ -92,7 +93,8 @@ pub fn pair_accuracy(
     })
 }
 
-/// The accuracy of pairs with weights of at least 0.
+/// The accuracy of pairs with weights of at least 0. In [0, 1]; a tie is worth what `ties` says, a pair of weight 0 is
+/// as if it were not there; O(n).
 ///
 /// # Errors
 /// As [`pair_accuracy`], when a weight is negative, and when all are 0.
@@ -107,7 +109,8 @@ pub fn weighted_pair_accuracy(chosen: &[f64], rejected: &[f64], weights: &[f64],
     Err(EvalError::Degenerate { what: "a weighted accuracy", why: "every weight is 0" })
 }
 
-/// Share of groups of which every pair is strictly right; the interval resamples groups.
+/// Share of groups of which every pair is strictly right; the interval resamples groups. In [0, 1]; a tie fails its
+/// group; O(n + B groups).
 ///
 /// # Errors
 /// As [`pair_accuracy`].
@@ -128,7 +131,8 @@ pub fn group_accuracy<K: Hash + Eq>(
 }
 
 /// Accuracy over all pairs of a list whose human scores differ; entries with a negative human score are padding. The
-/// interval resamples lists; lists without such a pair are an error.
+/// interval resamples lists; lists without such a pair are an error. In [0, 1]; a tie of scores is worth what `ties`
+/// says; O(sum of squared lengths + B lists).
 ///
 /// # Errors
 /// When the lengths differ, there is no list, a value is NaN or infinite, or a list has no pair to rank.
@@ -167,7 +171,7 @@ pub fn list_accuracy(
 }
 
 /// Share of pairs with `sigmoid(margin)` on both orders, for calibration: probabilities and whether the first was
-/// chosen.
+/// chosen. In [0, 1]; a tie gives 1/2; O(n).
 ///
 /// # Errors
 /// As [`pair_accuracy`].
@@ -181,7 +185,7 @@ pub fn pair_probabilities(chosen: &[f64], rejected: &[f64]) -> Result<(Vec<f64>,
 }
 
 /// How often the length of text ranks pairs, and how many pairs are the same text: what a reward model has to beat.
-/// Lengths count Unicode scalar values.
+/// Lengths count Unicode scalar values. In [0, 1]; equal lengths are wrong, and counted; O(characters).
 ///
 /// # Errors
 /// As [`pair_accuracy`].

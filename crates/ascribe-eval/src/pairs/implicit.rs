@@ -40,7 +40,7 @@ pub struct GeneralisationDrop {
     pub sign_test: Option<Test>,
 }
 
-/// Compares two matched models over validation sets.
+/// Compares two matched models over validation sets. Drops lie in [-1, 1]; O(B n) for each set.
 ///
 /// # Errors
 /// When there is no set, a set is empty or its lengths differ, or the training accuracies are more than 0.02 apart.

@@ -61,7 +61,8 @@ impl PairLogps<'_> {
     }
 }
 
-/// Share of pairs whose preferred response is at least as likely; the interval resamples pairs.
+/// Share of pairs whose preferred response is at least as likely; the interval resamples pairs. In [0, 1]; a tie is
+/// right, by definition; O(B n).
 ///
 /// # Errors
 /// When the lengths differ, there is no pair, a log-probability is above 0, NaN or infinite, or a token count is 0.
@@ -92,9 +93,8 @@ pub struct IdealRanking {
 /// The usual grid of beta.
 pub const IDEAL_BETAS: [f64; 5] = [0.01, 0.1, 1.0, 5.0, 10.0];
 
-/// The idealised ranking accuracy from the reference policy and `alpha`, the share of raters for each `chosen`,
-/// moved to
-/// `[eps, 1 - eps]`.
+/// The idealised ranking accuracy from the reference policy and `alpha`, the share of raters for each `chosen`, moved
+/// to `[eps, 1 - eps]`. In [0, 1]; a tie is wrong; O(n betas).
 ///
 /// # Errors
 /// As [`ranking_accuracy`]; when a share is not in [0, 1], a beta is not above 0, or `eps` is not inside (0, 0.5).
@@ -125,7 +125,8 @@ pub fn idealised_ranking(
     Ok(IdealRanking { by_beta, min: values[0], median, max: values[values.len() - 1], minority_labels })
 }
 
-/// How hard a pair is to flip: `c` and the DPO loss below which it ranks rightly.
+/// How hard a pair is to flip: `c` and the DPO loss below which it ranks rightly. `c` is unbounded, the loss above 0;
+/// O(1).
 ///
 /// # Errors
 /// Unless both log-probabilities are at most 0 and `beta` is above 0.
@@ -151,6 +152,7 @@ pub struct Flips {
 }
 
 /// Compares the rankings of a tuned policy with those of its reference; pairs that the reference ties are in neither.
+/// In [0, 1]; a pair that the policy ties is right; O(n).
 ///
 /// # Errors
 /// As [`ranking_accuracy`], and when the numbers of pairs differ.

@@ -1,5 +1,5 @@
-//! A pairwise judge in both orders, as AlpacaEval weighs it (arXiv:2404.04475): the preference is a probability, read from
-//! the letters that name the answers.
+//! A pairwise judge in both orders, as AlpacaEval weighs it (arXiv:2404.04475): the preference is a probability, read
+//! from the letters that name the answers.
 //!
 //! ```text
 //! p = p("A")/(p("A") + p("B"));  preference for the model = mean of p where it is A and 1 - p where it is B
@@ -48,7 +48,7 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// The preference for the model: the mean of both orders.
+    /// The preference for the model: the mean of both orders. In [0, 1]; O(1).
     pub fn outcome(&self) -> f64 {
         0.5 * (self.model_first + self.baseline_first)
     }
@@ -64,7 +64,8 @@ impl Judgement {
     }
 }
 
-/// What a policy judges of each pair, from its questions in both orders, each with the options A and B.
+/// What a policy judges of each pair, from its questions in both orders, each with the options A and B. One call of the
+/// policy for both orders.
 ///
 /// # Errors
 /// When the lengths differ, there is no question, one has not two options, or the policy cannot score.

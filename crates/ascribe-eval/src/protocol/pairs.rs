@@ -5,7 +5,8 @@ use ascribe_core::{Continuation, CoreError, Credit, Episode, Policy, Reduce, Sco
 use crate::EvalError;
 use crate::error::not_empty;
 
-/// The scores of each pair of (chosen, rejected); `reduce` makes one number of finer credit.
+/// The scores of each pair of (chosen, rejected); `reduce` makes one number of finer credit. In the range of the
+/// scorer; equal scores are a tie for whoever compares them; one call of the scorer.
 ///
 /// # Errors
 /// When there is no pair, or the scorer fails or gives another number of credits.

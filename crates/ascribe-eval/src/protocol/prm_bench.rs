@@ -31,7 +31,8 @@ pub struct PrmScore {
     pub steps: usize,
 }
 
-/// Scores step verdicts `score >= threshold`. An F1 without any decision or label of its class is 0.
+/// Scores step verdicts `score >= threshold`. An F1 without any decision or label of its class is 0. In [0, 1]; a score
+/// of exactly `threshold` calls a step right; O(steps + B steps).
 ///
 /// # Errors
 /// When there is no solution, one has no step, a score is NaN or infinite, a wrong step is none of its steps, or the
@@ -71,7 +72,8 @@ mod tests {
     use super::*;
 
     /// Steps right, right, wrong with scores .9, .2, .1; right, wrong with .8, .7: of three right steps two are found
-    /// and one wrong step is called right, so F1 = 4/(4+1+1); of two wrong steps one is found with one false: 2/(2+1+1).
+    /// and one wrong step is called right, so F1 = 4/(4+1+1); of two wrong steps one is found with one false:
+    /// 2/(2+1+1).
     #[test]
     fn two_solutions() {
         let items = [

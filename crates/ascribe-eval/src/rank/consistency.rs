@@ -10,7 +10,8 @@ use crate::error::{finite, not_empty, same_length};
 use crate::estimate::Averaged;
 use crate::{Bootstrap, EvalError};
 
-/// The consistency of `first` and `second`, the scores of each prompt's samples by two models.
+/// The consistency of `first` and `second`, the scores of each prompt's samples by two models. In [0, 1]; tied scores
+/// leave the scale; O(n log n + B prompts).
 ///
 /// # Errors
 /// When the lengths differ, a score is NaN or infinite, there is no prompt, or none has scores that differ.

@@ -27,7 +27,8 @@ pub struct GradingError {
     pub max_mark: f64,
 }
 
-/// Compares marks in `0..=max_mark`; intervals resample items.
+/// Compares marks in `0..=max_mark`; intervals resample items. Errors are at most `max_mark`, the bias either way;
+/// shares lie in [0, 1]; O(B n).
 ///
 /// # Errors
 /// When the lengths differ, there is no mark, one lies outside the scale, or `max_mark` is not above 0.

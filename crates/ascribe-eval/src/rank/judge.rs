@@ -31,7 +31,8 @@ pub struct BothOrders {
     pub first_position: Estimate,
 }
 
-/// Joins the verdicts of the order (A, B) with those of the order (B, A).
+/// Joins the verdicts of the order (A, B) with those of the order (B, A). In [0, 1]; a tie, and verdicts that disagree,
+/// count half; O(B n).
 ///
 /// # Errors
 /// When the lengths differ or there is no pair.

@@ -34,12 +34,11 @@ pub struct Values {
 }
 
 impl Mdp {
-    /// A process with `transitions[s][a][s']`; rows of terminal states are not read.
+    /// A process with `transitions[s][a][s']`; rows of terminal states are not read. O(S^2 A).
     ///
     /// # Errors
-    /// When a length does not fit, there are no or more than 512 states, a row of a state that is not terminal does
-    /// not sum to 1
-    /// within 1e-9, or the discount is not in [0, 1] (1 needs terminal states).
+    /// When a length does not fit, there are no or more than 512 states, a row of a state that is not terminal does not
+    /// sum to 1 within 1e-9, or the discount is not in [0, 1] (1 needs terminal states).
     pub fn new(actions: usize, transitions: Vec<f64>, terminal: Vec<bool>, discount: f64) -> Result<Self, EvalError> {
         let states = terminal.len();
         option("states", "between 1 and 512", states as f64, (1..=STATES).contains(&states))?;
@@ -122,12 +121,11 @@ impl Mdp {
         pairs.map(mean).collect()
     }
 
-    /// The values of a policy.
+    /// The values of a policy. Unbounded; O(S^3 + S^2 A).
     ///
     /// # Errors
     /// When a length does not fit, a number is NaN or infinite, a row of the policy does not sum to 1, or, with
-    /// discount 1, the
-    /// policy does not end from every state.
+    /// discount 1, the policy does not end from every state.
     pub fn values(&self, rewards: &[f64], policy: &[f64]) -> Result<Values, EvalError> {
         self.checked_rewards("rewards", rewards)?;
         self.checked_policy(policy)?;

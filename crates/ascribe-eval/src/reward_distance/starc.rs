@@ -49,9 +49,8 @@ impl Norm {
     }
 }
 
-/// The STARC distance of two rewards `R[s][a][s']`, in [0, 2], for the values of `policy`. Entries of terminal
-/// states do not
-/// count.
+/// The STARC distance of two rewards `R[s][a][s']`, in [0, 2], for the values of `policy`. Entries of terminal states
+/// do not count. O(S^3 + S^2 A).
 ///
 /// # Errors
 /// As [`Mdp::values`].
@@ -92,6 +91,7 @@ fn standard(mdp: &Mdp, rewards: &[f64], policy: &[f64], canon: Canon, norm: Norm
 }
 
 /// The EPIC distance of two rewards `R[s][a][s']` of `states` states, in [0, 1], for laws of states and actions.
+/// O(S^2 A).
 ///
 /// # Errors
 /// When a length does not fit, a value is NaN or infinite, a law does not sum to 1, the discount is not in [0, 1], or a

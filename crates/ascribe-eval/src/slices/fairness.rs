@@ -20,7 +20,7 @@ pub struct FairnessViolations {
 }
 
 /// Counts violations. `rounds[t][i]` is the treatment of row i in round t, in [0, 1]; `distances[j](t, i, k)` is
-/// auditor j's.
+/// auditor j's. The rate lies in [0, 1]; an excess of exactly `a` is none; O(rounds rows^2 auditors).
 ///
 /// # Errors
 /// When there is no round or auditor, no pair, a treatment is not in [0, 1], `a` is negative or `gamma` not in (0, 1].

@@ -42,7 +42,8 @@ impl Display for Paired {
     }
 }
 
-/// Compares two systems on the same records, entry by entry.
+/// Compares two systems on the same records, entry by entry. The difference lies in [-1, 1], p in [0, 1]; records on
+/// which both are right or both wrong are ties and leave the test; O(B n).
 ///
 /// # Errors
 /// When the lengths differ, when there is no record, or when a setting of the bootstrap is out of range.
@@ -66,7 +67,7 @@ pub struct McNemar {
 }
 
 impl McNemar {
-    /// Counts the discordant records.
+    /// Counts the discordant records. O(n).
     ///
     /// # Errors
     /// When the lengths differ.
@@ -77,25 +78,27 @@ impl McNemar {
         Ok(Self { only_first: count(true), only_second: count(false) })
     }
 
-    /// The exact two-sided p-value.
+    /// The exact two-sided p-value. In (0, 1]; O(discordant records).
     pub fn exact(&self) -> f64 {
         let (smaller, n) = (self.only_first.min(self.only_second), self.only_first + self.only_second);
         (2.0 * half_binomial_tail(smaller, n)).min(1.0)
     }
 
-    /// The two-sided mid-p value, which counts half of the observed table: less conservative than the exact one.
+    /// The two-sided mid-p value, which counts half of the observed table: less conservative than the exact one. In
+    /// (0, 1]; O(discordant records).
     pub fn mid_p(&self) -> f64 {
         let (smaller, n) = (self.only_first.min(self.only_second), self.only_first + self.only_second);
         let below = if smaller == 0 { 0.0 } else { half_binomial_tail(smaller - 1, n) };
         (half_binomial_tail(smaller, n) + below).min(1.0)
     }
 
-    /// The chi-square statistic and its p-value; good from about 25 discordant records on.
+    /// The chi-square statistic and its p-value; good from about 25 discordant records on. The statistic is at least 0,
+    /// p in [0, 1]; O(1).
     pub fn chi2(&self) -> (f64, f64) {
         self.chi2_less(0.0)
     }
 
-    /// The chi-square statistic with Edwards' continuity correction, and its p-value.
+    /// The chi-square statistic with Edwards' continuity correction, and its p-value. As [`chi2`](Self::chi2).
     pub fn chi2_corrected(&self) -> (f64, f64) {
         self.chi2_less(1.0)
     }
@@ -142,7 +145,8 @@ const EXACT_RECORDS: usize = 20;
 
 /// Tests whether the mean of `first - second` differs from 0 when the two systems are exchangeable on each record.
 ///
-/// Above 20 records it draws `draws` sign vectors and returns `(1 + extreme)/(1 + draws)` for each side.
+/// Above 20 records it draws `draws` sign vectors and returns `(1 + extreme)/(1 + draws)` for each side. P-values lie
+/// in (0, 1]; a sum that equals the observed one counts as extreme; O(2^n) up to 20 records, then O(draws n).
 ///
 /// # Errors
 /// When the lengths differ, when there is no record, when a score is NaN or infinite, or when `draws` is below 100.

@@ -21,7 +21,7 @@ pub enum Design {
     TwoSamples,
 }
 
-/// The smallest difference that is found with probability `power` at two-sided level `alpha`.
+/// The smallest difference that is found with probability `power` at two-sided level `alpha`. Above 0; O(1).
 ///
 /// # Errors
 /// Unless `sd > 0` is finite, `n >= 2`, `0 < alpha < 1` and `alpha/2 < power < 1`.

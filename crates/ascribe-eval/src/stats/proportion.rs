@@ -11,7 +11,7 @@ use crate::stats::beta::beta_quantile;
 use crate::stats::normal;
 use crate::{Estimate, EvalError, Interval};
 
-/// The share of `successes` among `n` trials, with its Wilson interval.
+/// The share of `successes` among `n` trials, with its Wilson interval. In [0, 1]; O(1).
 ///
 /// # Errors
 /// When `n` is 0, when `successes` exceeds `n`, or when `level` is not inside (0, 1).
@@ -50,7 +50,7 @@ pub enum ProportionMethod {
     Jeffreys,
 }
 
-/// The share of `successes` among `n` trials, with the interval of your choice, cut off at 0 and 1.
+/// The share of `successes` among `n` trials, with the interval of your choice, cut off at 0 and 1. O(1).
 ///
 /// # Errors
 /// As [`wilson`].
@@ -82,7 +82,7 @@ pub fn proportion(successes: usize, n: usize, level: f64, method: ProportionMeth
     Ok(Estimate { interval: Some(Interval { low, high, level, method }), ..estimate })
 }
 
-/// The share of correct answers, with its Wilson interval.
+/// The share of correct answers, with its Wilson interval. In [0, 1]; O(n).
 ///
 /// # Errors
 /// When `correct` is empty, or when `level` is not inside (0, 1).

@@ -1,14 +1,31 @@
 //! Sums with the rounding errors carried along (A. Neumaier, ZAMM 54, 1974).
 
+/// A sum that grows, with its rounding errors.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Total {
+    sum: f64,
+    lost: f64,
+}
+
+impl Total {
+    /// One term more.
+    pub(crate) fn add(&mut self, value: f64) {
+        let next = self.sum + value;
+        self.lost += if self.sum.abs() >= value.abs() { (self.sum - next) + value } else { (value - next) + self.sum };
+        self.sum = next;
+    }
+
+    /// The sum so far.
+    pub(crate) fn value(self) -> f64 {
+        self.sum + self.lost
+    }
+}
+
 /// The sum of `values`.
 pub(crate) fn sum(values: impl IntoIterator<Item = f64>) -> f64 {
-    let (mut sum, mut lost) = (0.0_f64, 0.0_f64);
-    for value in values {
-        let next = sum + value;
-        lost += if sum.abs() >= value.abs() { (sum - next) + value } else { (value - next) + sum };
-        sum = next;
-    }
-    sum + lost
+    let mut total = Total::default();
+    values.into_iter().for_each(|value| total.add(value));
+    total.value()
 }
 
 /// The mean of `values`; NaN without any.
@@ -37,9 +54,16 @@ pub(crate) fn number(flag: bool) -> f64 {
     f64::from(u8::from(flag))
 }
 
-/// The entries of `values` at `rows`.
+/// The entries of `values` at `rows`: the slow twin of counts.
+#[cfg(test)]
 pub(crate) fn pick<T: Copy>(values: &[T], rows: &[usize]) -> Vec<T> {
     rows.iter().map(|&row| values[row]).collect()
+}
+
+/// The mean of `values` when the value at each row counts `counts[row]` times; NaN when none counts.
+pub(crate) fn counted_mean(values: &[f64], counts: &[u32]) -> f64 {
+    let n: u64 = counts.iter().map(|&count| u64::from(count)).sum();
+    sum(values.iter().zip(counts).map(|(value, &count)| f64::from(count) * value)) / n as f64
 }
 
 /// `ln(1 + e^x)` without overflow.
@@ -60,5 +84,7 @@ mod tests {
     fn small_terms_survive_a_large_one() {
         assert_eq!(sum([1.0, 1e100, 1.0, -1e100]), 2.0);
         assert_eq!((mean(&[1.0, 2.0]), variance(&[1.0, 3.0])), (1.5, 2.0));
+        assert_eq!(counted_mean(&[1.0, 2.0, 9.0], &[3, 1, 0]), 1.25);
+        assert!(counted_mean(&[1.0], &[0]).is_nan());
     }
 }

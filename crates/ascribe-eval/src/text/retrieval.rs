@@ -85,7 +85,7 @@ pub enum Retrieval {
 }
 
 impl Retrieval {
-    /// The value of one query; `None` without a relevant item.
+    /// The value of one query; `None` without a relevant item. In [0, 1]; `ties` orders equal scores; O(n log n).
     ///
     /// # Errors
     /// When the lengths differ, there is no item, a value is NaN or infinite, a relevance is negative, or k is 0.
@@ -123,7 +123,7 @@ impl Retrieval {
 }
 
 /// The mean of a measure over queries; those without a relevant item are skipped and counted. The interval resamples
-/// queries.
+/// queries. In [0, 1]; `ties` orders equal scores; O(n log n + B queries).
 ///
 /// # Errors
 /// As [`Retrieval::of`], when there is no query, and when none has a relevant item.

@@ -161,8 +161,8 @@ fn check_sign_flip(file: &str, case: &Case) {
         let (statistic, test) = match key.as_str() {
             "a" | "b" | "statistic" | "p" | "n_sign_flips" => continue,
             "ttest_rel" => ("t", paired_t(&a, &b)),
-            "wilcoxon_exact" => ("statistic", wilcoxon(&a, &b)),
-            "mannwhitney_exact" => ("u", mann_whitney(&a, &b)),
+            "wilcoxon_exact" => ("statistic", wilcoxon(&a, &b, 100, Seed(0))),
+            "mannwhitney_exact" => ("u", mann_whitney(&a, &b, 100, Seed(0))),
             "sign_test" => ("k", sign_test(&a, &b)),
             other => {
                 require_pending(file, &format!("paired_permutation: {other}"));

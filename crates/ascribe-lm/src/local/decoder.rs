@@ -28,6 +28,7 @@ use super::frozen::on_cpu;
 use super::gpt2::{Gpt2, to_gpt2};
 use super::lora::{LoraConfig, Projection};
 use super::parts::{LayerParts, NormPart, Product, head, last_norm};
+use super::predictors::Predictors;
 use super::weights::{Named, WeightSource};
 use crate::LmError;
 
@@ -297,29 +298,39 @@ impl Decoder {
     /// # Errors
     /// When a prompt is empty: nothing would predict the first response token. When the model is a classifier.
     pub fn response_logps(&self, rows: &[Row]) -> Result<(Tensor<2>, Mask), CoreError> {
-        self.logps_by(rows, |ids, packing| self.states(ids, packing))
+        self.can_score(rows)?;
+        if rows.iter().all(|row| row.response.is_empty()) {
+            let device = self.device();
+            let nothing: Vec<Vec<bool>> = vec![Vec::new(); rows.len()];
+            let mask = Mask::from_rows(&nothing, &device);
+            return Ok((Tensor::zeros([rows.len(), 0], &device), mask));
+        }
+        let at = self.predictors(rows)?;
+        Ok((self.logps(&at), at.mask().clone()))
     }
 
-    /// [`response_logps`](Self::response_logps) by final hidden states that come from `states`.
-    fn logps_by(
+    /// The states that predict the response tokens of `rows`: for what needs more of them than log-probabilities.
+    ///
+    /// # Errors
+    /// As [`Decoder::response_logps`], and when no row has a response token.
+    pub fn predictors(&self, rows: &[Row]) -> Result<Predictors, CoreError> {
+        self.predictors_by(rows, |ids, packing| self.states(ids, packing))
+    }
+
+    /// [`predictors`](Self::predictors) by final hidden states that come from `states`.
+    fn predictors_by(
         &self,
         rows: &[Row],
         states: impl FnOnce(Tensor<1, Int>, &Packing) -> Tensor<2>,
-    ) -> Result<(Tensor<2>, Mask), CoreError> {
+    ) -> Result<Predictors, CoreError> {
+        self.can_score(rows)?;
         let device = self.device();
-        if self.config.head != Head::NextToken {
-            return Err(CoreError::Unsupported { what: "score text: its head is a classifier's" });
-        }
-        if let Some(row) = rows.iter().position(|row| row.prompt.is_empty()) {
-            let got = format!("an empty prompt in row {row}");
-            return Err(CoreError::Shape { rule: "a prompt needs at least one token (begin with the BOS token)", got });
-        }
         let longest = rows.iter().map(|row| row.response.len()).max().unwrap_or(0);
+        if longest == 0 {
+            return Err(CoreError::EmptyResponse);
+        }
         let flags: Vec<Vec<bool>> = rows.iter().map(|row| vec![true; row.response.len()]).collect();
         let mask = Mask::from_rows(&flags, &device);
-        if longest == 0 {
-            return Ok((Tensor::zeros([rows.len(), 0], &device), mask));
-        }
         let (mut ids, mut packing, mut prompts) = (Vec::new(), Packing::default(), HashMap::new());
         let (mut from, mut targets) = (Vec::new(), Vec::new());
         let mut place = vec![0i64; rows.len() * longest];
@@ -350,15 +361,46 @@ impl Decoder {
         };
         let ids = integers(ids.into_iter().map(i64::from).collect()); // [tokens]
         let states = states(ids, &packing).select(0, integers(from)); // [n, hidden]
-        let (targets, chunk) = (integers(targets), (LOGITS_AT_ONCE / self.config.vocab_size).max(1));
+        Ok(Predictors::new(states, integers(targets), integers(place), mask))
+    }
+
+    /// Log-probability of every token that is predicted, `[rows, longest response]`.
+    pub fn logps(&self, at: &Predictors) -> Tensor<2> {
         let (weight, layout) = match &self.head {
             Some(head) => (head.weight.val(), HeadLayout::Linear),
             None => (self.embed_tokens.weight.val(), HeadLayout::Embedding),
         };
         let shape = HeadShape { layout, softcap: self.config.logit_softcap };
-        let logps = head_logps(states, weight, &shape, targets, chunk); // [n]
-        let logps = mask.keep(logps.select(0, integers(place)).reshape([rows.len(), longest])); // [rows, longest]
-        Ok((logps, mask))
+        let logps = head_logps(at.states(), weight, &shape, at.targets(), self.positions_at_once()); // [n]
+        at.placed(logps) // [rows, longest]
+    }
+
+    /// What `of` says of the logits at every token that is predicted, `[rows, longest response]`. The head runs over some
+    /// positions at a time: `of` gets `[m, vocab]` and the number of the first position, and gives `[m]`.
+    pub fn over_logits(&self, at: &Predictors, of: impl Fn(Tensor<2>, usize) -> Tensor<1>) -> Tensor<2> {
+        let states = at.states(); // [n, hidden]
+        let ([n, _], chunk) = (states.dims(), self.positions_at_once());
+        let pieces = (0..n).step_by(chunk).map(|start| {
+            let end = (start + chunk).min(n);
+            of(self.head(states.clone().slice(start..end)), start)
+        });
+        at.placed(Tensor::cat(pieces.collect(), 0))
+    }
+
+    /// Positions that the head runs over at once.
+    fn positions_at_once(&self) -> usize {
+        (LOGITS_AT_ONCE / self.config.vocab_size).max(1)
+    }
+
+    fn can_score(&self, rows: &[Row]) -> Result<(), CoreError> {
+        if self.config.head != Head::NextToken {
+            return Err(CoreError::Unsupported { what: "score text: its head is a classifier's" });
+        }
+        if let Some(row) = rows.iter().position(|row| row.prompt.is_empty()) {
+            let got = format!("an empty prompt in row {row}");
+            return Err(CoreError::Shape { rule: "a prompt needs at least one token (begin with the BOS token)", got });
+        }
+        Ok(())
     }
 
     /// The scores of a classifier: of every sequence at its last token, or of every token.

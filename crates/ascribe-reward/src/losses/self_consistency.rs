@@ -5,7 +5,7 @@
 //! loss = consistency * sum_k KL(mean p || p_k) + confidence * sum_k H(p_k)
 //! symmetric: consistency * mean over pairs k, l of KL(p_k || p_l)
 //! ```
-//! The mean is without gradient. The form is our derivation: the paper's text could not be had. Only pairs on which all
+//! The mean is without gradient. The form of both terms is our derivation from the paper's words. Only pairs on which all
 //! agree go on to preference training: [`unanimous`](crate::unanimous).
 
 use ascribe_core::Loss;

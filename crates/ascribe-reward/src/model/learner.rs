@@ -1,11 +1,12 @@
 //! Trains a decoder with a head of sequences by any loss on its scores.
 //!
 //! Responses are read at their last token, and the prompt that those of a row share is read once. A loss whose rows depend on
-//! each other ([`ScoreNeeds::coupled`](crate::ScoreNeeds)) sees the rows of one call: train it with one batch a step.
+//! each other ([`ScoreNeeds::coupled`](crate::ScoreNeeds)) takes all rows of an optimizer window through the model at once.
 
 use ascribe_core::Loss;
 use ascribe_lm::{Decoder, Row, ScorePass};
 use ascribe_train::{Learned, Learner, Tally, TrainError};
+use burn::optim::GradientsAccumulator;
 use burn::tensor::Tensor;
 
 use crate::{RewardError, RewardLoss, RewardRow, ScoreBatch};
@@ -60,5 +61,33 @@ impl Learner for RewardLearner<'_> {
         let asked = self.asked(rows)?;
         let scores = model.row_scores(&asked)?; // [responses * rows, width]
         Ok(Tally::of(self.loss(rows, scores)?, size(&asked)))
+    }
+
+    fn learn_window(&self, model: &Decoder, rows: &[&RewardRow], batch: usize) -> Result<Learned, TrainError> {
+        if self.loss.needs().coupled || rows.len() <= batch {
+            return self.learn(model, rows);
+        }
+        let (mut sums, mut tally) = (GradientsAccumulator::new(), Tally::default());
+        for rows in rows.chunks(batch.max(1)) {
+            let learned = self.learn(model, rows)?;
+            sums.accumulate(model, learned.gradients);
+            tally.add(learned.tally);
+        }
+        Ok(Learned { gradients: sums.grads(), tally })
+    }
+
+    fn measure_window(&self, model: &Decoder, rows: &[&RewardRow], batch: usize) -> Result<Tally, TrainError> {
+        // Without gradients the scores are all that has to be held, whatever the loss.
+        let (mut by_response, mut tokens) = (vec![Vec::new(); self.loss.needs().responses], 0);
+        for rows in rows.chunks(batch.max(1)) {
+            let asked = self.asked(rows)?;
+            let scores = model.row_scores(&asked)?; // [responses * rows, width]
+            for (at, parts) in by_response.iter_mut().enumerate() {
+                parts.push(scores.clone().narrow(0, at * rows.len(), rows.len()));
+            }
+            tokens += size(&asked);
+        }
+        let scores = Tensor::cat(by_response.into_iter().flatten().collect(), 0); // [responses * rows, width]
+        Ok(Tally::of(self.loss(rows, scores)?, tokens))
     }
 }

@@ -8,20 +8,18 @@
 //! same operations on the same device, and gradients are added in the order of the whole graph: on the CPU they are those
 //! of the whole graph to the bit. The price is a second pass forward through the layers.
 
-use ascribe_core::tensor::Mask;
 use ascribe_core::{CoreError, Packing};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Int, Tensor};
 
-use super::{Decoder, Pass, Row};
+use super::{Decoder, Pass, Predictors, Row};
 
-/// Log-probabilities to make a loss of, with the way from the loss back to gradients.
+/// States to make a loss of, with the way from the loss back to gradients.
 pub struct TrainingPass {
-    /// Log-probability of every response token, as [`Decoder::response_logps`] gives them: `[rows, longest response]`.
-    pub logps: Tensor<2>,
-    /// Which columns are real.
-    pub mask: Mask,
+    /// The states that predict the response tokens, as [`Decoder::predictors`] gives them: a loss is made of what
+    /// [`Decoder::logps`] and [`Decoder::over_logits`] say of them.
+    pub predictors: Predictors,
     /// The way back.
     pub backward: Backward,
 }
@@ -47,14 +45,14 @@ impl Decoder {
         self
     }
 
-    /// [`response_logps`](Self::response_logps) for training: gradients come from [`Backward::gradients`].
+    /// [`predictors`](Self::predictors) for training: gradients come from [`Backward::gradients`].
     ///
     /// # Errors
-    /// As [`response_logps`](Self::response_logps).
+    /// As [`predictors`](Self::predictors).
     pub fn training_pass(&self, rows: &[Row]) -> Result<TrainingPass, CoreError> {
         let mut kept = None;
-        let (logps, mask) = self.logps_by(rows, |ids, packing| self.tracked_states(ids, packing, &mut kept))?;
-        Ok(TrainingPass { logps, mask, backward: Backward::new(kept) })
+        let predictors = self.predictors_by(rows, |ids, packing| self.tracked_states(ids, packing, &mut kept))?;
+        Ok(TrainingPass { predictors, backward: Backward::new(kept) })
     }
 
     /// Final hidden states whose way back is one graph, or goes through what is `kept`.
@@ -87,7 +85,7 @@ impl Backward {
         Self(kept)
     }
 
-    /// Gradients of `loss`, a sum made of the log-probabilities or scores, for the weights of `decoder`, which gave them.
+    /// Gradients of `loss`, a sum made of what was predicted or scored, for the weights of `decoder`, which gave it.
     ///
     /// # Panics
     /// When nothing that the loss is made of is trained.
@@ -196,8 +194,23 @@ mod tests {
         whole.attach(&lora, &mut RandomWeights { seed: Seed(5), layers: 3 }).unwrap()
     }
 
-    /// Log-probabilities, then the gradient of every weight that has one, under a loss in which each token weighs otherwise.
-    fn learn(decoder: Decoder, checkpointing: bool) -> Vec<Vec<f64>> {
+    /// Sum of squared log-probabilities: each token weighs otherwise.
+    fn of_logps(decoder: &Decoder, at: &Predictors) -> Tensor<1> {
+        at.mask().sum(decoder.logps(at).square()).sum()
+    }
+
+    /// The same, and the mean logit of every token times its log-probability.
+    fn of_logits(decoder: &Decoder, at: &Predictors) -> Tensor<1> {
+        let means = decoder.over_logits(at, |logits, _| logits.mean_dim(1).squeeze_dim::<1>(1)); // [rows, longest]
+        of_logps(decoder, at) + (means * decoder.logps(at)).sum()
+    }
+
+    /// Log-probabilities, then the gradient of every weight that has one.
+    fn learn(
+        decoder: Decoder,
+        checkpointing: bool,
+        loss: impl Fn(&Decoder, &Predictors) -> Tensor<1>,
+    ) -> Vec<Vec<f64>> {
         struct All<'a> {
             gradients: &'a GradientsParams,
             all: Vec<Vec<f64>>,
@@ -208,11 +221,10 @@ mod tests {
             }
         }
         let decoder = decoder.with_gradient_checkpointing(checkpointing);
-        let TrainingPass { logps, mask, backward } = decoder.training_pass(&ROWS).unwrap();
+        let TrainingPass { predictors, backward } = decoder.training_pass(&ROWS).unwrap();
         assert_eq!(backward.0.is_some(), checkpointing);
-        let loss = mask.sum(logps.clone().square()).sum();
-        let gradients = backward.gradients(&decoder, loss);
-        let mut found = All { gradients: &gradients, all: vec![values(logps)] };
+        let gradients = backward.gradients(&decoder, loss(&decoder, &predictors));
+        let mut found = All { gradients: &gradients, all: vec![values(decoder.logps(&predictors))] };
         decoder.visit(&mut found);
         assert_eq!(found.all.len(), 1 + gradients.len());
         found.all
@@ -223,8 +235,8 @@ mod tests {
         let adapters: [&[&str]; 4] = [&[], &["all-linear"], &["q_proj", "v_proj"], &["layers.1.mlp.up_proj"]];
         for (family, config) in [("llama", llama()), ("gemma2", gemma2()), ("gpt2", gpt2())] {
             for targets in adapters {
-                let expected = learn(decoder(&config, targets), false);
-                let got = learn(decoder(&config, targets), true);
+                let expected = learn(decoder(&config, targets), false, of_logps);
+                let got = learn(decoder(&config, targets), true, of_logps);
                 assert_eq!(got.len(), expected.len(), "{family}, {targets:?}");
                 for (at, (got, expected)) in got.iter().zip(&expected).enumerate() {
                     let what = format!("{family}, {targets:?}: {at} (0: log-probabilities)");
@@ -239,12 +251,28 @@ mod tests {
     }
 
     #[test]
+    fn gradients_of_a_loss_of_logits_go_the_same_way() {
+        let adapters: [&[&str]; 2] = [&[], &["all-linear"]];
+        for (family, config) in [("llama", llama()), ("gemma2", gemma2()), ("gpt2", gpt2())] {
+            for targets in adapters {
+                let expected = learn(decoder(&config, targets), false, of_logits);
+                let got = learn(decoder(&config, targets), true, of_logits);
+                assert_eq!(got.len(), expected.len(), "{family}, {targets:?}");
+                for (at, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                    // A head that is the embedding has three gradients, which may be added in another order.
+                    close(&format!("{family}, {targets:?}: {at} (0: log-probabilities)"), got, expected, 1e-5);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn beside_an_adapter_it_is_on_and_frozen_weights_get_no_gradient() {
         // Two factors for each of seven projections in three layers.
         let adapted = decoder(&llama(), &["all-linear"]);
-        let TrainingPass { logps, backward, .. } = adapted.training_pass(&ROWS).unwrap();
+        let TrainingPass { predictors, backward } = adapted.training_pass(&ROWS).unwrap();
         assert!(backward.0.is_some());
-        assert_eq!(backward.gradients(&adapted, logps.sum()).len(), 2 * 7 * 3);
+        assert_eq!(backward.gradients(&adapted, adapted.logps(&predictors).sum()).len(), 2 * 7 * 3);
         assert!(decoder(&llama(), &[]).training_pass(&ROWS).unwrap().backward.0.is_none());
         // Without autodiff there is no way back, and nothing is kept for one.
         assert!(adapted.valid().training_pass(&ROWS).unwrap().backward.0.is_none());

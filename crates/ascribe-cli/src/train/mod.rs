@@ -2,32 +2,32 @@
 
 mod fitting;
 pub(crate) mod reward;
+mod rows;
 
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use ascribe::burn::tensor::Device;
-use ascribe::core::{Objective, RowKind, Seed};
-use ascribe::data::{
-    ColumnMap, HeldOut, Kind, LanguageModelling, Loaded, Preference, Prompt, PromptCompletion, Record, Skipped,
-    split_by_prompt,
-};
+use ascribe::core::{RowKind, Seed};
 use ascribe::eval::{Bootstrap, Estimate, wilson};
 use ascribe::lm::{Decoder, LanguageModel, Limits, LocalPolicy, LoraConfig};
-use ascribe::preference::objectives::{DpoConfig, ObjectiveOptions};
+use ascribe::preference::objectives::{DpoConfig, KtoConfig};
 use ascribe::preference::{
-    Encoded, Encoder, LogpCache, LogpLearner, RevisionTemplate, TrainRow, fingerprint, reference_logps, self_test,
-    token_rewards,
+    Encoder, LogpCache, LogpLearner, RevisionTemplate, TrainRow, fingerprint, implicit_token_rewards, reference_logps,
+    self_test, token_rewards,
 };
 use ascribe::train::{Checkpoints, FitConfig, Tally};
 use serde_json::{Map, json};
 
 use crate::Catalog;
 use crate::args::TrainArgs;
+use crate::catalog::Chosen;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::output::{Progress, print_line, write_whole};
 use fitting::{Run, Trained};
+pub(crate) use rows::Data;
+use rows::Rows;
 
 /// The statistic that tells the best checkpoint of a run on pairs.
 const ACCURACY: &str = "rewards/accuracies";
@@ -37,44 +37,30 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
         return reward::run(args, catalog);
     }
     args.reward.refuse(&args.method)?;
-    let objective = catalog.make(&args.method, &ObjectiveOptions { beta: args.beta, alpha: args.alpha })?;
+    let chosen = catalog.make(&args.method, &args.objective)?;
+    let needs = chosen.needs();
     let config = fit_config(args);
     config.check()?;
     let device = device(&args.common.device)?;
-    let columns = ColumnMap::parse(&args.columns)?;
-    match objective.needs().kind {
-        RowKind::Pairs => {
-            let loaded: Loaded<Preference> = ascribe::data::load(&args.data, &columns)?;
-            let split = parts(args, loaded)?;
-            let model = base(args, &device)?;
-            refuse_other_runs(args, &identity(args, &config, &model))?;
-            let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
-            let train = checked(args, "training", encoder.pairs(split.train)?)?;
-            let held_out = checked(args, "held-out", encoder.pairs(split.held_out)?)?;
-            let (mut train, mut held_out) = (prepared(train), prepared(held_out));
-            if objective.needs().ref_logps {
-                add_reference(args, &model, &device, &mut [&mut train.rows, &mut held_out.rows])?;
-            }
-            if objective.needs().credit {
-                add_token_rewards(args, &model, &encoder, &mut train)?;
-            }
-            // Token rewards cost more than the reference itself, so held-out pairs go without and are measured by DPO's loss
-            // and rewards, which are also the same for every method.
-            let dpo = DpoConfig { beta: args.beta, ..DpoConfig::default() }.init()?;
-            let judge: &dyn Objective = if objective.needs().credit { &dpo } else { objective.as_ref() };
-            fit(args, config, objective.as_ref(), judge, &model, &device, &train.rows, &held_out.rows)
-        }
-        RowKind::Single => {
-            let loaded = completions(args, &columns)?;
-            let split = parts(args, loaded)?;
-            let model = base(args, &device)?;
-            refuse_other_runs(args, &identity(args, &config, &model))?;
-            let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
-            let train = prepared(checked(args, "training", encoder.completions(split.train)?)?);
-            let held_out = prepared(checked(args, "held-out", encoder.completions(split.held_out)?)?);
-            fit(args, config, objective.as_ref(), objective.as_ref(), &model, &device, &train.rows, &held_out.rows)
-        }
+    check_credit(args, &chosen)?;
+    let data = Data::load(args, needs.kind)?;
+    let model = base(args, &device)?;
+    refuse_other_runs(args, &identity(args, &config, &model, &chosen))?;
+    let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
+    let mut rows = data.encode(args, &encoder, &needs, args.max_length.min(model.config.context))?;
+    if needs.kind == RowKind::Labelled {
+        warn_of_imbalance(&chosen, &rows.train);
     }
+    let other = args.reference.as_deref().filter(|_| needs.ref_logps);
+    let other = other.map(|path| load(path, &device)).transpose()?;
+    let reference = other.as_ref().unwrap_or(&model);
+    if needs.ref_logps {
+        add_reference(args, &model, reference, &mut rows)?;
+    }
+    if needs.credit {
+        add_token_rewards(args, &chosen, &model, &encoder, &device, &mut rows)?;
+    }
+    fit(args, config, &chosen, &model, reference, &device, &rows)
 }
 
 pub(crate) fn fit_config(args: &TrainArgs) -> FitConfig {
@@ -139,97 +125,6 @@ fn lora(args: &TrainArgs) -> Option<LoraConfig> {
     })
 }
 
-/// Rows for supervised training, from any kind of file: pairs teach their chosen response, conversations their last reply.
-pub(crate) fn completions(args: &TrainArgs, columns: &ColumnMap) -> anyhow::Result<Loaded<PromptCompletion>> {
-    fn from<R: Record>(
-        args: &TrainArgs,
-        columns: &ColumnMap,
-        turn: impl Fn(R) -> Option<PromptCompletion>,
-    ) -> anyhow::Result<Loaded<PromptCompletion>> {
-        let Loaded { rows, skipped, notes } = ascribe::data::load::<R>(&args.data, columns)?;
-        let (before, rows) = (rows.len(), rows.into_iter().filter_map(turn).collect::<Vec<_>>());
-        if rows.len() < before {
-            bail!("{} of {before} conversations do not end with the assistant; drop them", before - rows.len());
-        }
-        Ok(Loaded { rows, skipped, notes })
-    }
-    match Kind::detect(&args.data, columns)? {
-        Kind::PromptCompletion => Ok(ascribe::data::load(&args.data, columns)?),
-        kind @ (Kind::PromptOnly | Kind::Unpaired | Kind::Stepwise | Kind::Rated | Kind::Choices) => bail!(
-            "`{}` holds rows of the kind {}, which are no replies to learn; ascribe convert --kind prompt-completion makes \
-             them so where it can",
-            args.data.display(),
-            kind.name()
-        ),
-        Kind::Preference => {
-            eprintln!("the rows are pairs: the chosen responses are learned");
-            from(args, columns, |row: Preference| {
-                Some(PromptCompletion { prompt: row.prompt, completion: row.chosen, line: row.line })
-            })
-        }
-        Kind::LanguageModelling => from(args, columns, |row: LanguageModelling| match row.content {
-            Prompt::Text(_) => None,
-            Prompt::Messages(mut messages) => {
-                let reply = messages.pop_if(|message| message.role == "assistant")?;
-                let prompt = Prompt::Messages(messages);
-                Some(PromptCompletion { prompt, completion: reply.content, line: row.line })
-            }
-        }),
-    }
-}
-
-/// Says what was read and left out, and splits by prompt.
-pub(crate) fn parts<R: Record>(args: &TrainArgs, loaded: Loaded<R>) -> anyhow::Result<ascribe::data::Split<R>> {
-    loaded.notes.iter().for_each(|note| eprintln!("{note}"));
-    say_skipped(args, &loaded.skipped, loaded.rows.len())?;
-    let mut split = split_by_prompt(loaded.rows, HeldOut::Rows(args.held_out), Seed(args.seed))?;
-    if split.dropped > 0 {
-        eprintln!("{} rows dropped: more rows of a held-out prompt", split.dropped);
-    }
-    if args.max_train_samples > 0 {
-        split.train.truncate(args.max_train_samples);
-    }
-    eprintln!("{} rows to train on, {} held out, split by prompt", split.train.len(), split.held_out.len());
-    Ok(split)
-}
-
-fn say_skipped(args: &TrainArgs, skipped: &Skipped, left: usize) -> anyhow::Result<()> {
-    if !skipped.is_empty() {
-        if args.strict || left == 0 {
-            return Err(skipped.refuse().into());
-        }
-        eprintln!("{skipped}");
-    }
-    Ok(())
-}
-
-/// Says what encoding left out and cut.
-pub(crate) fn checked<R>(args: &TrainArgs, what: &str, encoded: Encoded<R>) -> anyhow::Result<Encoded<R>> {
-    say_skipped(args, &encoded.skipped, encoded.rows.len())?;
-    let cut = encoded.truncation;
-    if cut.prompts + cut.responses > 0 {
-        eprintln!(
-            "max_length {}: {} of {} {what} prompts cut on the left, {} responses cut on the right",
-            args.max_length,
-            cut.prompts,
-            encoded.rows.len(),
-            cut.responses
-        );
-    }
-    Ok(encoded)
-}
-
-/// Training rows beside the records that they were made from.
-struct Prepared<R> {
-    rows: Vec<TrainRow>,
-    records: Vec<R>,
-}
-
-fn prepared<R>(encoded: Encoded<R>) -> Prepared<R> {
-    let (rows, records) = encoded.rows.into_iter().unzip();
-    Prepared { rows, records }
-}
-
 fn cache(args: &TrainArgs) -> anyhow::Result<LogpCache> {
     Ok(LogpCache::open(&args.output_dir.join("cache").join("logps.bin"))?)
 }
@@ -243,21 +138,48 @@ fn scorer(model: &LanguageModel) -> anyhow::Result<LocalPolicy> {
 fn add_reference(
     args: &TrainArgs,
     model: &LanguageModel,
-    device: &Device,
-    parts: &mut [&mut Vec<TrainRow>],
+    reference: &LanguageModel,
+    rows: &mut Rows,
 ) -> anyhow::Result<()> {
-    let other = args.reference.as_deref().map(|path| load(path, device)).transpose()?;
-    let reference = other.as_ref().unwrap_or(model);
     if reference.text_hash() != model.text_hash() {
         bail!("the reference has another tokenizer or chat template than the model; use models of one family");
     }
     let name = fingerprint(&reference.decoder.hash(), &reference.text_hash());
     let (policy, mut cache) = (scorer(reference)?, cache(args)?);
-    for rows in parts {
-        let mut progress = Progress::new("reference log-probabilities", 2 * rows.len());
+    for rows in [&mut rows.train, &mut rows.held_out] {
+        let responses = rows.iter().map(|row| row.all_responses().count()).sum();
+        let mut progress = Progress::new("reference log-probabilities", responses);
         reference_logps(rows, &policy, &name, &mut cache, &mut |done, _| progress.at(done))?;
     }
     Ok(())
+}
+
+/// Says how to weigh the two labels, when one outweighs the other.
+fn warn_of_imbalance(chosen: &Chosen, rows: &[TrainRow]) {
+    let weights = (chosen.number("desirable_weight"), chosen.number("undesirable_weight"));
+    if let (Some(desirable_weight), Some(undesirable_weight)) = weights {
+        let config = KtoConfig { desirable_weight, undesirable_weight, ..KtoConfig::default() };
+        let wanted = rows.iter().filter(|row| row.label == Some(true)).count();
+        if let Some(warning) = config.imbalance(wanted, rows.len() - wanted) {
+            eprintln!("warning: {warning}");
+        }
+    }
+}
+
+/// Whether token rewards come from a model that DPO trained.
+fn is_dpo_reward(chosen: &Chosen) -> bool {
+    chosen.option("credit").as_deref() == Some("dpo_reward")
+}
+
+/// Refuses a model for token rewards where none are made of it, and its absence where they are.
+pub(crate) fn check_credit(args: &TrainArgs, chosen: &Chosen) -> anyhow::Result<()> {
+    match (is_dpo_reward(chosen), &args.dpo_model) {
+        (true, None) => {
+            bail!("credit dpo_reward takes the rewards of a model that DPO trained; name it with --dpo-model")
+        }
+        (false, Some(_)) => bail!("dpo_model does nothing without --credit dpo_reward; leave it out"),
+        _ => Ok(()),
+    }
 }
 
 /// The revision prompts of T-REG.
@@ -276,18 +198,38 @@ pub(crate) fn revision(args: &TrainArgs) -> anyhow::Result<RevisionTemplate> {
 
 fn add_token_rewards(
     args: &TrainArgs,
+    chosen: &Chosen,
     model: &LanguageModel,
     encoder: &Encoder,
-    part: &mut Prepared<Preference>,
+    device: &Device,
+    rows: &mut Rows,
 ) -> anyhow::Result<()> {
-    let template = revision(args)?;
-    let prompts: Vec<_> =
-        part.records.iter().map(|record| encoder.revised(record, &template)).collect::<Result<_, _>>()?;
-    let name = fingerprint(&model.decoder.hash(), &format!("{}:{}", model.text_hash(), template.hash()));
-    let mut progress = Progress::new("token rewards", 4 * part.rows.len());
-    let told = &mut |done, _| progress.at(done);
-    let report = token_rewards(&mut part.rows, prompts, &scorer(model)?, &name, &mut cache(args)?, told)?;
-    drop(progress);
+    let report = match &args.dpo_model {
+        Some(path) => {
+            let trained = load(path, device)?;
+            if trained.text_hash() != model.text_hash() {
+                bail!("the model of dpo_model has another tokenizer or chat template; use models of one family");
+            }
+            // SimPO needs no log-probabilities under a reference, but these token rewards do.
+            if !chosen.needs().ref_logps {
+                add_reference(args, model, model, rows)?;
+            }
+            let name = fingerprint(&trained.decoder.hash(), &trained.text_hash());
+            let beta = DpoConfig::default().beta as f32;
+            let mut progress = Progress::new("token rewards", 2 * rows.train.len());
+            let told = &mut |done, _| progress.at(done);
+            implicit_token_rewards(&mut rows.train, &scorer(&trained)?, &name, beta, &mut cache(args)?, told)?
+        }
+        None => {
+            let template = revision(args)?;
+            let prompts: Vec<_> =
+                rows.pairs.iter().map(|record| encoder.revised(record, &template)).collect::<Result<_, _>>()?;
+            let name = fingerprint(&model.decoder.hash(), &format!("{}:{}", model.text_hash(), template.hash()));
+            let mut progress = Progress::new("token rewards", 4 * rows.train.len());
+            let told = &mut |done, _| progress.at(done);
+            token_rewards(&mut rows.train, prompts, &scorer(model)?, &name, &mut cache(args)?, told)?
+        }
+    };
     if report.left_out > 0 {
         eprintln!("{} rows left out: their revision prompts do not fit the context", report.left_out);
     }
@@ -301,25 +243,27 @@ fn add_token_rewards(
     Ok(())
 }
 
-/// The loop, from the last checkpoint if there is one. `judge` measures the held-out rows.
-#[allow(clippy::too_many_arguments)]
+/// The loop, from the last checkpoint if there is one.
 fn fit(
     args: &TrainArgs,
     config: FitConfig,
-    objective: &dyn Objective,
-    judge: &dyn Objective,
+    chosen: &Chosen,
     model: &LanguageModel,
+    reference: &LanguageModel,
     device: &Device,
-    train: &[TrainRow],
-    held_out: &[TrainRow],
+    rows: &Rows,
 ) -> anyhow::Result<()> {
-    let (learner, judge) = (LogpLearner { objective }, LogpLearner { objective: judge });
-    let mut identity = identity(args, &config, model);
+    let (train, held_out, needs) = (&rows.train, &rows.held_out, chosen.needs());
+    let learner = LogpLearner::new(chosen.objective.as_ref()).with_reference(&reference.decoder);
+    // Token rewards cost more than the reference itself, so held-out pairs go without: those of T-REG are measured by DPO's
+    // loss and rewards, which are also the same for both.
+    let judge = LogpLearner::new(chosen.judge()).with_reference(&reference.decoder);
+    let mut identity = identity(args, &config, model, chosen);
     identity.push(("set of rows", rows_hash(train)));
     let run = Run { args, config, learner: &learner, judge: &judge, model, identity, train, held_out, beside: None };
     let start = run.start(device)?;
-    if start.is_fresh() && objective.needs().ref_logps && args.reference.is_none() {
-        let test = self_test(&start.decoder, &train[..train.len().min(8)], args.beta)?;
+    if start.is_fresh() && needs.ref_logps && args.reference.is_none() {
+        let test = self_test(&start.decoder, &train[..train.len().min(8)], DpoConfig::default().beta)?;
         eprintln!(
             "step 0: DPO loss {:.6} (ln 2 = {:.6}), policy and reference differ by at most {:.1e} nats a token",
             test.loss,
@@ -351,12 +295,15 @@ fn finish(args: &TrainArgs, tally: Option<Tally>, best: Option<(usize, f64)>) ->
             Some(interval) if interval.high < 0.5 => "below 50 %",
             _ => "not distinguishable from 50 %",
         };
-        let bootstrap = Bootstrap { seed: Seed(args.seed), ..Bootstrap::default() };
-        let margin = bootstrap.mean(tally.values("rewards/margins"))?;
         print_line(&format!("held-out reward accuracy {accuracy}: {verdict}"))?;
-        print_line(&format!("held-out reward margin {margin:+.4}"))?;
         summary.insert("reward_accuracy".into(), serde_json::to_value(accuracy)?);
-        summary.insert("reward_margin".into(), serde_json::to_value(margin)?);
+        // A ranking of several has no margin.
+        let margins = tally.values("rewards/margins");
+        if !margins.is_empty() {
+            let margin = Bootstrap { seed: Seed(args.seed), ..Bootstrap::default() }.mean(margins)?;
+            print_line(&format!("held-out reward margin {margin:+.4}"))?;
+            summary.insert("reward_margin".into(), serde_json::to_value(margin)?);
+        }
     }
     if let Some((step, _)) = best {
         print_line(&format!("best checkpoint by held-out figure: checkpoint-{step}"))?;
@@ -375,7 +322,12 @@ fn reward_accuracy(values: &[f64], seed: u64) -> anyhow::Result<Estimate> {
 }
 
 /// What must be the same for a resumed run, but for the rows.
-fn identity(args: &TrainArgs, config: &FitConfig, model: &LanguageModel) -> Vec<(&'static str, String)> {
+fn identity(
+    args: &TrainArgs,
+    config: &FitConfig,
+    model: &LanguageModel,
+    chosen: &Chosen,
+) -> Vec<(&'static str, String)> {
     // Taken apart whole, so that no option can be forgotten here.
     let FitConfig {
         learning_rate,
@@ -402,9 +354,10 @@ fn identity(args: &TrainArgs, config: &FitConfig, model: &LanguageModel) -> Vec<
     vec![
         ("method", args.method.clone()),
         ("model", short(&model.decoder.hash())),
-        ("beta", args.beta.to_string()),
-        ("alpha", args.alpha.to_string()),
+        ("beta", chosen.option("beta").unwrap_or_else(|| "none".to_owned())),
+        ("set of options", json!(chosen.options).to_string()),
         ("revision", args.revision.clone()),
+        ("dpo_model", args.dpo_model.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string())),
         ("boundary", args.boundary.to_string()),
         ("learning_rate", learning_rate.to_string()),
         ("lr_scheduler_type", format!("{lr_scheduler_type:?}").to_lowercase()),

@@ -1,0 +1,187 @@
+//! `ascribe label`: labels of steps, made by a model that completes.
+//!
+//! The output has one line for the run and one for each item, written when the item is done. The same command goes on from
+//! where it stopped, and `--merge` makes one file of rows out of the outputs of all shards. What is made for an item hangs on
+//! its number and the seed alone.
+
+mod methods;
+mod texts;
+mod work;
+
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use ascribe::core::{CoreError, Sampling, Seed, Tokens};
+use ascribe::data::{Message, Prompt};
+use ascribe::lm::{FrozenModel, SpecialTokens};
+use ascribe::preference::Encoder;
+use ascribe::process::label::{Completer, Limits, Spent};
+use ascribe::process::{Gold, Verdict};
+use serde_json::{Value, json};
+
+use crate::args::{LabelArgs, LabelMethod, RowsName};
+use crate::check_answer::columns;
+use crate::device::device;
+use crate::generate::{check_room, frozen};
+use crate::output::{Progress, print_line};
+use crate::records::{Record, Records};
+use texts::Texts;
+use work::Work;
+
+/// A problem with its right answer.
+struct Item {
+    /// The prompt as the file has it.
+    prompt: Value,
+    /// The prompt as it is asked.
+    asked: Prompt,
+    /// Token ids of the prompt.
+    ids: Tokens,
+    gold: Gold,
+    completion: Option<String>,
+}
+
+pub fn run(args: &LabelArgs) -> anyhow::Result<()> {
+    if !args.merge.is_empty() {
+        return work::merge(&args.merge, &args.output);
+    }
+    let (Some(method), Some(path), Some(input)) = (args.method, &args.model, &args.input) else {
+        bail!("a labelling run needs --method, --model and --input; shards are put together by --merge");
+    };
+    let rows = kind_of_rows(method, args.rows)?;
+    let sampling = sampling(args)?;
+    let records = Records::read(input)?;
+    let model = frozen(path, args.adapter.as_deref(), args.weights, &device(&args.common.device)?)?;
+    let items = items(args, method, &records, &model)?;
+    let mut work = Work::open(&args.output, header(args, method, rows, &records)?)?;
+    let checker = args.checker.checker();
+    let outcome = |problem: u64, response: &[u32]| -> Result<Verdict, CoreError> {
+        let text = model.tokenizer.decode(response, SpecialTokens::Skip);
+        let text = text.map_err(|error| CoreError::Other(Box::new(error)))?;
+        Ok(items.get(problem as usize).map_or(Verdict::Undecided, |item| checker.check(&text, &item.gold).verdict))
+    };
+    let name = path.display().to_string();
+    let limits =
+        Limits { policy_calls: (args.max_policy_calls > 0).then_some(args.max_policy_calls), new_tokens: None };
+    let texts = Texts { tokenizer: &model.tokenizer, segmenter: &args.segment };
+    let accepts = methods::consistent(&texts);
+    let mine: Vec<usize> = (0..items.len()).filter(|item| args.shard.holds(*item)).collect();
+    let mut progress = Progress::new("label", mine.len());
+    let (began, mut spent, mut written) = (Instant::now(), Spent::default(), 0);
+    for (at, number) in mine.iter().enumerate() {
+        progress.at(at);
+        if work.has(*number) {
+            continue;
+        }
+        let mut completer = Completer::new(&model.policy, &outcome, &name, args.max_new_tokens, Seed(args.seed))
+            .with_sampling(sampling)
+            .with_limits(limits);
+        if args.consistent {
+            completer = completer.accepting(&accepts);
+        }
+        let place = || records.place(&records.rows[*number]);
+        let item = &items[*number];
+        let labelled = methods::label(args, method, rows, *number as u64, item, &texts, &model, &mut completer);
+        let labelled = labelled.with_context(place)?;
+        written += labelled.rows.len();
+        spent += completer.spent();
+        work.write(*number, &labelled.rows, &labelled.ended, &completer.spent())?;
+    }
+    drop(progress);
+    print_line(&format!(
+        "{} items in {}, {written} new rows in {:.1} s: {} policy calls, {} tokens read and {} written, {} answers checked",
+        mine.len(),
+        args.output.display(),
+        began.elapsed().as_secs_f64(),
+        spent.policy_calls,
+        spent.tokens.scored,
+        spent.tokens.generated,
+        spent.verifier_calls
+    ))
+}
+
+/// The kind of rows that a method writes.
+fn kind_of_rows(method: LabelMethod, wanted: Option<RowsName>) -> anyhow::Result<RowsName> {
+    let kinds: &[RowsName] = match method {
+        LabelMethod::MonteCarlo | LabelMethod::Sorm => &[RowsName::Steps],
+        LabelMethod::Omega => &[RowsName::Steps, RowsName::Pairs],
+        LabelMethod::Mcts => &[RowsName::Pairs],
+        LabelMethod::Evolve => &[RowsName::Steps, RowsName::Completions],
+        LabelMethod::Refine | LabelMethod::SelfCorrect => &[RowsName::Completions],
+    };
+    match wanted {
+        None => Ok(kinds[0]),
+        Some(wanted) if kinds.contains(&wanted) => Ok(wanted),
+        Some(wanted) => bail!("this method writes no rows of the kind `{wanted:?}`; leave out --rows"),
+    }
+}
+
+fn sampling(args: &LabelArgs) -> anyhow::Result<Sampling> {
+    let top_k = (args.top_k > 0).then_some(args.top_k);
+    let sampling = Sampling { temperature: args.temperature, top_k, top_p: args.top_p, ..Sampling::default() };
+    sampling.check()?;
+    Ok(sampling)
+}
+
+/// What a run is: a file that was made otherwise is not gone on with, and shards of one run have all of it in common.
+fn header(args: &LabelArgs, method: LabelMethod, rows: RowsName, records: &Records) -> anyhow::Result<Value> {
+    let checker = serde_json::to_value(args.checker.checker())?;
+    let fields = [
+        ("ascribe_label", json!(1)),
+        ("method", json!(format!("{method:?}"))),
+        ("rows", json!(format!("{rows:?}"))),
+        ("items", json!(records.rows.len())),
+        ("model", json!(args.model)),
+        ("adapter", json!(args.adapter)),
+        ("weights", json!(format!("{:?}", args.weights))),
+        ("input", json!(args.input)),
+        ("columns", json!(args.columns)),
+        ("raw", json!(args.raw)),
+        ("segmentation", json!(args.segment.id())),
+        ("labels", json!(args.labels)),
+        ("after_error", json!(args.after_error)),
+        ("consistent", json!(args.consistent)),
+        ("rollouts", json!(args.rollouts)),
+        ("root_rollouts", json!(args.root_rollouts)),
+        ("searches", json!(args.searches)),
+        ("confirm", json!(args.confirm)),
+        ("simulations", json!(args.simulations)),
+        ("children", json!(args.children)),
+        ("threshold", json!(args.threshold)),
+        ("max_new_tokens", json!(args.max_new_tokens)),
+        ("temperature", json!(args.temperature)),
+        ("top_k", json!(args.top_k)),
+        ("top_p", json!(args.top_p)),
+        ("max_policy_calls", json!(args.max_policy_calls)),
+        ("seed", json!(args.seed)),
+        ("checker", checker),
+        ("shard", json!(args.shard.to_string())),
+    ];
+    Ok(Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()))
+}
+
+/// Reads every row, so that a broken one refuses the run before anything is asked.
+fn items(args: &LabelArgs, method: LabelMethod, records: &Records, model: &FrozenModel) -> anyhow::Result<Vec<Item>> {
+    let [prompt, answer, completion] = columns(&args.columns, ["prompt", "answer", "completion"])?;
+    let (checker, encoder) = (args.checker.checker(), Encoder::frozen(model)?);
+    let chat = !args.raw && model.template.is_some();
+    let given = matches!(method, LabelMethod::MonteCarlo | LabelMethod::Sorm);
+    let read = |row: &Record| -> anyhow::Result<Item> {
+        let value = records.value(row, &prompt)?;
+        let asked = match value {
+            Value::String(text) if chat => Prompt::Messages(vec![Message::new("user", text.as_str())]),
+            Value::String(text) => Prompt::Text(text.clone()),
+            messages @ Value::Array(_) => {
+                let messages: Vec<Message> = serde_json::from_value(messages.clone())
+                    .context("messages must have the strings `role` and `content`")?;
+                Prompt::Messages(messages)
+            }
+            other => return Err(records.wrong(row, &prompt, "a text or messages", other)),
+        };
+        let ids = encoder.prompt(&asked)?;
+        check_room(&ids, model.config.context)?;
+        let completion = if given { Some(records.text(row, &completion)?.to_owned()) } else { None };
+        let gold = checker.gold(&records.label(row, &answer)?)?;
+        Ok(Item { prompt: value.clone(), asked, ids, gold, completion })
+    };
+    records.rows.iter().map(|row| read(row).with_context(|| records.place(row))).collect()
+}

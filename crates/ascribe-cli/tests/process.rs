@@ -1,0 +1,134 @@
+//! Process verification by the binary: answers that are checked, and labels by a tiny model.
+
+#[allow(dead_code, reason = "every test file uses a part of it")]
+mod support;
+
+use std::fs;
+
+use serde_json::{Value, json};
+use support::Bench;
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// Three problems with a completion of two lines each.
+fn with_problems() -> Bench {
+    let bench = Bench::new();
+    let row = |n: usize| json!({"prompt": format!("what is {n}+{n}?"), "completion": format!("{n}+{n} is it.\nso {}", n + n), "answer": n + n});
+    bench.rows("problems.jsonl", (1..4).map(row));
+    bench
+}
+
+const LABEL: &str = "label --model model --input problems.jsonl --segment lines --max-new-tokens 6 --seed 3";
+
+#[test]
+fn an_answer_is_checked_alone_and_by_rows() {
+    let bench = Bench::new();
+    let ran = bench.run("check-answer --completion \\boxed{\\frac{2}{4}} --answer 0.5").succeeded();
+    let checked = &lines(&ran.stdout)[0];
+    assert_eq!((checked["verdict"].as_str(), checked["extracted"].as_str()), (Some("correct"), Some("\\frac{2}{4}")));
+    let strict = bench.run("check-answer --completion \\frac{2}{4} --answer \\frac{1}{2} --preset prm800k").succeeded();
+    assert_eq!(lines(&strict.stdout)[0]["why"], "form");
+    bench.rows(
+        "rows.jsonl",
+        [
+            json!({"id": 1, "solution": "so\n#### 12", "answer": 12}),
+            json!({"id": 2, "solution": "I do not know", "answer": "12"}),
+        ],
+    );
+    let ran = bench.run("check-answer --input rows.jsonl --columns completion=solution").succeeded();
+    let rows = lines(&ran.stdout);
+    assert_eq!((rows[0]["verdict"].as_str(), rows[1]["verdict"].as_str()), (Some("correct"), Some("no_answer")));
+    assert_eq!(rows[1]["id"], 2);
+    assert!(ran.stderr.contains("2 rows: 1 correct, 1 no_answer"), "{}", ran.stderr);
+}
+
+#[test]
+fn answers_that_cannot_be_checked_are_refused_by_row() {
+    let bench = Bench::new();
+    bench.rows("rows.jsonl", [json!({"completion": "5", "answer": "5"}), json!({"completion": "5", "answer": ""})]);
+    bench.run("check-answer --input rows.jsonl").refused(&["rows.jsonl, line 2", "must not be empty"]);
+    bench.run("check-answer --input rows.jsonl --columns completions=x").refused(&["did you mean `completion`?"]);
+    bench.run("check-answer --completion 5").refused(&["--answer"]);
+    bench.run("check-answer --completion 5 --answer 5 --preset theirs").refused(&["theirs", "math_verify"]);
+    bench.run("check-answer --completion 5 --answer x --answer-kind integer").refused(&["kind"]);
+}
+
+#[test]
+fn labels_by_monte_carlo_are_whole_in_shards_and_after_a_kill() {
+    let bench = with_problems();
+    let method = format!("{LABEL} --method monte-carlo --rollouts 2 --after-error keep");
+    bench.run(&format!("{method} --output whole.jsonl")).succeeded();
+    bench.run("label --merge whole.jsonl --output rows.jsonl").succeeded();
+    let rows = lines(&bench.read("rows.jsonl"));
+    assert_eq!(rows.len(), 3);
+    for (at, row) in rows.iter().enumerate() {
+        let n = at + 1;
+        assert_eq!(row["completions"], json!([format!("{n}+{n} is it.\n"), format!("so {}", n + n)]));
+        // The last step is judged by its own outcome, which is right.
+        assert_eq!((row["rollouts"].clone(), row["labels"][1].as_f64()), (json!([2, 1]), Some(1.0)));
+        assert!(row["labels"][0].as_f64().is_some_and(|label| (0.0..=1.0).contains(&label)));
+    }
+    // What was written is data to train on.
+    bench.run("convert rows.jsonl steps.jsonl --kind stepwise").succeeded();
+
+    for shard in [2, 1] {
+        bench.run(&format!("{method} --shard {shard}/2 --output part{shard}.jsonl")).succeeded();
+    }
+    bench.run("label --merge part2.jsonl part1.jsonl --output merged.jsonl").succeeded();
+    assert_eq!(bench.read("merged.jsonl"), bench.read("rows.jsonl"));
+    bench.run("label --merge part1.jsonl --output merged.jsonl").refused(&["item 1 is missing"]);
+    bench.run("label --merge part1.jsonl part1.jsonl --output merged.jsonl").refused(&["twice"]);
+
+    // Cut within the last item: that item alone is done again.
+    let whole = bench.read("whole.jsonl");
+    bench.write("killed.jsonl", &whole[..whole.len() - 20]);
+    bench.run(&format!("{method} --output killed.jsonl")).succeeded();
+    bench.run("label --merge killed.jsonl --output again.jsonl").succeeded();
+    assert_eq!(bench.read("again.jsonl"), bench.read("rows.jsonl"));
+    let other = format!("{method} --output whole.jsonl").replace("--rollouts 2", "--rollouts 3");
+    bench.run(&other).refused(&["was made with rollouts 2", "here it is 3"]);
+    bench.run(&format!("{method} --output problems.jsonl")).refused(&["no output of `ascribe label`"]);
+    assert!(fs::metadata(bench.path("problems.jsonl")).is_ok_and(|file| file.len() > 0));
+}
+
+#[test]
+fn every_method_labels_and_keeps_to_its_caps() {
+    let bench = with_problems();
+    for (method, options) in [
+        ("sorm", "--rollouts 2 --consistent"),
+        ("omega", "--rollouts 2 --searches 2"),
+        ("omega", "--rollouts 2 --searches 2 --rows pairs --confirm"),
+        ("mcts", "--simulations 4 --children 2 --threshold 0"),
+        ("evolve", "--children 2 --labels hard"),
+        ("evolve", "--children 2 --rows completions"),
+        ("refine", "--rollouts 2"),
+        ("self-correct", "--rollouts 2"),
+    ] {
+        let line = format!("{LABEL} --method {method} {options} --max-policy-calls 9 --output labels.jsonl");
+        let ran = bench.run(&line).succeeded();
+        assert!(ran.stdout.contains("3 items in labels.jsonl"), "{}", ran.stdout);
+        let done = lines(&bench.read("labels.jsonl"));
+        assert_eq!(done.len(), 4, "{method}: a line for the run and one for each item");
+        for item in &done[1..] {
+            assert!(item["spent"]["policy_calls"].as_u64().is_some_and(|calls| calls <= 9), "{item}");
+        }
+        bench.run("label --merge labels.jsonl --output rows.jsonl").succeeded();
+        fs::remove_file(bench.path("labels.jsonl")).expect("the labels");
+    }
+}
+
+#[test]
+fn labelling_runs_that_cannot_be_are_refused() {
+    let bench = with_problems();
+    bench.run("label --output out.jsonl").refused(&["--method"]);
+    bench.run(&format!("{LABEL} --method monte-carlo --output out.jsonl --shard 3/2")).refused(&["i/n"]);
+    bench.run(&format!("{LABEL} --method monte-carlo --output out.jsonl --rollouts 0")).refused(&["at least 1"]);
+    bench.run(&format!("{LABEL} --method mcts --rows steps --output out.jsonl")).refused(&["--rows"]);
+    let words = LABEL.replace("--segment lines", "--segment words");
+    bench.run(&format!("{words} --method monte-carlo --output out.jsonl")).refused(&["words", "paragraphs"]);
+    bench.run(&format!("{LABEL} --method monte-carlo --temperature 0 --output out.jsonl")).refused(&["temperature"]);
+    bench.rows("problems.jsonl", [json!({"prompt": "what?", "answer": "5"})]);
+    bench.run(&format!("{LABEL} --method sorm --output out.jsonl")).refused(&["completion"]);
+}
