@@ -327,6 +327,8 @@ pub struct GenerateArgs {
     /// Candidates of each prompt.
     #[arg(short, long, alias = "num-generations", default_value_t = 1)]
     pub n: usize,
+    #[command(flatten)]
+    pub rewarded: RewardedArgs,
     /// Most tokens to write.
     #[arg(long, alias = "max-completion-length", default_value_t = 128)]
     pub max_new_tokens: usize,

@@ -1,34 +1,27 @@
 //! `ascribe score --reward`: rewards of given completions by a reward model, or by several.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use ascribe::data::{Prompt, Rows};
 use ascribe::lm::Row;
 use ascribe::preference::Encoder;
 use ascribe::reward::{Aggregate, Reading, RewardModel, Scored};
-use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 
-use crate::args::ScoreArgs;
+use crate::args::{RewardedArgs, ScoreArgs};
 use crate::device::device;
 use crate::hub::resolve;
 use crate::output::{Progress, print_line};
 use crate::score::{ROWS, messages_of, place};
 
 pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
-    let aggregate = args.rewarded.aggregate()?;
     if args.reference.is_some() || args.adapter.is_some() || !args.served.endpoints.is_empty() {
         bail!(
             "reference, adapter and endpoint belong to log-probabilities; with --reward name the folder of an adapter itself"
         );
     }
-    let device = device(&args.common.device)?;
-    let judges = Judges {
-        members: args.rewarded.reward.iter().map(|path| load(path, &device)).collect::<anyhow::Result<_>>()?,
-        aggregate,
-        standardize: args.rewarded.standardize,
-    };
+    let judges = Judges::open(&args.rewarded, &args.common.device)?.context("name a reward model with --reward")?;
     // A broken line anywhere refuses the whole file, before the first line is written.
     let mut total = 0;
     for row in Rows::open(&args.input)? {
@@ -56,23 +49,18 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     }
 }
 
-/// A reward model by its folder, or by its name on the hub.
-pub fn load(path: &Path, device: &Device) -> anyhow::Result<RewardModel> {
-    eprintln!("loading {}", path.display());
-    RewardModel::load(&resolve(path)?, device).with_context(|| format!("the reward model `{}`", path.display()))
-}
-
 /// Reward models whose rewards become one.
 pub struct Judges {
-    pub members: Vec<RewardModel>,
-    pub aggregate: Aggregate,
+    members: Vec<RewardModel>,
+    aggregate: Aggregate,
     /// Whether each is brought to its own scale first.
-    pub standardize: bool,
+    standardize: bool,
 }
 
 /// What is said of one response.
-pub struct Judged {
-    pub reward: f64,
+#[derive(Clone)]
+struct Judged {
+    reward: f64,
     /// The reward by each member.
     members: Vec<f64>,
     /// Whether it lost tokens to the context of a member.
@@ -80,9 +68,9 @@ pub struct Judged {
 }
 
 /// Responses to one prompt, and how they stand in their row.
-pub struct Given {
-    pub prompt: Prompt,
-    pub responses: Vec<String>,
+struct Given {
+    prompt: Prompt,
+    responses: Vec<String>,
     form: Form,
 }
 
@@ -101,6 +89,32 @@ enum Form {
 type Texts = (Vec<u32>, Vec<Vec<u32>>);
 
 impl Judges {
+    /// The reward models that are named; `None` where none is.
+    pub fn open(args: &RewardedArgs, device_name: &str) -> anyhow::Result<Option<Self>> {
+        if args.reward.is_empty() {
+            return Ok(None);
+        }
+        let (aggregate, device) = (args.aggregate()?, device(device_name)?);
+        let load = |path: &PathBuf| -> anyhow::Result<RewardModel> {
+            eprintln!("loading {}", path.display());
+            RewardModel::load(&resolve(path)?, &device)
+                .with_context(|| format!("the reward model `{}`", path.display()))
+        };
+        let members = args.reward.iter().map(load).collect::<anyhow::Result<_>>()?;
+        Ok(Some(Self { members, aggregate, standardize: args.standardize }))
+    }
+
+    /// Puts the best of several responses to a prompt first; their rewards. Equal ones keep their order.
+    pub fn rank(&self, prompt: Prompt, responses: &mut Vec<String>) -> anyhow::Result<Vec<f64>> {
+        let given = Given { prompt, responses: std::mem::take(responses), form: Form::List };
+        let judged = self.judge(std::slice::from_ref(&given))?.concat();
+        let mut ranked: Vec<(f64, String)> = judged.iter().map(|one| one.reward).zip(given.responses).collect();
+        ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let (rewards, ordered): (Vec<f64>, Vec<String>) = ranked.into_iter().unzip();
+        *responses = ordered;
+        Ok(rewards)
+    }
+
     /// The texts of a row for each member, which has its own tokenizer and template.
     fn encode(&self, given: &Given) -> anyhow::Result<Vec<Texts>> {
         let responses: Vec<&str> = given.responses.iter().map(String::as_str).collect();
@@ -120,7 +134,7 @@ impl Judges {
     }
 
     /// What is said of each response of each row.
-    pub fn judge(&self, given: &[Given]) -> anyhow::Result<Vec<Vec<Judged>>> {
+    fn judge(&self, given: &[Given]) -> anyhow::Result<Vec<Vec<Judged>>> {
         let texts = given.iter().map(|row| self.encode(row)).collect::<anyhow::Result<Vec<_>>>()?;
         let mut by_member = Vec::with_capacity(self.members.len());
         for (at, member) in self.members.iter().enumerate() {
@@ -159,7 +173,7 @@ fn scored(member: &RewardModel, texts: &[&Texts]) -> anyhow::Result<Vec<Vec<Scor
 
 impl Given {
     /// What a row holds.
-    pub fn of(row: &Map<String, Value>) -> anyhow::Result<Self> {
+    fn of(row: &Map<String, Value>) -> anyhow::Result<Self> {
         if let Some(messages) = row.get("messages") {
             let mut messages = messages_of(messages)?;
             let reply = messages
@@ -188,7 +202,7 @@ impl Given {
     }
 
     /// Adds the rewards to the row.
-    pub fn write(&self, judged: &[Judged], row: &mut Map<String, Value>) {
+    fn write(&self, judged: &[Judged], row: &mut Map<String, Value>) {
         let several = judged.iter().any(|one| one.members.len() > 1);
         let mut put = |name: &str, of: &dyn Fn(&Judged) -> Value| match self.form {
             Form::List => {

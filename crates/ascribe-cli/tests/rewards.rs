@@ -3,7 +3,11 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
+use ascribe_testkit::golden::close;
+use ascribe_testkit::python;
 use serde_json::{Value, json};
 use support::{Bench, Ran, SHORT};
 
@@ -216,6 +220,71 @@ fn several_reward_models_become_one() {
     for (at, got) in got.into_iter().enumerate() {
         let expected = (0..3).map(|seed| standard(seed, of(at)[seed])).sum::<f64>() / 3.0;
         assert!((got - expected).abs() < 1e-9, "{got} beside {expected}");
+    }
+}
+
+#[test]
+fn the_best_of_several_comes_first() {
+    let bench = Bench::new();
+    bench
+        .run(&format!("train reward --model model --data pairs.jsonl --output-dir judge {SHORT} --head-init wide"))
+        .succeeded();
+    let asked = |n: usize| json!([{"role": "user", "content": format!("what is {n}?")}]);
+    bench.rows("rows.jsonl", (0..3).map(|n| json!({"prompt": asked(n)})));
+    let sampling = "--temperature 1 --max-new-tokens 6 -n 5";
+    let plain = written(&bench.run(&format!("generate --model model --input rows.jsonl {sampling}")).succeeded());
+    let best = written(
+        &bench.run(&format!("generate --model model --input rows.jsonl {sampling} --reward judge")).succeeded(),
+    );
+    bench.rows("written.jsonl", plain.iter().cloned());
+    let scored = written(&bench.run("score --reward judge --input written.jsonl").succeeded());
+    for ((plain, best), scored) in plain.iter().zip(&best).zip(&scored) {
+        let list = |row: &Value, name: &str| row[name].as_array().expect("a list").clone();
+        let mut expected: Vec<(f64, Value)> = list(scored, "rewards")
+            .iter()
+            .map(|reward| reward.as_f64().unwrap())
+            .zip(list(plain, "completions"))
+            .collect();
+        expected.sort_by(|a, b| b.0.total_cmp(&a.0));
+        for ((reward, text), expected) in list(best, "rewards").iter().zip(list(best, "completions")).zip(&expected) {
+            assert!((reward.as_f64().unwrap() - expected.0).abs() < 1e-4, "{best} beside {expected:?}");
+            assert_eq!(text, expected.1, "{best}");
+        }
+    }
+    let one = bench.run(&format!("generate --model model --prompt what {sampling} --reward judge,judge --combine min"));
+    assert_eq!(one.succeeded().stdout.lines().count(), 1);
+    bench.run("generate --model model --chat hey --reward judge").refused(&["a chat shows its text as it comes"]);
+}
+
+/// The folder is a classifier of sequences to transformers too, on either side of padding. Left out where no Python has it.
+#[test]
+fn transformers_loads_the_folder_and_gives_the_same_scores() {
+    let Some(python) = python::with_module("transformers") else { return };
+    let bench = Bench::new();
+    let train = |out: &str, rest: &str| {
+        let line =
+            format!("train reward --model model --data pairs.jsonl --output-dir {out} {SHORT} --head-init wide {rest}");
+        bench.run(&line).succeeded();
+    };
+    train("whole", "");
+    train("adapter", "--use-peft --learning-rate 1e-2");
+    bench.run("merge --adapter adapter --output-dir merged").succeeded();
+    let answers = ["the sum", "the rest of it all", "no"];
+    bench.rows("rows.jsonl", answers.map(|answer| json!({"prompt": "what is 1?", "completion": answer})));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../xtask/peers/reward_peer.py");
+    for folder in ["whole", "merged"] {
+        let ours = rewards(&written(&bench.run(&format!("score --reward {folder} --input rows.jsonl")).succeeded()));
+        let mut command = Command::new(&python);
+        command.arg(&script).arg(bench.path(folder)).arg("--input").arg(bench.path("rows.jsonl"));
+        let said = support::ran(command).succeeded();
+        let last = said.stdout.lines().last().unwrap_or_default();
+        let theirs: Value = serde_json::from_str(last).expect("a line of JSON");
+        assert_eq!(theirs["class"], json!("LlamaForSequenceClassification"));
+        for side in ["right", "left"] {
+            let scores = theirs[side].as_array().expect("a list").iter();
+            let scores: Vec<f64> = scores.map(|score| score.as_f64().expect("a number")).collect();
+            close(&format!("{folder}, padded on the {side}"), &ours, &scores, 1e-4);
+        }
     }
 }
 

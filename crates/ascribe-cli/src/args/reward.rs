@@ -66,7 +66,7 @@ impl From<HeadInitName> for HeadInit {
     }
 }
 
-/// Reward models that score.
+/// Reward models that score, or choose the best of `n`.
 #[derive(Clone, Debug, Args)]
 pub struct RewardedArgs {
     /// Rewards by this reward model (a folder of transformers or peft, or a name on the hub), or by several, with commas between
