@@ -28,6 +28,9 @@ pub struct Widths {
     pub outputs: usize,
 }
 
+/// Features of two responses, of which the first is better.
+pub type Pair = [Vec<f64>; 2];
+
 /// A row to learn from: features of each response, and what is known of them.
 #[derive(Clone)]
 pub struct Sample {
@@ -87,7 +90,7 @@ impl Head {
     }
 
     /// Share of pairs whose first response earns more.
-    pub fn accuracy(&self, pairs: &[[Vec<f64>; 2]]) -> f64 {
+    pub fn accuracy(&self, pairs: &[Pair]) -> f64 {
         let side = |at: usize| self.rewards(&pairs.iter().map(|pair| pair[at].clone()).collect::<Vec<_>>());
         let (first, second) = (side(0), side(1));
         first.iter().zip(&second).filter(|(first, second)| first > second).count() as f64 / pairs.len() as f64

@@ -11,7 +11,7 @@ use ascribe::worlds::Cycle;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
 
-use crate::heads::{Head, Sample, Training, Widths, train};
+use crate::heads::{Head, Pair, Sample, Training, Widths, train};
 use crate::row::{Claim, Figures, Row};
 
 const PAIRS: usize = 600;
@@ -47,7 +47,7 @@ pub const ROW: Row = Row {
 
 fn run(seed: Seed) -> Result<Figures> {
     let cycle = Cycle::new(3)?;
-    let pairs = |name: &str| -> Vec<[Vec<f64>; 2]> {
+    let pairs = |name: &str| -> Vec<Pair> {
         let mut stream = seed.stream(name, 0);
         let one = |_| {
             let loser = stream.random_range(0..cycle.kinds());

@@ -10,7 +10,7 @@ use ascribe::reward::RewardLoss;
 use ascribe::reward::losses::{BradleyTerryConfig, PairLabel, RegressionConfig};
 use ascribe::worlds::{Annotator, Taste};
 
-use crate::heads::{Head, Sample, Training, Widths, train};
+use crate::heads::{Head, Pair, Sample, Training, Widths, train};
 use crate::row::{Claim, Figures, Row};
 
 const FEATURES: usize = 16;
@@ -77,6 +77,6 @@ fn run(seed: Seed) -> Result<Figures> {
     ];
     let mut stream = seed.stream("tests", 0);
     let tests = Annotator::default().comparisons(&taste, TESTS, &mut stream);
-    let tests: Vec<[Vec<f64>; 2]> = tests.into_iter().map(|pair| [pair.chosen, pair.rejected]).collect();
+    let tests: Vec<Pair> = tests.into_iter().map(|pair| [pair.chosen, pair.rejected]).collect();
     Ok(heads.into_iter().map(|(name, head)| (name.to_owned(), head.accuracy(&tests))).collect())
 }

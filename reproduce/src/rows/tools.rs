@@ -11,7 +11,7 @@ use ascribe::reward::losses::BradleyTerryConfig;
 use ascribe::reward::tools::{Calculator, Tool, Tools, Tracer};
 use rand::RngExt;
 
-use crate::heads::{Head, Sample, Training, Widths, train};
+use crate::heads::{Head, Pair, Sample, Training, Widths, train};
 use crate::row::{Claim, Figures, Row};
 
 const PAIRS: usize = 300;
@@ -107,7 +107,7 @@ fn run(seed: Seed) -> Result<Figures> {
     let tools = Tools::new(vec![("Calculator", &Calculator as &dyn Tool)])?;
     let writer = TextPolicy { policy: &Checks, encode: &encode, decode: &decode, max_new: 256 };
     let tracer = Tracer::new(writer, &tools, 4)?;
-    let pairs = |name: &str| -> Result<[Vec<[Vec<f64>; 2]>; 2]> {
+    let pairs = |name: &str| -> Result<[Vec<Pair>; 2]> {
         let mut stream = seed.stream(name, 0);
         let (mut plain, mut traced) = (Vec::new(), Vec::new());
         for _ in 0..PAIRS {

@@ -9,7 +9,7 @@ use ascribe::reward::losses::{BradleyTerryConfig, PairLabel};
 use ascribe::reward::weights::{Treated, Treatment, lowest, strengths, treat};
 use ascribe::worlds::{Annotator, Taste};
 
-use crate::heads::{Head, Sample, Training, Widths, standardized, train};
+use crate::heads::{Head, Pair, Sample, Training, Widths, standardized, train};
 use crate::row::{Claim, Figures, Row};
 
 const FEATURES: usize = 16;
@@ -71,7 +71,7 @@ fn run(seed: Seed) -> Result<Figures> {
     }
     let votes = strengths(&chosen, &rejected, 0)?;
     let tests = Annotator::default().comparisons(&taste, TESTS, &mut seed.stream("tests", 0));
-    let tests: Vec<[Vec<f64>; 2]> = tests.into_iter().map(|pair| [pair.chosen, pair.rejected]).collect();
+    let tests: Vec<Pair> = tests.into_iter().map(|pair| [pair.chosen, pair.rejected]).collect();
     let after = |rows: &[Sample]| -> Result<f64> { Ok(learn(rows, "student", 0)?.accuracy(&tests)) };
     let mut figures = vec![("untreated".to_owned(), after(&plain)?), ("50 %".to_owned(), 0.5)];
     for (name, treatment) in [
