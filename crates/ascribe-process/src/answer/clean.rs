@@ -97,7 +97,7 @@ pub(super) fn words(answer: &str) -> String {
     let letters = text.chars().map(|one| if one.is_alphanumeric() || "-+.".contains(one) { one } else { ' ' });
     let spaced: String = letters.collect();
     let words: Vec<&str> = spaced.split_whitespace().collect();
-    words.join(" ").trim_matches('.').to_owned()
+    words.join(" ").trim_matches(['.', ' ']).to_owned()
 }
 
 /// The inside of one pair of delimiters that encloses all.
