@@ -4,13 +4,15 @@ use anyhow::bail;
 use ascribe::core::{Needs, Objective};
 use ascribe::preference::PreferenceError;
 use ascribe::preference::objectives::{Made, MakeObjective, Mixture, OBJECTIVES, ObjectiveOptions, find};
+use ascribe::reward::RewardLoss;
+use ascribe::reward::losses::{LOSSES, LossOptions, MakeLoss};
 use ascribe::search::{MakeSearch, STRATEGIES, Search};
 use serde_json::{Map, Value};
 
 use crate::args::ObjectiveArgs;
 use crate::config::closest;
 
-/// Objectives and search strategies by name. A value that is handed over: there is no global registry.
+/// Objectives, search strategies and losses of reward models by name. A value that is handed over: there is no global registry.
 ///
 /// ```no_run
 /// # use ascribe::preference::objectives::Sft;
@@ -23,6 +25,7 @@ use crate::config::closest;
 pub struct Catalog {
     own: Vec<(String, MakeObjective)>,
     searches: Vec<(String, MakeSearch)>,
+    rewards: Vec<(String, MakeLoss)>,
 }
 
 /// An objective that was made, with all of its options.
@@ -66,7 +69,7 @@ impl Catalog {
     /// Everything that ascribe brings.
     pub fn builtin() -> Self {
         let searches = STRATEGIES.iter().map(|(name, make)| ((*name).to_owned(), *make)).collect();
-        Self { own: Vec::new(), searches }
+        Self { own: Vec::new(), searches, rewards: Vec::new() }
     }
 
     /// The same with one more objective, for `ascribe train <name>`; a name that is there is replaced.
@@ -96,6 +99,27 @@ impl Catalog {
             bail!("there is no strategy `{name}`{close}; the strategies are {}", names.join(", "));
         };
         Ok(make(options)?)
+    }
+
+    /// The same with one more loss of reward models, for `ascribe train reward --loss <name>`: one on pairs, without labels.
+    pub fn reward_loss(mut self, name: &str, make: MakeLoss) -> Self {
+        self.rewards.retain(|(known, _)| known != name);
+        self.rewards.push((name.to_owned(), make));
+        self
+    }
+
+    /// The losses of reward models that were added.
+    pub(crate) fn reward_names(&self) -> impl Iterator<Item = &str> {
+        self.rewards.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Makes the loss `name` of a reward model: one that was added, or one of the library.
+    pub(crate) fn make_reward(&self, name: &str, options: &LossOptions) -> anyhow::Result<Box<dyn RewardLoss>> {
+        let own = self.rewards.iter().map(|(known, make)| (known.as_str(), *make));
+        match own.chain(LOSSES).find(|(known, _)| *known == name) {
+            Some((_, make)) => Ok(make(options)?),
+            None => bail!("there is no loss `{name}`"),
+        }
     }
 
     /// Makes the objective of `method`, which may be a sum such as `dpo+sft`.
@@ -129,7 +153,7 @@ impl Catalog {
         }
         let Some(row) = find(name) else {
             let own = self.own.iter().map(|(name, _)| name.as_str());
-            let names: Vec<&str> = OBJECTIVES.iter().map(|row| row.name).chain(own).collect();
+            let names: Vec<&str> = OBJECTIVES.iter().map(|row| row.name).chain(["reward"]).chain(own).collect();
             let close = closest(name, names.iter().copied());
             bail!("there is no method `{name}`{close}; the methods are {}", names.join(", "));
         };

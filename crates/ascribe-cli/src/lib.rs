@@ -27,6 +27,7 @@ mod label;
 mod merge;
 mod metric;
 mod report;
+mod rewarded;
 mod score;
 mod search;
 mod train;

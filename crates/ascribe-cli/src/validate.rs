@@ -11,10 +11,14 @@ use crate::catalog::Chosen;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::output::print_line;
-use crate::train::{Data, check_options, fit_config, revision};
+use crate::train::{Data, check_options, fit_config, revision, reward};
 use crate::words::Words;
 
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
+    if args.method == reward::METHOD {
+        return reward::validate(args, catalog);
+    }
+    args.reward.refuse(&args.method)?;
     let chosen = catalog.make(&args.method, &args.objective)?;
     let config = fit_config(args);
     config.check()?;

@@ -8,6 +8,7 @@
 //! of Hugging Face.
 
 mod checkpointing;
+mod head;
 
 use std::collections::HashMap;
 
@@ -21,6 +22,7 @@ use burn::nn::{Embedding, Linear};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 pub use self::checkpointing::{Backward, TrainingPass};
+pub use self::head::{HeadInit, ScorePass};
 use super::config::{Activation, DecoderConfig, Family, Head, Norm, Positions};
 use super::frozen::on_cpu;
 use super::gpt2::{Gpt2, to_gpt2};
@@ -271,7 +273,8 @@ impl Decoder {
             Some(head) => head.forward(hidden),
             None => hidden.matmul(self.embed_tokens.weight.val().transpose()),
         };
-        match self.config.logit_softcap {
+        // The scores of a classifier are not capped.
+        match self.config.logit_softcap.filter(|_| self.config.head == Head::NextToken) {
             Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
             None => logits,
         }
