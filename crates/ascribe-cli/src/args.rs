@@ -4,6 +4,7 @@ mod measure;
 mod objective;
 mod process;
 mod reward;
+mod rl;
 mod search;
 mod served;
 
@@ -23,6 +24,7 @@ pub use measure::{
 pub use objective::ObjectiveArgs;
 pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
 pub use reward::{HeadInitName, RewardArgs, RewardedArgs};
+pub use rl::{CorrectionName, DeadGroupsName, RlArgs};
 pub use search::{ScorerName, SearchArgs};
 pub use served::ServedArgs;
 
@@ -38,7 +40,8 @@ pub struct Cli {
 pub enum Command {
     /// Train a tiny model from nothing, align it with DPO and T-REG, and write a report: under three minutes.
     Demo(DemoArgs),
-    /// Train a model: `ascribe train <method>`, such as sft, dpo, kto, simpo, orpo, t-reg, or reward.
+    /// Train a model: `ascribe train <method>`, such as sft, dpo, kto, simpo, orpo, t-reg or reward, or on its own rollouts grpo,
+    /// rloo or ppo.
     Train(Box<TrainArgs>),
     /// Continue prompts, or talk: `--chat`.
     Generate(Box<GenerateArgs>),
@@ -95,8 +98,8 @@ pub struct CommonArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct TrainArgs {
-    /// The objective by name, such as sft, dpo, kto, simpo or t-reg, or a sum of some, such as dpo+sft; or reward, for a reward
-    /// model.
+    /// The objective by name, such as sft, dpo, kto, simpo or t-reg, or a sum of some, such as dpo+sft; on rollouts grpo, dr_grpo,
+    /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo or ma_ppo; or reward, for a reward model.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
@@ -225,6 +228,8 @@ pub struct TrainArgs {
     pub save_total_limit: usize,
     #[command(flatten)]
     pub common: CommonArgs,
+    #[command(flatten)]
+    pub rl: RlArgs,
 }
 
 #[derive(Debug, Args)]

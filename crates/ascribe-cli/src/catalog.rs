@@ -1,9 +1,12 @@
 //! What the command line knows by name.
 
+mod rollouts;
+
 use anyhow::bail;
 use ascribe::core::{Needs, Objective};
 use ascribe::preference::PreferenceError;
 use ascribe::preference::objectives::{Made, MakeObjective, Mixture, OBJECTIVES, ObjectiveOptions, find};
+use ascribe::preference::rl::{Aggregation, MakeEstimator, MakePolicyLoss, MakeReward};
 use ascribe::reward::RewardLoss;
 use ascribe::reward::losses::{LOSSES, LossOptions, MakeLoss};
 use ascribe::search::{MakeSearch, STRATEGIES, Search};
@@ -11,8 +14,11 @@ use serde_json::{Map, Value};
 
 use crate::args::ObjectiveArgs;
 use crate::config::closest;
+use crate::train::rollouts::RECIPES;
+use rollouts::RolloutTables;
 
-/// Objectives, search strategies and losses of reward models by name. A value that is handed over: there is no global registry.
+/// Objectives, search strategies, losses of reward models, and the policy losses, advantage estimators and rewards of rollouts,
+/// by name. A value that is handed over: there is no global registry.
 ///
 /// ```no_run
 /// # use ascribe::preference::objectives::Sft;
@@ -26,6 +32,8 @@ pub struct Catalog {
     own: Vec<(String, MakeObjective)>,
     searches: Vec<(String, MakeSearch)>,
     rewards: Vec<(String, MakeLoss)>,
+    /// What runs on rollouts are made of.
+    pub(crate) rollouts: RolloutTables,
 }
 
 /// An objective that was made, with all of its options.
@@ -69,7 +77,7 @@ impl Catalog {
     /// Everything that ascribe brings.
     pub fn builtin() -> Self {
         let searches = STRATEGIES.iter().map(|(name, make)| ((*name).to_owned(), *make)).collect();
-        Self { own: Vec::new(), searches, rewards: Vec::new() }
+        Self { own: Vec::new(), searches, rewards: Vec::new(), rollouts: RolloutTables::builtin() }
     }
 
     /// The same with one more objective, for `ascribe train <name>`; a name that is there is replaced.
@@ -122,6 +130,25 @@ impl Catalog {
         }
     }
 
+    /// The same with one more policy loss, for `--loss-type <name>`, with the way its tokens become one number unless
+    /// `--loss-agg-mode` says otherwise; a name that is there is replaced.
+    pub fn policy_loss(mut self, name: &str, mode: Aggregation, make: MakePolicyLoss) -> Self {
+        self.rollouts.policy_losses.put(name, (mode, make));
+        self
+    }
+
+    /// The same with one more advantage estimator, for `--advantage-estimator <name>`; a name that is there is replaced.
+    pub fn estimator(mut self, name: &str, make: MakeEstimator) -> Self {
+        self.rollouts.estimators.put(name, make);
+        self
+    }
+
+    /// The same with one more reward, for `--reward <name>`; a name that is there is replaced.
+    pub fn reward(mut self, name: &str, make: MakeReward) -> Self {
+        self.rollouts.rewards.put(name, make);
+        self
+    }
+
     /// Makes the objective of `method`, which may be a sum such as `dpo+sft`.
     pub(crate) fn make(&self, method: &str, args: &ObjectiveArgs) -> anyhow::Result<Chosen> {
         let mut given = args.given();
@@ -152,8 +179,12 @@ impl Catalog {
             return Ok(Chosen { name, objective: make(given)?, judge: None, options });
         }
         let Some(row) = find(name) else {
+            if RECIPES.iter().any(|recipe| recipe.name == name) {
+                bail!("{name} learns from its own rollouts, which is no loss that others can be added to");
+            }
             let own = self.own.iter().map(|(name, _)| name.as_str());
-            let names: Vec<&str> = OBJECTIVES.iter().map(|row| row.name).chain(["reward"]).chain(own).collect();
+            let others = RECIPES.iter().map(|recipe| recipe.name).chain(["reward"]);
+            let names: Vec<&str> = OBJECTIVES.iter().map(|row| row.name).chain(others).chain(own).collect();
             let close = closest(name, names.iter().copied());
             bail!("there is no method `{name}`{close}; the methods are {}", names.join(", "));
         };

@@ -15,6 +15,7 @@ mod drawing;
 mod findings;
 mod records;
 
+mod chain;
 mod chat;
 mod check_answer;
 mod compare;

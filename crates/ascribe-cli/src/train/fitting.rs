@@ -128,8 +128,7 @@ impl<L: Learner<Model = Decoder>> Run<'_, L> {
                 if let Some(value) = score.filter(|value| best.is_none_or(|(_, most)| *value > most)) {
                     best = Some((step, value));
                 }
-                let run = identity.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-                let now = RunProgress { run, score, best, ..fit.progress() };
+                let now = RunProgress { run: run_of(&identity), score, best, ..fit.progress() };
                 let weights = model.with_decoder(fit.model().valid());
                 checkpoints.save(&fit, &now, |folder| save(&weights, folder))?;
             }
@@ -146,6 +145,11 @@ impl<L: Learner<Model = Decoder>> Run<'_, L> {
         };
         Ok(Trained { model: trained, tally, best })
     }
+}
+
+/// What must be the same for a resumed run, as a checkpoint keeps it.
+pub(super) fn run_of(identity: &[(&'static str, String)]) -> Vec<(String, String)> {
+    identity.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
 
 /// One step as a line for people.
@@ -167,7 +171,7 @@ fn line(report: &StepReport, steps: usize, seconds: f64) -> String {
 }
 
 /// `log.jsonl`: one object a step, with the metric names of TRL.
-struct RunLog {
+pub(super) struct RunLog {
     file: File,
     path: std::path::PathBuf,
     started: std::time::Instant,
@@ -176,7 +180,7 @@ struct RunLog {
 
 impl RunLog {
     /// Opens the log; lines behind step `done` belong to steps that will be done again, and go.
-    fn open(folder: &Path, done: usize) -> anyhow::Result<Self> {
+    pub fn open(folder: &Path, done: usize) -> anyhow::Result<Self> {
         let path = folder.join("log.jsonl");
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
         let (mut kept, mut tokens) = (String::new(), 0);
@@ -195,7 +199,7 @@ impl RunLog {
     }
 
     /// The metrics of a step, or of the evaluation after it.
-    fn write(&mut self, report: &StepReport, evaluation: &[(String, f64)]) -> anyhow::Result<()> {
+    pub fn write(&mut self, report: &StepReport, evaluation: &[(String, f64)]) -> anyhow::Result<()> {
         let mut row = Map::new();
         row.insert("step".into(), json!(report.step));
         row.insert("epoch".into(), json!(report.epoch));

@@ -2,6 +2,7 @@
 
 mod fitting;
 pub(crate) mod reward;
+pub(crate) mod rollouts;
 mod rows;
 
 use std::path::Path;
@@ -39,6 +40,9 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
         return reward::run(args, catalog);
     }
     args.reward.refuse(&args.method)?;
+    if let Some(recipe) = rollouts::recipe(&args.method) {
+        return rollouts::run(args, recipe, catalog);
+    }
     let chosen = catalog.make(&args.method, &args.objective)?;
     let needs = chosen.needs();
     let config = fit_config(args);

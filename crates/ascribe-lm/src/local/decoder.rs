@@ -9,12 +9,13 @@
 
 mod checkpointing;
 mod head;
+mod tokens;
 
 use std::collections::HashMap;
 
 use ascribe_core::tensor::{
-    AttentionShape, HeadLayout, HeadShape, Mask, Sight, attend, attention, by_head, geglu, geglu_product, gelu_tanh,
-    head_logps, hidden, layer_norm, rms_norm, rms_norm_product, rope, swiglu, swiglu_product,
+    AttentionShape, HeadShape, Mask, Sight, attend, attention, by_head, geglu, geglu_product, gelu_tanh, head_logps,
+    hidden, layer_norm, rms_norm, rms_norm_product, rope, swiglu, swiglu_product,
 };
 use ascribe_core::{CoreError, Packing};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
@@ -367,10 +368,7 @@ impl Decoder {
 
     /// Log-probability of every token that is predicted, `[rows, longest response]`.
     pub fn logps(&self, at: &Predictors) -> Tensor<2> {
-        let (weight, layout) = match &self.head {
-            Some(head) => (head.weight.val(), HeadLayout::Linear),
-            None => (self.embed_tokens.weight.val(), HeadLayout::Embedding),
-        };
+        let (weight, layout) = self.head_weight();
         let shape = HeadShape { layout, softcap: self.config.logit_softcap };
         let logps = head_logps(at.states(), weight, &shape, at.targets(), self.positions_at_once()); // [n]
         at.placed(logps) // [rows, longest]

@@ -90,13 +90,21 @@ impl Backward {
     /// # Panics
     /// When nothing that the loss is made of is trained.
     pub fn gradients(self, decoder: &Decoder, loss: Tensor<1>) -> GradientsParams {
+        self.gradients_of(decoder, decoder, loss)
+    }
+
+    /// The same for all weights of `model`, of which `decoder` is a part: those of a value head, too.
+    ///
+    /// # Panics
+    /// As [`gradients`](Self::gradients).
+    pub fn gradients_of<M: Module>(self, decoder: &Decoder, model: &M, loss: Tensor<1>) -> GradientsParams {
         let mut gradients = loss.backward();
         let Some(Kept { ids, pass, inputs, last }) = self.0 else {
-            return GradientsParams::from_grads(gradients, decoder);
+            return GradientsParams::from_grads(gradients, model);
         };
         let mut sums = GradientsAccumulator::new();
         let mut dy = last.grad_remove(&mut gradients); // [n, hidden]
-        sums.accumulate(decoder, GradientsParams::from_grads(gradients, decoder));
+        sums.accumulate(model, GradientsParams::from_grads(gradients, model));
         let embeds = trains(&decoder.embed_tokens) || trains(&decoder.embed_positions);
         // Below the lowest layer with a weight that is trained, nobody asks for a gradient.
         let lowest = match embeds {
@@ -109,11 +117,11 @@ impl Backward {
             let y = decoder.packed_layer(number, x.clone(), &pass); // [n, hidden]
             let mut gradients = (y * above).sum().backward();
             dy = x.grad_remove(&mut gradients);
-            sums.accumulate(decoder, GradientsParams::from_grads(gradients, decoder));
+            sums.accumulate(model, GradientsParams::from_grads(gradients, decoder));
         }
         if let (true, Some(above)) = (embeds, dy) {
             let x = decoder.embed(ids, &pass.positions); // [n, hidden]
-            sums.accumulate(decoder, GradientsParams::from_grads((x * above).sum().backward(), decoder));
+            sums.accumulate(model, GradientsParams::from_grads((x * above).sum().backward(), decoder));
         }
         sums.grads()
     }
