@@ -8,7 +8,8 @@ use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
-use rand::{Rng, RngExt};
+
+use crate::world::normal;
 
 /// Rows of one step.
 const BATCH: usize = 32;
@@ -188,12 +189,6 @@ pub fn best(values: &[f64]) -> usize {
 /// The mean.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// A standard normal draw, by Box and Muller.
-pub fn normal(stream: &mut impl Rng) -> f64 {
-    let (u, v): (f64, f64) = (stream.random(), stream.random());
-    (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }
 
 #[cfg(test)]

@@ -12,10 +12,10 @@ use ascribe::train::{Learned, Learner, Tally, TrainError};
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
-use rand::RngExt;
 
-use crate::heads::{Head, Training, Widths, features, fit, mean, normal};
+use crate::heads::{Head, Training, Widths, features, fit, mean};
 use crate::row::{Claim, Figures, Row};
+use crate::world::normal;
 
 const CONCEPTS: usize = 3;
 const FEATURES: usize = 8;

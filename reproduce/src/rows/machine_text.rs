@@ -12,8 +12,9 @@ use ascribe::reward::{RewardError, RewardLoss, ScoreBatch, ScoreNeeds};
 use ascribe::worlds::{Annotator, Taste};
 use burn::tensor::Tensor;
 
-use crate::heads::{Head, Sample, Training, Widths, best, normal, train};
+use crate::heads::{Head, Sample, Training, Widths, best, train};
 use crate::row::{Claim, Figures, Row};
+use crate::world::normal;
 
 const FEATURES: usize = 16;
 const BENDS: usize = 4;

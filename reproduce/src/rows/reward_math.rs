@@ -11,7 +11,6 @@ use ascribe::eval::bench::{OneToMany, one_to_many};
 use ascribe::eval::rank::pearson;
 use rand::{Rng, RngExt};
 
-use crate::heads::normal;
 use crate::row::{Claim, Figures, Row};
 use crate::world::normal;
 
