@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::args::ObjectiveArgs;
 use crate::config::closest;
+use crate::train::reward::METHOD;
 use crate::train::rollouts::RECIPES;
 use rollouts::RolloutTables;
 
@@ -182,8 +183,11 @@ impl Catalog {
             if RECIPES.iter().any(|recipe| recipe.name == name) {
                 bail!("{name} learns from its own rollouts, which is no loss that others can be added to");
             }
+            if name == METHOD {
+                bail!("{name} trains a model of rewards, which is no loss that others can be added to");
+            }
             let own = self.own.iter().map(|(name, _)| name.as_str());
-            let others = RECIPES.iter().map(|recipe| recipe.name).chain(["reward"]);
+            let others = RECIPES.iter().map(|recipe| recipe.name).chain([METHOD]);
             let names: Vec<&str> = OBJECTIVES.iter().map(|row| row.name).chain(others).chain(own).collect();
             let close = closest(name, names.iter().copied());
             bail!("there is no method `{name}`{close}; the methods are {}", names.join(", "));
