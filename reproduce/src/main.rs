@@ -6,6 +6,7 @@
 mod allocator;
 
 mod cache;
+mod heads;
 mod row;
 mod rows;
 mod table;

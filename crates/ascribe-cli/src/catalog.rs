@@ -1,16 +1,25 @@
 //! What the command line knows by name.
 
+mod rollouts;
+
 use anyhow::bail;
 use ascribe::core::{Needs, Objective};
 use ascribe::preference::PreferenceError;
 use ascribe::preference::objectives::{Made, MakeObjective, Mixture, OBJECTIVES, ObjectiveOptions, find};
+use ascribe::preference::rl::{Aggregation, MakeEstimator, MakePolicyLoss, MakeReward};
+use ascribe::reward::RewardLoss;
+use ascribe::reward::losses::{LOSSES, LossOptions, MakeLoss};
 use ascribe::search::{MakeSearch, STRATEGIES, Search};
 use serde_json::{Map, Value};
 
 use crate::args::ObjectiveArgs;
 use crate::config::closest;
+use crate::train::reward::METHOD;
+use crate::train::rollouts::RECIPES;
+use rollouts::RolloutTables;
 
-/// Objectives and search strategies by name. A value that is handed over: there is no global registry.
+/// Objectives, search strategies, losses of reward models, and the policy losses, advantage estimators and rewards of rollouts,
+/// by name. A value that is handed over: there is no global registry.
 ///
 /// ```no_run
 /// # use ascribe::preference::objectives::Sft;
@@ -23,6 +32,9 @@ use crate::config::closest;
 pub struct Catalog {
     own: Vec<(String, MakeObjective)>,
     searches: Vec<(String, MakeSearch)>,
+    rewards: Vec<(String, MakeLoss)>,
+    /// What runs on rollouts are made of.
+    pub(crate) rollouts: RolloutTables,
 }
 
 /// An objective that was made, with all of its options.
@@ -66,7 +78,7 @@ impl Catalog {
     /// Everything that ascribe brings.
     pub fn builtin() -> Self {
         let searches = STRATEGIES.iter().map(|(name, make)| ((*name).to_owned(), *make)).collect();
-        Self { own: Vec::new(), searches }
+        Self { own: Vec::new(), searches, rewards: Vec::new(), rollouts: RolloutTables::builtin() }
     }
 
     /// The same with one more objective, for `ascribe train <name>`; a name that is there is replaced.
@@ -96,6 +108,46 @@ impl Catalog {
             bail!("there is no strategy `{name}`{close}; the strategies are {}", names.join(", "));
         };
         Ok(make(options)?)
+    }
+
+    /// The same with one more loss of reward models, for `ascribe train reward --loss <name>`: one on pairs, without labels.
+    pub fn reward_loss(mut self, name: &str, make: MakeLoss) -> Self {
+        self.rewards.retain(|(known, _)| known != name);
+        self.rewards.push((name.to_owned(), make));
+        self
+    }
+
+    /// The losses of reward models that were added.
+    pub(crate) fn reward_names(&self) -> impl Iterator<Item = &str> {
+        self.rewards.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Makes the loss `name` of a reward model: one that was added, or one of the library.
+    pub(crate) fn make_reward(&self, name: &str, options: &LossOptions) -> anyhow::Result<Box<dyn RewardLoss>> {
+        let own = self.rewards.iter().map(|(known, make)| (known.as_str(), *make));
+        match own.chain(LOSSES).find(|(known, _)| *known == name) {
+            Some((_, make)) => Ok(make(options)?),
+            None => bail!("there is no loss `{name}`"),
+        }
+    }
+
+    /// The same with one more policy loss, for `--loss-type <name>`, with the way its tokens become one number unless
+    /// `--loss-agg-mode` says otherwise; a name that is there is replaced.
+    pub fn policy_loss(mut self, name: &str, mode: Aggregation, make: MakePolicyLoss) -> Self {
+        self.rollouts.policy_losses.put(name, (mode, make));
+        self
+    }
+
+    /// The same with one more advantage estimator, for `--advantage-estimator <name>`; a name that is there is replaced.
+    pub fn estimator(mut self, name: &str, make: MakeEstimator) -> Self {
+        self.rollouts.estimators.put(name, make);
+        self
+    }
+
+    /// The same with one more reward, for `--reward <name>`; a name that is there is replaced.
+    pub fn reward(mut self, name: &str, make: MakeReward) -> Self {
+        self.rollouts.rewards.put(name, make);
+        self
     }
 
     /// Makes the objective of `method`, which may be a sum such as `dpo+sft`.
@@ -128,8 +180,15 @@ impl Catalog {
             return Ok(Chosen { name, objective: make(given)?, judge: None, options });
         }
         let Some(row) = find(name) else {
+            if RECIPES.iter().any(|recipe| recipe.name == name) {
+                bail!("{name} learns from its own rollouts, which is no loss that others can be added to");
+            }
+            if name == METHOD {
+                bail!("{name} trains a model of rewards, which is no loss that others can be added to");
+            }
             let own = self.own.iter().map(|(name, _)| name.as_str());
-            let names: Vec<&str> = OBJECTIVES.iter().map(|row| row.name).chain(own).collect();
+            let others = RECIPES.iter().map(|recipe| recipe.name).chain([METHOD]);
+            let names: Vec<&str> = OBJECTIVES.iter().map(|row| row.name).chain(others).chain(own).collect();
             let close = closest(name, names.iter().copied());
             bail!("there is no method `{name}`{close}; the methods are {}", names.join(", "));
         };

@@ -15,6 +15,7 @@ mod drawing;
 mod findings;
 mod records;
 
+mod chain;
 mod chat;
 mod check_answer;
 mod compare;
@@ -27,6 +28,7 @@ mod label;
 mod merge;
 mod metric;
 mod report;
+mod rewarded;
 mod score;
 mod search;
 mod train;

@@ -11,10 +11,21 @@ use crate::catalog::Chosen;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::output::print_line;
-use crate::train::{Data, check_options, fit_config, revision};
+use crate::train::{Data, check_options, fit_config, revision, reward, rollouts};
 use crate::words::Words;
 
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
+    if args.method == reward::METHOD {
+        return reward::validate(args, catalog);
+    }
+    args.reward.refuse(&args.method)?;
+    if let Some(recipe) = rollouts::recipe(&args.method) {
+        fit_config(args).check()?;
+        device(&args.common.device)?;
+        let (train, held_out, said) = rollouts::validate(args, recipe, catalog, &Words::load(&args.model)?)?;
+        eprintln!("{said}");
+        return print_line(&format!("the run can start: {train} prompts to train on, {held_out} held out"));
+    }
     let chosen = catalog.make(&args.method, &args.objective)?;
     let config = fit_config(args);
     config.check()?;

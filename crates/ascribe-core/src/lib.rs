@@ -13,6 +13,7 @@ mod credit;
 mod budget;
 mod seed;
 
+pub mod advantage;
 mod assign;
 mod policy;
 mod scorer;
@@ -31,7 +32,7 @@ pub use credit::{Credit, Granularity, Place, Reduce};
 pub use episode::{Episode, Text};
 pub use error::CoreError;
 #[cfg(feature = "tensor")]
-pub use objective::{LogpBatch, Loss, Needs, Objective, Pairs, RowKind, Side};
+pub use objective::{LogpBatch, Loss, Needs, Objective, Pairs, RowKind, Side, TokenInput};
 pub use packing::{Packing, Span};
 pub use policy::{Candidate, Capabilities, Continuation, Finish, Mode, Policy, Reply, Request, Sampling, Until};
 pub use scorer::{Rule, Scorer, rule};

@@ -59,6 +59,16 @@ pub struct Needs {
     pub weighted: bool,
     /// The loss of a row depends on the other rows, so it is taken over the whole optimizer window.
     pub coupled: bool,
+    /// Log-probabilities under the policy that the first step on these responses began with.
+    pub old_logps: bool,
+    /// Log-probabilities under the distribution that the responses were drawn from.
+    pub drawn_logps: bool,
+    /// What each token is multiplied by.
+    pub weights: bool,
+    /// Entropy of the next-token distribution at each token.
+    pub entropy: bool,
+    /// Values before each token, what they were, and what they should have been.
+    pub values: bool,
 }
 
 impl Needs {
@@ -126,6 +136,70 @@ impl Needs {
         self.coupled = true;
         self
     }
+
+    /// The same, and log-probabilities under the policy that the first step began with.
+    pub fn with_old_logps(mut self) -> Self {
+        self.old_logps = true;
+        self
+    }
+
+    /// The same, and log-probabilities under the distribution that was drawn from.
+    pub fn with_drawn_logps(mut self) -> Self {
+        self.drawn_logps = true;
+        self
+    }
+
+    /// The same, and a weight for each token.
+    pub fn with_weights(mut self) -> Self {
+        self.weights = true;
+        self
+    }
+
+    /// The same, and entropies.
+    pub fn with_entropy(mut self) -> Self {
+        self.entropy = true;
+        self
+    }
+
+    /// The same, and values with what they were and should have been.
+    pub fn with_values(mut self) -> Self {
+        self.values = true;
+        self
+    }
+}
+
+/// What else a batch may carry, one value a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenInput {
+    /// Log-probabilities under the policy that the first step on these responses began with. Without gradient.
+    OldLogps,
+    /// Log-probabilities under the distribution that the responses were drawn from. Without gradient.
+    DrawnLogps,
+    /// What each token is multiplied by: 0 leaves it out. Without gradient.
+    Weights,
+    /// Entropy of the next-token distribution.
+    Entropy,
+    /// Values before each token.
+    Values,
+    /// The same when the responses were written. Without gradient.
+    OldValues,
+    /// What they should have been. Without gradient.
+    Returns,
+}
+
+impl TokenInput {
+    fn name(self) -> &'static str {
+        match self {
+            Self::OldLogps => "old_logps",
+            Self::DrawnLogps => "drawn_logps",
+            Self::Weights => "weights",
+            Self::Entropy => "entropy",
+            Self::Values => "values",
+            Self::OldValues => "old_values",
+            Self::Returns => "returns",
+        }
+    }
 }
 
 /// Log-probabilities of the response tokens of a batch, checked once and trusted after.
@@ -147,6 +221,7 @@ pub struct LogpBatch {
     labels: Option<Vec<bool>>,
     groups: Option<Vec<usize>>,
     frozen: Option<Box<LogpBatch>>,
+    tokens: Vec<(TokenInput, Tensor<2>)>,
 }
 
 impl LogpBatch {
@@ -170,6 +245,7 @@ impl LogpBatch {
             labels: None,
             groups: None,
             frozen: None,
+            tokens: Vec::new(),
         };
         batch.check("the mask must have the shape of the log-probabilities", batch.mask.dims())?;
         let rows = batch.rows();
@@ -263,6 +339,15 @@ impl LogpBatch {
         self
     }
 
+    /// The same batch with one more value a token, `[rows, seq]`; what stands there of that kind is replaced.
+    pub fn with_tokens(mut self, input: TokenInput, values: Tensor<2>) -> Result<Self, CoreError> {
+        self.check("an input of tokens must have the shape of the log-probabilities", values.dims())?;
+        let tracked = matches!(input, TokenInput::Entropy | TokenInput::Values);
+        self.tokens.retain(|(known, _)| *known != input);
+        self.tokens.push((input, if tracked { values } else { values.detach() }));
+        Ok(self)
+    }
+
     fn check(&self, rule: &'static str, got: [usize; 2]) -> Result<(), CoreError> {
         let expected = self.logps.dims();
         if got != expected {
@@ -305,6 +390,7 @@ impl LogpBatch {
                 still.logps = still.logps.detach();
                 still.divergence = still.divergence.map(Tensor::detach);
                 still.prompts = still.prompts.map(|(logps, mask)| (logps.detach(), mask));
+                still.tokens = still.tokens.into_iter().map(|(input, values)| (input, values.detach())).collect();
                 still
             }
         }
@@ -381,6 +467,7 @@ impl LogpBatch {
             divergence: self.divergence.as_ref().map(rows),
             log_sum_sq_probs: self.log_sum_sq_probs.as_ref().map(rows),
             scores: self.scores.as_ref().map(|scores| scores.clone().slice(start..end)),
+            tokens: self.tokens.iter().map(|(input, values)| (*input, rows(values))).collect(),
         }
     }
 }
@@ -406,6 +493,7 @@ pub struct Side {
     divergence: Option<Tensor<2>>,
     log_sum_sq_probs: Option<Tensor<2>>,
     scores: Option<Tensor<1>>,
+    tokens: Vec<(TokenInput, Tensor<2>)>,
 }
 
 impl Side {
@@ -453,6 +541,12 @@ impl Side {
     /// A score of each response, `[rows]`, without gradient.
     pub fn scores(&self) -> Result<Tensor<1>, CoreError> {
         self.scores.clone().ok_or(CoreError::MissingInput("scores"))
+    }
+
+    /// Another value of each token, `[rows, seq]`.
+    pub fn tokens(&self, input: TokenInput) -> Result<Tensor<2>, CoreError> {
+        let found = self.tokens.iter().find(|(known, _)| *known == input);
+        found.map(|(_, values)| values.clone()).ok_or(CoreError::MissingInput(input.name()))
     }
 }
 

@@ -8,7 +8,7 @@
 
 use ascribe_core::{Needs, Tokens};
 use ascribe_data::{
-    Boundary, Message, Parts, Preference, Prompt, PromptCompletion, Ranked, Skipped, Unpaired, Untaught, Why,
+    Boundary, Message, Parts, Preference, Prompt, PromptCompletion, Ranked, Rated, Skipped, Unpaired, Untaught, Why,
 };
 use ascribe_lm::{ChatTemplate, FrozenModel, LanguageModel, LmError, Render, Tokenizer};
 
@@ -242,6 +242,15 @@ impl<'a> Encoder<'a> {
     /// When a record cannot be encoded at all.
     pub fn completions(&self, records: Vec<PromptCompletion>) -> Result<Encoded<PromptCompletion>, PreferenceError> {
         self.encode(records, |record| (&record.prompt, vec![record.completion.as_str()], record.line), |_, _| Ok(()))
+    }
+
+    /// Prompts with one rated completion each.
+    ///
+    /// # Errors
+    /// When a record cannot be encoded at all.
+    pub fn rated(&self, records: Vec<Rated>) -> Result<Encoded<Rated>, PreferenceError> {
+        let parts = |record: &Rated| vec![record.completion.clone()];
+        self.encode(records, |record| (&record.prompt, parts(record), record.line), |_, _| Ok(()))
     }
 
     fn encode<R>(

@@ -100,6 +100,24 @@ pub enum PreferenceError {
         /// What is wrong.
         why: String,
     },
+    /// A row without the answer that a reward checks.
+    #[error(
+        "line {line} has no answer to check (a text or a number in one of {columns}); name its column with --columns"
+    )]
+    Answer {
+        /// The row.
+        line: usize,
+        /// Columns that were looked for.
+        columns: String,
+    },
+    /// Two rows with one prompt that say different things.
+    #[error("lines {first} and {second} have the same prompt and other columns that differ; drop one of them")]
+    SamePrompt {
+        /// The first row.
+        first: usize,
+        /// The other.
+        second: usize,
+    },
     /// An error of the data.
     #[error(transparent)]
     Data(#[from] DataError),

@@ -13,6 +13,8 @@ mod revision;
 
 pub mod objectives;
 
+pub mod rl;
+
 mod learner;
 mod scorers;
 

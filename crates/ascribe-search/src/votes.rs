@@ -181,7 +181,8 @@ mod tests {
                 winner(&weighted_groups(answers, &weights, same).unwrap()).unwrap().members.clone()
             };
             let constant = vec![scale as f32; scores.len()];
-            prop_assert_eq!(&vote(&answers, &constant), &winner(&groups(&answers, same)).unwrap().members);
+            let counted = groups(&answers, same);
+            prop_assert_eq!(&vote(&answers, &constant), &winner(&counted).unwrap().members);
             let distinct: Vec<Option<usize>> = (0..scores.len()).map(Some).collect();
             let best = (0..scores.len()).fold(0, |best, at| if scores[at] > scores[best] { at } else { best });
             prop_assert_eq!(vote(&distinct, &scores), [best]);

@@ -86,6 +86,7 @@ impl Checkpoints {
             let failed =
                 |error: &dyn std::fmt::Display| TrainError::io(&optimizer)(std::io::Error::other(error.to_string()));
             fit.optimizer.save(&optimizer).map_err(|error| failed(&error))?;
+            fit.source.save(&part)?;
             let text = serde_json::to_string_pretty(progress).map_err(|error| state(&error))?;
             std::fs::write(part.join(STATE), text).map_err(TrainError::io(&part))?;
             if path.exists() {
@@ -166,15 +167,15 @@ impl<L: Learner> Fit<'_, L> {
         let why =
             |error: &dyn std::fmt::Display| TrainError::Checkpoint { path: path.to_owned(), why: error.to_string() };
         self.optimizer = optimizer.map_err(|error| why(&error))?;
+        self.source.resume(path, progress.cursor)?;
         self.learner().remember(&progress.memory)?;
         self.step = progress.step;
-        self.cursor = progress.cursor;
         Ok(())
     }
 
     /// What a checkpoint written now says about itself.
     pub fn progress(&self) -> Progress {
         let memory = self.learner().memory();
-        Progress { step: self.step, cursor: self.cursor, memory, ..Progress::default() }
+        Progress { step: self.step, cursor: self.source.cursor(), memory, ..Progress::default() }
     }
 }

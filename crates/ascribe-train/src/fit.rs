@@ -1,11 +1,12 @@
 //! The training loop.
 
 use ascribe_core::Seed;
-use ascribe_data::{Batch, Cursor, Epochs};
+use ascribe_data::Epochs;
 use burn::optim::{AdamW, AdamWConfig, ModuleOptimizer};
 use serde::{Deserialize, Serialize};
 
 use crate::gradients::{scaled, squared_norm};
+use crate::source::{Dataset, Source, Window};
 use crate::{
     Learned, Learner, OptimArgs, OptimKind, Schedule, ScheduleKind, ScheduleOptions, Tally, TrainError, optim,
 };
@@ -188,11 +189,9 @@ impl StepReport {
 /// A run: an iterator of step reports.
 pub struct Fit<'a, L: Learner> {
     learner: &'a L,
-    rows: &'a [L::Row],
+    pub(crate) source: Box<dyn Source<L::Model, L::Row> + 'a>,
     config: FitConfig,
     schedule: Schedule,
-    order: Epochs,
-    pub(crate) cursor: Cursor,
     pub(crate) step: usize,
     pub(crate) optimizer: ModuleOptimizer,
     model: Option<L::Model>,
@@ -208,12 +207,28 @@ impl<'a, L: Learner> Fit<'a, L> {
         if rows.is_empty() {
             return Err(TrainError::NoRows);
         }
-        let steps = config.steps(rows.len());
+        let order = Epochs::new(rows.len(), config.seed)?;
+        let (steps, window) = (config.steps(rows.len()), config.window());
+        Self::from_source(learner, model, Box::new(Dataset::new(rows, order, window)), steps, config)
+    }
+
+    /// A run of `steps` optimizer steps over rows that `source` gives as the model is trained.
+    ///
+    /// # Errors
+    /// When an option is out of range.
+    pub fn from_source(
+        learner: &'a L,
+        model: L::Model,
+        source: Box<dyn Source<L::Model, L::Row> + 'a>,
+        steps: usize,
+        config: FitConfig,
+    ) -> Result<Self, TrainError> {
+        config.check()?;
         // Rounded up, as transformers does.
         let warmup = (config.warmup_ratio * steps as f64).ceil() as usize;
         Ok(Self {
             learner,
-            rows,
+            source,
             schedule: Schedule {
                 kind: config.lr_scheduler_type,
                 options: config.lr_scheduler_kwargs,
@@ -221,8 +236,6 @@ impl<'a, L: Learner> Fit<'a, L> {
                 warmup,
                 steps,
             },
-            order: Epochs::new(rows.len(), config.seed)?,
-            cursor: Cursor::default(),
             step: 0,
             optimizer: config.optimizer(),
             model: Some(model),
@@ -259,9 +272,14 @@ impl<'a, L: Learner> Fit<'a, L> {
     }
 
     fn advance(&mut self) -> Result<StepReport, TrainError> {
-        let Batch { rows: window, next } = self.order.batch(self.cursor, self.config.window())?;
-        let rows: Vec<&L::Row> = window.iter().map(|row| &self.rows[*row]).collect();
         let model = self.model.take().expect("invariant: the model is only out during a step");
+        let Window { rows, metrics: of_source } = match self.source.window(&model) {
+            Ok(window) => window,
+            Err(error) => {
+                self.model = Some(model);
+                return Err(error);
+            }
+        };
         let learned = self.learner.learn_window(&model, &rows, self.config.per_device_train_batch_size);
         let Learned { gradients, tally } = match learned {
             Ok(learned) => learned,
@@ -290,11 +308,11 @@ impl<'a, L: Learner> Fit<'a, L> {
         // The model is moved in: a second handle would make every weight be copied.
         self.model = Some(self.optimizer.step(rate, model, gradients));
         self.step += 1;
-        self.cursor = next;
+        self.source.advance();
         let mut metrics = tally.means("");
+        metrics.extend(of_source);
         metrics.extend([("grad_norm".to_owned(), norm), ("learning_rate".to_owned(), rate)]);
-        let epoch = self.cursor.epoch as f64 + self.cursor.position as f64 / self.rows.len() as f64;
-        Ok(StepReport { step: self.step, epoch, tokens: tally.tokens, metrics })
+        Ok(StepReport { step: self.step, epoch: self.source.epoch(), tokens: tally.tokens, metrics })
     }
 }
 

@@ -6,6 +6,7 @@ mod error;
 mod learner;
 mod optim;
 mod schedule;
+mod source;
 
 #[cfg(feature = "fused")]
 mod adamw;
@@ -20,3 +21,4 @@ pub use fit::{Fit, FitConfig, StepReport, evaluate};
 pub use learner::{Learned, Learner, Tally};
 pub use optim::{OptimArgs, OptimKind};
 pub use schedule::{Schedule, ScheduleKind, ScheduleOptions};
+pub use source::{Source, Window};

@@ -23,7 +23,10 @@ pub mod prelude {
     pub use ascribe_lm::{Decoder, LanguageModel, LocalPolicy};
     pub use ascribe_preference::objectives::{DpoConfig, Sft, TRegConfig};
     pub use ascribe_preference::{ImplicitReward, LogpLearner, TrainRow};
-    pub use ascribe_reward::{Aggregate, Ensemble, LogSigmoid, Reference, RewardLoss, ScoreBatch, Standard, Sum};
+    pub use ascribe_reward::{
+        Aggregate, Ensemble, LogSigmoid, Reference, RewardLearner, RewardLoss, RewardModel, RewardRow, ScoreBatch,
+        Standard, Sum,
+    };
     pub use ascribe_search::{Beam, BestOfN, Found, Greedy, Majority, Search, SearchCtx};
     pub use ascribe_train::{Fit, FitConfig, Learner, evaluate};
 }

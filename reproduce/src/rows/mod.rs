@@ -1,15 +1,23 @@
 //! The experiments, a file each.
 
+mod concepts;
 mod cream;
 mod dpo_overoptimisation;
+mod ensembles;
+mod gpm_cycles;
 mod implicit_vs_explicit;
 mod kto_unpaired;
+mod logical_and;
+mod machine_text;
 mod monte_carlo_rate;
 mod noisy_labels;
 mod omega_prm;
 mod r_to_q;
 mod ranking_accuracy;
+mod rating_and_preference;
 mod reward_math;
+mod tools;
+mod voting;
 
 use crate::row::Row;
 
@@ -25,4 +33,12 @@ pub const ROWS: &[&Row] = &[
     &cream::ROW,
     &omega_prm::ROW,
     &monte_carlo_rate::ROW,
+    &gpm_cycles::ROW,
+    &ensembles::ROW,
+    &rating_and_preference::ROW,
+    &voting::ROW,
+    &logical_and::ROW,
+    &tools::ROW,
+    &concepts::ROW,
+    &machine_text::ROW,
 ];

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 #[derive(Clone, Debug, Default, Args, Serialize)]
 pub struct ObjectiveArgs {
-    /// Losses to be added, as in TRL: `--loss-type sigmoid bco_pair sft` of the method dpo; or the one loss of cpo or tpo.
+    /// Losses to be added, as in TRL: `--loss-type sigmoid bco_pair sft` of the method dpo; or the one loss of cpo or tpo, or
+    /// the policy loss on rollouts.
     #[arg(long, num_args(1..), value_delimiter = ',')]
     #[serde(skip)]
     pub loss_type: Vec<String>,
@@ -47,7 +48,7 @@ pub struct ObjectiveArgs {
     /// Divide the score of each response by its number of tokens (dpo, ipo).
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub length_normalized: Option<bool>,
-    /// The margin that is wanted (hinge, slic).
+    /// The margin that is wanted (hinge, slic); the largest ratio (on rollouts).
     #[arg(long, value_parser = finite, allow_negative_numbers = true)]
     pub delta: Option<f64>,
     /// Weight of a likelihood that is added (hinge, slic, mm-dpo).

@@ -1,13 +1,13 @@
 //! `ascribe train <method>`: data to rows, what the objective needs, the loop, and the figures at the end.
 
+mod fitting;
+pub(crate) mod reward;
+pub(crate) mod rollouts;
 mod rows;
 
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use ascribe::burn::module::Module;
 use ascribe::burn::tensor::Device;
 use ascribe::core::{RowKind, Seed};
 use ascribe::eval::{Bootstrap, Estimate, wilson};
@@ -17,8 +17,8 @@ use ascribe::preference::{
     Encoder, LogpCache, LogpLearner, RevisionTemplate, TrainRow, fingerprint, implicit_token_rewards, reference_logps,
     self_test, token_rewards,
 };
-use ascribe::train::{Checkpoints, Fit, FitConfig, Progress as RunProgress, StepReport, Tally, TrainError, evaluate};
-use serde_json::{Map, Value, json};
+use ascribe::train::{Checkpoints, FitConfig, Tally};
+use serde_json::{Map, json};
 
 use crate::Catalog;
 use crate::args::TrainArgs;
@@ -26,6 +26,7 @@ use crate::catalog::Chosen;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::output::{Progress, print_line, write_whole};
+use fitting::{Run, Trained};
 pub(crate) use rows::Data;
 use rows::Rows;
 
@@ -35,6 +36,13 @@ const ACCURACY: &str = "rewards/accuracies";
 const QUOTE: &str = "quote";
 
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
+    if args.method == reward::METHOD {
+        return reward::run(args, catalog);
+    }
+    args.reward.refuse(&args.method)?;
+    if let Some(recipe) = rollouts::recipe(&args.method) {
+        return rollouts::run(args, recipe, catalog);
+    }
     let chosen = catalog.make(&args.method, &args.objective)?;
     let needs = chosen.needs();
     let config = fit_config(args);
@@ -45,8 +53,8 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let model = base(args, &device)?;
     let other = args.reference.as_deref().map(|path| load(path, &device)).transpose()?;
     let reference = other.as_ref().unwrap_or(&model);
-    let run = identity(args, &config, &model, other.as_ref(), &chosen)?;
-    refuse_other_runs(args, &run)?;
+    let identity = identity(args, &config, &model, other.as_ref(), &chosen)?;
+    refuse_other_runs(args, &identity)?;
     let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
     let mut rows = data.encode(args, &encoder, &needs, length_limit(args, model.config.context))?;
     if needs.kind == RowKind::Labelled {
@@ -58,7 +66,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     if needs.credit {
         add_token_rewards(args, &chosen, &model, reference, &encoder, &device, &mut rows)?;
     }
-    fit(args, config, &chosen, &model, reference, run, &rows)
+    fit(args, config, &chosen, &model, reference, identity, &rows)
 }
 
 pub(crate) fn fit_config(args: &TrainArgs) -> FitConfig {
@@ -185,6 +193,11 @@ pub(crate) fn check_options(args: &TrainArgs, chosen: &Chosen) -> anyhow::Result
     if args.revision != QUOTE && (!needs.credit || dpo_reward) {
         bail!("revision does nothing where no token rewards are made by revision prompts; leave it out");
     }
+    check_run(args)
+}
+
+/// What holds for runs of every method: evaluations have rows, an adapter has a shape, and the output folder fits.
+fn check_run(args: &TrainArgs) -> anyhow::Result<()> {
     if args.eval_steps > 0 && args.held_out == 0 {
         bail!("eval_steps does nothing without rows to evaluate on; hold some out with --held-out");
     }
@@ -272,7 +285,7 @@ fn fit(
     chosen: &Chosen,
     model: &LanguageModel,
     reference: &LanguageModel,
-    mut run: Vec<(&'static str, String)>,
+    mut identity: Vec<(&'static str, String)>,
     rows: &Rows,
 ) -> anyhow::Result<()> {
     let (train, held_out, needs) = (&rows.train, &rows.held_out, chosen.needs());
@@ -280,25 +293,11 @@ fn fit(
     // Token rewards cost more than the reference itself, so held-out pairs go without: those of T-REG are measured by DPO's
     // loss and rewards, which are also the same for both.
     let judge = LogpLearner::new(chosen.judge()).with_reference(&reference.decoder);
-    run.push(("set of rows", rows_hash(train)));
-    let checkpoints = Checkpoints::new(&args.output_dir, args.save_total_limit);
-    let last = checkpoints.last()?;
-    let training = model.decoder.device().autodiff();
-    let start = match &last {
-        // Beside an adapter, the weights are those of the reference and not copied.
-        None if args.use_peft => start(args, model)?.train(),
-        None => model.decoder.clone().on(&training),
-        Some((path, progress)) => {
-            progress.check_run(path, &run)?;
-            match args.use_peft {
-                true => model.with_adapter(path)?.decoder.train(),
-                false => LanguageModel::load(path, &training)?.decoder,
-            }
-        }
-    };
-    let start = start.with_gradient_checkpointing(args.gradient_checkpointing.unwrap_or(args.use_peft));
-    if last.is_none() && needs.ref_logps && args.reference.is_none() {
-        let test = self_test(&start, &train[..train.len().min(8)], DpoConfig::default().beta)?;
+    identity.push(("set of rows", rows_hash(train)));
+    let run = Run { args, config, learner: &learner, judge: &judge, model, identity, train, held_out, beside: None };
+    let start = run.start()?;
+    if start.is_fresh() && needs.ref_logps && args.reference.is_none() {
+        let test = self_test(&start.decoder, &train[..train.len().min(8)], DpoConfig::default().beta)?;
         eprintln!(
             "step 0: DPO loss {:.6} (ln 2 = {:.6}), policy and reference differ by at most {:.1e} nats a token",
             test.loss,
@@ -306,59 +305,7 @@ fn fit(
             test.difference
         );
     }
-    let mut fit = Fit::new(&learner, start, train, config)?;
-    let (mut best, mut measured) = (None, None);
-    if let Some((path, progress)) = &last {
-        fit.resume(path, progress)?;
-        best = progress.best;
-        eprintln!("going on from {} ({} of {} steps done)", path.display(), fit.step(), fit.steps());
-    }
-    let mut log = RunLog::open(&args.output_dir, fit.step())?;
-    let mut progress = Progress::new(&format!("train {}", args.method), fit.steps());
-    progress.at(fit.step());
-    let due = |every: usize, step: usize, steps: usize| step == steps || (every > 0 && step.is_multiple_of(every));
-    while let Some(report) = fit.next() {
-        let report = report?;
-        let (step, steps) = (fit.step(), fit.steps());
-        progress.at(step);
-        if due(args.logging_steps, step, steps) || step == 1 {
-            progress.line(&line(&report, steps, progress.seconds()));
-        }
-        log.write(&report, &[])?;
-        let mut score = None;
-        if !held_out.is_empty() && (due(args.eval_steps, step, steps) || due(args.save_steps, step, steps)) {
-            let tally = evaluate(&judge, &fit.model().valid(), held_out, args.per_device_eval_batch_size)?;
-            let means = tally.means("eval_");
-            let shown: Vec<String> = means.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-            progress.line(&format!("step {step}/{steps}  {}", shown.join("  ")));
-            log.write(&report, &means)?;
-            let value = match tally.values(ACCURACY) {
-                [] => -tally.loss / tally.weight,
-                values => values.iter().sum::<f64>() / values.len() as f64,
-            };
-            score = Some(value);
-            measured = Some((step, tally));
-        }
-        if due(args.save_steps, step, steps) {
-            // Of the steps that have a checkpoint.
-            if let Some(value) = score.filter(|value| best.is_none_or(|(_, most)| *value > most)) {
-                best = Some((step, value));
-            }
-            let now = RunProgress { run: run_of(&run), score, best, ..fit.progress() };
-            let weights = model.with_decoder(fit.model().valid());
-            checkpoints.save(&fit, &now, |folder| weights.save(folder).map_err(TrainError::from))?;
-        }
-    }
-    drop(progress);
-    let steps = fit.steps();
-    let trained = model.with_decoder(fit.into_model().valid());
-    trained.save(&args.output_dir)?;
-    let tally = match measured {
-        _ if held_out.is_empty() => None,
-        Some((step, tally)) if step == steps => Some(tally),
-        // The run was resumed after its last step.
-        _ => Some(evaluate(&judge, &trained.decoder, held_out, args.per_device_eval_batch_size)?),
-    };
+    let Trained { tally, best, .. } = run.fit(start)?;
     finish(args, tally, best)
 }
 
@@ -382,12 +329,15 @@ fn finish(args: &TrainArgs, tally: Option<Tally>, best: Option<(usize, f64)>) ->
             Some(interval) if interval.high < 0.5 => "below 50 %",
             _ => "not distinguishable from 50 %",
         };
-        let bootstrap = Bootstrap { seed: Seed(args.seed), ..Bootstrap::default() };
-        let margin = bootstrap.mean(tally.values("rewards/margins"))?;
         print_line(&format!("held-out reward accuracy {accuracy}: {verdict}"))?;
-        print_line(&format!("held-out reward margin {margin:+.4}"))?;
         summary.insert("reward_accuracy".into(), serde_json::to_value(accuracy)?);
-        summary.insert("reward_margin".into(), serde_json::to_value(margin)?);
+        // A ranking of several has no margin.
+        let margins = tally.values("rewards/margins");
+        if !margins.is_empty() {
+            let margin = Bootstrap { seed: Seed(args.seed), ..Bootstrap::default() }.mean(margins)?;
+            print_line(&format!("held-out reward margin {margin:+.4}"))?;
+            summary.insert("reward_margin".into(), serde_json::to_value(margin)?);
+        }
     }
     if let Some((step, _)) = best {
         print_line(&format!("best checkpoint by held-out figure: checkpoint-{step}"))?;
@@ -498,74 +448,4 @@ fn refuse_mixed_folder(args: &TrainArgs) -> anyhow::Result<()> {
 
 fn short(hash: &str) -> String {
     hash.chars().take(16).collect()
-}
-
-fn run_of(run: &[(&'static str, String)]) -> Vec<(String, String)> {
-    run.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
-}
-
-/// One step as a line for people.
-fn line(report: &StepReport, steps: usize, seconds: f64) -> String {
-    let show =
-        |name: &str, label: &str| report.metric(name).map(|value| format!("  {label} {value:.4}")).unwrap_or_default();
-    let rate = report.metric("learning_rate").unwrap_or(0.0);
-    format!(
-        "step {}/{steps}  epoch {:.2}{}{}{}{}{}  learning_rate {rate:.2e}  {}",
-        report.step,
-        report.epoch,
-        show("loss", "loss"),
-        show(ACCURACY, ACCURACY),
-        show("rewards/margins", "rewards/margins"),
-        show("logps/chosen_displacement", "logps/chosen_displacement"),
-        show("grad_norm", "grad_norm"),
-        crate::output::duration(seconds)
-    )
-}
-
-/// `log.jsonl`: one object a step, with the metric names of TRL.
-struct RunLog {
-    file: File,
-    path: std::path::PathBuf,
-    started: std::time::Instant,
-    tokens: u64,
-}
-
-impl RunLog {
-    /// Opens the log; lines behind step `done` belong to steps that will be done again, and go.
-    fn open(folder: &Path, done: usize) -> anyhow::Result<Self> {
-        let path = folder.join("log.jsonl");
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
-        let (mut kept, mut tokens) = (String::new(), 0);
-        for text in std::fs::read_to_string(&path).unwrap_or_default().lines() {
-            let Ok(row) = serde_json::from_str::<Value>(text) else { continue };
-            if row["step"].as_u64().is_some_and(|step| step as usize <= done) {
-                tokens = row["num_tokens"].as_u64().unwrap_or(tokens);
-                kept.push_str(text);
-                kept.push('\n');
-            }
-        }
-        write_whole(&path, kept.as_bytes())?;
-        let file =
-            File::options().append(true).open(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
-        Ok(Self { file, path, started: std::time::Instant::now(), tokens })
-    }
-
-    /// The metrics of a step, or of the evaluation after it.
-    fn write(&mut self, report: &StepReport, evaluation: &[(String, f64)]) -> anyhow::Result<()> {
-        let mut row = Map::new();
-        row.insert("step".into(), json!(report.step));
-        row.insert("epoch".into(), json!(report.epoch));
-        if evaluation.is_empty() {
-            self.tokens += report.tokens;
-        }
-        let metrics = if evaluation.is_empty() { &report.metrics[..] } else { evaluation };
-        metrics.iter().for_each(|(name, value)| {
-            row.insert(name.clone(), json!(value));
-        });
-        row.insert("num_tokens".into(), json!(self.tokens));
-        row.insert("seconds".into(), json!(self.started.elapsed().as_secs_f64()));
-        let mut text = Value::Object(row).to_string();
-        text.push('\n');
-        self.file.write_all(text.as_bytes()).with_context(|| format!("cannot write `{}`", self.path.display()))
-    }
 }

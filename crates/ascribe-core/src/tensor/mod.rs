@@ -7,6 +7,7 @@ mod entropy;
 #[cfg(feature = "fused")]
 pub mod fused;
 mod gradients;
+mod kl;
 mod logits;
 mod logps;
 mod mask;
@@ -17,6 +18,7 @@ pub use cross_entropy::cross_entropy;
 pub use divergence::generalized_jsd;
 pub use entropy::{entropy, log_sum_sq_probs};
 pub use gradients::{sum_of_squares, times};
+pub use kl::{KlEstimator, KlGradient};
 pub use logits::{is_top1, mean_logits};
 pub use logps::{HeadLayout, HeadShape, chosen_logps, head_logps, token_logps};
 pub use mask::Mask;

@@ -8,12 +8,14 @@
 //! of Hugging Face.
 
 mod checkpointing;
+mod head;
+mod tokens;
 
 use std::collections::HashMap;
 
 use ascribe_core::tensor::{
-    AttentionShape, HeadLayout, HeadShape, Mask, Sight, attend, attention, by_head, geglu, geglu_product, gelu_tanh,
-    head_logps, hidden, layer_norm, rms_norm, rms_norm_product, rope, swiglu, swiglu_product,
+    AttentionShape, HeadShape, Mask, Sight, attend, attention, by_head, geglu, geglu_product, gelu_tanh, head_logps,
+    hidden, layer_norm, rms_norm, rms_norm_product, rope, swiglu, swiglu_product,
 };
 use ascribe_core::{CoreError, Packing};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
@@ -21,6 +23,7 @@ use burn::nn::{Embedding, Linear};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 pub use self::checkpointing::{Backward, TrainingPass};
+pub use self::head::{HeadInit, ScorePass};
 use super::config::{Activation, DecoderConfig, Family, Head, Norm, Positions};
 use super::frozen::on_cpu;
 use super::gpt2::{Gpt2, to_gpt2};
@@ -271,7 +274,8 @@ impl Decoder {
             Some(head) => head.forward(hidden),
             None => hidden.matmul(self.embed_tokens.weight.val().transpose()),
         };
-        match self.config.logit_softcap {
+        // The scores of a classifier are not capped.
+        match self.config.logit_softcap.filter(|_| self.config.head == Head::NextToken) {
             Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
             None => logits,
         }
@@ -364,10 +368,7 @@ impl Decoder {
 
     /// Log-probability of every token that is predicted, `[rows, longest response]`.
     pub fn logps(&self, at: &Predictors) -> Tensor<2> {
-        let (weight, layout) = match &self.head {
-            Some(head) => (head.weight.val(), HeadLayout::Linear),
-            None => (self.embed_tokens.weight.val(), HeadLayout::Embedding),
-        };
+        let (weight, layout) = self.head_weight();
         let shape = HeadShape { layout, softcap: self.config.logit_softcap };
         let logps = head_logps(at.states(), weight, &shape, at.targets(), self.positions_at_once()); // [n]
         at.placed(logps) // [rows, longest]

@@ -28,7 +28,7 @@ pub struct TrainingPass {
 pub struct Backward(Option<Kept>);
 
 /// What a pass through the layers without a graph keeps.
-struct Kept {
+pub(super) struct Kept {
     ids: Tensor<1, Int>,
     pass: Pass,
     /// What went into each layer: `[n, hidden]`.
@@ -50,18 +50,20 @@ impl Decoder {
     /// # Errors
     /// As [`predictors`](Self::predictors).
     pub fn training_pass(&self, rows: &[Row]) -> Result<TrainingPass, CoreError> {
-        let whole_graph = !(self.checkpointing && self.device().is_autodiff());
         let mut kept = None;
-        let predictors = self.predictors_by(rows, |ids, packing| {
-            if whole_graph {
-                return self.states(ids, packing);
-            }
-            let there = self.through_layers(ids, packing);
-            let states = self.normed(there.last.clone(), &self.norm); // [n, hidden]
-            kept = Some(there);
-            states
-        })?;
-        Ok(TrainingPass { predictors, backward: Backward(kept) })
+        let predictors = self.predictors_by(rows, |ids, packing| self.tracked_states(ids, packing, &mut kept))?;
+        Ok(TrainingPass { predictors, backward: Backward::new(kept) })
+    }
+
+    /// Final hidden states whose way back is one graph, or goes through what is `kept`.
+    pub(super) fn tracked_states(&self, ids: Tensor<1, Int>, packing: &Packing, kept: &mut Option<Kept>) -> Tensor<2> {
+        if !(self.checkpointing && self.device().is_autodiff()) {
+            return self.states(ids, packing);
+        }
+        let there = self.through_layers(ids, packing);
+        let states = self.normed(there.last.clone(), &self.norm); // [n, hidden]
+        *kept = Some(there);
+        states
     }
 
     fn through_layers(&self, ids: Tensor<1, Int>, packing: &Packing) -> Kept {
@@ -79,18 +81,30 @@ impl Decoder {
 }
 
 impl Backward {
-    /// Gradients of `loss`, a sum made of what was predicted, for the weights of `decoder`, which predicted it.
+    pub(super) fn new(kept: Option<Kept>) -> Self {
+        Self(kept)
+    }
+
+    /// Gradients of `loss`, a sum made of what was predicted or scored, for the weights of `decoder`, which gave it.
     ///
     /// # Panics
     /// When nothing that the loss is made of is trained.
     pub fn gradients(self, decoder: &Decoder, loss: Tensor<1>) -> GradientsParams {
+        self.gradients_of(decoder, decoder, loss)
+    }
+
+    /// The same for all weights of `model`, of which `decoder` is a part: those of a value head, too.
+    ///
+    /// # Panics
+    /// As [`gradients`](Self::gradients).
+    pub fn gradients_of<M: Module>(self, decoder: &Decoder, model: &M, loss: Tensor<1>) -> GradientsParams {
         let mut gradients = loss.backward();
         let Some(Kept { ids, pass, inputs, last }) = self.0 else {
-            return GradientsParams::from_grads(gradients, decoder);
+            return GradientsParams::from_grads(gradients, model);
         };
         let mut sums = GradientsAccumulator::new();
         let mut dy = last.grad_remove(&mut gradients); // [n, hidden]
-        sums.accumulate(decoder, GradientsParams::from_grads(gradients, decoder));
+        sums.accumulate(model, GradientsParams::from_grads(gradients, model));
         let embeds = trains(&decoder.embed_tokens) || trains(&decoder.embed_positions);
         // Below the lowest layer with a weight that is trained, nobody asks for a gradient.
         let lowest = match embeds {
@@ -103,11 +117,11 @@ impl Backward {
             let y = decoder.packed_layer(number, x.clone(), &pass); // [n, hidden]
             let mut gradients = (y * above).sum().backward();
             dy = x.grad_remove(&mut gradients);
-            sums.accumulate(decoder, GradientsParams::from_grads(gradients, decoder));
+            sums.accumulate(model, GradientsParams::from_grads(gradients, decoder));
         }
         if let (true, Some(above)) = (embeds, dy) {
             let x = decoder.embed(ids, &pass.positions); // [n, hidden]
-            sums.accumulate(decoder, GradientsParams::from_grads((x * above).sum().backward(), decoder));
+            sums.accumulate(model, GradientsParams::from_grads((x * above).sum().backward(), decoder));
         }
         sums.grads()
     }

@@ -1,0 +1,174 @@
+//! Options of training on rollouts, under the names of TRL and verl.
+
+use ascribe::core::Sampling;
+use ascribe::core::tensor::KlEstimator;
+use ascribe::preference::rl::{Aggregation, ScaleRewards};
+use clap::{Args, ValueEnum};
+
+use super::named;
+
+/// Options of `ascribe train grpo`, `rloo`, `ppo` and their relatives; other methods leave them alone. The policy loss is
+/// `--loss-type`, the pull to the reference in it `--beta`, and the largest ratio `--delta`.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Reinforcement learning")]
+pub struct RlArgs {
+    /// What judges a response: `arithmetic` (its last number is that of the column `answer`), `exact`, `chain`, or a reward of
+    /// one's own from the catalogue. Several are added up.
+    #[arg(long, alias = "reward-funcs", num_args(1..), value_delimiter = ',')]
+    pub reward: Vec<String>,
+    /// The weight of each reward; 1 unless given.
+    #[arg(long, num_args(1..), value_delimiter = ',', allow_negative_numbers = true)]
+    pub reward_weights: Vec<f64>,
+    /// Responses to each prompt.
+    #[arg(long, default_value_t = 8)]
+    pub num_generations: usize,
+    /// Most tokens of a response.
+    #[arg(long, default_value_t = 256)]
+    pub max_completion_length: usize,
+    /// Divides the logits while responses are drawn, and in every ratio.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub temperature: f32,
+    /// Keep the most likely tokens up to this probability.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub top_p: f32,
+    /// Keep the k most likely tokens; 0 keeps all.
+    #[arg(long, default_value_t = 0)]
+    pub top_k: usize,
+    /// Keep tokens with at least this share of the highest probability; 0 keeps all.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub min_p: f32,
+    /// Optimizer steps that share the responses of a generation among them.
+    #[arg(long, default_value_t = 1)]
+    pub steps_per_generation: usize,
+    /// Passes over the responses of a generation.
+    #[arg(long, alias = "num-ppo-epochs", default_value_t = 1)]
+    pub num_iterations: usize,
+    /// The advantage estimator; each method has its own default.
+    #[arg(long, alias = "adv-estimator")]
+    pub advantage_estimator: Option<String>,
+    /// token-mean, seq-mean-token-mean, seq-mean-token-sum or seq-mean-token-sum-norm; each loss has its own default.
+    #[arg(long)]
+    pub loss_agg_mode: Option<Aggregation>,
+    /// What group-relative advantages are divided by: group, batch or none.
+    #[arg(long, value_parser = named::<ScaleRewards>, default_value = "group")]
+    pub scale_rewards: ScaleRewards,
+    /// Added to standard deviations of scores.
+    #[arg(long, default_value_t = 1e-4, allow_negative_numbers = true)]
+    pub advantage_epsilon: f64,
+    /// Whiten the advantages of all tokens, where the estimator leaves the choice.
+    #[arg(long, num_args = 0..=1, default_value_t = true, default_missing_value = "true", value_name = "true|false", action = clap::ArgAction::Set)]
+    pub whiten_advantages: bool,
+    /// Room of the ratio below 1.
+    #[arg(long, alias = "cliprange", default_value_t = 0.2, allow_negative_numbers = true)]
+    pub epsilon: f64,
+    /// Room of the ratio above 1 (cispo: the largest weight); the same as below unless given.
+    #[arg(long, allow_negative_numbers = true)]
+    pub epsilon_high: Option<f64>,
+    /// The loss of a token with a negative advantage is at most this times its size.
+    #[arg(long, alias = "clip-ratio-c", allow_negative_numbers = true)]
+    pub dual_clip: Option<f64>,
+    /// Leave out bad responses that the policy has moved away from by more nats a token.
+    #[arg(long, allow_negative_numbers = true)]
+    pub off_policy_mask_threshold: Option<f64>,
+    /// Strength of the entropy bonus.
+    #[arg(long, alias = "entropy-coeff", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub entropy_coef: f64,
+    /// Train on this share of the tokens alone, those of highest entropy.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub top_entropy_quantile: f64,
+    /// How the divergence in the loss is estimated: k1, k2, k3 or abs.
+    #[arg(long, alias = "kl-loss-type", value_parser = named::<KlEstimator>, default_value = "k3")]
+    pub kl_loss_estimator: KlEstimator,
+    /// Weigh the divergence in the loss by the ratio, so that its gradient is unbiased.
+    #[arg(long)]
+    pub use_bias_correction_kl: bool,
+    /// Strength of the penalty for leaving the reference in the reward; each method has its own default.
+    #[arg(long, allow_negative_numbers = true)]
+    pub kl_coef: Option<f64>,
+    /// How the divergence in the reward is estimated: k1, k2, k3 or abs.
+    #[arg(long, alias = "kl-estimator", value_parser = named::<KlEstimator>, default_value = "k1")]
+    pub kl_reward_estimator: KlEstimator,
+    /// Let the strength of that penalty follow the divergence, towards this many nats a response.
+    #[arg(long, alias = "target-kl", allow_negative_numbers = true)]
+    pub kl_target: Option<f64>,
+    /// Responses in which that strength may change by a fifth.
+    #[arg(long, default_value_t = 10_000.0, allow_negative_numbers = true)]
+    pub kl_horizon: f64,
+    /// Discount from token to token.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub gamma: f64,
+    /// Decay of the trace of advantages.
+    #[arg(long, alias = "gae-lambda", default_value_t = 0.95, allow_negative_numbers = true)]
+    pub lam: f64,
+    /// Weight of the loss of values.
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
+    pub vf_coef: f64,
+    /// How far a value may move before its error counts in full; 0 does not clip.
+    #[arg(long, default_value_t = 0.2, allow_negative_numbers = true)]
+    pub cliprange_value: f64,
+    /// Whiten the rewards of all tokens, their mean kept.
+    #[arg(long)]
+    pub whiten_rewards: bool,
+    /// Cut scores to a range: two numbers.
+    #[arg(long, num_args = 2, allow_negative_numbers = true, value_delimiter = ',')]
+    pub reward_clip_range: Vec<f64>,
+    /// Leave responses that the length limit cut out of the loss; they stay in the baseline.
+    #[arg(long)]
+    pub mask_truncated_completions: bool,
+    /// Taken off the score of a response without an end.
+    #[arg(long, allow_negative_numbers = true)]
+    pub missing_eos_penalty: Option<f64>,
+    /// Tokens before the limit in which the score falls by as much as `overlong_penalty_factor`; 0 is none.
+    #[arg(long, default_value_t = 0)]
+    pub overlong_buffer: usize,
+    /// What a response at the limit loses.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub overlong_penalty_factor: f64,
+    /// What becomes of groups in which no two scores differ.
+    #[arg(long, value_enum, default_value_t = DeadGroupsName::Keep)]
+    pub dead_groups: DeadGroupsName,
+    /// Weigh tokens by how they were drawn.
+    #[arg(long, value_enum, default_value_t = CorrectionName::None)]
+    pub importance_sampling_correction: CorrectionName,
+    /// Least and largest weight of that correction: two numbers.
+    #[arg(long, num_args = 2, allow_negative_numbers = true, value_delimiter = ',', default_values_t = [0.0, 2.0])]
+    pub importance_sampling_range: Vec<f64>,
+    /// Cut responses into steps or macro actions: `separator:TEXT`, `fixed:N`, `random:N`, `perplexity` or `parsing:N`.
+    #[arg(long)]
+    pub segment: Option<String>,
+}
+
+impl RlArgs {
+    /// How tokens are drawn.
+    pub fn sampling(&self) -> Sampling {
+        Sampling {
+            temperature: self.temperature,
+            top_k: (self.top_k > 0).then_some(self.top_k),
+            top_p: self.top_p,
+            min_p: (self.min_p != 0.0).then_some(self.min_p),
+            ..Sampling::default()
+        }
+    }
+}
+
+/// What becomes of groups in which no two scores differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeadGroupsName {
+    /// They are trained on, with the pull to the reference alone.
+    Keep,
+    /// They are left out.
+    Mask,
+}
+
+/// What is done with the ratio of a token's probability while training and when it was drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CorrectionName {
+    /// Nothing.
+    None,
+    /// It is cut to the range and weighs the token.
+    Truncate,
+    /// Tokens out of the range are left out.
+    MaskTokens,
+    /// Responses whose mean is out of the range are left out.
+    MaskSequences,
+}

@@ -1,0 +1,99 @@
+//! `ascribe train` on rollouts: what it writes, what it goes on from, and what it refuses.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::Bench;
+
+const SHORT: &str = "--held-out 2 --per-device-train-batch-size 4 --gradient-accumulation-steps 1 --num-generations 4 \
+                     --max-completion-length 6 --learning-rate 1e-3 --logging-steps 1 --reward arithmetic";
+
+fn bench() -> Bench {
+    let bench = Bench::new();
+    let row = |n: usize| json!({"prompt": format!("what is {n} + 1?"), "answer": (n + 1).to_string()});
+    bench.rows("prompts.jsonl", (0..6).map(row));
+    bench
+}
+
+fn train(bench: &Bench, method: &str, out: &str, more: &str) -> support::Ran {
+    bench.run(&format!("train {method} --model model --data prompts.jsonl --output-dir {out} {SHORT} {more}"))
+}
+
+fn log(bench: &Bench, out: &str) -> Vec<Value> {
+    let text = bench.read(&format!("{out}/log.jsonl"));
+    let row = |line: &str| {
+        let mut row: Value = serde_json::from_str(line).expect("a line of JSON");
+        row.as_object_mut().expect("an object").remove("seconds");
+        row
+    };
+    text.lines().map(row).collect()
+}
+
+#[test]
+fn every_method_on_rollouts_trains_and_says_what_it_is_made_of() {
+    let bench = bench();
+    let methods = "grpo dr_grpo dapo gspo cispo rloo reinforce reinforce_plus_plus remax ppo ma_ppo";
+    for method in methods.split(' ') {
+        let out = format!("out-{method}");
+        let ran = train(&bench, method, &out, "--max-steps 2").succeeded();
+        assert!(ran.stderr.contains(&format!("{method}: advantages ")), "{}", ran.stderr);
+        assert!(ran.stderr.contains("aggregated by "), "{}", ran.stderr);
+        assert!(ran.stdout.contains("held-out reward "), "{}", ran.stdout);
+        let log = log(&bench, &out);
+        assert_eq!(log.len(), 2, "{method}");
+        for name in ["loss", "reward", "frac_reward_zero_std", "completions/mean_length", "grad_norm", "ratio"] {
+            assert!(log.iter().all(|row| row[name].as_f64().is_some_and(f64::is_finite)), "{method}: {name}");
+        }
+        assert!(bench.path(&out).join("model.safetensors").is_file());
+    }
+}
+
+#[test]
+fn a_run_that_was_stopped_goes_on_with_its_rollouts() {
+    let bench = bench();
+    let options = "--num-iterations 3 --max-steps 6 --save-steps 2 --save-total-limit 0";
+    train(&bench, "ppo", "whole", options).succeeded();
+    train(&bench, "ppo", "cut", options).succeeded();
+    // As if it had been killed behind the second step, in the middle of a generation.
+    for step in ["4", "6"] {
+        std::fs::remove_dir_all(bench.path("cut").join(format!("checkpoint-{step}"))).expect("a checkpoint");
+    }
+    let ran = train(&bench, "ppo", "cut", options).succeeded();
+    assert!(ran.stderr.contains("2 of 6 steps done"), "{}", ran.stderr);
+    assert_eq!(log(&bench, "cut"), log(&bench, "whole"));
+    assert_eq!(bench.equal_files("cut"), bench.equal_files("whole"));
+    // Another temperature is another run.
+    train(&bench, "ppo", "cut", &format!("{options} --temperature 0.5")).refused(&["rollouts"]);
+}
+
+#[test]
+fn what_cannot_run_is_refused_before_any_work() {
+    let bench = bench();
+    let refused = |method: &str, more: &str, words: &[&str]| train(&bench, method, "out", more).refused(words);
+    refused("grpo", "--reward mine", &["there is no reward `mine`", "arithmetic", "chain"]);
+    refused("grpo", "--reward chain", &["chain", "line"]);
+    refused("grpo", "--loss-type gropo", &["policy loss `gropo`", "grpo"]);
+    refused("grpo", "--loss-type grpo dapo", &["grpo has one policy loss"]);
+    refused("grpo", "--label-smoothing 0.1", &["label_smoothing does nothing with grpo"]);
+    refused("grpo+sft", "", &["grpo learns from its own rollouts"]);
+    refused("grpo", "--advantage-estimator gea", &["advantage estimator `gea`", "gae"]);
+    refused("grpo", "--num-generations 3", &["num_generations 3", "divide"]);
+    refused("grpo", "--num-generations 1", &["num_generations", "at least 2"]);
+    refused("grpo", "--epsilon 0", &["epsilon"]);
+    refused("grpo", "--temperature 0", &["temperature"]);
+    refused("grpo", "--max-completion-length 1000", &["leave no room"]);
+    refused("grpo", "--reward-weights 1,2", &["reward_weights"]);
+    refused("ma_ppo", "--segment words", &["segment"]);
+    refused("gropo", "", &["there is no method `gropo`", "grpo"]);
+    bench.rows("prompts.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?")})));
+    refused("grpo", "", &["no answer to check", "line"]);
+}
+
+#[test]
+fn validate_checks_a_run_on_rollouts_without_weights() {
+    let bench = bench();
+    let line = format!("validate grpo --model model --data prompts.jsonl --output-dir out {SHORT}");
+    let ran = bench.run(&line).succeeded();
+    assert!(ran.stdout.contains("4 prompts to train on, 2 held out"), "{}", ran.stdout);
+    bench.run(&format!("{line} --loss-type x")).refused(&["policy loss"]);
+}

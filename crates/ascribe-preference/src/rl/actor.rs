@@ -1,0 +1,106 @@
+//! What is trained: a decoder, with a value head where the estimator has a critic.
+//!
+//! ```text
+//! V(s_t) = w h_t + b,   h_t: the final hidden state that predicts token t
+//! ```
+//! The head shares the decoder with the policy and begins at 0. Departure: PPO for language models usually has a critic of
+//! its own, which costs a second model and a second pass.
+
+use std::path::Path;
+
+use ascribe_lm::{Decoder, Predictors};
+use ascribe_train::TrainError;
+use burn::module::{Module, Param, ParamId};
+use burn::nn::Linear;
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+/// The file of a value head in a checkpoint.
+const FILE: &str = "value_head.json";
+
+/// A policy, with a value head or without.
+#[derive(Module, Debug)]
+pub struct Actor {
+    /// The policy.
+    pub decoder: Decoder,
+    /// Values from the policy's hidden states.
+    pub value: Option<Linear>,
+}
+
+/// A value head in a file.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    weight: Vec<f32>,
+    bias: f32,
+}
+
+impl Actor {
+    /// A policy alone.
+    pub fn new(decoder: Decoder) -> Self {
+        Self { decoder, value: None }
+    }
+
+    /// A policy with a fresh value head, on the device of the policy.
+    pub fn with_critic(decoder: Decoder) -> Self {
+        let hidden = decoder.config().hidden_size;
+        let value = head(&Saved { weight: vec![0.0; hidden], bias: 0.0 }, &decoder.device());
+        Self { decoder, value: Some(value) }
+    }
+
+    /// Values before the tokens that are predicted, `[rows, longest response]`; `None` without a value head.
+    pub fn values(&self, at: &Predictors) -> Option<Tensor<2>> {
+        let head = self.value.as_ref()?;
+        Some(at.placed(head.forward(at.states()).squeeze_dim::<1>(1)))
+    }
+
+    /// Writes the value head, if there is one, into the folder of a checkpoint.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save_value_head(&self, folder: &Path) -> Result<(), TrainError> {
+        let Some(head) = &self.value else { return Ok(()) };
+        let floats = |data: TensorData| data.iter::<f32>().collect::<Vec<f32>>();
+        let bias = head.bias.as_ref().map(|bias| floats(bias.val().into_data())).unwrap_or_default();
+        let saved = Saved { weight: floats(head.weight.val().into_data()), bias: bias.first().copied().unwrap_or(0.0) };
+        let path = folder.join(FILE);
+        let text = serde_json::to_string(&saved).map_err(|error| broken(folder, &error))?;
+        std::fs::write(&path, text).map_err(|source| TrainError::Io { path: path.clone(), source })
+    }
+
+    /// The policy with the value head of a checkpoint.
+    ///
+    /// # Errors
+    /// When there is none, or it belongs to a model of another width.
+    pub fn with_saved_critic(decoder: Decoder, folder: &Path) -> Result<Self, TrainError> {
+        let path = folder.join(FILE);
+        let text = std::fs::read_to_string(&path).map_err(|source| TrainError::Io { path: path.clone(), source })?;
+        let saved: Saved = serde_json::from_str(&text).map_err(|error| broken(folder, &error))?;
+        let (expected, got) = (decoder.config().hidden_size, saved.weight.len());
+        if got != expected {
+            return Err(broken(folder, &format!("its value head has {got} weights beside {expected} hidden values")));
+        }
+        let value = head(&saved, &decoder.device());
+        Ok(Self { decoder, value: Some(value) })
+    }
+}
+
+fn broken(folder: &Path, why: &dyn std::fmt::Display) -> TrainError {
+    TrainError::Checkpoint { path: folder.to_owned(), why: why.to_string() }
+}
+
+fn head(saved: &Saved, device: &Device) -> Linear {
+    let hidden = saved.weight.len();
+    let weight = Tensor::<2>::from_data(TensorData::new(saved.weight.clone(), [hidden, 1]), device);
+    let bias = Tensor::<1>::from_data(TensorData::new(vec![saved.bias], [1]), device);
+    Linear {
+        weight: Param::initialized(id("value_head.weight"), weight).set_require_grad(true),
+        bias: Some(Param::initialized(id("value_head.bias"), bias).set_require_grad(true)),
+    }
+}
+
+/// An id that depends on the name alone, so that optimizer state that was saved finds the parameter again.
+fn id(name: &str) -> ParamId {
+    let hash = blake3::hash(name.as_bytes());
+    let bytes: [u8; 8] = hash.as_bytes()[..8].try_into().expect("invariant: a hash has 32 bytes");
+    ParamId::from(u64::from_le_bytes(bytes))
+}

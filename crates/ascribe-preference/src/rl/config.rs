@@ -1,0 +1,156 @@
+//! Options of rollouts: how they are written, what becomes of their scores, and how long they are used.
+
+use ascribe_core::tensor::KlEstimator;
+use ascribe_core::{CoreError, Sampling, Seed};
+
+use super::{AdaptiveKl, Correction, LengthPenalty, Segmentation};
+
+/// Where a penalty for leaving the reference is put, when it is part of the reward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KlPlace {
+    /// On each token (PPO).
+    Tokens,
+    /// On the score (RLOO).
+    Score,
+}
+
+/// A penalty for leaving the reference as a part of the reward.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KlReward {
+    /// Its strength, in the beginning where it follows the divergence.
+    pub coef: f64,
+    /// How the divergence is estimated.
+    pub estimator: KlEstimator,
+    /// Where it is put.
+    pub place: KlPlace,
+    /// Follows the divergence.
+    pub adaptive: Option<AdaptiveKl>,
+}
+
+/// What becomes of groups in which no two scores differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeadGroups {
+    /// They are trained on: without advantages, but with the pull to the reference.
+    #[default]
+    Keep,
+    /// They are left out, unless all are dead.
+    Mask,
+}
+
+/// Options of rollouts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RolloutConfig {
+    /// Prompts of a generation.
+    pub prompts: usize,
+    /// Responses to each prompt.
+    pub num_generations: usize,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Most tokens of a response.
+    pub max_completion_length: usize,
+    /// Tokens that end a response.
+    pub ends: Vec<u32>,
+    /// Most tokens of prompt and response together.
+    pub context: usize,
+    /// Optimizer steps that share the responses of a generation among them.
+    pub steps_per_generation: usize,
+    /// Passes over a generation.
+    pub num_iterations: usize,
+    /// Responses that go through the model at once, outside of training.
+    pub batch: usize,
+    /// A penalty for leaving the reference as a part of the reward.
+    pub kl_reward: Option<KlReward>,
+    /// Scores are cut to this range, before penalties for length.
+    pub reward_clip: Option<(f64, f64)>,
+    /// Rewards of tokens are whitened, their mean kept.
+    pub whiten_rewards: bool,
+    /// Penalties for length.
+    pub length: LengthPenalty,
+    /// Responses that the length limit cut are no part of the loss, but of the baseline.
+    pub mask_truncated: bool,
+    /// What becomes of dead groups.
+    pub dead_groups: DeadGroups,
+    /// Weights of tokens for how they were drawn.
+    pub correction: Option<Correction>,
+    /// Only this share of the tokens, those of highest entropy, is trained on.
+    pub top_entropy: Option<f64>,
+    /// Where responses are cut into steps or macro actions.
+    pub segmentation: Option<Segmentation>,
+    /// Root of the random streams.
+    pub seed: Seed,
+}
+
+impl Default for RolloutConfig {
+    fn default() -> Self {
+        Self {
+            prompts: 1,
+            num_generations: 8,
+            sampling: Sampling::default(),
+            max_completion_length: 256,
+            ends: Vec::new(),
+            context: 2048,
+            steps_per_generation: 1,
+            num_iterations: 1,
+            batch: 8,
+            kl_reward: None,
+            reward_clip: None,
+            whiten_rewards: false,
+            length: LengthPenalty::default(),
+            mask_truncated: false,
+            dead_groups: DeadGroups::Keep,
+            correction: None,
+            top_entropy: None,
+            segmentation: None,
+            seed: Seed(0),
+        }
+    }
+}
+
+impl RolloutConfig {
+    /// Checks the options.
+    ///
+    /// # Errors
+    /// When one is out of its range.
+    pub fn check(&self) -> Result<(), CoreError> {
+        self.sampling.check()?;
+        self.length.check(self.max_completion_length)?;
+        let counts = [
+            ("the number of prompts of a generation", self.prompts),
+            ("num_generations", self.num_generations),
+            ("max_completion_length", self.max_completion_length),
+            ("steps_per_generation", self.steps_per_generation),
+            ("num_iterations", self.num_iterations),
+            ("the batch of a pass", self.batch),
+        ];
+        if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return Err(CoreError::Range { name, rule: "at least 1", got: 0.0 });
+        }
+        if let Some(correction) = &self.correction {
+            correction.check()?;
+        }
+        if let Some(share) = self.top_entropy.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
+            return Err(CoreError::Range { name: "top_entropy_quantile", rule: "in (0, 1]", got: share });
+        }
+        if let Some((least, most)) = self.reward_clip {
+            let accepted = least < most;
+            if !accepted {
+                let rule = "a range that is not empty";
+                return Err(CoreError::Range { name: "reward_clip_range", rule, got: most - least });
+            }
+        }
+        if let Some(kl) = &self.kl_reward {
+            if !(kl.coef >= 0.0 && kl.coef.is_finite()) {
+                return Err(CoreError::Range { name: "kl_coef", rule: "finite and at least 0", got: kl.coef });
+            }
+            if let Some(adaptive) = &kl.adaptive {
+                adaptive.check()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Optimizer steps of a generation.
+    pub fn steps(&self) -> usize {
+        self.steps_per_generation.saturating_mul(self.num_iterations)
+    }
+}

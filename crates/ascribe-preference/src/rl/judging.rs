@@ -1,0 +1,228 @@
+//! Scores of responses, and what each token earned: from a scorer's credit to advantages.
+
+use ascribe_core::advantage::{Graded, Mean, Variance, dead_groups, whiten};
+use ascribe_core::{CoreError, Credit, Episode, Granularity, Place, Reduce, ResponseMask, StepSpans, Tokens};
+use ascribe_train::TrainError;
+
+use super::segments::Sample;
+use super::source::{Metrics, OnPolicy, narrowed, share, widened};
+use super::{DeadGroups, KlPlace, Rollout, text_of};
+
+impl OnPolicy<'_> {
+    /// An episode of a response, cut into steps where that is asked for.
+    fn episode(&self, rollout: &Rollout, number: usize) -> Result<Episode, CoreError> {
+        let mut episode = Episode::new(&rollout.prompt, &rollout.response);
+        episode.complete = rollout.complete;
+        if let Some(tokenizer) = self.tokenizer {
+            episode = episode.with_text(text_of(tokenizer, &rollout.prompt, &rollout.response)?)?;
+        }
+        if let Some(segmentation) = &self.config.segmentation {
+            let spans = segmentation.spans(&Sample {
+                tokens: rollout.response.len(),
+                text: episode.text.as_ref(),
+                ref_logps: rollout.ref_logps.as_deref(),
+                number: self.state.generation.wrapping_mul(1 << 20).wrapping_add(number as u64),
+            })?;
+            let begin = rollout.prompt.len();
+            let spans = spans.into_iter().map(|span| begin + span.start..begin + span.end).collect();
+            episode.steps = StepSpans::new(spans, episode.tokens.len())?;
+        }
+        Ok(episode)
+    }
+
+    fn scores(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let credits = self.scorer.score(episodes)?;
+        if credits.len() != episodes.len() {
+            let got = format!("{} credits for {} responses", credits.len(), episodes.len());
+            return Err(CoreError::Shape { rule: "a scorer gives one credit a response", got });
+        }
+        Ok(credits)
+    }
+
+    /// Scores and advantages; gives the strength of the penalty in the next generation.
+    pub(super) fn judge(
+        &self,
+        rollouts: &mut Vec<Rollout>,
+        greedy: Vec<Rollout>,
+        metrics: &mut Metrics,
+    ) -> Result<f64, TrainError> {
+        let config = &self.config;
+        let numbered = rollouts.iter().enumerate();
+        let episodes = numbered.map(|(at, rollout)| self.episode(rollout, at)).collect::<Result<Vec<_>, _>>()?;
+        let credits = self.scores(&episodes)?;
+        let mut graded = Vec::with_capacity(rollouts.len());
+        for ((rollout, episode), credit) in rollouts.iter_mut().zip(&episodes).zip(&credits) {
+            graded.push(self.grade(rollout, episode, credit)?);
+        }
+        if self.estimator.needs().greedy {
+            let numbered = greedy.iter().enumerate();
+            let episodes = numbered.map(|(at, rollout)| self.episode(rollout, at)).collect::<Result<Vec<_>, _>>()?;
+            let credits = self.scores(&episodes)?;
+            let scores = episodes.iter().zip(&credits).zip(&greedy);
+            let scores: Vec<f64> = scores
+                .map(|((episode, credit), rollout)| Ok(self.score(rollout, episode, credit)?.unwrap_or(0.0)))
+                .collect::<Result<_, CoreError>>()?;
+            graded.iter_mut().for_each(|one| one.greedy = scores.get(one.group).copied());
+        }
+        if self.estimator.needs().without_steps {
+            self.leave_steps_out(&episodes, &mut graded)?;
+        }
+        metrics.of_scores(rollouts, &graded);
+        let dead = dead_groups(&graded);
+        metrics.push("frac_reward_zero_std", share(&dead));
+        let next_coef = self.penalise(rollouts, &mut graded, metrics);
+        if config.whiten_rewards {
+            whiten_rewards(&mut graded)?;
+        }
+        for (rollout, advantage) in rollouts.iter_mut().zip(self.estimator.estimate(&graded)?) {
+            rollout.advantages = narrowed(&advantage.tokens);
+            rollout.returns = self.needs.values.then(|| narrowed(&advantage.returns));
+        }
+        let left_out = |at: usize, rollout: &Rollout| {
+            (config.mask_truncated && !rollout.complete) || (config.dead_groups == DeadGroups::Mask && dead[at])
+        };
+        let kept: Vec<bool> = rollouts.iter().enumerate().map(|(at, rollout)| !left_out(at, rollout)).collect();
+        metrics.push("rollouts/kept", share(&kept));
+        // Where nothing is kept, all are: a step without rows is no step.
+        if kept.contains(&true) {
+            let mut kept = kept.into_iter();
+            rollouts.retain(|_| kept.next().unwrap_or(true));
+        }
+        Ok(next_coef)
+    }
+
+    /// The score of a response after cuts and penalties; a NaN is none.
+    fn score(&self, rollout: &Rollout, episode: &Episode, credit: &Credit) -> Result<Option<f64>, CoreError> {
+        let score = f64::from(credit.to_sequence(episode, Reduce::Sum)?);
+        Ok((!score.is_nan()).then(|| self.shaped(score, rollout)))
+    }
+
+    fn shaped(&self, score: f64, rollout: &Rollout) -> f64 {
+        let config = &self.config;
+        let score = config.reward_clip.map_or(score, |(least, most)| score.clamp(least, most));
+        config.length.of(score, rollout.response.len(), config.max_completion_length, !rollout.complete)
+    }
+
+    fn grade(&self, rollout: &mut Rollout, episode: &Episode, credit: &Credit) -> Result<Graded, CoreError> {
+        let begin = rollout.prompt.len();
+        let relative = |spans: &StepSpans| -> Vec<std::ops::Range<usize>> {
+            spans.iter().map(|span| span.start - begin..span.end - begin).collect()
+        };
+        let mut graded = Graded {
+            group: rollout.group,
+            rewards: vec![0.0; rollout.response.len()],
+            values: widened(rollout.values.as_deref().unwrap_or_default()),
+            steps: relative(&episode.steps),
+            turns: relative(&episode.turns),
+            ..Graded::default()
+        };
+        if credit.granularity() == Granularity::Sequence || !self.estimator.needs().placed {
+            graded.score = self.score(rollout, episode, credit)?;
+        } else {
+            // Process rewards stay where they were earned; penalties for length are the outcome's.
+            let tokens = credit.to_tokens(episode, Place::LastToken)?;
+            graded.rewards = widened(&tokens[begin..]);
+            graded.score = Some(self.shaped(0.0, rollout));
+        }
+        rollout.score = graded.total();
+        Ok(graded)
+    }
+
+    /// Scores of the responses without each of their steps. What is left of a response of one step is nothing: 0.
+    fn leave_steps_out(&self, episodes: &[Episode], graded: &mut [Graded]) -> Result<(), CoreError> {
+        let mut shorter = Vec::new();
+        let mut places = Vec::new();
+        for (at, episode) in episodes.iter().enumerate() {
+            graded[at].without_step = vec![0.0; episode.steps.len()];
+            for (step, span) in episode.steps.iter().enumerate() {
+                if span.len() < episode.response_tokens().len() {
+                    shorter.push(self.without(episode, span)?);
+                    places.push((at, step));
+                }
+            }
+        }
+        for ((at, step), (episode, credit)) in places.into_iter().zip(shorter.iter().zip(self.scores(&shorter)?)) {
+            graded[at].without_step[step] = f64::from(credit.to_sequence(episode, Reduce::Sum)?);
+        }
+        Ok(())
+    }
+
+    fn without(&self, episode: &Episode, span: std::ops::Range<usize>) -> Result<Episode, CoreError> {
+        let begin = episode.prompt_len();
+        let response = [&episode.tokens[begin..span.start], &episode.tokens[span.end..]].concat();
+        let tokens = episode.tokens[..begin].to_vec();
+        let mut shorter = Episode {
+            response: ResponseMask::from_start(begin, begin + response.len()),
+            tokens: Tokens::from(tokens).followed_by(&response),
+            complete: episode.complete,
+            ..Episode::default()
+        };
+        if let Some(tokenizer) = self.tokenizer {
+            shorter.text = Some(text_of(tokenizer, &episode.tokens[..begin], &response)?);
+        }
+        Ok(shorter)
+    }
+
+    /// Takes off what leaving the reference costs; gives the strength for the next generation.
+    fn penalise(&self, rollouts: &[Rollout], graded: &mut [Graded], metrics: &mut Metrics) -> f64 {
+        let mut divergences = Vec::new();
+        for (rollout, graded) in rollouts.iter().zip(graded) {
+            // At temperature 1 the engine's own are as good where no others are kept.
+            let old = rollout.old_logps.as_ref().or((rollout.sampling.temperature == 1.0).then_some(&rollout.logps));
+            let (Some(old), Some(reference)) = (old, &rollout.ref_logps) else { continue };
+            let pairs = || old.iter().zip(reference).map(|(old, reference)| (f64::from(*old), f64::from(*reference)));
+            divergences.push(pairs().map(|(old, reference)| old - reference).sum::<f64>());
+            let Some(kl) = &self.config.kl_reward else { continue };
+            let costs = pairs().map(|(old, reference)| self.state.coef * kl.estimator.of_token(old, reference));
+            match kl.place {
+                KlPlace::Tokens => graded.rewards.iter_mut().zip(costs).for_each(|(reward, cost)| *reward -= cost),
+                KlPlace::Score => {
+                    let cost: f64 = costs.sum();
+                    graded.score = graded.score.map(|score| score - cost);
+                }
+            }
+        }
+        if divergences.is_empty() {
+            return self.state.coef;
+        }
+        let mean = divergences.iter().sum::<f64>() / divergences.len() as f64;
+        metrics.push("kl_to_reference", mean);
+        let Some(kl) = &self.config.kl_reward else { return self.state.coef };
+        metrics.push("kl_coef", self.state.coef);
+        kl.adaptive.map_or(self.state.coef, |control| control.next(self.state.coef, mean, divergences.len()))
+    }
+}
+
+impl Metrics {
+    /// Rewards and lengths, under the names of TRL.
+    fn of_scores(&mut self, rollouts: &[Rollout], graded: &[Graded]) {
+        let scores: Vec<f64> = graded.iter().filter_map(Graded::total).collect();
+        if !scores.is_empty() {
+            self.push("reward", scores.iter().sum::<f64>() / scores.len() as f64);
+            self.push("reward_std", Variance::Unbiased.of(&scores).sqrt());
+        }
+        self.push("rollouts/unscored", (graded.len() - scores.len()) as f64);
+        let lengths: Vec<f64> = rollouts.iter().map(|rollout| rollout.response.len() as f64).collect();
+        self.push("completions/mean_length", lengths.iter().sum::<f64>() / lengths.len() as f64);
+        let cut: Vec<bool> = rollouts.iter().map(|rollout| !rollout.complete).collect();
+        self.push("completions/clipped_ratio", share(&cut));
+    }
+}
+
+/// Rewards and score of all tokens, whitened together with their mean kept.
+fn whiten_rewards(graded: &mut [Graded]) -> Result<(), CoreError> {
+    let mut scored: Vec<&mut Graded> = graded.iter_mut().filter(|one| one.score.is_some()).collect();
+    for one in &mut scored {
+        let score = one.score.replace(0.0).unwrap_or(0.0);
+        if let Some(last) = one.rewards.last_mut() {
+            *last += score;
+        }
+    }
+    let mut all: Vec<f64> = scored.iter().flat_map(|one| one.rewards.iter().copied()).collect();
+    whiten(&mut all, Mean::Keep, Variance::Unbiased, 1e-8)?;
+    let mut all = all.into_iter();
+    for one in scored {
+        one.rewards.iter_mut().zip(&mut all).for_each(|(reward, white)| *reward = white);
+    }
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! Reinforcement learning: advantages and policy losses by name, rollouts, and the on-policy loop.
+//!
+//! Estimators say what each token earned ([`ESTIMATORS`]; the seam is
+//! [`AdvantageEstimator`](ascribe_core::advantage::AdvantageEstimator)), policy losses make a loss of it
+//! ([`POLICY_LOSSES`]; the seam is [`Objective`](ascribe_core::Objective)). Each goes with each.
+
+mod aggregation;
+mod surrogate;
+mod value_loss;
+
+mod policy_loss;
+mod table;
+
+mod correction;
+mod kl_control;
+mod segments;
+mod shaping;
+
+mod actor;
+mod config;
+mod learner;
+mod rollout;
+
+mod judging;
+mod reward;
+mod source;
+mod writing;
+
+pub use actor::Actor;
+pub use aggregation::Aggregation;
+pub use config::{DeadGroups, KlPlace, KlReward, RolloutConfig};
+pub use correction::{Correction, CorrectionKind, most_uncertain};
+pub use kl_control::AdaptiveKl;
+pub use learner::RolloutLearner;
+pub use policy_loss::{PolicyLoss, ValueTerm};
+pub use reward::{MakeReward, PromptRow, REWARDS, TextReward, WeightedRewards, last_number, of_text};
+pub use rollout::{Rollout, text_of, up_to_end};
+pub use segments::{Sample, Segmentation};
+pub use shaping::{LengthPenalty, Overlong};
+pub use source::OnPolicy;
+pub use surrogate::{RatioLevel, Surrogate};
+pub use table::{
+    ESTIMATORS, EstimatorOptions, MadeEstimator, MadePolicyLoss, MakeEstimator, MakePolicyLoss, POLICY_LOSSES,
+    PolicyOptions, ScaleRewards,
+};
+pub use value_loss::{ValueLoss, value_clipped, value_tokens};

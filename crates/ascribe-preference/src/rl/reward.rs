@@ -1,0 +1,158 @@
+//! Rewards that can be checked: a judge of the text of a response that knows the row of its prompt.
+//!
+//! A scorer sees episodes. Which answer belongs to one is found by the tokens of its prompt, so any [`Scorer`] goes with any
+//! data, and a reward over rows is a closure.
+
+use std::collections::HashMap;
+
+use ascribe_core::{CoreError, Credit, Episode, Reduce, Scorer, Tokens};
+use ascribe_data::PromptOnly;
+use serde_json::Value;
+
+use crate::PreferenceError;
+
+/// A prompt as the policy sees it, with the row that it came from.
+pub type PromptRow = (Tokens, PromptOnly);
+
+/// Makes a scorer for prompts.
+pub type MakeReward = fn(&[PromptRow]) -> Result<Box<dyn Scorer>, PreferenceError>;
+
+/// Columns that hold the right answer, the first of them that is there.
+const ANSWERS: [&str; 4] = ["answer", "ground_truth", "solution", "label"];
+
+/// Every reward by the name that the command line uses.
+pub const REWARDS: [(&str, MakeReward); 2] = [
+    ("arithmetic", |rows| {
+        let answers = answers(rows)?;
+        let right = move |row: &PromptOnly, response: &str| {
+            let wanted = answers.get(&row.line).and_then(|answer| last_number(answer));
+            f32::from(u8::from(wanted.is_some() && last_number(response) == wanted))
+        };
+        Ok(Box::new(of_text(rows, right)?))
+    }),
+    ("exact", |rows| {
+        let answers = answers(rows)?;
+        let right = move |row: &PromptOnly, response: &str| {
+            f32::from(u8::from(answers.get(&row.line).is_some_and(|answer| answer.trim() == response.trim())))
+        };
+        Ok(Box::new(of_text(rows, right)?))
+    }),
+];
+
+/// The answer of each row, by its line.
+fn answers(rows: &[PromptRow]) -> Result<HashMap<usize, String>, PreferenceError> {
+    let answer = |row: &PromptOnly| {
+        let found = ANSWERS.iter().find_map(|column| row.others.get(*column))?;
+        match found {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    };
+    let one = |(_, row): &PromptRow| {
+        let found = answer(row).ok_or(PreferenceError::Answer { line: row.line, columns: ANSWERS.join(", ") })?;
+        Ok((row.line, found))
+    };
+    rows.iter().map(one).collect()
+}
+
+/// The last number in a text, with thousands marked by commas or not.
+///
+/// ```
+/// use ascribe_preference::rl::last_number;
+/// assert_eq!(last_number("3 + 4 = 7, so it is #### 1,234.5."), Some(1234.5));
+/// assert_eq!(last_number("x = -2"), Some(-2.0));
+/// assert_eq!(last_number("none"), None);
+/// ```
+pub fn last_number(text: &str) -> Option<f64> {
+    let bytes = text.as_bytes();
+    let last = bytes.iter().rposition(u8::is_ascii_digit)?;
+    let part_of = |at: usize| {
+        let between = at > 0 && bytes[at - 1].is_ascii_digit() && bytes.get(at + 1).is_some_and(u8::is_ascii_digit);
+        bytes[at].is_ascii_digit() || (between && matches!(bytes[at], b',' | b'.'))
+    };
+    let first = (0..=last).rev().take_while(|at| part_of(*at)).last()?;
+    let negative = first > 0 && bytes[first - 1] == b'-' && !(first > 1 && bytes[first - 2].is_ascii_digit());
+    let number: f64 = text[first..=last].replace(',', "").parse().ok()?;
+    Some(if negative { -number } else { number })
+}
+
+/// A scorer of response texts by a judge; see [`of_text`].
+pub struct TextReward<J> {
+    rows: HashMap<Tokens, PromptOnly>,
+    judge: J,
+}
+
+/// A scorer whose judge is told the row of the prompt and the text of the response.
+///
+/// # Errors
+/// [`PreferenceError::SamePrompt`] when two rows with the same prompt differ: nobody could tell which one is meant.
+pub fn of_text<J>(rows: &[PromptRow], judge: J) -> Result<TextReward<J>, PreferenceError>
+where
+    J: Fn(&PromptOnly, &str) -> f32 + Send + Sync,
+{
+    let mut by_prompt: HashMap<Tokens, PromptOnly> = HashMap::with_capacity(rows.len());
+    for (prompt, row) in rows {
+        let known = by_prompt.entry(prompt.clone()).or_insert_with(|| row.clone());
+        if known.others != row.others {
+            return Err(PreferenceError::SamePrompt { first: known.line, second: row.line });
+        }
+    }
+    Ok(TextReward { rows: by_prompt, judge })
+}
+
+impl<J: Fn(&PromptOnly, &str) -> f32 + Send + Sync> Scorer for TextReward<J> {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let one = |episode: &Episode| {
+            let prompt = Tokens::from(episode.prompt_tokens());
+            let row = self.rows.get(&prompt).ok_or(CoreError::MissingEvidence("the row of the prompt"))?;
+            let text = episode.response_text().ok_or(CoreError::MissingEvidence("text"))?;
+            Ok(Credit::sequence((self.judge)(row, text)))
+        };
+        episodes.iter().map(one).collect()
+    }
+}
+
+/// Several scorers as one: the sum of their scores of whole responses, each times its weight. A score that is a NaN is
+/// none and is left out; where all are, so is the sum.
+pub struct WeightedRewards {
+    parts: Vec<(Box<dyn Scorer>, f64)>,
+}
+
+impl WeightedRewards {
+    /// The sum of `parts`, each with its weight.
+    ///
+    /// # Errors
+    /// When there is none, or a weight is not finite.
+    pub fn new(parts: Vec<(Box<dyn Scorer>, f64)>) -> Result<Self, PreferenceError> {
+        if parts.is_empty() {
+            let (name, rule) = ("the number of rewards", "at least 1");
+            return Err(CoreError::Range { name, rule, got: 0.0 }.into());
+        }
+        match parts.iter().find(|(_, weight)| !weight.is_finite()) {
+            Some((_, got)) => Err(CoreError::Range { name: "reward_weights", rule: "finite", got: *got }.into()),
+            None => Ok(Self { parts }),
+        }
+    }
+}
+
+impl Scorer for WeightedRewards {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        if let [(only, weight)] = self.parts.as_slice()
+            && *weight == 1.0
+        {
+            // One alone keeps its granularity.
+            return only.score(episodes);
+        }
+        let mut sums = vec![f64::NAN; episodes.len()];
+        for (scorer, weight) in &self.parts {
+            for ((sum, credit), episode) in sums.iter_mut().zip(scorer.score(episodes)?).zip(episodes) {
+                let score = weight * f64::from(credit.to_sequence(episode, Reduce::Sum)?);
+                if !score.is_nan() {
+                    *sum = if sum.is_nan() { score } else { *sum + score };
+                }
+            }
+        }
+        Ok(sums.into_iter().map(|sum| Credit::sequence(sum as f32)).collect())
+    }
+}

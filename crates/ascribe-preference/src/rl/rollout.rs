@@ -1,0 +1,78 @@
+//! Responses that the policy wrote, with how they were drawn and what is known of them.
+
+use ascribe_core::{CoreError, Sampling, Text, Tokens};
+use ascribe_lm::{LmError, SpecialTokens, Tokenizer};
+use serde::{Deserialize, Serialize};
+
+/// A response that the policy wrote. Lists have one entry a response token.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// Token ids of the prompt.
+    pub prompt: Tokens,
+    /// Token ids of the response, with the end token if it was written.
+    pub response: Tokens,
+    /// Number of the prompt within its generation.
+    pub group: usize,
+    /// False when the length limit cut it.
+    pub complete: bool,
+    /// How its tokens were drawn.
+    pub sampling: Sampling,
+    /// Its score; `None` where nothing could judge it.
+    pub score: Option<f64>,
+    /// Log-probabilities under the model that wrote it, as the engine gave them: temperature 1, nothing cut off.
+    pub logps: Vec<f32>,
+    /// Log-probabilities under the distribution that was drawn from, after temperature and cuts.
+    pub drawn_logps: Option<Vec<f32>>,
+    /// Log-probabilities at the sampling temperature, by the code that trains, before the first step on it. Absent where
+    /// there is one step alone: then they are those of the step itself.
+    pub old_logps: Option<Vec<f32>>,
+    /// Log-probabilities under the reference, at the sampling temperature.
+    pub ref_logps: Option<Vec<f32>>,
+    /// Values before each token.
+    pub values: Option<Vec<f32>>,
+    /// What the values should have been.
+    pub returns: Option<Vec<f32>>,
+    /// What each token is multiplied by in the loss.
+    pub weights: Option<Vec<f32>>,
+    /// Advantages.
+    pub advantages: Vec<f32>,
+}
+
+/// The tokens up to and with the first that ends a text; all where none does.
+///
+/// ```
+/// use ascribe_preference::rl::up_to_end;
+/// assert_eq!(up_to_end(&[5, 3, 7, 3], &[3]), [5, 3]);
+/// assert_eq!(up_to_end(&[5, 7], &[3]), [5, 7]);
+/// ```
+pub fn up_to_end<'a>(tokens: &'a [u32], ends: &[u32]) -> &'a [u32] {
+    match tokens.iter().position(|token| ends.contains(token)) {
+        Some(at) => &tokens[..=at],
+        None => tokens,
+    }
+}
+
+/// The text of a prompt and its response, without special tokens, and the bytes of each token. A token whose text is held
+/// back, as the first bytes of a character are, covers nothing, and the one that completes it covers all.
+///
+/// # Errors
+/// When the tokenizer cannot decode.
+pub fn text_of(tokenizer: &Tokenizer, prompt: &[u32], response: &[u32]) -> Result<Text, CoreError> {
+    let failed = |error: LmError| CoreError::Other(Box::new(error));
+    let mut whole = Text::default();
+    for part in [prompt, response] {
+        let mut stream = tokenizer.stream(SpecialTokens::Skip);
+        for id in part {
+            let start = whole.text.len();
+            whole.text.extend(stream.push(*id).map_err(failed)?);
+            whole.spans.push(start..whole.text.len());
+        }
+        whole.text.push_str(&stream.finish().map_err(failed)?);
+        // What was held back to the end belongs to the last token.
+        let end = whole.text.len();
+        if let (Some(last), false) = (whole.spans.last_mut(), part.is_empty()) {
+            last.end = end;
+        }
+    }
+    Ok(whole)
+}

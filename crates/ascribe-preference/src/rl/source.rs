@@ -1,0 +1,246 @@
+//! Rollouts as the rows of training: written by the policy as it is, judged, and used for a few steps.
+//!
+//! ```text
+//! generation: prompts -> responses -> scores -> advantages;   then num_iterations x steps_per_generation steps on them
+//! ```
+//! What is random comes from streams named by generation and prompt. A generation that is under way is part of a checkpoint,
+//! with the log-probabilities and the transform that it was drawn with, so a run that is killed goes on with the same
+//! responses. The engine that writes takes the weights once a generation and is dropped afterwards: it holds nothing stale, and
+//! no memory while the policy is trained.
+
+use std::path::Path;
+
+use ascribe_core::advantage::AdvantageEstimator;
+use ascribe_core::{CoreError, Needs, Scorer, Tokens};
+use ascribe_data::{Batch, Cursor, Epochs};
+use ascribe_lm::{Decoder, Tokenizer};
+use ascribe_train::{Source, TrainError, Window};
+use burn::module::Module;
+use serde::{Deserialize, Serialize};
+
+use super::writing::cuts;
+use super::{Actor, Rollout, RolloutConfig, Segmentation, most_uncertain};
+
+/// The file of pending rollouts in a checkpoint.
+const FILE: &str = "rollouts.json";
+
+/// Responses that are written, and not yet used up.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Pending {
+    rollouts: Vec<Rollout>,
+    metrics: Vec<(String, f64)>,
+    /// Where the prompts of the next generation begin.
+    next: Cursor,
+    /// Strength of the penalty in the next generation.
+    next_coef: f64,
+}
+
+/// Where the source stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct State {
+    pub(super) generation: u64,
+    /// Steps made on the pending responses.
+    used: usize,
+    pub(super) coef: f64,
+    pending: Option<Pending>,
+}
+
+/// The policy as a source of rows: it writes responses to prompts, which a scorer judges and an estimator credits.
+pub struct OnPolicy<'a> {
+    pub(super) prompts: &'a [Tokens],
+    pub(super) scorer: &'a dyn Scorer,
+    pub(super) estimator: &'a dyn AdvantageEstimator,
+    pub(super) needs: Needs,
+    reference: Option<Decoder>,
+    pub(super) tokenizer: Option<&'a Tokenizer>,
+    pub(super) config: RolloutConfig,
+    order: Epochs,
+    cursor: Cursor,
+    pub(super) state: State,
+}
+
+impl<'a> OnPolicy<'a> {
+    /// A source for an objective with these `needs`. Prompts come in a new order each epoch.
+    ///
+    /// # Errors
+    /// When an option is out of its range, there is no prompt, or what estimator and objective need does not go together.
+    pub fn new(
+        prompts: &'a [Tokens],
+        scorer: &'a dyn Scorer,
+        estimator: &'a dyn AdvantageEstimator,
+        needs: Needs,
+        config: RolloutConfig,
+    ) -> Result<Self, TrainError> {
+        config.check()?;
+        if prompts.is_empty() {
+            return Err(TrainError::NoRows);
+        }
+        if estimator.needs().group && config.num_generations < 2 {
+            let (name, rule) = ("num_generations", "at least 2 with an estimator that compares responses to a prompt");
+            return Err(CoreError::Range { name, rule, got: config.num_generations as f64 }.into());
+        }
+        if estimator.needs().values != needs.values {
+            let rule = "an estimator with a critic needs a loss with values, and one without needs one without";
+            let got = format!("values in the estimator: {}, in the loss: {}", estimator.needs().values, needs.values);
+            return Err(CoreError::Shape { rule, got }.into());
+        }
+        let order = Epochs::new(prompts.len(), config.seed.child("prompts", 0))?;
+        let coef = config.kl_reward.map_or(0.0, |kl| kl.coef);
+        let state = State { coef, ..State::default() };
+        let cursor = Cursor::default();
+        Ok(Self { prompts, scorer, estimator, needs, reference: None, tokenizer: None, config, order, cursor, state })
+    }
+
+    /// The same with the reference of the pull and of the penalty.
+    #[must_use]
+    pub fn with_reference(self, reference: Decoder) -> Self {
+        Self { reference: Some(reference.valid()), ..self }
+    }
+
+    /// The same with the tokenizer, so that scorers see text.
+    #[must_use]
+    pub fn with_tokenizer(self, tokenizer: &'a Tokenizer) -> Self {
+        Self { tokenizer: Some(tokenizer), ..self }
+    }
+
+    /// Optimizer steps of `epochs` passes over the prompts.
+    pub fn steps(&self, epochs: f64) -> usize {
+        let generations = (self.order.batches(self.config.prompts) as f64 * epochs).ceil() as usize;
+        generations.saturating_mul(self.config.steps())
+    }
+
+    /// The rollouts that are pending.
+    pub fn pending(&self) -> &[Rollout] {
+        self.state.pending.as_ref().map_or(&[], |pending| &pending.rollouts)
+    }
+
+    /// Writes, judges and credits the responses of a generation.
+    fn generate(&self, actor: &Actor) -> Result<Pending, TrainError> {
+        let config = &self.config;
+        let Batch { rows, next } = self.order.batch(self.cursor, config.prompts)?;
+        let model = actor.valid();
+        let (mut rollouts, greedy) = self.write(&model, &rows)?;
+        let kept_old = config.steps() > 1
+            || config.kl_reward.is_some()
+            || config.correction.is_some()
+            || self.needs.drawn_logps
+            || !cuts(&config.sampling).is_empty();
+        let needs_reference = self.needs.ref_logps
+            || config.kl_reward.is_some()
+            || config.segmentation.as_ref().is_some_and(Segmentation::needs_reference);
+        let mut metrics = Metrics::default();
+        if kept_old || self.needs.values || config.top_entropy.is_some() {
+            let known = self.know(&model, &rollouts)?;
+            if config.sampling.temperature == 1.0 {
+                let gaps = rollouts.iter().zip(&known.logps).map(|(rollout, logps)| largest_gap(&rollout.logps, logps));
+                metrics.push("sampling/logp_difference", gaps.fold(0.0, f64::max));
+            }
+            self.draw_again(&model, &mut rollouts, &known, &mut metrics)?;
+            let entropies: Vec<Vec<f64>> = known.entropies.iter().map(|row| widened(row)).collect();
+            let uncertain = config.top_entropy.map(|share| most_uncertain(&entropies, share));
+            for (at, rollout) in rollouts.iter_mut().enumerate() {
+                rollout.old_logps = kept_old.then(|| known.logps[at].clone());
+                rollout.values = known.values.get(at).cloned();
+                rollout.weights = self.weights(rollout, uncertain.as_ref().map(|rows| rows[at].as_slice()));
+            }
+        }
+        if needs_reference {
+            let reference = self.reference.as_ref().ok_or(CoreError::MissingInput("ref_logps"))?;
+            let known = self.know(&Actor::new(reference.clone()), &rollouts)?;
+            rollouts.iter_mut().zip(known.logps).for_each(|(rollout, logps)| rollout.ref_logps = Some(logps));
+        }
+        let next_coef = self.judge(&mut rollouts, greedy, &mut metrics)?;
+        Ok(Pending { rollouts, metrics: metrics.0, next, next_coef })
+    }
+
+    /// Places of the pending responses that the next step is made on.
+    fn mini_batch(&self, rollouts: usize) -> Result<Vec<usize>, TrainError> {
+        let parts = self.config.steps_per_generation;
+        let (pass, part) = (self.state.used / parts, self.state.used % parts);
+        let seed = self.config.seed.child("mini-batches", self.state.generation);
+        // A single part stays in the order that it was written in: responses to one prompt read it together.
+        let order = match parts {
+            1 => (0..rollouts).collect(),
+            _ => Epochs::new(rollouts, seed)?.order(pass as u64),
+        };
+        let picked: Vec<usize> =
+            order.iter().enumerate().filter(|(at, _)| at * parts / rollouts == part).map(|(_, row)| *row).collect();
+        // With fewer responses than steps, some steps take one that another has.
+        Ok(if picked.is_empty() { vec![order[part % rollouts]] } else { picked })
+    }
+}
+
+impl Source<Actor, Rollout> for OnPolicy<'_> {
+    fn window(&mut self, actor: &Actor) -> Result<Window<'_, Rollout>, TrainError> {
+        if self.state.pending.is_none() {
+            self.state.pending = Some(self.generate(actor)?);
+        }
+        let picked = self.mini_batch(self.pending().len())?;
+        let metrics = self.state.pending.as_ref().map(|pending| pending.metrics.clone()).unwrap_or_default();
+        let rollouts = self.pending();
+        Ok(Window { rows: picked.into_iter().map(|at| &rollouts[at]).collect(), metrics })
+    }
+
+    fn advance(&mut self) {
+        self.state.used += 1;
+        if self.state.used < self.config.steps() {
+            return;
+        }
+        if let Some(pending) = self.state.pending.take() {
+            self.cursor = pending.next;
+            self.state.coef = pending.next_coef;
+        }
+        self.state.used = 0;
+        self.state.generation += 1;
+    }
+
+    fn epoch(&self) -> f64 {
+        self.cursor.epoch as f64 + self.cursor.position as f64 / self.prompts.len() as f64
+    }
+
+    fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    fn save(&self, folder: &Path) -> Result<(), TrainError> {
+        let path = folder.join(FILE);
+        let text = serde_json::to_string(&self.state)
+            .map_err(|error| TrainError::Checkpoint { path: folder.to_owned(), why: error.to_string() })?;
+        std::fs::write(&path, text).map_err(|source| TrainError::Io { path: path.clone(), source })
+    }
+
+    fn resume(&mut self, folder: &Path, cursor: Cursor) -> Result<(), TrainError> {
+        let path = folder.join(FILE);
+        let text = std::fs::read_to_string(&path).map_err(|source| TrainError::Io { path: path.clone(), source })?;
+        self.state = serde_json::from_str(&text)
+            .map_err(|error| TrainError::Checkpoint { path: folder.to_owned(), why: error.to_string() })?;
+        self.cursor = cursor;
+        Ok(())
+    }
+}
+
+/// Named values for the log.
+#[derive(Default)]
+pub(super) struct Metrics(Vec<(String, f64)>);
+
+impl Metrics {
+    pub(super) fn push(&mut self, name: &str, value: f64) {
+        self.0.push((name.to_owned(), value));
+    }
+}
+
+fn largest_gap(one: &[f32], other: &[f32]) -> f64 {
+    one.iter().zip(other).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max)
+}
+
+pub(super) fn share(flags: &[bool]) -> f64 {
+    flags.iter().filter(|flag| **flag).count() as f64 / flags.len().max(1) as f64
+}
+
+pub(super) fn widened(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|value| f64::from(*value)).collect()
+}
+
+pub(super) fn narrowed(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|value| *value as f32).collect()
+}

@@ -1,0 +1,262 @@
+//! Policy losses and advantage estimators by name: the only lists.
+
+use ascribe_core::advantage::{
+    AdvantageEstimator, Baseline, Gae, LeaveOneStepOut, Level, MacroGae, MacroReward, MacroValue, Normalize, Outcome,
+    Segments, Variance,
+};
+use ascribe_core::tensor::{KlEstimator, KlGradient};
+use ascribe_core::{CoreError, Objective};
+
+use super::surrogate::{RatioLevel, Surrogate};
+use super::{Aggregation, PolicyLoss, ValueTerm};
+use crate::PreferenceError;
+
+/// Options that policy losses made by name may use, under the names of TRL and verl.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PolicyOptions {
+    /// Room of the ratio below 1.
+    pub epsilon: f64,
+    /// Room above 1, the largest weight of cispo; `None` is the default of the loss.
+    pub epsilon_high: Option<f64>,
+    /// The ratio itself is at most this.
+    pub delta: Option<f64>,
+    /// Bound of dual clipping.
+    pub dual_clip: Option<f64>,
+    /// Strength of the pull to the reference in the loss.
+    pub beta: f64,
+    /// How the divergence is estimated.
+    pub kl: KlEstimator,
+    /// What its gradient flows through.
+    pub kl_gradient: KlGradient,
+    /// How tokens become one number; `None` is the default of the loss.
+    pub loss_agg_mode: Option<Aggregation>,
+    /// Most tokens of a response.
+    pub max_completion_length: usize,
+    /// Strength of the entropy bonus.
+    pub entropy_coef: f64,
+    /// Whether tokens have weights.
+    pub weighted: bool,
+    /// Leave out bad responses that the policy has moved away from.
+    pub off_policy_threshold: Option<f64>,
+    /// The part of values, where there is a critic.
+    pub value: Option<ValueTerm>,
+}
+
+impl Default for PolicyOptions {
+    fn default() -> Self {
+        Self {
+            epsilon: 0.2,
+            epsilon_high: None,
+            delta: None,
+            dual_clip: None,
+            beta: 0.0,
+            kl: KlEstimator::K3,
+            kl_gradient: KlGradient::Direct,
+            loss_agg_mode: None,
+            max_completion_length: 256,
+            entropy_coef: 0.0,
+            weighted: false,
+            off_policy_threshold: None,
+            value: None,
+        }
+    }
+}
+
+impl PolicyOptions {
+    fn clip(&self, high: f64) -> Surrogate {
+        let high = self.epsilon_high.unwrap_or(high);
+        Surrogate::Clip { low: self.epsilon, high, cap: self.delta, dual: self.dual_clip }
+    }
+
+    fn make(&self, surrogate: Surrogate, level: RatioLevel, mode: Aggregation) -> MadePolicyLoss {
+        let loss = PolicyLoss {
+            length: self.max_completion_length as f64,
+            beta: self.beta,
+            kl: self.kl,
+            kl_gradient: self.kl_gradient,
+            entropy_coef: self.entropy_coef,
+            weighted: self.weighted,
+            off_policy_threshold: self.off_policy_threshold,
+            value: self.value,
+            ..PolicyLoss::new(surrogate, level, self.loss_agg_mode.unwrap_or(mode))
+        };
+        loss.check()?;
+        Ok(Box::new(loss))
+    }
+}
+
+/// What making a policy loss gives.
+pub type MadePolicyLoss = Result<Box<dyn Objective>, PreferenceError>;
+
+/// Makes a policy loss from options. Its default aggregation stands beside it in the table.
+pub type MakePolicyLoss = fn(&PolicyOptions) -> MadePolicyLoss;
+
+/// Every policy loss by the name that the command line uses, with the way its tokens become one number unless
+/// `loss_agg_mode` says otherwise.
+pub const POLICY_LOSSES: [(&str, Aggregation, MakePolicyLoss); 14] = [
+    ("ppo", Aggregation::TokenMean, |options| {
+        options.make(options.clip(options.epsilon), RatioLevel::Token, Aggregation::TokenMean)
+    }),
+    ("grpo", Aggregation::SeqMeanTokenMean, |options| {
+        options.make(options.clip(options.epsilon), RatioLevel::Token, Aggregation::SeqMeanTokenMean)
+    }),
+    ("bnpo", Aggregation::TokenMean, |options| {
+        options.make(options.clip(options.epsilon), RatioLevel::Token, Aggregation::TokenMean)
+    }),
+    ("dr_grpo", Aggregation::SeqMeanTokenSumNorm, |options| {
+        options.make(options.clip(options.epsilon), RatioLevel::Token, Aggregation::SeqMeanTokenSumNorm)
+    }),
+    ("dapo", Aggregation::TokenMean, |options| {
+        options.make(options.clip(options.epsilon), RatioLevel::Token, Aggregation::TokenMean)
+    }),
+    ("luspo", Aggregation::SeqMeanTokenSum, |options| {
+        options.make(options.clip(options.epsilon), RatioLevel::SequenceMean, Aggregation::SeqMeanTokenSum)
+    }),
+    ("gspo", Aggregation::SeqMeanTokenMean, |options| {
+        options.make(options.clip(options.epsilon), RatioLevel::SequenceMean, Aggregation::SeqMeanTokenMean)
+    }),
+    ("cispo", Aggregation::TokenMean, |options| {
+        let surrogate = Surrogate::Cispo { least: 0.0, most: options.epsilon_high.unwrap_or(5.0) };
+        options.make(surrogate, RatioLevel::Token, Aggregation::TokenMean)
+    }),
+    ("sapo", Aggregation::SeqMeanTokenMean, |options| {
+        let surrogate = Surrogate::Sapo { positive: 1.0, negative: 1.05 };
+        options.make(surrogate, RatioLevel::Token, Aggregation::SeqMeanTokenMean)
+    }),
+    ("vespo", Aggregation::TokenMean, |options| {
+        let surrogate = Surrogate::Vespo { positive: [2.0, 3.0], negative: [3.0, 2.0] };
+        options.make(surrogate, RatioLevel::Token, Aggregation::TokenMean)
+    }),
+    ("gmpo", Aggregation::SeqMeanTokenMean, |options| {
+        let high = options.epsilon_high.unwrap_or(options.epsilon);
+        let surrogate = Surrogate::GeometricMean { low: options.epsilon, high };
+        options.make(surrogate, RatioLevel::Token, Aggregation::SeqMeanTokenMean)
+    }),
+    ("rloo", Aggregation::SeqMeanTokenMean, |options| {
+        options.make(options.clip(options.epsilon), RatioLevel::SequenceSum, Aggregation::SeqMeanTokenMean)
+    }),
+    ("reinforce", Aggregation::TokenMean, |options| {
+        options.make(Surrogate::Plain, RatioLevel::Token, Aggregation::TokenMean)
+    }),
+    ("gpg", Aggregation::TokenMean, |options| {
+        options.make(Surrogate::Plain, RatioLevel::Token, Aggregation::TokenMean)
+    }),
+];
+
+/// What group-relative advantages are divided by: TRL's `scale_rewards`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScaleRewards {
+    /// The standard deviation of the group.
+    #[default]
+    Group,
+    /// The standard deviation of the batch.
+    Batch,
+    /// Nothing.
+    None,
+}
+
+/// Options that advantage estimators made by name may use.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EstimatorOptions {
+    /// Discount from token to token.
+    pub gamma: f64,
+    /// Decay of the trace.
+    pub lambda: f64,
+    /// What group-relative advantages are divided by.
+    pub scale_rewards: ScaleRewards,
+    /// Added to standard deviations.
+    pub epsilon: f64,
+    /// Whiten the advantages of all tokens, where the estimator leaves the choice.
+    pub whiten_advantages: bool,
+}
+
+impl Default for EstimatorOptions {
+    fn default() -> Self {
+        Self { gamma: 1.0, lambda: 0.95, scale_rewards: ScaleRewards::Group, epsilon: 1e-4, whiten_advantages: true }
+    }
+}
+
+impl EstimatorOptions {
+    /// Whitening as in verl and TRL, unless it is off.
+    fn whiten(&self) -> Normalize {
+        match self.whiten_advantages {
+            true => Normalize::Whiten { variance: Variance::Unbiased, epsilon: 1e-8 },
+            false => Normalize::No,
+        }
+    }
+
+    fn check(&self) -> Result<(), CoreError> {
+        let fraction = |name, got: f64| match (0.0..=1.0).contains(&got) {
+            true => Ok(()),
+            false => Err(CoreError::Range { name, rule: "in [0, 1]", got }),
+        };
+        fraction("gamma", self.gamma)?;
+        fraction("lam", self.lambda)?;
+        match self.epsilon >= 0.0 && self.epsilon.is_finite() {
+            true => Ok(()),
+            false => {
+                Err(CoreError::Range { name: "advantage_epsilon", rule: "finite and at least 0", got: self.epsilon })
+            }
+        }
+    }
+
+    fn outcome(&self, baseline: Baseline, normalize: Normalize) -> MadeEstimator {
+        self.check()?;
+        Ok(Box::new(Outcome { gamma: self.gamma, normalize, ..Outcome::new(baseline) }))
+    }
+}
+
+/// What making an estimator gives.
+pub type MadeEstimator = Result<Box<dyn AdvantageEstimator>, PreferenceError>;
+
+/// Makes an advantage estimator from options.
+pub type MakeEstimator = fn(&EstimatorOptions) -> MadeEstimator;
+
+/// Every advantage estimator by the name that the command line uses.
+pub const ESTIMATORS: [(&str, MakeEstimator); 15] = [
+    ("grpo", |options| {
+        let epsilon = options.epsilon;
+        let baseline = match options.scale_rewards {
+            ScaleRewards::Group => Baseline::GroupNormalized { epsilon },
+            ScaleRewards::Batch => Baseline::BatchNormalized { epsilon },
+            ScaleRewards::None => Baseline::GroupMean,
+        };
+        options.outcome(baseline, Normalize::No)
+    }),
+    ("dr_grpo", |options| options.outcome(Baseline::GroupMean, Normalize::No)),
+    ("rloo", |options| options.outcome(Baseline::LeaveOneOut, Normalize::No)),
+    ("reinforce", |options| options.outcome(Baseline::None, Normalize::No)),
+    ("reinforce_plus_plus", |options| options.outcome(Baseline::None, options.whiten())),
+    ("reinforce_plus_plus_baseline", |options| options.outcome(Baseline::GroupMean, options.whiten())),
+    ("opo", |options| options.outcome(Baseline::LengthWeighted, Normalize::No)),
+    ("gpg", |options| options.outcome(Baseline::Scaled, Normalize::No)),
+    ("remax", |options| options.outcome(Baseline::Greedy, Normalize::No)),
+    ("grpo_passk", |options| {
+        let epsilon = (options.scale_rewards != ScaleRewards::None).then_some(options.epsilon);
+        options.outcome(Baseline::BestOfGroup { epsilon }, Normalize::No)
+    }),
+    ("gae", |options| {
+        options.check()?;
+        Ok(Box::new(Gae { gamma: options.gamma, lambda: options.lambda, normalize: options.whiten() }))
+    }),
+    ("macro_gae", |options| {
+        options.check()?;
+        Ok(Box::new(MacroGae {
+            gamma: options.gamma,
+            lambda: options.lambda,
+            value: MacroValue::Equal,
+            reward: MacroReward::Sum,
+            normalize: options.whiten(),
+        }))
+    }),
+    ("turn_level", |options| {
+        options.check()?;
+        Ok(Box::new(Segments(Level::Turns { gamma: options.gamma })))
+    }),
+    ("step_level", |options| {
+        options.check()?;
+        Ok(Box::new(Segments(Level::Steps { epsilon: options.epsilon })))
+    }),
+    ("leave_one_step_out", |_| Ok(Box::new(LeaveOneStepOut))),
+];

@@ -1,0 +1,164 @@
+//! Responses of the policy as it is, and what it says of them.
+//!
+//! An engine writes with the weights of this generation. The code that trains reads the responses again at the sampling
+//! temperature, because ratios compare its own numbers. Where the distribution was cut, the log-probability that a token was
+//! drawn with comes from the same chain of transforms over the same logits.
+
+use ascribe_core::{Mode, Policy, Request, Sampling, Tokens, Until};
+use ascribe_lm::{LocalPolicy, Row, Transform};
+use ascribe_train::TrainError;
+use burn::tensor::Tensor;
+
+use super::source::{Metrics, OnPolicy, narrowed, widened};
+use super::{Actor, Rollout, up_to_end};
+
+/// What is known of the tokens of responses after a pass, a list a response.
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) logps: Vec<Vec<f32>>,
+    pub(super) entropies: Vec<Vec<f32>>,
+    pub(super) values: Vec<Vec<f32>>,
+}
+
+impl OnPolicy<'_> {
+    /// Responses to the prompts `rows`, and the most likely one where the estimator needs it.
+    pub(super) fn write(&self, actor: &Actor, rows: &[usize]) -> Result<(Vec<Rollout>, Vec<Rollout>), TrainError> {
+        let config = &self.config;
+        let policy = LocalPolicy::new(&actor.decoder, &config.ends, config.context)?;
+        let seed = config.seed.child("rollouts", self.state.generation);
+        let ask = |n: usize, mode: Mode| -> Result<Vec<Rollout>, TrainError> {
+            let request = |(at, row): (usize, &usize)| Request {
+                prefix: self.prompts[*row].clone(),
+                n,
+                until: Until::End,
+                mode,
+                max_new: config.max_completion_length,
+                seed: seed.child("prompt", at as u64),
+            };
+            let requests: Vec<Request> = rows.iter().enumerate().map(request).collect();
+            let mut written = Vec::with_capacity(n * rows.len());
+            for (group, (request, reply)) in requests.iter().zip(policy.propose(&requests)?).enumerate() {
+                for candidate in reply.candidates {
+                    let response = Tokens::from(up_to_end(&candidate.tokens, &config.ends));
+                    let complete = response.last().is_some_and(|last| config.ends.contains(last));
+                    written.push(Rollout {
+                        prompt: request.prefix.clone(),
+                        group,
+                        complete,
+                        sampling: config.sampling,
+                        logps: candidate.logps[..response.len()].to_vec(),
+                        response,
+                        ..Rollout::default()
+                    });
+                }
+            }
+            Ok(written)
+        };
+        let rollouts = ask(config.num_generations, Mode::Sample(config.sampling))?;
+        let greedy = if self.estimator.needs().greedy { ask(1, Mode::Greedy)? } else { Vec::new() };
+        Ok((rollouts, greedy))
+    }
+
+    /// Passes over responses by the code that trains, without gradients.
+    pub(super) fn know(&self, actor: &Actor, rollouts: &[Rollout]) -> Result<Known, TrainError> {
+        let temperature = f64::from(self.config.sampling.temperature);
+        let mut known = Known::default();
+        for batch in rollouts.chunks(self.config.batch) {
+            let rows: Vec<Row> =
+                batch.iter().map(|rollout| Row { prompt: &rollout.prompt, response: &rollout.response }).collect();
+            let at = actor.decoder.predictors(&rows)?;
+            known.logps.extend(ragged(actor.decoder.logps_at(&at, temperature)?, batch));
+            if self.config.top_entropy.is_some() {
+                known.entropies.extend(ragged(actor.decoder.entropy_at(&at, temperature)?, batch));
+            }
+            if let Some(values) = actor.values(&at) {
+                known.values.extend(ragged(values, batch));
+            }
+        }
+        Ok(known)
+    }
+
+    /// Log-probabilities under the very distribution that was drawn from.
+    pub(super) fn draw_again(
+        &self,
+        actor: &Actor,
+        rollouts: &mut [Rollout],
+        known: &Known,
+        metrics: &mut Metrics,
+    ) -> Result<(), TrainError> {
+        let chain = cuts(&self.config.sampling);
+        let mut uncertain = 0usize;
+        for (rollout, logps) in rollouts.iter_mut().zip(&known.logps) {
+            if chain.is_empty() {
+                // The engine's own where they are the ones; it and the training code round otherwise.
+                let plain = self.config.sampling.temperature == 1.0;
+                rollout.drawn_logps = Some(if plain { rollout.logps.clone() } else { logps.clone() });
+                continue;
+            }
+            let row = [Row { prompt: &rollout.prompt, response: &rollout.response }];
+            let logits = actor.decoder.head(actor.decoder.predictors(&row)?.states()); // [n, vocab]
+            let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
+            let vocab = actor.decoder.vocab_size();
+            let mut seen = rollout.prompt.to_vec();
+            let mut drawn = Vec::with_capacity(rollout.response.len());
+            for ((token, logits), logp) in rollout.response.iter().zip(logits.chunks(vocab)).zip(logps) {
+                let mut cut = logits.to_vec();
+                Transform::apply_all(&chain, &mut cut, &seen);
+                let logp = match cut[*token as usize] {
+                    // At the edge of a cut the engine and the training code may part: the token was drawn all the same.
+                    kept if kept > f32::NEG_INFINITY => f64::from(kept) - log_sum_exp(&cut),
+                    _ => {
+                        uncertain += 1;
+                        f64::from(*logp)
+                    }
+                };
+                drawn.push(logp as f32);
+                seen.push(*token);
+            }
+            rollout.drawn_logps = Some(drawn);
+        }
+        if !chain.is_empty() {
+            metrics.push("sampling/edge_tokens", uncertain as f64);
+        }
+        Ok(())
+    }
+
+    /// What each token is multiplied by in the loss, where anything is.
+    pub(super) fn weights(&self, rollout: &Rollout, uncertain: Option<&[f64]>) -> Option<Vec<f32>> {
+        let corrected = self.config.correction.as_ref().map(|correction| {
+            let (old, drawn) = (rollout.old_logps.as_deref(), rollout.drawn_logps.as_deref());
+            correction.weights(&widened(old.unwrap_or_default()), &widened(drawn.unwrap_or_default()))
+        });
+        match (corrected, uncertain) {
+            (None, None) => None,
+            (Some(weights), None) => Some(narrowed(&weights)),
+            (None, Some(kept)) => Some(narrowed(kept)),
+            (Some(weights), Some(kept)) => {
+                Some(weights.iter().zip(kept).map(|(weight, kept)| (weight * kept) as f32).collect())
+            }
+        }
+    }
+}
+
+/// The transforms of a sampling beside its temperature, all of them, or none where the temperature is the only one.
+pub(super) fn cuts(sampling: &Sampling) -> Vec<Transform> {
+    let chain = Transform::of(sampling);
+    match chain.iter().all(|transform| matches!(transform, Transform::Temperature(_))) {
+        true => Vec::new(),
+        false => chain,
+    }
+}
+
+/// The rows of `[rows, longest]`, each as long as its response.
+fn ragged(tensor: Tensor<2>, rollouts: &[Rollout]) -> Vec<Vec<f32>> {
+    let [_, longest] = tensor.dims();
+    let flat: Vec<f32> = tensor.into_data().iter::<f32>().collect();
+    let row = |(row, rollout): (&[f32], &Rollout)| row[..rollout.response.len()].to_vec();
+    flat.chunks(longest.max(1)).zip(rollouts).map(row).collect()
+}
+
+fn log_sum_exp(logits: &[f32]) -> f64 {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+    f64::from(largest) + sum.ln()
+}
