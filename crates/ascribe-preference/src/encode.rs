@@ -249,8 +249,7 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// When a record cannot be encoded at all.
     pub fn rated(&self, records: Vec<Rated>) -> Result<Encoded<Rated>, PreferenceError> {
-        let parts = |record: &Rated| vec![record.completion.clone()];
-        self.encode(records, |record| (&record.prompt, parts(record), record.line), |_, _| Ok(()))
+        self.encode(records, |record| (&record.prompt, vec![record.completion.as_str()], record.line), |_, _| Ok(()))
     }
 
     fn encode<R>(
