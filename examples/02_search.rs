@@ -35,10 +35,9 @@ fn main() -> Result<()> {
         let (found, exact, tokens) = compare(n, &tree, &policy)?;
         println!("{n:2}  {tokens:6}  {found:.4}  {exact:.4}");
     }
-    // A budget is asked before anything is sampled.
-    if let Err(error) = best_of(16, &tree, &policy, Budget(Some(1000))) {
-        println!("with 1000 tokens: {error}");
-    }
+    // A budget is asked before anything is sampled, for each prompt apart.
+    let (found, _) = best_of(16, &tree, &policy, Budget(Some(50)))?;
+    println!("with 50 tokens a prompt: {} samples, stopped: {:?}", found[0].candidates.len(), found[0].stopped);
     Ok(())
 }
 

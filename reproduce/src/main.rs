@@ -6,9 +6,12 @@
 mod allocator;
 
 mod cache;
+mod heads;
 mod row;
 mod rows;
 mod table;
+mod tabular;
+mod world;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -3,7 +3,9 @@
 mod measure;
 mod objective;
 mod process;
+mod reward;
 mod rl;
+mod search;
 mod served;
 
 use std::path::PathBuf;
@@ -21,7 +23,9 @@ pub use measure::{
 };
 pub use objective::ObjectiveArgs;
 pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
+pub use reward::{HeadInitName, RewardArgs, RewardedArgs};
 pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName};
+pub use search::{ScorerName, SearchArgs};
 pub use served::ServedArgs;
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
@@ -36,11 +40,14 @@ pub struct Cli {
 pub enum Command {
     /// Train a tiny model from nothing, align it with DPO and T-REG, and write a report: under three minutes.
     Demo(DemoArgs),
-    /// Train a model: `ascribe train <method>`, such as sft, dpo, kto, simpo or t-reg, or on its own rollouts grpo, rloo or ppo.
+    /// Train a model: `ascribe train <method>`, such as sft, dpo, kto, simpo, orpo, t-reg or reward, or on its own rollouts grpo,
+    /// rloo or ppo.
     Train(Box<TrainArgs>),
     /// Continue prompts, or talk: `--chat`.
     Generate(Box<GenerateArgs>),
-    /// Log-probabilities, and implicit rewards, of given completions.
+    /// Search for texts: `ascribe search --strategy <name>`; `--list` shows the names.
+    Search(Box<SearchArgs>),
+    /// Log-probabilities, and implicit rewards, of given completions; rewards by a reward model: `--reward`.
     Score(ScoreArgs),
     /// One metric of the table, from the columns of a file: `ascribe metric --list` shows the table.
     Metric(MetricArgs),
@@ -92,8 +99,8 @@ pub struct CommonArgs {
 #[command(args_override_self = true)]
 pub struct TrainArgs {
     /// The objective by name, such as sft, dpo, kto, simpo or t-reg, or a sum of some, such as dpo+sft; on rollouts grpo, dr_grpo,
-    /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo, ma_ppo, raft, oreal,
-    /// oreo, brain or score.
+    /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo, ma_ppo, raft, oreal, oreo, brain or score; or reward,
+    /// for a reward model.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
@@ -125,6 +132,8 @@ pub struct TrainArgs {
     pub boundary: Boundary,
     #[command(flatten)]
     pub objective: ObjectiveArgs,
+    #[command(flatten)]
+    pub reward: RewardArgs,
     /// The reference, when it is not the model that training starts from.
     #[arg(long)]
     pub reference: Option<PathBuf>,
@@ -310,7 +319,7 @@ pub struct GenerateArgs {
     #[arg(long, value_enum, default_value_t = WeightsName::AsStored)]
     pub weights: WeightsName,
     /// The prompt; with a chat template it is a user's message.
-    #[arg(long, required_unless_present_any = ["input", "chat"])]
+    #[arg(long, required_unless_present_any = ["input", "chat"], conflicts_with = "input")]
     pub prompt: Option<String>,
     /// Answer this message through the chat template, text as it comes; without a message, every line of standard input is
     /// the next turn of a conversation.
@@ -328,6 +337,8 @@ pub struct GenerateArgs {
     /// Candidates of each prompt.
     #[arg(short, long, alias = "num-generations", default_value_t = 1)]
     pub n: usize,
+    #[command(flatten)]
+    pub rewarded: RewardedArgs,
     /// Most tokens to write.
     #[arg(long, alias = "max-completion-length", default_value_t = 128)]
     pub max_new_tokens: usize,
@@ -408,8 +419,10 @@ pub enum EarlyStoppingName {
 pub struct ScoreArgs {
     /// A Hugging Face folder, a GGUF file, an adapter's folder that names its base, or a name on the hub (org/name,
     /// org/name@revision, org/name:file.gguf). With --endpoint only its tokenizer and chat template are read.
-    #[arg(long, alias = "model-name-or-path")]
-    pub model: PathBuf,
+    #[arg(long, alias = "model-name-or-path", required_unless_present = "reward", conflicts_with = "reward")]
+    pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub rewarded: RewardedArgs,
     #[command(flatten)]
     pub served: ServedArgs,
     /// An adapter in the layout of peft, for this model.
@@ -418,7 +431,8 @@ pub struct ScoreArgs {
     /// How matrices are held on the CPU.
     #[arg(long, value_enum, default_value_t = WeightsName::AsStored)]
     pub weights: WeightsName,
-    /// Rows with `prompt` and `completion`, with `messages`, or with `input_ids` and `completion_mask`.
+    /// Rows with `prompt` and `completion`, with `messages`, or with `input_ids` and `completion_mask`; with --reward also rows
+    /// with `completions`, or with `chosen` and `rejected`.
     #[arg(long)]
     pub input: PathBuf,
     /// Adds `implicit_reward = beta * (log pi - log pi_ref)` against this model.

@@ -7,30 +7,40 @@ use ascribe::core::{Needs, Objective};
 use ascribe::preference::PreferenceError;
 use ascribe::preference::objectives::{Made, MakeObjective, Mixture, OBJECTIVES, ObjectiveOptions, find};
 use ascribe::preference::rl::{Aggregation, MakeEstimator, MakePolicyLoss, MakeReward};
+use ascribe::reward::RewardLoss;
+use ascribe::reward::losses::{LOSSES, LossOptions, MakeLoss};
+use ascribe::search::{MakeSearch, STRATEGIES, Search};
 use serde_json::{Map, Value};
 
 use crate::args::ObjectiveArgs;
 use crate::config::closest;
 use crate::train::recipes::RECIPES;
+use crate::train::reward::METHOD;
 use rollouts::RolloutTables;
 
-/// Objectives, policy losses, advantage estimators and rewards by name. A value that is handed over: there is no global
-/// registry.
+/// Objectives, search strategies, losses of reward models, and the policy losses, advantage estimators and rewards of rollouts,
+/// by name. A value that is handed over: there is no global registry.
 ///
 /// ```no_run
 /// # use ascribe::preference::objectives::Sft;
+/// # use ascribe::search::Greedy;
 /// fn main() -> std::process::ExitCode {
-///     ascribe_cli::run(ascribe_cli::Catalog::builtin().objective("my-loss", |_| Ok(Box::new(Sft))))
+///     let catalog = ascribe_cli::Catalog::builtin().objective("my-loss", |_| Ok(Box::new(Sft)));
+///     ascribe_cli::run(catalog.search("my-search", |_| Ok(Box::new(Greedy))))
 /// }
 /// ```
 pub struct Catalog {
     own: Vec<(String, MakeObjective)>,
+    searches: Vec<(String, MakeSearch)>,
+    rewards: Vec<(String, MakeLoss)>,
     /// What runs on rollouts are made of.
     pub(crate) rollouts: RolloutTables,
 }
 
 /// An objective that was made, with all of its options.
 pub(crate) struct Chosen {
+    /// The name in the table, whatever it was called; of a sum of losses, their names.
+    pub name: String,
     pub objective: Box<dyn Objective>,
     /// What measures held-out rows, when it is not the objective itself.
     pub judge: Option<Box<dyn Objective>>,
@@ -50,19 +60,25 @@ impl Chosen {
 
     /// One option, as text.
     pub fn option(&self, name: &str) -> Option<String> {
-        self.options.get(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        self.value(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
     }
 
     /// One option that is a number.
     pub fn number(&self, name: &str) -> Option<f64> {
-        self.options.get(name).and_then(Value::as_f64)
+        self.value(name).and_then(Value::as_f64)
+    }
+
+    /// One option; of a sum, that of the first loss that has it.
+    fn value(&self, name: &str) -> Option<&Value> {
+        self.options.get(name).or_else(|| self.options.values().find_map(|part| part.get(name)))
     }
 }
 
 impl Catalog {
     /// Everything that ascribe brings.
     pub fn builtin() -> Self {
-        Self { own: Vec::new(), rollouts: RolloutTables::builtin() }
+        let searches = STRATEGIES.iter().map(|(name, make)| ((*name).to_owned(), *make)).collect();
+        Self { own: Vec::new(), searches, rewards: Vec::new(), rollouts: RolloutTables::builtin() }
     }
 
     /// The same with one more objective, for `ascribe train <name>`; a name that is there is replaced.
@@ -70,6 +86,49 @@ impl Catalog {
         self.own.retain(|(known, _)| known != name);
         self.own.push((name.to_owned(), make));
         self
+    }
+
+    /// The same with one more strategy, for `ascribe search --strategy <name>`; a name that is there is replaced.
+    pub fn search(mut self, name: &str, make: MakeSearch) -> Self {
+        self.searches.retain(|(known, _)| known != name);
+        self.searches.push((name.to_owned(), make));
+        self
+    }
+
+    /// The names of all strategies.
+    pub(crate) fn strategies(&self) -> impl Iterator<Item = &str> {
+        self.searches.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Makes the search strategy `name`.
+    pub(crate) fn make_search(&self, name: &str, options: &Value) -> anyhow::Result<Box<dyn Search>> {
+        let Some((_, make)) = self.searches.iter().find(|(known, _)| known == name) else {
+            let names: Vec<&str> = self.strategies().collect();
+            let close = closest(name, names.iter().copied());
+            bail!("there is no strategy `{name}`{close}; the strategies are {}", names.join(", "));
+        };
+        Ok(make(options)?)
+    }
+
+    /// The same with one more loss of reward models, for `ascribe train reward --loss <name>`: one on pairs, without labels.
+    pub fn reward_loss(mut self, name: &str, make: MakeLoss) -> Self {
+        self.rewards.retain(|(known, _)| known != name);
+        self.rewards.push((name.to_owned(), make));
+        self
+    }
+
+    /// The losses of reward models that were added.
+    pub(crate) fn reward_names(&self) -> impl Iterator<Item = &str> {
+        self.rewards.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Makes the loss `name` of a reward model: one that was added, or one of the library.
+    pub(crate) fn make_reward(&self, name: &str, options: &LossOptions) -> anyhow::Result<Box<dyn RewardLoss>> {
+        let own = self.rewards.iter().map(|(known, make)| (known.as_str(), *make));
+        match own.chain(LOSSES).find(|(known, _)| *known == name) {
+            Some((_, make)) => Ok(make(options)?),
+            None => bail!("there is no loss `{name}`"),
+        }
     }
 
     /// The same with one more policy loss, for `--loss-type <name>`, with the way its tokens become one number unless
@@ -117,22 +176,26 @@ impl Catalog {
 
     fn one(&self, name: &str, given: &ObjectiveOptions) -> anyhow::Result<Chosen> {
         if let Some((_, make)) = self.own.iter().find(|(known, _)| known == name) {
-            return Ok(Chosen { objective: make(given)?, judge: None, options: given.given().clone() });
+            let (name, options) = (name.to_owned(), given.given().clone());
+            return Ok(Chosen { name, objective: make(given)?, judge: None, options });
         }
         let Some(row) = find(name) else {
             if RECIPES.iter().any(|recipe| recipe.name == name) {
                 bail!("{name} learns from its own rollouts, which is no loss that others can be added to");
             }
+            if name == METHOD {
+                bail!("{name} trains a model of rewards, which is no loss that others can be added to");
+            }
             let own = self.own.iter().map(|(name, _)| name.as_str());
-            let on_rollouts = RECIPES.iter().map(|recipe| recipe.name);
-            let names: Vec<&str> = OBJECTIVES.iter().map(|row| row.name).chain(on_rollouts).chain(own).collect();
+            let others = RECIPES.iter().map(|recipe| recipe.name).chain([METHOD]);
+            let names: Vec<&str> = OBJECTIVES.iter().map(|row| row.name).chain(others).chain(own).collect();
             let close = closest(name, names.iter().copied());
             bail!("there is no method `{name}`{close}; the methods are {}", names.join(", "));
         };
         let Made { objective, judge } = row.make(given)?;
         let mut options = row.options();
         options.extend(given.given().clone());
-        Ok(Chosen { objective, judge, options })
+        Ok(Chosen { name: row.name.to_owned(), objective, judge, options })
     }
 
     /// The options are handed to every part that has them.
@@ -143,6 +206,7 @@ impl Catalog {
         let given = ObjectiveOptions::new(given);
         let mut known = Map::new();
         let (mut parts, mut judges, mut options) = (Vec::new(), Vec::new(), Map::new());
+        let mut own_names = Vec::new();
         for (at, name) in names.iter().enumerate() {
             let is_own = self.own.iter().any(|(known, _)| known == name);
             let of_part = match find(name) {
@@ -156,12 +220,13 @@ impl Catalog {
                 }
             };
             let weight = weights.get(at).copied().unwrap_or(1.0);
-            let Chosen { objective, judge, options: of_part_all } = self.one(name, &of_part)?;
+            let Chosen { name: own_name, objective, judge, options: of_part_all } = self.one(name, &of_part)?;
             let judge = match judge {
                 Some(judge) => judge,
                 None => self.one(name, &of_part)?.objective,
             };
-            options.insert(format!("{at}: {weight} {name}"), Value::Object(of_part_all));
+            options.insert(format!("{at}: {weight} {own_name}"), Value::Object(of_part_all));
+            own_names.push(own_name);
             parts.push((weight, objective));
             judges.push((weight, judge));
         }
@@ -176,7 +241,7 @@ impl Catalog {
             true => Some(Box::new(Mixture::new(judges)?)),
             false => None,
         };
-        Ok(Chosen { objective, judge, options })
+        Ok(Chosen { name: own_names.join("+"), objective, judge, options })
     }
 }
 
@@ -200,13 +265,17 @@ mod tests {
         assert_eq!((dpo.number("beta"), dpo.number("label_smoothing")), (Some(0.5), Some(0.0)));
         assert_eq!(dpo.option("f_divergence_type").as_deref(), Some("reverse_kl"));
         assert!(dpo.judge.is_none() && make("t-reg", &types(&[])).unwrap().judge.is_some());
-        // In the names of TRL.
-        assert!(!make("dpo", &types(&["apo_zero"])).unwrap().options.contains_key("label_smoothing"));
+        // In the names of TRL. Whatever it was called, a loss has one name.
+        let apo = make("dpo", &types(&["apo_zero"])).unwrap();
+        assert_eq!((apo.name.as_str(), apo.options.contains_key("label_smoothing")), ("apo-zero", false));
         let sum = make("dpo", &types(&["sigmoid", "bco_pair", "sft"])).unwrap();
         assert!(sum.needs().coupled && sum.needs().kind == RowKind::Pairs && sum.judge.is_none());
         assert_eq!(make("sigmoid+sft", &types(&[])).unwrap().options.len(), 2);
-        let both = make("t-reg+sft", &types(&[])).unwrap();
+        let both = make("t_reg+sft", &types(&[])).unwrap();
         assert!(both.needs().credit && !both.judge().needs().credit);
+        // The options of the parts are found in the sum.
+        assert_eq!((both.name.as_str(), both.option("credit").as_deref()), ("t-reg+sft", Some("batch")));
+        assert_eq!((both.number("alpha"), both.number("label_smoothing")), (Some(0.25), None));
         assert_eq!(make("cpo", &types(&["simpo"])).unwrap().option("loss_type").as_deref(), Some("simpo"));
     }
 

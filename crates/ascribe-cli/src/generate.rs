@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::args::{EarlyStoppingName, GenerateArgs, WeightsName};
 use crate::hub::resolve;
 use crate::output::{Progress, print_line};
+use crate::rewarded::Judges;
 use crate::writer::{Asked, Writer};
 
 /// Prompts that are continued together.
@@ -19,6 +20,9 @@ const ROWS: usize = 256;
 
 pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     if let Some(text) = &args.chat {
+        if !args.rewarded.reward.is_empty() {
+            bail!("a chat shows its text as it comes, and --reward chooses among several; use --prompt or --input");
+        }
         return crate::chat::run(args, text.as_deref());
     }
     // clap forgives a missing `--chat`, because it would not go with `--prompt`.
@@ -30,6 +34,7 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         bail!("a beam search follows the most likely texts; leave out --temperature, --repetition-penalty and n-grams");
     }
     let writer = Writer::open(args)?;
+    let judges = Judges::open(&args.rewarded, &args.common.device)?;
     let rows = match &args.input {
         None => vec![(1, Map::from_iter([("prompt".to_owned(), json!(args.prompt))]))],
         Some(path) => Rows::open(path)?.collect::<Result<Vec<_>, _>>()?,
@@ -48,23 +53,35 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         })
         .collect::<anyhow::Result<_>>()?;
     // Batch by batch, so that what is done is written; the seed of a row hangs on its number.
-    let mut progress = (rows.len() > ROWS).then(|| Progress::new("generate", rows.len()));
+    let total = rows.len();
+    let mut progress = (total > ROWS).then(|| Progress::new("generate", total));
     let (mut done, mut unanswered) = (0, Vec::new());
     let mut rows = rows.into_iter();
     for asked in asked.chunks(ROWS) {
         let before = unanswered.len();
         for (reply, (line, mut row)) in writer.write(args, asked)?.into_iter().zip(rows.by_ref()) {
-            let written = match reply {
+            let mut written = match reply {
                 Ok(written) => written,
                 Err(error) => {
                     unanswered.push((line, error));
                     continue;
                 }
             };
+            let rewards = match &judges {
+                Some(judges) => Some(judges.rank(prompt(&row, writer.is_raw(args))?, &mut written.texts)?),
+                None => None,
+            };
             match args.input {
-                None => written.texts.iter().try_for_each(|text| print_line(text))?,
+                // Of several that were judged, the best alone is the answer.
+                None => {
+                    let shown = if rewards.is_some() { 1 } else { written.texts.len() };
+                    written.texts.iter().take(shown).try_for_each(|text| print_line(text))?;
+                }
                 Some(_) => {
                     row.insert("completions".into(), json!(written.texts));
+                    if let Some(rewards) = rewards {
+                        row.insert("rewards".into(), json!(rewards));
+                    }
                     row.insert("usage".into(), serde_json::to_value(written.usage)?);
                     print_line(&Value::Object(row).to_string())?;
                 }
@@ -79,18 +96,22 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
             break;
         }
     }
-    answered(args, done, unanswered)
+    answered(args, done, total, unanswered)
 }
 
 /// The error that tells which rows are missing, if some are.
-fn answered(args: &GenerateArgs, asked: usize, unanswered: Vec<(usize, LmError)>) -> anyhow::Result<()> {
+fn answered(args: &GenerateArgs, asked: usize, total: usize, unanswered: Vec<(usize, LmError)>) -> anyhow::Result<()> {
     let missing = unanswered.len();
+    let rest = match total - asked {
+        0 => String::new(),
+        rest => format!(" (the {rest} after them were not asked)"),
+    };
     let Some((line, error)) = unanswered.into_iter().next() else { return Ok(()) };
     match &args.input {
         None => Err(error.into()),
         Some(path) => bail!(
-            "{missing} of the {asked} rows that were asked are missing from the output, the first of them {}, row {line}: \
-             {error}",
+            "{missing} of the {asked} rows that were asked are missing from the output{rest}, the first of them {}, row \
+             {line}: {error}",
             path.display()
         ),
     }

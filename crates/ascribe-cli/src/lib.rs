@@ -28,7 +28,9 @@ mod label;
 mod merge;
 mod metric;
 mod report;
+mod rewarded;
 mod score;
+mod search;
 mod train;
 mod validate;
 mod words;
@@ -42,7 +44,7 @@ pub use catalog::Catalog;
 
 use args::{Cli, Command};
 
-/// Runs the command line with the objectives of `catalog`.
+/// Runs the command line with the objectives and search strategies of `catalog`.
 ///
 /// Every error is one line on standard error and exit code 2; 1 says that `ascribe doctor` found faults.
 pub fn run(catalog: Catalog) -> ExitCode {
@@ -67,6 +69,7 @@ fn dispatch(catalog: &Catalog) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(&args)?,
         Command::Train(args) => train::run(&args, catalog)?,
         Command::Generate(args) => generate::run(&args)?,
+        Command::Search(args) => search::run(&args, catalog)?,
         Command::Score(args) => score::run(&args)?,
         Command::Metric(args) => metric::run(&args)?,
         Command::Compare(args) => compare::run(&args)?,

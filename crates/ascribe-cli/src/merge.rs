@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use ascribe::lm::LanguageModel;
+use ascribe::reward::CARD;
 
 use crate::args::MergeArgs;
 use crate::device::device;
@@ -27,5 +28,11 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<()> {
         bail!("`{}` is the base, which would be overwritten; use another folder", args.output_dir.display());
     }
     model.with_decoder(model.decoder.merged()?).save(&args.output_dir)?;
+    let card = args.adapter.join(CARD);
+    if card.is_file() {
+        // What the scores of a reward model mean.
+        std::fs::copy(&card, args.output_dir.join(CARD))
+            .with_context(|| format!("cannot copy `{}`", card.display()))?;
+    }
     print_line(&format!("merged model written to {}; it says what the adapter says apart", args.output_dir.display()))
 }

@@ -17,7 +17,7 @@ use crate::output::{Progress, print_line};
 use crate::words::Words;
 
 /// Rows that are scored and written together, so that memory stays constant.
-const ROWS: usize = 64;
+pub(crate) const ROWS: usize = 64;
 
 /// What scores, here or at an endpoint, and what its ids mean.
 struct Model {
@@ -64,10 +64,11 @@ impl Model {
 }
 
 pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
+    let Some(path) = &args.model else { return crate::rewarded::run(args) };
     DpoConfig { beta: args.beta, ..DpoConfig::default() }.init()?;
     let model = match args.served.options(Seed(0))? {
-        Some(options) => Model::connect(options, &args.model)?,
-        None => Model::load(&args.model, args.adapter.as_deref(), args)?,
+        Some(options) => Model::connect(options, path)?,
+        None => Model::load(path, args.adapter.as_deref(), args)?,
     };
     let reference = args.reference.as_deref().map(|path| Model::load(path, None, args)).transpose()?;
     if reference.as_ref().is_some_and(|reference| !reference.reads_as(&model)) {
@@ -110,7 +111,7 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     }
 }
 
-fn place(path: &Path, number: usize) -> String {
+pub(crate) fn place(path: &Path, number: usize) -> String {
     format!("{}, row {number}", path.display())
 }
 
@@ -181,7 +182,7 @@ fn parts(row: &Map<String, Value>, encoder: &Encoder) -> anyhow::Result<Vec<Cont
     one(prompt, &completion)
 }
 
-fn messages_of(value: &Value) -> anyhow::Result<Vec<Message>> {
+pub(crate) fn messages_of(value: &Value) -> anyhow::Result<Vec<Message>> {
     serde_json::from_value(value.clone())
         .context("messages must be a list of objects with the strings `role` and `content`")
 }

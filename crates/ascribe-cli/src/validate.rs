@@ -11,10 +11,14 @@ use crate::catalog::Chosen;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::output::print_line;
-use crate::train::{Data, check_credit, fit_config, recipes, revision, rollouts};
+use crate::train::{Data, check_options, fit_config, recipes, revision, reward, rollouts};
 use crate::words::Words;
 
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
+    if args.method == reward::METHOD {
+        return reward::validate(args, catalog);
+    }
+    args.reward.refuse(&args.method)?;
     if let Some(recipe) = recipes::recipe(&args.method) {
         fit_config(args).check()?;
         device(&args.common.device)?;
@@ -26,7 +30,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let config = fit_config(args);
     config.check()?;
     device(&args.common.device)?;
-    check_credit(args, &chosen)?;
+    check_options(args, &chosen)?;
     let words = model(args, &chosen)?;
     if args.output_dir.exists() && !args.output_dir.is_dir() {
         bail!("`{}` is a file; name a folder with --output-dir", args.output_dir.display());

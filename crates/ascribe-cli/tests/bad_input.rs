@@ -286,6 +286,8 @@ fn options_that_an_objective_does_not_have() {
         ("--loss-type sigmoid sft --loss-weights 1", "1 numbers for 2 losses"),
         ("--loss-type sigmoid kto", "different kinds of rows"),
         ("--dpo-model model", "dpo_model does nothing without --credit dpo_reward"),
+        ("--revision no_quote", "revision does nothing where no token rewards are made"),
+        ("--held-out 0 --eval-steps 2", "eval_steps does nothing without rows to evaluate on"),
     ] {
         training_is_refused(&bench, options, &[said]);
     }
@@ -293,6 +295,10 @@ fn options_that_an_objective_does_not_have() {
     train("sft --beta 0.1").refused(&["`beta` is no option of sft, whose options are none"]);
     train("robust --label-smoothing 0.5").refused(&["label_smoothing must be in [0, 0.5), got 0.5"]);
     train("t-reg --credit dpo_reward").refused(&["name it with --dpo-model"]);
+    train("t-reg+sft --credit dpo_reward").refused(&["name it with --dpo-model"]);
+    train("t-reg --credit sft_on_chosen --revision no_quote").refused(&["revision does nothing"]);
+    train("simpo --reference model").refused(&["reference does nothing with simpo, which has none"]);
+    train("cpo --simpo-gamma 1").refused(&["simpo_gamma does nothing without the loss type simpo"]);
     train("simpo --loss-type ipo").refused(&["loss_type is an option of dpo"]);
     bench.write("options.toml", "beta = true\n");
     train("dpo --config options.toml").refused(&["`beta` must be a string or a number"]);
@@ -419,6 +425,7 @@ fn a_checkpoint_of_another_run() {
     for (method, options, what) in [
         ("dpo", "--model other", "another model"),
         ("sft", "--model model", "another method"),
+        ("dpo", "--model model --reference other", "another reference (the model itself, here "),
         ("dpo", "--model model --data rows.jsonl", "another set of rows"),
         ("dpo", "--model model --held-out 3", "another set of rows"),
         ("dpo", "--model model --seed 1", "another seed (0, here 1)"),

@@ -89,6 +89,11 @@ fn labels_by_monte_carlo_are_whole_in_shards_and_after_a_kill() {
     assert_eq!(bench.read("again.jsonl"), bench.read("rows.jsonl"));
     let other = format!("{method} --output whole.jsonl").replace("--rollouts 2", "--rollouts 3");
     bench.run(&other).refused(&["was made with rollouts 2", "here it is 3"]);
+    // The same name and as many rows, and another answer.
+    let problems = bench.read("problems.jsonl");
+    bench.write("problems.jsonl", &problems.replace("\"answer\":2}", "\"answer\":3}"));
+    bench.run(&format!("{method} --output whole.jsonl")).refused(&["was made with content"]);
+    bench.write("problems.jsonl", &problems);
     bench.run(&format!("{method} --output problems.jsonl")).refused(&["no output of `ascribe label`"]);
     assert!(fs::metadata(bench.path("problems.jsonl")).is_ok_and(|file| file.len() > 0));
 }
@@ -126,9 +131,23 @@ fn labelling_runs_that_cannot_be_are_refused() {
     bench.run(&format!("{LABEL} --method monte-carlo --output out.jsonl --shard 3/2")).refused(&["i/n"]);
     bench.run(&format!("{LABEL} --method monte-carlo --output out.jsonl --rollouts 0")).refused(&["at least 1"]);
     bench.run(&format!("{LABEL} --method mcts --rows steps --output out.jsonl")).refused(&["--rows"]);
+    for (method, option) in [("mcts", "--rollouts 2"), ("omega", "--consistent"), ("monte-carlo", "--threshold 0.5")] {
+        let name = option.split(' ').next().unwrap_or_default();
+        bench.run(&format!("{LABEL} --method {method} {option} --output out.jsonl")).refused(&[name, "leave it out"]);
+    }
+    // A file of somebody else is kept, with a line break and without.
+    for kept in ["{}", "{}\n", "mine"] {
+        bench.write("mine.json", kept);
+        bench.run(&format!("{LABEL} --method monte-carlo --output mine.json")).refused(&["mine.json"]);
+        assert_eq!(bench.read("mine.json"), kept);
+    }
     let words = LABEL.replace("--segment lines", "--segment words");
     bench.run(&format!("{words} --method monte-carlo --output out.jsonl")).refused(&["words", "paragraphs"]);
     bench.run(&format!("{LABEL} --method monte-carlo --temperature 0 --output out.jsonl")).refused(&["temperature"]);
+    bench.rows("problems.jsonl", [json!({"prompt": "what?", "answer": "5", "completion": "five\n".repeat(9999)})]);
+    bench
+        .run(&format!("{LABEL} --method monte-carlo --output out.jsonl"))
+        .refused(&["line 1", "do not fit the context"]);
     bench.rows("problems.jsonl", [json!({"prompt": "what?", "answer": "5"})]);
     bench.run(&format!("{LABEL} --method sorm --output out.jsonl")).refused(&["completion"]);
 }

@@ -154,6 +154,10 @@ fn every_method_trains_on_the_rows_that_it_needs() {
         }
         assert!(number(&bench.json(&format!("{out}/summary.json")), "eval_loss").is_finite(), "{name}");
     }
+    // A sum of which one loss needs token rewards and the other a third answer, which gets some as well.
+    let options = format!("{SHORT} --held-out 2 --max-steps 2 --revision revision.toml");
+    bench.run(&format!("train t-reg+tpo --model model --data full.jsonl --output-dir out-sum {options}")).succeeded();
+    assert!(number(&log(&bench, "out-sum")[0], "t_reg/weight") > 0.0);
 }
 
 #[test]
@@ -304,6 +308,9 @@ fn a_killed_run_goes_on_to_the_same_numbers() {
     bench.run(&line("whole")).succeeded();
     assert!(bench.folders("whole").len() <= 2, "{:?}", bench.folders("whole"));
     assert!(bench.folders("whole").contains(&"checkpoint-32".to_owned()));
+    // What is called the best is there, though it is not every figure that has a checkpoint.
+    let best = format!("checkpoint-{}", bench.json("whole/summary.json")["best_checkpoint"]);
+    assert!(bench.folders("whole").contains(&best), "{best}");
 
     let started = Instant::now();
     let mut child = bench.command(&words(&line("killed"))).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -672,6 +679,8 @@ fn a_run_is_validated_without_being_started() {
     bench.run("validate dpo --config c.toml --beta -1").refused(&["beta"]);
     bench.run("validate dpoo --config c.toml").refused(&["dpoo", "did you mean `dpo`?"]);
     bench.run("validate dpo --config c.toml --held-out 12").refused(&["the held-out part", "hold out less"]);
+    bench.run("validate dpo --config c.toml --use-peft --lora-r 0").refused(&["r must be at least 1"]);
+    bench.run("validate simpo --config c.toml --reference model").refused(&["reference does nothing with simpo"]);
     bench.write("c.toml", "modle = \"model\"\n");
     bench.run("validate dpo --config c.toml").refused(&["unknown key `modle`; did you mean `model`?"]);
 }

@@ -90,6 +90,9 @@ fn rows_are_answered_in_their_order_and_one_that_is_not_is_named() {
     failed.refused(&["1 of the 300 rows", "row 8", "refuses the request (400): not this", &server.address]);
     let ids: Vec<u64> = written(&failed).iter().map(|row| row["id"].as_u64().unwrap()).collect();
     assert_eq!(ids, (0..300).filter(|n| *n != 7).collect::<Vec<u64>>());
+    // Where none of 256 is answered, the rest is not asked, and that is said.
+    bench.rows("rows.jsonl", (0..300).map(|n| json!({"id": n, "prompt": "poison"})));
+    bench.run(&line).refused(&["256 of the 256 rows", "the 44 after them were not asked", "row 1:"]);
 }
 
 #[test]

@@ -602,14 +602,15 @@ pub trait Objective: Send + Sync {
     /// What the batch must carry.
     fn needs(&self) -> Needs;
 
-    /// Loss, weight and statistics of each row (each pair, when the rows are pairs).
+    /// Loss, weight and statistics of each row (each pair, when the rows are pairs; each prompt, when they are groups).
     ///
     /// # Errors
     /// When the batch does not carry what [`Objective::needs`] names.
     fn loss(&self, batch: &LogpBatch) -> Result<Loss, CoreError>;
 
     /// Takes note of an optimizer window before its loss is taken, for what is remembered from window to window: a running
-    /// mean, say. Learners call it once a window while training, and never while measuring.
+    /// mean, say. Learners call it once a window while training, and never while measuring; an objective that remembers is
+    /// coupled ([`Needs`]), because only then is the window there as a whole.
     ///
     /// # Errors
     /// As [`Objective::loss`].

@@ -279,6 +279,18 @@ mod tests {
     }
 
     #[test]
+    fn cuts_depend_on_differences_of_logits_alone() {
+        // 0.2 * 0.5 = 0.1 lies below 0.15, and 0.5 + 0.25 < 0.8 <= 0.9: three stay either way.
+        let falling = [0.5f32, 0.25, 0.15, 0.07, 0.03].map(f32::ln);
+        for transform in [Transform::MinP(0.2), Transform::TopP { p: 0.8, keep: 1 }, Transform::TopK(3)] {
+            for shift in [0.0, -7.0, 40.0] {
+                let shifted = falling.map(|logit| logit + shift);
+                assert_eq!(kept(&[transform], &shifted, &[]), [0, 1, 2], "{transform:?} {shift}");
+            }
+        }
+    }
+
+    #[test]
     fn of_equally_likely_tokens_the_smaller_ids_stay() {
         let even = [1.0; 6];
         assert_eq!(most_likely(&even, 2), [0, 1]);

@@ -217,6 +217,17 @@ impl Tokenizer {
         self.pad
     }
 
+    /// The same with a padding token for classifiers of sequences. transformers reads their score at the last token that is
+    /// not padding, so what ends a text must not be: the padding token stays unless it is an end token; then the token that
+    /// begins a text takes its place, or else the last one of the vocabulary that ends nothing.
+    #[must_use]
+    pub fn padded_for_scores(mut self) -> Self {
+        let others = (0..self.vocabulary_size as u32).rev();
+        let fits = |id: &u32| !self.eos.contains(id) && self.token_text(*id).is_some();
+        self.pad = self.pad.into_iter().chain(self.bos).chain(others).find(fits);
+        self
+    }
+
     /// The text of a token as the vocabulary spells it: byte-level vocabularies write a space as `Ġ`.
     pub fn token_text(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)

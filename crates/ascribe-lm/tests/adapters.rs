@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use ascribe_core::Seed;
-use ascribe_lm::{LanguageModel, LmError, LoraConfig, Safetensors, WeightSource, save_safetensors};
+use ascribe_lm::{
+    Head, HeadInit, LanguageModel, LmError, LoraConfig, Roles, Row, Safetensors, Tokenizer, WeightSource,
+    save_safetensors,
+};
 use ascribe_testkit::device::{device, integers, values};
 use ascribe_testkit::golden::{close, root};
 use serde_json::{Value, json};
@@ -258,6 +261,65 @@ fn what_is_more_than_lora_or_does_not_fit_is_refused_by_name() {
     write(folder.path(), &config, &tensors);
     let adapted = base().with_adapter(folder.path()).expect("every factor is finite");
     assert!(matches!(adapted.decoder.merged(), Err(LmError::Merge { .. })));
+}
+
+/// The head of a classifier is trained beside an adapter, and lies in its file as peft has it.
+#[test]
+fn the_head_of_a_classifier_comes_along() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = base();
+    let head = Head::Sequence { labels: 2 };
+    let decoder = model.decoder.with_head(head, HeadInit::Wide, Seed(3)).expect("a head");
+    let before = model.with_decoder(decoder).with_lora(&LoraConfig::default(), Seed(4)).expect("it fits");
+    before.save(folder.path()).expect("written");
+    let text = std::fs::read_to_string(folder.path().join("adapter_config.json")).expect("written");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((&config["task_type"], &config["modules_to_save"]), (&json!("SEQ_CLS"), &json!(["score"])));
+    let bytes = std::fs::read(folder.path().join("adapter_model.safetensors")).expect("written");
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+    assert_eq!(file.tensor("base_model.model.score.weight").expect("the head").shape(), [2, 32]);
+
+    // The base is a language model; the adapter makes the classifier of it.
+    let scores = |model: &LanguageModel| {
+        values(model.decoder.row_scores(&[Row { prompt: &[5, 6], response: &[7, 8] }]).expect("a classifier"))
+    };
+    let after = LanguageModel::load(folder.path(), &device()).expect("what was saved loads");
+    assert_eq!((after.config.head, after.decoder.config().head), (head, head));
+    assert_eq!(after.decoder.hash(), before.decoder.hash());
+    assert_eq!(scores(&after), scores(&before));
+    // What peft writes names both heads that transformers knows.
+    let mut write = |key: &str, value: Value| {
+        config[key] = value;
+        std::fs::write(folder.path().join("adapter_config.json"), config.to_string()).expect("written");
+        LanguageModel::load(folder.path(), &device())
+    };
+    assert!(write("modules_to_save", json!(["classifier", "score"])).is_ok());
+    let refused = write("task_type", json!("CAUSAL_LM")).err().expect("no classifier").to_string();
+    assert!(refused.contains("`task_type`"), "{refused}");
+
+    // Merged, it is a folder that transformers reads: the padding token ends no text.
+    let merged = tempfile::tempdir().expect("a folder");
+    let whole = after.with_decoder(after.decoder.merged().expect("the self-check agrees"));
+    whole.save(merged.path()).expect("written");
+    close("merged", &scores(&LanguageModel::load(merged.path(), &device()).expect("it loads")), &scores(&after), 1e-5);
+    let text = std::fs::read_to_string(merged.path().join("config.json")).expect("written");
+    let config: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(config["architectures"], json!(["LlamaForSequenceClassification"]));
+    assert_eq!(config["id2label"].as_object().map(|labels| labels.len()), Some(2));
+    let pad = config["pad_token_id"].as_u64().expect("a padding token") as u32;
+    let tokenizer = Tokenizer::from_folder(merged.path()).expect("it loads");
+    assert!(!tokenizer.eos().contains(&pad) && tokenizer.pad() == Some(pad));
+}
+
+#[test]
+fn the_padding_of_scores_ends_no_text() {
+    let of = |roles: Roles<'_>| Tokenizer::characters("ab", &["<s>", "</s>", "<pad>"], roles).expect("a vocabulary");
+    let pad = |pad, bos| of(Roles { bos, eos: Some("</s>"), pad }).padded_for_scores().pad();
+    // Ids: <s> 0, </s> 1, <pad> 2, a 3, b 4.
+    assert_eq!(pad(Some("<pad>"), Some("<s>")), Some(2));
+    assert_eq!(pad(Some("</s>"), Some("<s>")), Some(0));
+    assert_eq!(pad(None, Some("<s>")), Some(0));
+    assert_eq!(pad(Some("</s>"), Some("</s>")), Some(4));
 }
 
 #[test]

@@ -376,6 +376,42 @@ fn log_probabilities_of_another_distribution_are_seen_at_once() {
     assert_eq!(text(&policy.propose(&[sampled("a", 1, 2)]).unwrap()[0].candidates[0].tokens), "bc");
 }
 
+#[test]
+fn log_probabilities_that_a_bias_has_changed_are_seen_at_once() {
+    let server = Server::start(|asked| {
+        let mut does = llama(asked);
+        if let (Some(forced), Does::Says(_, _, body)) = (asked.body["logit_bias"][0][0].as_u64(), &mut does) {
+            // What is forced is certain, and the rest is far below.
+            let mut answer: Value = serde_json::from_str(body).unwrap();
+            let told = &mut answer["completion_probabilities"][0];
+            told["logprob"] = json!(0.0);
+            told["top_logprobs"] =
+                json!([{"id": forced, "token": "", "logprob": 0.0}, {"id": 2, "token": "", "logprob": -900.0}]);
+            *body = answer.to_string();
+        }
+        does
+    });
+    let policy = connect(&server);
+    assert!(!policy.capabilities().score);
+    let top = Request { n: 2, until: Until::Token, mode: Mode::Top, ..request("a", 1) };
+    let refused = policy.propose(&[top]).unwrap_err().to_string();
+    assert!(refused.contains("as a bias has changed them"), "{refused}");
+    assert_eq!(text(&policy.propose(&[sampled("a", 1, 2)]).unwrap()[0].candidates[0].tokens), "bc");
+}
+
+#[test]
+fn tokens_that_no_text_gives_are_not_sent_as_text() {
+    // Three signs that together spell the one token `<s>`.
+    let roles = Roles { bos: Some("<s>"), eos: Some("</s>"), pad: None };
+    let signs = Tokenizer::characters(&format!("{ALPHABET}</>"), &["<s>", "</s>"], roles).unwrap();
+    let prefix: Vec<u32> = ["<", "s", ">"].into_iter().flat_map(|sign| signs.encode(sign).unwrap()).collect();
+    assert_eq!(prefix.len(), 3);
+    let server = Server::start(openai);
+    let policy = ServedPolicy::connect(options(&[&server]), Some(signs)).unwrap();
+    let refused = policy.propose(&[Request { prefix: prefix.into(), ..request("a", 2) }]).unwrap_err().to_string();
+    assert!(refused.contains("takes text alone") && refused.contains(&server.address), "{refused}");
+}
+
 /// What a server does with the one request that it answers badly, and words that the message has to hold.
 struct Misdeed {
     name: &'static str,

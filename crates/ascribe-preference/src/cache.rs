@@ -9,7 +9,7 @@
 //! entry = key [32 bytes], n [u32], n log-probabilities [f32], little endian
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -88,7 +88,10 @@ impl LogpCache {
         let path = self.path.clone().unwrap_or_default();
         let failed = |why: std::io::Error| PreferenceError::Cache { path: path.clone(), why: why.to_string() };
         let keys: Vec<Key> = given.iter().map(|one| key(fingerprint, one)).collect();
-        let missing: Vec<usize> = (0..given.len()).filter(|at| !self.known.contains_key(&keys[*at])).collect();
+        // A text that is given twice is scored once.
+        let mut asked = HashSet::new();
+        let unknown = |at: &usize| !self.known.contains_key(&keys[*at]) && asked.insert(keys[*at]);
+        let missing: Vec<usize> = (0..given.len()).filter(unknown).collect();
         let mut done = given.len() - missing.len();
         progress(done, given.len());
         let mut file = match &self.path {
@@ -178,8 +181,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("logps.bin");
         let policy = Counting(AtomicUsize::new(0));
-        let asked = given(&[&[2, 3], &[4], &[5, 6, 7]]);
-        let expected = vec![vec![-2.0, -3.0], vec![-4.0], vec![-5.0, -6.0, -7.0]];
+        // One of them twice, as where one reply is chosen over several.
+        let asked = given(&[&[2, 3], &[4], &[2, 3], &[5, 6, 7]]);
+        let expected = vec![vec![-2.0, -3.0], vec![-4.0], vec![-2.0, -3.0], vec![-5.0, -6.0, -7.0]];
         let ask = |fingerprint: &str| {
             LogpCache::open(&path).unwrap().logps(&policy, fingerprint, &asked, &mut |_, _| ()).unwrap()
         };

@@ -8,7 +8,7 @@
 
 use ascribe_core::{Needs, Tokens};
 use ascribe_data::{
-    Boundary, Message, Parts, Preference, Prompt, PromptCompletion, Ranked, Skipped, Unpaired, Untaught, Why,
+    Boundary, Message, Parts, Preference, Prompt, PromptCompletion, Ranked, Rated, Skipped, Unpaired, Untaught, Why,
 };
 use ascribe_lm::{ChatTemplate, FrozenModel, LanguageModel, LmError, Render, Tokenizer};
 
@@ -244,6 +244,14 @@ impl<'a> Encoder<'a> {
         self.encode(records, |record| (&record.prompt, vec![record.completion.as_str()], record.line), |_, _| Ok(()))
     }
 
+    /// Prompts with one rated completion each.
+    ///
+    /// # Errors
+    /// When a record cannot be encoded at all.
+    pub fn rated(&self, records: Vec<Rated>) -> Result<Encoded<Rated>, PreferenceError> {
+        self.encode(records, |record| (&record.prompt, vec![record.completion.as_str()], record.line), |_, _| Ok(()))
+    }
+
     fn encode<R>(
         &self,
         records: Vec<R>,
@@ -288,7 +296,7 @@ impl<'a> Encoder<'a> {
         cut
     }
 
-    /// The revision prompts of each response of `record`, for a row that was made from it.
+    /// The revision prompts of each response of `record`, its third one last, for a row that was made from it.
     ///
     /// # Errors
     /// When the template lacks `{prompt}` or cannot be encoded.
@@ -312,6 +320,7 @@ impl<'a> Encoder<'a> {
         };
         [&record.chosen, &record.rejected]
             .into_iter()
+            .chain(&record.reference)
             .map(|response| {
                 let (better, worse) = template.fill(&asked, response)?;
                 Ok(RevisedPrompts { better: ask(better, response)?, worse: ask(worse, response)? })

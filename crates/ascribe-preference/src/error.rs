@@ -135,6 +135,11 @@ impl From<PreferenceError> for TrainError {
     }
 }
 
+/// An error for an option that was given and would change nothing.
+pub(crate) fn unused(name: &'static str, why: &str, remedy: &'static str) -> PreferenceError {
+    PreferenceError::Conflict { what: format!("{name} does nothing {why}"), remedy }
+}
+
 /// An error that names the option unless it is accepted.
 pub(crate) fn check(
     accepted: bool,

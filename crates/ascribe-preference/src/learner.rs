@@ -6,7 +6,7 @@
 //! weights, some rows at a time. So the split of a window changes nothing but time: a second forward pass.
 
 use ascribe_core::tensor::{Mask, generalized_jsd, log_sum_sq_probs};
-use ascribe_core::{CoreError, LogpBatch, Loss, Objective, RowKind};
+use ascribe_core::{CoreError, LogpBatch, Objective, RowKind};
 use ascribe_lm::{Backward, Decoder, Row, TrainingPass};
 use ascribe_train::{Learned, Learner, Tally, TrainError};
 use burn::module::Module;
@@ -189,7 +189,7 @@ impl<'a> LogpLearner<'a> {
             sums.accumulate(model, backward.gradients(model, sum));
             (response, row) = (response + n, row + rows.len());
         }
-        Ok(Learned { gradients: sums.grads(), tally: tally(loss, whole.tokens) })
+        Ok(Learned { gradients: sums.grads(), tally: Tally::of(loss, whole.tokens) })
     }
 }
 
@@ -329,11 +329,6 @@ fn host(tensor: Tensor<1>) -> Vec<f64> {
     tensor.into_data().iter::<f64>().collect()
 }
 
-fn tally(loss: Loss, tokens: u64) -> Tally {
-    let stats = loss.stats.into_iter().map(|(name, values)| (name, host(values))).collect();
-    Tally { loss: host(loss.rows).iter().sum(), weight: host(loss.weights).iter().sum(), tokens, stats }
-}
-
 impl Learner for LogpLearner<'_> {
     type Model = Decoder;
     type Row = TrainRow;
@@ -346,12 +341,12 @@ impl Learner for LogpLearner<'_> {
         }
         let loss = self.objective.loss(&batch)?;
         let gradients = backward.gradients(model, loss.rows.clone().sum());
-        Ok(Learned { gradients, tally: tally(loss, pass.tokens) })
+        Ok(Learned { gradients, tally: Tally::of(loss, pass.tokens) })
     }
 
     fn measure(&self, model: &Decoder, rows: &[&TrainRow]) -> Result<Tally, TrainError> {
         let (pass, _) = self.pass(model, rows, Wanted::All)?;
-        Ok(tally(self.objective.loss(&self.batch(rows, &pass)?)?, pass.tokens))
+        Ok(Tally::of(self.objective.loss(&self.batch(rows, &pass)?)?, pass.tokens))
     }
 
     fn learn_window(&self, model: &Decoder, rows: &[&TrainRow], batch: usize) -> Result<Learned, TrainError> {
@@ -375,7 +370,7 @@ impl Learner for LogpLearner<'_> {
         let batch = batch.max(1);
         if self.objective.needs().coupled {
             let whole = self.passes(model, rows, batch)?;
-            return Ok(tally(self.objective.loss(&self.batch(rows, &whole)?)?, whole.tokens));
+            return Ok(Tally::of(self.objective.loss(&self.batch(rows, &whole)?)?, whole.tokens));
         }
         let mut tally = Tally::default();
         for rows in rows.chunks(batch) {

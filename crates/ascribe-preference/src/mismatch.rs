@@ -15,16 +15,20 @@ use crate::{PreferenceError, Response, TrainRow};
 /// When there are not two rows with different prompts.
 pub fn mismatch(rows: &mut [TrainRow], max_length: usize) -> Result<(), PreferenceError> {
     let n = rows.len();
-    let other =
-        |at: usize| (1..n).map(|steps| (at + n - steps) % n).find(|other| rows[*other].prompt != rows[at].prompt);
-    let found: Option<Vec<usize>> = (0..n).map(other).collect();
-    let Some(found) = found.filter(|found| !found.is_empty()) else {
+    let before = |at: usize| (at + n - 1) % n;
+    let Some(first) = (0..n).find(|at| rows[before(*at)].prompt != rows[*at].prompt) else {
         return Err(PreferenceError::Rows {
             rule: "a divergence is estimated from responses to other prompts, so at least two prompts are needed",
             got: format!("{n} rows"),
             remedy: "add rows, or set no_kl",
         });
     };
+    // Once around the circle: a row with the prompt of the one before it has the other row of that one.
+    let mut found = vec![0; n];
+    for at in (first..n).chain(0..first) {
+        let last = before(at);
+        found[at] = if rows[last].prompt == rows[at].prompt { found[last] } else { last };
+    }
     let tokens: Vec<Option<Tokens>> = found
         .iter()
         .zip(rows.iter())
@@ -64,6 +68,10 @@ mod tests {
         let mut shared = rows(&[1, 2, 2, 3]);
         mismatch(&mut shared, 64).unwrap();
         assert_eq!(first_ids(&shared), [13, 10, 10, 12]);
+        // The circle may begin in the middle of such rows.
+        let mut around = rows(&[2, 1, 2]);
+        mismatch(&mut around, 64).unwrap();
+        assert_eq!(first_ids(&around), [11, 10, 11]);
     }
 
     #[test]

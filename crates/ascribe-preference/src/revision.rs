@@ -162,7 +162,7 @@ impl ContrastReport {
 /// row. Rows that do not fit the evaluator's context are taken out of `rows` and counted.
 ///
 /// # Errors
-/// See [`LogpCache::logps`].
+/// When a response has no revision prompts, or see [`LogpCache::logps`].
 pub fn token_rewards(
     rows: &mut Vec<TrainRow>,
     prompts: Vec<Vec<RevisedPrompts>>,
@@ -173,6 +173,16 @@ pub fn token_rewards(
 ) -> Result<ContrastReport, PreferenceError> {
     let context = evaluator.capabilities().context;
     let before = rows.len();
+    // One too few, and every later response would get the rewards of another.
+    let apart = rows.iter().zip(&prompts).find(|(row, prompts)| prompts.len() < row.responses.len());
+    if let Some((row, prompts)) = apart {
+        let got = format!("{} for {} in line {}", prompts.len(), row.responses.len(), row.line);
+        return Err(CoreError::Shape { rule: "every response needs its revision prompts", got }.into());
+    }
+    if prompts.len() != before {
+        let got = format!("{} for {before}", prompts.len());
+        return Err(CoreError::Shape { rule: "every row needs its revision prompts", got }.into());
+    }
     let fits = |row: &TrainRow, prompts: &[RevisedPrompts]| {
         let longest = |prompts: &RevisedPrompts| prompts.better.len().max(prompts.worse.len());
         row.responses.iter().zip(prompts).all(|(response, prompts)| longest(prompts) + response.tokens.len() <= context)
@@ -224,13 +234,13 @@ pub fn implicit_token_rewards(
 
 /// Gives each response its token rewards, and says what they look like.
 fn fill(rows: &mut [TrainRow], mut credits: impl Iterator<Item = Vec<f32>>) -> ContrastReport {
-    let mut sums = [(0.0f64, 0.0f64); 2]; // chosen, rejected: sum and count
+    let mut sums = [(0.0f64, 0.0f64); 3]; // chosen, rejected, all others: sum and count
     let mut size = 0.0;
     for row in rows.iter_mut() {
         for (side, response) in row.responses.iter_mut().enumerate() {
             let Some(credit) = credits.next() else { continue };
             for value in &credit {
-                let sum = &mut sums[side.min(1)];
+                let sum = &mut sums[side.min(2)];
                 *sum = (sum.0 + f64::from(*value), sum.1 + 1.0);
                 size += f64::from(value.abs());
             }
@@ -239,7 +249,7 @@ fn fill(rows: &mut [TrainRow], mut credits: impl Iterator<Item = Vec<f32>>) -> C
     }
     let mean = |(sum, n): (f64, f64)| sum / n.max(1.0);
     ContrastReport {
-        mean_size: size / (sums[0].1 + sums[1].1).max(1.0),
+        mean_size: size / sums.iter().map(|(_, n)| n).sum::<f64>().max(1.0),
         chosen_minus_rejected: mean(sums[0]) - mean(sums[1]),
         left_out: 0,
     }

@@ -6,12 +6,13 @@ use ascribe_core::Objective;
 use ascribe_lm::{Decoder, DecoderConfig, LocalPolicy, Safetensors};
 use ascribe_preference::objectives::{ObjectiveOptions, Sft, find};
 use ascribe_preference::{LogpCache, LogpLearner, TrainRow, reference_logps, self_test};
+use ascribe_reward::losses::BradleyTerryConfig;
+use ascribe_reward::{RewardLearner, RewardRow};
 use ascribe_testkit::device::{device, values};
 use ascribe_testkit::golden::{Case, close, open, root};
-use ascribe_train::{Fit, FitConfig, Learned, Learner, ScheduleKind, Tally, TrainError, evaluate};
+use ascribe_train::{Fit, FitConfig, Learner, ScheduleKind, Tally, evaluate};
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
-use burn::optim::GradientsParams;
-use burn::tensor::{Tensor, activation::log_sigmoid};
+use burn::tensor::Tensor;
 
 const STEPS: &str = "lm/train_steps.json";
 
@@ -117,52 +118,19 @@ fn sft_steps(data: &Case, run: &Case) {
     follow(&LogpLearner::new(&Sft), &load(&run.get("model").text()), &rows, run, &|_: &Case, _: &Tally| ());
 }
 
-/// `-log sigmoid(chosen - rejected) + centre * (chosen + rejected)^2` on the scores of a classifier of sequences.
-struct Rewarded {
-    centre: f64,
-}
-
-impl Rewarded {
-    fn losses(&self, model: &Decoder, rows: &[&TrainRow]) -> Result<(Tensor<1>, Tally), TrainError> {
-        let mut texts: Vec<Vec<u32>> = Vec::new();
-        for side in 0..2 {
-            for row in rows {
-                texts.push([&row.prompt[..], &row.responses[side].tokens[..]].concat());
-            }
-        }
-        let given: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-        let scores = model.scores(&given)?.squeeze_dim::<1>(1); // [2 * pairs]
-        let (chosen, rejected) = (scores.clone().slice(0..rows.len()), scores.slice(rows.len()..2 * rows.len()));
-        let losses = log_sigmoid(chosen.clone() - rejected.clone()).neg()
-            + (chosen.clone() + rejected.clone()).square().mul_scalar(self.centre); // [pairs]
-        let tally = Tally {
-            loss: values(losses.clone()).iter().sum(),
-            weight: rows.len() as f64,
-            tokens: texts.iter().map(|text| text.len() as u64).sum(),
-            stats: vec![("chosen", values(chosen)), ("rejected", values(rejected))],
-        };
-        Ok((losses.sum(), tally))
-    }
-}
-
-impl Learner for Rewarded {
-    type Model = Decoder;
-    type Row = TrainRow;
-
-    fn learn(&self, model: &Decoder, rows: &[&TrainRow]) -> Result<Learned, TrainError> {
-        let (loss, tally) = self.losses(model, rows)?;
-        Ok(Learned { gradients: GradientsParams::from_grads(loss.backward(), model), tally })
-    }
-
-    fn measure(&self, model: &Decoder, rows: &[&TrainRow]) -> Result<Tally, TrainError> {
-        Ok(self.losses(model, rows)?.1)
-    }
-}
-
 fn reward_steps(data: &Case, run: &Case) {
-    let learner = Rewarded { centre: run.get("center_rewards_coefficient").number() };
-    follow(&learner, &load(&run.get("model").text()), &pairs(data), run, &|step: &Case, tally: &Tally| {
-        let (got, expected) = ([tally.values("chosen"), tally.values("rejected")].concat(), step.get("scores"));
+    let centre = run.get("center_rewards_coefficient").number();
+    let loss = BradleyTerryConfig { centre, labelled: false }.init().expect("a sound weight");
+    let row = |pair: TrainRow| RewardRow {
+        prompt: pair.prompt,
+        responses: pair.responses.into_iter().map(|response| response.tokens).collect(),
+        ..RewardRow::default()
+    };
+    let rows: Vec<RewardRow> = pairs(data).into_iter().map(row).collect();
+    let learner = RewardLearner { loss: &loss };
+    follow(&learner, &load(&run.get("model").text()), &rows, run, &|step: &Case, tally: &Tally| {
+        let got = [tally.values("rewards/chosen"), tally.values("rewards/rejected")].concat();
+        let expected = step.get("scores");
         close(&expected.name(), &got, &expected.numbers(), STEP);
     });
 }

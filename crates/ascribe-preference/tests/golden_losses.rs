@@ -307,8 +307,10 @@ fn golden_token_level_dpo_agrees_with_its_own_code() {
     let data = open("pref/dpo_tdpo_original.json").get("tdpo");
     let (labels, cases) = (data.get("labels"), data.get("cases").items());
     for case in &cases {
-        let name = if case.get("tdpo2").json().as_bool() == Some(true) { "tdpo2" } else { "tdpo1" };
-        let objective = made(name, options(case, &["beta", "alpha"]));
+        let objective = match case.get("tdpo2").json().as_bool() {
+            Some(true) => made("tdpo2", options(case, &["beta", "alpha"])),
+            _ => made("tdpo1", options(case, &["beta"])),
+        };
         for dtype in precisions() {
             let device = device().autodiff();
             let logits: Tensor<3> = golden_floats(&data.get("logits"), &device, *dtype).require_grad();
@@ -503,8 +505,10 @@ fn golden_contrasts_agree_with_trl() {
     for case in &cases {
         let kind = case.get("loss_type").text();
         let names: &[&str] = match kind.as_str() {
-            "hinge" | "ipo" => &["loss_type", "beta", "alpha", "simpo_gamma"],
-            _ => &["loss_type", "beta", "alpha", "simpo_gamma", "label_smoothing"],
+            // The file gives options to losses that do not have them all the same.
+            "hinge" | "ipo" => &["loss_type", "beta", "alpha"],
+            "simpo" => &["loss_type", "beta", "alpha", "simpo_gamma", "label_smoothing"],
+            _ => &["loss_type", "beta", "alpha", "label_smoothing"],
         };
         let objective = made("cpo", options(case, names).with("cpo_alpha", 0.0));
         for dtype in precisions() {
@@ -531,15 +535,15 @@ fn golden_losses_without_a_reference_agree_with_trl_on_whole_batches() {
     let cases = file.get("full_batch").items();
     for case in &cases {
         let window = options(case, &["beta"]).with("nll_reduction", "window");
-        let contrast = || {
-            let own = options(case, &["beta", "loss_type", "cpo_alpha", "simpo_gamma"]);
-            made("cpo", own.with("nll_reduction", "window"))
-        };
         let kind = case.get("kind").text();
+        let with_gamma = ["beta", "loss_type", "cpo_alpha", "simpo_gamma"];
         let (objective, exact) = match kind.as_str() {
             // The library casts to f32 inside.
             "orpo" => (made("orpo", window.with("nll_on_prompt", true)), SINGLE),
-            _ => (contrast(), 1e-9),
+            // Here the likelihood weighs nothing.
+            "simpo" => (made("cpo", options(case, &with_gamma)), 1e-9),
+            "cpo_simpo" => (made("cpo", options(case, &with_gamma).with("nll_reduction", "window")), 1e-9),
+            _ => (made("cpo", options(case, &with_gamma[..3]).with("nll_reduction", "window")), 1e-9),
         };
         for dtype in precisions() {
             let device = device().autodiff();
@@ -586,10 +590,13 @@ fn golden_triples_agree_with_trl() {
     let groups = input.get("groups").number() as usize;
     for case in &cases {
         let names: &[&str] = match case.get("loss_type").text().as_str() {
-            "hinge" | "ipo" => &["loss_type", "beta", "tpo_alpha", "tpo_l_gamma"],
-            _ => &["loss_type", "beta", "tpo_alpha", "tpo_l_gamma", "label_smoothing"],
+            "hinge" | "ipo" => &["loss_type", "beta", "tpo_alpha"],
+            "tpo-l" => &["loss_type", "beta", "tpo_alpha", "tpo_l_gamma", "label_smoothing"],
+            _ => &["loss_type", "beta", "tpo_alpha", "label_smoothing"],
         };
-        let objective = made("tpo", options(case, names).with("nll_reduction", "window"));
+        let given = options(case, names);
+        let has_likelihood = case.get("tpo_alpha").number() > 0.0;
+        let objective = made("tpo", if has_likelihood { given.with("nll_reduction", "window") } else { given });
         let kind = objective.needs().kind;
         let rows = kind.sides() * groups;
         for dtype in precisions() {

@@ -337,17 +337,17 @@ fn rankings_by_hand() {
     let sides = [tokens(&[-1.0]), tokens(&[-1.0, -3.0]), tokens(&[-3.0])];
     let mut given = Given { scores: vec![1.0, 3.0, 2.0], groups: vec![3], ..Given::default() };
     let got = run(objective.as_ref(), &sides, &given);
-    // (-1 + 2) + (-1 + 3) at the first, and the likelihood of the second, the best.
-    close("rows", &got.rows, &[30.0, 2.0, 0.0], 1e-12);
-    close("mean over prompts", &values(got.loss.mean()), &[32.0], 1e-12);
+    // 10 ((-1 + 2) + (-1 + 3)), and the likelihood of the second, the best.
+    close("loss", &got.rows, &[32.0], 1e-12);
+    close("ranking", &got.stat("rrhf/ranking"), &[3.0], 1e-12);
+    close("likelihood", &got.stat("rrhf/nll"), &[2.0], 1e-12);
     // Ties give no term; what is ordered already leaves the likelihood.
     given.scores = vec![2.0, 2.0, 1.0];
-    close("ties", &run(objective.as_ref(), &sides, &given).rows, &[1.0, 0.0, 0.0], 1e-12);
-    // One response is supervised fine-tuning, beside another prompt or not.
+    close("ties", &run(objective.as_ref(), &sides, &given).rows, &[1.0], 1e-12);
+    // One response is supervised fine-tuning, beside another prompt or not: a row a prompt.
     given.scores = vec![5.0, 2.0, 1.0];
     given.groups = vec![1, 2];
-    let two = run(objective.as_ref(), &sides, &given);
-    close("two prompts", &values(two.loss.mean()), &[(1.0 + 2.0) / 2.0], 1e-12);
+    close("two prompts", &run(objective.as_ref(), &sides, &given).rows, &[1.0, 2.0], 1e-12);
     // Equal rewards say nothing.
     let batch = |scores: [f64; 2]| {
         let device = device();
@@ -587,6 +587,12 @@ fn options_out_of_range_are_refused() {
             r#"{"label_smoothing": 0}"#,
             "label_smoothing must be above 0 and at most 0.5, got 0; start from 0.001",
         ),
+        ("dpo", r#"{"reference_weight": 0.5, "reference_free": true}"#, "does nothing with reference_free; give one"),
+        ("dpo", r#"{"f_alpha_divergence_coef": 0.3}"#, "f_alpha_divergence_coef does nothing without the alpha"),
+        ("hinge", r#"{"nll_reduction": "window"}"#, "nll_reduction does nothing with a lambda of 0"),
+        ("cpo", r#"{"simpo_gamma": 1}"#, "simpo_gamma does nothing without the loss type simpo; set loss_type"),
+        ("tpo", r#"{"tpo_l_gamma": 1}"#, "tpo_l_gamma does nothing without the loss type tpo-l"),
+        ("tdpo1", r#"{"alpha": 1}"#, "alpha does nothing in TDPO1; use tdpo2"),
         ("nca", r#"{"f_divergence_type": "forward_kl"}"#, "f_divergence_type must be reverse_kl for nca"),
         ("apo-down", r#"{"f_divergence_type": "js_divergence"}"#, "f_divergence_type must be reverse_kl"),
         ("hinge", r#"{"delta": 0}"#, "delta must be finite and above 0"),
@@ -600,6 +606,12 @@ fn options_out_of_range_are_refused() {
         ("aot", r#"{"label_smoothing": 0.7}"#, "label_smoothing must be in [0, 0.5]"),
         ("mm-dpo", r#"{"margin_weight": -0.1}"#, "margin_weight must be finite and at least 0"),
         ("mm-dpo", r#"{"margin_rate": 0}"#, "margin_rate must be finite and above 0"),
+        ("mm-dpo", r#"{"beta": 5e-4}"#, "beta must be at least 0.001, got 0.0005"),
+        (
+            "mm-dpo",
+            r#"{"disagreement": "drop", "lambda": 1, "nll_reduction": "window"}"#,
+            "average the likelihood by response",
+        ),
         ("cream", r#"{"consistency": 1.2}"#, "consistency must be in [0, 1], got 1.2"),
         ("simpo", r#"{"simpo_gamma": -1}"#, "simpo_gamma must be finite and at least 0"),
         ("simpo", r#"{"simpo_gamma": 1, "gamma_beta_ratio": 1}"#, "both give the margin; give one of them"),

@@ -611,6 +611,23 @@ fn prepared(reference: &Decoder) -> Vec<TrainRow> {
 }
 
 #[test]
+fn a_response_without_revision_prompts_is_refused() {
+    let (model, mut rows) = (decoder(1), train_rows());
+    let policy = LocalPolicy::new(&model, &[], 64).expect("finite weights");
+    let one = || vec![RevisedPrompts { better: ids(1, 4).into(), worse: ids(2, 5).into() }];
+    let mut refused = |prompts: Vec<Vec<RevisedPrompts>>| {
+        let cache = &mut LogpCache::in_memory();
+        token_rewards(&mut rows, prompts, &policy, "model", cache, &mut |_, _| ()).expect_err("too few").to_string()
+    };
+    // Pairs have two responses.
+    let said = refused(train_rows().iter().map(|_| one()).collect());
+    assert!(said.contains("every response needs its revision prompts, got 1 for 2"), "{said}");
+    let said = refused(vec![[one(), one()].concat()]);
+    assert!(said.contains("every row needs its revision prompts, got 1 for 6"), "{said}");
+    assert_eq!(rows, train_rows());
+}
+
+#[test]
 fn a_row_s_loss_does_not_depend_on_its_batch() {
     let (model, rows) = (decoder(1).valid(), prepared(&decoder(2)));
     let objective = t_reg(TRegConfig::default());

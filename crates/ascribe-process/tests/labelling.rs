@@ -333,7 +333,7 @@ fn evolved_paths_carry_values_and_only_right_ones_teach_the_policy() {
             let config = EvolveConfig { separators: vec![0, 1, 2], back_up, ..EvolveConfig::default() };
             let mut completer = Completer::new(&policy, &outcome, "tree", 99, Seed(seed));
             let evolved = config.init().unwrap().search(0, &[], &mut completer).unwrap();
-            assert!((0.0..=1.0).contains(&evolved.value) && !evolved.exhausted);
+            assert!((0.0..=1.0).contains(&evolved.value) && !evolved.exhausted && evolved.nodes <= 60);
             assert!(!evolved.paths.is_empty());
             for path in &evolved.paths {
                 let response: Vec<u32> = path.steps.iter().flat_map(|step| step.iter().copied()).collect();
@@ -358,6 +358,7 @@ fn path_labels_by_hand() {
     assert!(looked.iter().zip([0.2, 0.6, 0.4, 1.0]).all(|(got, expected)| (got - expected).abs() < 1e-6), "{looked:?}");
     assert!(path_labels(&[1.2], PathLabels::Soft, None).is_err());
     assert!(path_labels(&[0.2], PathLabels::Soft, Some(f64::NAN)).is_err());
+    assert!(path_labels(&[0.2], PathLabels::Hard { above: f64::NAN, rising: false }, None).is_err());
 }
 
 #[test]
@@ -408,6 +409,12 @@ fn two_turns_are_traced() {
     );
     assert_eq!((imitated(&all, Imitate::Mended).len(), imitated(&all, Imitate::EndsRight).len()), (2, 4));
     assert!(traces(0, &[], 0, &revise, &mut completer).is_err());
+    // The wrong attempts, which hold a 1, leave no room for another one.
+    let long = |first: &[u32]| -> Result<Tokens, ProcessError> {
+        Ok(vec![0; if first.contains(&1) { 1000 } else { 2 }].into())
+    };
+    let short = traces(0, &[], 4, &long, &mut completer).unwrap().unwrap();
+    assert!(short.len() == 2 && short.iter().all(|one| one.first_right));
     let (wrong, right) = ([Tokens::from(vec![1])], [Tokens::from(vec![2]), Tokens::from(vec![3])]);
     let pairs = paired(0, &wrong, &right);
     assert!(pairs.len() == 2 && pairs.iter().all(|pair| !pair.first_right && pair.second_right));

@@ -55,15 +55,16 @@ impl Scorer for Sum<'_> {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
         let credits = self.parts.iter().map(|(_, part)| part.score(episodes)).collect::<Result<Vec<_>, _>>()?;
         same_credit(episodes, &credits)?;
-        let sum = |(row, first): (usize, &Credit)| {
-            let place = |place: usize| {
+        let sum = |(row, first): (usize, &Credit)| -> Result<Credit, RewardError> {
+            let place = |place: usize| -> f64 {
                 let parts = self.parts.iter().zip(&credits);
-                let terms = parts.map(|((weight, _), part)| weight * f64::from(part[row].values()[place]));
-                terms.sum::<f64>() as f32
+                parts.map(|((weight, _), part)| weight * f64::from(part[row].values()[place])).sum()
             };
-            credit(first.granularity(), (0..first.values().len()).map(place).collect())
+            let sums: Vec<f64> = (0..first.values().len()).map(place).collect();
+            within("a sum of rewards", &sums, "finite", f64::is_finite)?;
+            Ok(credit(first.granularity(), sums.into_iter().map(|sum| sum as f32).collect()))
         };
-        Ok(credits[0].iter().enumerate().map(sum).collect())
+        Ok(credits[0].iter().enumerate().map(sum).collect::<Result<Vec<_>, _>>()?)
     }
 }
 
@@ -145,6 +146,8 @@ mod tests {
             assert!(Sum::weighted_and(vec![(weight, &good)]).is_err(), "{weight}");
         }
         assert!(Sum::weighted_and(vec![(2.0, &good)]).is_ok());
+        let nothing = rule(|_: &Episode| f32::NAN);
+        assert!(Sum::and(vec![&good, &nothing]).unwrap().score(&[Episode::new(&[1], &[7])]).is_err());
     }
 
     /// Of 5 pairs with a difference of 1 four are won: ln 4.

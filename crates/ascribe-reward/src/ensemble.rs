@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::RewardError;
 use crate::error::{finite, not_empty, option, same_length};
 use crate::math::{mean, quantile, variance};
-use crate::transforms::{Standard, credit};
+use crate::transforms::{Standard, counted, credit};
 
 /// How the rewards of the members become one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -132,9 +132,13 @@ impl<'a> Ensemble<'a> {
             for (at, episode) in episodes.iter().enumerate() {
                 prompts.entry(episode.prompt_tokens()).or_default().push(at);
             }
+            let places: Vec<Vec<usize>> =
+                credits[0].iter().zip(episodes).map(|(credit, episode)| counted(credit, episode)).collect();
             for member in &mut members {
                 for rows in prompts.values() {
-                    let all: Vec<f64> = rows.iter().flat_map(|row| member[*row].iter().copied()).collect();
+                    let own = &*member;
+                    let all = rows.iter().flat_map(|&row| places[row].iter().map(move |&at| own[row][at]));
+                    let all: Vec<f64> = all.collect();
                     let centre = mean(&all);
                     rows.iter().for_each(|row| member[*row].iter_mut().for_each(|value| *value -= centre));
                 }
@@ -224,6 +228,10 @@ mod tests {
         // Centred over both candidates, the members say -1, 1 and 100, -100: the smaller one of each.
         let ensemble = Ensemble::new(vec![&length, &wide], Aggregate::Min).unwrap().centred_by_prompt();
         assert_eq!(ensemble.score(&episodes).unwrap(), [Credit::sequence(-1.0), Credit::sequence(-100.0)]);
+        // Of tokens, those of the response: 1 and 3, whatever stands at the prompt.
+        let tokens = fixed(Credit::tokens(vec![9.0, 1.0, 3.0]));
+        let ensemble = Ensemble::new(vec![&tokens], Aggregate::Mean).unwrap().centred_by_prompt();
+        assert_eq!(ensemble.score(&[Episode::new(&[1], &[2, 3])]).unwrap()[0].values()[1..], [-1.0, 1.0]);
     }
 
     #[test]

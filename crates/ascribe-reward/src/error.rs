@@ -1,5 +1,9 @@
+use std::path::PathBuf;
+
 use ascribe_core::CoreError;
 use ascribe_eval::EvalError;
+use ascribe_lm::LmError;
+use ascribe_train::TrainError;
 use thiserror::Error;
 
 /// What can go wrong with rewards.
@@ -61,6 +65,17 @@ pub enum RewardError {
         /// Why it gave no result.
         why: String,
     },
+    /// The card of a reward model that cannot be read.
+    #[error("`{path}`: {why}; correct it, or train the reward model again")]
+    Card {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// An error of a model.
+    #[error(transparent)]
+    Lm(#[from] LmError),
     /// An error at a seam.
     #[error(transparent)]
     Core(#[from] CoreError),
@@ -78,6 +93,12 @@ impl From<RewardError> for CoreError {
             RewardError::Core(error) => error,
             error => Self::Other(Box::new(error)),
         }
+    }
+}
+
+impl From<RewardError> for TrainError {
+    fn from(error: RewardError) -> Self {
+        Self::Other(Box::new(error))
     }
 }
 

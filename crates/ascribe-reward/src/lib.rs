@@ -10,6 +10,8 @@ mod text;
 mod batch;
 pub mod losses;
 
+mod model;
+
 pub mod weights;
 
 mod combine;
@@ -43,6 +45,7 @@ pub use ensemble::{Aggregate, Ensemble};
 pub use error::RewardError;
 pub use follow_up::{FollowUpLikelihood, FollowUps, OverTokens};
 pub use judge::{BetterThanReference, Critiqued, RubricJudge, RubricPrompt, rubric_prompt};
+pub use model::{CARD, Reading, RewardCard, RewardLearner, RewardModel, RewardRow, Scored, rows_hash};
 pub use robust::{Heads, Robust};
 pub use routing::{Mix, Routing, RoutingForm};
 pub use rules::{

@@ -32,6 +32,11 @@ pub(crate) fn variance(values: &[f64], ddof: usize) -> f64 {
     values.iter().map(|value| (value - centre).powi(2)).sum::<f64>() / (values.len() as f64 - ddof as f64)
 }
 
+/// Whether two values differ.
+pub(crate) fn varies(values: &[f64]) -> bool {
+    values.iter().any(|value| *value != values[0])
+}
+
 /// The sum of products.
 pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()

@@ -406,7 +406,7 @@ fn labels_out_of_range_are_refused() {
         assert!(refused(&pairs, &wrong), "{wrong:?}");
     }
     let ranks = KWiseConfig { responses: 2, per_prompt: false }.init().unwrap();
-    assert!(refused(&ranks, &[1.0, 1.0]) && refused(&ranks, &[1.0, ABSENT]), "no pair");
+    assert!(refused(&ranks, &[1.0, -0.5]), "neither a quality nor absent");
     let rated = RegressionConfig { attributes: 2, ..RegressionConfig::default() }.init().unwrap();
     assert!(refused(&rated, &[UNRATED, UNRATED]) && refused(&rated, &[4.5, 1.0]) && refused(&rated, &[-1.0, 1.0]));
     assert!(refused(&TiesConfig::default().init().unwrap(), &[0.5]));
@@ -415,7 +415,7 @@ fn labels_out_of_range_are_refused() {
     let concepts = ConceptEnergyConfig { concepts: 1, ..ConceptEnergyConfig::default() }.init().unwrap();
     assert!(refused(&concepts, &[0.5, 1.0]));
     let heads = GaussianHeadsConfig { heads: 2, form: HeadForm::Likelihood }.init().unwrap();
-    assert!(refused(&heads, &[0.0, -1.0, 1.0]) && refused(&heads, &[0.0, 0.0, 0.0]), "no head sees the row");
+    assert!(refused(&heads, &[0.0, -1.0, 1.0]));
 }
 
 #[test]
@@ -464,8 +464,15 @@ fn k_wise_by_hand() {
     // A prompt whose responses are all alike counts nothing.
     let alike = run(&k_wise(true, 2), &[1.5, 0.0, 0.0, 5.0], &[1.0, 0.0, 1.0, 1.0]);
     close("mean", &[alike.mean], &[nll(1.5)], 1e-12);
-    // The absent response has no gradient.
+    close("accuracy", &alike.stat("rewards/accuracies"), &[1.0, 0.5], 1e-12);
+    // Nor does it where it is the only one of its batch.
+    for labels in [[1.0, 1.0], [1.0, ABSENT]] {
+        let nothing = run(&k_wise(false, 2), &[1.5, 0.0], &labels);
+        assert_eq!((nothing.rows, nothing.weights), (vec![0.0], vec![0.0]));
+    }
+    // The absent response has no gradient, and its score of 9 is in no mean: (2 + 1 + 0) / 3 and (0 + 3) / 2.
     assert_eq!(whole.gradient[5], 0.0);
+    close("mean reward", &whole.stat("rewards/mean"), &[1.0, 1.5], 1e-12);
 }
 
 #[test]
@@ -663,6 +670,9 @@ fn gaussian_heads_by_hand() {
     let expected = s.ln() + 2.0 * (0.5 * (2.0 / s).powi(2) + s.ln());
     close("likelihood", &got.rows, &[expected], 1e-12);
     close("weights", &got.weights, &[3.0], 0.0);
+    // A row that no head sees.
+    let unseen = run(&heads(HeadForm::Likelihood), &[1.0, 3.0, 0.0, 0.0], &[1.0, 0.0, 0.0]);
+    assert_eq!((unseen.rows, unseen.weights), (vec![0.0], vec![0.0]));
     // A sample with noise 1 and -1.
     let got = run(&heads(HeadForm::Sample), &[1.0, 3.0, 0.0, 0.0], &[1.0, 1.0, 1.0, 1.0, -1.0]);
     close("sample", &got.rows, &[s * s + (2.0 - s).powi(2)], 1e-12);
@@ -712,6 +722,8 @@ fn contrastive_losses_by_hand() {
     assert!(sim_cse(rows(&items[..1]), rows(&items[..1]), tau).is_err(), "one item");
     assert!(sim_cse(rows(&items), rows(&[[0.0, 0.0], [1.0, 0.0]]), tau).is_err(), "no length");
     assert!(sim_cse(rows(&items), rows(&items[..1]), tau).is_err());
+    assert!(sim_cse(rows(&items), rows(&[[f64::NAN, 0.0], [1.0, 0.0]]), tau).is_err());
+    assert!(sinkhorn(Vec::new(), 0, 3).is_empty());
     let wide = floats(&[1.0; 3], [1, 3], &device(), DType::F64);
     assert!(swav(rows(&items), rows(&items), wide, options).is_err());
     assert!(swav(rows(&items), rows(&items), rows(&prototypes), Swav { iterations: 0, ..options }).is_err());

@@ -8,14 +8,26 @@
 //! The length counts the tokens that were written, the end token among them. The best `beams` finished texts are kept, and
 //! what still lives at `max_new` is finished. Ties go to the better beam, then to the smaller id. Departures: a single beam
 //! is searched like any other number (it is greedy decoding, but with [`EarlyStopping::Never`] it may go on past an end);
-//! with more kinds of end token than beams, fewer beams may live on.
+//! with more kinds of end token than beams, fewer beams may live on. Where the limits do not cover another token, what lives
+//! is returned if nothing is finished.
+//!
+//! [`Beam::likelihood`] is the search of arXiv:2404.12358 (From r to Q*) on a policy that was aligned with beta:
+//!
+//! ```text
+//! beta log pi*(a|s) / pi_ref(a|s) = r(s, a) + V*(s') - V*(s)
+//! so   sum (r + beta log pi_ref) + V*(end) = V*(start) + beta sum log pi*
+//! ```
+//! The most likely text of the policy is the best by reward and value, whatever beta is. Lengths are not weighed: that would
+//! break the equality.
 
-use ascribe_core::{Candidate, CoreError, Finish, Reply, Tokens, Usage};
+use ascribe_core::{Candidate, CoreError, Finish, Tokens};
+use serde::{Deserialize, Serialize};
 
-use crate::{Found, Search, SearchCtx, SearchError};
+use crate::{Found, NodeState, Path, PromptCtx, Search, SearchCtx, SearchError, Stopped};
 
 /// When a search ends, besides `max_new`: `early_stopping` of transformers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EarlyStopping {
     /// `False`: when all finished texts are at least as good as the best live beam, measured at its present length.
     #[default]
@@ -28,7 +40,8 @@ pub enum EarlyStopping {
 }
 
 /// The texts of greatest likelihood that a beam of some width finds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Beam {
     /// Texts that are followed at once; at least 1.
     pub beams: usize,
@@ -46,25 +59,20 @@ impl Default for Beam {
     }
 }
 
-/// A text that is followed.
-struct Live {
-    tokens: Vec<u32>,
-    logps: Vec<f32>,
-    sum: f64,
-}
-
 /// The search from one prompt.
 struct State {
-    /// Most tokens to write.
-    room: usize,
-    live: Vec<Live>,
-    /// Best first.
-    finished: Vec<(f64, Candidate)>,
-    usage: Usage,
+    live: Vec<Path>,
+    /// Best first, with their scores.
+    finished: Vec<(f64, Path)>,
     open: bool,
 }
 
 impl Beam {
+    /// The most likely texts, by the sum of their log-probabilities: all `beams` of them are returned.
+    pub fn likelihood(beams: usize) -> Self {
+        Self { beams, length_penalty: 0.0, early_stopping: EarlyStopping::WhenAhead, returned: beams }
+    }
+
     fn check(&self) -> Result<(), SearchError> {
         if !(1..=self.beams).contains(&self.returned) {
             return Err(SearchError::Beams { beams: self.beams, returned: self.returned });
@@ -80,101 +88,76 @@ impl Beam {
         sum / (length.max(1) as f64).powf(self.length_penalty)
     }
 
-    /// One more token for every live beam; `replies` are those to the beams, in their order.
-    fn step(&self, state: &mut State, replies: &[Reply]) {
-        let length = state.live.first().map_or(0, |beam| beam.tokens.len()) + 1;
-        let mut candidates: Vec<(f64, &Live, &Candidate)> = Vec::new();
-        for (beam, reply) in state.live.iter().zip(replies) {
-            state.usage += reply.usage;
-            candidates.extend(reply.candidates.iter().map(|next| (beam.sum + sum(&next.logps), beam, next)));
+    /// One more token for every live beam; `next` are the likeliest tokens after each, in their order.
+    fn step(&self, state: &mut State, next: &[Vec<Candidate>], ctx: &mut PromptCtx) {
+        let length = state.live.first().map_or(0, |beam| beam.tokens().len()) + 1;
+        let mut candidates: Vec<(f64, usize, usize)> = Vec::new();
+        for (beam, tokens) in next.iter().enumerate() {
+            let sum = |token: &Candidate| state.live[beam].logp() + f64::from(token.logps.iter().sum::<f32>());
+            candidates.extend(tokens.iter().enumerate().map(|(rank, token)| (sum(token), beam, rank)));
         }
         // A stable sort: of equals the better beam and the smaller id stay first.
         candidates.sort_by(|left, right| right.0.total_cmp(&left.0));
         let (mut live, mut ended) = (Vec::new(), Vec::new());
-        for (rank, (sum, beam, next)) in candidates.into_iter().enumerate() {
-            let ends = next.finish == Finish::End;
-            let tokens = [&beam.tokens[..], &next.tokens[..]].concat();
-            let logps = [&beam.logps[..], &next.logps[..]].concat();
-            if rank < self.beams && (ends || length == state.room) {
-                let finish = if ends { Finish::End } else { Finish::Length };
-                let candidate = Candidate { tokens: tokens.into(), logps, finish };
-                ended.push((self.score(sum, length), candidate));
+        for (rank, (sum, beam, token)) in candidates.into_iter().enumerate() {
+            let candidate = &next[beam][token];
+            let ends = candidate.finish == Finish::End;
+            if rank < self.beams && (ends || length == ctx.room()) {
+                ended.push((self.score(sum, length), ctx.child(&state.live[beam], token, candidate)));
             } else if !ends && live.len() < self.beams {
-                live.push(Live { tokens, logps, sum });
+                live.push(ctx.child(&state.live[beam], token, candidate));
             }
+        }
+        ctx.mark(&live, NodeState::Kept);
+        for (score, path) in &ended {
+            ctx.value(path, *score);
         }
         state.finished.extend(ended);
         state.finished.sort_by(|left, right| right.0.total_cmp(&left.0));
         state.finished.truncate(self.beams);
         if live.is_empty() && state.finished.is_empty() {
             // The policy named no token: what there is stays.
+            ctx.stop(Stopped::Nothing);
             state.open = false;
             return;
         }
         state.live = live;
-        state.open = length < state.room && !state.live.is_empty() && !self.is_over(state, length);
+        state.open = length < ctx.room() && !state.live.is_empty() && !self.is_over(state, length, ctx.room());
     }
 
     /// Whether what is finished is all that is wanted.
-    fn is_over(&self, state: &State, length: usize) -> bool {
+    fn is_over(&self, state: &State, length: usize, room: usize) -> bool {
         if state.finished.len() < self.beams {
             return false;
         }
         let (Some((worst, _)), Some(best)) = (state.finished.last(), state.live.first()) else { return true };
         match self.early_stopping {
             EarlyStopping::WhenFull => true,
-            EarlyStopping::Never if self.length_penalty > 0.0 => self.score(best.sum, state.room) <= *worst,
-            EarlyStopping::WhenAhead | EarlyStopping::Never => self.score(best.sum, length) <= *worst,
+            EarlyStopping::Never if self.length_penalty > 0.0 => self.score(best.logp(), room) <= *worst,
+            EarlyStopping::WhenAhead | EarlyStopping::Never => self.score(best.logp(), length) <= *worst,
         }
     }
 
-    fn found(&self, mut state: State) -> Found {
+    fn one(&self, ctx: &mut PromptCtx) -> Result<Found, SearchError> {
+        let mut state = State { live: vec![ctx.root()], finished: Vec::new(), open: ctx.room() > 0 };
+        while state.open {
+            let Some(next) = ctx.top(&state.live, self.beams.saturating_mul(2))? else { break };
+            self.step(&mut state, &next, ctx);
+        }
         if state.finished.is_empty() {
-            let unfinished = state.live.into_iter().map(|beam| {
-                let score = self.score(beam.sum, beam.tokens.len());
-                (score, Candidate { tokens: beam.tokens.into(), logps: beam.logps, finish: Finish::Length })
-            });
+            let unfinished = state.live.into_iter().map(|beam| (self.score(beam.logp(), beam.tokens().len()), beam));
             state.finished.extend(unfinished);
         }
         state.finished.truncate(self.returned);
-        let (scores, candidates): (Vec<f32>, Vec<Candidate>) =
-            state.finished.into_iter().map(|(score, candidate)| (score as f32, candidate)).unzip();
-        Found { candidates, scores: Some(scores), chosen: 0, usage: state.usage }
-    }
-}
-
-impl State {
-    fn new(room: usize) -> Self {
-        let start = Live { tokens: Vec::new(), logps: Vec::new(), sum: 0.0 };
-        Self { room, live: vec![start], finished: Vec::new(), usage: Usage::default(), open: room > 0 }
+        let (scores, paths): (Vec<f32>, Vec<Path>) =
+            state.finished.into_iter().map(|(score, path)| (score as f32, path)).unzip();
+        Ok(ctx.found(&paths, Some(scores), 0))
     }
 }
 
 impl Search for Beam {
     fn search(&self, prompts: &[Tokens], ctx: &mut SearchCtx) -> Result<Vec<Found>, SearchError> {
         self.check()?;
-        ctx.allow(prompts.len() * self.beams)?;
-        let mut states: Vec<State> = prompts.iter().map(|prompt| State::new(ctx.room(prompt))).collect();
-        loop {
-            let open: Vec<usize> = (0..states.len()).filter(|at| states[*at].open).collect();
-            if open.is_empty() {
-                break;
-            }
-            let mut prefixes = Vec::new();
-            for at in &open {
-                prefixes.extend(states[*at].live.iter().map(|beam| prompts[*at].followed_by(&beam.tokens)));
-            }
-            let mut replies = ctx.top(&prefixes, self.beams.saturating_mul(2))?.into_iter();
-            for at in open {
-                let state = &mut states[at];
-                let replies: Vec<Reply> = replies.by_ref().take(state.live.len()).collect();
-                self.step(state, &replies);
-            }
-        }
-        Ok(states.into_iter().map(|state| self.found(state)).collect())
+        ctx.each(prompts, |ctx| self.one(ctx))
     }
-}
-
-fn sum(logps: &[f32]) -> f64 {
-    logps.iter().map(|logp| f64::from(*logp)).sum()
 }

@@ -1,22 +1,16 @@
 //! Greedy decoding: the most likely token, always.
 
-use ascribe_core::Tokens;
+use ascribe_core::{Mode, Tokens};
 
+use crate::context::Scored;
 use crate::{Found, Search, SearchCtx, SearchError};
 
 /// The most likely token at every step.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Greedy;
 
 impl Search for Greedy {
     fn search(&self, prompts: &[Tokens], ctx: &mut SearchCtx) -> Result<Vec<Found>, SearchError> {
-        let replies = ctx.propose(prompts, 1, true)?;
-        let found = |reply: ascribe_core::Reply| Found {
-            candidates: reply.candidates,
-            scores: None,
-            chosen: 0,
-            usage: reply.usage,
-        };
-        Ok(replies.into_iter().map(found).collect())
+        ctx.sampled(prompts, 1, Mode::Greedy, Scored::No, |_, _, _| Ok(0))
     }
 }

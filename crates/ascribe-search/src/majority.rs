@@ -1,8 +1,14 @@
-//! Majority vote, also called self-consistency: arXiv:2203.11171.
+//! Majority vote, also called self-consistency (arXiv:2203.11171), and the weighted vote.
+//!
+//! The candidate that is returned is the best-scored one of the winning group, its first where there are no scores. Where no
+//! sample has an answer it is the best-scored sample, or the first.
 
 use ascribe_core::{Candidate, Tokens};
+use serde::{Deserialize, Serialize};
 
-use crate::{Found, Search, SearchCtx, SearchError};
+use crate::context::Scored;
+use crate::votes::{groups, weighted_groups, winner};
+use crate::{Found, Path, PromptCtx, Search, SearchCtx, SearchError, VoteWeights, ranked};
 
 /// A sample with the answer that most of `n` samples give.
 pub struct Majority<F> {
@@ -15,27 +21,61 @@ pub struct Majority<F> {
 /// Index of the first candidate with the most frequent answer; a tie goes to the answer seen first. 0 when no candidate
 /// has an answer.
 pub fn vote<A: PartialEq>(answers: &[Option<A>]) -> usize {
-    let votes = |answer: &A| answers.iter().flatten().filter(|other| *other == answer).count();
-    let mut best: Option<(usize, usize)> = None;
-    for (at, answer) in answers.iter().enumerate() {
-        let Some(answer) = answer else { continue };
-        let count = votes(answer);
-        if best.is_none_or(|(_, most)| count > most) {
-            best = Some((at, count));
-        }
-    }
-    best.map_or(0, |(at, _)| at)
+    winner(&groups(answers, A::eq)).map_or(0, |group| group.members[0])
 }
 
 impl<A: PartialEq, F: Fn(usize, &Candidate) -> Option<A> + Send + Sync> Search for Majority<F> {
     fn search(&self, prompts: &[Tokens], ctx: &mut SearchCtx) -> Result<Vec<Found>, SearchError> {
-        let replies = ctx.propose(prompts, self.n, false)?;
-        let found = |(prompt, reply): (usize, ascribe_core::Reply)| {
-            let answers: Vec<Option<A>> = reply.candidates.iter().map(|one| (self.answer)(prompt, one)).collect();
-            Found { chosen: vote(&answers), candidates: reply.candidates, scores: None, usage: reply.usage }
-        };
-        Ok(replies.into_iter().enumerate().map(found).collect())
+        ctx.sampled(prompts, self.n, ctx.mode(), Scored::No, |ctx, paths, _| {
+            let answer = |path: &Path| (self.answer)(ctx.number(), &path.candidate());
+            Ok(vote(&paths.iter().map(answer).collect::<Vec<_>>()))
+        })
     }
+}
+
+/// A vote of `n` samples on the answer, as the context reads it ([`SearchCtx::with_answers`]).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Vote {
+    /// Samples of each prompt; at least 1.
+    pub n: usize,
+    /// What the scores are worth; `None` asks no scorer, and every sample has one vote.
+    pub weights: Option<VoteWeights>,
+}
+
+impl Default for Vote {
+    fn default() -> Self {
+        Self { n: 4, weights: None }
+    }
+}
+
+impl Search for Vote {
+    fn search(&self, prompts: &[Tokens], ctx: &mut SearchCtx) -> Result<Vec<Found>, SearchError> {
+        match self.weights {
+            None => ctx.sampled(prompts, self.n, ctx.mode(), Scored::No, |ctx, paths, _| {
+                let answers = ctx.answers(paths)?;
+                let groups = groups(&answers, |left, right| ctx.same_answer(left, right));
+                Ok(winner(&groups).map_or(0, |group| group.members[0]))
+            }),
+            Some(weights) => ctx.sampled(prompts, self.n, ctx.mode(), Scored::Yes, |ctx, paths, scores| {
+                voted(ctx, paths, scores, weights)
+            }),
+        }
+    }
+}
+
+/// The best-scored path of the group with the heaviest scores; the best-scored path where nobody votes.
+pub(crate) fn voted(
+    ctx: &PromptCtx,
+    paths: &[Path],
+    scores: &[f32],
+    weights: VoteWeights,
+) -> Result<usize, SearchError> {
+    let answers = ctx.answers(paths)?;
+    let groups = weighted_groups(&answers, &weights.of(scores)?, |left, right| ctx.same_answer(left, right))?;
+    let order = ranked(scores, paths);
+    let elected = |at: &&usize| winner(&groups).is_none_or(|group| group.members.contains(at));
+    Ok(order.iter().find(elected).copied().unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -1,34 +1,69 @@
 //! The seam that every decoder implements.
 
 use ascribe_core::{Candidate, Tokens, Usage};
+use serde::{Deserialize, Serialize};
 
-use crate::{SearchCtx, SearchError};
+use crate::{Calls, Path, SearchCtx, SearchError, SearchTree};
+
+/// Why a search ended before it was done. What it had by then is returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stopped {
+    /// A limit did not cover what was to be asked next.
+    Budget,
+    /// The time was up.
+    Time,
+    /// The flag of the context was raised.
+    Cancelled,
+    /// The policy wrote nothing to go on from.
+    Nothing,
+}
 
 /// What a decoder found for one prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
-    /// All candidates, in the order of their random streams; those of a beam search best first.
+    /// All candidates, in the order in which they were begun; those of a beam search best first. There is always one: where
+    /// nothing was finished it is the best unfinished text (`Finish::Length`), which may be empty.
     pub candidates: Vec<Candidate>,
     /// Score of each candidate, when a scorer was asked or the decoder has scores of its own.
     pub scores: Option<Vec<f32>>,
     /// Index of the candidate that was chosen.
     pub chosen: usize,
-    /// What this prompt cost.
+    /// What this prompt cost in tokens.
     pub usage: Usage,
+    /// How often policies and scorers were asked for this prompt.
+    pub calls: Calls,
+    /// Why the search ended early; `None` when it did not.
+    pub stopped: Option<Stopped>,
+    /// What was looked at, when the context records it.
+    pub tree: Option<SearchTree>,
 }
 
 impl Found {
+    /// The candidates `paths`, of which `chosen` was chosen. What they cost is filled in by [`SearchCtx::each`].
+    pub fn of(paths: &[Path], scores: Option<Vec<f32>>, chosen: usize) -> Self {
+        Self {
+            candidates: paths.iter().map(Path::candidate).collect(),
+            scores,
+            chosen,
+            usage: Usage::default(),
+            calls: Calls::default(),
+            stopped: None,
+            tree: None,
+        }
+    }
+
     /// The candidate that was chosen.
     pub fn best(&self) -> &Candidate {
         &self.candidates[self.chosen]
     }
 }
 
-/// A way to decode. Batch first: what is found is placed by the index of its prompt.
+/// A way to decode. Batch first: what is found is placed by the index of its prompt, and depends on that prompt alone.
 pub trait Search: Send + Sync {
-    /// Decodes each prompt; every token passes through `ctx`.
+    /// Decodes each prompt; every token passes through `ctx`. A search that its limits cut short is no error.
     ///
     /// # Errors
-    /// When the policy or the scorer fails, or the budget does not reach.
+    /// When the policy or the scorer fails, a score is NaN, or an option is out of range.
     fn search(&self, prompts: &[Tokens], ctx: &mut SearchCtx) -> Result<Vec<Found>, SearchError>;
 }

@@ -1,7 +1,7 @@
 //! Decoders against the enumerable token tree, where everything is known exactly.
 
 use ascribe_core::{Budget, Finish, Reduce, Seed, Tokens, rule};
-use ascribe_search::{Beam, BestOfN, EarlyStopping, Greedy, Majority, Search, SearchCtx, SearchError};
+use ascribe_search::{Beam, BestOfN, EarlyStopping, Greedy, Majority, Search, SearchCtx, SearchError, Stopped};
 use ascribe_worlds::{TokenTree, TreePolicy};
 
 fn tree() -> TokenTree {
@@ -132,12 +132,13 @@ fn a_beam_keeps_to_the_budget_and_to_its_options() {
     let policy = TreePolicy::uniform(&tree());
     let search = |beam: Beam, budget| {
         let mut ctx = SearchCtx::new(&policy, 3, Seed(0)).with_budget(Budget(Some(budget)));
-        beam.search(&prompts(2), &mut ctx).map(|_| ctx.spent().generated)
+        beam.search(&prompts(2), &mut ctx).map(|found| (ctx.spent().generated, found[1].stopped))
     };
     let beam = Beam { beams: 4, ..Beam::default() };
-    // 1 + 3 + 4 prefixes: the root has three children.
-    assert_eq!(search(beam, 24).expect("2 x 4 x 3 tokens fit"), 16);
-    assert!(search(beam, 23).expect_err("they do not").to_string().contains("budget of 23"));
+    // 1 + 3 + 4 prefixes for each prompt: the root has three children.
+    assert_eq!(search(beam, 8).expect("they fit"), (16, None));
+    assert_eq!(search(beam, 7).expect("the last token is left out"), (8, Some(Stopped::Budget)));
+    assert_eq!(search(beam, 0).expect("nothing is written"), (0, Some(Stopped::Budget)));
     for (beams, returned) in [(0, 0), (0, 1), (2, 3), (2, 0)] {
         assert!(matches!(search(Beam { beams, returned, ..beam }, 99), Err(SearchError::Beams { .. })));
     }
@@ -151,11 +152,17 @@ fn the_budget_is_kept_and_counted() {
     let tree = tree();
     let policy = TreePolicy::uniform(&tree);
     let judge = rule(|_| 0.0);
-    let mut ctx = SearchCtx::new(&policy, 3, Seed(0)).with_scorer(&judge, Reduce::Sum).with_budget(Budget(Some(40)));
-    BestOfN { n: 4 }.search(&prompts(3), &mut ctx).expect("36 tokens fit");
-    assert_eq!(ctx.spent().generated, 36);
-    let error = BestOfN { n: 4 }.search(&prompts(1), &mut ctx).expect_err("12 more do not fit");
-    assert!(error.to_string().contains("budget of 40"), "{error}");
+    let sampled = |budget| {
+        let budget = Budget(Some(budget));
+        let mut ctx = SearchCtx::new(&policy, 3, Seed(0)).with_scorer(&judge, Reduce::Sum).with_budget(budget);
+        let found = BestOfN { n: 4 }.search(&prompts(3), &mut ctx).expect("a budget is no error");
+        assert_eq!(found.iter().map(|one| one.usage.generated).sum::<u64>(), ctx.spent().generated);
+        (ctx.spent().generated, found[2].candidates.len(), found[2].stopped)
+    };
+    // 12 tokens a prompt, 9 of them in 3 samples; with fewer than 3 there is no sample.
+    assert_eq!(sampled(12), (36, 4, None));
+    assert_eq!(sampled(11), (27, 3, Some(Stopped::Budget)));
+    assert_eq!(sampled(2), (0, 1, Some(Stopped::Budget)));
 }
 
 #[test]

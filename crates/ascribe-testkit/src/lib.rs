@@ -6,4 +6,5 @@ pub mod device;
 pub mod golden;
 pub mod llama_cpp;
 pub mod models;
+pub mod python;
 pub mod server;

@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::models::{cache_folder, left_out, smollm2};
+use crate::models::{left_out, smollm2};
+use crate::python::interpreters;
 
 /// Serves the file that it is given until its standard input ends.
 const SCRIPT: &str = include_str!("llama_cpp_server.py");
@@ -27,7 +28,7 @@ impl LlamaCpp {
         if let Ok(address) = std::env::var("ASCRIBE_ENDPOINT") {
             return Some(Self { address, model, child: None });
         }
-        for python in pythons() {
+        for python in interpreters() {
             let mut command = Command::new(&python);
             command.args(["-c", SCRIPT]).arg(&model);
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -49,15 +50,6 @@ impl Drop for LlamaCpp {
     fn drop(&mut self) {
         self.child.iter_mut().for_each(stop);
     }
-}
-
-/// Interpreters that may have the package.
-fn pythons() -> Vec<PathBuf> {
-    if let Some(python) = std::env::var_os("ASCRIBE_PYTHON") {
-        return vec![python.into()];
-    }
-    let folders = ["llama-cpp", "peers"].into_iter().filter_map(|name| Some(cache_folder()?.join(name)));
-    folders.map(|folder| folder.join("venv/bin/python")).filter(|python| python.is_file()).collect()
 }
 
 fn stop(child: &mut Child) {

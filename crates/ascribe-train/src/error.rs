@@ -32,6 +32,15 @@ pub enum TrainError {
     /// Nothing to train on.
     #[error("no row is left to train on; check the data and what was left out")]
     NoRows,
+    /// A window that teaches nothing.
+    #[error(
+        "no row of step {step} counts, so there is no mean to learn from; leave such rows out, or raise \
+         gradient_accumulation_steps, then resume from the last checkpoint"
+    )]
+    NoWeight {
+        /// The optimizer step.
+        step: usize,
+    },
     /// A loss or gradient that is no longer a number.
     #[error(
         "{what} is {got} at step {step}; lower learning_rate (or check the data), then resume from the last checkpoint"

@@ -288,6 +288,11 @@ impl<'a, L: Learner> Fit<'a, L> {
                 return Err(error);
             }
         };
+        let counts = tally.weight > 0.0;
+        if !counts {
+            self.model = Some(model);
+            return Err(TrainError::NoWeight { step: self.step + 1 });
+        }
         let norm = squared_norm(&model, &gradients).sqrt() / tally.weight;
         for (what, got) in [("loss", tally.loss / tally.weight), ("grad_norm", norm)] {
             if !got.is_finite() {

@@ -1,7 +1,9 @@
 //! The seam of training: rows to gradients, weight and statistics.
 
+use ascribe_core::Loss;
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::Tensor;
 
 use crate::TrainError;
 
@@ -19,6 +21,13 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// The sums of a loss of rows whose `tokens` went through the model.
+    pub fn of(loss: Loss, tokens: u64) -> Self {
+        let host = |tensor: Tensor<1>| tensor.into_data().iter::<f64>().collect::<Vec<f64>>();
+        let stats = loss.stats.into_iter().map(|(name, values)| (name, host(values))).collect();
+        Self { loss: host(loss.rows).iter().sum(), weight: host(loss.weights).iter().sum(), tokens, stats }
+    }
+
     /// Adds more rows.
     pub fn add(&mut self, more: Tally) {
         self.loss += more.loss;

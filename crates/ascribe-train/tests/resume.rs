@@ -340,3 +340,29 @@ fn a_loss_that_is_no_number_is_an_error_and_the_model_survives() {
     assert!(matches!(refusing.next(), Some(Err(TrainError::Core(_)))));
     assert_eq!(refusing.into_model().hash(), model.decoder.hash());
 }
+
+/// Learns as [`SOUND`] does, and says that no row counts.
+struct Weightless;
+
+impl Learner for Weightless {
+    type Model = Decoder;
+    type Row = Pair;
+
+    fn learn(&self, model: &Decoder, rows: &[&Pair]) -> Result<Learned, TrainError> {
+        let Learned { gradients, tally } = SOUND.learn(model, rows)?;
+        Ok(Learned { gradients, tally: Tally { weight: 0.0, ..tally } })
+    }
+
+    fn measure(&self, model: &Decoder, rows: &[&Pair]) -> Result<Tally, TrainError> {
+        SOUND.measure(model, rows)
+    }
+}
+
+#[test]
+fn a_window_in_which_nothing_counts_is_no_step() {
+    let (rows, model) = (rows(), start());
+    let mut run = Fit::new(&Weightless, model.decoder.clone(), &rows, config(2, 1, 3)).expect("sound options");
+    let error = run.next().expect("steps are left").expect_err("a division by 0").to_string();
+    assert!(error.contains("no row of step 1 counts"), "{error}");
+    assert_eq!((run.step(), run.into_model().hash()), (0, model.decoder.hash()));
+}

@@ -4,8 +4,14 @@
 mod error;
 
 mod chain;
+mod preferences;
+mod shop;
+mod symbolic;
 mod tree;
 
 pub use chain::{ChainWorld, Check, Operator, Problem, Slips, StepCheck, Verdict, alphabet};
 pub use error::WorldError;
+pub use preferences::{Annotator, Comparison, Cycle, Taste};
+pub use shop::{Item, Shop, ShopMove, ShopState};
+pub use symbolic::{Data, Expression, Grammar, Operation, Symbol, SymbolicTask, merge_constants};
 pub use tree::{ExactValue, SoftOptimum, TokenTree, TreePolicy};

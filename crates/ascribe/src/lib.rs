@@ -6,8 +6,8 @@ pub use ascribe_data as data;
 pub use ascribe_eval as eval;
 pub use ascribe_lm as lm;
 pub use ascribe_preference as preference;
-pub use ascribe_reward as reward;
 pub use ascribe_process as process;
+pub use ascribe_reward as reward;
 pub use ascribe_search as search;
 pub use ascribe_train as train;
 pub use ascribe_worlds as worlds;
@@ -23,7 +23,10 @@ pub mod prelude {
     pub use ascribe_lm::{Decoder, LanguageModel, LocalPolicy};
     pub use ascribe_preference::objectives::{DpoConfig, Sft, TRegConfig};
     pub use ascribe_preference::{ImplicitReward, LogpLearner, TrainRow};
-    pub use ascribe_reward::{Aggregate, Ensemble, LogSigmoid, Reference, RewardLoss, ScoreBatch, Standard, Sum};
+    pub use ascribe_reward::{
+        Aggregate, Ensemble, LogSigmoid, Reference, RewardLearner, RewardLoss, RewardModel, RewardRow, ScoreBatch,
+        Standard, Sum,
+    };
     pub use ascribe_search::{Beam, BestOfN, Found, Greedy, Majority, Search, SearchCtx};
     pub use ascribe_train::{Fit, FitConfig, Learner, evaluate};
 }

@@ -1,8 +1,44 @@
 //! The experiments, a file each.
 
+mod concepts;
+mod cream;
+mod dpo_overoptimisation;
+mod ensembles;
+mod gpm_cycles;
+mod implicit_vs_explicit;
+mod kto_unpaired;
+mod logical_and;
+mod machine_text;
+mod monte_carlo_rate;
+mod noisy_labels;
+mod omega_prm;
+mod r_to_q;
+mod ranking_accuracy;
+mod rating_and_preference;
 mod reward_math;
+mod tools;
+mod voting;
 
 use crate::row::Row;
 
 /// All rows, in the order of the table.
-pub const ROWS: &[&Row] = &[&reward_math::ROW];
+pub const ROWS: &[&Row] = &[
+    &reward_math::ROW,
+    &r_to_q::ROW,
+    &dpo_overoptimisation::ROW,
+    &ranking_accuracy::ROW,
+    &implicit_vs_explicit::ROW,
+    &noisy_labels::ROW,
+    &kto_unpaired::ROW,
+    &cream::ROW,
+    &omega_prm::ROW,
+    &monte_carlo_rate::ROW,
+    &gpm_cycles::ROW,
+    &ensembles::ROW,
+    &rating_and_preference::ROW,
+    &voting::ROW,
+    &logical_and::ROW,
+    &tools::ROW,
+    &concepts::ROW,
+    &machine_text::ROW,
+];

@@ -12,6 +12,7 @@ use ascribe::eval::rank::pearson;
 use rand::{Rng, RngExt};
 
 use crate::row::{Claim, Figures, Row};
+use crate::world::normal;
 
 const MODELS: usize = 10;
 const PROBLEMS: usize = 400;
@@ -97,10 +98,4 @@ fn best_of_n_accuracy(model: &RewardModel, stream: &mut impl Rng) -> f64 {
         right += usize::from(best.1);
     }
     right as f64 / PROBLEMS as f64
-}
-
-/// A standard normal draw, by Box and Muller.
-fn normal(stream: &mut impl Rng) -> f64 {
-    let (u, v): (f64, f64) = (stream.random(), stream.random());
-    (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }

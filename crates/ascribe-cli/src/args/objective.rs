@@ -16,13 +16,15 @@ pub struct ObjectiveArgs {
     #[arg(long, num_args(1..), value_delimiter = ',', value_parser = finite, allow_negative_numbers = true)]
     #[serde(skip)]
     pub loss_weights: Vec<f64>,
-    /// Strength of the pull to the reference, or what log-probabilities are multiplied by where there is none.
+    /// Strength of the pull to the reference, or what log-probabilities are multiplied by where there is none. 0.1 by default; 2
+    /// for simpo, cpo-simpo and tpo-l, 1 for slic, 0.01 for tpo, 0.001 for sppo and gpo.
     #[arg(long, value_parser = finite, allow_negative_numbers = true)]
     pub beta: Option<f64>,
     /// Strength of the token-level regulariser (t-reg, simpo-reg) or of the divergences (tdpo2); exponent of AlphaPO (cpo).
     #[arg(long, value_parser = finite, allow_negative_numbers = true)]
     pub alpha: Option<f64>,
-    /// Share of labels that are taken to be wrong (dpo, cdpo, robust, exo, aot, simpo, cpo, tpo).
+    /// Share of labels that are taken to be wrong (dpo, cdpo, robust, exo, aot, simpo, cpo, tpo). 0 by default; 0.1 for cdpo and
+    /// robust, 0.001 for exo.
     #[arg(long, value_parser = finite, allow_negative_numbers = true)]
     pub label_smoothing: Option<f64>,
     /// Leave the reference out.
@@ -34,7 +36,7 @@ pub struct ObjectiveArgs {
     /// reverse_kl, forward_kl, js_divergence or alpha_divergence.
     #[arg(long)]
     pub f_divergence_type: Option<String>,
-    /// Order of the alpha divergence.
+    /// Order of the alpha divergence; 0.5 by default.
     #[arg(long, value_parser = finite, allow_negative_numbers = true)]
     pub f_alpha_divergence_coef: Option<f64>,
     /// What tokens past the length of the shorter response count for.

@@ -127,36 +127,36 @@ pub struct LabelArgs {
     /// Rows to write, where a method has several kinds.
     #[arg(long, value_enum)]
     pub rows: Option<RowsName>,
-    /// soft labels (shares) or hard ones (0 and 1).
-    #[arg(long, value_parser = named::<Softness>, default_value = "soft")]
-    pub labels: Softness,
-    /// Labels behind the first wrong step: mask, zero or keep.
-    #[arg(long, value_parser = named::<AfterError>, default_value = "mask")]
-    pub after_error: AfterError,
+    /// soft labels (shares, the default) or hard ones, 0 and 1 (monte-carlo, omega, evolve).
+    #[arg(long, value_parser = named::<Softness>)]
+    pub labels: Option<Softness>,
+    /// Labels behind the first wrong step: mask (the default), zero or keep (monte-carlo).
+    #[arg(long, value_parser = named::<AfterError>)]
+    pub after_error: Option<AfterError>,
     /// Count a right rollout only if it uses the results of its prefix (sorm).
     #[arg(long)]
     pub consistent: bool,
-    /// Rollouts from a prefix; attempts at a problem (refine, self-correct).
-    #[arg(long, default_value_t = 8)]
-    pub rollouts: usize,
-    /// Rollouts from the question alone (omega); 0 takes --rollouts.
-    #[arg(long, default_value_t = 0)]
-    pub root_rollouts: usize,
-    /// Searches of a question (omega).
-    #[arg(long, default_value_t = 100)]
-    pub searches: usize,
+    /// Rollouts from a prefix (monte-carlo, sorm, omega); attempts at a problem (refine, self-correct). 8 unless it is given.
+    #[arg(long)]
+    pub rollouts: Option<usize>,
+    /// Rollouts from the question alone (omega); --rollouts unless it is given.
+    #[arg(long)]
+    pub root_rollouts: Option<usize>,
+    /// Searches of a question (omega); 100 unless it is given.
+    #[arg(long)]
+    pub searches: Option<usize>,
     /// Probe each boundary that was found once more, with twice the rollouts (omega).
     #[arg(long)]
     pub confirm: bool,
-    /// Simulations of a problem (mcts).
-    #[arg(long, default_value_t = 500)]
-    pub simulations: usize,
-    /// Steps that are proposed at a state; 0 is the method's own number (mcts 6, evolve 3).
-    #[arg(long, default_value_t = 0)]
-    pub children: usize,
-    /// Difference of values above which siblings are a pair (mcts).
-    #[arg(long, default_value_t = 0.7, allow_negative_numbers = true)]
-    pub threshold: f64,
+    /// Simulations of a problem (mcts); 500 unless it is given.
+    #[arg(long)]
+    pub simulations: Option<usize>,
+    /// Steps that are proposed at a state (mcts 6, evolve 3, unless it is given).
+    #[arg(long)]
+    pub children: Option<usize>,
+    /// Difference of values above which siblings are a pair (mcts); 0.7 unless it is given.
+    #[arg(long, allow_negative_numbers = true)]
+    pub threshold: Option<f64>,
     /// Most tokens of a rollout.
     #[arg(long, alias = "max-completion-length", default_value_t = 256)]
     pub max_new_tokens: usize,
@@ -182,7 +182,7 @@ pub struct LabelArgs {
 }
 
 /// A segmenter by its name.
-fn segmenter(text: &str) -> Result<Segmenter, String> {
+pub(super) fn segmenter(text: &str) -> Result<Segmenter, String> {
     let number = |text: &str| text.parse::<usize>().map_err(|_| format!("`{text}` must be a whole number"));
     Ok(match text.split_once(':') {
         None => match text {
@@ -193,7 +193,9 @@ fn segmenter(text: &str) -> Result<Segmenter, String> {
             other => return Err(unknown(other)),
         },
         Some(("delimiter", text)) => Segmenter::Delimiter(text.replace("\\n", "\n").replace("\\t", "\t")),
-        Some(("marker", id)) => Segmenter::MarkerToken(number(id)? as u32),
+        Some(("marker", id)) => {
+            Segmenter::MarkerToken(id.parse().map_err(|_| format!("`{id}` must be the id of a token"))?)
+        }
         Some(("length", tokens)) => Segmenter::FixedLength(number(tokens)?),
         Some(("parts", parts)) => Segmenter::EqualParts(number(parts)?),
         Some((other, _)) => return Err(unknown(other)),

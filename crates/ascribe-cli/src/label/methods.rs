@@ -21,6 +21,9 @@ use crate::args::{LabelArgs, LabelMethod, RowsName};
 const REVISE: &str = "There might be an error in the solution above. Please correct the error, if any, and give the \
                       whole solution again.";
 
+/// Rollouts and attempts unless a number is given.
+pub const ROLLOUTS: usize = 8;
+
 /// What stands before the first bad step of a draft.
 const MARK: &str = "[BAD]";
 
@@ -81,10 +84,16 @@ fn given(
     let segmentation = args.segment.id();
     let solution =
         Solution { problem, prompt: &item.ids, response: &ids, ends: &cut.ends, segmentation: &segmentation };
-    let StepLabels { rows, exhausted, .. } = MonteCarlo::new(args.rollouts)?.label(&solution, completer)?;
+    let labeller = MonteCarlo::new(args.rollouts.unwrap_or(ROLLOUTS))?;
+    let StepLabels { rows, exhausted, .. } = labeller.label(&solution, completer)?;
+    // Behind what the caps did not reach a step may be right, so that a 0 before it is not known.
+    let known = |good: bool| (good || !exhausted).then_some(f32::from(u8::from(good)));
     let labels: Vec<Option<f32>> = match method {
-        LabelMethod::Sorm => sorm_labels(&rows).into_iter().map(|good| Some(f32::from(u8::from(good)))).collect(),
-        _ => targets(&rows, &segmentation, args.labels, args.after_error)?,
+        LabelMethod::Sorm => sorm_labels(&rows).into_iter().map(known).collect(),
+        _ => {
+            let (softness, after) = (args.labels.unwrap_or_default(), args.after_error.unwrap_or_default());
+            targets(&rows, &segmentation, softness, after)?
+        }
     };
     let steps = cut.steps();
     // Steps that the caps did not reach have no label.
@@ -100,6 +109,7 @@ fn given(
         "undecided": column(&|at| rows[at].undecided),
         "segmentation": segmentation,
         "completer": completer.name(),
+        "seed": args.seed,
     });
     let taught = labels.iter().any(Option::is_some);
     Ok(Labelled::new(if taught { vec![row] } else { Vec::new() }, exhausted))
@@ -113,13 +123,14 @@ fn omega(
     texts: &Texts,
     completer: &mut Completer,
 ) -> anyhow::Result<Labelled> {
-    let root_rollouts = if args.root_rollouts == 0 { args.rollouts } else { args.root_rollouts };
+    let usual = OmegaConfig::default();
+    let rollouts = args.rollouts.unwrap_or(ROLLOUTS);
     let config = OmegaConfig {
-        rollouts: args.rollouts,
-        root_rollouts,
-        searches: args.searches,
+        rollouts,
+        root_rollouts: args.root_rollouts.unwrap_or(rollouts),
+        searches: args.searches.unwrap_or(usual.searches),
         confirm: args.confirm,
-        ..OmegaConfig::default()
+        ..usual
     };
     let segmentation = args.segment.id();
     let cut = |ids: &[u32]| -> Result<Vec<usize>, ProcessError> { Ok(texts.cut(ids)?.ends) };
@@ -129,7 +140,7 @@ fn omega(
     let mut rows = Vec::new();
     if kind == RowsName::Pairs {
         for pair in tree.pairs(problem) {
-            rows.push(pair_row(item, texts, &pair)?);
+            rows.push(pair_row(args, item, texts, &pair, completer)?);
         }
         return Ok(Labelled { rows, ended });
     }
@@ -137,7 +148,7 @@ fn omega(
         let steps = texts.cut(&row.prefix)?.steps();
         let mut labels: Vec<Option<f32>> = vec![None; steps.len()];
         if let Some(last) = labels.last_mut() {
-            *last = Some(match args.labels {
+            *last = Some(match args.labels.unwrap_or_default() {
                 Softness::Hard => f32::from(u8::from(row.hard())),
                 Softness::Soft => row.soft() as f32,
             });
@@ -150,6 +161,7 @@ fn omega(
             "rollouts": row.rollouts,
             "segmentation": segmentation,
             "completer": completer.name(),
+            "seed": args.seed,
         }));
     }
     Ok(Labelled { rows, ended })
@@ -164,20 +176,27 @@ fn mcts(
 ) -> anyhow::Result<Labelled> {
     let usual = MctsConfig::default();
     let config = MctsConfig {
-        children: if args.children == 0 { usual.children } else { args.children },
-        simulations: args.simulations,
-        threshold: args.threshold,
+        children: args.children.unwrap_or(usual.children),
+        simulations: args.simulations.unwrap_or(usual.simulations),
+        threshold: args.threshold.unwrap_or(usual.threshold),
         separators: texts.separators()?,
         max_step: args.max_new_tokens,
         ..usual
     };
     let searched = config.init()?.search(problem, &item.ids, completer)?;
-    let rows = searched.pairs.iter().map(|pair| pair_row(item, texts, pair)).collect::<anyhow::Result<Vec<Value>>>()?;
+    let row = |pair: &StepPair| pair_row(args, item, texts, pair, completer);
+    let rows = searched.pairs.iter().map(row).collect::<anyhow::Result<Vec<Value>>>()?;
     Ok(Labelled::new(rows, searched.exhausted))
 }
 
 /// A pair of steps as a pair of completions that begin alike.
-fn pair_row(item: &Item, texts: &Texts, pair: &StepPair) -> anyhow::Result<Value> {
+fn pair_row(
+    args: &LabelArgs,
+    item: &Item,
+    texts: &Texts,
+    pair: &StepPair,
+    completer: &Completer,
+) -> anyhow::Result<Value> {
     let text = |step: &Tokens| texts.text(&pair.prefix.followed_by(step));
     Ok(json!({
         "prompt": item.prompt,
@@ -185,6 +204,8 @@ fn pair_row(item: &Item, texts: &Texts, pair: &StepPair) -> anyhow::Result<Value
         "rejected": text(&pair.rejected)?,
         "margin": pair.values[0] - pair.values[1],
         "values": pair.values,
+        "completer": completer.name(),
+        "seed": args.seed,
     }))
 }
 
@@ -198,30 +219,56 @@ fn evolve(
 ) -> anyhow::Result<Labelled> {
     let usual = EvolveConfig::default();
     let config = EvolveConfig {
-        children: if args.children == 0 { usual.children } else { args.children },
+        children: args.children.unwrap_or(usual.children),
         separators: texts.separators()?,
         max_step: args.max_new_tokens,
         ..usual
     };
     let evolved = config.init()?.search(problem, &item.ids, completer)?;
-    let form = match args.labels {
+    let form = match args.labels.unwrap_or_default() {
         Softness::Soft => PathLabels::Soft,
         Softness::Hard => PathLabels::Hard { above: 0.5, rising: false },
     };
     let mut rows = Vec::new();
     for path in &evolved.paths {
         let steps = path.steps.iter().map(|step| texts.text(step)).collect::<Result<Vec<String>, ProcessError>>()?;
-        let blank = steps.iter().any(|step| step.trim().is_empty());
         if kind == RowsName::Completions {
             if path.right {
                 rows.push(json!({"prompt": item.prompt, "completion": steps.concat()}));
             }
-        } else if !blank {
-            let labels = path_labels(&path.values, form, None)?;
-            rows.push(json!({"prompt": item.prompt, "completions": steps, "labels": labels, "right": path.right}));
+            continue;
+        }
+        let (steps, values) = without_blanks(&steps, &path.values);
+        if !steps.is_empty() {
+            rows.push(json!({
+                "prompt": item.prompt,
+                "completions": steps,
+                "labels": path_labels(&values, form, None)?,
+                "right": path.right,
+                "segmentation": args.segment.id(),
+                "completer": completer.name(),
+                "seed": args.seed,
+            }));
         }
     }
     Ok(Labelled::new(rows, evolved.exhausted))
+}
+
+/// Steps with the values behind them, where a step of blanks (an end token alone, say) joins the step before it: the value is
+/// the one behind both. At the beginning it joins the next.
+fn without_blanks(steps: &[String], values: &[f64]) -> (Vec<String>, Vec<f64>) {
+    let (mut joined, mut blank): (Vec<(String, f64)>, String) = (Vec::new(), String::new());
+    for (step, value) in steps.iter().zip(values) {
+        match joined.last_mut() {
+            _ if !step.trim().is_empty() => joined.push((std::mem::take(&mut blank) + step, *value)),
+            Some((text, behind)) => {
+                text.push_str(step);
+                *behind = *value;
+            }
+            None => blank.push_str(step),
+        }
+    }
+    joined.into_iter().unzip()
 }
 
 fn refine(
@@ -231,8 +278,9 @@ fn refine(
     texts: &Texts,
     completer: &mut Completer,
 ) -> anyhow::Result<Labelled> {
-    let labeller = MonteCarlo::new(args.rollouts)?;
-    let asked = Asked { problem, prompt: &item.ids, prefix: &[], n: args.rollouts, again: 0 };
+    let rollouts = args.rollouts.unwrap_or(ROLLOUTS);
+    let labeller = MonteCarlo::new(rollouts)?;
+    let asked = Asked { problem, prompt: &item.ids, prefix: &[], n: rollouts, again: 0 };
     let Some(mut estimates) = completer.estimate(&[asked])? else { return Ok(Labelled::new(Vec::new(), true)) };
     let attempts = estimates.pop().unwrap_or_default();
     let mut all = global_refinements(problem, &attempts.wrong, &attempts.right, Seed(args.seed));
@@ -285,8 +333,13 @@ fn self_correct(
         let prompt = encoder.prompt(&second(&texts.text(first)?));
         prompt.map_err(|error| ProcessError::Core(ascribe::core::CoreError::Other(Box::new(error))))
     };
-    let Some(made) = traces(problem, &item.ids, args.rollouts, &revise, completer)? else {
+    let attempts = args.rollouts.unwrap_or(ROLLOUTS);
+    let Some(made) = traces(problem, &item.ids, attempts, &revise, completer)? else {
         return Ok(Labelled::new(Vec::new(), true));
+    };
+    let ended = match attempts - made.len() {
+        0 => "done".to_owned(),
+        long => format!("done; {long} attempts left no room for a second one"),
     };
     let mut rows = Vec::new();
     for trace in imitated(&made, Imitate::Mended) {
@@ -297,5 +350,18 @@ fn self_correct(
             "first": first,
         }));
     }
-    Ok(Labelled::new(rows, false))
+    Ok(Labelled { rows, ended })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blank_steps_join_the_step_before_them() {
+        let steps = ["\n", "a.\n", " ", "b", ""].map(str::to_owned);
+        let joined = without_blanks(&steps, &[0.1, 0.2, 0.3, 0.4, 1.0]);
+        assert_eq!(joined, (vec!["\na.\n ".to_owned(), "b".to_owned()], vec![0.3, 1.0]));
+        assert_eq!(without_blanks(&steps[..1], &[0.1]), (vec![], vec![]));
+    }
 }

@@ -5,7 +5,7 @@
 //! its number and the seed alone.
 
 mod methods;
-mod texts;
+pub mod texts;
 mod work;
 
 use std::time::Instant;
@@ -48,6 +48,7 @@ pub fn run(args: &LabelArgs) -> anyhow::Result<()> {
         bail!("a labelling run needs --method, --model and --input; shards are put together by --merge");
     };
     let rows = kind_of_rows(method, args.rows)?;
+    refuse_idle(args, method)?;
     let sampling = sampling(args)?;
     let records = Records::read(input)?;
     let model = frozen(path, args.adapter.as_deref(), args.weights, &device(&args.common.device)?)?;
@@ -115,6 +116,29 @@ fn kind_of_rows(method: LabelMethod, wanted: Option<RowsName>) -> anyhow::Result
     }
 }
 
+/// Refuses an option that the method does not heed.
+fn refuse_idle(args: &LabelArgs, method: LabelMethod) -> anyhow::Result<()> {
+    use LabelMethod::{Evolve, Mcts, MonteCarlo, Omega, Refine, SelfCorrect, Sorm};
+    let options: [(&str, bool, &[LabelMethod]); 10] = [
+        ("--labels", args.labels.is_some(), &[MonteCarlo, Omega, Evolve]),
+        ("--after-error", args.after_error.is_some(), &[MonteCarlo]),
+        ("--consistent", args.consistent, &[Sorm]),
+        ("--rollouts", args.rollouts.is_some(), &[MonteCarlo, Sorm, Omega, Refine, SelfCorrect]),
+        ("--root-rollouts", args.root_rollouts.is_some(), &[Omega]),
+        ("--searches", args.searches.is_some(), &[Omega]),
+        ("--confirm", args.confirm, &[Omega]),
+        ("--simulations", args.simulations.is_some(), &[Mcts]),
+        ("--children", args.children.is_some(), &[Mcts, Evolve]),
+        ("--threshold", args.threshold.is_some(), &[Mcts]),
+    ];
+    for (name, given, methods) in options {
+        if given && !methods.contains(&method) {
+            bail!("{name} is no option of this method; leave it out (`ascribe label --help` says whose it is)");
+        }
+    }
+    Ok(())
+}
+
 fn sampling(args: &LabelArgs) -> anyhow::Result<Sampling> {
     let top_k = (args.top_k > 0).then_some(args.top_k);
     let sampling = Sampling { temperature: args.temperature, top_k, top_p: args.top_p, ..Sampling::default() };
@@ -130,6 +154,7 @@ fn header(args: &LabelArgs, method: LabelMethod, rows: RowsName, records: &Recor
         ("method", json!(format!("{method:?}"))),
         ("rows", json!(format!("{rows:?}"))),
         ("items", json!(records.rows.len())),
+        ("content", json!(digest(records)?)),
         ("model", json!(args.model)),
         ("adapter", json!(args.adapter)),
         ("weights", json!(format!("{:?}", args.weights))),
@@ -137,10 +162,10 @@ fn header(args: &LabelArgs, method: LabelMethod, rows: RowsName, records: &Recor
         ("columns", json!(args.columns)),
         ("raw", json!(args.raw)),
         ("segmentation", json!(args.segment.id())),
-        ("labels", json!(args.labels)),
-        ("after_error", json!(args.after_error)),
+        ("labels", json!(args.labels.unwrap_or_default())),
+        ("after_error", json!(args.after_error.unwrap_or_default())),
         ("consistent", json!(args.consistent)),
-        ("rollouts", json!(args.rollouts)),
+        ("rollouts", json!(args.rollouts.unwrap_or(methods::ROLLOUTS))),
         ("root_rollouts", json!(args.root_rollouts)),
         ("searches", json!(args.searches)),
         ("confirm", json!(args.confirm)),
@@ -157,6 +182,17 @@ fn header(args: &LabelArgs, method: LabelMethod, rows: RowsName, records: &Recor
         ("shard", json!(args.shard.to_string())),
     ];
     Ok(Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()))
+}
+
+/// A number for the content of all rows (FNV-1a), so that a run does not go on with another file of the same name.
+fn digest(records: &Records) -> anyhow::Result<String> {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for row in &records.rows {
+        for byte in serde_json::to_string(row.cells())?.bytes() {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    Ok(format!("{hash:016x}"))
 }
 
 /// Reads every row, so that a broken one refuses the run before anything is asked.
@@ -180,6 +216,12 @@ fn items(args: &LabelArgs, method: LabelMethod, records: &Records, model: &Froze
         let ids = encoder.prompt(&asked)?;
         check_room(&ids, model.config.context)?;
         let completion = if given { Some(records.text(row, &completion)?.to_owned()) } else { None };
+        if let Some(completion) = &completion {
+            let (length, context) = (ids.len() + model.tokenizer.encode(completion)?.len(), model.config.context);
+            if length > context {
+                bail!("{length} tokens do not fit the context of {context}; shorten the completion, or drop the row");
+            }
+        }
         let gold = checker.gold(&records.label(row, &answer)?)?;
         Ok(Item { prompt: value.clone(), asked, ids, gold, completion })
     };

@@ -93,7 +93,7 @@ impl Texts<'_> {
     }
 
     /// The text of ids with the bytes that each adds; a token that ends within a character adds none.
-    fn read(&self, ids: &[u32]) -> Result<(String, Vec<Range<usize>>), LmError> {
+    pub fn read(&self, ids: &[u32]) -> Result<(String, Vec<Range<usize>>), LmError> {
         let mut stream = self.tokenizer.stream(SpecialTokens::Skip);
         let (mut text, mut offsets) = (String::new(), Vec::with_capacity(ids.len()));
         for id in ids {

@@ -28,6 +28,10 @@ impl Work {
         if there {
             let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
             let whole = text.rfind('\n').map_or(0, |end| end + 1);
+            // Without a whole line it is the beginning of this run's first one, or somebody else's file.
+            if whole == 0 && !header.to_string().starts_with(&text) {
+                bail!("`{}` is no output of `ascribe label`; use another file", path.display());
+            }
             for (number, line) in text[..whole].lines().enumerate() {
                 let line: Value =
                     serde_json::from_str(line).with_context(|| format!("{}, line {}", path.display(), number + 1))?;

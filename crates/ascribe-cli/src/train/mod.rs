@@ -1,16 +1,15 @@
 //! `ascribe train <method>`: data to rows, what the objective needs, the loop, and the figures at the end.
 
+mod fitting;
 pub(crate) mod recipes;
+pub(crate) mod reward;
 pub(crate) mod rollouts;
 mod rows;
 mod setup;
 
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use ascribe::burn::module::Module;
 use ascribe::burn::tensor::Device;
 use ascribe::core::{RowKind, Seed};
 use ascribe::eval::{Bootstrap, Estimate, wilson};
@@ -20,8 +19,8 @@ use ascribe::preference::{
     Encoder, LogpCache, LogpLearner, RevisionTemplate, TrainRow, fingerprint, implicit_token_rewards, reference_logps,
     self_test, token_rewards,
 };
-use ascribe::train::{Checkpoints, Fit, FitConfig, Progress as RunProgress, StepReport, Tally, TrainError, evaluate};
-use serde_json::{Map, Value, json};
+use ascribe::train::{Checkpoints, FitConfig, Tally};
+use serde_json::{Map, json};
 
 use crate::Catalog;
 use crate::args::TrainArgs;
@@ -29,13 +28,20 @@ use crate::catalog::Chosen;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::output::{Progress, print_line, write_whole};
+use fitting::{Run, Trained};
 pub(crate) use rows::Data;
 use rows::Rows;
 
 /// The statistic that tells the best checkpoint of a run on pairs.
 const ACCURACY: &str = "rewards/accuracies";
+/// The revision prompts that quote the response: those of `--revision` where it is not given.
+const QUOTE: &str = "quote";
 
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
+    if args.method == reward::METHOD {
+        return reward::run(args, catalog);
+    }
+    args.reward.refuse(&args.method)?;
     if let Some(recipe) = recipes::recipe(&args.method) {
         return rollouts::run(args, recipe, catalog);
     }
@@ -44,25 +50,25 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let config = fit_config(args);
     config.check()?;
     let device = device(&args.common.device)?;
-    check_credit(args, &chosen)?;
+    check_options(args, &chosen)?;
     let data = Data::load(args, needs.kind)?;
     let model = base(args, &device)?;
-    refuse_other_runs(args, &config, &model, &chosen)?;
+    let other = args.reference.as_deref().map(|path| load(path, &device)).transpose()?;
+    let reference = other.as_ref().unwrap_or(&model);
+    let identity = identity(args, &config, &model, other.as_ref(), &chosen)?;
+    refuse_other_runs(args, &identity)?;
     let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
-    let mut rows = data.encode(args, &encoder, &needs, args.max_length.min(model.config.context))?;
+    let mut rows = data.encode(args, &encoder, &needs, length_limit(args, model.config.context))?;
     if needs.kind == RowKind::Labelled {
         warn_of_imbalance(&chosen, &rows.train);
     }
-    let other = args.reference.as_deref().filter(|_| needs.ref_logps);
-    let other = other.map(|path| load(path, &device)).transpose()?;
-    let reference = other.as_ref().unwrap_or(&model);
     if needs.ref_logps {
         add_reference(args, &model, reference, &mut rows)?;
     }
     if needs.credit {
-        add_token_rewards(args, &chosen, &model, &encoder, &device, &mut rows)?;
+        add_token_rewards(args, &chosen, &model, reference, &encoder, &device, &mut rows)?;
     }
-    fit(args, config, &chosen, &model, reference, &device, &rows)
+    fit(args, config, &chosen, &model, reference, identity, &rows)
 }
 
 pub(crate) fn fit_config(args: &TrainArgs) -> FitConfig {
@@ -173,21 +179,48 @@ fn is_dpo_reward(chosen: &Chosen) -> bool {
     chosen.option("credit").as_deref() == Some("dpo_reward")
 }
 
-/// Refuses a model for token rewards where none are made of it, and its absence where they are.
-pub(crate) fn check_credit(args: &TrainArgs, chosen: &Chosen) -> anyhow::Result<()> {
-    match (is_dpo_reward(chosen), &args.dpo_model) {
-        (true, None) => {
-            bail!("credit dpo_reward takes the rewards of a model that DPO trained; name it with --dpo-model")
-        }
-        (false, Some(_)) => bail!("dpo_model does nothing without --credit dpo_reward; leave it out"),
-        _ => Ok(()),
+/// Refuses what would change nothing: a model or a wording that nobody asks, evaluations without rows; and the absence of the
+/// model that token rewards are made of.
+pub(crate) fn check_options(args: &TrainArgs, chosen: &Chosen) -> anyhow::Result<()> {
+    let (needs, dpo_reward) = (chosen.needs(), is_dpo_reward(chosen));
+    if dpo_reward && args.dpo_model.is_none() {
+        bail!("credit dpo_reward takes the rewards of a model that DPO trained; name it with --dpo-model");
     }
+    if !dpo_reward && args.dpo_model.is_some() {
+        bail!("dpo_model does nothing without --credit dpo_reward; leave it out");
+    }
+    if args.reference.is_some() && !(needs.ref_logps || dpo_reward) {
+        bail!("reference does nothing with {}, which has none; leave it out", chosen.name);
+    }
+    if args.revision != QUOTE && (!needs.credit || dpo_reward) {
+        bail!("revision does nothing where no token rewards are made by revision prompts; leave it out");
+    }
+    check_run(args)
+}
+
+/// What holds for runs of every method: evaluations have rows, an adapter has a shape, and the output folder fits.
+fn check_run(args: &TrainArgs) -> anyhow::Result<()> {
+    if args.eval_steps > 0 && args.held_out == 0 {
+        bail!("eval_steps does nothing without rows to evaluate on; hold some out with --held-out");
+    }
+    if let Some(config) = lora(args) {
+        config.check()?;
+    }
+    refuse_mixed_folder(args)
+}
+
+/// The longest row, which the context of the model limits.
+fn length_limit(args: &TrainArgs, context: usize) -> usize {
+    if args.max_length > context {
+        eprintln!("max_length {} is more than the context of the model, {context}, which is used", args.max_length);
+    }
+    args.max_length.min(context)
 }
 
 /// The revision prompts of T-REG.
 pub(crate) fn revision(args: &TrainArgs) -> anyhow::Result<RevisionTemplate> {
     Ok(match args.revision.as_str() {
-        "quote" => RevisionTemplate::default(),
+        QUOTE => RevisionTemplate::default(),
         "no_quote" => RevisionTemplate::no_quote(),
         path => {
             let text = std::fs::read_to_string(path).with_context(|| {
@@ -202,10 +235,12 @@ fn add_token_rewards(
     args: &TrainArgs,
     chosen: &Chosen,
     model: &LanguageModel,
+    reference: &LanguageModel,
     encoder: &Encoder,
     device: &Device,
     rows: &mut Rows,
 ) -> anyhow::Result<()> {
+    let responses: usize = rows.train.iter().map(|row| row.responses.len()).sum();
     let report = match &args.dpo_model {
         Some(path) => {
             let trained = load(path, device)?;
@@ -214,11 +249,11 @@ fn add_token_rewards(
             }
             // SimPO needs no log-probabilities under a reference, but these token rewards do.
             if !chosen.needs().ref_logps {
-                add_reference(args, model, model, rows)?;
+                add_reference(args, model, reference, rows)?;
             }
             let name = fingerprint(&trained.decoder.hash(), &trained.text_hash());
             let beta = DpoConfig::default().beta as f32;
-            let mut progress = Progress::new("token rewards", 2 * rows.train.len());
+            let mut progress = Progress::new("token rewards", responses);
             let told = &mut |done, _| progress.at(done);
             implicit_token_rewards(&mut rows.train, &scorer(&trained)?, &name, beta, &mut cache(args)?, told)?
         }
@@ -227,7 +262,7 @@ fn add_token_rewards(
             let prompts: Vec<_> =
                 rows.pairs.iter().map(|record| encoder.revised(record, &template)).collect::<Result<_, _>>()?;
             let name = fingerprint(&model.decoder.hash(), &format!("{}:{}", model.text_hash(), template.hash()));
-            let mut progress = Progress::new("token rewards", 4 * rows.train.len());
+            let mut progress = Progress::new("token rewards", 2 * responses);
             let told = &mut |done, _| progress.at(done);
             token_rewards(&mut rows.train, prompts, &scorer(model)?, &name, &mut cache(args)?, told)?
         }
@@ -252,7 +287,7 @@ fn fit(
     chosen: &Chosen,
     model: &LanguageModel,
     reference: &LanguageModel,
-    device: &Device,
+    mut identity: Vec<(&'static str, String)>,
     rows: &Rows,
 ) -> anyhow::Result<()> {
     let (train, held_out, needs) = (&rows.train, &rows.held_out, chosen.needs());
@@ -260,26 +295,11 @@ fn fit(
     // Token rewards cost more than the reference itself, so held-out pairs go without: those of T-REG are measured by DPO's
     // loss and rewards, which are also the same for both.
     let judge = LogpLearner::new(chosen.judge()).with_reference(&reference.decoder);
-    let mut run = identity(args, &config, model, chosen);
-    run.push(("set of rows", rows_hash(train)));
-    let checkpoints = Checkpoints::new(&args.output_dir, args.save_total_limit);
-    let last = checkpoints.last()?;
-    let training = device.clone().autodiff();
-    let start = match &last {
-        // Beside an adapter, the weights are those of the reference and not copied.
-        None if args.use_peft => start(args, model)?.train(),
-        None => model.decoder.clone().on(&training),
-        Some((path, progress)) => {
-            progress.check_run(path, &run)?;
-            match args.use_peft {
-                true => model.with_adapter(path)?.decoder.train(),
-                false => LanguageModel::load(path, &training)?.decoder,
-            }
-        }
-    };
-    let start = start.with_gradient_checkpointing(args.gradient_checkpointing.unwrap_or(args.use_peft));
-    if last.is_none() && needs.ref_logps && args.reference.is_none() {
-        let test = self_test(&start, &train[..train.len().min(8)], DpoConfig::default().beta)?;
+    identity.push(("set of rows", rows_hash(train)));
+    let run = Run { args, config, learner: &learner, judge: &judge, model, identity, train, held_out, beside: None };
+    let start = run.start()?;
+    if start.is_fresh() && needs.ref_logps && args.reference.is_none() {
+        let test = self_test(&start.decoder, &train[..train.len().min(8)], DpoConfig::default().beta)?;
         eprintln!(
             "step 0: DPO loss {:.6} (ln 2 = {:.6}), policy and reference differ by at most {:.1e} nats a token",
             test.loss,
@@ -287,58 +307,7 @@ fn fit(
             test.difference
         );
     }
-    let mut fit = Fit::new(&learner, start, train, config)?;
-    let (mut best, mut measured) = (None, None);
-    if let Some((path, progress)) = &last {
-        fit.resume(path, progress)?;
-        best = progress.best;
-        eprintln!("going on from {} ({} of {} steps done)", path.display(), fit.step(), fit.steps());
-    }
-    let mut log = RunLog::open(&args.output_dir, fit.step())?;
-    let mut progress = Progress::new(&format!("train {}", args.method), fit.steps());
-    progress.at(fit.step());
-    let due = |every: usize, step: usize, steps: usize| step == steps || (every > 0 && step.is_multiple_of(every));
-    while let Some(report) = fit.next() {
-        let report = report?;
-        let (step, steps) = (fit.step(), fit.steps());
-        progress.at(step);
-        if due(args.logging_steps, step, steps) || step == 1 {
-            progress.line(&line(&report, steps, progress.seconds()));
-        }
-        log.write(&report, &[])?;
-        let mut score = None;
-        if !held_out.is_empty() && (due(args.eval_steps, step, steps) || due(args.save_steps, step, steps)) {
-            let tally = evaluate(&judge, &fit.model().valid(), held_out, args.per_device_eval_batch_size)?;
-            let means = tally.means("eval_");
-            let shown: Vec<String> = means.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-            progress.line(&format!("step {step}/{steps}  {}", shown.join("  ")));
-            log.write(&report, &means)?;
-            let value = match tally.values(ACCURACY) {
-                [] => -tally.loss / tally.weight,
-                values => values.iter().sum::<f64>() / values.len() as f64,
-            };
-            score = Some(value);
-            if best.is_none_or(|(_, most)| value > most) {
-                best = Some((step, value));
-            }
-            measured = Some((step, tally));
-        }
-        if due(args.save_steps, step, steps) {
-            let now = RunProgress { run: run_of(&run), score, best, ..fit.progress() };
-            let weights = model.with_decoder(fit.model().valid());
-            checkpoints.save(&fit, &now, |folder| weights.save(folder).map_err(TrainError::from))?;
-        }
-    }
-    drop(progress);
-    let steps = fit.steps();
-    let trained = model.with_decoder(fit.into_model().valid());
-    trained.save(&args.output_dir)?;
-    let tally = match measured {
-        _ if held_out.is_empty() => None,
-        Some((step, tally)) if step == steps => Some(tally),
-        // The run was resumed after its last step.
-        _ => Some(evaluate(&judge, &trained.decoder, held_out, args.per_device_eval_batch_size)?),
-    };
+    let Trained { tally, best, .. } = run.fit(start)?;
     finish(args, tally, best)
 }
 
@@ -362,12 +331,15 @@ fn finish(args: &TrainArgs, tally: Option<Tally>, best: Option<(usize, f64)>) ->
             Some(interval) if interval.high < 0.5 => "below 50 %",
             _ => "not distinguishable from 50 %",
         };
-        let bootstrap = Bootstrap { seed: Seed(args.seed), ..Bootstrap::default() };
-        let margin = bootstrap.mean(tally.values("rewards/margins"))?;
         print_line(&format!("held-out reward accuracy {accuracy}: {verdict}"))?;
-        print_line(&format!("held-out reward margin {margin:+.4}"))?;
         summary.insert("reward_accuracy".into(), serde_json::to_value(accuracy)?);
-        summary.insert("reward_margin".into(), serde_json::to_value(margin)?);
+        // A ranking of several has no margin.
+        let margins = tally.values("rewards/margins");
+        if !margins.is_empty() {
+            let margin = Bootstrap { seed: Seed(args.seed), ..Bootstrap::default() }.mean(margins)?;
+            print_line(&format!("held-out reward margin {margin:+.4}"))?;
+            summary.insert("reward_margin".into(), serde_json::to_value(margin)?);
+        }
     }
     if let Some((step, _)) = best {
         print_line(&format!("best checkpoint by held-out figure: checkpoint-{step}"))?;
@@ -385,13 +357,14 @@ fn reward_accuracy(values: &[f64], seed: u64) -> anyhow::Result<Estimate> {
     Ok(Bootstrap { seed: Seed(seed), ..Bootstrap::default() }.mean(values)?)
 }
 
-/// What must be the same for a resumed run, but for the rows.
+/// What must be the same for a resumed run, but for the rows; `other` is the reference, where it is not the model itself.
 fn identity(
     args: &TrainArgs,
     config: &FitConfig,
     model: &LanguageModel,
+    other: Option<&LanguageModel>,
     chosen: &Chosen,
-) -> Vec<(&'static str, String)> {
+) -> anyhow::Result<Vec<(&'static str, String)>> {
     // Taken apart whole, so that no option can be forgotten here.
     let FitConfig {
         learning_rate,
@@ -415,12 +388,18 @@ fn identity(
         let scaled = if use_rslora { ", use_rslora" } else { "" };
         format!("r {r}, alpha {alpha}, {}{scaled}", target_modules.join(" "))
     });
-    vec![
-        ("method", args.method.clone()),
+    // The words and not the name of their file.
+    let revision = match chosen.needs().credit && args.dpo_model.is_none() {
+        true => short(&revision(args)?.hash()),
+        false => "none".to_owned(),
+    };
+    Ok(vec![
+        ("method", chosen.name.clone()),
         ("model", short(&model.decoder.hash())),
+        ("reference", other.map_or_else(|| "the model itself".to_owned(), |other| short(&other.decoder.hash()))),
         ("beta", chosen.option("beta").unwrap_or_else(|| "none".to_owned())),
         ("set of options", json!(chosen.options).to_string()),
-        ("revision", args.revision.clone()),
+        ("revision", revision),
         ("dpo_model", args.dpo_model.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string())),
         ("boundary", args.boundary.to_string()),
         ("learning_rate", learning_rate.to_string()),
@@ -440,7 +419,7 @@ fn identity(
         ("adam_epsilon", adam_epsilon.to_string()),
         ("seed", seed.0.to_string()),
         ("lora", adapter.unwrap_or_else(|| "none".to_owned())),
-    ]
+    ])
 }
 
 fn rows_hash(rows: &[TrainRow]) -> String {
@@ -449,98 +428,26 @@ fn rows_hash(rows: &[TrainRow]) -> String {
     short(&hash.finish())
 }
 
-/// Refuses an output folder with the checkpoints of another run before any work is done for this one, and one that would
-/// end with both a model and an adapter, which could not be told apart.
-fn refuse_other_runs(
-    args: &TrainArgs,
-    config: &FitConfig,
-    model: &LanguageModel,
-    chosen: &Chosen,
-) -> anyhow::Result<()> {
-    let (other, what) = match args.use_peft {
-        true => ("model.safetensors", "a whole model"),
-        false => ("adapter_config.json", "an adapter"),
+/// Refuses an output folder with the checkpoints of another run before any work is done for this one.
+fn refuse_other_runs(args: &TrainArgs, run: &[(&'static str, String)]) -> anyhow::Result<()> {
+    if let Some((path, progress)) = Checkpoints::new(&args.output_dir, args.save_total_limit).last()? {
+        progress.check_run(&path, run)?;
+    }
+    Ok(())
+}
+
+/// Refuses an output folder that would end with both a model and an adapter, which could not be told apart.
+fn refuse_mixed_folder(args: &TrainArgs) -> anyhow::Result<()> {
+    let (other, what, kind) = match args.use_peft {
+        true => ("model.safetensors", "a whole model", "an adapter"),
+        false => ("adapter_config.json", "an adapter", "a whole model"),
     };
     if args.output_dir.join(other).exists() {
-        let kind = if args.use_peft { "an adapter" } else { "a whole model" };
         bail!("`{}` holds {what}, and this run writes {kind}; use another --output-dir", args.output_dir.display());
-    }
-    if let Some((path, progress)) = Checkpoints::new(&args.output_dir, args.save_total_limit).last()? {
-        progress.check_run(&path, &identity(args, config, model, chosen))?;
     }
     Ok(())
 }
 
 fn short(hash: &str) -> String {
     hash.chars().take(16).collect()
-}
-
-fn run_of(run: &[(&'static str, String)]) -> Vec<(String, String)> {
-    run.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
-}
-
-/// One step as a line for people.
-fn line(report: &StepReport, steps: usize, seconds: f64) -> String {
-    let show =
-        |name: &str, label: &str| report.metric(name).map(|value| format!("  {label} {value:.4}")).unwrap_or_default();
-    let rate = report.metric("learning_rate").unwrap_or(0.0);
-    format!(
-        "step {}/{steps}  epoch {:.2}{}{}{}{}{}  learning_rate {rate:.2e}  {}",
-        report.step,
-        report.epoch,
-        show("loss", "loss"),
-        show(ACCURACY, ACCURACY),
-        show("rewards/margins", "rewards/margins"),
-        show("logps/chosen_displacement", "logps/chosen_displacement"),
-        show("grad_norm", "grad_norm"),
-        crate::output::duration(seconds)
-    )
-}
-
-/// `log.jsonl`: one object a step, with the metric names of TRL.
-struct RunLog {
-    file: File,
-    path: std::path::PathBuf,
-    started: std::time::Instant,
-    tokens: u64,
-}
-
-impl RunLog {
-    /// Opens the log; lines behind step `done` belong to steps that will be done again, and go.
-    fn open(folder: &Path, done: usize) -> anyhow::Result<Self> {
-        let path = folder.join("log.jsonl");
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
-        let (mut kept, mut tokens) = (String::new(), 0);
-        for text in std::fs::read_to_string(&path).unwrap_or_default().lines() {
-            let Ok(row) = serde_json::from_str::<Value>(text) else { continue };
-            if row["step"].as_u64().is_some_and(|step| step as usize <= done) {
-                tokens = row["num_tokens"].as_u64().unwrap_or(tokens);
-                kept.push_str(text);
-                kept.push('\n');
-            }
-        }
-        write_whole(&path, kept.as_bytes())?;
-        let file =
-            File::options().append(true).open(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
-        Ok(Self { file, path, started: std::time::Instant::now(), tokens })
-    }
-
-    /// The metrics of a step, or of the evaluation after it.
-    fn write(&mut self, report: &StepReport, evaluation: &[(String, f64)]) -> anyhow::Result<()> {
-        let mut row = Map::new();
-        row.insert("step".into(), json!(report.step));
-        row.insert("epoch".into(), json!(report.epoch));
-        if evaluation.is_empty() {
-            self.tokens += report.tokens;
-        }
-        let metrics = if evaluation.is_empty() { &report.metrics[..] } else { evaluation };
-        metrics.iter().for_each(|(name, value)| {
-            row.insert(name.clone(), json!(value));
-        });
-        row.insert("num_tokens".into(), json!(self.tokens));
-        row.insert("seconds".into(), json!(self.started.elapsed().as_secs_f64()));
-        let mut text = Value::Object(row).to_string();
-        text.push('\n');
-        self.file.write_all(text.as_bytes()).with_context(|| format!("cannot write `{}`", self.path.display()))
-    }
 }

@@ -13,10 +13,11 @@ use ascribe::preference::rl::{
 use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, TrainError};
 use serde_json::json;
 
+use super::fitting::{RunLog, run_of};
 use super::recipes::Recipe;
 use super::rows::parts;
 use super::setup::{Setup, second_attempt};
-use super::{RunLog, base, fit_config, identity, load, refuse_other_runs, run_of, short, start};
+use super::{base, fit_config, identity, load, refuse_other_runs, short, start};
 use crate::Catalog;
 use crate::args::TrainArgs;
 use crate::device::device;
@@ -110,7 +111,12 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     let device = device(&args.common.device)?;
     let split = parts(args, ascribe::data::load::<PromptOnly>(&args.data, &ColumnMap::parse(&args.columns)?)?)?;
     let model = base(args, &device)?;
-    refuse_other_runs(args, &config, &model, &setup.chosen)?;
+    let other = args.reference.as_deref().map(|path| load(path, &device)).transpose()?;
+    if other.as_ref().is_some_and(|other| other.text_hash() != model.text_hash()) {
+        bail!("the reference has another tokenizer or chat template than the model; use models of one family");
+    }
+    let mut run = identity(args, &config, &model, other.as_ref(), &setup.chosen)?;
+    refuse_other_runs(args, &run)?;
     let context = model.config.context;
     setup.config.second = second_attempt(&args.rl, recipe, &model.tokenizer)?;
     let second = setup.config.second.as_ref();
@@ -127,12 +133,11 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
         );
     }
 
-    let mut run = identity(args, &config, &model, &setup.chosen);
     run.push(("set of prompts", prompts_hash(&asked)));
     let checkpoints = Checkpoints::new(&args.output_dir, args.save_total_limit);
     let last = checkpoints.last()?;
     let critic = setup.estimator.needs().values;
-    let training = device.clone().autodiff();
+    let training = model.decoder.device().autodiff();
     let decoder = match &last {
         None if args.use_peft => start(args, &model)?.train(),
         None => model.decoder.clone().on(&training),
@@ -150,7 +155,7 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
         None => Actor::with_critic(decoder),
         Some((path, _)) => Actor::with_saved_critic(decoder, path)?,
     };
-    let reference = setup.needs_reference().then(|| reference(args, &model, &device)).transpose()?;
+    let reference = setup.needs_reference().then(|| other.as_ref().unwrap_or(&model).decoder.clone());
     let mut source =
         OnPolicy::new(&asked, &scorer, setup.estimator.as_ref(), setup.chosen.needs(), setup.config.clone())?
             .with_tokenizer(&model.tokenizer);
@@ -201,20 +206,6 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     print_line(&format!("held-out reward {after}; before {before}"))?;
     let summary = json!({"reward": after, "reward_before": before});
     write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
-}
-
-/// The reference: the model that training starts from, unless another is named.
-fn reference(
-    args: &TrainArgs,
-    model: &LanguageModel,
-    device: &ascribe::burn::tensor::Device,
-) -> anyhow::Result<ascribe::lm::Decoder> {
-    let Some(path) = &args.reference else { return Ok(model.decoder.clone()) };
-    let other = load(path, device)?;
-    if other.text_hash() != model.text_hash() {
-        bail!("the reference has another tokenizer or chat template than the model; use models of one family");
-    }
-    Ok(other.decoder)
 }
 
 /// Mean reward of responses to prompts that nothing was trained on: a mean over prompts, with its interval.

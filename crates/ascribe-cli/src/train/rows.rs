@@ -100,7 +100,7 @@ fn labelled(args: &TrainArgs, columns: &ColumnMap) -> anyhow::Result<Loaded<Unpa
 }
 
 /// Prompts with scored responses: from ratings, from right and wrong replies, or from pairs.
-fn groups(args: &TrainArgs, columns: &ColumnMap) -> anyhow::Result<Loaded<Ranked>> {
+pub(super) fn groups(args: &TrainArgs, columns: &ColumnMap) -> anyhow::Result<Loaded<Ranked>> {
     match Kind::detect(&args.data, columns)? {
         Kind::Rated => {
             let Loaded { rows, skipped, notes } = ascribe::data::load::<Rated>(&args.data, columns)?;
@@ -157,7 +157,7 @@ fn completions(args: &TrainArgs, columns: &ColumnMap) -> anyhow::Result<Loaded<P
 }
 
 /// Says what was read and left out, and splits by prompt.
-pub(crate) fn parts<R: Record>(args: &TrainArgs, loaded: Loaded<R>) -> anyhow::Result<Split<R>> {
+pub(super) fn parts<R: Record>(args: &TrainArgs, loaded: Loaded<R>) -> anyhow::Result<Split<R>> {
     loaded.notes.iter().for_each(|note| eprintln!("{note}"));
     say_skipped(args, &loaded.skipped, loaded.rows.len())?;
     let mut split = split_by_prompt(loaded.rows, HeldOut::Rows(args.held_out), Seed(args.seed))?;
@@ -182,7 +182,7 @@ fn say_skipped(args: &TrainArgs, skipped: &Skipped, left: usize) -> anyhow::Resu
 }
 
 /// Says what encoding left out and cut.
-fn checked<R>(args: &TrainArgs, what: &str, encoded: Encoded<R>) -> anyhow::Result<Encoded<R>> {
+pub(super) fn checked<R>(args: &TrainArgs, what: &str, encoded: Encoded<R>) -> anyhow::Result<Encoded<R>> {
     say_skipped(args, &encoded.skipped, encoded.rows.len())?;
     let cut = encoded.truncation;
     if cut.prompts + cut.responses > 0 {

@@ -12,6 +12,7 @@ use ascribe::preference::rl::{
 use ascribe::train::FitConfig;
 use serde_json::Value;
 
+use super::check_run;
 use super::recipes::Recipe;
 use crate::Catalog;
 use crate::args::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName, TrainArgs};
@@ -89,8 +90,13 @@ impl Setup {
         told.insert("beta".to_owned(), Value::from(options.beta));
         told.insert("loss_type".to_owned(), Value::from(loss_name));
         told.insert("rollouts".to_owned(), Value::from(format!("{rl:?}")));
-        let chosen = Chosen { objective, judge: None, options: told };
-        Ok(Self { estimator, chosen, config, said })
+        let chosen = Chosen { name: recipe.name.to_owned(), objective, judge: None, options: told };
+        let setup = Self { estimator, chosen, config, said };
+        if args.reference.is_some() && !setup.needs_reference() {
+            bail!("reference does nothing with {}, which has none; leave it out", setup.chosen.name);
+        }
+        check_run(args)?;
+        Ok(setup)
     }
 
     pub fn needs_reference(&self) -> bool {

@@ -1,7 +1,8 @@
 //! Adapters in the layout of peft: a folder with `adapter_config.json` and `adapter_model.safetensors`.
 //!
-//! Factors are named `base_model.model.<projection>.lora_A.weight`, `[r, in]`, and `.lora_B.weight`, `[out, r]`. What
-//! an adapter asks for beyond LoRA is refused by name, because without it the numbers would be wrong.
+//! Factors are named `base_model.model.<projection>.lora_A.weight`, `[r, in]`, and `.lora_B.weight`, `[out, r]`; beside
+//! them stands the head of a classifier, `base_model.model.score.weight`. What an adapter asks for beyond LoRA is refused
+//! by name, because without it the numbers would be wrong.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ const WEIGHTS: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
 
 /// What must be absent, empty, false or "none".
-const UNKNOWN: [&str; 13] = [
+const UNKNOWN: [&str; 12] = [
     "alpha_pattern",
     "bias",
     "exclude_modules",
@@ -27,13 +28,14 @@ const UNKNOWN: [&str; 13] = [
     "layer_replication",
     "layers_to_transform",
     "lora_bias",
-    "modules_to_save",
     "rank_pattern",
     "target_parameters",
     "trainable_token_indices",
     "use_dora",
     "use_qalora",
 ];
+/// Heads of classifiers, which peft trains and saves whole beside an adapter; those of the decoders here are called `score`.
+const HEADS: [&str; 2] = ["classifier", "score"];
 /// Ways to begin that leave the weights of the base as they were.
 const STARTS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
 
@@ -86,9 +88,38 @@ pub(super) fn attach(decoder: &Decoder, folder: &Path) -> Result<Decoder, LmErro
     let (path, config) = config(folder)?;
     let lora = options(&path, &config)?;
     let mut weights = Factors(Safetensors::of(folder, &[WEIGHTS.to_owned()])?);
-    let adapted = decoder.attach(&lora, &mut weights)?;
+    let headed = match head(&path, &config, &weights.0)? {
+        Some(head) => Some(decoder.with_head_of(head, &mut weights)?),
+        None => None,
+    };
+    let adapted = headed.as_ref().unwrap_or(decoder).attach(&lora, &mut weights)?;
     weights.0.all_taken()?;
     Ok(adapted)
+}
+
+/// The head of a classifier, where the adapter brings it along.
+fn head(path: &Path, config: &Map<String, Value>, weights: &Safetensors) -> Result<Option<Head>, LmError> {
+    let get = |name: &str| config.get(name).unwrap_or(&Value::Null);
+    let beyond = |name: &str| {
+        let what = format!("an adapter with `{name}`: {} (`{}`)", get(name), path.display());
+        LmError::unsupported(what, "use an adapter that saves no module but the head of a classifier")
+    };
+    let modules = match get("modules_to_save") {
+        Value::Null => Vec::new(),
+        Value::Array(names) => names.iter().map(|name| name.as_str().unwrap_or_default()).collect(),
+        _ => return Err(beyond("modules_to_save")),
+    };
+    if modules.iter().any(|name| !HEADS.contains(name)) {
+        return Err(beyond("modules_to_save"));
+    }
+    let name = format!("{PREFIX}score.weight");
+    let Some(shape) = weights.shape(&name).filter(|_| modules.contains(&"score")) else { return Ok(None) };
+    let labels = shape.first().copied().unwrap_or(0);
+    match get("task_type").as_str() {
+        Some("SEQ_CLS") => Ok(Some(Head::Sequence { labels })),
+        Some("TOKEN_CLS") => Ok(Some(Head::Token { labels })),
+        _ => Err(beyond("task_type")),
+    }
 }
 
 /// The options of LoRA in `config`, which lies at `path`.
@@ -158,19 +189,22 @@ pub(super) fn write(folder: &Path, decoder: &Decoder, lora: &LoraConfig, base: &
         Head::Sequence { .. } => "SEQ_CLS",
         Head::Token { .. } => "TOKEN_CLS",
     };
+    let head = decoder.head_named();
+    let saved = if head.is_empty() { Value::Null } else { json!(["score"]) };
     // peft's own files have a whole number here.
     let alpha = if lora.alpha.fract() == 0.0 { json!(lora.alpha as i64) } else { json!(lora.alpha) };
     let config = json!({
         "peft_type": "LORA", "task_type": task, "base_model_name_or_path": base, "inference_mode": true,
         "r": lora.r, "lora_alpha": alpha, "lora_dropout": 0.0, "use_rslora": lora.use_rslora,
         "target_modules": lora.target_modules, "bias": "none", "fan_in_fan_out": false, "init_lora_weights": true,
-        "use_dora": false, "modules_to_save": null, "rank_pattern": {}, "alpha_pattern": {},
+        "use_dora": false, "modules_to_save": saved, "rank_pattern": {}, "alpha_pattern": {},
     });
     let text = serde_json::to_string_pretty(&config).map_err(LmError::config(&path))?;
     std::fs::write(&path, text).map_err(LmError::io(&path))?;
     let named: Vec<_> = decoder
         .lora_named()
         .into_iter()
+        .chain(head)
         .map(|(name, shape, values)| (format!("{PREFIX}{name}"), shape, values))
         .collect();
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);

@@ -8,6 +8,7 @@
 //! of Hugging Face.
 
 mod checkpointing;
+mod head;
 mod tokens;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use burn::nn::{Embedding, Linear};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 pub use self::checkpointing::{Backward, TrainingPass};
+pub use self::head::{HeadInit, ScorePass};
 use super::config::{Activation, DecoderConfig, Family, Head, Norm, Positions};
 use super::frozen::on_cpu;
 use super::gpt2::{Gpt2, to_gpt2};
@@ -272,7 +274,8 @@ impl Decoder {
             Some(head) => head.forward(hidden),
             None => hidden.matmul(self.embed_tokens.weight.val().transpose()),
         };
-        match self.config.logit_softcap {
+        // The scores of a classifier are not capped.
+        match self.config.logit_softcap.filter(|_| self.config.head == Head::NextToken) {
             Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
             None => logits,
         }
@@ -294,7 +297,8 @@ impl Decoder {
     /// - result: `[rows, longest response]`; column `j` is response token `j`.
     ///
     /// # Errors
-    /// When a prompt is empty: nothing would predict the first response token. When the model is a classifier.
+    /// When a prompt is empty: nothing would predict the first response token. When an id is none of the vocabulary, or a
+    /// row is longer than learned positions reach. When the model is a classifier.
     pub fn response_logps(&self, rows: &[Row]) -> Result<(Tensor<2>, Mask), CoreError> {
         self.can_score(rows)?;
         if rows.iter().all(|row| row.response.is_empty()) {
@@ -394,6 +398,16 @@ impl Decoder {
         if let Some(row) = rows.iter().position(|row| row.prompt.is_empty()) {
             let got = format!("an empty prompt in row {row}");
             return Err(CoreError::Shape { rule: "a prompt needs at least one token (begin with the BOS token)", got });
+        }
+        let vocab = self.config.vocab_size;
+        let ids = rows.iter().flat_map(|row| row.prompt.iter().chain(row.response));
+        if let Some(id) = ids.copied().find(|id| *id as usize >= vocab) {
+            return Err(CoreError::Range { name: "a token id", rule: "below the vocabulary size", got: f64::from(id) });
+        }
+        // Positions that were not learned have no embedding.
+        let longest = rows.iter().map(|row| row.prompt.len() + row.response.len()).max().unwrap_or(0);
+        if self.embed_positions.is_some() && longest > self.config.context {
+            return Err(CoreError::Context { context: self.config.context, got: longest });
         }
         Ok(())
     }

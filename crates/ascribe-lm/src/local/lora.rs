@@ -144,7 +144,8 @@ impl WeightSource for FreshPairs {
 const MERGE_TOLERANCE: f32 = 1e-3;
 
 impl Decoder {
-    /// The same weights, frozen, with a fresh adapter beside them: only the adapter gets gradients and optimizer state.
+    /// The same weights, frozen, with a fresh adapter beside them: only the adapter gets gradients and optimizer state, and
+    /// the head of a classifier, which is trained whole.
     /// The weights are shared, not copied. Gradient checkpointing is on, because what layers keep is then most of the
     /// memory; [`with_gradient_checkpointing`](Self::with_gradient_checkpointing) turns it off.
     ///
@@ -162,7 +163,7 @@ impl Decoder {
         if self.lora.is_some() {
             return Err(lora("the model has an adapter already; merge that one first"));
         }
-        let mut decoder = self.clone().no_grad();
+        let mut decoder = self.clone().no_grad().with_trained_head();
         let projections = decoder.projections();
         let mut known: Vec<&str> = Vec::new();
         for (name, _) in &projections {
@@ -243,13 +244,13 @@ impl Decoder {
         Ok(merged.set_require_grad(true))
     }
 
-    /// Freezes all but the adapter; without one, nothing.
+    /// Freezes all but the adapter and the head of a classifier; without an adapter, nothing.
     pub(super) fn frozen_beside_lora(mut self) -> Self {
         if self.lora.is_none() {
             return self;
         }
         let pairs: Vec<Option<LoraPair>> = self.projections().into_iter().map(|(_, it)| it.lora.take()).collect();
-        let mut frozen = self.no_grad();
+        let mut frozen = self.no_grad().with_trained_head();
         for ((_, projection), pair) in frozen.projections().into_iter().zip(pairs) {
             projection.lora = pair;
         }

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use serde_json::json;
 
 use super::adapter;
-use super::config::DecoderConfig;
+use super::config::{DecoderConfig, Head};
 use super::decoder::Decoder;
 use super::gguf_weights::GgufWeights;
 use super::lora::LoraConfig;
@@ -80,7 +80,8 @@ impl LanguageModel {
     }
 
     /// Writes a Hugging Face folder (config, f32 safetensors, tokenizer, chat template) that transformers loads; of a
-    /// model with an adapter the adapter alone, in the layout of peft.
+    /// model with an adapter the adapter alone, in the layout of peft. A classifier of sequences gets a padding token that
+    /// ends no text ([`Tokenizer::padded_for_scores`]).
     ///
     /// All files are written into a folder inside it and moved out when the last one is whole, so that a full disk
     /// leaves what was there, and no half of a model.
@@ -116,15 +117,19 @@ impl LanguageModel {
         let mut config = self.config.to_json();
         config.insert("bos_token_id".into(), json!(self.tokenizer.bos()));
         config.insert("eos_token_id".into(), json!(self.tokenizer.eos().first()));
-        config.insert("pad_token_id".into(), json!(self.tokenizer.pad()));
+        let tokenizer = match self.config.head {
+            Head::Sequence { .. } => self.tokenizer.clone().padded_for_scores(),
+            Head::NextToken | Head::Token { .. } => self.tokenizer.clone(),
+        };
+        config.insert("pad_token_id".into(), json!(tokenizer.pad()));
         let path = folder.join("config.json");
         let text = serde_json::to_string_pretty(&config).map_err(LmError::config(&path))?;
         std::fs::write(&path, text).map_err(LmError::io(&path))?;
         // Generation stops at any of the end tokens; the tokenizer's own file has room for one.
         let path = folder.join("generation_config.json");
-        let ends = json!({"bos_token_id": self.tokenizer.bos(), "eos_token_id": self.tokenizer.eos(), "pad_token_id": self.tokenizer.pad()});
+        let ends = json!({"bos_token_id": self.tokenizer.bos(), "eos_token_id": self.tokenizer.eos(), "pad_token_id": tokenizer.pad()});
         std::fs::write(&path, ends.to_string()).map_err(LmError::io(&path))?;
-        self.tokenizer.save(folder)?;
+        tokenizer.save(folder)?;
         if let Some(template) = &self.template {
             template.save(folder)?;
         }
@@ -142,7 +147,7 @@ impl LanguageModel {
 
     /// The same tokenizer and template around other weights.
     pub fn with_decoder(&self, decoder: Decoder) -> Self {
-        let (config, tokenizer, template) = (self.config.clone(), self.tokenizer.clone(), self.template.clone());
+        let (config, tokenizer, template) = (decoder.config().clone(), self.tokenizer.clone(), self.template.clone());
         Self { decoder, config, tokenizer, template, name: self.name.clone() }
     }
 

@@ -113,6 +113,12 @@ impl Safetensors {
         self.place.contains_key(name)
     }
 
+    /// The shape of the tensor `name`, where there is one.
+    pub(super) fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        let shard = &self.shards[*self.place.get(name)?];
+        shard.metadata.info(name).map(|info| info.shape.clone())
+    }
+
     /// Checks that every tensor of the folder was asked for: a model with more weights than ours is another model.
     ///
     /// # Errors

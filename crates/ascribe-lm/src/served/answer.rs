@@ -60,12 +60,10 @@ impl Answer {
     pub(super) fn completions(answer: &Value, n: usize) -> Result<Self, Fault> {
         let read = |choice: &Value| -> Result<Choice, Fault> {
             let text = choice["text"].as_str().ok_or_else(|| lacks("choices[..].text"))?;
-            Ok(Choice {
-                text: text.to_owned(),
-                ids: None,
-                told: told(&choice["logprobs"])?,
-                ended: choice["finish_reason"] == "stop",
-            })
+            // Nothing ends an echo, so it needs no reason.
+            let reason = &choice["finish_reason"];
+            let ended = !reason.is_null() && ended(reason)?;
+            Ok(Choice { text: text.to_owned(), ids: None, told: told(&choice["logprobs"])?, ended })
         };
         Self::openai(answer, n, read)
     }
@@ -384,5 +382,11 @@ mod tests {
         assert!(ended(&json!("stop")).unwrap() && !ended(&json!("length")).unwrap());
         assert!(why(ended(&json!("content_filter"))).contains("content_filter"));
         assert!(why(ended(&Value::Null)).contains("none"));
+        // A text that was cut short is no text that reached its length.
+        let mut cut = legacy("a", &["a"], json!([-1.0]));
+        cut["choices"][0]["finish_reason"] = json!("abort");
+        assert!(why(Answer::completions(&cut, 1)).contains("abort"));
+        cut["choices"][0]["finish_reason"] = Value::Null;
+        assert!(!Answer::completions(&cut, 1).unwrap().choices[0].ended);
     }
 }

@@ -201,10 +201,14 @@ impl<T: Send> Fleet<'_, T> {
         let _alarm = Alarm(&self.broken);
         let call = Call { wire: &self.wires[endpoint], endpoint, options: self.options };
         let mut state = self.lock();
-        while state.open > 0 && !state.health[endpoint].given_up {
+        while state.open > 0 {
             let broken = self.broken.load(Ordering::Relaxed).then_some(BROKEN);
             if let Some(why) = broken.or_else(|| over(self.options)) {
                 self.drop_jobs(&mut state, endpoint, why, |_, _| true);
+                break;
+            }
+            // Only now: when all is over the other workers may have left, and nobody else settles what this one put back.
+            if state.health[endpoint].given_up {
                 break;
             }
             if let Some(rest) = state.health[endpoint].rest(Instant::now()) {
@@ -444,6 +448,18 @@ mod tests {
         });
         assert!(answers[..2].iter().all(Result::is_ok));
         assert!(answers[2..].iter().all(|answer| answer.as_ref().unwrap_err().to_string().contains(CANCELLED)));
+    }
+
+    #[test]
+    fn what_fails_after_the_others_have_left_is_settled() {
+        // The idle worker leaves when it sees that all was cancelled; then the only attempt fails and gives its endpoint up.
+        let options = ServedOptions { concurrency: 1, attempts: 1, ..options(2) };
+        let answers = run(&options, 1, |_, _| -> Result<(), Fault> {
+            options.cancel.store(true, Ordering::Relaxed);
+            thread::sleep(TICK * 5);
+            Err(passing())
+        });
+        assert!(answers[0].as_ref().unwrap_err().to_string().contains(CANCELLED));
     }
 
     #[test]

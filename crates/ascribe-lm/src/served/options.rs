@@ -27,7 +27,7 @@ pub struct ServedOptions {
     pub dialect: Option<Dialect>,
     /// Longest prefix and continuation together, where a server does not say it or less is wanted.
     pub context: Option<usize>,
-    /// Requests in flight at one endpoint.
+    /// Requests in flight at one endpoint, at most 1024: each has a thread.
     pub concurrency: usize,
     /// How often a request is tried at one endpoint. An endpoint that fails so often in a row is given up for this call.
     pub attempts: usize,
@@ -73,6 +73,9 @@ impl Default for ServedOptions {
 /// Where the key stands unless another variable is named.
 const KEY_VARIABLE: &str = "OPENAI_API_KEY";
 
+/// Most requests in flight at one endpoint. More threads than the machine gives would be a panic.
+const MOST_AT_ONCE: usize = 1024;
+
 impl ServedOptions {
     /// Checks the ranges.
     pub(super) fn check(&self) -> Result<(), LmError> {
@@ -88,6 +91,10 @@ impl ServedOptions {
             if value == 0 {
                 return refuse(format!("{name} must be at least 1, got 0"));
             }
+        }
+        if self.concurrency > MOST_AT_ONCE {
+            let got = self.concurrency;
+            return refuse(format!("concurrency must be at most {MOST_AT_ONCE} (a thread each), got {got}; lower it"));
         }
         if self.timeout.is_zero() {
             return refuse("timeout must be above 0 s, got 0; nothing could be answered".into());

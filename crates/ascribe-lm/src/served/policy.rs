@@ -192,6 +192,12 @@ impl ServedPolicy {
             if request.mode == Mode::Top && !abilities.names_ids {
                 return Err(CoreError::Unsupported { what: "name the most likely next tokens: it tells no token ids" });
             }
+            // What is forced to have a whole list told (see `top`) must not change what is told.
+            if request.mode == Mode::Top && abilities.dialect == Dialect::LlamaCpp && abilities.scoring.is_none() {
+                return Err(CoreError::Unsupported {
+                    what: "name the most likely next tokens: it tells log-probabilities as a bias has changed them",
+                });
+            }
             if !abilities.own_logps && !is_plain(request.mode) {
                 return Err(CoreError::Unsupported {
                     what: "tell the model's own log-probabilities except of plain sampling at temperature 1",

@@ -331,11 +331,18 @@ fn check_split(call: &Call<'_>, tokenizer: &Tokenizer) -> Result<(), Fault> {
 
 /// Text that a server splits into `prefix` again, if it splits as the tokenizer does.
 fn prompt_text(tokenizer: &Tokenizer, prefix: &[u32]) -> Result<String, Fault> {
+    let fault = |error: LmError| Fault::lasting(error.to_string());
     // The server puts the special tokens before it.
     let special = tokenizer.encode_with_special("").unwrap_or_default();
     let rest = prefix.strip_prefix(special.as_slice()).unwrap_or(prefix);
-    let text = tokenizer.decode(rest, crate::SpecialTokens::Keep);
-    text.map_err(|error| Fault::lasting(error.to_string()))
+    let text = tokenizer.decode(rest, crate::SpecialTokens::Keep).map_err(fault)?;
+    if tokenizer.encode_with_special(&text).map_err(fault)? != prefix {
+        return Err(Fault::lasting(
+            "takes text alone, which the tokenizer splits into other tokens than those of this prefix; ask a server that \
+             takes token ids",
+        ));
+    }
+    Ok(text)
 }
 
 /// An answer, or `None` where the server refuses to give it at all.

@@ -22,7 +22,7 @@ use super::dpo::DpoConfig;
 use super::nll::{Nll, NllReduction, per_token};
 use super::scoring::{LARGEST_EXPONENT, check_beta, smoothed, with_rewards};
 use crate::PreferenceError;
-use crate::error::check;
+use crate::error::{check, unused};
 
 /// How the two sides of a pair are contrasted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,8 +49,8 @@ pub struct CpoConfig {
     pub loss_type: ContrastKind,
     /// Share of labels that are taken to be wrong, in [0, 0.5].
     pub label_smoothing: f64,
-    /// The margin of `simpo`; finite.
-    pub simpo_gamma: f64,
+    /// The margin of `simpo`; finite. Absent, it is 0.5.
+    pub simpo_gamma: Option<f64>,
     /// The exponent of AlphaPO; finite.
     pub alpha: f64,
     /// Weight of the likelihood; finite and at least 0.
@@ -65,7 +65,7 @@ impl Default for CpoConfig {
             beta: DpoConfig::default().beta,
             loss_type: ContrastKind::Sigmoid,
             label_smoothing: 0.0,
-            simpo_gamma: 0.5,
+            simpo_gamma: None,
             alpha: 0.0,
             cpo_alpha: 1.0,
             nll_reduction: NllReduction::Response,
@@ -79,9 +79,15 @@ impl CpoConfig {
     /// # Errors
     /// [`PreferenceError::Beta`] unless beta is finite and above 0; others for the other options.
     pub fn init(&self) -> Result<Cpo, PreferenceError> {
-        let margin = if self.loss_type == ContrastKind::Simpo { self.simpo_gamma } else { 0.0 };
+        let margin = match (self.loss_type, self.simpo_gamma) {
+            (ContrastKind::Simpo, gamma) => gamma.unwrap_or(0.5),
+            (_, None) => 0.0,
+            (_, Some(_)) => {
+                return Err(unused("simpo_gamma", "without the loss type simpo", "set loss_type, or leave it out"));
+            }
+        };
         let contrast = Contrast::new(self.loss_type, self.beta, self.label_smoothing, margin, self.alpha)?;
-        Ok(Cpo { contrast, nll: Nll::new("cpo_alpha", self.cpo_alpha, self.nll_reduction)? })
+        Ok(Cpo { contrast, nll: Nll::new("cpo_alpha", self.cpo_alpha, self.nll_reduction, NllReduction::Response)? })
     }
 }
 
@@ -126,8 +132,8 @@ impl Contrast {
         let e = label_smoothing;
         check((0.0..=0.5).contains(&e), "label_smoothing", "in [0, 0.5]", e, "0 trusts all labels")?;
         if e > 0.0 && matches!(kind, ContrastKind::Hinge | ContrastKind::Ipo) {
-            let what = "label_smoothing does nothing with the loss types hinge and ipo".to_owned();
-            return Err(PreferenceError::Conflict { what, remedy: "leave it out, or use sigmoid or simpo" });
+            let why = "with the loss types hinge and ipo";
+            return Err(unused("label_smoothing", why, "leave it out, or use sigmoid or simpo"));
         }
         check(margin.is_finite(), "the target margin", "finite", margin, "start from 0.5")?;
         check(alpha.is_finite(), "alpha", "finite", alpha, "0 is plain log-probabilities")?;

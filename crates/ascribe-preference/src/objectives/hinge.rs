@@ -17,7 +17,7 @@ use super::dpo::DpoConfig;
 use super::nll::{Nll, NllReduction, per_token};
 use super::scoring::{Scorer, Scoring};
 use crate::PreferenceError;
-use crate::error::check;
+use crate::error::{check, unused};
 
 /// Whose likelihood anchors the policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,11 +68,10 @@ impl HingeConfig {
     /// # Errors
     /// [`PreferenceError::Beta`] unless beta is finite and above 0; [`PreferenceError::Option`] for the others.
     pub fn init(&self) -> Result<Hinge, PreferenceError> {
-        let (delta, nll) = (self.delta, Nll::new("lambda", self.lambda, self.nll_reduction)?);
+        let (delta, nll) = (self.delta, Nll::new("lambda", self.lambda, self.nll_reduction, NllReduction::Sum)?);
         check(0.0 < delta && delta.is_finite(), "delta", "finite and above 0", delta, "start from 1")?;
         if self.nll_on == NllTarget::Reference && nll.is_off() {
-            let what = "nll_on does nothing with a lambda of 0".to_owned();
-            return Err(PreferenceError::Conflict { what, remedy: "raise lambda, or leave nll_on out" });
+            return Err(unused("nll_on", "with a lambda of 0", "raise lambda, or leave nll_on out"));
         }
         Ok(Hinge { scorer: Scorer::new(self.beta, self.scoring)?, delta, nll, nll_on: self.nll_on })
     }

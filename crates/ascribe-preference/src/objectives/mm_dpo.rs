@@ -6,7 +6,8 @@
 //! ```
 //! Pairs that a reward model tells apart well pull harder. The public trainer differs from the paper, which is followed
 //! here. Where the reward model disagrees with the label, `d < 0`, d is taken as 0, or with `disagreement = drop` the pair
-//! is left out. `beta(d)` is at least 1e-3. `k` is not confirmed by the paper. Rewards are logged with beta itself.
+//! is left out. Beta is at least 1e-3, the trainer's floor. `k` is not confirmed by the paper. Rewards are logged with beta
+//! itself.
 
 use ascribe_core::{CoreError, LogpBatch, Loss, Needs, Objective};
 use burn::tensor::activation::log_sigmoid;
@@ -36,7 +37,7 @@ pub enum Disagreement {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MmDpoConfig {
-    /// Strength of the pull to the reference at equal scores; finite and above 0.
+    /// Strength of the pull to the reference at equal scores; finite and at least 0.001.
     pub beta: f64,
     /// How much it may grow; finite and at least 0.
     pub margin_weight: f64,
@@ -73,7 +74,18 @@ impl MmDpoConfig {
         check(0.0 <= w && w.is_finite(), "margin_weight", "finite and at least 0", w, "start from 0.1")?;
         check(0.0 < k && k.is_finite(), "margin_rate", "finite and above 0", k, "start from 0.5")?;
         let scorer = Scorer::new(self.beta, Scoring::default())?;
-        Ok(MmDpo { scorer, nll: Nll::new("lambda", self.lambda, self.nll_reduction)?, config: *self })
+        check(LEAST_BETA <= self.beta, "beta", "at least 0.001", self.beta, "start from 0.1")?;
+        if self.disagreement == Disagreement::Drop && self.nll_reduction == NllReduction::Window {
+            // The window's tokens would count those of pairs that do not.
+            let what =
+                "nll_reduction window counts the tokens of all pairs, and disagreement drop leaves some out".to_owned();
+            return Err(PreferenceError::Conflict { what, remedy: "average the likelihood by response" });
+        }
+        Ok(MmDpo {
+            scorer,
+            nll: Nll::new("lambda", self.lambda, self.nll_reduction, NllReduction::Response)?,
+            config: *self,
+        })
     }
 }
 
@@ -96,7 +108,7 @@ impl Objective for MmDpo {
         let scored = self.scorer.score(batch)?;
         let margins = scored.pairs.chosen.scores()? - scored.pairs.rejected.scores()?; // [pairs]
         let reach = margins.clone().clamp_min(0.0).mul_scalar(-k).exp().neg().add_scalar(1.0); // [pairs]
-        let betas = reach.mul_scalar(w).add_scalar(1.0).mul_scalar(beta).clamp_min(LEAST_BETA); // [pairs]
+        let betas = reach.mul_scalar(w).add_scalar(1.0).mul_scalar(beta); // [pairs]
         let apart = scored.chosen.clone() - scored.rejected.clone(); // [pairs]
         let rows = log_sigmoid(apart * betas.clone()).neg(); // [pairs]
         let rows = self.nll.add_to(rows, &scored.pairs.chosen);

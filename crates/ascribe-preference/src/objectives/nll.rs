@@ -13,7 +13,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::PreferenceError;
-use crate::error::check;
+use crate::error::{check, unused};
 
 /// How a negative log-likelihood is averaged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,10 +36,19 @@ pub(super) struct Nll {
 }
 
 impl Nll {
-    /// `name` is the option that `weight` came from.
-    pub(super) fn new(name: &'static str, weight: f64, reduction: NllReduction) -> Result<Self, PreferenceError> {
+    /// `name` is the option that `weight` came from, and `default` the reduction where none was given.
+    pub(super) fn new(
+        name: &'static str,
+        weight: f64,
+        reduction: NllReduction,
+        default: NllReduction,
+    ) -> Result<Self, PreferenceError> {
         let accepted = 0.0 <= weight && weight.is_finite();
         check(accepted, name, "finite and at least 0", weight, "0 leaves the likelihood out")?;
+        if weight == 0.0 && reduction != default {
+            let why = format!("with a {name} of 0");
+            return Err(unused("nll_reduction", &why, "raise the weight of the likelihood, or leave it out"));
+        }
         Ok(Self { weight, reduction })
     }
 

@@ -48,7 +48,11 @@ impl OrpoConfig {
     pub fn init(&self) -> Result<Orpo, PreferenceError> {
         let beta = self.beta;
         check(0.0 <= beta && beta.is_finite(), "beta", "finite and at least 0", beta, "start from 0.1")?;
-        Ok(Orpo { beta, on_prompt: self.nll_on_prompt, nll: Nll::new("nll", 1.0, self.nll_reduction)? })
+        Ok(Orpo {
+            beta,
+            on_prompt: self.nll_on_prompt,
+            nll: Nll::new("nll", 1.0, self.nll_reduction, NllReduction::Response)?,
+        })
     }
 }
 

@@ -53,49 +53,47 @@ pub struct Rrhf {
 
 impl Objective for Rrhf {
     fn needs(&self) -> Needs {
-        Needs::of(RowKind::Groups).with_scores().weighted()
+        Needs::of(RowKind::Groups).with_scores()
     }
 
     fn loss(&self, batch: &LogpBatch) -> Result<Loss, CoreError> {
         let side = batch.all();
         let rewards: Vec<f64> = side.scores()?.into_data().iter::<f64>().collect();
-        let (below, best) = orders(&rewards, batch.groups()?)?;
-        let n = rewards.len();
-        let options = (&side.logps.device(), side.logps.dtype());
-        let below = Tensor::<2>::from_data(TensorData::new(below, [n, n]), options); // [rows, rows]
-        let best = Tensor::<1>::from_data(TensorData::new(best, [n]), options); // [rows]
         let lengths = side.lengths().clamp_min(1.0).powf_scalar(self.config.length_penalty); // [rows]
-        let p = side.sum() / lengths; // [rows]
-        let ahead = p.clone().unsqueeze_dim::<2>(1) - p.unsqueeze_dim::<2>(0); // [rows, rows]
-        let ranking = (relu(ahead) * below).sum_dim(1).squeeze_dim::<1>(1); // [rows]
-        let nll = side.mean().neg() * best.clone(); // [rows]
-        let rows = ranking.clone().mul_scalar(self.config.rrhf_weight) + nll.clone(); // [rows]
-        // One row of each prompt counts, so the division is by the number of prompts.
-        let loss = Loss { rows, weights: best, stats: Vec::new() };
-        Ok(loss.stat("rrhf/ranking", ranking).stat("rrhf/nll", nll))
+        let (p, nll) = (side.sum() / lengths, side.mean().neg()); // [rows]
+        let (mut rankings, mut nlls) = (Vec::new(), Vec::new());
+        let mut start = 0;
+        for size in batch.groups()? {
+            let rows = start..start + size;
+            start = rows.end;
+            let Some((best, below)) = order(&rewards[rows.clone()])? else { continue };
+            let p = p.clone().slice(rows.clone()); // [size]
+            let below = Tensor::<2>::from_data(TensorData::new(below, [*size, *size]), (&p.device(), p.dtype()));
+            let ahead = p.clone().unsqueeze_dim::<2>(1) - p.unsqueeze_dim::<2>(0); // [size, size]
+            rankings.push((relu(ahead) * below).sum()); // [1]
+            let best = rows.start + best;
+            nlls.push(nll.clone().slice(best..best + 1)); // [1]
+        }
+        if rankings.is_empty() {
+            let rule = "a batch of groups needs a prompt with a response";
+            return Err(CoreError::Shape { rule, got: "none".to_owned() });
+        }
+        let (ranking, nll) = (Tensor::cat(rankings, 0), Tensor::cat(nlls, 0)); // [prompts]
+        let rows = ranking.clone().mul_scalar(self.config.rrhf_weight) + nll.clone(); // [prompts]
+        Ok(Loss::mean_of(rows).stat("rrhf/ranking", ranking).stat("rrhf/nll", nll))
     }
 }
 
-/// For each two rows whether the first belongs below the second, row-major; and 1 for the best row of each group.
-fn orders(rewards: &[f64], groups: &[usize]) -> Result<(Vec<f32>, Vec<f32>), CoreError> {
-    let n = rewards.len();
-    let (mut below, mut best) = (vec![0.0; n * n], vec![0.0; n]);
-    let mut start = 0;
-    for size in groups {
-        let rows = start..start + size;
-        let Some(first) = rows.clone().next() else { continue };
-        let top = rows.clone().fold(first, |top, row| if rewards[row] > rewards[top] { row } else { top });
-        if *size > 1 && rows.clone().all(|row| rewards[row] == rewards[first]) {
-            let rule = "the responses of a prompt need rewards that differ";
-            return Err(CoreError::Shape { rule, got: format!("{size} of {}", rewards[first]) });
-        }
-        best[top] = 1.0;
-        for i in rows.clone() {
-            for j in rows.clone() {
-                below[i * n + j] = if rewards[i] < rewards[j] { 1.0 } else { 0.0 };
-            }
-        }
-        start += size;
+/// The place of the best response of a prompt, and for each two of its responses whether the first belongs below the
+/// second, row-major; nothing for a prompt without responses.
+fn order(rewards: &[f64]) -> Result<Option<(usize, Vec<f32>)>, CoreError> {
+    let Some(first) = rewards.first() else { return Ok(None) };
+    if rewards.len() > 1 && rewards.iter().all(|reward| reward == first) {
+        let rule = "the responses of a prompt need rewards that differ";
+        return Err(CoreError::Shape { rule, got: format!("{} of {first}", rewards.len()) });
     }
-    Ok((below, best))
+    let best = (0..rewards.len()).fold(0, |best, at| if rewards[at] > rewards[best] { at } else { best });
+    let is_below = |one: &f64, other: &f64| if one < other { 1.0 } else { 0.0 };
+    let below = rewards.iter().flat_map(|one| rewards.iter().map(move |other| is_below(one, other)));
+    Ok(Some((best, below.collect())))
 }

@@ -25,7 +25,7 @@ use burn::tensor::{Tensor, activation::log_sigmoid};
 use serde::{Deserialize, Serialize};
 
 use crate::PreferenceError;
-use crate::error::check;
+use crate::error::{check, unused};
 
 /// Exponents are capped here: above about 88 a float of 32 bits overflows.
 pub(super) const LARGEST_EXPONENT: f64 = 80.0;
@@ -51,12 +51,12 @@ pub enum FDivergence {
 pub struct Scoring {
     /// Leave the reference out.
     pub reference_free: bool,
-    /// What the reference counts for; finite and at least 0.
+    /// What the reference counts for; finite and at least 0. Not to be given with `reference_free`.
     pub reference_weight: f64,
     /// The divergence.
     pub f_divergence_type: FDivergence,
-    /// `a` of the alpha divergence; finite.
-    pub f_alpha_divergence_coef: f64,
+    /// `a` of the alpha divergence; finite. Absent, it is 0.5.
+    pub f_alpha_divergence_coef: Option<f64>,
     /// What tokens past the length of the shorter response count for, in [0, 1]; absent, all count alike.
     pub ld_alpha: Option<f64>,
     /// Weigh pairs by how likely the policy would write them.
@@ -69,7 +69,7 @@ impl Default for Scoring {
             reference_free: false,
             reference_weight: 1.0,
             f_divergence_type: FDivergence::ReverseKl,
-            f_alpha_divergence_coef: 0.5,
+            f_alpha_divergence_coef: None,
             ld_alpha: None,
             use_weighting: false,
         }
@@ -81,6 +81,8 @@ impl Default for Scoring {
 pub(super) struct Scorer {
     beta: f64,
     scoring: Scoring,
+    /// `a - 1` of the alpha divergence.
+    order: f64,
 }
 
 /// Pairs with their log-ratios.
@@ -105,13 +107,24 @@ pub(super) fn check_beta(beta: f64) -> Result<(), PreferenceError> {
 impl Scorer {
     pub(super) fn new(beta: f64, scoring: Scoring) -> Result<Self, PreferenceError> {
         check_beta(beta)?;
-        let Scoring { reference_weight: g, f_alpha_divergence_coef: a, ld_alpha, .. } = scoring;
+        let Scoring { reference_free, reference_weight: g, f_divergence_type, ld_alpha, .. } = scoring;
         let accepted = 0.0 <= g && g.is_finite();
         check(accepted, "reference_weight", "finite and at least 0", g, "1 is DPO, 0 leaves the reference out")?;
-        check(a.is_finite(), "f_alpha_divergence_coef", "finite", a, "start from 0.5")?;
+        if reference_free && g != 1.0 && g != 0.0 {
+            return Err(unused("reference_weight", "with reference_free", "give one of them"));
+        }
+        let order = match (f_divergence_type, scoring.f_alpha_divergence_coef) {
+            (FDivergence::AlphaDivergence, a) => a.unwrap_or(0.5) - 1.0,
+            (_, None) => 0.0,
+            (_, Some(_)) => {
+                let remedy = "set f_divergence_type to alpha_divergence, or leave it out";
+                return Err(unused("f_alpha_divergence_coef", "without the alpha divergence", remedy));
+            }
+        };
+        check(order.is_finite(), "f_alpha_divergence_coef", "finite", order + 1.0, "start from 0.5")?;
         let tail = ld_alpha.unwrap_or(1.0);
         check((0.0..=1.0).contains(&tail), "ld_alpha", "in [0, 1]", tail, "1 counts all tokens alike")?;
-        Ok(Self { beta, scoring })
+        Ok(Self { beta, scoring, order })
     }
 
     /// A scorer for a loss that takes each side by itself, for which f-DPO says nothing.
@@ -180,14 +193,18 @@ impl Scorer {
     /// The score of log-ratios, of any shape.
     fn f<const D: usize>(&self, h: Tensor<D>) -> Tensor<D> {
         let exp = |x: Tensor<D>| x.clamp_max(LARGEST_EXPONENT).exp();
-        let order = self.scoring.f_alpha_divergence_coef - 1.0;
+        let order = self.order;
         match self.scoring.f_divergence_type {
             FDivergence::ReverseKl => h,
             FDivergence::ForwardKl => exp(h.neg()).neg().add_scalar(1.0),
             FDivergence::JsDivergence => log_sigmoid(h).add_scalar(std::f64::consts::LN_2),
-            // The limit, where the quotient has no digits left.
-            FDivergence::AlphaDivergence if order.abs() < 1e-6 => h,
-            FDivergence::AlphaDivergence => exp(h.mul_scalar(order)).sub_scalar(1.0).div_scalar(order),
+            // The limit.
+            FDivergence::AlphaDivergence if order == 0.0 => h,
+            FDivergence::AlphaDivergence => {
+                let x = h.mul_scalar(order);
+                // e^x - 1 as tanh(x / 2) (e^x + 1), which keeps its digits where x is small.
+                (x.clone().mul_scalar(0.5).tanh() * exp(x).add_scalar(1.0)).div_scalar(order)
+            }
         }
     }
 

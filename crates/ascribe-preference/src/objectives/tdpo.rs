@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::dpo::DpoConfig;
 use super::scoring::{Scorer, Scoring};
 use crate::PreferenceError;
-use crate::error::check;
+use crate::error::{check, unused};
 
 /// The two forms of the loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,13 +38,13 @@ pub struct TdpoConfig {
     pub beta: f64,
     /// The form.
     pub form: TdpoForm,
-    /// Weight of the divergences in TDPO2; finite and at least 0.
-    pub alpha: f64,
+    /// Weight of the divergences in TDPO2; finite and at least 0. Absent, it is 0.5.
+    pub alpha: Option<f64>,
 }
 
 impl Default for TdpoConfig {
     fn default() -> Self {
-        Self { beta: DpoConfig::default().beta, form: TdpoForm::Tdpo2, alpha: 0.5 }
+        Self { beta: DpoConfig::default().beta, form: TdpoForm::Tdpo2, alpha: None }
     }
 }
 
@@ -54,7 +54,10 @@ impl TdpoConfig {
     /// # Errors
     /// [`PreferenceError::Beta`] unless beta is finite and above 0; [`PreferenceError::Option`] for alpha.
     pub fn init(&self) -> Result<Tdpo, PreferenceError> {
-        let alpha = self.alpha;
+        if self.form == TdpoForm::Tdpo1 && self.alpha.is_some() {
+            return Err(unused("alpha", "in TDPO1", "use tdpo2, or leave it out"));
+        }
+        let alpha = self.alpha.unwrap_or(0.5);
         check(0.0 <= alpha && alpha.is_finite(), "alpha", "finite and at least 0", alpha, "start from 0.5")?;
         Ok(Tdpo { scorer: Scorer::new(self.beta, Scoring::default())?, form: self.form, alpha })
     }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::cpo::{Contrast, ContrastKind};
 use super::nll::{Nll, NllReduction, per_token};
 use crate::PreferenceError;
+use crate::error::unused;
 
 /// How the two sides of a pair are contrasted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,8 +41,8 @@ pub struct TpoConfig {
     pub loss_type: TpoKind,
     /// Share of labels that are taken to be wrong, in [0, 0.5].
     pub label_smoothing: f64,
-    /// The margin of `tpo-l`; finite.
-    pub tpo_l_gamma: f64,
+    /// The margin of `tpo-l`; finite. Absent, it is 0.5.
+    pub tpo_l_gamma: Option<f64>,
     /// Weight of the likelihood of the third answer; finite and at least 0.
     pub tpo_alpha: f64,
     /// How that likelihood is averaged.
@@ -54,7 +55,7 @@ impl Default for TpoConfig {
             beta: 0.01,
             loss_type: TpoKind::Sigmoid,
             label_smoothing: 0.0,
-            tpo_l_gamma: 0.5,
+            tpo_l_gamma: None,
             tpo_alpha: 1.0,
             nll_reduction: NllReduction::Response,
         }
@@ -71,10 +72,13 @@ impl TpoConfig {
             TpoKind::Sigmoid => (ContrastKind::Sigmoid, 0.0),
             TpoKind::Hinge => (ContrastKind::Hinge, 0.0),
             TpoKind::Ipo => (ContrastKind::Ipo, 0.0),
-            TpoKind::TpoL => (ContrastKind::Simpo, self.tpo_l_gamma),
+            TpoKind::TpoL => (ContrastKind::Simpo, self.tpo_l_gamma.unwrap_or(0.5)),
         };
+        if self.tpo_l_gamma.is_some() && self.loss_type != TpoKind::TpoL {
+            return Err(unused("tpo_l_gamma", "without the loss type tpo-l", "set loss_type, or leave it out"));
+        }
         let contrast = Contrast::new(kind, self.beta, self.label_smoothing, margin, 0.0)?;
-        Ok(Tpo { contrast, nll: Nll::new("tpo_alpha", self.tpo_alpha, self.nll_reduction)? })
+        Ok(Tpo { contrast, nll: Nll::new("tpo_alpha", self.tpo_alpha, self.nll_reduction, NllReduction::Response)? })
     }
 }
 

@@ -84,7 +84,7 @@ fn softmax(logits: &[f64]) -> Vec<f64> {
 
 impl Objective for Brain {
     fn needs(&self) -> Needs {
-        Needs::of(RowKind::Groups).with_ref_logps().with_old_logps().with_scores().weighted().coupled()
+        Needs::of(RowKind::Groups).with_ref_logps().with_old_logps().with_scores().coupled()
     }
 
     fn loss(&self, batch: &LogpBatch) -> Result<Loss, CoreError> {
@@ -95,22 +95,30 @@ impl Objective for Brain {
         // Numbers without a gradient, in f64: they may be hundreds of nats apart.
         let target: Vec<f64> = (0..n).map(|at| prior[at] + self.goodness.log(scores[at]) - of_writer[at]).collect();
         let moved: Vec<f64> = (0..n).map(|at| now[at] - of_writer[at]).collect();
-        let (mut leads, mut weights, mut effective) = (Vec::new(), Vec::new(), Vec::new());
+        let sums = side.sum(); // [rows]
+        let options = (&sums.device(), sums.dtype());
+        let column = |values: Vec<f64>| {
+            let n = values.len();
+            Tensor::<1>::from_data(TensorData::new(values, [n]), options)
+        };
+        let (mut losses, mut effective) = (Vec::new(), Vec::new());
         let mut start = 0;
         for size in batch.groups()? {
             let rows = start..start + size;
-            let (a, b) = (softmax(&target[rows.clone()]), softmax(&moved[rows]));
-            let samples = 1.0 / a.iter().map(|weight| weight * weight).sum::<f64>();
-            leads.extend(a.iter().zip(&b).map(|(a, b)| a - b));
-            // One row of each prompt counts, so the division is by the number of prompts.
-            weights.extend((0..*size).map(|at| if at == 0 { 1.0 } else { 0.0 }));
-            effective.extend(vec![samples; *size]);
-            start += size;
+            start = rows.end;
+            if rows.is_empty() {
+                continue;
+            }
+            let (a, b) = (softmax(&target[rows.clone()]), softmax(&moved[rows.clone()]));
+            effective.push(1.0 / a.iter().map(|weight| weight * weight).sum::<f64>());
+            let leads = a.iter().zip(&b).map(|(a, b)| a - b).collect();
+            losses.push((column(leads) * sums.clone().slice(rows)).sum().neg()); // [1]
         }
-        let options = (&side.logps.device(), side.logps.dtype());
-        let column = |values: Vec<f64>| Tensor::<1>::from_data(TensorData::new(values, [n]), options); // [rows]
-        let rows = (column(leads) * side.sum()).neg(); // [rows]
-        let loss = Loss { rows, weights: column(weights), stats: Vec::new() };
+        if losses.is_empty() {
+            let rule = "a batch of groups needs a prompt with a response";
+            return Err(CoreError::Shape { rule, got: "none".to_owned() });
+        }
+        let loss = Loss::mean_of(Tensor::cat(losses, 0)); // [prompts]
         Ok(loss.stat("brain/effective_samples", column(effective)))
     }
 }

@@ -208,14 +208,9 @@ fn padded(
     Ok(Tensor::from_data(TensorData::new(flat, [rows.len(), seq]), device))
 }
 
-fn host(tensor: Tensor<1>) -> Vec<f64> {
-    tensor.into_data().iter::<f64>().collect()
-}
-
 fn tally(loss: Loss, rows: &[&Rollout]) -> Tally {
     let tokens = rows.iter().map(|row| (row.prompt.len() + row.response.len()) as u64).sum();
-    let stats = loss.stats.into_iter().map(|(name, values)| (name, host(values))).collect();
-    Tally { loss: host(loss.rows).iter().sum(), weight: host(loss.weights).iter().sum(), tokens, stats }
+    Tally::of(loss, tokens)
 }
 
 impl Learner for RolloutLearner<'_> {

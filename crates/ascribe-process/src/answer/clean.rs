@@ -4,7 +4,7 @@
 //! something else (a unit), and read as words in the middle; degrees and currency; percent signs; words, of which `and` and
 //! `or` separate items, `million` and its like are powers of ten, and units behind a number go, as does every ending of words.
 
-use super::token::{digits, is_word, letters};
+use super::token::{is_word, letters};
 
 /// Names of units; a plural ends in `s` or `es`.
 const UNITS: [&str; 43] = [
@@ -97,7 +97,7 @@ pub(super) fn words(answer: &str) -> String {
     let letters = text.chars().map(|one| if one.is_alphanumeric() || "-+.".contains(one) { one } else { ' ' });
     let spaced: String = letters.collect();
     let words: Vec<&str> = spaced.split_whitespace().collect();
-    words.join(" ").trim_matches('.').to_owned()
+    words.join(" ").trim_matches(['.', ' ']).to_owned()
 }
 
 /// The inside of one pair of delimiters that encloses all.
@@ -141,15 +141,16 @@ pub(super) fn matching(text: &str) -> Option<usize> {
 pub(super) fn open_texts(text: &str) -> String {
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
     while let Some(letter) = rest.chars().next() {
-        let command = TEXTS.iter().find(|command| rest.starts_with(**command));
-        let found = command.and_then(|command| {
-            let start = command.len() - 1;
-            Some((command.len(), start + matching(&rest[start..])?))
-        });
-        let Some((start, end)) = found else {
+        let Some(command) = TEXTS.iter().find(|command| rest.starts_with(**command)) else {
             out.push(letter);
             rest = &rest[letter.len_utf8()..];
             continue;
+        };
+        let start = command.len();
+        // A brace that nothing closes ends the search: it would be looked for again behind every other one.
+        let Some(end) = matching(&rest[start - 1..]).map(|end| start - 1 + end) else {
+            out.push_str(rest);
+            break;
         };
         let behind = rest[end + 1..].trim();
         if !out.trim().is_empty() && ["", "^2", "^3", "^{2}", "^{3}"].contains(&behind) {
@@ -219,7 +220,7 @@ fn without_last_words(text: &str) -> &str {
             let words = text[at..].chars().all(|one| one.is_alphabetic() || one.is_whitespace() || ".'-".contains(one));
             return if ended && words { before } else { text };
         }
-        numbered |= digits(&text[at..]) > 0;
+        numbered |= text[at..].starts_with(|one: char| one.is_ascii_digit());
         at += if run.is_empty() { text[at..].chars().next().map_or(0, char::len_utf8) } else { run.len() };
     }
     text
@@ -255,6 +256,7 @@ mod tests {
         check("about 10", "about 10", false);
         check("\\[ 12 \\]", "12", false);
         check("$1$ or $2$", "1 , 2", false);
+        check("3 \\text{ cm", "3 \\text{", false);
     }
 
     #[test]

@@ -3,9 +3,9 @@
 //! | rule | takes | from |
 //! |---|---|---|
 //! | 1 | the number behind the first `#### ` | [`Extraction::Gsm8k`] |
-//! | 2 | the last line that begins with `A:` | [`Extraction::Strict`] |
-//! | 3 | what stands in `final answer is $..$. I hope` | |
-//! | 4 | the last `\boxed{..}`, or `\boxed` without braces up to `$` | |
+//! | 2 | what stands in `final answer is $..$. I hope` | [`Extraction::Strict`] |
+//! | 3 | the last `\boxed{..}`, or `\boxed` without braces up to `$` | |
+//! | 4 | the last line that begins with `A:`, which may as well be a choice that is listed | |
 //! | 5 | the sentence, or the mathematics, behind the last `he answer is` | |
 //! | 6 | all of a short text that reads as mathematics | [`Extraction::Flexible`] |
 //! | 7 | the last `$..$`, `\[..\]` or `\(..\)` that reads as mathematics | |
@@ -41,9 +41,9 @@ pub(super) fn extract(completion: &str, extraction: Extraction) -> Option<String
     if extraction == Extraction::Gsm8k {
         return None;
     }
-    let marked = answer_line(completion)
-        .or_else(|| hoped(completion))
+    let marked = hoped(completion)
         .or_else(|| last_boxed(completion))
+        .or_else(|| answer_line(completion))
         .map(trimmed)
         .or_else(|| stated(completion))
         .filter(|answer| !answer.is_empty());
@@ -57,9 +57,12 @@ pub(super) fn extract(completion: &str, extraction: Extraction) -> Option<String
     last_mathematics(completion).map(|inside| trimmed(inside).to_owned()).or_else(|| last_number(completion))
 }
 
-/// The number behind the first `#### `, without its commas.
+/// The number behind the first `#### ` that has one behind it, without its commas. A heading has none.
 pub(super) fn hashed(text: &str) -> Option<String> {
-    let (_, rest) = text.split_once("#### ")?;
+    text.split("#### ").skip(1).find_map(leading_number)
+}
+
+fn leading_number(rest: &str) -> Option<String> {
     let rest = rest.trim_start_matches(' ');
     let unsigned = rest.strip_prefix('-').unwrap_or(rest);
     let length = unsigned.bytes().take_while(|byte| byte.is_ascii_digit() || b".,".contains(byte)).count();
@@ -200,6 +203,8 @@ mod tests {
         for extraction in [Extraction::Strict, Extraction::Flexible] {
             check("so\n#### 1,234 and 5", extraction, Some("1234"));
             check("#### 12 #### 13", extraction, Some("12"));
+            check("#### Step one\nadd\n#### 12", extraction, Some("12"));
+            check("A: 12\nB: 15\nso \\boxed{15}", extraction, Some("15"));
             check("9 * 2 = 18\nA: 18", extraction, Some("18"));
             check("The final answer is $24$. I hope it is correct.", extraction, Some("24"));
             check("\\boxed{1}, no, \\boxed{\\frac{1}{\\sqrt{2}}}.", extraction, Some("\\frac{1}{\\sqrt{2}}"));
@@ -225,6 +230,8 @@ mod tests {
         check("I do not know.", Extraction::Flexible, None);
         check("", Extraction::Flexible, None);
         check("The answer is 5", Extraction::Gsm8k, None);
+        check("#### Step one\nadd\n#### 1,200", Extraction::Gsm8k, Some("1200"));
+        check("#### Step one", Extraction::Gsm8k, None);
     }
 
     #[test]

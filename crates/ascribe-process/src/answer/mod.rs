@@ -137,6 +137,7 @@ pub struct Checker {
     /// The kind that gold answers must have; by default the gold answer says it.
     pub kind: Option<AnswerKind>,
     /// Accept a number that is 100 times or 1/100 of the gold one without a percent sign. That accepts 500 for 5.
+    /// [`Preset::Prm800k`] heeds no percent signs, and this neither.
     pub percent_lenient: bool,
 }
 
@@ -260,7 +261,8 @@ impl Checker {
                 let marked = extract::extract(completion, self.extraction.min_strict());
                 marked.or_else(|| (self.extraction == Extraction::Flexible).then(|| completion.to_owned()))
             }
-            Form::Words => self.extract(completion).or_else(|| {
+            // Nor are words, so no number that stands somewhere is taken for them.
+            Form::Words => extract::extract(completion, self.extraction.min_strict()).or_else(|| {
                 let whole = extract::trimmed(completion);
                 let short = !whole.is_empty() && whole.len() <= 64 && !whole.contains('\n');
                 (short && self.extraction == Extraction::Flexible).then(|| whole.to_owned())

@@ -5,9 +5,9 @@
 //! signed   = ("+" | "-")* power                      power   = postfix ("^" ("+" | "-")* power)?
 //! postfix  = primary "!"?                            primary = number | symbol | constant | bracket | function ..
 //! ```
-//! A whole number before a fraction of whole numbers is a mixed number, `7\frac{3}{4}` or `7 3/4`; otherwise what stands
-//! side by side is multiplied. An argument without braces is one sign, as in LaTeX: `\frac12`. Nesting has a limit, so the
-//! stack has one.
+//! A whole number before a fraction of whole numbers is a mixed number, `7\frac{3}{4}` or `7 3/4`, but for an exponent;
+//! otherwise what stands side by side is multiplied. An argument without braces is one sign, as in LaTeX: `\frac12`. Nesting
+//! has a limit, so the stack has one.
 
 use super::token::{Bracket, Constant, Function, Lexed, Literal, Token, Unreadable};
 
@@ -236,7 +236,10 @@ impl Parser {
     fn mixed(&mut self, literal: Literal, depth: usize) -> Result<Node, Unreadable> {
         let whole = literal.is_whole();
         let number = Node::Number(literal);
-        if !whole {
+        // An exponent without braces ends with its number: `\sin^2\frac{x}{2}`.
+        let mut before = self.tokens[..self.at - 1].iter().rev().map(|lexed| &lexed.token);
+        let is_exponent = before.find(|token| !matches!(token, Token::Plus | Token::Minus)) == Some(&Token::Power);
+        if !whole || is_exponent {
             return Ok(number);
         }
         if self.accept(&Token::Fraction) {
@@ -368,6 +371,9 @@ mod tests {
         same("\\sqrt3", "\\sqrt{3}");
         same("7 3/4", "7\\frac{3}{4}");
         same("2\\frac12", "2\\frac{1}{2}");
+        same("3^2\\frac12", "(3^2)\\frac12");
+        same("x^-2\\frac{1}{2}", "(x^{-2})\\frac12");
+        same("\\sin^2\\frac{x}{2}", "(\\sin{\\frac{x}{2}})^2");
         assert!(matches!(read("2\\frac{1}{x}"), Ok(Node::Product(_))));
         assert!(matches!(read("7 3/4"), Ok(Node::Sum(_))));
         assert!(matches!(read("-7 3/4"), Ok(Node::Negative(_))));

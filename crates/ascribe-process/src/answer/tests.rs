@@ -59,6 +59,8 @@ fn choices_and_words() {
     assert_eq!(said("I think (B) is right, and A is not", "A"), Verdict::Correct);
     assert_eq!(said("The answer is B", "B"), Verdict::Correct);
     assert_eq!(said("No", "Yes"), Verdict::Wrong);
+    assert_eq!(said("Apollo 11", "Apollo 11"), Verdict::Correct);
+    assert_eq!(said("They flew with Apollo 11 in the year 1969,\nas everybody knows", "Apollo 11"), Verdict::NoAnswer);
     assert_eq!(said("The answer is about 10 apples", "10"), Verdict::Correct);
     assert_eq!(said("I do not know", "5"), Verdict::NoAnswer);
 }
@@ -109,6 +111,20 @@ fn what_is_beyond_a_limit_is_undecided_and_says_why() {
     ] {
         let checked = checker.compare(&answer, &gold);
         assert_eq!((checked.verdict, checked.why), (Verdict::Undecided, why), "{answer}");
+    }
+}
+
+#[test]
+fn the_work_on_a_long_text_grows_with_its_length_alone() {
+    // With its square, each of these would take minutes.
+    let checker = Checker::default();
+    let golds = ["5", "B", "even", "(1,2)"].map(|gold| checker.gold(gold).unwrap());
+    for part in ["1", "\\text{", "#### ", "\\boxed{", "$ "] {
+        let text = part.repeat(1 << 18);
+        for gold in &golds {
+            let verdicts = [checker.compare(&text, gold), checker.check(&text, gold)].map(|checked| checked.verdict);
+            assert!(!verdicts.contains(&Verdict::Correct), "{part}");
+        }
     }
 }
 

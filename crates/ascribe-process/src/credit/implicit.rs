@@ -29,7 +29,7 @@ pub enum ImplicitForm {
 ///
 /// # Errors
 /// When the log-probabilities are not one a token each or one is not finite, `beta` is not finite and above 0, or a step lies
-/// outside.
+/// outside or begins before the one before it has ended.
 pub fn implicit_steps(
     logps: &[f32],
     ref_logps: &[f32],
@@ -56,18 +56,19 @@ pub fn implicit_steps(
             q
         })
         .collect();
-    let mut before = 0.0;
+    let (mut before, mut end) = (0.0, 0);
     let mut rewards = Vec::with_capacity(steps.len());
     for step in steps {
         let last = step.end.checked_sub(1).and_then(|last| cumulative.get(last));
-        let Some(&here) = last.filter(|_| step.start < step.end) else {
-            return Err(ProcessError::range("a step", "of at least one token of the response", step));
+        let Some(&here) = last.filter(|_| end <= step.start && step.start < step.end) else {
+            let rule = "of at least one token of the response, behind the step before it";
+            return Err(ProcessError::range("a step", rule, step));
         };
         rewards.push(match form {
             ImplicitForm::Single => here - before,
             ImplicitForm::Accumulative => here,
         });
-        before = here;
+        (before, end) = (here, step.end);
     }
     Ok(rewards)
 }
@@ -100,6 +101,7 @@ mod tests {
         assert!(implicit_steps(&[0.0], &[0.0], &step(0, 2), 1.0, single).is_err());
         assert!(implicit_steps(&[0.0], &[0.0], &step(0, 0), 1.0, single).is_err());
         assert!(implicit_steps(&[0.0], &[0.0], &step(0, 1), 0.0, single).is_err());
+        assert!(implicit_steps(&[0.0; 2], &[0.0; 2], &[1..2, 0..1], 1.0, single).is_err());
     }
 
     proptest! {

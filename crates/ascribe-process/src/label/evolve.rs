@@ -18,6 +18,9 @@ use super::step_tree::{StepTree, Steps};
 use super::{Asked, Completer};
 use crate::ProcessError;
 
+/// Completions that a deep state has at least, where a state of depth 0 has so many.
+const FEWEST: usize = 5;
+
 /// How the value of a state follows from its children.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -43,7 +46,7 @@ pub struct EvolveConfig {
     pub children: usize,
     /// Weight of the term for states that were visited seldom.
     pub exploration: f64,
-    /// Completions of a state of depth 0; deeper ones have fewer.
+    /// Completions of a state of depth 0; a state of depth `d` has a `d + 1`-th of them, but 5 where there are so many.
     pub simulations: usize,
     /// Value from which a state is completed at once.
     pub bear_ratio: f64,
@@ -186,19 +189,17 @@ impl Evolve {
         let config = &self.config;
         let good = node > 0 && tree.nodes[node].total >= config.bear_ratio;
         if !good && tree.nodes[node].depth + 1 < config.max_depth {
-            return tree.expand(node, config.children, steps, completer);
+            let room = config.max_nodes - tree.nodes.len();
+            return tree.expand(node, config.children.min(room), steps, completer);
         }
         let prefix = tree.nodes[node].prefix.clone();
         let asked = Asked { problem: steps.problem, prompt: steps.prompt, prefix: &prefix, n: 1, again: 1 };
         let Some(mut estimates) = completer.estimate(&[asked])? else { return Ok(false) };
         let estimate = estimates.pop().unwrap_or_default();
-        let cut = estimate.truncated > 0;
         let rest = estimate.right.first().or(estimate.wrong.first()).cloned().unwrap_or_default();
-        let finish = if cut { Finish::Length } else { Finish::End };
-        let child = tree.child(node, prefix.followed_by(&rest), finish, steps, completer)?;
-        if cut {
-            tree.nodes[child].outcome = Some(0.0);
-        }
+        // It was judged as a rollout, so it is made as if it were open, and not judged twice.
+        let child = tree.child(node, prefix.followed_by(&rest), Finish::Length, steps, completer)?;
+        tree.nodes[child].outcome = Some(estimate.value());
         Ok(true)
     }
 
@@ -214,7 +215,8 @@ impl Evolve {
         let value = match state.outcome {
             Some(outcome) => outcome,
             None => {
-                let n = (self.config.simulations / (state.depth + 1)).max(5);
+                let all = self.config.simulations;
+                let n = (all / (state.depth + 1)).max(all.min(FEWEST));
                 let asked = Asked { problem: steps.problem, prompt: steps.prompt, prefix: &state.prefix, n, again: 0 };
                 let Some(estimates) = completer.estimate(&[asked])? else { return Ok(false) };
                 estimates.first().map_or(0.0, |estimate| estimate.value())
@@ -294,6 +296,11 @@ pub fn path_labels(values: &[f64], labels: PathLabels, look_back: Option<f64>) -
     let factor = look_back.unwrap_or(0.0);
     if !factor.is_finite() {
         return Err(ProcessError::range("look_back", "finite", factor));
+    }
+    if let PathLabels::Hard { above, .. } = labels
+        && !above.is_finite()
+    {
+        return Err(ProcessError::range("the threshold of a hard label", "finite, such as 0.5", above));
     }
     let mut values = values.to_vec();
     for at in 2..values.len() {

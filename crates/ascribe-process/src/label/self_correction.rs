@@ -36,10 +36,11 @@ impl Trace {
 }
 
 /// `n` first attempts, right ones first, each with one second attempt; `None` when the caps do not cover them. `revise` makes
-/// the ids of the second turn's prompt out of the first attempt.
+/// the ids of the second turn's prompt out of the first attempt; an attempt whose second prompt fills the context is left
+/// out, so there may be fewer traces.
 ///
 /// # Errors
-/// When there is no attempt, a prompt fills the context, or the policy or the outcome fails.
+/// When there is no attempt, the problem fills the context, or the policy or the outcome fails.
 pub fn traces(
     problem: u64,
     prompt: &[u32],
@@ -56,19 +57,23 @@ pub fn traces(
     let first = firsts.pop().unwrap_or_default();
     let right = first.right.into_iter().map(|tokens| (tokens, true));
     let attempts: Vec<(Tokens, bool)> = right.chain(first.wrong.into_iter().map(|tokens| (tokens, false))).collect();
-    let prompts = attempts.iter().map(|(tokens, _)| revise(tokens)).collect::<Result<Vec<Tokens>, ProcessError>>()?;
-    let asked: Vec<Asked> = prompts
-        .iter()
-        .enumerate()
-        .map(|(at, prompt)| Asked { problem, prompt, prefix: &[], n: 1, again: 1 + at as u64 })
-        .collect();
+    let (mut prompts, mut answered): (Vec<(u64, Tokens)>, Vec<(Tokens, bool)>) = (Vec::new(), Vec::new());
+    for (again, attempt) in (1..).zip(attempts) {
+        let prompt = revise(&attempt.0)?;
+        if prompt.len() < completer.context() {
+            prompts.push((again, prompt));
+            answered.push(attempt);
+        }
+    }
+    let asked: Vec<Asked> =
+        prompts.iter().map(|(again, prompt)| Asked { problem, prompt, prefix: &[], n: 1, again: *again }).collect();
     let Some(seconds) = completer.estimate(&asked)? else { return Ok(None) };
     let trace = |((first, first_right), second): ((Tokens, bool), super::Estimate)| {
         let second_right = second.correct > 0;
         let second = second.right.into_iter().chain(second.wrong).next().unwrap_or_default();
         Trace { problem, first, second, first_right, second_right }
     };
-    Ok(Some(attempts.into_iter().zip(seconds).map(trace).collect()))
+    Ok(Some(answered.into_iter().zip(seconds).map(trace).collect()))
 }
 
 /// Which traces teach by imitation, as in STaR.

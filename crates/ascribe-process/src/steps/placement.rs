@@ -36,7 +36,7 @@ pub struct PlacedLabels {
 /// Labels on the last token of each step, over the tokens of the response.
 ///
 /// # Errors
-/// When there is not one label a step, or the steps lie outside of the response.
+/// When there is not one label a step, or a step has no token or lies outside of the response.
 pub fn place_on_spans(
     ids: &[u32],
     steps: &[StepSpan],
@@ -46,9 +46,10 @@ pub fn place_on_spans(
     let count = same_length(steps.len(), labels)?;
     let mut placed = vec![None; ids.len()];
     for (at, (step, label)) in steps.iter().zip(labels).enumerate() {
-        let Some(place) = placed.get_mut(step.end_token()) else {
-            let rule = "inside the response";
-            return Err(ProcessError::range("the end of a step", rule, step.tokens.end));
+        let last = step.tokens.clone().next_back();
+        let Some(place) = last.and_then(|last| placed.get_mut(last)) else {
+            let rule = "of at least one token, inside the response";
+            return Err(ProcessError::range("a step", rule, &step.tokens));
         };
         *place = label.filter(|_| labelled == Labelled::Every || at + 1 == count);
     }
@@ -132,6 +133,7 @@ mod tests {
         let placed = place_on_spans(&[7, 8, 9], &steps, &labels, Labelled::Last).unwrap();
         assert_eq!(placed.labels, [None, None, Some(0.25)]);
         assert!(place_on_spans(&[7, 8], &steps, &labels, Labelled::Every).is_err());
+        assert!(place_on_spans(&[7, 8], &[step(0..0, 0..0)], &labels[..1], Labelled::Every).is_err());
         assert!(place_on_spans(&[7, 8, 9], &steps, &labels[..1], Labelled::Every).is_err());
     }
 

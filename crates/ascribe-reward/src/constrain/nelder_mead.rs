@@ -5,7 +5,7 @@
 //! asked for one at a time: [`NelderMead::wanted`] names the point, [`NelderMead::tell`] takes its value. The largest is sought.
 
 use crate::RewardError;
-use crate::error::{finite, option, same_length};
+use crate::error::{finite, option};
 
 /// Points with their values.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,9 +79,10 @@ impl NelderMead {
     /// When no point was asked for, or the value is NaN or infinite.
     pub fn tell(&mut self, value: f64) -> Result<(), RewardError> {
         option("the value of a point", "finite", value, value.is_finite())?;
-        let point = self.open.pop();
-        same_length("the points that are asked for", 1, usize::from(point.is_some()))?;
-        let Some(point) = point else { return Ok(()) };
+        let Some(point) = self.open.pop() else {
+            let rule = "a value belongs to a point that was asked for; ask `wanted` first";
+            return Err(RewardError::Shape { rule, got: "one after the end of the search".to_owned() });
+        };
         let last = self.simplex.values.len().saturating_sub(1);
         match std::mem::replace(&mut self.stage, Stage::Corner) {
             Stage::Corner => {

@@ -16,7 +16,9 @@ use crate::text::{Encode, parts};
 pub struct BetterThanReference<'a, F> {
     /// The judge.
     pub policy: &'a dyn Policy,
-    /// Text to token ids, with the judge's template.
+    /// A text as the judge's prompt: with its template, and the tokens that begin a text.
+    pub render: &'a Encode<'a>,
+    /// An option to token ids, with nothing added.
     pub encode: &'a Encode<'a>,
     /// The reference answer of an episode.
     pub reference: F,
@@ -33,7 +35,7 @@ impl<F: Fn(&Episode) -> Result<String, CoreError> + Send + Sync> Scorer for Bett
             let (instruction, response) = parts(episode)?;
             let (instruction, response, reference) = (instruction.trim(), response.trim(), (self.reference)(episode)?);
             let ask = |first: &str, second: &str| -> Result<Question, CoreError> {
-                let prefix = (self.encode)(&judge_prompt(instruction, Shown { first, second }))?;
+                let prefix = (self.render)(&judge_prompt(instruction, Shown { first, second }))?;
                 Ok(Question { prefix, options: options.clone() })
             };
             own_first.push(ask(response, reference.trim())?);
@@ -52,7 +54,7 @@ mod tests {
     fn rewards(logp: fn(&str, &str) -> f32) -> Vec<f32> {
         let policy = Scripted { answer: |_: &str| String::new(), logp };
         let reference = |_: &Episode| -> Result<String, CoreError> { Ok("x".to_owned()) };
-        let judge = BetterThanReference { policy: &policy, encode: &encode, reference };
+        let judge = BetterThanReference { policy: &policy, render: &encode, encode: &encode, reference };
         let episodes = [episode("Q? ", "xx"), episode("Q? ", "y")];
         judge.score(&episodes).unwrap().iter().map(|credit| credit.values()[0]).collect()
     }
@@ -83,7 +85,7 @@ mod tests {
     fn no_episode_is_no_question() {
         let policy = Scripted { answer: |_: &str| String::new(), logp: |_: &str, _: &str| 0.0_f32 };
         let reference = |_: &Episode| -> Result<String, CoreError> { Ok(String::new()) };
-        let judge = BetterThanReference { policy: &policy, encode: &encode, reference };
+        let judge = BetterThanReference { policy: &policy, render: &encode, encode: &encode, reference };
         assert!(judge.score(&[]).unwrap().is_empty());
         assert!(judge.score(&[Episode::new(&[1], &[2])]).is_err());
     }

@@ -39,19 +39,22 @@ pub fn rubric_prompt(prompt: RubricPrompt<'_>, instruction: &str, response: &str
 /// A scorer by grades. `reference` gives the reference answer of an episode, where there is one.
 pub struct RubricJudge<'a, F> {
     policy: &'a dyn Policy,
-    encode: &'a Encode<'a>,
+    render: &'a Encode<'a>,
     rubric: String,
     reference: F,
     grades: Vec<Tokens>,
 }
 
 impl<'a, F: Fn(&Episode) -> Option<String> + Send + Sync> RubricJudge<'a, F> {
-    /// A judge who gives grades from 1 to `highest`.
+    /// A judge who gives grades from 1 to `highest`. `render` makes a prompt of a text, with the judge's template and the
+    /// tokens that begin a text; `encode` makes ids of a grade, and adds nothing.
     ///
     /// # Errors
-    /// When `highest` is not in 2..=10, a grade cannot be encoded, or two grades have the same tokens.
+    /// When `highest` is not in 2..=10, a grade cannot be encoded, or the tokens of one begin with those of another: where
+    /// digits are tokens of their own, the chance of 1 would hold that of 10.
     pub fn new(
         policy: &'a dyn Policy,
+        render: &'a Encode<'a>,
         encode: &'a Encode<'a>,
         rubric: &str,
         highest: u32,
@@ -59,12 +62,15 @@ impl<'a, F: Fn(&Episode) -> Option<String> + Send + Sync> RubricJudge<'a, F> {
     ) -> Result<Self, RewardError> {
         option("the highest grade", "in 2..=10", f64::from(highest), (2..=10).contains(&highest))?;
         let grades = (1..=highest).map(|grade| encode(&format!(" {grade}"))).collect::<Result<Vec<Tokens>, _>>()?;
-        let alike = (1..grades.len()).any(|at| grades[..at].contains(&grades[at]));
-        if alike || grades.iter().any(|grade| grade.is_empty()) {
-            let rule = "every grade needs tokens of its own";
+        let begins = |(at, one): (usize, &Tokens)| {
+            let mut others = grades.iter().enumerate().filter(|(other, _)| *other != at);
+            others.any(|(_, other)| other.starts_with(one))
+        };
+        if grades.iter().enumerate().any(begins) {
+            let rule = "no grade may begin with the tokens of another; take a highest grade of 9 or less";
             return Err(RewardError::Shape { rule, got: format!("{grades:?}") });
         }
-        Ok(Self { policy, encode, rubric: rubric.to_owned(), reference, grades })
+        Ok(Self { policy, render, rubric: rubric.to_owned(), reference, grades })
     }
 }
 
@@ -78,7 +84,7 @@ impl<F: Fn(&Episode) -> Option<String> + Send + Sync> Scorer for RubricJudge<'_,
             let (instruction, response) = parts(episode)?;
             let reference = (self.reference)(episode);
             let prompt = RubricPrompt { rubric: &self.rubric, reference: reference.as_deref(), highest };
-            let prefix = (self.encode)(&rubric_prompt(prompt, instruction.trim(), response.trim()))?;
+            let prefix = (self.render)(&rubric_prompt(prompt, instruction.trim(), response.trim()))?;
             Ok(Question { prefix, options: self.grades.clone() })
         };
         let questions = episodes.iter().map(question).collect::<Result<Vec<_>, _>>()?;
@@ -114,11 +120,14 @@ mod tests {
     #[test]
     fn the_expected_grade_by_hand() {
         let policy = Scripted { answer: |_: &str| String::new(), logp };
-        let judge = RubricJudge::new(&policy, &encode, "Has an x.", 5, |_: &Episode| None).unwrap();
+        let judge = RubricJudge::new(&policy, &encode, &encode, "Has an x.", 5, |_: &Episode| None).unwrap();
         let episodes = [episode("Q? ", "x"), episode("Q? ", "y")];
         let grades: Vec<f32> = judge.score(&episodes).unwrap().iter().map(|credit| credit.values()[0]).collect();
         assert!((grades[0] - 4.0).abs() < 1e-5 && (grades[1] - 1.0).abs() < 1e-5, "{grades:?}");
-        let judge = RubricJudge::new(&policy, &encode, "Has an x.", 5, |_: &Episode| Some("x".to_owned())).unwrap();
+        // A template around the prompt is none around the grades.
+        let render = |text: &str| encode(&format!("[user] {text} [judge]"));
+        let given = |_: &Episode| Some("x".to_owned());
+        let judge = RubricJudge::new(&policy, &render, &encode, "Has an x.", 5, given).unwrap();
         assert!((judge.score(&episodes[..1]).unwrap()[0].values()[0] - 5.0).abs() < 1e-5);
         assert!(judge.score(&[]).unwrap().is_empty());
         assert!(judge.score(&[Episode::new(&[1], &[2])]).is_err(), "no text");
@@ -140,11 +149,13 @@ mod tests {
     fn grades_must_be_told_apart() {
         let policy = Scripted { answer: |_: &str| String::new(), logp };
         let none = |_: &Episode| None;
-        assert!(RubricJudge::new(&policy, &encode, "", 1, none).is_err());
-        assert!(RubricJudge::new(&policy, &encode, "", 11, none).is_err());
+        let new = |highest| RubricJudge::new(&policy, &encode, &encode, "", highest, none);
+        assert!(new(1).is_err() && new(11).is_err());
+        // With a token a byte the grade 10 begins with the grade 1.
+        assert!(new(10).is_err() && new(9).is_ok());
         let same = |_: &str| -> Result<Tokens, CoreError> { Ok(vec![7].into()) };
-        assert!(RubricJudge::new(&policy, &same, "", 5, none).is_err());
+        assert!(RubricJudge::new(&policy, &encode, &same, "", 5, none).is_err());
         let empty = |_: &str| -> Result<Tokens, CoreError> { Ok(Tokens::default()) };
-        assert!(RubricJudge::new(&policy, &empty, "", 5, none).is_err());
+        assert!(RubricJudge::new(&policy, &encode, &empty, "", 5, none).is_err());
     }
 }

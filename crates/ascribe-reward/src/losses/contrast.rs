@@ -14,7 +14,7 @@
 use burn::tensor::{Tensor, activation::log_softmax};
 
 use crate::RewardError;
-use crate::error::option;
+use crate::error::{option, within};
 use crate::math::{host, log_sum_exp, tensor};
 
 /// Items from the features of chosen and rejected responses, `[pairs, width]` each: `h_c - h_r`, then `h_r - h_c`.
@@ -30,7 +30,8 @@ pub fn differences(chosen: Tensor<2>, rejected: Tensor<2>) -> Result<Tensor<2>, 
 /// The SimCSE loss of each item, `[items]`.
 ///
 /// # Errors
-/// When the shapes differ, there are fewer than 2 items, a feature has length 0, or tau is not finite and above 0.
+/// When the shapes differ, there are fewer than 2 items, a feature has length 0 or holds a NaN or infinity, or tau is not
+/// finite and above 0.
 pub fn sim_cse(first: Tensor<2>, second: Tensor<2>, tau: f64) -> Result<Tensor<1>, RewardError> {
     option("tau", "finite and above 0, such as 0.05", tau, 0.0 < tau && tau.is_finite())?;
     same_shape(&first, &second, 2)?;
@@ -63,7 +64,7 @@ impl Default for Swav {
 /// The SwAV loss of each item, `[items]`, with prototypes `[k, width]`.
 ///
 /// # Errors
-/// As [`sim_cse`], and when the prototypes have another width or length 0.
+/// As [`sim_cse`], and when there is no prototype, or one has another width or length 0.
 pub fn swav(
     first: Tensor<2>,
     second: Tensor<2>,
@@ -77,6 +78,7 @@ pub fn swav(
     same_shape(&first, &second, 2)?;
     let ([items, width], [k, got]) = (first.dims(), prototypes.dims());
     crate::error::same_length("a prototype", width, got)?;
+    option("prototypes", "at least 1", k as f64, k >= 1)?;
     let prototypes = unit(prototypes)?.transpose(); // [width, k]
     let scores = |h: Tensor<2>| -> Result<Tensor<2>, RewardError> { Ok(unit(h)?.matmul(prototypes.clone())) };
     let (first, second) = (scores(first)?, scores(second)?); // [items, k]
@@ -101,7 +103,7 @@ pub fn sinkhorn(mut logits: Vec<f64>, k: usize, iterations: usize) -> Vec<f64> {
             let mass = log_sum_exp(&column);
             logits.iter_mut().skip(prototype).step_by(k).for_each(|logit| *logit -= mass);
         }
-        for row in logits.chunks_mut(k) {
+        for row in logits.chunks_mut(k.max(1)) {
             let mass = log_sum_exp(row);
             row.iter_mut().for_each(|logit| *logit -= mass);
         }
@@ -122,7 +124,7 @@ fn same_shape(first: &Tensor<2>, second: &Tensor<2>, least: usize) -> Result<(),
 /// Rows of length 1.
 fn unit(x: Tensor<2>) -> Result<Tensor<2>, RewardError> {
     let squares = x.clone().square().sum_dim(1); // [rows, 1]
-    let shortest = host(squares.clone().detach()).into_iter().fold(f64::INFINITY, f64::min);
-    option("the squared length of a feature", "above 0", shortest, shortest > 0.0)?;
+    let lengths = host(squares.clone().detach());
+    within("the squared length of a feature", &lengths, "finite and above 0", |x| 0.0 < x && x.is_finite())?;
     Ok(x / squares.sqrt())
 }

@@ -6,13 +6,13 @@
 //! The division is over all pairs of the optimizer window, as in the code of MORE (arXiv:2312.07401); `per_prompt` takes
 //! the mean inside each prompt first (InstructGPT, arXiv:2203.02155, eq. 1), so that many responses do not dominate. A
 //! quality of -1 says that a response is absent, others are at least 0; equal qualities are no pair. A prompt without a pair
-//! counts nothing.
+//! counts nothing in the loss, and one half, as a tie does, in the accuracy.
 
 use ascribe_core::Loss;
 use serde::{Deserialize, Serialize};
 
 use super::pair::nll;
-use crate::error::option;
+use crate::error::{option, within};
 use crate::math::tensor;
 use crate::{RewardError, RewardLoss, ScoreBatch, ScoreNeeds};
 
@@ -61,6 +61,8 @@ impl RewardLoss for KWise {
     fn loss(&self, batch: &ScoreBatch) -> Result<Loss, RewardError> {
         batch.check(&self.needs())?;
         let (k, rows) = (self.config.responses, batch.rows());
+        let sound = |quality: f64| quality >= 0.0 || quality == ABSENT;
+        within("the quality of a response", batch.labels(), "at least 0, or -1 where it is absent", sound)?;
         // 1 where response i is to score above response j.
         let mut wins = Vec::with_capacity(rows * k * k);
         let mut counts = Vec::with_capacity(rows);
@@ -70,10 +72,6 @@ impl RewardLoss for KWise {
             counts.push(row.iter().sum::<f64>());
             wins.extend(row);
         }
-        if counts.iter().all(|count| *count == 0.0) {
-            let rule = "a batch needs two responses of different quality to the same prompt";
-            return Err(RewardError::Shape { rule, got: format!("{rows} prompts without any") });
-        }
         let scores = batch.group(); // [rows, k]
         let wins = tensor(wins, [rows, k, k], &scores); // [rows, k, k]
         let d = scores.clone().unsqueeze_dim::<3>(2) - scores.clone().unsqueeze_dim::<3>(1); // [rows, k, k]
@@ -81,14 +79,19 @@ impl RewardLoss for KWise {
         let right = right.sum_dim(2).sum_dim(1).reshape([rows]); // [rows]
         let sums = (nll(d) * wins).sum_dim(2).sum_dim(1).reshape([rows]); // [rows]
         let pairs = batch.constant(counts.clone()); // [rows]
-        let accuracies = right / pairs.clone().clamp_min(1.0); // [rows]
+        let paired = batch.constant(counts.iter().map(|count| count.min(1.0)).collect()); // [rows]
+        let half = paired.clone().neg().add_scalar(1.0).mul_scalar(0.5); // [rows]
+        let accuracies = right / pairs.clone().clamp_min(1.0) + half; // [rows]
         let loss = if self.config.per_prompt {
-            let present = counts.iter().map(|count| count.min(1.0)).collect();
-            Loss { rows: sums / pairs.clamp_min(1.0), weights: batch.constant(present), stats: Vec::new() }
+            Loss { rows: sums / pairs.clamp_min(1.0), weights: paired, stats: Vec::new() }
         } else {
             Loss { rows: sums, weights: pairs, stats: Vec::new() }
         };
-        let mean = scores.mean_dim(1).squeeze_dim::<1>(1); // [rows]
+        // Of the responses that are there.
+        let there: Vec<f64> = batch.labels().iter().map(|quality| f64::from(u8::from(*quality >= 0.0))).collect();
+        let there = batch.constants(there, k); // [rows, k]
+        let mean = (scores * there.clone()).sum_dim(1) / there.sum_dim(1).clamp_min(1.0); // [rows, 1]
+        let mean = mean.squeeze_dim::<1>(1); // [rows]
         Ok(loss.stat("rewards/mean", mean).stat("rewards/accuracies", accuracies))
     }
 }

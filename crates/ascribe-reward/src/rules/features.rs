@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use ascribe_core::{CoreError, Credit, Episode, Scorer};
 
 use crate::error::{not_empty, option, same_length};
-use crate::math::{mean, variance};
+use crate::math::{mean, variance, varies};
 use crate::text::{parts, word_punct};
 use crate::{Merge, RewardError, Standard};
 
@@ -95,7 +95,8 @@ impl FeatureReward {
         let (mut standards, mut varying, mut constant) = (Vec::new(), Vec::new(), Vec::new());
         for (at, feature) in features.iter().enumerate() {
             let column: Vec<f64> = rows.iter().map(|row| row[at]).collect();
-            let std = variance(&column, 0).sqrt();
+            // The variance of equal values need not be 0 to the last digit, and would blow up a value that differs later.
+            let std = if varies(&column) { variance(&column, 0).sqrt() } else { 0.0 };
             if std > 0.0 {
                 varying.push(at);
             } else {
@@ -232,7 +233,9 @@ mod tests {
     #[test]
     fn constant_features_are_named_and_wrong_ones_refused() {
         let pairs = [("q", "a b", "a")];
-        let same = feature("same", Direction::Higher, |_, _| 1.0);
+        // The mean of equal numbers may be another one: of three times 0.1 it is.
+        let pairs = [pairs[0]; 3];
+        let same = feature("same", Direction::Higher, |_, _| 0.1);
         let reward = FeatureReward::fit(vec![words(), same], &pairs, 0.1, false).unwrap();
         assert_eq!((reward.constant(), reward.weights()[1]), (&["same"][..], 0.0));
         let outside: [fn(&str, &str) -> f64; 3] = [|_, _| f64::NAN, |_, _| 101.0, |_, _| -1.0];

@@ -181,7 +181,8 @@ impl<'a> Tracer<'a> {
 pub struct ToolReward<'a> {
     /// Writes the traces.
     pub tracer: Tracer<'a>,
-    /// Text to token ids, for the scorer.
+    /// Text to token ids, for the scorer, with nothing added: the two parts of a trace are encoded apart, and a token that
+    /// begins a text would stand in the middle.
     pub encode: &'a Encode<'a>,
     /// What scores a trace: an episode whose prompt is the given part and whose response is the rest.
     pub scorer: &'a dyn Scorer,

@@ -15,7 +15,7 @@ use ascribe_core::{CoreError, Credit, Episode, Scorer, Tokens};
 
 use super::change;
 use crate::RewardError;
-use crate::error::{finite, option};
+use crate::error::{finite, option, within};
 use crate::math::{log_sigmoid, quantile};
 
 /// Where the reference reward of a prompt comes from.
@@ -35,7 +35,8 @@ pub struct PromptReferences {
 }
 
 impl PromptReferences {
-    /// The quantile `q` of the rewards of each prompt's samples; a prompt without samples takes that of all of them.
+    /// The quantile `q` of the rewards of each prompt's samples, which may come in several lists; a prompt without samples
+    /// takes that of all of them.
     ///
     /// # Errors
     /// When there is no prompt, one has fewer than 2 samples, a reward is NaN or infinite, or `q` is not in (0, 1).
@@ -43,10 +44,14 @@ impl PromptReferences {
         option("the quantile of the reference", "above 0 and below 1, such as 0.85", q, 0.0 < q && q < 1.0)?;
         let all: Vec<f64> = samples.iter().flat_map(|(_, rewards)| rewards.iter().copied()).collect();
         finite("the rewards of the samples", &all)?;
-        let mut references = HashMap::with_capacity(samples.len());
+        let mut by_prompt: HashMap<&Tokens, Vec<f64>> = HashMap::with_capacity(samples.len());
         for (prompt, rewards) in samples {
+            by_prompt.entry(prompt).or_default().extend(rewards);
+        }
+        let mut references = HashMap::with_capacity(by_prompt.len());
+        for (prompt, rewards) in by_prompt {
             option("the samples of a prompt", "at least 2", rewards.len() as f64, rewards.len() >= 2)?;
-            references.insert(prompt.clone(), quantile(rewards, q));
+            references.insert(prompt.clone(), quantile(&rewards, q));
         }
         Ok(Self { references, global: quantile(&all, q) })
     }
@@ -86,11 +91,13 @@ impl<'a> LogSigmoid<'a> {
 impl Scorer for LogSigmoid<'_> {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
         let credits = self.scorer.score(episodes)?;
-        let centred = |(credit, episode): (&Credit, &Episode)| {
+        let centred = |(credit, episode): (&Credit, &Episode)| -> Result<Credit, RewardError> {
+            let rewards: Vec<f64> = credit.values().iter().map(|value| f64::from(*value)).collect();
+            within("a reward", &rewards, "finite", f64::is_finite)?;
             let reference = self.reference(episode);
-            change(credit, |reward| log_sigmoid((reward - reference) / self.tau))
+            Ok(change(credit, |reward| log_sigmoid((reward - reference) / self.tau)))
         };
-        Ok(credits.iter().zip(episodes).map(centred).collect())
+        Ok(credits.iter().zip(episodes).map(centred).collect::<Result<Vec<_>, _>>()?)
     }
 }
 
@@ -133,6 +140,12 @@ mod tests {
         assert!(PromptReferences::quantile(&[(Tokens::from(vec![1]), vec![0.0])], 0.5).is_err(), "one sample");
         assert!(PromptReferences::quantile(&samples, 1.0).is_err() && PromptReferences::quantile(&[], 0.5).is_err());
         assert!(LogSigmoid::new(&scorer, Reference::Global(f64::NAN), 1.0).is_err());
+        let nothing = rule(|_: &Episode| f32::NAN);
+        assert!(LogSigmoid::new(&nothing, Reference::Global(0.0), 1.0).unwrap().score(&episodes).is_err());
+        // Two lists of one prompt are one list.
+        let parts = [(Tokens::from(vec![1]), vec![0.0]), (Tokens::from(vec![1]), vec![1.0])];
+        let whole = [(Tokens::from(vec![1]), vec![0.0, 1.0])];
+        assert_eq!(PromptReferences::quantile(&parts, 0.5).unwrap(), PromptReferences::quantile(&whole, 0.5).unwrap());
         for tau in [0.0, -1.0, f64::NAN] {
             assert!(LogSigmoid::new(&scorer, Reference::Global(0.0), tau).is_err(), "{tau}");
         }

@@ -49,6 +49,15 @@ pub(crate) fn credit(granularity: Granularity, values: Vec<f32>) -> Credit {
     }
 }
 
+/// Places of the values that count: of credit by token, those of the response.
+pub(crate) fn counted(credit: &Credit, episode: &Episode) -> Vec<usize> {
+    let n = credit.values().len();
+    match credit.granularity() {
+        Granularity::Token => episode.response.positions().filter(|at| *at < n).collect(),
+        _ => (0..n).collect(),
+    }
+}
+
 /// `old` with every value changed.
 pub(crate) fn change(old: &Credit, function: impl Fn(f64) -> f64) -> Credit {
     credit(old.granularity(), old.values().iter().map(|value| function(f64::from(*value)) as f32).collect())

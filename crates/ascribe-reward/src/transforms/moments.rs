@@ -13,10 +13,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ascribe_core::{CoreError, Credit, Episode, Scorer};
 use serde::{Deserialize, Serialize};
 
-use super::change;
+use super::{change, counted};
 use crate::RewardError;
-use crate::error::{finite, option};
-use crate::math::{mean, variance};
+use crate::error::{finite, option, same_length};
+use crate::math::{mean, variance, varies};
 
 /// A fixed shift and scale.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,7 +38,8 @@ impl Standard {
     /// When there is no reward, one is NaN or infinite, or all are equal.
     pub fn fit(rewards: &[f64]) -> Result<Self, RewardError> {
         finite("the rewards", rewards)?;
-        let std = variance(rewards, 0).sqrt();
+        // The variance of equal rewards need not be 0 to the last digit.
+        let std = if varies(rewards) { variance(rewards, 0).sqrt() } else { 0.0 };
         option("the standard deviation of the rewards", "above 0; centre them only", std, std > 0.0)?;
         Ok(Self { mean: mean(rewards), std })
     }
@@ -103,7 +104,8 @@ impl Moments {
 /// Keeps equal rewards from a division by 0.
 const SMALL: f64 = 1e-8;
 
-/// A scorer whose rewards are brought to mean 0 and variance 1 by all that it gave so far, the batch at hand included.
+/// A scorer whose rewards are brought to mean 0 and variance 1 by all that it gave so far, the batch at hand included. Of
+/// credit by token, that of the response counts.
 ///
 /// So a score depends on what was scored before; [`moments`](Self::moments) is the state that a checkpoint must keep.
 pub struct RunningNorm<'a> {
@@ -131,7 +133,11 @@ impl<'a> RunningNorm<'a> {
 impl Scorer for RunningNorm<'_> {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
         let credits = self.scorer.score(episodes)?;
-        let values: Vec<f64> = credits.iter().flat_map(|credit| credit.values()).map(|x| f64::from(*x)).collect();
+        same_length("the credit of the scorer", episodes.len(), credits.len())?;
+        let values = |(credit, episode): (&Credit, &Episode)| -> Vec<f64> {
+            counted(credit, episode).into_iter().map(|at| f64::from(credit.values()[at])).collect()
+        };
+        let values: Vec<f64> = credits.iter().zip(episodes).flat_map(values).collect();
         let standard = {
             let mut moments = self.state();
             moments.add(&values)?;
@@ -154,7 +160,8 @@ mod tests {
         let standard = Standard::fit(&[1.0, 3.0]).unwrap();
         assert_eq!((standard.apply(5.0), standard.apply(-1.0)), (3.0, -3.0));
         assert_eq!(Standard::centred(&[1.0, 3.0]).unwrap().apply(5.0), 3.0);
-        assert!(matches!(Standard::fit(&[2.0, 2.0]), Err(RewardError::Range { .. })));
+        // Three times 0.1 has a mean a hair above 0.1.
+        assert!(matches!(Standard::fit(&[0.1; 3]), Err(RewardError::Range { .. })));
         assert!(matches!(Standard::fit(&[]), Err(RewardError::Empty { .. })));
         assert!(matches!(Standard::centred(&[1.0, f64::NAN]), Err(RewardError::NotFinite { index: 1, .. })));
     }
@@ -170,6 +177,12 @@ mod tests {
             assert!((f64::from(credit.values()[0]) - expected).abs() < 1e-3, "{credit:?}");
         }
         assert!((norm.moments().count - 2.0001).abs() < 1e-9);
+        // Of tokens, those of the response: 1 and 3 again, and not the two of the prompt.
+        let tokens = crate::transforms::tests::fixed(Credit::tokens(vec![9.0, 9.0, 1.0, 3.0]));
+        let norm = RunningNorm::new(&tokens, Moments::default());
+        let credits = norm.score(&[Episode::new(&[1, 2], &[3, 4])]).unwrap();
+        assert!((norm.moments().count - 2.0001).abs() < 1e-9);
+        assert!((f64::from(credits[0].values()[3]) - 1.0).abs() < 1e-3, "{credits:?}");
         let nothing = rule(|_: &Episode| f32::NAN);
         assert!(RunningNorm::new(&nothing, Moments::default()).score(&episodes).is_err());
     }

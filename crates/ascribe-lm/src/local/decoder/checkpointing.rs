@@ -28,7 +28,7 @@ pub struct TrainingPass {
 pub struct Backward(Option<Kept>);
 
 /// What a pass through the layers without a graph keeps.
-struct Kept {
+pub(super) struct Kept {
     ids: Tensor<1, Int>,
     pass: Pass,
     /// What went into each layer: `[n, hidden]`.
@@ -50,18 +50,20 @@ impl Decoder {
     /// # Errors
     /// As [`predictors`](Self::predictors).
     pub fn training_pass(&self, rows: &[Row]) -> Result<TrainingPass, CoreError> {
-        let whole_graph = !(self.checkpointing && self.device().is_autodiff());
         let mut kept = None;
-        let predictors = self.predictors_by(rows, |ids, packing| {
-            if whole_graph {
-                return self.states(ids, packing);
-            }
-            let there = self.through_layers(ids, packing);
-            let states = self.normed(there.last.clone(), &self.norm); // [n, hidden]
-            kept = Some(there);
-            states
-        })?;
-        Ok(TrainingPass { predictors, backward: Backward(kept) })
+        let predictors = self.predictors_by(rows, |ids, packing| self.tracked_states(ids, packing, &mut kept))?;
+        Ok(TrainingPass { predictors, backward: Backward::new(kept) })
+    }
+
+    /// Final hidden states whose way back is one graph, or goes through what is `kept`.
+    pub(super) fn tracked_states(&self, ids: Tensor<1, Int>, packing: &Packing, kept: &mut Option<Kept>) -> Tensor<2> {
+        if !(self.checkpointing && self.device().is_autodiff()) {
+            return self.states(ids, packing);
+        }
+        let there = self.through_layers(ids, packing);
+        let states = self.normed(there.last.clone(), &self.norm); // [n, hidden]
+        *kept = Some(there);
+        states
     }
 
     fn through_layers(&self, ids: Tensor<1, Int>, packing: &Packing) -> Kept {
@@ -79,7 +81,11 @@ impl Decoder {
 }
 
 impl Backward {
-    /// Gradients of `loss`, a sum made of what was predicted, for the weights of `decoder`, which predicted it.
+    pub(super) fn new(kept: Option<Kept>) -> Self {
+        Self(kept)
+    }
+
+    /// Gradients of `loss`, a sum made of what was predicted or scored, for the weights of `decoder`, which gave it.
     ///
     /// # Panics
     /// When nothing that the loss is made of is trained.
@@ -266,6 +272,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn rows_that_the_embeddings_do_not_hold_are_refused() {
+        let refused = |config: &DecoderConfig, prompt: &[u32], response: &[u32]| {
+            decoder(config, &[]).training_pass(&[Row { prompt, response }]).err().map(|error| error.to_string())
+        };
+        let unknown = refused(&llama(), &[1], &[36, 37]).expect("the ids end at 36");
+        assert!(unknown.contains("a token id must be below the vocabulary size, got 37"), "{unknown}");
+        // 49 tokens, and 48 positions where they are learned.
+        let far = refused(&gpt2(), &[1; 47], &[2, 3]).expect("one token too many");
+        assert!(far.contains("49 tokens and the context holds 48"), "{far}");
+        assert_eq!(refused(&gpt2(), &[1; 47], &[2]), None);
+        assert_eq!(refused(&llama(), &[1; 47], &[2, 3]), None);
     }
 
     #[test]

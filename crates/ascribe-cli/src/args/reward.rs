@@ -1,0 +1,119 @@
+//! Options of reward models: how they learn, and how several become one.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use ascribe::lm::HeadInit;
+use ascribe::reward::Aggregate;
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value};
+
+/// How a reward model learns: `ascribe train reward`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RewardArgs {
+    /// The loss of a reward model: bradley-terry (unless it is given), margin, scaled, ties, trajectories, general-preference
+    /// (gpm), confidence, k-wise, regression or gaussian-heads.
+    #[arg(long)]
+    pub loss: Option<String>,
+    /// Numbers of that loss, by the names of the library, such as `tau=0.05,dim=8`; or as JSON.
+    #[arg(long, value_parser = super::table::<Map<String, Value>>)]
+    pub loss_kwargs: Option<Map<String, Value>>,
+    /// Weight of the squared sum of the two rewards of a pair, which keeps rewards near 0; 0.01 is usual.
+    #[arg(long, allow_negative_numbers = true)]
+    pub center_rewards_coefficient: Option<f64>,
+    /// How the weights of a fresh head are drawn.
+    #[arg(long, value_enum)]
+    pub head_init: Option<HeadInitName>,
+    /// What each attribute counts for in the reward (regression), in the order of the file.
+    #[arg(long, num_args(1..), value_delimiter = ',', allow_negative_numbers = true)]
+    pub attribute_weights: Vec<f64>,
+}
+
+impl RewardArgs {
+    /// Refuses what only a reward model heeds.
+    pub fn refuse(&self, method: &str) -> anyhow::Result<()> {
+        let given = [
+            ("loss", self.loss.is_some()),
+            ("loss_kwargs", self.loss_kwargs.is_some()),
+            ("center_rewards_coefficient", self.center_rewards_coefficient.is_some()),
+            ("head_init", self.head_init.is_some()),
+            ("attribute_weights", !self.attribute_weights.is_empty()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((name, _)) => {
+                bail!("{name} is an option of the method reward and does nothing with {method}; drop it")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// How the weights of a fresh head are drawn, by the width D of the hidden states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HeadInitName {
+    /// With the standard deviation 1 / (D + 1).
+    Narrow,
+    /// With the variance 1 / (D + 1).
+    Wide,
+}
+
+impl From<HeadInitName> for HeadInit {
+    fn from(name: HeadInitName) -> Self {
+        match name {
+            HeadInitName::Narrow => Self::Narrow,
+            HeadInitName::Wide => Self::Wide,
+        }
+    }
+}
+
+/// Reward models that score, or choose the best of `n`.
+#[derive(Clone, Debug, Args)]
+pub struct RewardedArgs {
+    /// Rewards by this reward model (a folder of transformers or peft, or a name on the hub), or by several, with commas between
+    /// them.
+    #[arg(long, num_args(1..), value_delimiter = ',')]
+    pub reward: Vec<PathBuf>,
+    /// How the rewards of several models become one.
+    #[arg(long, value_enum, default_value_t = CombineName::Mean, requires = "reward")]
+    pub combine: CombineName,
+    /// What the spread of the models counts for: 0.5 for uwo and 1 for mean-minus-std, unless it is given.
+    #[arg(long, requires = "reward", allow_negative_numbers = true)]
+    pub combine_weight: Option<f64>,
+    /// Bring each model to its own scale first, which stands in its `reward.json`.
+    #[arg(long, requires = "reward")]
+    pub standardize: bool,
+}
+
+/// How the rewards of several models become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CombineName {
+    /// The mean.
+    Mean,
+    /// The middle one.
+    Median,
+    /// The smallest: worst-case optimization.
+    #[value(alias = "wco")]
+    Min,
+    /// The mean less the variance: uncertainty-weighted optimization.
+    Uwo,
+    /// The mean less the standard deviation.
+    MeanMinusStd,
+}
+
+impl RewardedArgs {
+    /// How the rewards become one.
+    pub fn aggregate(&self) -> anyhow::Result<Aggregate> {
+        let aggregate = match (self.combine, self.combine_weight) {
+            (CombineName::Uwo, weight) => Aggregate::uwo(weight.unwrap_or(0.5)),
+            (CombineName::MeanMinusStd, weight) => Aggregate::MeanMinusStd { c: weight.unwrap_or(1.0), ddof: 0 },
+            (CombineName::Mean, None) => Aggregate::Mean,
+            (CombineName::Median, None) => Aggregate::Median,
+            (CombineName::Min, None) => Aggregate::Min,
+            (_, Some(_)) => {
+                bail!("combine_weight weighs the spread of uwo and mean-minus-std; drop it with the others")
+            }
+        };
+        aggregate.check(self.reward.len())?;
+        Ok(aggregate)
+    }
+}

@@ -1,0 +1,126 @@
+//! Options of `search`.
+
+use std::path::PathBuf;
+
+use ascribe::core::Reduce;
+use ascribe::process::Segmenter;
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use super::process::{CheckerArgs, segmenter};
+use super::{CommonArgs, ServedArgs, WeightsName, named, table};
+
+/// What says how good a text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ScorerName {
+    /// 1 where the text has the right `answer` of its row, else 0.
+    Answer,
+    /// 1 while every step of a solution in chain arithmetic is right, else 0; the prompt is read for the problem.
+    Chain,
+    /// The mean log-probability of the tokens under the model.
+    Logp,
+    /// The share of --keywords that stand in the text.
+    Keywords,
+    /// Less the number of times that one of --keywords stands in the text.
+    Forbidden,
+    /// How near the length of a text that ended is to --target-length, as a negative share of it.
+    Length,
+    /// 1 where thinking and answer stand in their tags.
+    ThinkFormat,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct SearchArgs {
+    /// How to search; --list shows the names.
+    #[arg(long, required_unless_present = "list")]
+    pub strategy: Option<String>,
+    /// Print the names of the strategies.
+    #[arg(long, conflicts_with = "strategy")]
+    pub list: bool,
+    /// Options of the strategy: `name=value,..`, or JSON.
+    #[arg(long, value_parser = table::<Value>, default_value = "", hide_default_value = true)]
+    pub strategy_args: Value,
+    /// A Hugging Face folder, a GGUF file, an adapter's folder that names its base, or a name on the hub (org/name,
+    /// org/name@revision, org/name:file.gguf). With --endpoint only its tokenizer and chat template are read.
+    #[arg(long, alias = "model-name-or-path", required_unless_present = "list")]
+    pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub served: ServedArgs,
+    /// An adapter in the layout of peft, for this model.
+    #[arg(long, requires = "model")]
+    pub adapter: Option<PathBuf>,
+    /// How matrices are held on the CPU.
+    #[arg(long, value_enum, default_value_t = WeightsName::AsStored)]
+    pub weights: WeightsName,
+    /// Rows with `prompt` (text or messages), and `answer` where it is known; `id` names a row, else its number does.
+    #[arg(long, required_unless_present = "list")]
+    pub input: Option<PathBuf>,
+    /// The rows with what was found, as JSONL; a run that finds its file here goes on behind the rows that are done.
+    #[arg(long, required_unless_present = "list")]
+    pub output: Option<PathBuf>,
+    /// Read a column from another one, e.g. `prompt=question`. Repeatable.
+    #[arg(long = "columns", alias = "column")]
+    pub columns: Vec<String>,
+    /// Give the prompt to the model as it is, without the chat template.
+    #[arg(long)]
+    pub raw: bool,
+    /// What says how good a text, or its beginning, is.
+    #[arg(long, value_enum)]
+    pub scorer: Option<ScorerName>,
+    /// What has the last word among the texts that were found; by default the scorer.
+    #[arg(long, value_enum)]
+    pub judge: Option<ScorerName>,
+    /// How several values of a text become one: sum, mean, min, max, prod or last.
+    #[arg(long, value_parser = named::<Reduce>, default_value = "last")]
+    pub reduce: Reduce,
+    /// Words for the scorers `keywords` and `forbidden`, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    pub keywords: Vec<String>,
+    /// Tokens for the scorer `length`.
+    #[arg(long, default_value_t = 128)]
+    pub target_length: usize,
+    /// Where steps end: paragraphs, lines, delimiter:TEXT, marker:ID or length:N.
+    #[arg(long, value_parser = segmenter, default_value = "lines")]
+    pub segment: Segmenter,
+    /// Most tokens of a step; 0 sets no limit.
+    #[arg(long, default_value_t = 0)]
+    pub max_step_tokens: usize,
+    /// Most tokens to sample for a prompt; 0 sets no limit. What was found by then is written.
+    #[arg(long, default_value_t = 0)]
+    pub budget: u64,
+    /// Most continuations to ask of the model for a prompt; 0 sets no limit.
+    #[arg(long, default_value_t = 0)]
+    pub max_policy_calls: u64,
+    /// Most texts to score for a prompt; 0 sets no limit.
+    #[arg(long, default_value_t = 0)]
+    pub max_scorer_calls: u64,
+    /// Most seconds for a prompt; 0 sets no limit. Where it bites, a run is not repeatable.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub max_seconds: f64,
+    /// Most tokens of a text.
+    #[arg(long, alias = "max-completion-length", default_value_t = 256)]
+    pub max_new_tokens: usize,
+    /// Divides the logits; 0 takes the most likely token wherever one would be drawn.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub temperature: f32,
+    /// Keep the k most likely tokens; 0 keeps all.
+    #[arg(long, default_value_t = 0)]
+    pub top_k: usize,
+    /// Keep the most likely tokens up to this probability.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub top_p: f32,
+    /// Prompts that are searched side by side; what they ask at the same time is one batch.
+    #[arg(long, default_value_t = 16)]
+    pub parallel: usize,
+    /// Write the tree of every search, too: each text that was looked at, with values, visits and tokens.
+    #[arg(long)]
+    pub tree: bool,
+    /// Root of all randomness.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub checker: CheckerArgs,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}

@@ -1,0 +1,242 @@
+//! `ascribe score --reward`: rewards of given completions by a reward model, or by several.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use ascribe::data::{Prompt, Rows};
+use ascribe::lm::Row;
+use ascribe::preference::Encoder;
+use ascribe::reward::{Aggregate, Reading, RewardModel, Scored};
+use serde_json::{Map, Value, json};
+
+use crate::args::{RewardedArgs, ScoreArgs};
+use crate::device::device;
+use crate::hub::resolve;
+use crate::output::{Progress, print_line};
+use crate::score::{ROWS, messages_of, place};
+
+pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
+    if args.reference.is_some() || args.adapter.is_some() || !args.served.endpoints.is_empty() {
+        bail!(
+            "reference, adapter and endpoint belong to log-probabilities; with --reward name the folder of an adapter itself"
+        );
+    }
+    let judges = Judges::open(&args.rewarded, &args.common.device)?.context("name a reward model with --reward")?;
+    // A broken line anywhere refuses the whole file, before the first line is written.
+    let mut total = 0;
+    for row in Rows::open(&args.input)? {
+        let (number, row) = row?;
+        let given = Given::of(&row).with_context(|| place(&args.input, number))?;
+        judges.encode(&given).with_context(|| place(&args.input, number))?;
+        total += 1;
+    }
+    let mut rows = Rows::open(&args.input)?;
+    let mut progress = Progress::new("score", total);
+    let mut done = 0;
+    loop {
+        let batch: Vec<(usize, Map<String, Value>)> = rows.by_ref().take(ROWS).collect::<Result<_, _>>()?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let given = batch.iter().map(|(_, row)| Given::of(row)).collect::<anyhow::Result<Vec<_>>>()?;
+        let judged = judges.judge(&given)?;
+        done += batch.len();
+        for (((_, mut row), given), judged) in batch.into_iter().zip(given).zip(judged) {
+            given.write(&judged, &mut row);
+            print_line(&Value::Object(row).to_string())?;
+        }
+        progress.at(done);
+    }
+}
+
+/// Reward models whose rewards become one.
+pub struct Judges {
+    members: Vec<RewardModel>,
+    aggregate: Aggregate,
+    /// Whether each is brought to its own scale first.
+    standardize: bool,
+}
+
+/// What is said of one response.
+#[derive(Clone)]
+struct Judged {
+    reward: f64,
+    /// The reward by each member.
+    members: Vec<f64>,
+    /// Whether it lost tokens to the context of a member.
+    cut: bool,
+}
+
+/// Responses to one prompt, and how they stand in their row.
+struct Given {
+    prompt: Prompt,
+    responses: Vec<String>,
+    form: Form,
+}
+
+/// How responses stand in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// `completion`, or the last message of `messages`.
+    One,
+    /// `completions`.
+    List,
+    /// `chosen` and `rejected`.
+    Pair,
+}
+
+/// Token ids of a prompt and of its responses.
+type Texts = (Vec<u32>, Vec<Vec<u32>>);
+
+impl Judges {
+    /// The reward models that are named; `None` where none is.
+    pub fn open(args: &RewardedArgs, device_name: &str) -> anyhow::Result<Option<Self>> {
+        if args.reward.is_empty() {
+            return Ok(None);
+        }
+        let (aggregate, device) = (args.aggregate()?, device(device_name)?);
+        let load = |path: &PathBuf| -> anyhow::Result<RewardModel> {
+            eprintln!("loading {}", path.display());
+            RewardModel::load(&resolve(path)?, &device)
+                .with_context(|| format!("the reward model `{}`", path.display()))
+        };
+        let members = args.reward.iter().map(load).collect::<anyhow::Result<_>>()?;
+        Ok(Some(Self { members, aggregate, standardize: args.standardize }))
+    }
+
+    /// Puts the best of several responses to a prompt first; their rewards. Equal ones keep their order.
+    pub fn rank(&self, prompt: Prompt, responses: &mut Vec<String>) -> anyhow::Result<Vec<f64>> {
+        let given = Given { prompt, responses: std::mem::take(responses), form: Form::List };
+        let judged = self.judge(std::slice::from_ref(&given))?.concat();
+        let mut ranked: Vec<(f64, String)> = judged.iter().map(|one| one.reward).zip(given.responses).collect();
+        ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let (rewards, ordered): (Vec<f64>, Vec<String>) = ranked.into_iter().unzip();
+        *responses = ordered;
+        Ok(rewards)
+    }
+
+    /// The texts of a row for each member, which has its own tokenizer and template.
+    fn encode(&self, given: &Given) -> anyhow::Result<Vec<Texts>> {
+        let responses: Vec<&str> = given.responses.iter().map(String::as_str).collect();
+        let one = |member: &RewardModel| -> anyhow::Result<Texts> {
+            let encoder = Encoder::new(member.model(), member.model().config.context)?;
+            let (prompt, responses) = encoder.parts(&given.prompt, &responses)?;
+            if responses.iter().any(|ids| ids.is_empty()) {
+                bail!("a response needs at least one token; drop the rows without any");
+            }
+            let relative = matches!(member.card().reading, Reading::Preference(_));
+            if relative && responses.len() < 2 {
+                bail!("a general preference model compares responses: give `completions`, or `chosen` and `rejected`");
+            }
+            Ok((prompt.into_vec(), responses.into_iter().map(|ids| ids.into_vec()).collect()))
+        };
+        self.members.iter().map(one).collect()
+    }
+
+    /// What is said of each response of each row.
+    fn judge(&self, given: &[Given]) -> anyhow::Result<Vec<Vec<Judged>>> {
+        let texts = given.iter().map(|row| self.encode(row)).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut by_member = Vec::with_capacity(self.members.len());
+        for (at, member) in self.members.iter().enumerate() {
+            let of_member: Vec<&Texts> = texts.iter().map(|row| &row[at]).collect();
+            by_member.push(scored(member, &of_member)?);
+        }
+        let mut judged = Vec::with_capacity(given.len());
+        for (row, given) in given.iter().enumerate() {
+            let one = |response: usize| -> anyhow::Result<Judged> {
+                let mut members = Vec::with_capacity(self.members.len());
+                for (member, scores) in self.members.iter().zip(&by_member) {
+                    let reward = scores[row][response].reward;
+                    members.push(if self.standardize { member.standard().apply(reward) } else { reward });
+                }
+                let cut = by_member.iter().any(|scores| scores[row][response].cut);
+                Ok(Judged { reward: self.aggregate.of(&members)?, members, cut })
+            };
+            judged.push((0..given.responses.len()).map(one).collect::<anyhow::Result<Vec<_>>>()?);
+        }
+        Ok(judged)
+    }
+}
+
+/// The rewards of all rows by one member: together, or row by row where responses are compared.
+fn scored(member: &RewardModel, texts: &[&Texts]) -> anyhow::Result<Vec<Vec<Scored>>> {
+    let mut rows: Vec<Vec<Row>> = Vec::with_capacity(texts.len());
+    for (prompt, responses) in texts {
+        rows.push(responses.iter().map(|response| Row { prompt, response }).collect());
+    }
+    if let Reading::Preference(_) = member.card().reading {
+        return rows.iter().map(|row| Ok(member.scored(row)?)).collect();
+    }
+    let mut all = member.scored(&rows.concat())?.into_iter();
+    Ok(rows.iter().map(|row| all.by_ref().take(row.len()).collect()).collect())
+}
+
+impl Given {
+    /// What a row holds.
+    fn of(row: &Map<String, Value>) -> anyhow::Result<Self> {
+        if let Some(messages) = row.get("messages") {
+            let mut messages = messages_of(messages)?;
+            let reply = messages
+                .pop_if(|message| message.role == "assistant")
+                .context("the last message must be the assistant's")?;
+            return Ok(Self { prompt: Prompt::Messages(messages), responses: vec![reply.content], form: Form::One });
+        }
+        let prompt = match row.get("prompt") {
+            Some(Value::String(text)) => Prompt::Text(text.clone()),
+            Some(messages) => Prompt::Messages(messages_of(messages)?),
+            None => return Err(missing(row)),
+        };
+        let (responses, form) = if let Some(completion) = row.get("completion") {
+            (vec![text(completion)?], Form::One)
+        } else if let Some(Value::Array(completions)) = row.get("completions") {
+            (completions.iter().map(text).collect::<anyhow::Result<_>>()?, Form::List)
+        } else if let (Some(chosen), Some(rejected)) = (row.get("chosen"), row.get("rejected")) {
+            (vec![text(chosen)?, text(rejected)?], Form::Pair)
+        } else {
+            return Err(missing(row));
+        };
+        if responses.is_empty() {
+            bail!("`completions` must not be empty");
+        }
+        Ok(Self { prompt, responses, form })
+    }
+
+    /// Adds the rewards to the row.
+    fn write(&self, judged: &[Judged], row: &mut Map<String, Value>) {
+        let several = judged.iter().any(|one| one.members.len() > 1);
+        let mut put = |name: &str, of: &dyn Fn(&Judged) -> Value| match self.form {
+            Form::List => {
+                row.insert(format!("{name}s"), judged.iter().map(of).collect());
+            }
+            Form::One | Form::Pair => {
+                for (one, side) in judged.iter().zip(["chosen", "rejected"]) {
+                    let name = if self.form == Form::Pair { format!("{name}_{side}") } else { name.to_owned() };
+                    row.insert(name, of(one));
+                }
+            }
+        };
+        put("reward", &|one: &Judged| json!(one.reward));
+        if several {
+            put("member_reward", &|one: &Judged| json!(one.members));
+        }
+        if judged.iter().any(|one| one.cut) {
+            put("cut", &|one: &Judged| json!(one.cut));
+        }
+    }
+}
+
+fn missing(row: &Map<String, Value>) -> anyhow::Error {
+    let found: Vec<&str> = row.keys().map(String::as_str).collect();
+    anyhow::anyhow!(
+        "a row needs `prompt` and `completion`, `completions`, or `chosen` and `rejected`; or `messages`; it has {}",
+        found.join(", ")
+    )
+}
+
+/// A reply: a text, or a list of messages of which the last one is meant.
+fn text(value: &Value) -> anyhow::Result<String> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        messages => Ok(messages_of(messages)?.pop().context("a list of messages must not be empty")?.content),
+    }
+}

@@ -1,0 +1,332 @@
+//! `ascribe search`: texts that a strategy finds, row by row.
+//!
+//! Rows are searched side by side and written in their order, each as soon as all before it are done. What is found for a row
+//! hangs on its number, the options and the seed alone, so a run that was stopped goes on to the same file.
+
+mod scorers;
+mod sink;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use ascribe::core::{Finish, Policy, Sampling, Seed, Text, Tokens};
+use ascribe::data::{Message, Prompt};
+use ascribe::lm::{ChatTemplate, ServedPolicy, SpecialTokens, Tokenizer};
+use ascribe::preference::Encoder;
+use ascribe::process::{Checker, Gold, Segmenter, Verdict};
+use ascribe::search::{Found, Limits, Search, SearchCtx, SearchTree, Steps, Stopped, side_by_side};
+use serde_json::{Map, Value, json};
+
+use crate::args::{ScorerName, SearchArgs};
+use crate::catalog::Catalog;
+use crate::check_answer::columns;
+use crate::device::device;
+use crate::generate::{check_room, frozen};
+use crate::label::texts::Texts;
+use crate::output::{Progress, print_line};
+use crate::records::{Record, Records};
+use crate::words::Words;
+use scorers::Scorers;
+use sink::Sink;
+
+/// A prompt with what is known of it.
+pub struct Item {
+    /// The row as it was read.
+    cells: Map<String, Value>,
+    id: Value,
+    /// The prompt as text, where it is one.
+    text: Option<String>,
+    ids: Tokens,
+    gold: Option<Gold>,
+}
+
+/// What writes, and its words.
+struct Model {
+    policy: Box<dyn Policy>,
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+}
+
+impl Model {
+    fn open(args: &SearchArgs) -> anyhow::Result<Self> {
+        let path = args.model.as_deref().context("a model is needed: give --model")?;
+        if let Some(mut options) = args.served.options(Seed(args.seed))? {
+            let words = Words::load(path)?;
+            options.context = words.context_with(options.context);
+            let policy = ServedPolicy::connect(options, Some(words.tokenizer.clone()))?;
+            return Ok(Self { policy: Box::new(policy), tokenizer: words.tokenizer, template: words.template });
+        }
+        let model = frozen(path, args.adapter.as_deref(), args.weights, &device(&args.common.device)?)?;
+        Ok(Self { policy: Box::new(model.policy), tokenizer: model.tokenizer, template: model.template })
+    }
+}
+
+pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
+    if args.list {
+        return catalog.strategies().try_for_each(print_line);
+    }
+    let (Some(name), Some(input), Some(output)) = (&args.strategy, &args.input, &args.output) else {
+        bail!("a search needs --strategy, --input and --output");
+    };
+    let search = catalog.make_search(name, &args.strategy_args)?;
+    let sampling = sampling(args)?;
+    let records = Records::read(input)?;
+    let model = Model::open(args)?;
+    let items = items(args, &records, &model)?;
+    let tokenizer = &model.tokenizer;
+    let steps = steps(args, tokenizer)?;
+    let checker = args.checker.checker();
+    let scorers = Scorers { args, model: &*model.policy, checker };
+    scorers.check(&items)?;
+    let run = run_of(args, name);
+    let sink = Mutex::new(Sink::open(output, &run, items.iter().map(|item| item.id.clone()).collect())?);
+    let todo: Vec<usize> = (0..items.len()).filter(|number| !locked(&sink).has(*number)).collect();
+    let progress = Mutex::new(Progress::new("search", items.len()));
+    // Where the first prompts all fail, the others would, too.
+    let hopeless = AtomicBool::new(false);
+    let began = Instant::now();
+    side_by_side(&*model.policy, &[], todo.len(), args.parallel.max(1), |job, policy, _| {
+        let number = todo[job];
+        if hopeless.load(Ordering::Relaxed) {
+            return;
+        }
+        let one = One { args, tokenizer, sampling, steps: &steps, checker: &checker };
+        let found = one.search(&*search, policy, &scorers, number as u64, &items[number]);
+        let mut sink = locked(&sink);
+        let line = found.map(|mut row| {
+            row.insert("run".into(), run.clone());
+            Value::Object(row)
+        });
+        if let Err(error) = sink.done(number, line) {
+            sink.fail(number, error);
+        }
+        hopeless.store(sink.is_hopeless(args.parallel), Ordering::Relaxed);
+        locked(&progress).at(sink.finished());
+    });
+    drop(progress);
+    let sink = sink.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let summary = sink.summary(&records)?;
+    print_line(&format!(
+        "{} rows in {}, {} of them new, in {:.1} s: {} tokens written, {} read and {} reused, {} texts scored{}",
+        items.len(),
+        output.display(),
+        summary.rows,
+        began.elapsed().as_secs_f64(),
+        summary.usage.generated,
+        summary.usage.scored,
+        summary.usage.reused,
+        summary.scored,
+        if summary.stopped > 0 { format!("; {} searches were cut short", summary.stopped) } else { String::new() },
+    ))
+}
+
+/// One search, with what all searches share.
+struct One<'a> {
+    args: &'a SearchArgs,
+    tokenizer: &'a Tokenizer,
+    /// `None` is greedy.
+    sampling: Option<Sampling>,
+    steps: &'a Steps,
+    checker: &'a Checker,
+}
+
+impl One<'_> {
+    /// Searches from one prompt; the row with what was found.
+    fn search(
+        &self,
+        search: &dyn Search,
+        policy: &dyn Policy,
+        scorers: &Scorers,
+        number: u64,
+        item: &Item,
+    ) -> anyhow::Result<Map<String, Value>> {
+        let args = self.args;
+        let some = |limit: u64| (limit > 0).then_some(limit);
+        let limits = Limits {
+            generated: some(args.budget),
+            policy_calls: some(args.max_policy_calls),
+            scorer_calls: some(args.max_scorer_calls),
+            seconds: (args.max_seconds > 0.0).then_some(args.max_seconds),
+        };
+        let began = Instant::now();
+        let clock = || began.elapsed().as_secs_f64();
+        let text = |ids: &[u32]| self.text(ids);
+        let answer = |episode: &ascribe::core::Episode| self.checker.extract(episode.response_text()?);
+        let same = |left: &str, right: &str| match self.checker.gold(right) {
+            Ok(gold) => left == right || self.checker.compare(left, &gold).verdict == Verdict::Correct,
+            Err(_) => left == right,
+        };
+        let scorer = scorers.make(args.scorer, item)?;
+        let judge = scorers.make(args.judge, item)?;
+        let mut ctx = SearchCtx::new(policy, args.max_new_tokens, Seed(args.seed)).with_first(number);
+        ctx = ctx.with_limits(limits).with_clock(&clock).with_steps(self.steps.clone());
+        ctx = ctx.with_text(&text).with_answers(&answer, &same);
+        ctx = match self.sampling {
+            Some(sampling) => ctx.with_sampling(sampling),
+            None => ctx.with_greedy(),
+        };
+        if let Some(scorer) = &scorer {
+            ctx = ctx.with_scorer(&**scorer, args.reduce);
+        }
+        if let Some(judge) = &judge {
+            ctx = ctx.with_judge(&**judge, args.reduce);
+        }
+        if args.tree {
+            ctx = ctx.with_tree();
+        }
+        let mut found = search.search(std::slice::from_ref(&item.ids), &mut ctx)?;
+        let Some(found) = found.pop() else { bail!("the strategy found nothing at all; it must answer every prompt") };
+        self.row(item, found)
+    }
+
+    fn row(&self, item: &Item, found: Found) -> anyhow::Result<Map<String, Value>> {
+        let texts: Vec<String> = found.candidates.iter().map(|one| self.plain(&one.tokens)).collect();
+        let mut row = item.cells.clone();
+        row.insert("id".into(), item.id.clone());
+        row.insert("completion".into(), json!(texts[found.chosen]));
+        row.insert("ended".into(), json!(found.best().finish == Finish::End));
+        row.insert("chosen".into(), json!(found.chosen));
+        row.insert("completions".into(), json!(texts));
+        row.insert("scores".into(), json!(found.scores));
+        row.insert("tokens".into(), json!(found.candidates.iter().map(|one| one.tokens.len()).collect::<Vec<_>>()));
+        row.insert("usage".into(), serde_json::to_value(found.usage)?);
+        row.insert("calls".into(), serde_json::to_value(found.calls)?);
+        row.insert("stopped".into(), serde_json::to_value::<Option<Stopped>>(found.stopped)?);
+        if let Some(gold) = &item.gold {
+            let verdict = self.checker.check(&texts[found.chosen], gold).verdict;
+            row.insert("correct".into(), json!(verdict.reward()));
+        }
+        if let Some(tree) = found.tree {
+            row.insert("tree".into(), serde_json::to_value(self.read(tree))?);
+        }
+        Ok(row)
+    }
+
+    /// The tree with the text of its tokens.
+    fn read(&self, mut tree: SearchTree) -> SearchTree {
+        for node in &mut tree.nodes {
+            node.text = Some(self.plain(&node.tokens));
+        }
+        tree
+    }
+
+    fn plain(&self, ids: &[u32]) -> String {
+        self.tokenizer.decode(ids, SpecialTokens::Skip).unwrap_or_default()
+    }
+
+    /// The text of ids with the bytes of each; nothing where they cannot be read.
+    fn text(&self, ids: &[u32]) -> Text {
+        let texts = Texts { tokenizer: self.tokenizer, segmenter: &self.args.segment };
+        match texts.read(ids) {
+            Ok((text, spans)) => Text { text, spans },
+            Err(_) => Text { text: String::new(), spans: ids.iter().map(|_| 0..0).collect() },
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// How tokens are drawn; `None` takes the most likely.
+fn sampling(args: &SearchArgs) -> anyhow::Result<Option<Sampling>> {
+    if !(args.max_seconds >= 0.0 && args.max_seconds.is_finite()) {
+        bail!("--max-seconds must be finite and at least 0, got {}", args.max_seconds);
+    }
+    let top_k = (args.top_k > 0).then_some(args.top_k);
+    let sampling = Sampling { temperature: args.temperature, top_k, top_p: args.top_p, ..Sampling::default() };
+    if args.temperature == 0.0 {
+        if top_k.is_some() || args.top_p != 1.0 {
+            bail!("at temperature 0 only the most likely token is taken, so nothing is cut off; set --temperature 1");
+        }
+        return Ok(None);
+    }
+    sampling.check()?;
+    Ok(Some(sampling))
+}
+
+/// Where steps end, in tokens.
+fn steps(args: &SearchArgs, tokenizer: &Tokenizer) -> anyhow::Result<Steps> {
+    let most = if args.max_step_tokens == 0 { usize::MAX } else { args.max_step_tokens };
+    if let Segmenter::FixedLength(tokens) = args.segment {
+        return Ok(Steps::blocks(tokens.max(1).min(most)));
+    }
+    let separators = Texts { tokenizer, segmenter: &args.segment }.separators()?;
+    Ok(Steps { separators, most })
+}
+
+/// What a run is: rows that were found otherwise are not gone on from.
+fn run_of(args: &SearchArgs, name: &str) -> Value {
+    json!({
+        "strategy": name,
+        "strategy_args": args.strategy_args,
+        "model": args.model,
+        "served_model": args.served.served_model,
+        "adapter": args.adapter,
+        "weights": format!("{:?}", args.weights),
+        "scorer": args.scorer.map(|name| format!("{name:?}")),
+        "judge": args.judge.map(|name| format!("{name:?}")),
+        "reduce": args.reduce,
+        "keywords": args.keywords,
+        "target_length": args.target_length,
+        "segmentation": args.segment.id(),
+        "max_step_tokens": args.max_step_tokens,
+        "budget": args.budget,
+        "max_policy_calls": args.max_policy_calls,
+        "max_scorer_calls": args.max_scorer_calls,
+        "max_new_tokens": args.max_new_tokens,
+        "temperature": args.temperature,
+        "top_k": args.top_k,
+        "top_p": args.top_p,
+        "raw": args.raw,
+        "checker": format!("{:?}", args.checker.checker()),
+        "tree": args.tree,
+        "seed": args.seed,
+    })
+}
+
+/// Reads every row, so that a broken one refuses the run before anything is asked.
+fn items(args: &SearchArgs, records: &Records, model: &Model) -> anyhow::Result<Vec<Item>> {
+    let [prompt, answer, id] = columns(&args.columns, ["prompt", "answer", "id"])?;
+    let context = model.policy.capabilities().context;
+    let (checker, encoder) =
+        (args.checker.checker(), Encoder::from_parts(&model.tokenizer, model.template.as_ref(), context)?);
+    let chat = !args.raw && model.template.is_some();
+    let needs_gold = [args.scorer, args.judge].contains(&Some(ScorerName::Answer));
+    let read = |(number, row): (usize, &Record)| -> anyhow::Result<Item> {
+        let value = records.value(row, &prompt)?;
+        let (text, asked) = match value {
+            Value::String(text) if chat => (Some(text), Prompt::Messages(vec![Message::new("user", text.as_str())])),
+            Value::String(text) => (Some(text), Prompt::Text(text.clone())),
+            messages @ Value::Array(_) => {
+                let messages: Vec<Message> = serde_json::from_value(messages.clone())
+                    .context("messages must have the strings `role` and `content`")?;
+                (None, Prompt::Messages(messages))
+            }
+            other => return Err(records.wrong(row, &prompt, "a text or messages", other)),
+        };
+        let ids = encoder.prompt(&asked)?;
+        check_room(&ids, context)?;
+        let cells = row.cells().clone();
+        let gold = || -> anyhow::Result<Gold> { Ok(checker.gold(&records.label(row, &answer)?)?) };
+        // What nobody needs may be missing, or unreadable.
+        let gold = if needs_gold { Some(gold()?) } else { gold().ok() };
+        let id = cells.get(&id).cloned().unwrap_or_else(|| json!(number));
+        Ok(Item { text: text.cloned(), cells, id, ids, gold })
+    };
+    let items: Vec<Item> = records
+        .rows
+        .iter()
+        .enumerate()
+        .map(|(number, row)| read((number, row)).with_context(|| records.place(row)))
+        .collect::<anyhow::Result<_>>()?;
+    let mut seen = std::collections::BTreeSet::new();
+    for (item, row) in items.iter().zip(&records.rows) {
+        if !seen.insert(item.id.to_string()) {
+            bail!("{}: there is another row with the id {}; give each row its own", records.place(row), item.id);
+        }
+    }
+    Ok(items)
+}

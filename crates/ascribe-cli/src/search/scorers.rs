@@ -1,0 +1,144 @@
+//! Scorers by name, for one row.
+
+use anyhow::{Context, bail};
+use ascribe::core::{Continuation, CoreError, Credit, Episode, Policy, Reduce, Scorer, Tokens};
+use ascribe::process::{AnswerReward, Checker, Gold, ProcessError};
+use ascribe::reward::think_format;
+use ascribe::search::heuristics::{Coverage, Forbidden, LengthTarget};
+use ascribe::worlds::Problem;
+
+use super::Item;
+use crate::args::{ScorerName, SearchArgs};
+
+/// What scorers are made from.
+pub struct Scorers<'a> {
+    pub args: &'a SearchArgs,
+    pub model: &'a dyn Policy,
+    pub checker: Checker,
+}
+
+impl<'a> Scorers<'a> {
+    /// Refuses, before anything is searched, what would be refused for some row.
+    pub fn check(&self, items: &[Item]) -> anyhow::Result<()> {
+        if let Some(first) = items.first() {
+            for name in [self.args.scorer, self.args.judge] {
+                self.make(name, first)?;
+            }
+        }
+        if [self.args.scorer, self.args.judge].contains(&Some(ScorerName::Chain)) {
+            for item in items {
+                problem(item)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The scorer `name` for one row.
+    pub fn make(&self, name: Option<ScorerName>, item: &'a Item) -> anyhow::Result<Option<Box<dyn Scorer + 'a>>> {
+        let Some(name) = name else { return Ok(None) };
+        let scorer: Box<dyn Scorer + 'a> = match name {
+            ScorerName::Answer => {
+                let gold = item.gold.clone().context("the scorer `answer` needs the column `answer`")?;
+                let gold = move |_: &Episode| -> Result<Gold, ProcessError> { Ok(gold.clone()) };
+                Box::new(AnswerReward { checker: self.checker, gold })
+            }
+            ScorerName::Chain => Box::new(Chain(problem(item)?)),
+            ScorerName::Logp => {
+                if !self.model.capabilities().score {
+                    bail!("the scorer `logp` reads given tokens, which this server cannot do; choose another --scorer");
+                }
+                Box::new(MeanLogp(self.model))
+            }
+            ScorerName::Keywords => Box::new(Coverage::soft(&self.args.keywords)?),
+            ScorerName::Forbidden => {
+                // Checked as keywords are.
+                Coverage::soft(&self.args.keywords)?;
+                Box::new(Forbidden { words: self.args.keywords.clone() })
+            }
+            ScorerName::Length => {
+                let length = LengthTarget { target: self.args.target_length };
+                length.score(&[])?;
+                Box::new(length)
+            }
+            ScorerName::ThinkFormat => Box::new(ThinkFormat),
+        };
+        Ok(Some(scorer))
+    }
+}
+
+/// The problem in a prompt: from the first bracket to `%10`.
+fn problem(item: &Item) -> anyhow::Result<Problem> {
+    let text = item.text.as_deref().context("the scorer `chain` needs prompts that are texts")?;
+    let end = text.find("%10").map(|at| at + 3);
+    let written = text.find('(').zip(end).and_then(|(start, end)| text.get(start..end));
+    let written = written.context("the scorer `chain` reads problems such as `((3+5)*2-4)%10`")?;
+    Problem::parse(written).with_context(|| format!("the prompt `{text}`"))
+}
+
+/// Whether a solution in chain arithmetic is right so far, and right as a whole once it has ended.
+struct Chain(Problem);
+
+impl Chain {
+    fn value(&self, text: &str, complete: bool) -> f32 {
+        // A step that is not closed yet is not judged.
+        let closed = text.rfind(';').map_or("", |end| &text[..=end]);
+        let right = match complete {
+            true => self.0.check(text).correct,
+            false => self.0.check(closed).first_wrong.is_none(),
+        };
+        f32::from(u8::from(right))
+    }
+}
+
+impl Scorer for Chain {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let one = |episode: &Episode| {
+            let text = episode.response_text().unwrap_or_default();
+            Credit::sequence(self.value(text, episode.complete))
+        };
+        Ok(episodes.iter().map(one).collect())
+    }
+}
+
+/// The mean log-probability of the response.
+struct MeanLogp<'a>(&'a dyn Policy);
+
+impl Scorer for MeanLogp<'_> {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let given = |episode: &Episode| Continuation {
+            prefix: Tokens::from(episode.prompt_tokens()),
+            tokens: Tokens::from(episode.response_tokens()),
+        };
+        let given: Vec<Continuation> = episodes.iter().map(given).collect();
+        let (logps, _) = self.0.score(&given)?;
+        let one = |(episode, logps): (&Episode, Vec<f32>)| {
+            let mean = Credit::over_response(episode, logps)?.to_sequence(episode, Reduce::Mean)?;
+            Ok(Credit::sequence(mean))
+        };
+        episodes.iter().zip(logps).map(one).collect()
+    }
+}
+
+/// Thinking and answer in their tags.
+struct ThinkFormat;
+
+impl Scorer for ThinkFormat {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let one = |episode: &Episode| Credit::sequence(think_format(episode.response_text().unwrap_or_default()));
+        Ok(episodes.iter().map(one).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_is_right_so_far_or_as_a_whole() {
+        let chain = Chain(Problem::parse("((3+5)*2-4)%10").unwrap());
+        let so_far = ["", "3+", "3+5=8;", "3+5=8;8*", "3+5=7;", "3+5=7;7*2"].map(|text| chain.value(text, false));
+        assert_eq!(so_far, [1.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
+        let whole = ["3+5=8;8*2=6;6-4=2;", "3+5=8;8*2=6;", "3+5=8;8*2=6;6-4=3;"].map(|text| chain.value(text, true));
+        assert_eq!(whole, [1.0, 0.0, 0.0]);
+    }
+}

@@ -1,0 +1,219 @@
+//! The loop around any learner of decoders: from the last checkpoint, with log, evaluations and checkpoints.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use ascribe::burn::module::Module;
+use ascribe::lm::{Decoder, LanguageModel};
+use ascribe::train::{
+    Checkpoints, Fit, FitConfig, Learner, Progress as RunProgress, StepReport, Tally, TrainError, evaluate,
+};
+use serde_json::{Map, Value, json};
+
+use super::{ACCURACY, start};
+use crate::args::TrainArgs;
+use crate::output::{Progress, write_whole};
+
+/// A run.
+pub(super) struct Run<'a, L: Learner<Model = Decoder>> {
+    pub args: &'a TrainArgs,
+    pub config: FitConfig,
+    pub learner: &'a L,
+    /// Measures the held-out rows.
+    pub judge: &'a L,
+    /// What training starts from, without the adapter.
+    pub model: &'a LanguageModel,
+    /// What must be the same for a resumed run.
+    pub identity: Vec<(&'static str, String)>,
+    pub train: &'a [L::Row],
+    pub held_out: &'a [L::Row],
+    /// Name and contents of a file that lies beside the weights.
+    pub beside: Option<(&'static str, String)>,
+}
+
+/// Where a run begins.
+pub(super) struct Start {
+    pub decoder: Decoder,
+    last: Option<(PathBuf, RunProgress)>,
+}
+
+impl Start {
+    /// Whether no step is done.
+    pub fn is_fresh(&self) -> bool {
+        self.last.is_none()
+    }
+}
+
+/// What a run ends with.
+pub(super) struct Trained {
+    pub model: LanguageModel,
+    /// The held-out rows at the end, if there are any.
+    pub tally: Option<Tally>,
+    /// Step and figure of the best checkpoint.
+    pub best: Option<(usize, f64)>,
+}
+
+impl<L: Learner<Model = Decoder>> Run<'_, L> {
+    /// The weights of the last checkpoint, or those that training starts from.
+    pub fn start(&self) -> anyhow::Result<Start> {
+        let Self { args, model, .. } = self;
+        let last = Checkpoints::new(&args.output_dir, args.save_total_limit).last()?;
+        let training = model.decoder.device().autodiff();
+        let decoder = match &last {
+            // Beside an adapter, the weights are those of the reference and not copied.
+            None if args.use_peft => start(args, model)?.train(),
+            None => model.decoder.clone().on(&training),
+            Some((path, progress)) => {
+                progress.check_run(path, &self.identity)?;
+                match args.use_peft {
+                    true => model.with_adapter(path)?.decoder.train(),
+                    false => LanguageModel::load(path, &training)?.decoder,
+                }
+            }
+        };
+        let decoder = decoder.with_gradient_checkpointing(args.gradient_checkpointing.unwrap_or(args.use_peft));
+        Ok(Start { decoder, last })
+    }
+
+    /// The loop, and the model in the output folder.
+    pub fn fit(self, start: Start) -> anyhow::Result<Trained> {
+        let Self { args, config, learner, judge, model, identity, train, held_out, beside } = self;
+        let save = |weights: &LanguageModel, folder: &Path| -> Result<(), TrainError> {
+            weights.save(folder)?;
+            match &beside {
+                Some((name, text)) => {
+                    std::fs::write(folder.join(name), text).map_err(|error| TrainError::Other(Box::new(error)))
+                }
+                None => Ok(()),
+            }
+        };
+        let checkpoints = Checkpoints::new(&args.output_dir, args.save_total_limit);
+        let mut fit = Fit::new(learner, start.decoder, train, config)?;
+        let (mut best, mut measured) = (None, None);
+        if let Some((path, progress)) = &start.last {
+            fit.resume(path, progress)?;
+            best = progress.best;
+            eprintln!("going on from {} ({} of {} steps done)", path.display(), fit.step(), fit.steps());
+        }
+        let mut log = RunLog::open(&args.output_dir, fit.step())?;
+        let mut progress = Progress::new(&format!("train {}", args.method), fit.steps());
+        progress.at(fit.step());
+        let due = |every: usize, step: usize, steps: usize| step == steps || (every > 0 && step.is_multiple_of(every));
+        while let Some(report) = fit.next() {
+            let report = report?;
+            let (step, steps) = (fit.step(), fit.steps());
+            progress.at(step);
+            if due(args.logging_steps, step, steps) || step == 1 {
+                progress.line(&line(&report, steps, progress.seconds()));
+            }
+            log.write(&report, &[])?;
+            let mut score = None;
+            if !held_out.is_empty() && (due(args.eval_steps, step, steps) || due(args.save_steps, step, steps)) {
+                let tally = evaluate(judge, &fit.model().valid(), held_out, args.per_device_eval_batch_size)?;
+                let means = tally.means("eval_");
+                let shown: Vec<String> = means.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+                progress.line(&format!("step {step}/{steps}  {}", shown.join("  ")));
+                log.write(&report, &means)?;
+                let value = match tally.values(ACCURACY) {
+                    [] => -tally.loss / tally.weight,
+                    values => values.iter().sum::<f64>() / values.len() as f64,
+                };
+                score = Some(value);
+                measured = Some((step, tally));
+            }
+            if due(args.save_steps, step, steps) {
+                // Of the steps that have a checkpoint.
+                if let Some(value) = score.filter(|value| best.is_none_or(|(_, most)| *value > most)) {
+                    best = Some((step, value));
+                }
+                let now = RunProgress { run: run_of(&identity), score, best, ..fit.progress() };
+                let weights = model.with_decoder(fit.model().valid());
+                checkpoints.save(&fit, &now, |folder| save(&weights, folder))?;
+            }
+        }
+        drop(progress);
+        let steps = fit.steps();
+        let trained = model.with_decoder(fit.into_model().valid());
+        save(&trained, &args.output_dir)?;
+        let tally = match measured {
+            _ if held_out.is_empty() => None,
+            Some((step, tally)) if step == steps => Some(tally),
+            // The run was resumed after its last step.
+            _ => Some(evaluate(judge, &trained.decoder, held_out, args.per_device_eval_batch_size)?),
+        };
+        Ok(Trained { model: trained, tally, best })
+    }
+}
+
+/// What must be the same for a resumed run, as a checkpoint keeps it.
+pub(super) fn run_of(identity: &[(&'static str, String)]) -> Vec<(String, String)> {
+    identity.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+}
+
+/// One step as a line for people.
+fn line(report: &StepReport, steps: usize, seconds: f64) -> String {
+    let show =
+        |name: &str, label: &str| report.metric(name).map(|value| format!("  {label} {value:.4}")).unwrap_or_default();
+    let rate = report.metric("learning_rate").unwrap_or(0.0);
+    format!(
+        "step {}/{steps}  epoch {:.2}{}{}{}{}{}  learning_rate {rate:.2e}  {}",
+        report.step,
+        report.epoch,
+        show("loss", "loss"),
+        show(ACCURACY, ACCURACY),
+        show("rewards/margins", "rewards/margins"),
+        show("logps/chosen_displacement", "logps/chosen_displacement"),
+        show("grad_norm", "grad_norm"),
+        crate::output::duration(seconds)
+    )
+}
+
+/// `log.jsonl`: one object a step, with the metric names of TRL.
+pub(super) struct RunLog {
+    file: File,
+    path: std::path::PathBuf,
+    started: std::time::Instant,
+    tokens: u64,
+}
+
+impl RunLog {
+    /// Opens the log; lines behind step `done` belong to steps that will be done again, and go.
+    pub fn open(folder: &Path, done: usize) -> anyhow::Result<Self> {
+        let path = folder.join("log.jsonl");
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+        let (mut kept, mut tokens) = (String::new(), 0);
+        for text in std::fs::read_to_string(&path).unwrap_or_default().lines() {
+            let Ok(row) = serde_json::from_str::<Value>(text) else { continue };
+            if row["step"].as_u64().is_some_and(|step| step as usize <= done) {
+                tokens = row["num_tokens"].as_u64().unwrap_or(tokens);
+                kept.push_str(text);
+                kept.push('\n');
+            }
+        }
+        write_whole(&path, kept.as_bytes())?;
+        let file =
+            File::options().append(true).open(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
+        Ok(Self { file, path, started: std::time::Instant::now(), tokens })
+    }
+
+    /// The metrics of a step, or of the evaluation after it.
+    pub fn write(&mut self, report: &StepReport, evaluation: &[(String, f64)]) -> anyhow::Result<()> {
+        let mut row = Map::new();
+        row.insert("step".into(), json!(report.step));
+        row.insert("epoch".into(), json!(report.epoch));
+        if evaluation.is_empty() {
+            self.tokens += report.tokens;
+        }
+        let metrics = if evaluation.is_empty() { &report.metrics[..] } else { evaluation };
+        metrics.iter().for_each(|(name, value)| {
+            row.insert(name.clone(), json!(value));
+        });
+        row.insert("num_tokens".into(), json!(self.tokens));
+        row.insert("seconds".into(), json!(self.started.elapsed().as_secs_f64()));
+        let mut text = Value::Object(row).to_string();
+        text.push('\n');
+        self.file.write_all(text.as_bytes()).with_context(|| format!("cannot write `{}`", self.path.display()))
+    }
+}

@@ -1,0 +1,162 @@
+//! `ascribe train reward`: a head of scores on a decoder, by any loss whose rows a file can hold.
+//!
+//! | loss | rows | what they say |
+//! |---|---|---|
+//! | bradley-terry, trajectories, general-preference | pairs | which response is better |
+//! | margin, scaled | pairs with `margin` | by how much |
+//! | ties | pairs; `margin` 0 is a tie | which is better, or neither |
+//! | regression | ratings | each attribute |
+//! | gaussian-heads | ratings | their mean, which every head learns from its own resample |
+//! | k-wise | ratings, or right and wrong replies | the order of all replies to a prompt |
+//! | confidence | pairs | a right answer is to be sure of itself, a wrong one not |
+
+mod chosen;
+mod data;
+
+use std::path::Path;
+
+use anyhow::bail;
+use ascribe::core::Seed;
+use ascribe::lm::{Head, LanguageModel, Row, Safetensors};
+use ascribe::preference::Encoder;
+use ascribe::reward::{CARD, RewardCard, RewardLearner, RewardModel, RewardRow, Standard, rows_hash};
+use ascribe::train::{Checkpoints, FitConfig};
+use burn::tensor::Device;
+use serde_json::{Value, json};
+
+use super::fitting::{Run, Trained};
+use super::{base, check_run, finish, fit_config, lora, refuse_other_runs, short};
+use crate::Catalog;
+use crate::args::{HeadInitName, TrainArgs};
+use crate::device::device;
+use crate::hub::resolve;
+use crate::output::{print_line, write_whole};
+use crate::words::Words;
+use chosen::Chosen;
+use data::{Data, Rows};
+
+/// The name of the method.
+pub const METHOD: &str = "reward";
+
+/// Responses that the scale of a finished model is measured on.
+const MEASURED: usize = 256;
+
+/// The model under a head of so many scores: its own, or a fresh one.
+fn headed(args: &TrainArgs, labels: usize, device: &Device) -> anyhow::Result<LanguageModel> {
+    let model = base(args, device)?;
+    let wanted = Head::Sequence { labels };
+    match model.config.head {
+        head if head == wanted => {
+            eprintln!("the model has a head of {labels} scores, from which training goes on");
+            return Ok(model);
+        }
+        Head::NextToken => {}
+        Head::Sequence { labels: had } | Head::Token { labels: had } => {
+            eprintln!("the model's head of {had} scores gives way to a fresh one of {labels}");
+        }
+    }
+    let init = args.reward.head_init.unwrap_or(HeadInitName::Narrow);
+    Ok(model.with_decoder(model.decoder.with_head(wanted, init.into(), Seed(args.seed))?))
+}
+
+/// What must be the same for a resumed run, but for the rows.
+fn identity(
+    args: &TrainArgs,
+    config: &FitConfig,
+    chosen: &Chosen,
+    model: &LanguageModel,
+) -> Vec<(&'static str, String)> {
+    vec![
+        ("method", args.method.clone()),
+        ("model", short(&model.decoder.hash())),
+        ("loss", chosen.name.clone()),
+        ("loss_kwargs", Value::Object(chosen.kwargs.clone()).to_string()),
+        ("boundary", args.boundary.to_string()),
+        ("options of training", json!(config).to_string()),
+        ("lora", lora(args).map_or_else(|| "none".to_owned(), |config| format!("{config:?}"))),
+    ]
+}
+
+pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
+    let mut chosen = Chosen::of(args, catalog)?;
+    chosen.options()?;
+    let config = fit_config(args);
+    config.check()?;
+    let device = device(&args.common.device)?;
+    check_run(args)?;
+    let data = Data::load(args, &mut chosen)?;
+    let (loss, options) = chosen.make(catalog)?;
+    let reading = chosen.reading(args, &options, data.attributes())?;
+    let model = headed(args, loss.needs().width, &device)?;
+    let mut identity = identity(args, &config, &chosen, &model);
+    refuse_other_runs(args, &identity)?;
+    let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
+    let Rows { train, held_out } = data.encode(args, &encoder, &chosen, &options)?;
+    identity.push(("set of rows", short(&rows_hash(&train))));
+    let card = RewardCard { loss: chosen.name.clone(), reading, standard: Standard::NONE };
+    let learner = RewardLearner { loss: loss.as_ref() };
+    let run = Run {
+        args,
+        config,
+        learner: &learner,
+        judge: &learner,
+        model: &model,
+        identity,
+        train: &train,
+        held_out: &held_out,
+        beside: Some((CARD, card.to_text())),
+    };
+    let start = run.start()?;
+    let Trained { model, tally, best } = run.fit(start)?;
+    write_scale(&args.output_dir, &model, card, if held_out.is_empty() { &train } else { &held_out })?;
+    finish(args, tally, best)
+}
+
+/// Adds to the card what the rewards of some responses are like: mean and deviation, for ensembles.
+fn write_scale(folder: &Path, model: &LanguageModel, card: RewardCard, rows: &[RewardRow]) -> anyhow::Result<()> {
+    let reward_model = RewardModel::new(model, card.clone())?;
+    let responses = |row: &RewardRow| row.responses.len().max(1);
+    let kept = rows.iter().take(MEASURED.div_ceil(rows.first().map_or(1, responses)));
+    let texts: Vec<Row> =
+        kept.flat_map(|row| row.responses.iter().map(move |response| Row { prompt: &row.prompt, response })).collect();
+    let rewards: Vec<f64> = reward_model.scored(&texts)?.into_iter().map(|one| one.reward).collect();
+    // Rewards that are all the same have no scale.
+    let standard = Standard::fit(&rewards).unwrap_or(Standard::NONE);
+    write_whole(&folder.join(CARD), RewardCard { standard, ..card }.to_text().as_bytes())
+}
+
+/// Everything of the run that can be checked without weights.
+pub fn validate(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
+    let mut chosen = Chosen::of(args, catalog)?;
+    chosen.options()?;
+    let config = fit_config(args);
+    config.check()?;
+    device(&args.common.device)?;
+    check_run(args)?;
+    let words = Words::load(&args.model)?;
+    let path = resolve(&args.model)?;
+    if path.is_dir() {
+        // The headers name every tensor; the weights themselves are left alone.
+        Safetensors::open(&path)?;
+    }
+    if args.output_dir.exists() && !args.output_dir.is_dir() {
+        bail!("`{}` is a file; name a folder with --output-dir", args.output_dir.display());
+    }
+    let data = Data::load(args, &mut chosen)?;
+    let (loss, options) = chosen.make(catalog)?;
+    chosen.reading(args, &options, data.attributes())?.check(loss.needs().width)?;
+    let limit = words.limit(args.max_length);
+    let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?.with_boundary(args.boundary);
+    let Rows { train, held_out } = data.encode(args, &encoder, &chosen, &options)?;
+    if let Some((path, _)) = Checkpoints::new(&args.output_dir, args.save_total_limit).last()? {
+        eprintln!("the run would go on from {}, if that is a checkpoint of the same run", path.display());
+    }
+    print_line(&format!(
+        "the run can start: {} rows to train on, {} held out, {} steps of {} rows, {} scores a response",
+        train.len(),
+        held_out.len(),
+        config.steps(train.len()),
+        config.window(),
+        loss.needs().width
+    ))
+}

@@ -1,0 +1,148 @@
+//! Search strategies by the binary, with a tiny model.
+
+mod support;
+
+use std::fs;
+
+use serde_json::{Value, json};
+use support::Bench;
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// Three prompts, of which two have an answer.
+fn with_prompts() -> Bench {
+    let bench = Bench::new();
+    bench.rows(
+        "prompts.jsonl",
+        [
+            json!({"id": "a", "prompt": "what is 2+3?", "answer": 5}),
+            json!({"id": "b", "prompt": "what is 4+4?", "answer": 8}),
+            json!({"id": "c", "prompt": "say something"}),
+        ],
+    );
+    bench
+}
+
+const SEARCH: &str = "search --model model --input prompts.jsonl --segment length:3 --max-new-tokens 9 --seed 3";
+
+#[test]
+fn every_strategy_writes_a_row_for_each_prompt() {
+    let bench = with_prompts();
+    let names = bench.run("search --list").succeeded().stdout;
+    assert!(names.lines().count() >= 16, "{names}");
+    for (number, name) in names.lines().enumerate() {
+        let votes = ["majority"].contains(&name);
+        let scorer = if votes { "" } else { "--scorer logp" };
+        // Mean log-probabilities are far below 0, and only some strategies ask for probabilities.
+        let args = match name {
+            "mcts" => r#"{"tree":{"range":[-100,0],"simulations":3},"levels":3}"#,
+            "smc" => "n=3",
+            "deal" => "k=2,lookahead=2",
+            "transfer-q" => "k=2",
+            _ => "",
+        };
+        let args = if args.is_empty() { String::new() } else { format!("--strategy-args {args}") };
+        let out = format!("out-{number}.jsonl");
+        bench.run(&format!("{SEARCH} --strategy {name} {scorer} {args} --output {out}")).succeeded();
+        let rows = lines(&bench.read(&out));
+        assert_eq!(rows.iter().map(|row| row["id"].as_str()).collect::<Vec<_>>(), [Some("a"), Some("b"), Some("c")]);
+        for row in &rows {
+            let texts = row["completions"].as_array().expect("a list");
+            assert_eq!(row["completion"], texts[row["chosen"].as_u64().expect("an index") as usize], "{name}");
+            assert!(row["usage"]["generated"].as_u64().expect("a number") > 0, "{name}");
+        }
+        assert!(rows[0]["correct"].is_number() && rows[2].get("correct").is_none(), "{name}");
+    }
+}
+
+#[test]
+fn greedy_search_writes_what_generate_writes() {
+    let bench = with_prompts();
+    bench.run(&format!("{SEARCH} --strategy greedy --output out.jsonl")).succeeded();
+    let generated = bench.run("generate --model model --input prompts.jsonl --max-new-tokens 9").succeeded();
+    for (found, generated) in lines(&bench.read("out.jsonl")).iter().zip(lines(&generated.stdout)) {
+        assert_eq!(found["completions"], generated["completions"]);
+    }
+}
+
+#[test]
+fn a_run_goes_on_behind_the_rows_that_are_done_whatever_runs_side_by_side() {
+    let bench = with_prompts();
+    let line = |out: &str, more: &str| {
+        bench.run(&format!("{SEARCH} --strategy best-of-n --strategy-args n=3 --scorer logp --output {out} {more}"))
+    };
+    line("whole.jsonl", "--tree").succeeded();
+    let whole = bench.read("whole.jsonl");
+    let tree = &lines(&whole)[0]["tree"]["nodes"];
+    assert_eq!(tree.as_array().expect("nodes").len(), 4);
+    assert_eq!(tree[1]["parent"], 0);
+    line("alone.jsonl", "--tree --parallel 1").succeeded();
+    assert_eq!(bench.read("alone.jsonl"), whole);
+    // The first row, and a second one that was cut off.
+    let first = whole.find('\n').expect("a line") + 1;
+    bench.write("cut.jsonl", &whole[..first + 30]);
+    let ran = line("cut.jsonl", "--tree").succeeded();
+    assert!(ran.stdout.contains("3 rows in cut.jsonl, 2 of them new"), "{}", ran.stdout);
+    assert_eq!(bench.read("cut.jsonl"), whole);
+    let ran = line("cut.jsonl", "--tree").succeeded();
+    assert!(ran.stdout.contains("0 of them new"), "{}", ran.stdout);
+    line("cut.jsonl", "--temperature 0.5").refused(&["cut.jsonl, line 1", "another run"]);
+    bench.rows("prompts.jsonl", [json!({"id": "z", "prompt": "what?"})]);
+    line("cut.jsonl", "--tree").refused(&["no row with the id \"a\""]);
+}
+
+#[test]
+fn limits_are_kept_and_said() {
+    let bench = with_prompts();
+    let line =
+        format!("{SEARCH} --strategy best-of-n --strategy-args n=4 --scorer logp --output out.jsonl --budget 20");
+    let ran = bench.run(&line).succeeded();
+    assert!(ran.stdout.contains("3 searches were cut short"), "{}", ran.stdout);
+    for row in lines(&bench.read("out.jsonl")) {
+        assert_eq!((row["stopped"].as_str(), row["completions"].as_array().map(Vec::len)), (Some("budget"), Some(2)));
+        assert!(row["usage"]["generated"].as_u64().expect("a number") <= 20);
+    }
+}
+
+#[test]
+fn a_chain_is_followed_by_its_checker_and_a_vote_by_its_answers() {
+    let bench = with_prompts();
+    bench.rows("prompts.jsonl", [json!({"prompt": "((3+5)*2-4)%10=", "answer": 2})]);
+    let line = format!("{SEARCH} --strategy step-beam --scorer chain --output out.jsonl");
+    bench.run(&line).succeeded();
+    assert_eq!(lines(&bench.read("out.jsonl"))[0]["id"], 0);
+    let line = format!("{SEARCH} --strategy majority --strategy-args n=5 --output votes.jsonl");
+    bench.run(&line).succeeded();
+    assert_eq!(lines(&bench.read("votes.jsonl"))[0]["completions"].as_array().map(Vec::len), Some(5));
+    bench.rows("prompts.jsonl", [json!({"prompt": "no chain"})]);
+    bench
+        .run(&format!("{SEARCH} --strategy step-beam --scorer chain --output no.jsonl"))
+        .refused(&["`((3+5)*2-4)%10`"]);
+    assert!(!bench.path("no.jsonl").exists());
+}
+
+#[test]
+fn what_is_no_search_is_refused_before_anything_is_written() {
+    let bench = with_prompts();
+    let refused = |options: &str, said: &[&str]| {
+        bench.run(&format!("{SEARCH} --output out.jsonl {options}")).refused(said);
+        assert!(!bench.path("out.jsonl").exists(), "{options}");
+    };
+    refused("--strategy step-beem", &["did you mean `step-beam`?"]);
+    refused("--strategy best-of-n --strategy-args k=3", &["best-of-n", "unknown field `k`"]);
+    refused("--strategy best-of-n --scorer keywords", &["at least one word"]);
+    refused("--strategy best-of-n --scorer answer", &["prompts.jsonl, line 3", "answer"]);
+    refused("--strategy greedy --segment sentences", &["by lines, by a delimiter"]);
+    refused("--strategy greedy --temperature 0 --top-k 3", &["temperature 0"]);
+    refused("--strategy greedy --max-seconds nan", &["--max-seconds"]);
+    refused("--strategy greedy --scorer guess", &["guess"]);
+    bench.rows("prompts.jsonl", [json!({"id": 1, "prompt": "a"}), json!({"id": 1, "prompt": "b"})]);
+    refused("--strategy greedy", &["prompts.jsonl, line 2", "another row with the id 1"]);
+    // A strategy that needs a scorer fails for every row, and says so once.
+    bench.rows("prompts.jsonl", (0..3).map(|n| json!({"prompt": format!("{n}")})));
+    let ran = bench.run(&format!("{SEARCH} --output out.jsonl --strategy best-of-n"));
+    ran.refused(&["3 rows are missing", "prompts.jsonl, line 1", "needs a scorer"]);
+    assert_eq!(fs::read_to_string(bench.path("out.jsonl")).expect("a file"), "");
+}

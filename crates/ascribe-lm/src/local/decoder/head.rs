@@ -1,0 +1,281 @@
+//! A classifier's head in place of that of the next token: what turns a language model into a reward model.
+//!
+//! ```text
+//! score = W h_t,   h_t = the final hidden state at the last token of the text
+//! ```
+//! Weights of a fresh head are normal with the standard deviation 1 / (D + 1), or 1 / sqrt(D + 1), which is how the variance
+//! 1 / (D + 1) of "Learning to summarize" (arXiv:2009.01325) reads; there is no bias. A prompt that several rows share is
+//! read once.
+
+use std::collections::HashMap;
+
+use ascribe_core::{CoreError, Packing, Seed};
+use burn::module::Module;
+use burn::tensor::{Int, Tensor, TensorData};
+use rand::RngExt;
+
+use super::checkpointing::Backward;
+use super::{Build, Decoder, Row, of_linear};
+use crate::LmError;
+use crate::local::config::{DecoderConfig, Head};
+use crate::local::parts;
+use crate::local::weights::{Named, WeightSource};
+
+/// How the weights of a fresh head are drawn, by the width D of the hidden states.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeadInit {
+    /// Normal with standard deviation `1 / (D + 1)`.
+    #[default]
+    Narrow,
+    /// Normal with variance `1 / (D + 1)`.
+    Wide,
+}
+
+/// Scores to make a loss of, with the way from the loss back to gradients.
+pub struct ScorePass {
+    /// Scores of each row, as [`Decoder::row_scores`] gives them: `[rows, labels]`.
+    pub scores: Tensor<2>,
+    /// The way back.
+    pub backward: Backward,
+}
+
+/// Normal weights, and biases of 0.
+struct Fresh {
+    seed: Seed,
+    deviation: f64,
+}
+
+impl WeightSource for Fresh {
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LmError> {
+        let n = shape.iter().product();
+        if shape.len() == 1 {
+            return Ok(vec![0.0; n]);
+        }
+        let mut stream = self.seed.stream(name, 0);
+        let mut normal = || {
+            // Box-Muller; 1 - u is in (0, 1], so the logarithm is finite.
+            let (u, v): (f64, f64) = (stream.random(), stream.random());
+            (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+        };
+        Ok((0..n).map(|_| (self.deviation * normal()) as f32).collect())
+    }
+}
+
+impl Decoder {
+    /// The same weights under a fresh classifier's head.
+    ///
+    /// # Errors
+    /// [`LmError::Unsupported`] for the head of the next token, or one without a label.
+    pub fn with_head(&self, head: Head, init: HeadInit, seed: Seed) -> Result<Self, LmError> {
+        if let Head::NextToken | Head::Sequence { labels: 0 } | Head::Token { labels: 0 } = head {
+            let what = format!("a fresh head of the kind {head:?}");
+            return Err(LmError::unsupported(what, "ask for a classifier's head with one label or more"));
+        }
+        let width = self.config.hidden_size as f64 + 1.0;
+        let deviation = match init {
+            HeadInit::Narrow => width.recip(),
+            HeadInit::Wide => width.sqrt().recip(),
+        };
+        self.with_head_of(head, &mut Fresh { seed, deviation })
+    }
+
+    /// The same weights under the head that `source` holds.
+    pub(in crate::local) fn with_head_of(&self, head: Head, source: &mut dyn WeightSource) -> Result<Self, LmError> {
+        let config = DecoderConfig { head, ..self.config.clone() };
+        let device = self.device();
+        let mut build = Build { source, device: &device, norm: config.norm };
+        let head = parts::head(&config).map(|part| build.linear(&part)).transpose()?;
+        Ok(Self { head, config, ..self.clone() })
+    }
+
+    /// Trains the head of a classifier again, where all was frozen: beside an adapter it is trained whole.
+    pub(in crate::local) fn with_trained_head(mut self) -> Self {
+        if self.config.head != Head::NextToken {
+            self.head = self.head.take().map(|head| head.set_require_grad(true));
+        }
+        self
+    }
+
+    /// The head of a classifier under its Hugging Face name; nothing for the head of the next token.
+    pub(in crate::local) fn head_named(&self) -> Vec<Named> {
+        let mut named = Vec::new();
+        let part = parts::head(&self.config).filter(|_| self.config.head != Head::NextToken);
+        if let (Some(part), Some(linear)) = (part, &self.head) {
+            of_linear(linear, part.name, &mut named);
+        }
+        named
+    }
+
+    /// The scores of a classifier of sequences for prompts with their responses, each read at its last token.
+    ///
+    /// # Shapes
+    /// - result: `[rows, labels]`.
+    ///
+    /// # Errors
+    /// When a row is empty, or the head is not one of sequences.
+    pub fn row_scores(&self, rows: &[Row]) -> Result<Tensor<2>, CoreError> {
+        self.scores_by(rows, |ids, packing| self.states(ids, packing))
+    }
+
+    /// [`row_scores`](Self::row_scores) for training: gradients come from [`Backward::gradients`].
+    ///
+    /// # Errors
+    /// As [`row_scores`](Self::row_scores).
+    pub fn score_pass(&self, rows: &[Row]) -> Result<ScorePass, CoreError> {
+        let mut kept = None;
+        let scores = self.scores_by(rows, |ids, packing| self.tracked_states(ids, packing, &mut kept))?;
+        Ok(ScorePass { scores, backward: Backward::new(kept) })
+    }
+
+    /// Scores by final hidden states that come from `states`.
+    fn scores_by(
+        &self,
+        rows: &[Row],
+        states: impl FnOnce(Tensor<1, Int>, &Packing) -> Tensor<2>,
+    ) -> Result<Tensor<2>, CoreError> {
+        let Head::Sequence { .. } = self.config.head else {
+            return Err(CoreError::Unsupported { what: "score sequences: its head is another one" });
+        };
+        if let Some(row) = rows.iter().position(|row| row.prompt.is_empty() && row.response.is_empty()) {
+            let got = format!("an empty row {row}");
+            return Err(CoreError::Shape { rule: "a sequence to score needs at least one token", got });
+        }
+        let (mut ids, mut packing, mut prompts) = (Vec::new(), Packing::default(), HashMap::new());
+        let mut last = Vec::with_capacity(rows.len());
+        for row in rows {
+            let prompt = match prompts.get(row.prompt) {
+                _ if row.prompt.is_empty() => None,
+                Some(span) => Some(*span),
+                None => {
+                    let span = packing.push(row.prompt.len(), None)?;
+                    ids.extend_from_slice(row.prompt);
+                    prompts.insert(row.prompt, span);
+                    Some(span)
+                }
+            };
+            let own = packing.push(row.response.len(), prompt)?;
+            ids.extend_from_slice(row.response);
+            let end = match prompt {
+                Some(prompt) if row.response.is_empty() => packing.span(prompt).rows.end,
+                _ => packing.span(own).rows.end,
+            };
+            last.push(end as i64 - 1);
+        }
+        let integers = |values: Vec<i64>| {
+            let n = values.len();
+            Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &self.device())
+        };
+        let ids = integers(ids.into_iter().map(i64::from).collect()); // [tokens]
+        let states = states(ids, &packing).select(0, integers(last)); // [rows, hidden]
+        Ok(self.head(states))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ascribe_testkit::device::{device, values};
+    use ascribe_testkit::golden::close;
+    use burn::module::{ModuleVisitor, Param};
+    use burn::optim::GradientsParams;
+
+    use super::*;
+    use crate::{LoraConfig, RandomWeights};
+
+    const ROWS: [Row; 4] = [
+        Row { prompt: &[1, 5, 9, 4, 12], response: &[2, 30, 7] },
+        Row { prompt: &[1, 5, 9, 4, 12], response: &[11, 3] },
+        Row { prompt: &[], response: &[8, 8, 21, 0] },
+        Row { prompt: &[6, 6], response: &[] },
+    ];
+
+    fn plain(device: &burn::tensor::Device) -> Decoder {
+        let config = DecoderConfig { kv_heads: 2, ..DecoderConfig::tiny(37, 16, 3, 4, 48) };
+        Decoder::load(&config, &mut RandomWeights { seed: Seed(3), layers: 3 }, device).unwrap()
+    }
+
+    fn classifier(device: &burn::tensor::Device) -> Decoder {
+        plain(device).with_head(Head::Sequence { labels: 2 }, HeadInit::Wide, Seed(4)).unwrap()
+    }
+
+    #[test]
+    fn a_row_is_scored_at_its_last_token_whoever_shares_its_prompt() {
+        let decoder = classifier(&device());
+        let flat: Vec<Vec<u32>> = ROWS.iter().map(|row| [row.prompt, row.response].concat()).collect();
+        let flat: Vec<&[u32]> = flat.iter().map(Vec::as_slice).collect();
+        let expected = values(decoder.scores(&flat).unwrap());
+        let got = values(decoder.row_scores(&ROWS).unwrap());
+        close("scores", &got, &expected, 1e-5);
+        // One row alone, and in another order.
+        for (at, row) in ROWS.iter().enumerate() {
+            let alone = values(decoder.row_scores(std::slice::from_ref(row)).unwrap());
+            close("alone", &alone, &expected[2 * at..2 * at + 2], 1e-5);
+        }
+        let turned = values(decoder.row_scores(&[ROWS[3], ROWS[0]]).unwrap());
+        close("turned", &turned, &[&expected[6..], &expected[..2]].concat(), 1e-5);
+    }
+
+    /// Scores, then the gradient of every weight that has one, under a loss in which each score weighs otherwise.
+    fn learn(decoder: Decoder, checkpointing: bool) -> Vec<Vec<f64>> {
+        struct All<'a> {
+            gradients: &'a GradientsParams,
+            all: Vec<Vec<f64>>,
+        }
+        impl ModuleVisitor for All<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.all.extend(self.gradients.get::<D>(param.id).map(values));
+            }
+        }
+        let decoder = decoder.with_gradient_checkpointing(checkpointing);
+        let ScorePass { scores, backward } = decoder.score_pass(&ROWS).unwrap();
+        let loss = scores.clone().square().sum();
+        let gradients = backward.gradients(&decoder, loss);
+        let mut found = All { gradients: &gradients, all: vec![values(scores)] };
+        decoder.visit(&mut found);
+        found.all
+    }
+
+    #[test]
+    fn the_head_learns_beside_an_adapter_and_layer_by_layer_as_in_one_graph() {
+        let lora = LoraConfig { r: 3, alpha: 6.0, ..LoraConfig::default() };
+        // Two factors of two projections in three layers, and the head; or all that a Llama of three layers has.
+        let beside = |device: &burn::tensor::Device| classifier(device).with_lora(&lora, Seed(5)).unwrap();
+        let training = device().autodiff();
+        assert_eq!(learn(beside(&training), true).len(), 1 + 2 * 2 * 3 + 1);
+        assert_eq!(learn(classifier(&training), true).len(), 1 + 9 * 3 + 3);
+        for decoder in [beside(&training), beside(&device()).train(), beside(&device()).on(&training)] {
+            let (one, by_layer) = (learn(decoder.clone(), false), learn(decoder, true));
+            assert_eq!(one.len(), 1 + 2 * 2 * 3 + 1);
+            for (got, expected) in by_layer.iter().zip(&one) {
+                close("gradient", got, expected, 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn a_fresh_head_is_as_wide_as_it_says_and_leaves_the_body_alone() {
+        for (init, deviation) in [(HeadInit::Narrow, 1.0 / 17.0), (HeadInit::Wide, 1.0 / 17f64.sqrt())] {
+            let decoder = plain(&device()).with_head(Head::Sequence { labels: 400 }, init, Seed(1)).unwrap();
+            let named = decoder.head_named();
+            let [(name, shape, drawn)] = named.as_slice() else { panic!("one tensor") };
+            assert_eq!((name.as_str(), shape.as_slice()), ("score.weight", &[400, 16][..]));
+            // 6400 draws: the sample deviation is within 5 % of the true one.
+            let square = drawn.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / drawn.len() as f64;
+            assert!((square.sqrt() / deviation - 1.0).abs() < 0.05, "{init:?}: {}", square.sqrt());
+        }
+        let (body, headed) = (plain(&device()).named(), classifier(&device()).named());
+        // The embedding is the head of the next token here, so there is one tensor more.
+        assert_eq!(headed.len(), body.len() + 1);
+        assert_eq!(headed[..body.len()], body);
+        assert!(plain(&device()).head_named().is_empty());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        for head in [Head::NextToken, Head::Sequence { labels: 0 }, Head::Token { labels: 0 }] {
+            assert!(plain(&device()).with_head(head, HeadInit::Narrow, Seed(0)).is_err(), "{head:?}");
+        }
+        assert!(matches!(plain(&device()).row_scores(&ROWS), Err(CoreError::Unsupported { .. })));
+        let empty = Row { prompt: &[], response: &[] };
+        assert!(matches!(classifier(&device()).row_scores(&[empty]), Err(CoreError::Shape { .. })));
+    }
+}

@@ -1,0 +1,93 @@
+//! Trains a decoder with a head of sequences by any loss on its scores.
+//!
+//! Responses are read at their last token, and the prompt that those of a row share is read once. A loss whose rows depend on
+//! each other ([`ScoreNeeds::coupled`](crate::ScoreNeeds)) takes all rows of an optimizer window through the model at once.
+
+use ascribe_core::Loss;
+use ascribe_lm::{Decoder, Row, ScorePass};
+use ascribe_train::{Learned, Learner, Tally, TrainError};
+use burn::optim::GradientsAccumulator;
+use burn::tensor::Tensor;
+
+use crate::{RewardError, RewardLoss, RewardRow, ScoreBatch};
+
+/// Trains a [`Decoder`] with a head of sequences by any [`RewardLoss`].
+pub struct RewardLearner<'a> {
+    /// The loss.
+    pub loss: &'a dyn RewardLoss,
+}
+
+impl RewardLearner<'_> {
+    /// What the decoder is asked for: the first response of all rows, then the second, and so on.
+    fn asked<'r>(&self, rows: &[&'r RewardRow]) -> Result<Vec<Row<'r>>, RewardError> {
+        let needs = self.loss.needs();
+        rows.iter().try_for_each(|row| row.check(&needs))?;
+        let mut asked = Vec::with_capacity(needs.responses * rows.len());
+        for at in 0..needs.responses {
+            asked.extend(rows.iter().map(|row| Row { prompt: &row.prompt, response: &row.responses[at] }));
+        }
+        Ok(asked)
+    }
+
+    /// The loss of scores `[responses * rows, width]`.
+    fn loss(&self, rows: &[&RewardRow], scores: Tensor<2>) -> Result<Loss, RewardError> {
+        let needs = self.loss.needs();
+        let mut batch = ScoreBatch::new(needs.responses, scores)?;
+        if needs.labels > 0 {
+            batch = batch.with_labels(rows.iter().flat_map(|row| row.labels.iter().copied()).collect())?;
+        }
+        self.loss.loss(&batch)
+    }
+}
+
+/// Tokens of prompts and responses.
+fn size(rows: &[Row]) -> u64 {
+    rows.iter().map(|row| (row.prompt.len() + row.response.len()) as u64).sum()
+}
+
+impl Learner for RewardLearner<'_> {
+    type Model = Decoder;
+    type Row = RewardRow;
+
+    fn learn(&self, model: &Decoder, rows: &[&RewardRow]) -> Result<Learned, TrainError> {
+        let asked = self.asked(rows)?;
+        let ScorePass { scores, backward } = model.score_pass(&asked)?;
+        let loss = self.loss(rows, scores)?;
+        let gradients = backward.gradients(model, loss.rows.clone().sum());
+        Ok(Learned { gradients, tally: Tally::of(loss, size(&asked)) })
+    }
+
+    fn measure(&self, model: &Decoder, rows: &[&RewardRow]) -> Result<Tally, TrainError> {
+        let asked = self.asked(rows)?;
+        let scores = model.row_scores(&asked)?; // [responses * rows, width]
+        Ok(Tally::of(self.loss(rows, scores)?, size(&asked)))
+    }
+
+    fn learn_window(&self, model: &Decoder, rows: &[&RewardRow], batch: usize) -> Result<Learned, TrainError> {
+        if self.loss.needs().coupled || rows.len() <= batch {
+            return self.learn(model, rows);
+        }
+        let (mut sums, mut tally) = (GradientsAccumulator::new(), Tally::default());
+        for rows in rows.chunks(batch.max(1)) {
+            let learned = self.learn(model, rows)?;
+            sums.accumulate(model, learned.gradients);
+            tally.add(learned.tally);
+        }
+        Ok(Learned { gradients: sums.grads(), tally })
+    }
+
+    fn measure_window(&self, model: &Decoder, rows: &[&RewardRow], batch: usize) -> Result<Tally, TrainError> {
+        // Without gradients the scores are all that has to be held, whatever the loss.
+        let (mut by_response, mut tokens) = (vec![Vec::new(); self.loss.needs().responses], 0);
+        for rows in rows.chunks(batch.max(1)) {
+            let asked = self.asked(rows)?;
+            let scores = model.row_scores(&asked)?; // [responses * rows, width]
+            for (at, parts) in by_response.iter_mut().enumerate() {
+                parts.push(scores.clone().narrow(0, at * rows.len(), rows.len()));
+            }
+            tokens += size(&asked);
+        }
+        let scores = Tensor::cat(by_response.into_iter().flatten().collect(), 0); // [responses * rows, width]
+        Ok(Tally::of(self.loss(rows, scores)?, tokens))
+    }
+}

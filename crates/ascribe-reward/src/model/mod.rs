@@ -1,0 +1,11 @@
+//! Reward models on a decoder: what they learn from, how they learn, and what they say.
+
+mod card;
+mod learner;
+mod reward_model;
+mod row;
+
+pub use card::{CARD, Reading, RewardCard};
+pub use learner::RewardLearner;
+pub use reward_model::{RewardModel, Scored};
+pub use row::{RewardRow, rows_hash};

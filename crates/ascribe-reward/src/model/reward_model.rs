@@ -1,0 +1,200 @@
+//! A trained reward model as a [`Scorer`].
+//!
+//! ```text
+//! outputs = head at the last token of prompt and response;   reward by the card: the score, a weighted sum of attributes,
+//! the mean log-odds against the other responses to the prompt, or the robust reward of uncertain heads
+//! ```
+//! Texts are laid one after another without padding, so a score depends on its own text alone (up to rounding), but for the
+//! general preference model, which compares the responses to a prompt that are in the call. A text that is longer than the
+//! context loses the left of its prompt, then the right of its response, and says so.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use ascribe_core::{CoreError, Credit, Episode, Scorer};
+use ascribe_lm::{Head, LanguageModel, Row};
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::card::{Reading, RewardCard};
+use crate::error::{finite, option};
+use crate::losses::GeneralPreference;
+use crate::math::{dot, host};
+use crate::{Heads, RewardError, Standard};
+
+/// Tokens that go through the model at once.
+const TOKENS: usize = 4096;
+
+/// A decoder with a head of sequences whose scores are rewards.
+pub struct RewardModel {
+    model: LanguageModel,
+    card: RewardCard,
+    tokens: usize,
+}
+
+/// What a reward model says of one response.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// The reward.
+    pub reward: f64,
+    /// The numbers of the head that it is made of.
+    pub outputs: Vec<f64>,
+    /// True when the response lost tokens to the context, so that it was read at its last kept one.
+    pub cut: bool,
+}
+
+impl RewardModel {
+    /// Loads a folder of transformers' `..ForSequenceClassification`, or an adapter of peft's that brings its head along. How
+    /// scores are read stands in the folder's `reward.json`; without one, the only score is the reward.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::load`], [`RewardCard::read`] and [`RewardModel::new`].
+    pub fn load(folder: &Path, device: &Device) -> Result<Self, RewardError> {
+        let card = RewardCard::read(folder)?.unwrap_or_default();
+        Self::new(&LanguageModel::load(folder, device)?, card)
+    }
+
+    /// A reward model of `model`, as it is now.
+    ///
+    /// # Errors
+    /// When its head is not one of sequences, or has not the scores that the card speaks of.
+    pub fn new(model: &LanguageModel, card: RewardCard) -> Result<Self, RewardError> {
+        let Head::Sequence { labels } = model.config.head else {
+            let rule = "a reward model has a head that scores sequences; train one with a reward loss";
+            return Err(RewardError::Shape { rule, got: format!("the head {:?}", model.config.head) });
+        };
+        card.reading.check(labels)?;
+        let model = model.with_decoder(model.decoder.clone().valid());
+        Ok(Self { model, card, tokens: TOKENS })
+    }
+
+    /// The same with at most so many tokens at once (at least one text).
+    #[must_use]
+    pub fn with_batch_tokens(self, tokens: usize) -> Self {
+        Self { tokens, ..self }
+    }
+
+    /// The decoder with its tokenizer and template.
+    pub fn model(&self) -> &LanguageModel {
+        &self.model
+    }
+
+    /// What its scores mean.
+    pub fn card(&self) -> &RewardCard {
+        &self.card
+    }
+
+    /// Its own scale, for an ensemble.
+    pub fn standard(&self) -> Standard {
+        self.card.standard
+    }
+
+    /// The numbers that the head gives each text. Rows must fit the context.
+    ///
+    /// # Errors
+    /// When a row is empty, or a score is NaN or infinite.
+    pub fn outputs(&self, rows: &[Row]) -> Result<Vec<Vec<f64>>, RewardError> {
+        let mut outputs = Vec::with_capacity(rows.len());
+        for batch in batches(rows, self.tokens) {
+            let scores = self.model.decoder.row_scores(batch)?; // [rows, labels]
+            let [_, labels] = scores.dims();
+            let scores = host(scores);
+            finite("the scores of the head", &scores)?;
+            outputs.extend(scores.chunks(labels).map(<[f64]>::to_vec));
+        }
+        Ok(outputs)
+    }
+
+    /// The rewards of responses to their prompts.
+    ///
+    /// # Errors
+    /// When a response has no token, a score is NaN or infinite, or a general preference model has one response to a prompt
+    /// and nothing to compare it with.
+    pub fn scored(&self, rows: &[Row]) -> Result<Vec<Scored>, RewardError> {
+        if let Some(at) = rows.iter().position(|row| row.response.is_empty()) {
+            let rule = "a response needs at least one token";
+            return Err(RewardError::Shape { rule, got: format!("none in row {at}") });
+        }
+        let context = self.model.config.context;
+        let (kept, cut): (Vec<Row>, Vec<bool>) = rows.iter().map(|row| within(*row, context)).unzip();
+        let outputs = self.outputs(&kept)?;
+        let rewards: Vec<f64> = match &self.card.reading {
+            Reading::Score => outputs.iter().map(|scores| scores[0]).collect(),
+            Reading::Attributes { weights, .. } => outputs.iter().map(|scores| dot(weights, scores)).collect(),
+            Reading::Heads { lambda } => {
+                let robust = |scores: &Vec<f64>| -> Result<f64, RewardError> {
+                    Ok(Heads::from_output(scores)?.reward(*lambda)?.reward)
+                };
+                outputs.iter().map(robust).collect::<Result<_, _>>()?
+            }
+            Reading::Preference(config) => {
+                let device = self.model.decoder.device();
+                against_others(rows, &outputs, &config.init()?, config.tau, &device)?
+            }
+        };
+        let one = |((reward, outputs), cut)| Scored { reward, outputs, cut };
+        Ok(rewards.into_iter().zip(outputs).zip(cut).map(one).collect())
+    }
+}
+
+/// Rows in their order, of at most so many tokens together, or one.
+fn batches<'r, 'a>(rows: &'r [Row<'a>], most: usize) -> Vec<&'r [Row<'a>]> {
+    let (mut batches, mut start, mut tokens) = (Vec::new(), 0, 0usize);
+    for (at, row) in rows.iter().enumerate() {
+        let more = row.prompt.len() + row.response.len();
+        if at > start && tokens + more > most {
+            batches.push(&rows[start..at]);
+            (start, tokens) = (at, 0);
+        }
+        tokens += more;
+    }
+    if start < rows.len() {
+        batches.push(&rows[start..]);
+    }
+    batches
+}
+
+/// The row cut to `context` tokens, and whether its response lost some.
+fn within(row: Row<'_>, context: usize) -> (Row<'_>, bool) {
+    let room = context.saturating_sub(row.response.len()).max(1).min(row.prompt.len());
+    let prompt = &row.prompt[row.prompt.len() - room..];
+    let room = context.saturating_sub(prompt.len()).min(row.response.len());
+    (Row { prompt, response: &row.response[..room] }, room < row.response.len())
+}
+
+/// The mean of `s(i > j) / tau` over the other responses j to the same prompt.
+fn against_others(
+    rows: &[Row],
+    outputs: &[Vec<f64>],
+    preference: &GeneralPreference,
+    tau: f64,
+    device: &Device,
+) -> Result<Vec<f64>, RewardError> {
+    let mut prompts: HashMap<&[u32], Vec<usize>> = HashMap::new();
+    for (at, row) in rows.iter().enumerate() {
+        prompts.entry(row.prompt).or_default().push(at);
+    }
+    let mut rewards = vec![0.0; rows.len()];
+    for group in prompts.values() {
+        let rule = "at least 2: a general preference model compares responses to one prompt";
+        option("the responses to a prompt", rule, group.len() as f64, group.len() >= 2)?;
+        let flat: Vec<f64> = group.iter().flat_map(|at| outputs[*at].iter().copied()).collect();
+        let shape = [group.len(), outputs[group[0]].len()];
+        let table = host(preference.table(Tensor::from_data(TensorData::new(flat, shape), device))?); // [n, n]
+        for (row, at) in group.iter().enumerate() {
+            let wins: f64 = table[row * group.len()..(row + 1) * group.len()].iter().sum();
+            rewards[*at] = wins / tau / (group.len() - 1) as f64;
+        }
+    }
+    Ok(rewards)
+}
+
+impl Scorer for RewardModel {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let rows: Vec<Row> = episodes
+            .iter()
+            .map(|episode| Row { prompt: episode.prompt_tokens(), response: episode.response_tokens() })
+            .collect();
+        Ok(self.scored(&rows)?.into_iter().map(|one| Credit::sequence(one.reward as f32)).collect())
+    }
+}

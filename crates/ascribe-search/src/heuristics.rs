@@ -1,0 +1,190 @@
+//! Scorers by rule that search with lookahead is used with: coverage of words, length, forbidden words, and their sum.
+//!
+//! They read the text of the response, so the context needs [`SearchCtx::with_text`](crate::SearchCtx::with_text); only
+//! [`LengthTarget`] counts tokens.
+
+use ascribe_core::{CoreError, Credit, Episode, Scorer};
+
+/// The share of required words that stand in the text (soft), or whether all do (hard): each counts once, upper and lower
+/// case are one, and a word is found only as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Coverage {
+    words: Vec<Vec<String>>,
+    hard: bool,
+}
+
+impl Coverage {
+    /// The share of `words` that are found.
+    ///
+    /// # Errors
+    /// When there is none, or one has no letter or digit.
+    pub fn soft(words: &[impl AsRef<str>]) -> Result<Self, CoreError> {
+        let words: Vec<Vec<String>> = words.iter().map(|word| split(word.as_ref())).collect();
+        if words.is_empty() || words.iter().any(Vec::is_empty) {
+            let got = format!("{words:?}");
+            return Err(CoreError::Shape {
+                rule: "coverage needs at least one word, and letters or digits in each",
+                got,
+            });
+        }
+        Ok(Self { words, hard: false })
+    }
+
+    /// 1 if all of `words` are found, else 0.
+    ///
+    /// # Errors
+    /// As [`soft`](Self::soft).
+    pub fn hard(words: &[impl AsRef<str>]) -> Result<Self, CoreError> {
+        Ok(Self { hard: true, ..Self::soft(words)? })
+    }
+
+    /// What is covered of a text.
+    pub fn of(&self, text: &str) -> f32 {
+        let text = split(text);
+        let found = self.words.iter().filter(|word| text.windows(word.len()).any(|run| run == &word[..])).count();
+        match self.hard {
+            true => f32::from(u8::from(found == self.words.len())),
+            false => found as f32 / self.words.len() as f32,
+        }
+    }
+}
+
+impl Scorer for Coverage {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        by_text(episodes, |text| self.of(text))
+    }
+}
+
+/// Less the number of times that a forbidden word stands in the text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forbidden {
+    /// The words; a word of several is found as a whole.
+    pub words: Vec<String>,
+}
+
+impl Scorer for Forbidden {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let words: Vec<Vec<String>> =
+            self.words.iter().map(|word| split(word)).filter(|word| !word.is_empty()).collect();
+        by_text(episodes, |text| {
+            let text = split(text);
+            let times = |word: &Vec<String>| text.windows(word.len()).filter(|run| *run == &word[..]).count();
+            0.0 - words.iter().map(times).sum::<usize>() as f32
+        })
+    }
+}
+
+/// How near the length in tokens is to a target, once the text has ended: `-|length - target| / target`, and 0 before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LengthTarget {
+    /// Tokens that are wished for; at least 1.
+    pub target: usize,
+}
+
+impl Scorer for LengthTarget {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        if self.target == 0 {
+            return Err(CoreError::Range { name: "a target length", rule: "at least 1", got: 0.0 });
+        }
+        let near = |episode: &Episode| match episode.complete {
+            true => 0.0 - episode.response.count().abs_diff(self.target) as f32 / self.target as f32,
+            false => 0.0,
+        };
+        Ok(episodes.iter().map(|episode| Credit::sequence(near(episode))).collect())
+    }
+}
+
+/// `sum_j w_j R_j` over scorers of whole responses. One of weight 0 is not asked.
+pub struct Weighted<'a>(pub Vec<(f32, &'a dyn Scorer)>);
+
+impl Scorer for Weighted<'_> {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let mut sums = vec![0.0f32; episodes.len()];
+        for (weight, scorer) in self.0.iter().filter(|(weight, _)| *weight != 0.0) {
+            for (sum, credit) in sums.iter_mut().zip(scorer.score(episodes)?) {
+                let [value] = credit.values() else {
+                    let got = format!("{} values", credit.values().len());
+                    return Err(CoreError::Shape { rule: "a weighted sum needs one value a response", got });
+                };
+                *sum += weight * value;
+            }
+        }
+        Ok(sums.into_iter().map(Credit::sequence).collect())
+    }
+}
+
+fn by_text(episodes: &[Episode], score: impl Fn(&str) -> f32) -> Result<Vec<Credit>, CoreError> {
+    let one = |episode: &Episode| {
+        let text = episode.response_text().ok_or_else(|| CoreError::Shape {
+            rule: "a rule on text needs episodes with their text (give the context a way to read tokens)",
+            got: "tokens alone".into(),
+        })?;
+        Ok(Credit::sequence(score(text)))
+    };
+    episodes.iter().map(one).collect()
+}
+
+/// Runs of letters and digits, in lower case.
+fn split(text: &str) -> Vec<String> {
+    let words = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_lowercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ascribe_core::{Text, rule};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn coverage_worked_by_hand() {
+        let words = ["dog", "New York", "run"];
+        let (soft, hard) = (Coverage::soft(&words).unwrap(), Coverage::hard(&words).unwrap());
+        let text = "The dog, the DOG: dogs in new york. New run";
+        assert_eq!((soft.of(text), hard.of(text)), (1.0, 1.0));
+        assert_eq!((soft.of("dogs of New-York"), hard.of("dogs of New-York")), (1.0 / 3.0, 0.0));
+        assert_eq!(soft.of(""), 0.0);
+        let none: [&str; 0] = [];
+        assert!(Coverage::soft(&none).is_err() && Coverage::soft(&["!"]).is_err());
+    }
+
+    fn episode(text: &str, complete: bool) -> Episode {
+        // One token a byte, after a prompt of one.
+        let all = format!("?{text}");
+        let spans = (0..all.len()).map(|at| at..at + 1).collect();
+        let episode = Episode::new(&[0], &vec![1; text.len()]).with_text(Text { text: all, spans }).unwrap();
+        Episode { complete, ..episode }
+    }
+
+    #[test]
+    fn rules_worked_by_hand() {
+        let score = |scorer: &dyn Scorer, text: &str, complete| {
+            scorer.score(&[episode(text, complete)]).unwrap()[0].values()[0]
+        };
+        let forbidden = Forbidden { words: vec!["bad".into(), "very bad".into()] };
+        assert_eq!(score(&forbidden, "bad, very bad", true), -3.0);
+        let target = LengthTarget { target: 4 };
+        assert_eq!(
+            [score(&target, "abc", true), score(&target, "abcdef", true), score(&target, "a", false)],
+            [-0.25, -0.5, 0.0]
+        );
+        let broken = rule(|_| f32::NAN);
+        let parts: [(f32, &dyn Scorer); 2] = [(2.0, &target), (0.0, &broken)];
+        assert_eq!(score(&Weighted(parts.to_vec()), "ab", true), -1.0);
+        assert!(LengthTarget { target: 0 }.score(&[]).is_err());
+        assert!(forbidden.score(&[Episode::new(&[0], &[1])]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn soft_coverage_bounds_hard_and_grows_with_the_text(text in "[abc ]{0,20}", more in "[abc ]{0,20}") {
+            let words = ["a", "ab", "c"];
+            let (soft, hard) = (Coverage::soft(&words).unwrap(), Coverage::hard(&words).unwrap());
+            prop_assert!(hard.of(&text) <= soft.of(&text));
+            // A space keeps the last word of the text whole.
+            let longer = format!("{text} {more}");
+            prop_assert!(soft.of(&text) <= soft.of(&longer));
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Decoders by name, with options as data.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{
+    Beam, BestOfN, Controlled, Deal, DiverseTrees, Grain, Greedy, Mcts, PathOptions, PathSelection, PickParticle,
+    Refine, RefineOptions, Resampler, Revise, ReviseOptions, Schedule, Search, SearchError, Smc, SmcOptions, StepBeam,
+    Target, TransferOptions, TransferQ, Vote,
+};
+
+/// Makes a decoder from its options, an object by name. What is left out has its default, and an unknown name is refused.
+pub type MakeSearch = fn(&Value) -> Result<Box<dyn Search>, SearchError>;
+
+/// Every decoder by the name that the command line uses: the only list.
+///
+/// Votes need [`SearchCtx::with_answers`](crate::SearchCtx::with_answers), and all but `greedy`, `beam` and `majority` need a
+/// scorer.
+pub const STRATEGIES: [(&str, MakeSearch); 16] = [
+    ("greedy", |options| options_of::<NoOptions>("greedy", options).map(|_| Box::new(Greedy) as Box<dyn Search>)),
+    ("beam", |options| of::<Beam>("beam", options)),
+    ("best-of-n", |options| of::<BestOfN>("best-of-n", options)),
+    ("majority", |options| of::<Vote>("majority", options)),
+    ("step-beam", |options| of::<StepBeam>("step-beam", options)),
+    ("dvts", |options| of::<DiverseTrees>("dvts", options)),
+    ("lookahead", |options| {
+        let search: StepBeam = options_of("lookahead", &with_default(options, "lookahead", 1))?;
+        Ok(Box::new(search))
+    }),
+    ("paths", |options| {
+        let options: PathOptions = options_of("paths", options)?;
+        Ok(Box::new(PathSelection { options, clarity: None }))
+    }),
+    ("mcts", |options| of::<Mcts>("mcts", options)),
+    ("oreo", |options| {
+        let OreoOptions { k, levels } = options_of("oreo", options)?;
+        Ok(Box::new(StepBeam { levels, ..StepBeam::value_guided(k) }))
+    }),
+    ("deal", |options| of::<Deal>("deal", options)),
+    ("transfer-q", |options| {
+        let options: TransferOptions = options_of("transfer-q", options)?;
+        Ok(Box::new(TransferQ { options, ..TransferQ::default() }))
+    }),
+    ("controlled", |options| of::<Controlled>("controlled", options)),
+    ("refine", |options| {
+        let options: RefineOptions = options_of("refine", options)?;
+        Ok(Box::new(Refine { options, ..Refine::default() }))
+    }),
+    ("revise", |options| {
+        let options: ReviseOptions = options_of("revise", options)?;
+        Ok(Box::new(Revise { options, ..Revise::default() }))
+    }),
+    ("smc", |options| {
+        let options: ParticleOptions = options_of("smc", options)?;
+        Ok(Box::new(options.search()))
+    }),
+];
+
+/// Makes the decoder `name`; `None` when there is none of this name.
+pub fn strategy(name: &str, options: &Value) -> Option<Result<Box<dyn Search>, SearchError>> {
+    STRATEGIES.iter().find(|(known, _)| *known == name).map(|(_, make)| make(options))
+}
+
+/// Options that a decoder of one's own takes, from an object by name.
+///
+/// # Errors
+/// When the value is no object of such options.
+pub fn options_of<T: DeserializeOwned>(name: &'static str, options: &Value) -> Result<T, SearchError> {
+    serde_json::from_value(options.clone())
+        .map_err(|error| SearchError::Options { name, message: format!("{error}; see its documentation") })
+}
+
+fn of<T: DeserializeOwned + Search + 'static>(
+    name: &'static str,
+    options: &Value,
+) -> Result<Box<dyn Search>, SearchError> {
+    let search: T = options_of(name, options)?;
+    Ok(Box::new(search))
+}
+
+/// The same options, where an option that is left out is this.
+fn with_default(options: &Value, name: &str, value: usize) -> Value {
+    let mut options = options.clone();
+    if let Value::Object(fields) = &mut options {
+        fields.entry(name).or_insert_with(|| value.into());
+    }
+    options
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoOptions {}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct OreoOptions {
+    k: usize,
+    levels: usize,
+}
+
+impl Default for OreoOptions {
+    fn default() -> Self {
+        Self { k: 3, levels: 20 }
+    }
+}
+
+/// What particles are distributed as, by name.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum TargetName {
+    Power,
+    #[default]
+    Tilted,
+    Twisted,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ParticleOptions {
+    n: usize,
+    kappa: f64,
+    resampler: Resampler,
+    grain: Grain,
+    levels: usize,
+    pick: PickParticle,
+    target: TargetName,
+    /// The power, the tilt or the scale.
+    strength: f64,
+    /// What it begins with, at step 1; `None` is the same all the way.
+    from: Option<f64>,
+    /// Steps until it is reached.
+    steps: usize,
+}
+
+impl Default for ParticleOptions {
+    fn default() -> Self {
+        let SmcOptions { n, kappa, resampler, grain, levels, pick } = SmcOptions::default();
+        let target = TargetName::default();
+        Self { n, kappa, resampler, grain, levels, pick, target, strength: 1.0, from: None, steps: 0 }
+    }
+}
+
+impl ParticleOptions {
+    fn search(self) -> Smc<'static> {
+        let Self { n, kappa, resampler, grain, levels, pick, target, strength, from, steps } = self;
+        let schedule = Schedule { from: from.unwrap_or(strength), to: strength, steps };
+        Smc {
+            options: SmcOptions { n, kappa, resampler, grain, levels, pick },
+            target: match target {
+                TargetName::Power => Target::Power(schedule),
+                TargetName::Tilted => Target::Tilted(schedule),
+                TargetName::Twisted => Target::Twisted(strength),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ascribe_core::{Episode, Reduce, Seed, Tokens, rule};
+    use ascribe_worlds::{TokenTree, TreePolicy};
+    use serde_json::json;
+
+    use super::*;
+    use crate::{SearchCtx, Steps};
+
+    #[test]
+    fn every_strategy_runs_by_its_name_and_refuses_options_that_it_does_not_have() {
+        let tree = TokenTree::drawn(3, 3, Seed(1)).unwrap();
+        let policy = TreePolicy::uniform(&tree);
+        let judge = rule(|episode| episode.tokens.len() as f32 / 4.0);
+        let answer = |episode: &Episode| episode.tokens.last().map(u32::to_string);
+        let same = |left: &str, right: &str| left == right;
+        for (name, make) in STRATEGIES {
+            let search = make(&json!({})).unwrap();
+            let mut ctx = SearchCtx::new(&policy, 3, Seed(2)).with_steps(Steps::blocks(1));
+            ctx = ctx.with_scorer(&judge, Reduce::Sum).with_answers(&answer, &same);
+            let found = search.search(&[Tokens::default(), Tokens::default()], &mut ctx).unwrap();
+            assert!(found.iter().all(|one| one.best().tokens.len() == 3), "{name}");
+            for wrong in [json!({"nonsense": 1}), json!(7), json!({"n": "many"})] {
+                let error = make(&wrong).err().map(|error| error.to_string());
+                assert!(error.is_some_and(|error| error.contains(name)), "{name}: {wrong}");
+            }
+        }
+        assert!(strategy("best-of-n", &json!({"n": 2})).is_some_and(|made| made.is_ok()));
+        assert!(strategy("worst-of-n", &json!({})).is_none());
+    }
+
+    #[test]
+    fn options_are_read() {
+        let beam = json!({"n": 6, "expand": 2, "when_finished": "compete", "pick": {"vote": "softmax"}});
+        let read: StepBeam = options_of("step-beam", &beam).unwrap();
+        assert_eq!((read.n, read.expand, read.levels), (6, 2, 40));
+        let tree =
+            json!({"tree": {"rule": {"uct": {"w": 2.0}}, "batch": 4}, "worth": {"rollouts": 3}, "outcome": "commit"});
+        let read: Mcts = options_of("mcts", &tree).unwrap();
+        assert_eq!((read.tree.batch, read.worth), (4, crate::mcts::Worth::Rollouts(3)));
+        let smc = json!({"n": 8, "grain": {"tokens": 5}, "target": "power", "strength": 2.0});
+        let read: ParticleOptions = options_of("smc", &smc).unwrap();
+        assert!(matches!(read.search().target, Target::Power(Schedule { to, .. }) if to == 2.0));
+    }
+}

@@ -1,0 +1,427 @@
+//! Beam search over steps, diverse trees, lookahead, votes.
+
+use ascribe_core::{Mode, Policy, Reduce, Request, Sampling, Seed, Tokens, Until, rule};
+use ascribe_eval::curve::best_of_n_law;
+use ascribe_search::{
+    Beam, BestOfN, Controlled, Deal, DiverseTrees, Found, Greedy, Mcts, NodeState, Pick, Schedule, Search, SearchCtx,
+    SearchError, SearchTree, Smc, SmcOptions, StepBeam, Steps, Stopped, Target, Vote, VoteWeights, WhenFinished,
+};
+use ascribe_worlds::TreePolicy;
+
+use crate::support::{Oracle, Toy, drawn, leaf, prompts, total_variation, tree};
+
+/// A search over steps of one token.
+fn by_token<'a>(policy: &'a dyn Policy, seed: u64) -> SearchCtx<'a> {
+    SearchCtx::new(policy, 3, Seed(seed)).with_steps(Steps::blocks(1))
+}
+
+fn best_tokens(found: &[Found]) -> Vec<Vec<u32>> {
+    found.iter().map(|one| one.best().tokens.to_vec()).collect()
+}
+
+#[test]
+fn every_search_without_choice_is_greedy() {
+    let constant = rule(|_| 0.25);
+    for seed in 0..10 {
+        let policy = drawn(&tree(5), seed);
+        let ctx = || by_token(&policy, 0).with_scorer(&constant, Reduce::Sum).with_greedy();
+        let greedy = Greedy.search(&prompts(2), &mut ctx()).expect("it fits");
+        let searches: [&dyn Search; 6] = [
+            &StepBeam { n: 1, expand: 1, ..StepBeam::default() },
+            &Beam::likelihood(1),
+            &Deal { lambda: 0.0, ..Deal::default() },
+            &Deal { lambda: 7.0, lookahead: 1, ..Deal::default() },
+            &Deal { k: 1, lambda: 3.0, ..Deal::default() },
+            &Controlled { weight: 0.0, ..Controlled::default() },
+        ];
+        for (number, search) in searches.into_iter().enumerate() {
+            let found = search.search(&prompts(2), &mut ctx()).expect("it fits");
+            for (found, greedy) in found.iter().zip(&greedy) {
+                assert_eq!(found.candidates, greedy.candidates, "search {number}");
+                assert_eq!(found.stopped, None);
+            }
+        }
+    }
+}
+
+#[test]
+fn without_pruning_it_is_samples_drawn_step_by_step() {
+    let tree = tree(5);
+    let policy = drawn(&tree, 1);
+    let search = StepBeam { n: 4, expand: 1, merge: false, ..StepBeam::default() };
+    let oracle = Oracle(&tree);
+    let mut ctx = by_token(&policy, 9).with_scorer(&oracle, Reduce::Sum);
+    let found = search.search(&prompts(1), &mut ctx).expect("it fits").remove(0);
+    // The same texts by hand: the first tokens are four samples of the root, then each text draws from its own place.
+    let root = Seed(9).child("search", 0);
+    let ask = |prefix: &[u32], n: usize, seed: Seed| {
+        let mode = Mode::Sample(Sampling::default());
+        let until = Until::Step(Vec::new());
+        let request = Request { prefix: prefix.into(), n, until, mode, max_new: 1, seed };
+        policy.propose(&[request]).expect("it fits").remove(0).candidates
+    };
+    let mut texts: Vec<(Vec<u32>, Seed)> = Vec::new();
+    for (index, first) in ask(&[], 4, root).into_iter().enumerate() {
+        texts.push((first.tokens.to_vec(), root.child("node", index as u64)));
+    }
+    for _ in 0..2 {
+        for (text, seed) in &mut texts {
+            text.extend_from_slice(&ask(text, 1, *seed)[0].tokens);
+            *seed = seed.child("node", 0);
+        }
+    }
+    // A beam orders its texts by their scores.
+    let mut got: Vec<Vec<u32>> = found.candidates.iter().map(|one| one.tokens.to_vec()).collect();
+    let mut expected: Vec<Vec<u32>> = texts.into_iter().map(|(text, _)| text).collect();
+    got.sort();
+    expected.sort();
+    assert_eq!(got, expected);
+    assert_eq!((found.usage.generated, found.calls.policy, found.calls.scorer), (12, 12, 12));
+}
+
+#[test]
+fn one_level_is_best_of_n() {
+    let tree = tree(5);
+    let policy = drawn(&tree, 1);
+    let blocks = StepBeam { n: 6, expand: 6, levels: 1, merge: false, ..StepBeam::default() };
+    let ctx = || SearchCtx::new(&policy, 3, Seed(4)).with_scorer(&tree, Reduce::Sum);
+    let beam = blocks.search(&prompts(5), &mut ctx()).expect("it fits");
+    let best = BestOfN { n: 6 }.search(&prompts(5), &mut ctx()).expect("it fits");
+    for (beam, best) in beam.iter().zip(&best) {
+        assert_eq!((&beam.candidates, &beam.scores, beam.chosen), (&best.candidates, &best.scores, best.chosen));
+    }
+}
+
+#[test]
+fn best_of_n_has_its_law_and_its_divergence() {
+    let tree = tree(4);
+    let policy = drawn(&tree, 9);
+    let base = policy.leaf_probabilities();
+    let rewards: Vec<f64> = tree.leaves().map(|(_, reward)| reward).collect();
+    for (n, bound) in [(1, 0.0), (2, 0.193147), (4, 0.636294), (8, 1.204442), (16, 1.835089), (64, 3.174508)] {
+        let law = best_of_n_law(&base, &rewards, n).expect("a distribution");
+        assert!((law.bound - bound).abs() < 1e-6 && law.kl <= law.bound + 1e-9);
+        assert!(
+            tree.best_of_n(&policy, n).expect("n is sound").iter().zip(&law.law).all(|(a, b)| (a - b).abs() < 1e-9)
+        );
+        if n > 8 {
+            continue;
+        }
+        let prompts = prompts(2000);
+        let mut ctx = SearchCtx::new(&policy, 3, Seed(n.into())).with_scorer(&tree, Reduce::Sum);
+        let found = BestOfN { n: n as usize }.search(&prompts, &mut ctx).expect("it fits");
+        let mut counts = vec![0.0; 27];
+        best_tokens(&found).iter().for_each(|path| counts[leaf(path, 3)] += 1.0);
+        // The mean distance is below half the sum of standard deviations; it varies by less than 1 / sqrt(2000).
+        let expected: f64 = law.law.iter().map(|p| (p * (1.0 - p) / 2000.0).sqrt()).sum::<f64>() / 2.0;
+        assert!(total_variation(&counts, &law.law) < expected + 3.0 / 2000f64.sqrt(), "{n}");
+    }
+}
+
+#[test]
+fn an_oracle_leads_any_beam_to_the_best_leaf() {
+    for seed in 0..10 {
+        let tree = tree(seed);
+        let policy = TreePolicy::uniform(&tree);
+        let best = tree.leaves().map(|(_, reward)| reward).fold(0.0, f64::max);
+        let oracle = Oracle(&tree);
+        // 40 draws of 3 tokens miss one with probability 3e-7.
+        for (n, expand) in [(40, 40), (80, 40)] {
+            let search = StepBeam { n, expand, ..StepBeam::default() };
+            let mut ctx = by_token(&policy, seed).with_scorer(&oracle, Reduce::Sum).with_tree();
+            let found = search.search(&prompts(1), &mut ctx).expect("it fits").remove(0);
+            assert_eq!(tree.reward(&found.best().tokens).expect("a leaf"), best);
+            // Whatever was kept continues something that was kept.
+            let nodes = found.tree.expect("it is recorded").nodes;
+            for node in &nodes[1..] {
+                let parent = &nodes[node.parent.expect("not the prompt")];
+                assert!(parent.id == 0 || parent.state == NodeState::Kept || node.state == NodeState::Open);
+                // What was merged is not scored.
+                assert!(node.value.is_some() || node.state == NodeState::Open);
+            }
+            assert_eq!(nodes.iter().filter(|node| node.state == NodeState::Chosen).count(), 1);
+        }
+    }
+}
+
+#[test]
+fn beams_beat_samples_and_nothing_beats_the_best() {
+    let (mut sampled, mut searched, mut best) = (0.0, 0.0, 0.0);
+    for seed in 0..20 {
+        let tree = tree(seed);
+        let policy = drawn(&tree, seed + 100);
+        let oracle = Oracle(&tree);
+        let ctx = || by_token(&policy, seed).with_scorer(&oracle, Reduce::Sum);
+        let reward = |found: Vec<Found>| -> f64 {
+            let rewards = best_tokens(&found).into_iter().map(|tokens| tree.reward(&tokens).expect("a leaf"));
+            rewards.sum::<f64>() / found.len() as f64
+        };
+        sampled += reward(BestOfN { n: 4 }.search(&prompts(30), &mut ctx()).expect("it fits"));
+        let search = StepBeam { n: 4, expand: 2, ..StepBeam::default() };
+        searched += reward(search.search(&prompts(30), &mut ctx()).expect("it fits"));
+        best += tree.leaves().map(|(_, reward)| reward).fold(0.0, f64::max);
+    }
+    assert!(sampled < searched && searched <= best, "{sampled} {searched} {best}");
+}
+
+#[test]
+fn a_scorer_that_knows_nothing_leaves_the_policy_as_it_is() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    let tree = tree(3);
+    let policy = drawn(&tree, 8);
+    let calls = AtomicU64::new(0);
+    let random = rule(|_| (Seed(1).child("score", calls.fetch_add(1, Ordering::Relaxed)).0 >> 40) as f32);
+    let base: f64 = policy.leaf_probabilities().iter().zip(tree.leaves()).map(|(p, (_, reward))| p * reward).sum();
+    let searches: [&dyn Search; 2] =
+        [&BestOfN { n: 4 }, &StepBeam { n: 4, expand: 2, merge: false, ..StepBeam::default() }];
+    for search in searches {
+        let mut ctx = by_token(&policy, 2).with_scorer(&random, Reduce::Sum);
+        let found = search.search(&prompts(2000), &mut ctx).expect("it fits");
+        let got = best_tokens(&found).iter().map(|path| tree.reward(path).expect("a leaf")).sum::<f64>() / 2000.0;
+        // Rewards lie in [0, 1): five standard errors are below 2.5 / sqrt(2000).
+        assert!((got - base).abs() < 0.056, "{got} beside {base}");
+    }
+}
+
+#[test]
+fn equal_scores_rank_by_likelihood_then_by_age() {
+    let policy = drawn(&tree(5), 3);
+    let constant = rule(|_| 1.0);
+    let search = StepBeam { n: 6, expand: 2, ..StepBeam::default() };
+    let mut ctx = by_token(&policy, 1).with_scorer(&constant, Reduce::Sum);
+    for found in search.search(&prompts(10), &mut ctx).expect("it fits") {
+        let sum = |at: usize| found.candidates[at].logps.iter().map(|logp| f64::from(*logp)).sum::<f64>();
+        let best = (0..found.candidates.len()).fold(0, |best, at| if sum(at) > sum(best) { at } else { best });
+        assert_eq!(found.chosen, best);
+        let mut texts: Vec<&[u32]> = found.candidates.iter().map(|one| &one.tokens[..]).collect();
+        texts.sort_unstable();
+        assert!(texts.windows(2).all(|pair| pair[0] != pair[1]), "merged texts are distinct");
+    }
+}
+
+#[test]
+fn lookahead_has_whole_texts_scored_and_leaves_the_draws_alone() {
+    let tree = tree(5);
+    let policy = drawn(&tree, 3);
+    let constant = rule(|_| 1.0);
+    let search = |lookahead| StepBeam { n: 4, expand: 2, lookahead, ..StepBeam::default() };
+    let found = |lookahead: usize| {
+        let mut ctx = by_token(&policy, 1).with_scorer(&constant, Reduce::Sum);
+        search(lookahead).search(&prompts(3), &mut ctx).expect("it fits")
+    };
+    let (without, with) = (found(0), found(2));
+    for (without, with) in without.iter().zip(&with) {
+        assert_eq!((&without.candidates, without.chosen), (&with.candidates, with.chosen));
+        assert!(with.usage.generated > without.usage.generated);
+    }
+    // The tree scores leaves alone. Two steps ahead of the first token there are leaves only.
+    let mut ctx = by_token(&policy, 1).with_scorer(&tree, Reduce::Sum);
+    assert!(search(2).search(&prompts(3), &mut ctx).is_ok());
+    assert!(search(1).search(&prompts(3), &mut ctx).is_err());
+}
+
+#[test]
+fn a_single_diverse_tree_is_a_beam_of_one_that_competes() {
+    let tree = tree(5);
+    let oracle = Oracle(&tree);
+    for seed in 0..10 {
+        let policy = drawn(&tree, seed);
+        let ctx = || by_token(&policy, seed).with_scorer(&oracle, Reduce::Sum);
+        let one = StepBeam { n: 3, expand: 3, when_finished: WhenFinished::Compete, ..StepBeam::default() };
+        let beam = one.search(&prompts(3), &mut ctx()).expect("it fits");
+        let diverse = DiverseTrees { n: 3, expand: 3, ..DiverseTrees::default() };
+        let diverse = diverse.search(&prompts(3), &mut ctx()).expect("it fits");
+        assert_eq!(best_tokens(&beam), best_tokens(&diverse));
+        assert!(diverse.iter().all(|found| found.candidates.len() == 3));
+    }
+}
+
+#[test]
+fn diverse_trees_do_not_depend_on_one_another() {
+    let tree = tree(5);
+    let (policy, oracle) = (drawn(&tree, 4), Oracle(&tree));
+    let found = |n| {
+        let mut ctx = by_token(&policy, 7).with_scorer(&oracle, Reduce::Sum);
+        DiverseTrees { n, expand: 2, ..DiverseTrees::default() }.search(&prompts(4), &mut ctx).expect("it fits")
+    };
+    for (four, six) in found(4).iter().zip(found(6)) {
+        assert_eq!(four.candidates, six.candidates[..4]);
+    }
+    // One candidate a tree: as many samples, each of its own.
+    let mut ctx = by_token(&policy, 7).with_scorer(&oracle, Reduce::Sum);
+    let samples = DiverseTrees { n: 5, expand: 1, ..DiverseTrees::default() };
+    let samples = samples.search(&prompts(2), &mut ctx).expect("it fits");
+    assert!(samples.iter().all(|found| found.candidates.len() == 5 && found.usage.generated == 15));
+}
+
+/// Tokens 0 and 1, and 2 that ends; a text ends with probability 0.4 after each token.
+fn language() -> Toy<impl Fn(&[u32]) -> Vec<f64> + Send + Sync> {
+    Toy { context: 8, weights: |text: &[u32]| if text.len() < 7 { vec![0.35, 0.25, 0.4] } else { vec![0.0, 0.0, 1.0] } }
+}
+
+#[test]
+fn finished_texts_are_set_aside_or_shrink_the_beam_or_compete() {
+    let language = language();
+    let judge = rule(|episode| episode.response_tokens().iter().filter(|token| **token == 1).count() as f32);
+    let found = |when_finished| {
+        let mut ctx = SearchCtx::new(&language, 8, Seed(3)).with_steps(Steps::blocks(1));
+        ctx = ctx.with_scorer(&judge, Reduce::Sum);
+        let search = StepBeam { n: 6, expand: 2, when_finished, ..StepBeam::default() };
+        search.search(&prompts(40), &mut ctx).expect("it fits")
+    };
+    for found in found(WhenFinished::SetAside) {
+        assert!(found.candidates.iter().all(|one| one.tokens.last() == Some(&2)));
+    }
+    // Three places: three finished texts at most, and the beam is empty after them.
+    let shrunk = found(WhenFinished::Shrink);
+    assert!(shrunk.iter().all(|found| (1..=3).contains(&found.candidates.len())));
+    assert!(shrunk.iter().any(|found| found.candidates.len() == 3));
+    for found in found(WhenFinished::Compete) {
+        assert!((1..=3).contains(&found.candidates.len()));
+        let best = found.scores.as_ref().expect("scored").iter().copied().fold(0.0, f32::max);
+        assert_eq!(found.scores.as_ref().expect("scored")[found.chosen], best);
+    }
+}
+
+#[test]
+fn what_is_cut_wins_only_where_it_may() {
+    // A language that never ends before its context is full.
+    let endless = Toy { context: 9, weights: |_: &[u32]| vec![0.5, 0.5, 0.0] };
+    let constant = rule(|_| 1.0);
+    for allow_cut in [false, true] {
+        let mut ctx = SearchCtx::new(&endless, 4, Seed(0)).with_steps(Steps::blocks(2));
+        ctx = ctx.with_scorer(&constant, Reduce::Sum);
+        let search = StepBeam { n: 4, expand: 2, allow_cut, ..StepBeam::default() };
+        let found = search.search(&prompts(1), &mut ctx).expect("it fits").remove(0);
+        assert_eq!(found.best().tokens.len(), 4);
+        assert_eq!(found.candidates.len() > 1, allow_cut);
+    }
+}
+
+#[test]
+fn a_judge_has_the_last_word() {
+    let tree = tree(5);
+    let (policy, oracle) = (TreePolicy::uniform(&tree), Oracle(&tree));
+    let worst = rule(|episode| -(episode.tokens[2] as f32));
+    let search = StepBeam { n: 12, expand: 4, ..StepBeam::default() };
+    let mut ctx = by_token(&policy, 1).with_scorer(&oracle, Reduce::Sum).with_judge(&worst, Reduce::Sum);
+    for found in search.search(&prompts(5), &mut ctx).expect("it fits") {
+        let least = found.candidates.iter().map(|one| one.tokens[2]).min().expect("there are some");
+        assert_eq!(found.best().tokens[2], least);
+    }
+}
+
+#[test]
+fn votes_follow_their_weights() {
+    let tree = tree(5);
+    let policy = TreePolicy::uniform(&tree);
+    let judge = rule(|episode| episode.tokens[0] as f32 + 0.5);
+    let (answer, same) = (
+        |episode: &ascribe_core::Episode| episode.tokens.last().filter(|last| **last > 0).map(u32::to_string),
+        |left: &str, right: &str| left == right,
+    );
+    let ctx = || SearchCtx::new(&policy, 3, Seed(2)).with_answers(&answer, &same);
+    let weighted = Vote { n: 9, weights: Some(VoteWeights::Identity) };
+    let mut scored = ctx().with_scorer(&judge, Reduce::Sum);
+    for found in weighted.search(&prompts(20), &mut scored).expect("it fits") {
+        let weight = |answer: u32| {
+            let votes = found.candidates.iter().filter(|one| one.tokens[2] == answer);
+            votes.map(|one| one.tokens[0] as f32 + 0.5).sum::<f32>()
+        };
+        let chosen = found.best();
+        assert!(weight(chosen.tokens[2]) >= weight(3 - chosen.tokens[2]));
+        let group = found.candidates.iter().filter(|one| one.tokens[2] == chosen.tokens[2]);
+        assert_eq!(Some(chosen.tokens[0]), group.map(|one| one.tokens[0]).max());
+    }
+    let plain = Vote { n: 9, weights: None };
+    for found in plain.search(&prompts(20), &mut ctx()).expect("it fits") {
+        let count = |answer: u32| found.candidates.iter().filter(|one| one.tokens[2] == answer).count();
+        assert!(count(found.best().tokens[2]) >= count(3 - found.best().tokens[2]));
+    }
+    // A vote at the end of a beam search, and one that nobody can read.
+    let last = StepBeam { n: 4, expand: 2, pick: Pick::Vote(VoteWeights::Softmax), ..StepBeam::default() };
+    let mut steps = ctx().with_scorer(&judge, Reduce::Sum).with_steps(Steps::blocks(1));
+    assert!(last.search(&prompts(2), &mut steps).is_ok());
+    let mut mute = SearchCtx::new(&policy, 3, Seed(2));
+    assert!(matches!(plain.search(&prompts(1), &mut mute), Err(SearchError::NoAnswers)));
+}
+
+#[test]
+fn the_value_of_oreo_is_a_beam_of_k_by_k() {
+    let wanted = StepBeam { n: 9, expand: 3, levels: 20, ..StepBeam::default() };
+    assert_eq!(StepBeam::value_guided(3), wanted);
+    let policy = drawn(&tree(5), 3);
+    let constant = rule(|_| 1.0);
+    let mut ctx = by_token(&policy, 1).with_scorer(&constant, Reduce::Sum);
+    // K = 1 is one sample.
+    let found = StepBeam::value_guided(1).search(&prompts(3), &mut ctx).expect("it fits");
+    assert!(found.iter().all(|found| found.candidates.len() == 1 && found.usage.generated == 3));
+}
+
+#[test]
+fn what_a_prompt_finds_does_not_depend_on_others() {
+    let tree = tree(5);
+    let (policy, oracle) = (drawn(&tree, 4), Oracle(&tree));
+    let starts: Vec<Tokens> = [vec![], vec![2u32], vec![1, 0], vec![0]].into_iter().map(Tokens::from).collect();
+    let search = StepBeam { n: 4, expand: 2, ..StepBeam::default() };
+    let ctx = || by_token(&policy, 7).with_scorer(&oracle, Reduce::Sum);
+    let all = search.search(&starts, &mut ctx()).expect("it fits");
+    for (number, start) in starts.iter().enumerate() {
+        let mut ctx = ctx().with_first(number as u64);
+        assert_eq!(search.search(std::slice::from_ref(start), &mut ctx).expect("it fits")[0], all[number]);
+    }
+    assert!(all.iter().all(|found| found.stopped != Some(Stopped::Budget)));
+}
+
+#[test]
+fn a_recorded_search_can_be_replayed_and_read_back() {
+    let tree = tree(5);
+    let (policy, oracle) = (drawn(&tree, 4), Oracle(&tree));
+    let particles = Smc { options: SmcOptions::default(), target: Target::Tilted(Schedule::constant(2.0)) };
+    let searches: [&dyn Search; 4] = [
+        &StepBeam { n: 4, expand: 2, lookahead: 1, ..StepBeam::default() },
+        &DiverseTrees::default(),
+        &Mcts::default(),
+        &particles,
+    ];
+    for search in searches {
+        let found = || {
+            let mut ctx = by_token(&policy, 7).with_scorer(&oracle, Reduce::Sum).with_tree();
+            search.search(&prompts(3), &mut ctx).expect("it fits")
+        };
+        let first = found();
+        assert_eq!(first, found());
+        for found in &first {
+            let recorded = found.tree.as_ref().expect("it is recorded");
+            let text = serde_json::to_string(recorded).expect("JSON");
+            let read: SearchTree = serde_json::from_str(&text).expect("a tree");
+            assert!(read.nodes.iter().zip(&recorded.nodes).all(|(one, other)| one.tokens == other.tokens));
+            assert_eq!(read.nodes.len(), recorded.nodes.len());
+            // The chosen text is the way to the chosen node.
+            let chosen = recorded.nodes.iter().find(|node| node.state == NodeState::Chosen).expect("one is chosen");
+            let (mut tokens, mut at): (Vec<u32>, _) = (Vec::new(), chosen);
+            while let Some(parent) = at.parent {
+                tokens = [&at.tokens[..], &tokens[..]].concat();
+                at = &recorded.nodes[parent];
+            }
+            assert_eq!(found.best().tokens[..], tokens[..]);
+            assert!(recorded.tokens() <= recorded.unshared_tokens());
+        }
+    }
+}
+
+#[test]
+fn numbers_that_do_not_fit_are_refused() {
+    let policy = TreePolicy::uniform(&tree(5));
+    let constant = rule(|_| 1.0);
+    let refused = |search: StepBeam| {
+        search.search(&prompts(1), &mut by_token(&policy, 0).with_scorer(&constant, Reduce::Sum)).is_err()
+    };
+    let plain = StepBeam::default();
+    assert!(refused(StepBeam { n: 5, expand: 2, ..plain }) && refused(StepBeam { expand: 0, ..plain }));
+    assert!(refused(StepBeam { n: 0, ..plain }) && refused(StepBeam { levels: 0, ..plain }) && !refused(plain));
+    let mut nothing = SearchCtx::new(&policy, 3, Seed(0)).with_steps(Steps::blocks(0));
+    assert!(plain.search(&prompts(1), &mut nothing).is_err());
+    let mut ctx = by_token(&policy, 0).with_scorer(&constant, Reduce::Sum);
+    assert!(DiverseTrees { n: 3, expand: 2, ..DiverseTrees::default() }.search(&prompts(1), &mut ctx).is_err());
+}

@@ -1,0 +1,270 @@
+//! Decoders that go token by token: likelihood, lookahead with a heuristic, values of an aligned model, controlled decoding.
+
+use ascribe_core::{Reduce, Seed, Tokens, rule};
+use ascribe_search::{
+    Beam, BestOfN, Choose, Controlled, Deal, Found, Greedy, Search, SearchCtx, StepBeam, Steps, TransferOptions,
+    TransferQ, tilted,
+};
+use ascribe_worlds::{TokenTree, TreePolicy};
+
+use crate::support::{Exact, Oracle, drawn, leaf, logp, prompts, total_variation, tree};
+
+const BETA: f64 = 0.3;
+
+#[test]
+fn likelihood_search_on_the_soft_optimum_is_search_by_reward_and_value() {
+    for seed in 0..10 {
+        let tree = tree(seed);
+        let reference = drawn(&tree, seed + 50);
+        let worth = |path: &[u32], reward: f64, beta: f64| reward + beta * logp(&reference, path);
+        for beta in [0.1, 0.3, 1.0] {
+            let soft = tree.soft_optimum(&reference, beta).expect("beta is sound");
+            let start = soft.value.value(&[]).expect("the root");
+            for (path, reward) in tree.leaves() {
+                // r + beta log ref = V*(start) + beta log pi*, summed over the path.
+                let through = start + beta * logp(&soft.policy, &path);
+                assert!((worth(&path, reward, beta) - through).abs() < 1e-9);
+            }
+            let mut leaves: Vec<(Vec<u32>, f64)> = tree.leaves().collect();
+            leaves.sort_by(|a, b| worth(&b.0, b.1, beta).total_cmp(&worth(&a.0, a.1, beta)));
+            let mut ctx = SearchCtx::new(&soft.policy, 3, Seed(0));
+            let found = Beam::likelihood(27).search(&prompts(1), &mut ctx).expect("it fits").remove(0);
+            let got: Vec<Vec<u32>> = found.candidates.iter().map(|one| one.tokens.to_vec()).collect();
+            assert_eq!(got, leaves.into_iter().map(|(path, _)| path).collect::<Vec<_>>());
+        }
+        // A reward that is the same everywhere, and one that only moves credit about, leave the policy as it is.
+        let shifted = TokenTree::new(3, 3, |path| tree.reward(path).expect("a leaf") + 5.0).expect("finite");
+        let (plain, shifted) = (tree.soft_optimum(&reference, BETA), shifted.soft_optimum(&reference, BETA));
+        let (plain, shifted) = (plain.expect("beta is sound").policy, shifted.expect("beta is sound").policy);
+        assert!(tree.leaves().all(|(path, _)| (logp(&plain, &path) - logp(&shifted, &path)).abs() < 1e-9));
+    }
+}
+
+/// One token of three, with probabilities 0.5, 0.3, 0.2.
+fn one_token() -> (TokenTree, TreePolicy) {
+    let tree = TokenTree::new(3, 1, |path| [0.2, 0.6, 0.0][path[0] as usize]).expect("finite");
+    let policy = TreePolicy::new(&tree, |_| [0.5, 0.3, 0.2].map(f64::ln).to_vec()).expect("a distribution");
+    (tree, policy)
+}
+
+#[test]
+fn deal_worked_by_hand() {
+    let (tree, policy) = one_token();
+    let found = |deal: Deal| {
+        let mut ctx = SearchCtx::new(&policy, 1, Seed(0)).with_scorer(&tree, Reduce::Sum);
+        let found = deal.search(&prompts(1), &mut ctx).expect("it fits").remove(0);
+        (found.best().tokens[0], found.scores.expect("scored")[found.chosen])
+    };
+    let close = |(token, c): (u32, f32), expected: (u32, f32)| {
+        assert!(token == expected.0 && (c - expected.1).abs() < 1e-6, "{token} {c} beside {expected:?}");
+    };
+    // ln 0.5 + 2 * 0.2 against ln 0.3 + 2 * 0.6.
+    close(found(Deal { k: 1, lambda: 2.0, ..Deal::default() }), (0, -0.293147));
+    close(found(Deal { k: 2, lambda: 2.0, ..Deal::default() }), (1, -0.003973));
+    close(found(Deal { lambda: 0.0, ..Deal::default() }), (0, -0.693147));
+    close(found(Deal { lambda: f64::INFINITY, ..Deal::default() }), (1, 0.6));
+    // Of equal heuristics the likelier.
+    let even = rule(|episode| if episode.tokens[0] == 0 { 0.0 } else { 1.0 });
+    let mut ctx = SearchCtx::new(&policy, 1, Seed(0)).with_scorer(&even, Reduce::Sum);
+    let deal = Deal { lambda: f64::INFINITY, ..Deal::default() };
+    assert_eq!(deal.search(&prompts(1), &mut ctx).expect("it fits")[0].best().tokens[0], 1);
+}
+
+#[test]
+fn deal_looks_ahead_before_it_commits() {
+    // The reward is at the end, and the likeliest first token leads away from it.
+    let tree = TokenTree::new(2, 2, |path| if path == [1, 0] { 1.0 } else { 0.0 }).expect("finite");
+    let policy = TreePolicy::new(&tree, |_| vec![0.6f64.ln(), 0.4f64.ln()]).expect("a distribution");
+    let found = |deal: Deal| {
+        let mut ctx = SearchCtx::new(&policy, 2, Seed(0)).with_scorer(&tree, Reduce::Sum);
+        deal.search(&prompts(1), &mut ctx)
+    };
+    let ahead = found(Deal { lambda: 5.0, lookahead: 1, ..Deal::default() }).expect("it fits").remove(0);
+    assert_eq!(ahead.best().tokens[..], [1, 0]);
+    // Two readings, and one token ahead of each of the two first tokens.
+    assert_eq!(ahead.usage.generated, 4);
+    // Without lookahead the tree would have to score half a text, which it cannot.
+    assert!(found(Deal { lambda: 5.0, lookahead: 0, ..Deal::default() }).is_err());
+    // Wide enough, no lookahead is needed: the text itself is scored once it is whole.
+    let partial = rule(|episode| if episode.tokens[..] == [1, 0] { 1.0 } else { 0.0 });
+    let mut ctx = SearchCtx::new(&policy, 2, Seed(0)).with_scorer(&partial, Reduce::Sum);
+    let wide = Deal { lambda: 5.0, lookahead: 0, beams: 2, ..Deal::default() };
+    let wide = wide.search(&prompts(1), &mut ctx).expect("it fits").remove(0);
+    assert_eq!((wide.best().tokens.to_vec(), wide.candidates.len()), (vec![1, 0], 2));
+    for wrong in [
+        Deal { k: 0, ..Deal::default() },
+        Deal { beams: 0, ..Deal::default() },
+        Deal { lambda: f64::NAN, ..Deal::default() },
+        Deal { lambda: -1.0, ..Deal::default() },
+    ] {
+        assert!(found(wrong).is_err(), "{wrong:?}");
+    }
+}
+
+/// How often each leaf was found.
+fn counts(found: &[Found], tree: &TokenTree) -> Vec<f64> {
+    let mut counts = vec![0.0; tree.leaves().len()];
+    found.iter().for_each(|one| counts[leaf(&one.best().tokens, tree.vocabulary())] += 1.0);
+    counts
+}
+
+#[test]
+fn controlled_decoding_by_the_soft_value_samples_the_tilted_distribution() {
+    let tree = tree(6);
+    let reference = drawn(&tree, 7);
+    let soft = tree.soft_optimum(&reference, BETA).expect("beta is sound");
+    // `SoftOptimum` counts the reference into its Q; its V is `beta log E_ref exp(r / beta)`.
+    let value = Exact { tree: &tree, value: &soft.value, scale: BETA };
+    let mut ctx = SearchCtx::new(&reference, 3, Seed(1)).with_scorer(&value, Reduce::Sum);
+    let n = 4000;
+    let search = Controlled { weight: 1.0, choose: Choose::Sample, ..Controlled::default() };
+    let found = search.search(&prompts(n), &mut ctx).expect("it fits");
+    let exact = soft.policy.leaf_probabilities();
+    let distance = total_variation(&counts(&found, &tree), &exact);
+    // The mean is below half the sum of standard deviations; it varies by less than 1 / sqrt(n).
+    let expected: f64 = exact.iter().map(|p| (p * (1.0 - p) / n as f64).sqrt()).sum::<f64>() / 2.0;
+    assert!(distance < expected + 3.0 / (n as f64).sqrt(), "{distance}, expected {expected}");
+    let base = total_variation(&counts(&found, &tree), &reference.leaf_probabilities());
+    assert!(base > 3.0 * distance, "{base} beside {distance}");
+}
+
+#[test]
+fn the_tilted_next_token_is_that_of_the_soft_optimum() {
+    let tree = tree(6);
+    let reference = drawn(&tree, 7);
+    let soft = tree.soft_optimum(&reference, BETA).expect("beta is sound");
+    for path in [vec![], vec![1], vec![2, 0]] {
+        let logps: Vec<f32> = reference.logps(&path).expect("inside").iter().map(|logp| *logp as f32).collect();
+        let ahead = |token: u32| {
+            let next = [&path[..], &[token]].concat();
+            if next.len() == 3 { tree.reward(&next).expect("a leaf") } else { soft.value.value(&next).expect("inside") }
+        };
+        let values: Vec<f64> = (0..3).map(ahead).collect();
+        let got = tilted(&logps, &values, BETA).expect("sound");
+        for (got, expected) in got.iter().zip(soft.policy.logps(&path).expect("inside")) {
+            assert!((got - expected).abs() < 1e-5, "{path:?}: {got} beside {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_great_weight_on_the_exact_value_finds_the_best_text() {
+    for seed in 0..10 {
+        let tree = tree(seed);
+        let policy = drawn(&tree, seed + 20);
+        let best = tree.leaves().map(|(_, reward)| reward).fold(0.0, f64::max);
+        let oracle = Oracle(&tree);
+        let mut ctx = SearchCtx::new(&policy, 3, Seed(0)).with_scorer(&oracle, Reduce::Sum);
+        let search = Controlled { weight: 1e6, ..Controlled::default() };
+        let found = search.search(&prompts(1), &mut ctx).expect("it fits").remove(0);
+        assert_eq!(tree.reward(&found.best().tokens).expect("a leaf"), best);
+    }
+}
+
+fn transfer(options: TransferOptions) -> TransferQ<'static> {
+    TransferQ { options, ..TransferQ::default() }
+}
+
+#[test]
+fn transfer_with_the_baseline_that_is_aligned_follows_its_value() {
+    let (alpha, mut followed) = (0.2, 0);
+    for seed in 0..20 {
+        let tree = tree(seed);
+        let sft = drawn(&tree, seed + 1);
+        let aligned = tree.soft_optimum(&sft, BETA).expect("beta is sound").policy;
+        let exact = tree.exact_value(&aligned).expect("the same tree");
+        // What the exact value of the aligned model would choose at each place, and how clearly.
+        let (mut path, mut margin) = (Vec::new(), f64::INFINITY);
+        while path.len() < 3 {
+            let worth = |token: u32| {
+                let next = [&path[..], &[token]].concat();
+                let value = if next.len() == 3 { tree.reward(&next) } else { exact.value(&next) };
+                sft.logps(&path).expect("inside")[token as usize] + value.expect("inside") / alpha
+            };
+            let mut order = [0, 1, 2];
+            order.sort_by(|a, b| worth(*b).total_cmp(&worth(*a)));
+            margin = margin.min(worth(order[0]) - worth(order[1]));
+            path.push(order[0]);
+        }
+        // Values of 2000 rollouts are off by at most 0.011 for one standard error, so worths by 0.06.
+        if margin < 0.4 {
+            continue;
+        }
+        followed += 1;
+        let options = TransferOptions { rollouts: 2000, greedy: false, alpha, ..TransferOptions::default() };
+        let mut ctx = SearchCtx::new(&sft, 3, Seed(4)).with_scorer(&tree, Reduce::Sum);
+        let search = TransferQ { baseline: Some(&aligned), ..transfer(options) };
+        let found = search.search(&prompts(1), &mut ctx).expect("it fits").remove(0);
+        assert_eq!(found.best().tokens[..], path[..]);
+        // 3 readings of one token, and rollouts of 2 and of 1 token after 3 first and 3 second tokens.
+        assert_eq!(found.usage.generated, 3 + 3 * 2000 * 2 + 3 * 2000);
+    }
+    assert!(followed > 0);
+}
+
+#[test]
+fn one_token_from_the_end_transfer_is_the_aligned_distribution() {
+    let tree = tree(2);
+    let sft = drawn(&tree, 3);
+    let soft = tree.soft_optimum(&sft, BETA).expect("beta is sound");
+    let options = TransferOptions { alpha: BETA, choose: Choose::Sample, ..TransferOptions::default() };
+    let mut ctx = SearchCtx::new(&sft, 3, Seed(4)).with_scorer(&tree, Reduce::Sum);
+    let start = Tokens::from(vec![1u32, 2]);
+    let n = 3000;
+    let found = transfer(options).search(&vec![start.clone(); n], &mut ctx).expect("it fits");
+    let mut counts = [0.0; 3];
+    found.iter().for_each(|one| counts[one.best().tokens[0] as usize] += 1.0);
+    let exact: Vec<f64> = soft.policy.logps(&start).expect("inside").iter().map(|logp| logp.exp()).collect();
+    // Five standard deviations of a share are below 2.5 / sqrt(n).
+    assert!(total_variation(&counts, &exact) < 2.5 / (n as f64).sqrt());
+}
+
+#[test]
+fn limits_of_transfer() {
+    let tree = tree(2);
+    let sft = drawn(&tree, 3);
+    let aligned = tree.soft_optimum(&sft, BETA).expect("beta is sound").policy;
+    let found = |search: TransferQ, scorer: &dyn ascribe_core::Scorer| {
+        let mut ctx = SearchCtx::new(&sft, 3, Seed(4)).with_scorer(scorer, Reduce::Sum);
+        search.search(&prompts(3), &mut ctx).expect("it fits")
+    };
+    let greedy = Greedy.search(&prompts(3), &mut SearchCtx::new(&sft, 3, Seed(4))).expect("it fits");
+    let options = TransferOptions { rollouts: 3, greedy: false, alpha: 0.1, ..TransferOptions::default() };
+    let direct = TransferQ { baseline: Some(&aligned), ..transfer(options) };
+    // An infinite alpha, and a reward that is the same everywhere, leave the policy.
+    let flat = TransferQ { options: TransferOptions { alpha: f64::INFINITY, ..options }, ..direct };
+    let constant = rule(|_| 0.3);
+    for (one, greedy) in found(flat, &tree).iter().chain(&found(direct, &constant)).zip(greedy.iter().chain(&greedy)) {
+        assert_eq!(one.best(), greedy.best());
+    }
+    // A baseline that was aligned to the same reward needs no weights.
+    let indirect = TransferQ { baseline_reward: Some((&tree, Reduce::Sum)), ..direct };
+    for (one, other) in found(direct, &tree).iter().zip(&found(indirect, &tree)) {
+        assert_eq!(one.candidates, other.candidates);
+    }
+    // A constant on the reward changes nothing.
+    let more = TokenTree::new(3, 3, |path| tree.reward(path).expect("a leaf") + 4.0).expect("finite");
+    for (one, other) in found(direct, &tree).iter().zip(&found(direct, &more)) {
+        assert_eq!(one.candidates, other.candidates);
+    }
+    for wrong in [
+        TransferOptions { alpha: 0.0, ..options },
+        TransferOptions { beta: f64::NAN, ..options },
+        TransferOptions { k: 0, ..options },
+        TransferOptions { rollouts: 0, ..options },
+    ] {
+        let mut ctx = SearchCtx::new(&sft, 3, Seed(4)).with_scorer(&constant, Reduce::Sum);
+        assert!(transfer(wrong).search(&prompts(1), &mut ctx).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn blocks_as_long_as_the_text_are_best_of_k() {
+    let tree = tree(2);
+    let policy = drawn(&tree, 3);
+    let blocks = StepBeam { n: 5, expand: 5, merge: false, ..StepBeam::default() };
+    let ctx = || SearchCtx::new(&policy, 3, Seed(4)).with_scorer(&tree, Reduce::Sum).with_steps(Steps::blocks(3));
+    let beam = blocks.search(&prompts(4), &mut ctx()).expect("it fits");
+    let best = BestOfN { n: 5 }.search(&prompts(4), &mut ctx()).expect("it fits");
+    assert!(beam.iter().zip(&best).all(|(beam, best)| beam.best() == best.best()));
+}

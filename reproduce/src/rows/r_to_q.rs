@@ -1,0 +1,164 @@
+//! From r to Q*: a policy trained by DPO knows what each token is worth.
+//!
+//! ```text
+//! beta (log pi(a|s) - log pi_ref(a|s)) = r(s, a) + V*(s') - V*(s)       V* soft, by enumeration
+//! ```
+//! Any policy solves this equation for some reward, so the reward here is the one that the raters had: the residual falls as
+//! the preferences determine it. The planted texts take the best token at every place but one, under the exact values of
+//! the reference, and the worst there.
+
+use anyhow::Result;
+use ascribe::core::{Continuation, Episode, Policy, Scorer, Seed, Tokens};
+use ascribe::eval::Bootstrap;
+use ascribe::eval::credit::{MarkedCredit, token_auroc_micro};
+use ascribe::preference::ImplicitReward;
+use ascribe::preference::objectives::DpoConfig;
+use ascribe::search::{Beam, Greedy, Search, SearchCtx};
+use ascribe::worlds::{ExactValue, TreePolicy};
+use rand::RngExt;
+
+use crate::row::{Claim, Figures, Row};
+use crate::tabular::{Table, Training, own};
+use crate::world::{Gold, PROMPTS, World, bradley_terry, normal};
+
+const LENGTH: usize = 5;
+const BETA: f64 = 1.0;
+const FEW: usize = 250;
+const MANY: usize = 2000;
+const PLANTED: u64 = 100;
+
+/// The claims of From r to Q*.
+pub const ROW: Row = Row {
+    name: "r-to-q",
+    paper: "From r to Q*: Your Language Model is Secretly a Q-Function, arXiv:2404.12358",
+    setting: "4 prompts with 1024 texts each, a policy with a row of logits for each history, DPO at beta 1 on 250 and 2000 \
+              pairs labelled by a Bradley-Terry rater; the residual is over tokens of the reference; beam search has 4 beams",
+    seeds: 20,
+    claims: &[
+        Claim {
+            says: "training on preferences lowers the residual of the soft Bellman equation",
+            more: "residual of the start",
+            less: "residual of DPO",
+        },
+        Claim {
+            says: "more preferences lower it further",
+            more: "residual of DPO on few pairs",
+            less: "residual of DPO",
+        },
+        Claim {
+            says: "noise on the trained logits raises it",
+            more: "residual of DPO with noise",
+            less: "residual of DPO",
+        },
+        Claim {
+            says: "likelihood search under the DPO policy earns more gold than greedy decoding",
+            more: "gold of beam search",
+            less: "gold of greedy decoding",
+        },
+        Claim {
+            says: "the credit of a planted wrong token is low (AUROC)",
+            more: "AUROC of the log-ratio",
+            less: "AUROC of chance",
+        },
+        Claim {
+            says: "it says more than the likelihood under the start",
+            more: "AUROC of the log-ratio",
+            less: "AUROC of the likelihood",
+        },
+    ],
+    run,
+};
+
+fn run(seed: Seed) -> Result<Figures> {
+    let gold = Gold::drawn(LENGTH, seed)?;
+    // Twice the standard deviation: raters who are mostly right.
+    let world = World::new(LENGTH, seed, |path| 2.0 * gold.of(path))?;
+    let pairs = world.pairs(&PROMPTS, MANY, seed, bradley_terry)?;
+    let objective = DpoConfig { beta: BETA, ..DpoConfig::default() }.init()?;
+    let training = Training { steps: 300, rate: 0.05, seed };
+    let table = Table { world: &world, reference: &world.reference, state: own };
+    let few = table.trained(&objective, &pairs[..FEW], training)?;
+    let policy = table.trained(&objective, &pairs, training)?;
+    let noisy = TreePolicy::new(&world.tree, |path| {
+        let mut stream = seed.stream("noise", own(path) as u64);
+        let logps = policy.logps(path).unwrap_or_default();
+        logps.iter().map(|logp| logp + 0.5 * normal(&mut stream)).collect()
+    })?;
+    let soft = world.tree.soft_optimum(&world.reference, BETA)?.value;
+    let beam = Beam { beams: 4, length_penalty: 0.0, ..Beam::default() };
+    let [by_ratio, by_likelihood] = credit(&world, &policy, seed)?;
+    Ok(vec![
+        ("residual of the start".into(), residual(&world, &world.reference, &soft)?),
+        ("residual of DPO on few pairs".into(), residual(&world, &few, &soft)?),
+        ("residual of DPO".into(), residual(&world, &policy, &soft)?),
+        ("residual of DPO with noise".into(), residual(&world, &noisy, &soft)?),
+        ("gold of greedy decoding".into(), decoded(&world, &policy, &Greedy, seed)?),
+        ("gold of beam search".into(), decoded(&world, &policy, &beam, seed)?),
+        ("AUROC of the log-ratio".into(), by_ratio),
+        ("AUROC of the likelihood".into(), by_likelihood),
+        ("AUROC of chance".into(), 0.5),
+    ])
+}
+
+/// The root of the mean square residual of the soft Bellman equation, over the tokens that the reference writes.
+fn residual(world: &World, policy: &TreePolicy, soft: &ExactValue) -> Result<f64> {
+    let mut squares = 0.0;
+    for ((path, _), chance) in world.tree.leaves().zip(world.reference.leaf_probabilities()) {
+        for at in 1..path.len() {
+            let (state, token) = (&path[..at], path[at] as usize);
+            let reference = world.reference.logps(state)?[token];
+            let paid = BETA * (policy.logps(state)?[token] - reference);
+            // The tree's soft Q holds the reference's part, beta log pi_ref.
+            let due = soft.q(state)?[token] - BETA * reference - soft.value(state)?;
+            squares += chance * (paid - due).powi(2);
+        }
+    }
+    Ok((squares / LENGTH as f64).sqrt())
+}
+
+/// The mean gold reward of what a search finds.
+fn decoded(world: &World, policy: &TreePolicy, search: &dyn Search, seed: Seed) -> Result<f64> {
+    let prompts: Vec<Tokens> = PROMPTS.iter().map(|prompt| vec![*prompt].into()).collect();
+    let found = search.search(&prompts, &mut SearchCtx::new(policy, LENGTH, seed))?;
+    let mut sum = 0.0;
+    for (prompt, found) in PROMPTS.iter().zip(found) {
+        sum += world.reward(*prompt, &found.best().tokens)?;
+    }
+    Ok(sum / PROMPTS.len() as f64)
+}
+
+/// How well low credit finds planted tokens: by log-ratios, and by the likelihood under the reference.
+fn credit(world: &World, policy: &TreePolicy, seed: Seed) -> Result<[f64; 2]> {
+    let exact = world.tree.exact_value(&world.reference)?;
+    let (mut episodes, mut marks, mut asked) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..PLANTED {
+        let mut stream = seed.stream("planted", number);
+        let (prompt, wrong) = (PROMPTS[stream.random_range(0..PROMPTS.len())], stream.random_range(0..LENGTH));
+        let mut path = vec![prompt];
+        for at in 0..LENGTH {
+            let values = exact.q(&path)?;
+            let better = |one: f64, other: f64| if at == wrong { one < other } else { one > other };
+            let token =
+                (1..values.len()).fold(0, |best, one| if better(values[one], values[best]) { one } else { best });
+            path.push(token as u32);
+        }
+        episodes.push(Episode::new(&path[..1], &path[1..]));
+        asked.push(Continuation { prefix: path[..1].into(), tokens: path[1..].into() });
+        marks.push((0..LENGTH).map(|at| at == wrong).collect::<Vec<bool>>());
+    }
+    let reward = ImplicitReward { policy, reference: &world.reference, beta: BETA as f32 };
+    let ratios: Vec<Vec<f32>> = reward.score(&episodes)?.iter().map(|credit| credit.values()[1..].to_vec()).collect();
+    let (likelihoods, _) = world.reference.score(&asked)?;
+    let auroc = |credits: &[Vec<f32>]| -> Result<f64> {
+        let marked: Vec<MarkedCredit> = credits
+            .iter()
+            .zip(&marks)
+            .map(|(credit, error)| MarkedCredit {
+                credit: credit.iter().map(|value| f64::from(*value)).collect(),
+                error: error.clone(),
+            })
+            .collect();
+        Ok(token_auroc_micro(&marked, &Bootstrap::NONE)?.value)
+    };
+    Ok([auroc(&ratios)?, auroc(&likelihoods)?])
+}

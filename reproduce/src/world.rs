@@ -1,0 +1,144 @@
+//! Worlds that are small enough to enumerate: a prompt of one token, a response of a few, and the gold reward of each text.
+//!
+//! ```text
+//! gold(x y) = (sum_t place[t][y_t] + pair[t][y_{t-1}][y_t] - mean) / sd      normal draws; mean and sd over all texts
+//! ```
+//! The reference policy is drawn, with other odds behind each history, and prompts are uniform. So gold rewards, expected
+//! rewards and divergences are exact.
+
+use anyhow::Result;
+use ascribe::core::{Mode, Policy, Request, Sampling, Seed, Stream, Tokens, Until};
+use ascribe::eval::curve::kl_exact;
+use ascribe::preference::TrainRow;
+use ascribe::worlds::{TokenTree, TreePolicy};
+use rand::{Rng, RngExt};
+
+/// Tokens of every world.
+pub const VOCABULARY: usize = 4;
+/// Every prompt.
+pub const PROMPTS: [u32; VOCABULARY] = [0, 1, 2, 3];
+
+/// What a text is worth: mean 0 and standard deviation 1 over all texts.
+pub struct Gold {
+    places: Vec<f64>,
+    neighbours: Vec<f64>,
+    centre: f64,
+    spread: f64,
+}
+
+/// Texts with their gold rewards, and who writes them at first.
+pub struct World {
+    /// Prompts and responses, with the gold reward at the leaves.
+    pub tree: TokenTree,
+    /// The policy that all begin with.
+    pub reference: TreePolicy,
+}
+
+impl Gold {
+    /// A drawn reward of responses of `length` tokens.
+    pub fn drawn(length: usize, seed: Seed) -> Result<Self> {
+        let mut stream = seed.stream("gold", 0);
+        let mut normals = |n: usize| (0..n).map(|_| normal(&mut stream)).collect::<Vec<f64>>();
+        let (places, neighbours) = (normals(length * VOCABULARY), normals(length * VOCABULARY * VOCABULARY));
+        let raw = Self { places, neighbours, centre: 0.0, spread: 1.0 };
+        let tree = TokenTree::new(VOCABULARY, length + 1, |path| raw.of(path))?;
+        let n = tree.leaves().len() as f64;
+        let centre = tree.leaves().map(|(_, reward)| reward).sum::<f64>() / n;
+        let spread = (tree.leaves().map(|(_, reward)| (reward - centre).powi(2)).sum::<f64>() / n).sqrt();
+        Ok(Self { centre, spread, ..raw })
+    }
+
+    /// The reward of a prompt and its response.
+    pub fn of(&self, path: &[u32]) -> f64 {
+        let of = |(at, two): (usize, &[u32])| {
+            let (before, token) = (two[0] as usize, two[1] as usize);
+            self.places[at * VOCABULARY + token] + self.neighbours[(at * VOCABULARY + before) * VOCABULARY + token]
+        };
+        (path.windows(2).enumerate().map(of).sum::<f64>() - self.centre) / self.spread
+    }
+}
+
+impl World {
+    /// Responses of `length` tokens, and a drawn reference.
+    pub fn new(length: usize, seed: Seed, gold: impl Fn(&[u32]) -> f64) -> Result<Self> {
+        let tree = TokenTree::new(VOCABULARY, length + 1, gold)?;
+        let drawn = TreePolicy::drawn(&tree, seed.child("reference", 0), 1.0)?;
+        let reference = TreePolicy::new(&tree, |path| match path {
+            [] => vec![0.0; VOCABULARY],
+            _ => drawn.logps(path).unwrap_or_default().to_vec(),
+        })?;
+        Ok(Self { tree, reference })
+    }
+
+    /// The gold reward of a response.
+    pub fn reward(&self, prompt: u32, response: &[u32]) -> Result<f64> {
+        Ok(self.tree.reward(&[&[prompt][..], response].concat())?)
+    }
+
+    /// The expected gold reward of a policy, exactly.
+    pub fn gold(&self, policy: &TreePolicy) -> Result<f64> {
+        Ok(self.tree.exact_value(policy)?.value(&[])?)
+    }
+
+    /// The divergence of a policy from the reference, exactly.
+    pub fn divergence(&self, policy: &TreePolicy) -> Result<f64> {
+        Ok(kl_exact(&policy.leaf_probabilities(), &self.reference.leaf_probabilities())?)
+    }
+
+    /// `n` responses of a policy to one prompt.
+    pub fn samples(&self, policy: &TreePolicy, prompt: u32, n: usize, seed: Seed) -> Result<Vec<Tokens>> {
+        let mode = Mode::Sample(Sampling::default());
+        let max_new = self.tree.depth();
+        let request = Request { prefix: vec![prompt].into(), n, until: Until::End, mode, max_new, seed };
+        let replies = policy.propose(&[request])?;
+        Ok(replies.into_iter().flat_map(|reply| reply.candidates).map(|one| one.tokens).collect())
+    }
+
+    /// `n` pairs of different responses of the reference, the prompts in turn. `rater` says of the first one's gold reward
+    /// less the second one's whether the first is chosen.
+    pub fn pairs(
+        &self,
+        prompts: &[u32],
+        n: usize,
+        seed: Seed,
+        rater: impl Fn(f64, &mut Stream) -> bool,
+    ) -> Result<Vec<TrainRow>> {
+        let mut rows = Vec::with_capacity(n);
+        let mut attempt = 0;
+        while rows.len() < n {
+            let prompt = prompts[rows.len() % prompts.len()];
+            let (own, mut stream) = (seed.child("pair", attempt), seed.stream("rater", attempt));
+            attempt += 1;
+            let two = self.samples(&self.reference, prompt, 2, own)?;
+            let [first, second] = &two[..] else { continue };
+            if first == second {
+                continue;
+            }
+            let difference = self.reward(prompt, first)? - self.reward(prompt, second)?;
+            let (chosen, rejected) = if rater(difference, &mut stream) { (first, second) } else { (second, first) };
+            rows.push(TrainRow::pair(vec![prompt], chosen.clone(), rejected.clone()));
+        }
+        Ok(rows)
+    }
+}
+
+/// A rater who chooses the better response.
+pub fn better(difference: f64, _stream: &mut Stream) -> bool {
+    difference > 0.0
+}
+
+/// A rater who chooses as Bradley and Terry have it.
+pub fn bradley_terry(difference: f64, stream: &mut Stream) -> bool {
+    stream.random::<f64>() < sigmoid(difference)
+}
+
+/// `1 / (1 + e^-x)`.
+pub fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// A standard normal draw, by Box and Muller.
+pub fn normal(stream: &mut impl Rng) -> f64 {
+    let (u, v): (f64, f64) = (stream.random(), stream.random());
+    (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+}
