@@ -71,6 +71,7 @@ fn batch(rows: &[Row], extra: usize) -> (LogpBatch, [Tensor<2>; 3]) {
         .and_then(|batch| batch.with_tokens(TokenInput::OldLogps, padded(&|_, token| token.old, -1.0)))
         .and_then(|batch| batch.with_tokens(TokenInput::DrawnLogps, padded(&|_, token| token.old, -1.0)))
         .and_then(|batch| batch.with_tokens(TokenInput::Weights, padded(&|_, token| token.weight, 5.0)))
+        .and_then(|batch| batch.with_tokens(TokenInput::Pull, padded(&|_, token| token.weight, 6.0)))
         .and_then(|batch| batch.with_tokens(TokenInput::Entropy, entropies.clone()))
         .and_then(|batch| batch.with_tokens(TokenInput::Values, of_states.clone()))
         .and_then(|batch| batch.with_tokens(TokenInput::OldValues, padded(&|_, token| token.old_value, 1.0)))
@@ -138,6 +139,7 @@ fn losses() -> Vec<(String, Box<dyn Objective>)> {
         beta: 0.3,
         entropy_coef: 0.2,
         weighted: true,
+        pull: true,
         value: Some(ValueTerm { coef: 0.7, clip: Some(0.2) }),
         dual_clip: Some(1.5),
         delta: Some(1.3),

@@ -90,8 +90,8 @@ impl<'a> OnPolicy<'a> {
             return Err(CoreError::Shape { rule, got }.into());
         }
         if config.second.is_some() && estimator.needs().greedy {
-            let what = "be asked for a second attempt with a baseline that is greedy";
-            return Err(CoreError::Unsupported { what }.into());
+            let (rule, got) = ("second attempts need a baseline that is not greedy", "a greedy one".to_owned());
+            return Err(CoreError::Shape { rule, got }.into());
         }
         if needs.starts && config.segmentation.is_none() {
             let (rule, got) =
