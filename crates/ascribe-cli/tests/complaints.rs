@@ -1,7 +1,6 @@
 //! What users of other toolkits complain about, on the command line. A test is named after its theme in
 //! `docs/peers-complaints.md`.
 
-#[allow(dead_code, reason = "every test file uses a part of it")]
 mod support;
 
 use std::fs;

@@ -1,6 +1,5 @@
 //! What measures: `metric`, `compare` and `eval`, with values by hand, and the published tables.
 
-#[allow(dead_code, reason = "every test file uses a part of it")]
 mod support;
 
 use std::path::PathBuf;

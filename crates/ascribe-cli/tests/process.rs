@@ -1,6 +1,5 @@
 //! Process verification by the binary: answers that are checked, and labels by a tiny model.
 
-#[allow(dead_code, reason = "every test file uses a part of it")]
 mod support;
 
 use std::fs;

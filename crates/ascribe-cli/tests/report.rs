@@ -1,6 +1,5 @@
 //! `ascribe report`: what it makes of training folders and of results, and what it refuses.
 
-#[allow(dead_code, reason = "every test file uses a part of it")]
 mod support;
 
 use serde_json::json;

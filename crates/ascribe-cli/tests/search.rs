@@ -79,13 +79,22 @@ fn a_run_goes_on_behind_the_rows_that_are_done_whatever_runs_side_by_side() {
     assert_eq!(tree.as_array().expect("nodes").len(), 4);
     assert_eq!(tree[1]["parent"], 0);
     line("alone.jsonl", "--tree --parallel 1").succeeded();
-    assert_eq!(bench.read("alone.jsonl"), whole);
+    // What is read and what is found in the cache depends on what else was read before; their sum does not.
+    let told = |text: &str| -> Vec<Value> {
+        let joined = |mut line: Value| {
+            let usage = |name: &str| line["usage"][name].as_u64().expect("a count");
+            line["usage"] = json!([usage("generated"), usage("scored") + usage("reused")]);
+            line
+        };
+        lines(text).into_iter().map(joined).collect()
+    };
+    assert_eq!(told(&bench.read("alone.jsonl")), told(&whole));
     // The first row, and a second one that was cut off.
     let first = whole.find('\n').expect("a line") + 1;
     bench.write("cut.jsonl", &whole[..first + 30]);
     let ran = line("cut.jsonl", "--tree").succeeded();
     assert!(ran.stdout.contains("3 rows in cut.jsonl, 2 of them new"), "{}", ran.stdout);
-    assert_eq!(bench.read("cut.jsonl"), whole);
+    assert_eq!(told(&bench.read("cut.jsonl")), told(&whole));
     let ran = line("cut.jsonl", "--tree").succeeded();
     assert!(ran.stdout.contains("0 of them new"), "{}", ran.stdout);
     line("cut.jsonl", "--temperature 0.5").refused(&["cut.jsonl, line 1", "another run"]);

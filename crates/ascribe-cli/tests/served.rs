@@ -1,6 +1,5 @@
 //! `generate` and `score` over an endpoint: what is asked, what is written, and that the key stands nowhere.
 
-#[allow(dead_code, reason = "every test file uses a part of it")]
 mod support;
 
 use ascribe::lm::{SpecialTokens, Tokenizer};

@@ -1,5 +1,6 @@
 //! Runs of the binary, each in a folder of its own that holds a tiny model (`model`, golden `llama_gqa`: 2 layers, 402
 //! ids, a chat template, a context of 256) and twelve pairs (`pairs.jsonl`).
+#![allow(dead_code, reason = "every test file uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::fs;
