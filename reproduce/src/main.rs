@@ -79,7 +79,7 @@ fn main() -> Result<()> {
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Row>> {
     if names.is_empty() {
-        return Ok(rows::ROWS.iter().copied().collect());
+        return Ok(rows::ROWS.to_vec());
     }
     let find = |name: &String| {
         rows::ROWS.iter().copied().find(|row| row.name == name).with_context(|| {

@@ -204,7 +204,7 @@ fn sound(count: usize) -> Vec<Value> {
             true => (format!("it is {}, of course.", at + 1), "no idea."),
             false => (format!("it is {}.", at + 1), "i do not know that one."),
         };
-        match at % 2 == 0 {
+        match at.is_multiple_of(2) {
             true => pair(&prompt, &chosen, rejected),
             false => json!({
                 "prompt": says("user", &prompt), "chosen": says("assistant", &chosen),

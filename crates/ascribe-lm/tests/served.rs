@@ -28,15 +28,15 @@ const END: u32 = 1;
 
 fn tokenizer() -> Tokenizer {
     let roles = Roles { bos: Some("<s>"), eos: Some("</s>"), pad: None };
-    Tokenizer::characters(ALPHABET, &["<s>", "</s>"], roles).unwrap()
+    Tokenizer::characters(ALPHABET, &["<s>", "</s>"], roles).expect("the test is well made")
 }
 
 fn ids(text: &str) -> Tokens {
-    tokenizer().encode(text).unwrap().into()
+    tokenizer().encode(text).expect("the test is well made").into()
 }
 
 fn text(ids: &[u32]) -> String {
-    tokenizer().decode(ids, SpecialTokens::Keep).unwrap()
+    tokenizer().decode(ids, SpecialTokens::Keep).expect("the test is well made")
 }
 
 fn logp(id: u32) -> f64 {
@@ -63,7 +63,7 @@ fn chain(mut last: u32, most: usize) -> Vec<u32> {
 }
 
 fn numbers(value: &Value) -> Vec<u32> {
-    value.as_array().into_iter().flatten().map(|id| id.as_u64().unwrap() as u32).collect()
+    value.as_array().into_iter().flatten().map(|id| id.as_u64().expect("the test is well made") as u32).collect()
 }
 
 fn prompt(asked: &Asked) -> Vec<u32> {
@@ -80,9 +80,9 @@ fn models(owner: &str) -> Does {
 
 /// An answer of `/v1/completions`, with the tokens named by `name`.
 fn completion(asked: &Asked, name: impl Fn(u32) -> String) -> Value {
-    let (prompt, most) = (prompt(asked), asked.body["max_tokens"].as_u64().unwrap() as usize);
+    let (prompt, most) = (prompt(asked), asked.body["max_tokens"].as_u64().expect("the test is well made") as usize);
     let echo = asked.body["echo"] == true;
-    let written = chain(*prompt.last().unwrap(), most);
+    let written = chain(*prompt.last().expect("the test is well made"), most);
     let told: Vec<u32> = if echo { [prompt.clone(), written.clone()].concat() } else { written.clone() };
     let scores = told.iter().enumerate().map(|(at, id)| if echo && at == 0 { Value::Null } else { json!(logp(*id)) });
     let top = told.iter().map(|id| HashMap::from([(name(*id), logp(*id)), (name(id + 1), logp(id + 1))]));
@@ -134,13 +134,17 @@ fn llama(asked: &Asked) -> Does {
     match asked.path.as_str() {
         "/v1/models" => models("llamacpp"),
         "/props" => Does::json(json!({"default_generation_settings": {"n_ctx": 96}, "eos_token": "</s>"})),
-        "/tokenize" => Does::json(json!({"tokens": &*ids(asked.body["content"].as_str().unwrap())})),
+        "/tokenize" => {
+            Does::json(json!({"tokens": &*ids(asked.body["content"].as_str().expect("the test is well made"))}))
+        }
         "/detokenize" => Does::json(json!({"content": text(&numbers(&asked.body["tokens"]))})),
         "/completion" => {
             let prompt = prompt(asked);
-            let (most, n) =
-                (asked.body["n_predict"].as_u64().unwrap() as usize, asked.body["n_probs"].as_u64().unwrap());
-            let likely = chain(*prompt.last().unwrap(), most);
+            let (most, n) = (
+                asked.body["n_predict"].as_u64().expect("the test is well made") as usize,
+                asked.body["n_probs"].as_u64().expect("the test is well made"),
+            );
+            let likely = chain(*prompt.last().expect("the test is well made"), most);
             let written = match asked.body["logit_bias"][0][0].as_u64() {
                 Some(forced) => vec![forced as u32; 1],
                 None => likely.clone(),
@@ -179,7 +183,7 @@ fn options(servers: &[&Server]) -> ServedOptions {
 }
 
 fn connect(server: &Server) -> ServedPolicy {
-    ServedPolicy::connect(options(&[server]), Some(tokenizer())).unwrap()
+    ServedPolicy::connect(options(&[server]), Some(tokenizer())).expect("the test is well made")
 }
 
 fn request(prefix: &str, max_new: usize) -> Request {
@@ -465,7 +469,7 @@ fn passing() -> Vec<Misdeed> {
 fn lasting() -> Vec<Misdeed> {
     vec![
         changed("gives fewer choices", &["1 choices where 2", "fewer in one request"], |answer| {
-            answer["choices"].as_array_mut().unwrap().truncate(1);
+            answer["choices"].as_array_mut().expect("the test is well made").truncate(1);
         }),
         changed(
             "tells other tokens than it writes",
@@ -754,8 +758,14 @@ fn chat(asked: &Asked) -> Does {
     match asked.path.as_str() {
         "/v1/models" => models("somebody"),
         "/v1/chat/completions" => {
-            let said =
-                asked.body["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap().to_uppercase();
+            let said = asked.body["messages"]
+                .as_array()
+                .expect("the test is well made")
+                .last()
+                .expect("the test is well made")["content"]
+                .as_str()
+                .expect("the test is well made")
+                .to_uppercase();
             if asked.body["stream"] == true {
                 let piece = |letter: char| json!({"choices": [{"delta": {"content": letter.to_string()}, "finish_reason": null}]});
                 let mut events: Vec<String> = said.chars().map(|letter| piece(letter).to_string()).collect();
@@ -767,7 +777,7 @@ fn chat(asked: &Asked) -> Does {
             let content: Vec<Value> = said.chars().map(token).collect();
             let logprobs = if asked.body["logprobs"] == true { json!({"content": content}) } else { Value::Null };
             let choice = |index: u64| json!({"index": index, "message": {"role": "assistant", "content": said}, "finish_reason": "stop", "logprobs": logprobs});
-            let n = asked.body["n"].as_u64().unwrap();
+            let n = asked.body["n"].as_u64().expect("the test is well made");
             Does::json(
                 json!({"choices": (0..n).map(choice).collect::<Vec<_>>(), "usage": {"prompt_tokens": 5, "completion_tokens": said.len() as u64 * n}}),
             )

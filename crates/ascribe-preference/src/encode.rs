@@ -103,7 +103,7 @@ impl<'a> Encoder<'a> {
     /// When it is a conversation and the model has no chat template.
     pub fn prompt(&self, prompt: &Prompt) -> Result<Tokens, LmError> {
         let (opening, _) = self.texts(prompt, &[])?;
-        Ok(self.from_start(prompt, &opening)?.into())
+        Ok(self.at_start(prompt, &opening)?.into())
     }
 
     /// Token ids of a prompt and of its responses, these with their end token. With a shared prefix, what merges with any of
@@ -118,7 +118,7 @@ impl<'a> Encoder<'a> {
             Boundary::SharedPrefix if !rests.is_empty() => {
                 let mut parts: Vec<Parts> = Vec::with_capacity(rests.len());
                 for rest in &rests {
-                    parts.push(Boundary::SharedPrefix.split(&opening, rest, |text| self.from_start(prompt, text))?);
+                    parts.push(Boundary::SharedPrefix.split(&opening, rest, |text| self.at_start(prompt, text))?);
                 }
                 // The responses share one prompt: it ends where the first of them merges.
                 let shared = parts.iter().map(|one| one.prompt.len()).min().unwrap_or(0);
@@ -129,7 +129,7 @@ impl<'a> Encoder<'a> {
             _ => {
                 let apart: Result<Vec<Vec<u32>>, LmError> =
                     rests.iter().map(|rest| self.tokenizer.encode(rest)).collect();
-                (self.from_start(prompt, &opening)?, apart?)
+                (self.at_start(prompt, &opening)?, apart?)
             }
         };
         Ok((ids.into(), responses.into_iter().map(|ids| self.ended(prompt, ids)).collect()))
@@ -150,7 +150,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Ids of a text that begins where the prompt does: a template has written its special tokens already.
-    fn from_start(&self, prompt: &Prompt, text: &str) -> Result<Vec<u32>, LmError> {
+    fn at_start(&self, prompt: &Prompt, text: &str) -> Result<Vec<u32>, LmError> {
         match prompt {
             Prompt::Text(_) => self.tokenizer.encode_with_special(text),
             Prompt::Messages(_) => self.tokenizer.encode(text),

@@ -164,7 +164,6 @@ impl<'a> LogpLearner<'a> {
     fn learn_coupled(&self, model: &Decoder, rows: &[&TrainRow], batch: usize) -> Result<Learned, TrainError> {
         let (still, sides) = (model.valid(), self.objective.needs().kind.sides());
         let mut whole = self.passes(&still, rows, batch)?;
-        let leaf = |x: Tensor<2>| x.autodiff().require_grad();
         whole.logps = leaf(whole.logps);
         whole.divergence = whole.divergence.map(leaf);
         whole.prompts = whole.prompts.map(leaf);
@@ -428,4 +427,9 @@ pub fn self_test(model: &Decoder, rows: &[TrainRow], beta: f64) -> Result<SelfTe
         return Err(PreferenceError::SelfTest { difference, loss });
     }
     Ok(SelfTest { difference, loss })
+}
+
+/// A tensor that gradients are asked of.
+fn leaf(x: Tensor<2>) -> Tensor<2> {
+    x.autodiff().require_grad()
 }

@@ -683,7 +683,7 @@ mod tests {
                     response.score = Some(1.0 - 0.4 * side as f32 - 0.1 * n as f32);
                     row.responses.push(response);
                 }
-                (row.label, row.consistency) = (Some(n % 2 == 0), Some(0.2 * n as f32));
+                (row.label, row.consistency) = (Some(n.is_multiple_of(2)), Some(0.2 * n as f32));
                 row
             })
             .collect();

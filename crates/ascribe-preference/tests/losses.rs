@@ -357,7 +357,7 @@ fn rankings_by_hand() {
         let batch = batch.with_scores(floats(&scores, [2], &device, DType::F64)).expect("one a row");
         batch.with_groups(vec![2]).expect("all rows")
     };
-    let error = objective.loss(&batch([1.0, 1.0])).err().expect("equal rewards").to_string();
+    let error = objective.loss(&batch([1.0, 1.0])).expect_err("equal rewards").to_string();
     assert!(error.contains("need rewards that differ"), "{error}");
 }
 
@@ -449,7 +449,7 @@ fn token_rewards_of_another_size_are_refused() {
     let with = |credit: f64| batch.clone().with_credit(column(&[credit, 0.0])).expect("the shapes agree");
     assert!(objective.loss(&with(0.5)).is_ok());
     for credit in [0.6, -0.6, f64::NAN] {
-        let error = objective.loss(&with(credit)).err().expect("out of range").to_string();
+        let error = objective.loss(&with(credit)).expect_err("out of range").to_string();
         assert!(error.contains("token reward must be at most 1/2"), "{error}");
     }
 }

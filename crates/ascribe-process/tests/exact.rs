@@ -172,17 +172,23 @@ fn a_markov_prover_expects_no_progress_of_itself_and_progress_telescopes() {
 
 /// The gradient of the expected credit with respect to the logits, where the credit of a step is `Q^pi + alpha A^mu`.
 fn gradient(tree: &TokenTree, policy: &TreePolicy, prover: &TreePolicy, alpha: f64) -> Vec<f64> {
-    let (own, other) = (tree.exact_value(policy).unwrap(), tree.exact_value(prover).unwrap());
+    let (own, other) = (
+        tree.exact_value(policy).expect("the test is well made"),
+        tree.exact_value(prover).expect("the test is well made"),
+    );
     let mut gradient = Vec::new();
     for state in states(tree) {
-        let chance: f64 =
-            (0..state.len()).map(|at| policy.logps(&state[..at]).unwrap()[state[at] as usize]).sum::<f64>().exp();
-        let logps = policy.logps(&state).unwrap();
-        let prover_value = unit(other.value(&state).unwrap());
+        let chance: f64 = (0..state.len())
+            .map(|at| policy.logps(&state[..at]).expect("the test is well made")[state[at] as usize])
+            .sum::<f64>()
+            .exp();
+        let logps = policy.logps(&state).expect("the test is well made");
+        let prover_value = unit(other.value(&state).expect("the test is well made"));
         let credit: Vec<f64> = (0..tree.vocabulary())
             .map(|at| {
-                let advantage = progress(prover_value, &[unit(other.q(&state).unwrap()[at])]).unwrap()[0];
-                own.q(&state).unwrap()[at] + alpha * advantage
+                let advantage = progress(prover_value, &[unit(other.q(&state).expect("the test is well made")[at])])
+                    .expect("the test is well made")[0];
+                own.q(&state).expect("the test is well made")[at] + alpha * advantage
             })
             .collect();
         let mean: f64 = logps.iter().zip(&credit).map(|(logp, credit)| logp.exp() * credit).sum();
@@ -248,7 +254,8 @@ fn probes(steps: usize, error: usize) -> usize {
     let mut completer = Completer::new(&policy, &no_mistake, "planted", 99, Seed(0));
     let omega = OmegaConfig { rollouts: 2, root_rollouts: 2, searches: 1, ..OmegaConfig::default() };
     let question = Question { problem: 0, prompt: &[], cut: &every_token, segmentation: "tokens" };
-    let tree = omega.init().unwrap().search(question, &mut completer).unwrap();
+    let tree =
+        omega.init().expect("the test is well made").search(question, &mut completer).expect("the test is well made");
     let [found] = &tree.found[..] else { panic!("one error") };
     assert_eq!((found.step, found.end, found.steps), (error + 1, error + 1, steps));
     // Two rollouts from the question, and two for each probe: a linear scan needs 2 (steps - 1).

@@ -174,7 +174,11 @@ mod tests {
         // beta 0.5: omega = (e, 1/e, 1).
         let (r, baseline) = ([1.0, 0.0, 0.5], [0.5, 0.5, 0.5]);
         let tilts: Vec<f64> = r.iter().zip(baseline).map(|(r, baseline)| (r - baseline) / 0.5).collect();
-        close(&[tilts[0].exp(), tilts[1].exp(), tilts[2].exp()], &[2.718282, 0.367879, 1.0], 1e-6);
+        close(
+            &[tilts[0].exp(), tilts[1].exp(), tilts[2].exp()],
+            &[std::f64::consts::E, 1.0 / std::f64::consts::E, 1.0],
+            1e-12,
+        );
         close(&[rollout_value(&r, &tilts).unwrap().value], &[0.787605], 1e-6);
         let plain = rollout_value(&r, &[0.0; 3]).unwrap();
         // Mean 0.5, effective 3, standard error sqrt(0.25 / 3).

@@ -322,8 +322,7 @@ mod tests {
             assert_eq!(shop.worth(item, colour), right / 5.0, "{item}");
         }
         // Four moves do not reach the second page's item and its colour: search, next, open, buy gives 4 of 5.
-        let values: Vec<Option<f64>> =
-            (1..6).map(|moves| self::shop(moves)).map(|shop| shop.value(&shop.reset(Seed(0)))).collect();
+        let values: Vec<Option<f64>> = (1..6).map(self::shop).map(|shop| shop.value(&shop.reset(Seed(0)))).collect();
         assert_eq!(values, [0.0, 0.0, 0.6, 0.8, 1.0].map(Some));
     }
 

@@ -48,7 +48,8 @@ fn run(seed: Seed) -> Result<Figures> {
     let mut errors = Vec::new();
     for rollouts in ROLLOUTS {
         let (mut squares, mut n) = (0.0, 0.0);
-        for (number, path) in policy.propose(&[request.clone()])?.iter().flat_map(|reply| &reply.candidates).enumerate()
+        for (number, path) in
+            policy.propose(std::slice::from_ref(&request))?.iter().flat_map(|reply| &reply.candidates).enumerate()
         {
             // Its own rollouts for each number of them: more rollouts would otherwise keep the first ones.
             let seed = seed.child("rollouts", rollouts as u64).child("path", number as u64);

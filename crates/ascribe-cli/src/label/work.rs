@@ -138,7 +138,8 @@ fn same_run(path: &Path, found: &Value, wanted: &Value) -> anyhow::Result<()> {
     for (name, value) in wanted {
         let there = found.get(name).unwrap_or(&Value::Null);
         // Numbers went through text, so they are compared as text.
-        if there.to_string() != value.to_string() {
+        let (was, is) = (there.to_string(), value.to_string());
+        if was != is {
             bail!(
                 "`{}` was made with {name} {there}, and here it is {value}; use the same options, or another output",
                 path.display()

@@ -218,7 +218,7 @@ mod tests {
         // Sizes 1 to 300; every third is negative up to 200, every other beyond.
         let signed = |size: u32| {
             let every = if size <= 200 { 3 } else { 2 };
-            if size % every == 0 { -f64::from(size) } else { f64::from(size) }
+            if size.is_multiple_of(every) { -f64::from(size) } else { f64::from(size) }
         };
         let d: Vec<f64> = (1..=300).map(signed).collect();
         let negative: f64 = d.iter().filter(|d| **d < 0.0).map(|d| -d).sum();

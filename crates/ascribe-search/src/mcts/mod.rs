@@ -234,7 +234,7 @@ impl Mcts {
             at = next;
         }
         let node = &tree.nodes()[at];
-        best_unfinished(ctx, &[node.state.0.clone()], &[node.value as f32])
+        best_unfinished(ctx, std::slice::from_ref(&node.state.0), &[node.value as f32])
     }
 }
 
