@@ -90,7 +90,7 @@ fn labels_by_monte_carlo_are_whole_in_shards_and_after_a_kill() {
     bench.run(&other).refused(&["was made with rollouts 2", "here it is 3"]);
     // The same name and as many rows, and another answer.
     let problems = bench.read("problems.jsonl");
-    bench.write("problems.jsonl", &problems.replace("\"answer\":2}", "\"answer\":3}"));
+    bench.write("problems.jsonl", problems.replace("\"answer\":2}", "\"answer\":3}"));
     bench.run(&format!("{method} --output whole.jsonl")).refused(&["was made with content"]);
     bench.write("problems.jsonl", &problems);
     bench.run(&format!("{method} --output problems.jsonl")).refused(&["no output of `ascribe label`"]);

@@ -33,8 +33,11 @@ fn strong(bench: &Bench) {
 /// Twelve rated replies; the second attribute is not rated everywhere.
 fn rated(bench: &Bench) {
     let row = |n: usize| {
-        let ratings =
-            if n % 4 == 0 { json!({"helpfulness": 3}) } else { json!({"helpfulness": n % 5, "verbosity": 1.5}) };
+        let ratings = if n.is_multiple_of(4) {
+            json!({"helpfulness": 3})
+        } else {
+            json!({"helpfulness": n % 5, "verbosity": 1.5})
+        };
         json!({"prompt": format!("what is {n}?"), "completion": format!("the sum of {n}"), "ratings": ratings})
     };
     bench.rows("rated.jsonl", (0..12).map(row));

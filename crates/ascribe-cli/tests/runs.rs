@@ -122,7 +122,8 @@ fn rows_of_every_kind(bench: &Bench) {
         })
     };
     bench.rows("full.jsonl", (0..10).map(pair));
-    let reply = |n: usize| json!({"prompt": asked(n), "completion": format!("the sum of {n}"), "label": n % 2 == 0});
+    let reply =
+        |n: usize| json!({"prompt": asked(n), "completion": format!("the sum of {n}"), "label": n.is_multiple_of(2)});
     bench.rows("labelled.jsonl", (0..10).map(reply));
     let rated = |n: usize| {
         let text = ["the sum", "the rest", "none"][n % 3];
@@ -171,7 +172,7 @@ fn pairs_are_labels_and_groups_as_well() {
         assert!(ran.stderr.contains(said), "{}", ran.stderr);
     }
     // Four in five wanted: the weights that would balance them are named.
-    let reply = |n: usize| json!({"prompt": format!("q {n}"), "completion": "a", "label": n % 5 != 0});
+    let reply = |n: usize| json!({"prompt": format!("q {n}"), "completion": "a", "label": !n.is_multiple_of(5)});
     bench.rows("rows.jsonl", (0..10).map(reply));
     let line = format!("train kto --model model --data rows.jsonl --output-dir out {SHORT} --held-out 0 --max-steps 1");
     let ran = bench.run(&line).succeeded();
@@ -367,7 +368,7 @@ fn an_adapter_is_trained_continued_used_and_merged() {
 
     // The same from a file in which TRL's names stand, and with one graph for all layers.
     let file = "use_peft = true\nlora_r = 4\nlora_alpha = 8\nlora_target_modules = [\"q_proj\", \"v_proj\"]\nlearning_rate = 9.0\n";
-    bench.write("options.toml", &format!("{file}gradient_checkpointing = false\n"));
+    bench.write("options.toml", format!("{file}gradient_checkpointing = false\n"));
     let typed = format!("{SHORT} --save-steps 2 --learning-rate 1e-2");
     bench
         .run(&format!("train dpo --model model --data pairs.jsonl --output-dir file --config options.toml {typed}"))

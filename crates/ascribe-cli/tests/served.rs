@@ -17,7 +17,11 @@ fn chat(asked: &Asked) -> Does {
     if asked.path != "/v1/chat/completions" {
         return models("somebody");
     }
-    let said = asked.body["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap().to_uppercase();
+    let said = asked.body["messages"].as_array().expect("the test is well made").last().expect("the test is well made")
+        ["content"]
+        .as_str()
+        .expect("the test is well made")
+        .to_uppercase();
     if said.contains("POISON") {
         return Does::Says(400, vec![], json!({"error": {"message": "not this"}}).to_string());
     }
@@ -36,11 +40,16 @@ fn tokens(tokenizer: Tokenizer) -> impl Fn(&Asked) -> Does + Send + Sync {
         if asked.path != "/v1/completions" {
             return models("vllm");
         }
-        let prompt: Vec<u64> = asked.body["prompt"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
-        let mut written = tokenizer.encode(" the sum").unwrap();
-        written.truncate(asked.body["max_tokens"].as_u64().unwrap() as usize);
+        let prompt: Vec<u64> = asked.body["prompt"]
+            .as_array()
+            .expect("the test is well made")
+            .iter()
+            .map(|id| id.as_u64().expect("the test is well made"))
+            .collect();
+        let mut written = tokenizer.encode(" the sum").expect("the test is well made");
+        written.truncate(asked.body["max_tokens"].as_u64().expect("the test is well made") as usize);
         let name = |id: u64| format!("token_id:{id}");
-        let text = tokenizer.decode(&written, SpecialTokens::Skip).unwrap();
+        let text = tokenizer.decode(&written, SpecialTokens::Skip).expect("the test is well made");
         let echo: &[u64] = if asked.body["echo"] == true { prompt.as_slice() } else { &[] };
         let told: Vec<u64> = echo.iter().copied().chain(written.iter().map(|id| u64::from(*id))).collect();
         let mut logps = vec![json!(-0.5); told.len()];

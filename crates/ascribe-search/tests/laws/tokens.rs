@@ -61,7 +61,7 @@ fn deal_worked_by_hand() {
     // ln 0.5 + 2 * 0.2 against ln 0.3 + 2 * 0.6.
     close(found(Deal { k: 1, lambda: 2.0, ..Deal::default() }), (0, -0.293147));
     close(found(Deal { k: 2, lambda: 2.0, ..Deal::default() }), (1, -0.003973));
-    close(found(Deal { lambda: 0.0, ..Deal::default() }), (0, -std::f64::consts::LN_2));
+    close(found(Deal { lambda: 0.0, ..Deal::default() }), (0, -std::f32::consts::LN_2));
     close(found(Deal { lambda: f64::INFINITY, ..Deal::default() }), (1, 0.6));
     // Of equal heuristics the likelier.
     let even = rule(|episode| if episode.tokens[0] == 0 { 0.0 } else { 1.0 });
