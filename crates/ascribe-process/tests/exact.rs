@@ -6,7 +6,12 @@ use ascribe_core::{Seed, Tokens, World};
 use ascribe_process::credit::{ImplicitForm, TokenTrie, implicit_steps, progress};
 use ascribe_process::label::{Completer, MonteCarlo, OmegaConfig, Question, Solution, miss_probability, sorm_labels};
 use ascribe_worlds::{TokenTree, TreePolicy};
-use support::{Leaf, Planted, every_token, no_mistake, unit, world};
+use support::{Leaf, Planted, every_token, no_mistake, world};
+
+/// A value without the rounding that takes a sum of probabilities past 1.
+fn unit(value: f64) -> f64 {
+    value.clamp(0.0, 1.0)
+}
 
 /// Labels of every step of `path`, with so many rollouts.
 fn labelled(

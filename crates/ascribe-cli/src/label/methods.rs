@@ -48,37 +48,37 @@ pub fn consistent(texts: &Texts) -> impl Fn(u64, &[u32], &[u32]) -> bool + Send 
     }
 }
 
-/// One item by one method.
-#[allow(clippy::too_many_arguments)]
+/// One item, and what is asked about it.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    pub args: &'a LabelArgs,
+    pub kind: RowsName,
+    /// The number of the item.
+    pub problem: u64,
+    pub item: &'a Item,
+    pub texts: &'a Texts<'a>,
+}
+
+/// The item by one method.
 pub fn label(
-    args: &LabelArgs,
+    job: Job,
     method: LabelMethod,
-    kind: RowsName,
-    problem: u64,
-    item: &Item,
-    texts: &Texts,
     model: &FrozenModel,
     completer: &mut Completer,
 ) -> anyhow::Result<Labelled> {
     match method {
-        LabelMethod::MonteCarlo | LabelMethod::Sorm => given(args, method, problem, item, texts, completer),
-        LabelMethod::Omega => omega(args, kind, problem, item, texts, completer),
-        LabelMethod::Mcts => mcts(args, problem, item, texts, completer),
-        LabelMethod::Evolve => evolve(args, kind, problem, item, texts, completer),
-        LabelMethod::Refine => refine(args, problem, item, texts, completer),
-        LabelMethod::SelfCorrect => self_correct(args, problem, item, texts, model, completer),
+        LabelMethod::MonteCarlo | LabelMethod::Sorm => given(job, method, completer),
+        LabelMethod::Omega => omega(job, completer),
+        LabelMethod::Mcts => mcts(job, completer),
+        LabelMethod::Evolve => evolve(job, completer),
+        LabelMethod::Refine => refine(job, completer),
+        LabelMethod::SelfCorrect => self_correct(job, model, completer),
     }
 }
 
 /// Labels of a completion that was given.
-fn given(
-    args: &LabelArgs,
-    method: LabelMethod,
-    problem: u64,
-    item: &Item,
-    texts: &Texts,
-    completer: &mut Completer,
-) -> anyhow::Result<Labelled> {
+fn given(job: Job, method: LabelMethod, completer: &mut Completer) -> anyhow::Result<Labelled> {
+    let Job { args, problem, item, texts, .. } = job;
     let completion = item.completion.as_deref().context("this method needs a completion")?;
     let (ids, cut) = texts.encoded(completion)?;
     let segmentation = args.segment.id();
@@ -115,14 +115,8 @@ fn given(
     Ok(Labelled::new(if taught { vec![row] } else { Vec::new() }, exhausted))
 }
 
-fn omega(
-    args: &LabelArgs,
-    kind: RowsName,
-    problem: u64,
-    item: &Item,
-    texts: &Texts,
-    completer: &mut Completer,
-) -> anyhow::Result<Labelled> {
+fn omega(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
+    let Job { args, kind, problem, item, texts } = job;
     let usual = OmegaConfig::default();
     let rollouts = args.rollouts.unwrap_or(ROLLOUTS);
     let config = OmegaConfig {
@@ -167,13 +161,8 @@ fn omega(
     Ok(Labelled { rows, ended })
 }
 
-fn mcts(
-    args: &LabelArgs,
-    problem: u64,
-    item: &Item,
-    texts: &Texts,
-    completer: &mut Completer,
-) -> anyhow::Result<Labelled> {
+fn mcts(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
+    let Job { args, problem, item, texts, .. } = job;
     let usual = MctsConfig::default();
     let config = MctsConfig {
         children: args.children.unwrap_or(usual.children),
@@ -209,14 +198,8 @@ fn pair_row(
     }))
 }
 
-fn evolve(
-    args: &LabelArgs,
-    kind: RowsName,
-    problem: u64,
-    item: &Item,
-    texts: &Texts,
-    completer: &mut Completer,
-) -> anyhow::Result<Labelled> {
+fn evolve(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
+    let Job { args, kind, problem, item, texts } = job;
     let usual = EvolveConfig::default();
     let config = EvolveConfig {
         children: args.children.unwrap_or(usual.children),
@@ -271,13 +254,8 @@ fn without_blanks(steps: &[String], values: &[f64]) -> (Vec<String>, Vec<f64>) {
     joined.into_iter().unzip()
 }
 
-fn refine(
-    args: &LabelArgs,
-    problem: u64,
-    item: &Item,
-    texts: &Texts,
-    completer: &mut Completer,
-) -> anyhow::Result<Labelled> {
+fn refine(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
+    let Job { args, problem, item, texts, .. } = job;
     let rollouts = args.rollouts.unwrap_or(ROLLOUTS);
     let labeller = MonteCarlo::new(rollouts)?;
     let asked = Asked { problem, prompt: &item.ids, prefix: &[], n: rollouts, again: 0 };
@@ -313,14 +291,8 @@ fn refinement_row(item: &Item, texts: &Texts, refinement: &Refinement) -> anyhow
     }))
 }
 
-fn self_correct(
-    args: &LabelArgs,
-    problem: u64,
-    item: &Item,
-    texts: &Texts,
-    model: &FrozenModel,
-    completer: &mut Completer,
-) -> anyhow::Result<Labelled> {
+fn self_correct(job: Job, model: &FrozenModel, completer: &mut Completer) -> anyhow::Result<Labelled> {
+    let Job { args, problem, item, texts, .. } = job;
     let encoder = Encoder::frozen(model)?;
     let second = |first: &str| match &item.asked {
         Prompt::Text(text) => Prompt::Text(format!("{text}{first}\n\n{REVISE}\n\n")),

@@ -81,8 +81,8 @@ pub fn run(args: &LabelArgs) -> anyhow::Result<()> {
         }
         let place = || records.place(&records.rows[*number]);
         let item = &items[*number];
-        let labelled = methods::label(args, method, rows, *number as u64, item, &texts, &model, &mut completer);
-        let labelled = labelled.with_context(place)?;
+        let job = methods::Job { args, kind: rows, problem: *number as u64, item, texts: &texts };
+        let labelled = methods::label(job, method, &model, &mut completer).with_context(place)?;
         written += labelled.rows.len();
         spent += completer.spent();
         work.write(*number, &labelled.rows, &labelled.ended, &completer.spent())?;

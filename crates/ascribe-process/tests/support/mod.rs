@@ -1,7 +1,5 @@
 //! Worlds with outcomes, and a policy whose one mistake is planted.
 
-#![allow(dead_code)]
-
 use ascribe_core::{Candidate, Capabilities, CoreError, Finish, Policy, Reply, Request, Seed, Tokens, Usage};
 use ascribe_process::label::Outcome;
 use ascribe_process::{ProcessError, Verdict};
@@ -23,11 +21,6 @@ impl Outcome for Leaf<'_> {
     fn verdict(&self, _problem: u64, response: &[u32]) -> Result<Verdict, CoreError> {
         Ok(if self.0.reward(response)? > 0.5 { Verdict::Correct } else { Verdict::Wrong })
     }
-}
-
-/// A value without the rounding that takes a sum of probabilities past 1.
-pub fn unit(value: f64) -> f64 {
-    value.clamp(0.0, 1.0)
 }
 
 /// Every token is a step.

@@ -278,7 +278,6 @@ impl Smc<'_> {
     }
 
     /// The unnormalized proposal after each prefix, and what the scorer says of each next text where it is asked before.
-    #[allow(clippy::type_complexity)]
     fn proposals(
         &self,
         ctx: &mut PromptCtx,
