@@ -15,6 +15,8 @@ use burn::nn::Linear;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+use super::kept;
+
 /// The file of a value head in a checkpoint.
 const FILE: &str = "value_head.json";
 
@@ -62,9 +64,7 @@ impl Actor {
         let floats = |data: TensorData| data.iter::<f32>().collect::<Vec<f32>>();
         let bias = head.bias.as_ref().map(|bias| floats(bias.val().into_data())).unwrap_or_default();
         let saved = Saved { weight: floats(head.weight.val().into_data()), bias: bias.first().copied().unwrap_or(0.0) };
-        let path = folder.join(FILE);
-        let text = serde_json::to_string(&saved).map_err(|error| broken(folder, &error))?;
-        std::fs::write(&path, text).map_err(|source| TrainError::Io { path: path.clone(), source })
+        kept::save(folder, FILE, &saved)
     }
 
     /// The policy with the value head of a checkpoint.
@@ -72,20 +72,15 @@ impl Actor {
     /// # Errors
     /// When there is none, or it belongs to a model of another width.
     pub fn with_saved_critic(decoder: Decoder, folder: &Path) -> Result<Self, TrainError> {
-        let path = folder.join(FILE);
-        let text = std::fs::read_to_string(&path).map_err(|source| TrainError::Io { path: path.clone(), source })?;
-        let saved: Saved = serde_json::from_str(&text).map_err(|error| broken(folder, &error))?;
+        let saved: Saved = kept::read(folder, FILE)?;
         let (expected, got) = (decoder.config().hidden_size, saved.weight.len());
         if got != expected {
-            return Err(broken(folder, &format!("its value head has {got} weights beside {expected} hidden values")));
+            let why = format!("its value head has {got} weights beside {expected} hidden values");
+            return Err(TrainError::Checkpoint { path: folder.to_owned(), why });
         }
         let value = head(&saved, &decoder.device());
         Ok(Self { decoder, value: Some(value) })
     }
-}
-
-fn broken(folder: &Path, why: &dyn std::fmt::Display) -> TrainError {
-    TrainError::Checkpoint { path: folder.to_owned(), why: why.to_string() }
 }
 
 fn head(saved: &Saved, device: &Device) -> Linear {

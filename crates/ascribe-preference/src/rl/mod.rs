@@ -25,6 +25,7 @@ mod rollout;
 
 mod attempts;
 mod judging;
+mod kept;
 mod pairs;
 mod reward;
 mod source;

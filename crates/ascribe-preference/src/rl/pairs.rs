@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::source::Metrics;
 use super::writing::{ragged, written};
-use super::{Rollout, text_of};
+use super::{Rollout, kept, text_of};
 use crate::TrainRow;
 
 /// The file of pending pairs in a checkpoint.
@@ -350,17 +350,11 @@ impl Source<Decoder, TrainRow> for OnlinePairs<'_> {
     }
 
     fn save(&self, folder: &Path) -> Result<(), TrainError> {
-        let path = folder.join(FILE);
-        let text = serde_json::to_string(&self.state)
-            .map_err(|error| TrainError::Checkpoint { path: folder.to_owned(), why: error.to_string() })?;
-        std::fs::write(&path, text).map_err(|source| TrainError::Io { path: path.clone(), source })
+        kept::save(folder, FILE, &self.state)
     }
 
     fn resume(&mut self, folder: &Path, cursor: Cursor) -> Result<(), TrainError> {
-        let path = folder.join(FILE);
-        let text = std::fs::read_to_string(&path).map_err(|source| TrainError::Io { path: path.clone(), source })?;
-        self.state = serde_json::from_str(&text)
-            .map_err(|error| TrainError::Checkpoint { path: folder.to_owned(), why: error.to_string() })?;
+        self.state = kept::read(folder, FILE)?;
         self.cursor = cursor;
         Ok(())
     }

@@ -19,7 +19,7 @@ use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
 use super::writing::cuts;
-use super::{Actor, Rollout, RolloutConfig, Segmentation, most_uncertain};
+use super::{Actor, Rollout, RolloutConfig, Segmentation, kept, most_uncertain};
 
 /// The file of pending rollouts in a checkpoint.
 const FILE: &str = "rollouts.json";
@@ -217,17 +217,11 @@ impl Source<Actor, Rollout> for OnPolicy<'_> {
     }
 
     fn save(&self, folder: &Path) -> Result<(), TrainError> {
-        let path = folder.join(FILE);
-        let text = serde_json::to_string(&self.state)
-            .map_err(|error| TrainError::Checkpoint { path: folder.to_owned(), why: error.to_string() })?;
-        std::fs::write(&path, text).map_err(|source| TrainError::Io { path: path.clone(), source })
+        kept::save(folder, FILE, &self.state)
     }
 
     fn resume(&mut self, folder: &Path, cursor: Cursor) -> Result<(), TrainError> {
-        let path = folder.join(FILE);
-        let text = std::fs::read_to_string(&path).map_err(|source| TrainError::Io { path: path.clone(), source })?;
-        self.state = serde_json::from_str(&text)
-            .map_err(|error| TrainError::Checkpoint { path: folder.to_owned(), why: error.to_string() })?;
+        self.state = kept::read(folder, FILE)?;
         self.cursor = cursor;
         Ok(())
     }
