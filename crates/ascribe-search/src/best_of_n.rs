@@ -1,4 +1,4 @@
-//! Best-of-n: sample n, keep the one that the scorer likes best.
+//! Best-of-n: sample n, keep the one that the judge (the scorer, where there is none) likes best.
 //!
 //! A tie goes to the likelier sample, then to the first. Where the limits cover fewer than n samples, those are taken.
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::context::Scored;
 use crate::{Found, Search, SearchCtx, SearchError, ranked};
 
-/// The best of `n` samples under the context's scorer.
+/// The best of `n` samples under the context's judge, or its scorer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BestOfN {

@@ -195,8 +195,8 @@ impl<'a> SearchCtx<'a> {
         self.setup.mode
     }
 
-    /// Writes `n` whole texts of each prompt, or as many as the limits cover, all in one batch, has them scored if `scored`,
-    /// and lets `choose` say which is best.
+    /// Writes `n` whole texts of each prompt, or as many as the limits cover, all in one batch, has the judge (the scorer,
+    /// where there is none) score them if `scored`, and lets `choose` say which is best.
     pub(crate) fn sampled<F>(
         &mut self,
         prompts: &[Tokens],
@@ -212,7 +212,8 @@ impl<'a> SearchCtx<'a> {
             return Err(SearchError::NoSamples);
         }
         let setup = &self.setup;
-        if scored == Scored::Yes && setup.scorer.is_none() {
+        let last_word = setup.judge.or(setup.scorer);
+        if scored == Scored::Yes && last_word.is_none() {
             return Err(SearchError::NoScorer);
         }
         let scorers = setup.scorers();
@@ -245,7 +246,7 @@ impl<'a> SearchCtx<'a> {
             for (walk, paths) in walks.iter_mut().zip(&paths) {
                 episodes.extend(walk.episodes(paths)?);
             }
-            let (scorer, reduce) = setup.scorer.ok_or(SearchError::NoScorer)?;
+            let (scorer, reduce) = last_word.ok_or(SearchError::NoScorer)?;
             let credits = if episodes.is_empty() { Vec::new() } else { scorer.score(&episodes)? };
             if credits.len() != episodes.len() {
                 return Err(SearchError::Answers { what: "a scorer", asked: episodes.len(), got: credits.len() });

@@ -303,12 +303,17 @@ fn a_judge_has_the_last_word() {
     let tree = tree(5);
     let (policy, oracle) = (TreePolicy::uniform(&tree), Oracle(&tree));
     let worst = rule(|episode| -(episode.tokens[2] as f32));
-    let search = StepBeam { n: 12, expand: 4, ..StepBeam::default() };
-    let mut ctx = by_token(&policy, 1).with_scorer(&oracle, Reduce::Sum).with_judge(&worst, Reduce::Sum);
-    for found in search.search(&prompts(5), &mut ctx).expect("it fits") {
-        let least = found.candidates.iter().map(|one| one.tokens[2]).min().expect("there are some");
-        assert_eq!(found.best().tokens[2], least);
+    let searches: [&dyn Search; 2] = [&StepBeam { n: 12, expand: 4, ..StepBeam::default() }, &BestOfN { n: 12 }];
+    for search in searches {
+        let mut ctx = by_token(&policy, 1).with_scorer(&oracle, Reduce::Sum).with_judge(&worst, Reduce::Sum);
+        for found in search.search(&prompts(5), &mut ctx).expect("it fits") {
+            let least = found.candidates.iter().map(|one| one.tokens[2]).min().expect("there are some");
+            assert_eq!(found.best().tokens[2], least);
+        }
     }
+    // A judge alone will do, as it does where chains of one attempt are judged.
+    let mut ctx = by_token(&policy, 1).with_judge(&worst, Reduce::Sum);
+    assert!(BestOfN { n: 2 }.search(&prompts(1), &mut ctx).is_ok());
 }
 
 #[test]
