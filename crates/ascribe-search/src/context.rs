@@ -6,6 +6,7 @@ use ascribe_core::{Budget, Episode, Mode, Policy, Reduce, Sampling, Scorer, Seed
 
 use crate::error::check;
 use crate::join::side_by_side;
+use crate::prompt::sound;
 use crate::{Calls, Found, Limits, Path, PromptCtx, SearchError, Steps};
 
 /// Prompts that are searched side by side.
@@ -238,6 +239,7 @@ impl<'a> SearchCtx<'a> {
         let mut paths: Vec<Vec<Path>> = roots.iter().map(|_| Vec::new()).collect();
         for ((at, request), reply) in asked.iter().zip(&requests).zip(replies) {
             walks[*at].charge(request, &reply);
+            sound(request, &reply)?;
             paths[*at] = walks[*at].children(&roots[*at], request.n, &reply);
         }
         let mut scores: Vec<Vec<f32>> = paths.iter().map(|paths| vec![0.0; paths.len()]).collect();

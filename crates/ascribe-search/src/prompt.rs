@@ -3,10 +3,12 @@
 use std::sync::atomic::Ordering;
 
 use ascribe_core::{
-    Candidate, Credit, Episode, Finish, Mode, Policy, Reduce, Reply, Request, Scorer, Seed, Tokens, Until, Usage,
+    Candidate, CoreError, Credit, Episode, Finish, Mode, Policy, Reduce, Reply, Request, Scorer, Seed, Tokens, Until,
+    Usage,
 };
 
 use crate::context::{Scored, Setup};
+use crate::error::check;
 use crate::{Calls, Found, NodeState, Path, SearchError, SearchTree, Stopped, TreeNode};
 
 /// How far a policy writes.
@@ -222,7 +224,7 @@ impl<'c> PromptCtx<'c> {
     /// Asks any policy, and counts what it costs; replies are those to the requests, in their order.
     ///
     /// # Errors
-    /// When the policy fails.
+    /// When the policy fails, gives fewer candidates than were asked for, or a log-probability is missing or NaN.
     pub fn ask(&mut self, policy: &dyn Policy, requests: &[Request]) -> Result<Option<Vec<Reply>>, SearchError> {
         if requests.is_empty() {
             return Ok(Some(Vec::new()));
@@ -240,6 +242,7 @@ impl<'c> PromptCtx<'c> {
         for (request, reply) in requests.iter().zip(&replies) {
             self.charge(request, reply);
         }
+        requests.iter().zip(&replies).try_for_each(|(request, reply)| sound(request, reply))?;
         Ok(Some(replies))
     }
 
@@ -517,6 +520,25 @@ impl<'c> PromptCtx<'c> {
 
 fn within(limit: Option<u64>, spent: u64, more: u64) -> bool {
     limit.is_none_or(|limit| spent.saturating_add(more) <= limit)
+}
+
+/// Checks that a reply has the candidates that were asked for (of the most likely tokens there may be fewer), and a
+/// log-probability for each of their tokens.
+pub(crate) fn sound(request: &Request, reply: &Reply) -> Result<(), SearchError> {
+    let (asked, got) = (request.n, reply.candidates.len());
+    if got != asked && request.mode != Mode::Top {
+        return Err(SearchError::Answers { what: "a policy that is asked for candidates", asked, got });
+    }
+    for candidate in &reply.candidates {
+        let (expected, got) = (candidate.tokens.len(), candidate.logps.len());
+        if got != expected {
+            return Err(CoreError::Length { what: "the log-probabilities of a candidate", expected, got }.into());
+        }
+        if let Some(logp) = candidate.logps.iter().find(|logp| logp.is_nan()) {
+            check("a log-probability of the policy", "a number", f64::from(*logp), false)?;
+        }
+    }
+    Ok(())
 }
 
 /// Texts that a request asks for; the most likely next tokens are read off one.
