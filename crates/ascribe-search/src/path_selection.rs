@@ -4,7 +4,7 @@
 //! clarity     is asked of a path after each step until it is first said yes: the text can be assessed
 //! potential   is asked once, at that step; no: the path stops, and P(no) is kept
 //! choice      among paths that may go on: the best by the judge (or the scorer). All stopped: the least P(no), written to the
-//!             end. None was ever clear: the judge over all
+//!             end. None was ever clear: the judge over all. None ended: the likeliest of those that were not stopped
 //! ```
 //! The potential of a text is the context's scorer, in [0, 1], and yes is above `threshold`; clarity is a step number, or a
 //! scorer of its own with the threshold 1/2. Departures: the authors write stopped paths to the end all the same; and where no
@@ -14,8 +14,7 @@ use ascribe_core::{Reduce, Scorer, Tokens};
 use serde::{Deserialize, Serialize};
 
 use crate::error::check;
-use crate::step_beam::{best_unfinished, pick_among};
-use crate::{Found, NodeState, Path, Pick, PromptCtx, Reach, Search, SearchCtx, SearchError, Stopped};
+use crate::{Found, NodeState, Path, PromptCtx, Reach, Search, SearchCtx, SearchError, Stopped, ranked};
 
 /// Numbers of [`PathSelection`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -118,6 +117,7 @@ impl PathSelection<'_> {
         };
         let Some(said) = ctx.score(&paths(&clear, walks))? else { return Ok(false) };
         for (at, yes) in clear.into_iter().zip(said) {
+            check("the potential of a text", "in [0, 1]", yes.into(), (0.0..=1.0).contains(&yes))?;
             let goes_on = yes > self.options.threshold;
             walks[at].verdict = if goes_on { Verdict::Potential } else { Verdict::Stopped(1.0 - yes) };
             ctx.mark([&walks[at].path], if goes_on { NodeState::Kept } else { NodeState::Pruned });
@@ -126,18 +126,21 @@ impl PathSelection<'_> {
     }
 
     fn chosen(&self, ctx: &mut PromptCtx, walks: Vec<Walk>) -> Result<Found, SearchError> {
-        let of = |wanted: &dyn Fn(&Walk) -> bool| -> Vec<Path> {
-            walks.iter().filter(|walk| wanted(walk)).map(|walk| walk.path.clone()).collect()
+        // Of those that ended, or of those that did not: the paths with potential, else those that were never clear.
+        let among = |ended: bool| {
+            let of = |verdict: Verdict| -> Vec<Path> {
+                let wanted = walks.iter().filter(|walk| walk.verdict == verdict && walk.path.ended() == ended);
+                wanted.map(|walk| walk.path.clone()).collect()
+            };
+            let with_potential = of(Verdict::Potential);
+            if with_potential.is_empty() { of(Verdict::Unclear) } else { with_potential }
         };
-        let ended = of(&|walk: &Walk| walk.path.ended() && walk.verdict == Verdict::Potential);
-        let ended = match ended.is_empty() {
-            true => of(&|walk: &Walk| walk.path.ended() && walk.verdict == Verdict::Unclear),
-            false => ended,
-        };
+        let ended = among(true);
         if !ended.is_empty() {
             // Where the limits do not cover the judge, likelihood decides.
-            let scores = ctx.judge(&ended)?.unwrap_or_else(|| vec![0.0; ended.len()]);
-            return pick_among(ctx, ended.into_iter().zip(scores).collect(), Pick::Best);
+            let scores = ctx.judge(&ended)?;
+            let best = ranked(scores.as_deref().unwrap_or(&vec![0.0f32; ended.len()]), &ended)[0];
+            return Ok(ctx.found(&ended, scores, best));
         }
         let stopped = walks.iter().filter_map(|walk| match walk.verdict {
             Verdict::Stopped(no) => Some((&walk.path, no)),
@@ -155,9 +158,11 @@ impl PathSelection<'_> {
             }
             return Ok(ctx.found(&[path], None, 0));
         }
-        let open = of(&|_: &Walk| true);
-        let scores = vec![0.0; open.len()];
-        best_unfinished(ctx, &open, &scores)
+        let open = among(false);
+        Ok(match ranked(&vec![0.0; open.len()], &open).first() {
+            Some(likeliest) => ctx.found(&[open[*likeliest].clone()], None, 0),
+            None => ctx.unfinished(),
+        })
     }
 }
 

@@ -181,4 +181,25 @@ fn paths_without_potential_stop() {
         assert!(found.best().tokens[0] != 0 || found.usage.generated == 8 + 2 * alive);
     }
     assert!(search(plain, &sure).iter().all(|found| found.stopped != Some(Stopped::Nothing)));
+    // A potential is a probability.
+    let beyond = rule(|_| 1.5);
+    let mut ctx = SearchCtx::new(&policy, 3, Seed(2)).with_steps(Steps::blocks(1)).with_scorer(&beyond, Reduce::Sum);
+    let error = PathSelection::default().search(&prompts(1), &mut ctx).expect_err("above 1").to_string();
+    assert!(error.contains("the potential of a text must be in [0, 1]"), "{error}");
+}
+
+#[test]
+fn what_was_stopped_is_not_chosen_over_what_was_cut_off() {
+    // Tokens 0 and 1 are equally likely, and 2, which ends, never comes: every path is cut off after four tokens.
+    let policy = Toy { context: 9, weights: |_: &[u32]| vec![1.0, 1.0, 0.0] };
+    let zeros = rule(|episode| if episode.response_tokens()[0] == 0 { 0.9 } else { 0.1 });
+    let mut ctx = SearchCtx::new(&policy, 4, Seed(2)).with_steps(Steps::blocks(1)).with_scorer(&zeros, Reduce::Sum);
+    let search = PathSelection { options: PathOptions { n: 8, ..PathOptions::default() }, clarity: None };
+    // A path that is stopped after one token is likelier than a whole one: 1/2 beside 1/16. All 8 paths begin with 1 in
+    // one prompt of 256.
+    for found in search.search(&[Tokens::from(vec![0u32])], &mut ctx).expect("it fits") {
+        assert_eq!((found.best().tokens.len(), found.best().tokens[0]), (4, 0));
+        // The judge was not asked, so there is no score.
+        assert_eq!((found.best().finish, found.scores), (Finish::Length, None));
+    }
 }
