@@ -233,6 +233,8 @@ impl<S: Clone> Tree<S> {
     /// # Errors
     /// When the domain fails, or a value is outside its range.
     pub fn simulate(&mut self, domain: &mut impl Domain<State = S>, root: usize) -> Result<bool, SearchError> {
+        // Every move has noise of its own, also where its root was grown before.
+        self.draw_noise(root);
         let mut left = self.options.simulations;
         while left > 0 {
             let mut paths: Vec<Vec<usize>> = Vec::new();
@@ -350,9 +352,7 @@ impl<S: Clone> Tree<S> {
         if self.options.unvisited == Unvisited::Own && !new.is_empty() {
             let states: Vec<S> = new.iter().map(|child| self.nodes[*child].state.clone()).collect();
             let Some(values) = domain.evaluate(&states)? else { return Ok(None) };
-            for (child, value) in new.iter().zip(values) {
-                self.nodes[*child].own = Some(self.checked(value)?);
-            }
+            self.own(&new, values)?;
         }
         if !new.is_empty() {
             self.set_priors(at);
@@ -430,13 +430,19 @@ impl<S: Clone> Tree<S> {
         }
         let states: Vec<S> = new.iter().map(|leaf| self.nodes[*leaf].state.clone()).collect();
         let Some(values) = domain.evaluate(&states)? else { return Ok(false) };
-        if values.len() != new.len() {
-            return Err(SearchError::Answers { what: "an evaluator", asked: new.len(), got: values.len() });
-        }
-        for (leaf, value) in new.into_iter().zip(values) {
-            self.nodes[leaf].own = Some(self.checked(value)?);
-        }
+        self.own(&new, values)?;
         Ok(true)
+    }
+
+    /// Notes what the evaluator says of these nodes.
+    fn own(&mut self, nodes: &[usize], values: Vec<f64>) -> Result<(), SearchError> {
+        if values.len() != nodes.len() {
+            return Err(SearchError::Answers { what: "an evaluator", asked: nodes.len(), got: values.len() });
+        }
+        for (node, value) in nodes.iter().zip(values) {
+            self.nodes[*node].own = Some(self.checked(value)?);
+        }
+        Ok(())
     }
 
     fn checked(&self, value: f64) -> Result<f64, SearchError> {
@@ -667,7 +673,48 @@ mod tests {
         }
         let noise = Some(RootNoise::default());
         let tree = grown(TreeOptions { simulations: 5, expand: 3, noise, ..TreeOptions::default() }, mixed);
-        let total: f64 = tree.nodes()[0].children.iter().map(|child| tree.nodes()[*child].noise).sum();
-        assert!((total - 1.0).abs() < 1e-12);
+        let total = |tree: &Tree<Vec<usize>>, at: usize| -> f64 {
+            tree.nodes()[at].children.iter().map(|child| tree.nodes()[*child].noise).sum()
+        };
+        assert!((total(&tree, 0) - 1.0).abs() < 1e-12);
+        // The next move begins at a node that has children already.
+        let mut toy = Toy { width: 3, depth: 3, value: mixed };
+        let mut tree =
+            Tree::new(Vec::new(), TreeOptions { simulations: 12, expand: 3, noise, ..TreeOptions::default() }, Seed(1))
+                .unwrap();
+        assert!(tree.simulate(&mut toy, 0).unwrap());
+        let next = tree.most_visited(0).unwrap();
+        assert_eq!(tree.nodes()[next].children.len(), 3);
+        assert_eq!(total(&tree, next), 0.0);
+        assert!(tree.simulate(&mut toy, next).unwrap());
+        assert!((total(&tree, next) - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn an_evaluator_that_answers_less_is_an_error() {
+        /// Children of one node, of which one is not valued.
+        struct Forgetful;
+        impl Domain for Forgetful {
+            type State = usize;
+
+            fn expand(&mut self, _: &usize, n: usize, _: usize) -> Result<Option<Vec<Grown<usize>>>, SearchError> {
+                Ok(Some((1..=n).map(|state| Grown { state, logit: 0.0 }).collect()))
+            }
+
+            fn evaluate(&mut self, states: &[usize]) -> Result<Option<Vec<f64>>, SearchError> {
+                Ok(Some(vec![0.5; states.len().div_ceil(2)]))
+            }
+
+            fn is_over(&self, _: &usize) -> bool {
+                false
+            }
+
+            fn same(&self, left: &usize, right: &usize) -> bool {
+                left == right
+            }
+        }
+        let options = TreeOptions { expand: 3, unvisited: Unvisited::Own, ..TreeOptions::default() };
+        let error = Tree::new(0, options, Seed(0)).unwrap().simulate(&mut Forgetful, 0).unwrap_err();
+        assert!(matches!(error, SearchError::Answers { asked: 3, got: 2, .. }), "{error}");
     }
 }
