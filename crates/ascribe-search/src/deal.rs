@@ -12,10 +12,13 @@
 //! Ranking blocks of tokens by reward alone is another algorithm: [`StepBeam`](crate::StepBeam) over
 //! [`Steps::blocks`](crate::Steps::blocks).
 
+use std::cmp::Ordering;
+
 use ascribe_core::Tokens;
 use serde::{Deserialize, Serialize};
 
 use crate::error::check;
+use crate::tilt::times;
 use crate::{Found, NodeState, Path, PromptCtx, Reach, Search, SearchCtx, SearchError, Stopped};
 
 /// Token search with lookahead and a heuristic.
@@ -41,11 +44,17 @@ impl Default for Deal {
 /// A text with its `c`.
 type Valued = (f64, Path);
 
+/// The greater `c` first, and of equals the likelier text.
+fn better_first((left, one): &Valued, (right, other): &Valued) -> Ordering {
+    // Adding 0 makes one zero of both.
+    let by_c = (right + 0.0).total_cmp(&(left + 0.0));
+    by_c.then((other.logp() + 0.0).total_cmp(&(one.logp() + 0.0)))
+}
+
 impl Deal {
-    /// `log P + lambda h`, and what decides among equals.
-    fn value(&self, logp: f64, heuristic: f64) -> (f64, f64) {
-        let c = if self.lambda.is_infinite() { heuristic } else { logp + self.lambda * heuristic };
-        (c, logp)
+    /// `log P + lambda h`.
+    fn value(&self, logp: f64, heuristic: f64) -> f64 {
+        if self.lambda.is_infinite() { heuristic } else { logp + times(self.lambda, heuristic) }
     }
 
     fn one(&self, ctx: &mut PromptCtx) -> Result<Found, SearchError> {
@@ -71,17 +80,12 @@ impl Deal {
                 break;
             }
             let Some(heuristics) = self.ahead(ctx, &children)? else { break };
-            let mut ranked: Vec<((f64, f64), Path)> = children
-                .into_iter()
-                .zip(&heuristics)
-                .map(|(path, h)| (self.value(path.logp(), f64::from(*h)), path))
-                .collect();
+            let value = |(path, h): (Path, f32)| (self.value(path.logp(), f64::from(h)), path);
+            let mut ranked: Vec<Valued> = children.into_iter().zip(heuristics).map(value).collect();
             // A stable sort: of equals the smaller id stays first.
-            ranked.sort_by(|((left, left_logp), _), ((right, right_logp), _)| {
-                right.total_cmp(left).then(right_logp.total_cmp(left_logp))
-            });
+            ranked.sort_by(better_first);
             live = Vec::new();
-            for ((c, _), path) in ranked.into_iter().take(self.beams - finished.len()) {
+            for (c, path) in ranked.into_iter().take(self.beams - finished.len()) {
                 ctx.value(&path, c);
                 ctx.mark([&path], NodeState::Kept);
                 if path.ended() { finished.push((c, path)) } else { live.push((c, path)) }
@@ -89,7 +93,8 @@ impl Deal {
         }
         let mut found = if finished.is_empty() { [cut, live].concat() } else { finished };
         found.sort_by_key(|(_, path)| path.node());
-        let best = (0..found.len()).fold(0, |best, at| if found[at].0 > found[best].0 { at } else { best });
+        // The first of equals.
+        let best = (0..found.len()).min_by(|left, right| better_first(&found[*left], &found[*right])).unwrap_or(0);
         if found.iter().all(|(_, path)| path.tokens().is_empty()) {
             return Ok(ctx.unfinished());
         }

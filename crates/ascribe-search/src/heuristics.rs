@@ -101,7 +101,12 @@ impl Scorer for Weighted<'_> {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
         let mut sums = vec![0.0f32; episodes.len()];
         for (weight, scorer) in self.0.iter().filter(|(weight, _)| *weight != 0.0) {
-            for (sum, credit) in sums.iter_mut().zip(scorer.score(episodes)?) {
+            let credits = scorer.score(episodes)?;
+            if credits.len() != episodes.len() {
+                let got = format!("{} for {}", credits.len(), episodes.len());
+                return Err(CoreError::Shape { rule: "a weighted sum needs credit for each episode", got });
+            }
+            for (sum, credit) in sums.iter_mut().zip(credits) {
                 let [value] = credit.values() else {
                     let got = format!("{} values", credit.values().len());
                     return Err(CoreError::Shape { rule: "a weighted sum needs one value a response", got });
@@ -172,6 +177,13 @@ mod tests {
         let broken = rule(|_| f32::NAN);
         let parts: [(f32, &dyn Scorer); 2] = [(2.0, &target), (0.0, &broken)];
         assert_eq!(score(&Weighted(parts.to_vec()), "ab", true), -1.0);
+        struct Silent;
+        impl Scorer for Silent {
+            fn score(&self, _: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+                Ok(Vec::new())
+            }
+        }
+        assert!(Weighted(vec![(2.0, &target), (1.0, &Silent)]).score(&[episode("ab", true)]).is_err());
         assert!(LengthTarget { target: 0 }.score(&[]).is_err());
         assert!(forbidden.score(&[Episode::new(&[0], &[1])]).is_err());
     }

@@ -134,6 +134,11 @@ pub(crate) fn log_sum_exp(values: &[f64]) -> f64 {
     largest + values.iter().map(|value| (value - largest).exp()).sum::<f64>().ln()
 }
 
+/// `factor * value`, and 0 for a factor of 0: what has no weight says nothing, not even with an infinite value.
+pub(crate) fn times(factor: f64, value: f64) -> f64 {
+    if factor == 0.0 { 0.0 } else { factor * value }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -31,7 +31,7 @@ pub use target::{Schedule, Target};
 
 use crate::error::check;
 use crate::majority::voted;
-use crate::tilt::{draw, log_sum_exp};
+use crate::tilt::{draw, log_sum_exp, times};
 use crate::{Found, Path, PromptCtx, Reach, Search, SearchCtx, SearchError, Stopped, VoteWeights};
 
 /// What is proposed at once.
@@ -462,11 +462,6 @@ fn multiply(logits: &mut [f64], ours: &[Candidate], theirs: &[Candidate], power:
 
 fn logp(token: &Candidate) -> f64 {
     token.logps.iter().map(|logp| f64::from(*logp)).sum()
-}
-
-/// `factor * value`, and 0 for a factor of 0: what has no weight says nothing, not even with an infinite value.
-fn times(factor: f64, value: f64) -> f64 {
-    if factor == 0.0 { 0.0 } else { factor * value }
 }
 
 #[cfg(test)]

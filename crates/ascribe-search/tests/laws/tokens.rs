@@ -7,7 +7,7 @@ use ascribe_search::{
 };
 use ascribe_worlds::{TokenTree, TreePolicy};
 
-use crate::support::{Exact, Oracle, drawn, leaf, logp, prompts, total_variation, tree};
+use crate::support::{Exact, Oracle, Toy, drawn, leaf, logp, prompts, total_variation, tree};
 
 const BETA: f64 = 0.3;
 
@@ -68,6 +68,22 @@ fn deal_worked_by_hand() {
     let mut ctx = SearchCtx::new(&policy, 1, Seed(0)).with_scorer(&even, Reduce::Sum);
     let deal = Deal { lambda: f64::INFINITY, ..Deal::default() };
     assert_eq!(deal.search(&prompts(1), &mut ctx).expect("it fits")[0].best().tokens[0], 1);
+    // A weight of 0 is greedy even where the heuristic forbids everything.
+    let forbidden = rule(|_| f32::NEG_INFINITY);
+    let mut ctx = SearchCtx::new(&policy, 1, Seed(0)).with_scorer(&forbidden, Reduce::Sum);
+    let greedy = Deal { lambda: 0.0, ..Deal::default() }.search(&prompts(1), &mut ctx).expect("it fits").remove(0);
+    close((greedy.best().tokens[0], greedy.scores.expect("scored")[greedy.chosen]), (0, -std::f32::consts::LN_2));
+}
+
+#[test]
+fn of_texts_that_end_apart_deal_takes_the_likelier_one() {
+    // 1 ends: at once with probability 0.1, or after a 0 with 0.9 * 0.9. The heuristic likes both alike.
+    let weights = |text: &[u32]| if text.is_empty() { vec![0.9, 0.1] } else { vec![0.1, 0.9] };
+    let (policy, even) = (Toy { context: 9, weights }, rule(|_| 1.0));
+    let mut ctx = SearchCtx::new(&policy, 4, Seed(0)).with_scorer(&even, Reduce::Sum);
+    let deal = Deal { lambda: f64::INFINITY, lookahead: 0, beams: 2, ..Deal::default() };
+    let found = deal.search(&prompts(1), &mut ctx).expect("it fits").remove(0);
+    assert_eq!((found.candidates.len(), found.best().tokens.to_vec()), (2, vec![0, 1]));
 }
 
 #[test]
