@@ -183,7 +183,8 @@ mod tests {
                 Ok(Vec::new())
             }
         }
-        assert!(Weighted(vec![(2.0, &target), (1.0, &Silent)]).score(&[episode("ab", true)]).is_err());
+        let parts: [(f32, &dyn Scorer); 2] = [(2.0, &target), (1.0, &Silent)];
+        assert!(Weighted(parts.to_vec()).score(&[episode("ab", true)]).is_err());
         assert!(LengthTarget { target: 0 }.score(&[]).is_err());
         assert!(forbidden.score(&[Episode::new(&[0], &[1])]).is_err());
     }

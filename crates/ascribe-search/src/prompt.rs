@@ -509,7 +509,7 @@ impl<'c> PromptCtx<'c> {
     }
 
     /// Whether the limits cover so many more scores.
-    fn covers_scores(&mut self, scores: usize) -> bool {
+    pub(crate) fn covers_scores(&mut self, scores: usize) -> bool {
         let covered = within(self.setup.limits.scorer_calls, self.calls.scorer, scores as u64);
         if !covered {
             self.stop(Stopped::Budget);

@@ -5,8 +5,8 @@
 //! attempts of its chain
 //! ```
 //! Chains of one attempt are independent samples ([`BestOfN`](crate::BestOfN), [`Vote`](crate::Vote)), and one chain is pure
-//! revision. A round that the limits do not cover is not begun, so every attempt that is counted is whole. A chain ends early
-//! where its attempts fill the context. Source: arXiv:2408.03314, section 6.
+//! revision. A round that the limits do not cover, its scores included, is not begun, so every attempt that is counted is whole
+//! and scored. A chain ends early where its attempts fill the context. Source: arXiv:2408.03314, section 6.
 
 use ascribe_core::{Request, Tokens};
 use serde::{Deserialize, Serialize};
@@ -79,7 +79,9 @@ impl Revise<'_> {
                     asked.push((number, from, request));
                 }
             }
-            if asked.is_empty() {
+            // An attempt that cannot be judged is not written.
+            let attempts = chains.iter().map(Vec::len).sum::<usize>() + asked.len();
+            if asked.is_empty() || !ctx.covers_scores(attempts) {
                 break;
             }
             let requests: Vec<Request> = asked.iter().map(|(_, _, request)| request.clone()).collect();

@@ -27,7 +27,7 @@ pub struct TransferOptions {
     pub rollouts: usize,
     /// Most tokens of a rollout; `None` goes to the end.
     pub length: Option<usize>,
-    /// Rollouts take the likeliest token; one is then as good as many.
+    /// Rollouts take the likeliest token; one is then as good as many, so one is written.
     pub greedy: bool,
     /// Weight of the divergence from pi_sft; above 0.
     pub alpha: f64,
@@ -60,6 +60,7 @@ impl TransferQ<'_> {
         let TransferOptions { rollouts, length, greedy, beta, .. } = self.options;
         // Rollouts are of the baseline itself, so nothing is cut off.
         let mode = if greedy { Mode::Greedy } else { Mode::Sample(Sampling::default()) };
+        let rollouts = if greedy { 1 } else { rollouts };
         let reach = length.map_or(Reach::End, Reach::Tokens);
         let open: Vec<usize> = (0..paths.len()).filter(|at| ctx.is_open(&paths[*at])).collect();
         let requests: Vec<_> = open.iter().map(|at| ctx.request(&paths[*at], rollouts, reach, mode)).collect();

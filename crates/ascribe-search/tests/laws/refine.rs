@@ -2,7 +2,7 @@
 
 use ascribe_core::{Budget, CoreError, Credit, Episode, Finish, Reduce, Scorer, Seed, Tokens, rule};
 use ascribe_search::{
-    BestOfN, PathOptions, PathSelection, Pick, Refine, RefineOptions, Refiner, Revise, ReviseOptions, Search,
+    BestOfN, Limits, PathOptions, PathSelection, Pick, Refine, RefineOptions, Refiner, Revise, ReviseOptions, Search,
     SearchCtx, Steps, Stopped,
 };
 use ascribe_worlds::TreePolicy;
@@ -143,6 +143,21 @@ fn a_budget_below_one_attempt_says_so_and_no_round_is_half_done() {
     let wrong = ReviseOptions { n: 2, chain: 3, ..ReviseOptions::default() };
     let mut ctx = SearchCtx::new(&policy, 3, Seed(2)).with_scorer(&oracle, Reduce::Sum);
     assert!(Revise { options: wrong, ..Revise::default() }.search(&prompts(1), &mut ctx).is_err());
+}
+
+#[test]
+fn no_round_of_attempts_is_written_that_cannot_be_judged() {
+    // Every attempt is the token that ends. Two chains of two: the second round takes four scores.
+    let (policy, even) = (Toy { context: 60, weights: |_: &[u32]| vec![0.0, 1.0] }, rule(|_| 1.0));
+    let revise = Revise { options: ReviseOptions { n: 4, chain: 2, ..ReviseOptions::default() }, ..Revise::default() };
+    for (most, attempts, stopped) in [(1, 1, true), (3, 2, true), (4, 4, false)] {
+        let limits = Limits { scorer_calls: Some(most), ..Limits::default() };
+        let mut ctx = SearchCtx::new(&policy, 3, Seed(2)).with_scorer(&even, Reduce::Sum).with_limits(limits);
+        let found = revise.search(&[Tokens::from(vec![0u32])], &mut ctx).expect("no error").remove(0);
+        assert_eq!((found.candidates.len(), found.usage.generated), (attempts, attempts as u64), "{most}");
+        let scores = found.scores.as_ref().map(Vec::len);
+        assert_eq!((scores, found.stopped.is_some()), (Some(attempts), stopped), "{most}");
+    }
 }
 
 #[test]

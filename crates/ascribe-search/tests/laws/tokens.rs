@@ -263,6 +263,9 @@ fn limits_of_transfer() {
     for (one, other) in found(direct, &tree).iter().zip(&found(direct, &more)) {
         assert_eq!(one.candidates, other.candidates);
     }
+    // Greedy rollouts are all the same: one is written. 3 readings, and 2 tokens, then 1, after each of 3 tokens.
+    let greedy = TransferOptions { rollouts: 3, greedy: true, ..options };
+    assert!(found(transfer(greedy), &tree).iter().all(|one| one.usage.generated == 3 + 3 * 2 + 3));
     for wrong in [
         TransferOptions { alpha: 0.0, ..options },
         TransferOptions { beta: f64::NAN, ..options },
