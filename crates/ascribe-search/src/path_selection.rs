@@ -3,8 +3,8 @@
 //! ```text
 //! clarity     is asked of a path after each step until it is first said yes: the text can be assessed
 //! potential   is asked once, at that step; no: the path stops, and P(no) is kept
-//! choice      among paths that may go on: the best by the judge (or the scorer). All stopped: the least P(no), written to the
-//!             end. None was ever clear: the judge over all. None ended: the likeliest of those that were not stopped
+//! choice      among paths with potential: the best by the judge (or the scorer). None has any: the least P(no), written to the
+//!             end. None was ever clear: the judge over all. None of these ended: the likeliest of them
 //! ```
 //! The potential of a text is the context's scorer, in [0, 1], and yes is above `threshold`; clarity is a step number, or a
 //! scorer of its own with the threshold 1/2. Departures: the authors write stopped paths to the end all the same; and where no
@@ -126,29 +126,13 @@ impl PathSelection<'_> {
     }
 
     fn chosen(&self, ctx: &mut PromptCtx, walks: Vec<Walk>) -> Result<Found, SearchError> {
-        // Of those that ended, or of those that did not: the paths with potential, else those that were never clear.
-        let among = |ended: bool| {
-            let of = |verdict: Verdict| -> Vec<Path> {
-                let wanted = walks.iter().filter(|walk| walk.verdict == verdict && walk.path.ended() == ended);
-                wanted.map(|walk| walk.path.clone()).collect()
-            };
-            let with_potential = of(Verdict::Potential);
-            if with_potential.is_empty() { of(Verdict::Unclear) } else { with_potential }
-        };
-        let ended = among(true);
-        if !ended.is_empty() {
-            // Where the limits do not cover the judge, likelihood decides.
-            let scores = ctx.judge(&ended)?;
-            let best = ranked(scores.as_deref().unwrap_or(&vec![0.0f32; ended.len()]), &ended)[0];
-            return Ok(ctx.found(&ended, scores, best));
-        }
         let stopped = walks.iter().filter_map(|walk| match walk.verdict {
             Verdict::Stopped(no) => Some((&walk.path, no)),
             Verdict::Unclear | Verdict::Potential => None,
         });
         let least = stopped.reduce(|best, other| if other.1 < best.1 { other } else { best });
-        if let Some((path, _)) = least.filter(|_| walks.iter().all(|walk| matches!(walk.verdict, Verdict::Stopped(_))))
-        {
+        let hopeful = walks.iter().any(|walk| walk.verdict == Verdict::Potential);
+        if let Some((path, _)) = least.filter(|_| !hopeful) {
             let mut path = path.clone();
             if ctx.is_open(&path)
                 && let Some(written) = ctx.write(std::slice::from_ref(&path), 1, Reach::End)?
@@ -158,7 +142,15 @@ impl PathSelection<'_> {
             }
             return Ok(ctx.found(&[path], None, 0));
         }
-        let open = among(false);
+        let verdict = if hopeful { Verdict::Potential } else { Verdict::Unclear };
+        let left = walks.into_iter().filter(|walk| walk.verdict == verdict).map(|walk| walk.path);
+        let (ended, open): (Vec<Path>, Vec<Path>) = left.partition(Path::ended);
+        if !ended.is_empty() {
+            // Where the limits do not cover the judge, likelihood decides.
+            let scores = ctx.judge(&ended)?;
+            let best = ranked(scores.as_deref().unwrap_or(&vec![0.0f32; ended.len()]), &ended)[0];
+            return Ok(ctx.found(&ended, scores, best));
+        }
         Ok(match ranked(&vec![0.0; open.len()], &open).first() {
             Some(likeliest) => ctx.found(&[open[*likeliest].clone()], None, 0),
             None => ctx.unfinished(),

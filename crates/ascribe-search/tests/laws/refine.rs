@@ -204,6 +204,21 @@ fn paths_without_potential_stop() {
 }
 
 #[test]
+fn without_potential_the_least_doubt_is_chosen_over_what_was_never_clear() {
+    // Texts that begin with 0 are clear and have no potential; of the others nothing is ever known.
+    let policy = TreePolicy::uniform(&tree(1));
+    let clear = rule(|episode| if episode.tokens[0] == 0 { 1.0 } else { 0.0 });
+    let never = rule(|_| 0.25);
+    let mut ctx = SearchCtx::new(&policy, 3, Seed(2)).with_steps(Steps::blocks(1)).with_scorer(&never, Reduce::Sum);
+    let search = PathSelection { options: PathOptions { n: 8, ..PathOptions::default() }, clarity: Some(&clear) };
+    let found = search.search(&prompts(10), &mut ctx).expect("it fits");
+    // The path of least P(no) is alone; where none was clear, all eight are there.
+    let chosen = |one: &ascribe_search::Found| if one.best().tokens[0] == 0 { 1 } else { 8 };
+    assert!(found.iter().all(|one| one.candidates.len() == chosen(one) && one.best().tokens.len() == 3));
+    assert!(found.iter().any(|one| one.best().tokens[0] == 0));
+}
+
+#[test]
 fn what_was_stopped_is_not_chosen_over_what_was_cut_off() {
     // Tokens 0 and 1 are equally likely, and 2, which ends, never comes: every path is cut off after four tokens.
     let policy = Toy { context: 9, weights: |_: &[u32]| vec![1.0, 1.0, 0.0] };
