@@ -46,10 +46,13 @@ pub fn token_weights(logits: &[f64], right: bool, tau: f64) -> Result<Vec<f64>, 
 /// Leave-one-out advantages of a group of samples of one prompt.
 ///
 /// # Errors
-/// When there are fewer than two.
+/// When there are fewer than two, or a reward is not finite.
 pub fn leave_one_out(rewards: &[f64]) -> Result<Vec<f64>, ProcessError> {
     if rewards.len() < 2 {
         return Err(ProcessError::range("the samples of a group", "at least 2", rewards.len()));
+    }
+    if let Some(wrong) = rewards.iter().find(|reward| !reward.is_finite()) {
+        return Err(ProcessError::range("a reward", "finite", wrong));
     }
     let (sum, others) = (rewards.iter().sum::<f64>(), (rewards.len() - 1) as f64);
     Ok(rewards.iter().map(|reward| reward - (sum - reward) / others).collect())
@@ -81,7 +84,8 @@ mod tests {
     #[test]
     fn what_is_no_sample_is_refused() {
         assert!(running_logits(&[]).is_err() && running_logits(&[f64::NAN]).is_err());
-        assert!(token_weights(&[1.0], true, 1.0).is_err() && leave_one_out(&[1.0]).is_err());
+        assert!(token_weights(&[1.0], true, 1.0).is_err());
+        assert!(leave_one_out(&[1.0]).is_err() && leave_one_out(&[1.0, f64::NAN]).is_err());
     }
 
     proptest! {

@@ -63,7 +63,7 @@ pub struct StateAdvantages {
 /// better.
 ///
 /// # Errors
-/// When there is no state, or one has not one entry a step or no distribution.
+/// When there is no state, or one has not one entry a step or no distribution, or an advantage is not in [-1, 1].
 pub fn prover_quality(states: &[StateAdvantages]) -> Result<[f64; 2], ProcessError> {
     if states.is_empty() {
         return Err(ProcessError::Empty { what: "the states", remedy: "hold some out" });
@@ -75,6 +75,10 @@ pub fn prover_quality(states: &[StateAdvantages]) -> Result<[f64; 2], ProcessErr
             if expected != got {
                 return Err(ProcessError::Length { what, each: "a step", expected, got });
             }
+        }
+        if let Some(wrong) = state.prover.iter().chain(&state.own).find(|advantage| !(-1.0..=1.0).contains(*advantage))
+        {
+            return Err(ProcessError::range("an advantage", "in [-1, 1]", wrong));
         }
         let sum: f64 = state.policy.iter().sum();
         let sound = state.policy.iter().all(|p| *p >= 0.0) && (sum - 1.0).abs() < 1e-6;
@@ -134,6 +138,11 @@ mod tests {
         assert!(prover_quality(&[]).is_err());
         let state = StateAdvantages { policy: vec![0.5, 0.4], prover: vec![0.0; 2], own: vec![0.0; 2] };
         assert!(prover_quality(std::slice::from_ref(&state)).is_err());
+        for wrong in [f64::NAN, 1.5] {
+            let sure = StateAdvantages { policy: vec![0.5; 2], ..state.clone() };
+            assert!(prover_quality(&[StateAdvantages { prover: vec![0.0, wrong], ..sure.clone() }]).is_err());
+            assert!(prover_quality(&[StateAdvantages { own: vec![wrong, 0.0], ..sure }]).is_err());
+        }
         assert!(prover_quality(&[StateAdvantages { prover: vec![], ..state }]).is_err());
     }
 
