@@ -83,7 +83,8 @@ impl<'a> SearchCtx<'a> {
         self
     }
 
-    /// The same with a judge, who has the last word among what was found; without one the scorer has it.
+    /// The same with a judge, who has the last word among whole texts that were found; without one the scorer has it. Decoders
+    /// that go by a value of their own (`Beam`, `Deal`, `Controlled`, `TransferQ`, `Smc`) ask no judge.
     pub fn with_judge(mut self, judge: &'a dyn Scorer, reduce: Reduce) -> Self {
         self.setup.judge = Some((judge, reduce));
         self

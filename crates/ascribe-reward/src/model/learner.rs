@@ -2,6 +2,8 @@
 //!
 //! Responses are read at their last token, and the prompt that those of a row share is read once. A loss whose rows depend on
 //! each other ([`ScoreNeeds::coupled`](crate::ScoreNeeds)) takes all rows of an optimizer window through the model at once.
+//! How much of training is done is not known here, so a loss that changes on the way (`weak-to-strong`) is what it is at the
+//! end: its ramp is over from the start.
 
 use ascribe_core::Loss;
 use ascribe_lm::{Decoder, Row, ScorePass};
