@@ -165,8 +165,7 @@ impl Rsrm {
             Symbol::Variable(_) | Symbol::Constant => None,
         };
         let operations: Vec<Operation> = symbols.iter().filter_map(operation).collect();
-        let constants = usize::from(symbols.contains(&Symbol::Constant)) * 8;
-        let wide = Grammar::new(&operations, grammar.variables(), constants, self.genetic.height)
+        let wide = Grammar::new(&operations, grammar.variables(), grammar.constants(), self.genetic.height)
             .map_err(ascribe_core::CoreError::from)?;
         let mut q = DoubleQ::new(self.rate, self.gamma);
         let mut known = Known { kept: self.seeds.max(self.form_of).max(1), ..Known::default() };
@@ -360,6 +359,15 @@ mod tests {
         ] {
             assert!(wrong.search(&task(|x| x, 0), None, Seed(0)).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn evolution_keeps_to_the_constants_of_the_grammar() {
+        // Two constants would fit the line; one is allowed.
+        let genetic = Genetic { population: 60, generations: 10, ..Genetic::default() };
+        let rsrm = Rsrm { epochs: 1, simulations: 0, genetic, ..Rsrm::default() };
+        let found = rsrm.search(&task(|x| 2.3 * x + 1.7, 1), None, Seed(1)).unwrap().expect("some expression");
+        assert!(found.expression.constants.len() <= 1, "{}", found.expression);
     }
 
     proptest! {

@@ -66,6 +66,11 @@ impl Grammar {
         self.symbols.iter().filter(|symbol| matches!(symbol, Symbol::Variable(_))).count()
     }
 
+    /// Most constants of an expression.
+    pub fn constants(&self) -> usize {
+        self.constants
+    }
+
     /// Most edges between the root and a leaf.
     pub fn height(&self) -> usize {
         self.height
