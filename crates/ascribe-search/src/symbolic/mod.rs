@@ -124,7 +124,9 @@ impl Known {
         let fitted = task.fitted(symbols);
         let error = fitted.as_ref().map_or(f64::INFINITY, |(_, error)| *error);
         self.errors.insert(symbols.to_vec(), error);
-        if let Some((expression, error)) = fitted.filter(|_| task.reward_of(symbols.len(), error) > 0.0) {
+        // The length is that of the expression, whose constants are merged.
+        let counts = |one: &(Expression, f64)| task.reward_of(one.0.symbols.len(), one.1) > 0.0;
+        if let Some((expression, error)) = fitted.filter(counts) {
             self.add(expression, error);
         }
         error
@@ -359,6 +361,20 @@ mod tests {
         ] {
             assert!(wrong.search(&task(|x| x, 0), None, Seed(0)).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn what_is_short_once_its_constants_are_merged_is_no_candidate() {
+        let (add, c, x) = (Symbol::Operation(Operation::Add), Symbol::Constant, Symbol::Variable(0));
+        let task = task(|x| x + 1.0, 8);
+        let mut known = Known { kept: 5, ..Known::default() };
+        // ((c + c) + c) + x has seven symbols, but it is c + x.
+        assert!(known.error(&task, &[add, add, add, c, c, c, x]).is_finite());
+        assert!(known.best.is_empty());
+        // x + (x + (c - x)) has seven, too.
+        let subtract = Symbol::Operation(Operation::Subtract);
+        assert!(known.error(&task, &[add, x, add, x, subtract, c, x]).is_finite());
+        assert_eq!(known.best.len(), 1);
     }
 
     #[test]
