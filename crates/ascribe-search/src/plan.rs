@@ -158,7 +158,7 @@ impl<W: World> Agent<'_, W> {
     pub fn tree(&self, options: TreeOptions, temperature: f64) -> Result<Plan<W::State>, SearchError> {
         self.check(temperature)?;
         let mut tree = Tree::new(self.start(), options, self.seed.child("tree", 0))?;
-        let mut moves = Moves { walk: self.walk(), temperature, rollouts: 0 };
+        let mut moves = Moves { walk: self.walk(), temperature };
         tree.simulate(&mut moves, 0)?;
         Ok(moves.walk.plan())
     }
@@ -259,7 +259,6 @@ impl<W: World> Walk<'_, '_, W> {
 struct Moves<'w, 'a, W: World> {
     walk: Walk<'w, 'a, W>,
     temperature: f64,
-    rollouts: u64,
 }
 
 impl<W: World> Domain for Moves<'_, '_, W> {
@@ -286,8 +285,9 @@ impl<W: World> Domain for Moves<'_, '_, W> {
     fn evaluate(&mut self, states: &[Self::State]) -> Result<Option<Vec<f64>>, SearchError> {
         let mut values = Vec::with_capacity(states.len());
         for state in states {
-            let seed = self.walk.agent.seed.child("rollout", self.rollouts);
-            self.rollouts += 1;
+            // A rollout hangs on its moves, not on the order of the questions.
+            let root = self.walk.agent.seed.child("rollout", 0);
+            let seed = state.moves.iter().fold(root, |seed, mv| seed.child("after", u64::from(*mv)));
             let Some(worth) = self.walk.play(state.clone(), self.temperature, seed, &[])? else { return Ok(None) };
             values.push(worth);
         }
@@ -300,5 +300,32 @@ impl<W: World> Domain for Moves<'_, '_, W> {
 
     fn same(&self, left: &Self::State, right: &Self::State) -> bool {
         left.moves == right.moves
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ascribe_worlds::{Shop, ShopState};
+
+    use super::*;
+
+    #[test]
+    fn a_rollout_depends_on_its_moves_and_not_on_the_order_of_the_questions() {
+        let shop = Shop::drawn(Seed(9), 12, 8).unwrap();
+        let propose = |_: &Trajectory<ShopState>, moves: &[u32], _: &[String]| vec![0.0; moves.len()];
+        // Other moves have other worths.
+        let judge = |trajectory: &Trajectory<ShopState>| {
+            trajectory.moves.iter().fold(0.0, |code: f64, mv| 0.7 * code + f64::from(*mv))
+        };
+        let agent = Agent { world: &shop, propose: &propose, judge: &judge, horizon: 8, steps: None, seed: Seed(2) };
+        let moves = || Moves { walk: agent.walk(), temperature: 1.0 };
+        let grown = moves().expand(&agent.start(), 4, 0).unwrap().unwrap();
+        let states: Vec<Trajectory<ShopState>> = grown.into_iter().map(|one| one.state).collect();
+        let back: Vec<Trajectory<ShopState>> = states.iter().rev().cloned().collect();
+        let forth = moves().evaluate(&states).unwrap().unwrap();
+        let mut other = moves().evaluate(&back).unwrap().unwrap();
+        other.reverse();
+        assert!(forth.len() > 1);
+        assert_eq!(forth, other);
     }
 }
