@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use ascribe_core::{Budget, Episode, Mode, Policy, Reduce, Sampling, Scorer, Seed, Text, Tokens, Usage};
+use ascribe_core::{Budget, CoreError, Episode, Mode, Policy, Reduce, Sampling, Scorer, Seed, Text, Tokens, Usage};
 
 use crate::error::check;
 use crate::join::side_by_side;
@@ -170,14 +170,15 @@ impl<'a> SearchCtx<'a> {
     /// what they return, by prompt.
     ///
     /// # Errors
-    /// The first error by the order of the prompts. What was spent is counted all the same.
+    /// When a step may have no token, or seconds are limited without a clock; else the first error by the order of the
+    /// prompts. What was spent is counted all the same.
     pub fn each<T, F>(&mut self, prompts: &[Tokens], one: F) -> Result<Vec<T>, SearchError>
     where
         T: Send,
         F: Fn(&mut PromptCtx) -> Result<T, SearchError> + Sync,
     {
+        self.check()?;
         let setup = &self.setup;
-        check("the most tokens of a step", "at least 1", setup.steps.most as f64, setup.steps.most > 0)?;
         let done = side_by_side(setup.policy, &setup.scorers(), prompts.len(), WIDTH, |number, policy, scorers| {
             let mut ctx = PromptCtx::new(setup, policy, scorers, number, &prompts[number]);
             let result = one(&mut ctx);
@@ -190,6 +191,19 @@ impl<'a> SearchCtx<'a> {
             results.push(result);
         }
         results.into_iter().collect()
+    }
+
+    /// Whether what the caller decides fits together.
+    fn check(&self) -> Result<(), SearchError> {
+        let Setup { steps, limits, clock, .. } = &self.setup;
+        check("the most tokens of a step", "at least 1", steps.most as f64, steps.most > 0)?;
+        match limits.seconds {
+            Some(seconds) if clock.is_none() => {
+                let rule = "a limit of seconds needs a clock; give one with `SearchCtx::with_clock`";
+                Err(CoreError::Shape { rule, got: format!("{seconds} s without one") }.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// How tokens are drawn.
@@ -213,6 +227,7 @@ impl<'a> SearchCtx<'a> {
         if n == 0 {
             return Err(SearchError::NoSamples);
         }
+        self.check()?;
         let setup = &self.setup;
         let last_word = setup.judge.or(setup.scorer);
         if scored == Scored::Yes && last_word.is_none() {

@@ -17,7 +17,7 @@ pub struct Limits {
     pub policy_calls: Option<u64>,
     /// Texts given to scorers.
     pub scorer_calls: Option<u64>,
-    /// Seconds on the clock of the context.
+    /// Seconds on the clock of the context, which then has to have one.
     pub seconds: Option<f64>,
 }
 

@@ -89,6 +89,8 @@ fn a_raised_flag_and_a_late_clock_end_a_search() {
         let found = decoder.search(&prompts(1), &mut timed).expect("no error").remove(0);
         assert!(found.stopped.is_none_or(|why| why == Stopped::Time), "{name}");
         assert!(found.stopped.is_some() || found.best().finish == Finish::End, "{name}");
+        let error = decoder.search(&prompts(1), &mut ctx(&policy, &oracle).with_limits(limits)).expect_err("no clock");
+        assert!(error.to_string().contains("needs a clock"), "{name}: {error}");
     }
 }
 
