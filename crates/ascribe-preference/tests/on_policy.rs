@@ -1,6 +1,8 @@
 //! Whole loops on rollouts: what is drawn and kept, what is refused, that it learns, and that a run that is killed at any
 //! step goes on to the same numbers.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use ascribe_core::advantage::{AdvantageEstimator, Baseline, Outcome};
 use ascribe_core::tensor::KlEstimator;
 use ascribe_core::{CoreError, Credit, Episode, Objective, Sampling, Scorer, Seed, Tokens, rule};
@@ -371,6 +373,10 @@ fn what_does_not_go_together_is_refused() {
         |tokens: Vec<u32>| RolloutConfig { second: Some(SecondAttempt::new(tokens, Stage::First)), ..config() };
     assert!(refused(&Setup::new("rloo", "reinforce", between(Vec::new()))));
     assert!(refused(&Setup::new("remax", "reinforce", between(vec![5]))));
+    // First attempts of the first stage have no reward, and their groups would be left out with the pull on them.
+    assert!(!refused(&Setup::new("rloo", "reinforce", between(vec![5]))));
+    let masked = RolloutConfig { dead_groups: DeadGroups::Mask, ..between(vec![5]) };
+    assert!(refused(&Setup::new("rloo", "reinforce", masked)));
     // A pull to the reference without a reference.
     let penalty = KlReward { coef: 0.1, estimator: KlEstimator::K1, place: KlPlace::Score, adaptive: None };
     let setup = Setup::new("rloo", "rloo", RolloutConfig { kl_reward: Some(penalty), ..config() });
@@ -438,6 +444,23 @@ fn a_second_attempt_stands_behind_the_first_and_is_judged_as_an_answer_to_the_pr
     assert!(rollouts[8..].iter().all(|one| one.pull == Some(0.0)));
     // The same prompts are answered in the same way, whatever is paid.
     assert_eq!(rollouts[3].response, first[3].response);
+}
+
+#[test]
+fn second_attempts_that_are_paid_differently_are_no_dead_group() {
+    // First attempts are right by turns, and every second attempt is right: what is paid for it is 11 or 1.
+    let (prompts, asked) = (prompts(), AtomicUsize::new(0));
+    let scorer = rule(move |_: &Episode| match asked.fetch_add(1, Ordering::Relaxed) {
+        at if at < 8 => (at % 2) as f32,
+        _ => 1.0,
+    });
+    let second = Some(SecondAttempt::new(vec![9, 8], Stage::Second));
+    let config = RolloutConfig { second, dead_groups: DeadGroups::Mask, ..config() };
+    let setup = Setup::new("reinforce", "reinforce", config);
+    let mut source = setup.source(&prompts, &scorer).expect("sound options");
+    source.window(&Actor::new(tiny(1))).expect("rollouts can be written");
+    let paid: Vec<f32> = source.pending().iter().skip(8).map(|rollout| rollout.advantages[0]).collect();
+    assert_eq!(paid, [11.0, 1.0, 11.0, 1.0, 11.0, 1.0, 11.0, 1.0]);
 }
 
 #[test]

@@ -195,13 +195,14 @@ pub fn standardize(scores: &mut [Option<f64>], epsilon: f64) {
     scores.iter_mut().flatten().for_each(|score| *score = (*score - centre) / (spread + epsilon));
 }
 
-/// For each response, whether its group is dead: no two of its scores differ, so it says nothing about what is better.
+/// For each response, whether its group is dead: no two of its scores differ, rewards of tokens included, so it says nothing
+/// about what is better.
 ///
 /// Scores are compared exactly: a standard deviation of rounding noise is not taken for a signal.
 pub fn dead_groups(rollouts: &[Graded]) -> Vec<bool> {
     let mut dead = vec![false; rollouts.len()];
     for members in groups(rollouts) {
-        let mut scores = members.iter().filter_map(|at| rollouts[*at].score);
+        let mut scores = members.iter().filter_map(|at| rollouts[*at].total());
         let first = scores.next();
         if scores.all(|score| Some(score) == first) {
             members.iter().for_each(|at| dead[*at] = true);
@@ -268,6 +269,15 @@ mod tests {
         three[1].score = None;
         close(&advantages(Baseline::GroupNormalized { epsilon: 1e-4 }, &three), &[0.0; 3], 0.0);
         assert_eq!(dead_groups(&three), [true; 3]);
+    }
+
+    #[test]
+    fn rewards_of_tokens_keep_a_group_alive() {
+        // No outcome tells the two apart, but a step of one of them earned something.
+        let mut two = group(&[0.0, 0.0]);
+        assert_eq!(dead_groups(&two), [true; 2]);
+        two[0].rewards[0] = 0.5;
+        assert_eq!(dead_groups(&two), [false; 2]);
     }
 
     #[test]

@@ -69,11 +69,11 @@ impl OnPolicy<'_> {
             self.leave_steps_out(&episodes, &mut graded)?;
         }
         metrics.of_scores(rollouts, &graded);
-        let dead = dead_groups(&graded);
-        metrics.push("frac_reward_zero_std", share(&dead));
         if let Some(second) = &config.second {
             second.pay(rollouts, &mut graded, metrics);
         }
+        let dead = dead_groups(&graded);
+        metrics.push("frac_reward_zero_std", share(&dead));
         let next_coef = self.penalise(rollouts, &mut graded, metrics);
         if config.whiten_rewards {
             whiten_rewards(&mut graded)?;
