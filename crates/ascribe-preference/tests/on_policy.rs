@@ -414,6 +414,22 @@ fn a_response_that_nobody_can_judge_is_no_part_of_its_group() {
 }
 
 #[test]
+fn a_baseline_that_nobody_can_judge_is_no_baseline_of_nothing() {
+    // Eight responses are worth 2 each; of the most likely ones the first has no score, and the second has 1/2.
+    let (prompts, asked) = (prompts(), AtomicUsize::new(0));
+    let scorer = rule(move |_: &Episode| match asked.fetch_add(1, Ordering::Relaxed) {
+        8 => f32::NAN,
+        9 => 0.5,
+        _ => 2.0,
+    });
+    let setup = Setup::new("remax", "reinforce", config());
+    let mut source = setup.source(&prompts, &scorer).expect("sound options");
+    source.window(&Actor::new(tiny(1))).expect("rollouts can be written");
+    let leads: Vec<f32> = source.pending().iter().map(|rollout| rollout.advantages[0]).collect();
+    assert_eq!(leads, [0.0, 0.0, 0.0, 0.0, 1.5, 1.5, 1.5, 1.5]);
+}
+
+#[test]
 fn a_second_attempt_stands_behind_the_first_and_is_judged_as_an_answer_to_the_prompt() {
     let prompts = prompts();
     // Only an answer to a prompt that was asked is judged.

@@ -59,11 +59,15 @@ impl OnPolicy<'_> {
             let numbered = greedy.iter().enumerate();
             let episodes = numbered.map(|(at, rollout)| self.episode(rollout, at)).collect::<Result<Vec<_>, _>>()?;
             let credits = self.scores(&episodes)?;
-            let scores = episodes.iter().zip(&credits).zip(&greedy);
-            let scores: Vec<f64> = scores
-                .map(|((episode, credit), rollout)| Ok(self.score(rollout, episode, credit)?.unwrap_or(0.0)))
-                .collect::<Result<_, CoreError>>()?;
-            graded.iter_mut().for_each(|one| one.greedy = scores.get(one.group).copied());
+            let scores = episodes.iter().zip(&credits).map(|(episode, credit)| self.score(episode, credit));
+            let scores: Vec<Option<f64>> = scores.collect::<Result<_, _>>()?;
+            for one in &mut graded {
+                match scores.get(one.group).copied().flatten() {
+                    Some(score) => one.greedy = Some(score),
+                    // Where nobody can judge what it is compared with, nothing is learned.
+                    None => (one.score, one.greedy) = (None, Some(0.0)),
+                }
+            }
         }
         if self.estimator.needs().without_steps {
             self.leave_steps_out(&episodes, &mut graded)?;
@@ -106,15 +110,15 @@ impl OnPolicy<'_> {
     }
 
     /// The score of a response after cuts and penalties; a NaN is none.
-    fn score(&self, rollout: &Rollout, episode: &Episode, credit: &Credit) -> Result<Option<f64>, CoreError> {
+    fn score(&self, episode: &Episode, credit: &Credit) -> Result<Option<f64>, CoreError> {
         let score = f64::from(credit.to_sequence(episode, Reduce::Sum)?);
-        Ok((!score.is_nan()).then(|| self.shaped(score, rollout)))
+        Ok((!score.is_nan()).then(|| self.shaped(score, episode)))
     }
 
-    fn shaped(&self, score: f64, rollout: &Rollout) -> f64 {
+    fn shaped(&self, score: f64, episode: &Episode) -> f64 {
         let config = &self.config;
         let score = config.reward_clip.map_or(score, |(least, most)| score.clamp(least, most));
-        config.length.of(score, rollout.response.len(), config.max_completion_length, !rollout.complete)
+        config.length.of(score, episode.response_tokens().len(), config.max_completion_length, !episode.complete)
     }
 
     fn grade(&self, rollout: &mut Rollout, episode: &Episode, credit: &Credit) -> Result<Graded, CoreError> {
@@ -131,12 +135,12 @@ impl OnPolicy<'_> {
             ..Graded::default()
         };
         if credit.granularity() == Granularity::Sequence || !self.estimator.needs().placed {
-            graded.score = self.score(rollout, episode, credit)?;
+            graded.score = self.score(episode, credit)?;
         } else {
             // Process rewards stay where they were earned; penalties for length are the outcome's.
             let tokens = credit.to_tokens(episode, Place::LastToken)?;
             graded.rewards = widened(&tokens[begin..]);
-            graded.score = Some(self.shaped(0.0, rollout));
+            graded.score = Some(self.shaped(0.0, episode));
         }
         rollout.score = graded.total();
         Ok(graded)
