@@ -430,6 +430,31 @@ fn a_baseline_that_nobody_can_judge_is_no_baseline_of_nothing() {
 }
 
 #[test]
+fn a_response_without_a_step_is_scored_like_any_other() {
+    // A response is worth its number of tokens, cut to at most 1: so is what is left of it, unless that is nothing.
+    let prompts = prompts();
+    let worth = |episode: &Episode| episode.response_tokens().len() as f32;
+    let run = |scorer: &dyn Scorer, reward_clip| {
+        let config = RolloutConfig { segmentation: Some(Segmentation::Fixed(2)), reward_clip, ..config() };
+        let setup = Setup::new("leave_one_step_out", "reinforce", config);
+        let mut source = setup.source(&prompts, scorer).expect("sound options");
+        source.window(&Actor::new(tiny(1))).expect("rollouts can be written");
+        source.pending().to_vec()
+    };
+    let rollouts = run(&rule(worth), Some((0.0, 1.0)));
+    assert!(rollouts.iter().any(|rollout| rollout.response.len() > 2));
+    for rollout in &rollouts {
+        let n = rollout.response.len();
+        assert_eq!(rollout.advantages, vec![if n > 2 { 0.0 } else { 1.0 }; n]);
+    }
+    // What cannot be judged without a step does not end the run: here whole responses of 5 tokens alone can be.
+    let whole = rule(|episode: &Episode| if episode.response_tokens().len() == 5 { 1.0 } else { f32::NAN });
+    for rollout in run(&whole, None) {
+        assert!(rollout.advantages.iter().all(|advantage| *advantage == 0.0));
+    }
+}
+
+#[test]
 fn a_second_attempt_stands_behind_the_first_and_is_judged_as_an_answer_to_the_prompt() {
     let prompts = prompts();
     // Only an answer to a prompt that was asked is judged.

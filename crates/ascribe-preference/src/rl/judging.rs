@@ -146,7 +146,8 @@ impl OnPolicy<'_> {
         Ok(graded)
     }
 
-    /// Scores of the responses without each of their steps. What is left of a response of one step is nothing: 0.
+    /// Scores of the responses without each of their steps, with the same cuts and penalties. What is left of a response of
+    /// one step is nothing: 0. A step whose absence nobody can judge changes nothing.
     fn leave_steps_out(&self, episodes: &[Episode], graded: &mut [Graded]) -> Result<(), CoreError> {
         let mut shorter = Vec::new();
         let mut places = Vec::new();
@@ -160,7 +161,8 @@ impl OnPolicy<'_> {
             }
         }
         for ((at, step), (episode, credit)) in places.into_iter().zip(shorter.iter().zip(self.scores(&shorter)?)) {
-            graded[at].without_step[step] = f64::from(credit.to_sequence(episode, Reduce::Sum)?);
+            let left = self.score(episode, &credit)?.or(graded[at].score);
+            graded[at].without_step[step] = left.unwrap_or(0.0);
         }
         Ok(())
     }
