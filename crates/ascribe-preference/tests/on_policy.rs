@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ascribe_core::advantage::{AdvantageEstimator, Baseline, Outcome};
+use ascribe_core::advantage::{AdvantageEstimator, Baseline, Oreal, Outcome};
 use ascribe_core::tensor::KlEstimator;
 use ascribe_core::{CoreError, Credit, Episode, Objective, Sampling, Scorer, Seed, Tokens, rule};
 use ascribe_lm::{Decoder, DecoderConfig, LanguageModel, RandomWeights};
@@ -207,6 +207,48 @@ fn dead_groups_and_cut_responses_are_counted_and_may_be_left_out() {
     let ((left, ..), _, still_cut) = run(RolloutConfig { mask_truncated: true, ..config() });
     // Where all were cut, all are kept.
     assert!(still_cut == 0 && left == 16 - cut || cut == 16 && left == 16, "{left}, {cut}");
+}
+
+#[test]
+fn where_every_response_was_cut_none_teaches_anything() {
+    // Nothing ends a response.
+    let base = RolloutConfig { ends: Vec::new(), num_iterations: 2, ..config() };
+    for (estimator, loss) in [("grpo", "grpo"), ("gae", "ppo")] {
+        let learned = generation(&Setup::new(estimator, loss, base.clone()));
+        assert!(learned.iter().any(|rollout| rollout.advantages.iter().any(|advantage| *advantage != 0.0)));
+        let rollouts = generation(&Setup::new(estimator, loss, RolloutConfig { mask_truncated: true, ..base.clone() }));
+        assert_eq!(rollouts.len(), 8);
+        for rollout in &rollouts {
+            assert!(rollout.advantages.iter().all(|advantage| *advantage == 0.0), "{estimator}");
+            assert_eq!(rollout.returns, rollout.values, "{estimator}");
+        }
+    }
+}
+
+#[test]
+fn token_rewards_are_told_that_all_are_right_and_a_critic_is_told_nothing_of_what_has_no_score() {
+    let (prompts, right, none) = (prompts(), rule(|_: &Episode| 1.0), rule(|_: &Episode| f32::NAN));
+    let value = Some(ValueTerm { coef: 1.0, clip: None });
+    let setup = Setup {
+        estimator: Box::new(Oreal { token_rewards: true, ..Oreal::default() }),
+        objective: objective("oreal", &PolicyOptions { value, ..PolicyOptions::default() }),
+        config: config(),
+    };
+    let actor = setup.actor(tiny(1));
+    let rollouts = {
+        let mut source = setup.source(&prompts, &right).expect("sound options");
+        source.window(&actor).expect("rollouts can be written");
+        source.pending().to_vec()
+    };
+    assert_eq!(rollouts.len(), 8);
+    for rollout in &rollouts {
+        let n = rollout.response.len();
+        assert_eq!((&rollout.returns, &rollout.advantages), (&Some(vec![1.0; n]), &vec![0.0; n]));
+    }
+    for setup in [setup, Setup::new("oreo", "oreo", config())] {
+        let mut source = setup.source(&prompts, &none).expect("sound options").with_reference(tiny(2));
+        assert!(matches!(source.window(&actor), Err(TrainError::Core(CoreError::Shape { .. }))));
+    }
 }
 
 /// Trains for `steps` steps; the reports.

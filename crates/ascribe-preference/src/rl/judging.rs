@@ -82,10 +82,11 @@ impl OnPolicy<'_> {
         if config.whiten_rewards {
             whiten_rewards(&mut graded)?;
         }
-        let mut unused = Vec::with_capacity(rollouts.len());
+        let (mut unused, mut told) = (Vec::with_capacity(rollouts.len()), Vec::with_capacity(rollouts.len()));
         for ((rollout, advantage), graded) in rollouts.iter_mut().zip(self.estimator.estimate(&graded)?).zip(&graded) {
             let n = rollout.response.len();
             unused.push(advantage.tokens.is_empty());
+            told.push(!(advantage.tokens.is_empty() && advantage.returns.is_empty()));
             let filled = |values: &[f64]| if values.is_empty() { vec![0.0; n] } else { narrowed(values) };
             rollout.advantages = filled(&advantage.tokens);
             rollout.returns = self.needs.values.then(|| filled(&advantage.returns));
@@ -101,12 +102,31 @@ impl OnPolicy<'_> {
         let kept: Vec<bool> = rollouts.iter().enumerate().map(|(at, rollout)| !left_out(at, rollout)).collect();
         metrics.push("rollouts/kept", share(&kept));
         metrics.of_kept(rollouts, &kept);
-        // Where nothing is kept, all are: a step without rows is no step.
-        if kept.contains(&true) {
-            let mut kept = kept.into_iter();
-            rollouts.retain(|_| kept.next().unwrap_or(true));
-        }
+        let kept = if kept.contains(&true) { kept } else { self.spared(rollouts, told)? };
+        let mut kept = kept.into_iter();
+        rollouts.retain(|_| kept.next().unwrap_or(true));
         Ok(next_coef)
+    }
+
+    /// What stays where nothing is kept, as a step without rows is no step: all of which something is `told`, or all. Of
+    /// responses that the length limit cut nothing is learned then.
+    fn spared(&self, rollouts: &mut [Rollout], told: Vec<bool>) -> Result<Vec<bool>, CoreError> {
+        let nothing = !told.contains(&true);
+        if nothing && (self.needs.values || self.needs.scores) {
+            let rule = "a critic, or a loss on scores, needs a response that the reward can judge";
+            return Err(CoreError::Shape { rule, got: "a generation without one".to_owned() });
+        }
+        // A loss without ratios is told a verdict, of which 0 would be another one.
+        if self.config.mask_truncated && self.needs.old_logps {
+            for rollout in rollouts.iter_mut().filter(|rollout| !rollout.complete) {
+                rollout.advantages.fill(0.0);
+                if self.estimator.needs().placed {
+                    // A value that is its own target.
+                    rollout.returns.clone_from(&rollout.values);
+                }
+            }
+        }
+        Ok(if nothing { vec![true; rollouts.len()] } else { told })
     }
 
     /// The score of a response after cuts and penalties; a NaN is none.
