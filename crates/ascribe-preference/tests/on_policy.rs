@@ -411,6 +411,10 @@ fn what_does_not_go_together_is_refused() {
     {
         assert!(refused(&Setup::new("brain", "brain", wrong)));
     }
+    // Scores that a loss takes as they are cannot have a penalty in them.
+    let penalty = KlReward { coef: 0.1, estimator: KlEstimator::K1, place: KlPlace::Tokens, adaptive: None };
+    assert!(!refused(&Setup::new("brain", "brain", config())));
+    assert!(refused(&Setup::new("brain", "brain", RolloutConfig { kl_reward: Some(penalty), ..config() })));
     let between =
         |tokens: Vec<u32>| RolloutConfig { second: Some(SecondAttempt::new(tokens, Stage::First)), ..config() };
     assert!(refused(&Setup::new("rloo", "reinforce", between(Vec::new()))));
@@ -578,8 +582,8 @@ fn flat(actor: &Actor, setup: &Setup, rollouts: &[Rollout], batch: usize) -> Vec
 fn the_split_of_a_window_changes_no_gradient() {
     for (estimator, loss) in [("grpo", "dapo"), ("gae", "ppo"), ("rloo", "rloo"), ("brain", "brain")] {
         let penalty = KlReward { coef: 0.1, estimator: KlEstimator::K1, place: KlPlace::Tokens, adaptive: None };
-        let config = RolloutConfig { num_iterations: 2, kl_reward: Some(penalty), ..config() };
-        let setup = Setup::new(estimator, loss, config);
+        let kl_reward = (loss != "brain").then_some(penalty);
+        let setup = Setup::new(estimator, loss, RolloutConfig { num_iterations: 2, kl_reward, ..config() });
         let rollouts = generation(&setup);
         // Another policy than the one that wrote.
         let actor = setup.actor(tiny(3));

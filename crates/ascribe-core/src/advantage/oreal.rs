@@ -58,6 +58,11 @@ impl AdvantageEstimator for Oreal {
                 return Err(CoreError::Range { name, rule: "finite and at least 0", got });
             }
         }
+        if let Some(got) = rollouts.iter().flat_map(|rollout| &rollout.rewards).find(|reward| **reward != 0.0) {
+            let (name, rule) =
+                ("a reward of a token", "0 where right and wrong are all that counts (pull the loss instead)");
+            return Err(CoreError::Range { name, rule, got: *got });
+        }
         let mut labels = Vec::with_capacity(rollouts.len());
         for rollout in rollouts {
             match rollout.score {
@@ -176,7 +181,11 @@ mod tests {
         assert!(Oreal::default().estimate(&[Graded::scored(0, 0.5, 1), Graded::scored(0, 0.0, 1)]).is_err());
         assert!(Oreal::default().estimate(&[Graded::scored(0, 1.0, 1)]).is_err());
         assert!(Oreal::default().estimate(&[Graded::scored(0, 1.0, 0), Graded::scored(0, 0.0, 1)]).is_err());
-        let rows = [Graded::scored(0, 1.0, 1), Graded::scored(0, 0.0, 1)];
+        let mut rows = [Graded::scored(0, 1.0, 1), Graded::scored(0, 0.0, 1)];
+        assert!(Oreal::default().estimate(&rows).is_ok());
         assert!(Oreal { negative: f64::NAN, ..Oreal::default() }.estimate(&rows).is_err());
+        // A penalty on a token would count for nothing.
+        rows[1].rewards[0] = -0.1;
+        assert!(Oreal::default().estimate(&rows).is_err());
     }
 }

@@ -89,6 +89,11 @@ impl<'a> OnPolicy<'a> {
             let got = format!("{} and {}", config.num_generations, config.steps_per_generation);
             return Err(CoreError::Shape { rule, got }.into());
         }
+        if needs.scores && (config.kl_reward.is_some() || config.second.is_some()) {
+            let rule = "a loss on scores takes them as they are";
+            let got = "a penalty for leaving the reference, or second attempts".to_owned();
+            return Err(CoreError::Shape { rule, got }.into());
+        }
         if config.second.is_some() && estimator.needs().greedy {
             let (rule, got) = ("second attempts need a baseline that is not greedy", "a greedy one".to_owned());
             return Err(CoreError::Shape { rule, got }.into());
