@@ -411,6 +411,10 @@ fn what_does_not_go_together_is_refused() {
     {
         assert!(refused(&Setup::new("brain", "brain", wrong)));
     }
+    // Whitened scores are rewards of tokens, and there is nothing left to compare.
+    let white = || RolloutConfig { whiten_rewards: true, ..config() };
+    assert!(!refused(&Setup::new("gae", "ppo", white())));
+    assert!(refused(&Setup::new("grpo", "grpo", white())));
     // Scores that a loss takes as they are cannot have a penalty in them.
     let penalty = KlReward { coef: 0.1, estimator: KlEstimator::K1, place: KlPlace::Tokens, adaptive: None };
     assert!(!refused(&Setup::new("brain", "brain", config())));

@@ -89,6 +89,11 @@ impl<'a> OnPolicy<'a> {
             let got = format!("{} and {}", config.num_generations, config.steps_per_generation);
             return Err(CoreError::Shape { rule, got }.into());
         }
+        if config.whiten_rewards && !estimator.needs().placed {
+            let rule =
+                "whiten_rewards moves scores into the rewards of tokens, and needs an estimator of those, such as gae";
+            return Err(CoreError::Shape { rule, got: "one that compares scores".to_owned() }.into());
+        }
         if needs.scores && (config.kl_reward.is_some() || config.second.is_some()) {
             let rule = "a loss on scores takes them as they are";
             let got = "a penalty for leaving the reference, or second attempts".to_owned();
