@@ -411,6 +411,13 @@ fn what_does_not_go_together_is_refused() {
     {
         assert!(refused(&Setup::new("brain", "brain", wrong)));
     }
+    // 8 responses at a divergence of 0 would leave 1 - 0.2 * 8 / 1.6 = 0 of the strength.
+    let adaptive = |horizon| {
+        let adaptive = Some(AdaptiveKl { target: 6.0, horizon });
+        let penalty = KlReward { coef: 0.1, estimator: KlEstimator::K1, place: KlPlace::Tokens, adaptive };
+        Setup::new("gae", "ppo", RolloutConfig { kl_reward: Some(penalty), ..config() })
+    };
+    assert!(!refused(&adaptive(1.7)) && refused(&adaptive(1.6)));
     // Whitened scores are rewards of tokens, and there is nothing left to compare.
     let white = || RolloutConfig { whiten_rewards: true, ..config() };
     assert!(!refused(&Setup::new("gae", "ppo", white())));

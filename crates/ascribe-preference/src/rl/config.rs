@@ -155,6 +155,12 @@ impl RolloutConfig {
             }
             if let Some(adaptive) = &kl.adaptive {
                 adaptive.check()?;
+                let attempts = 1 + usize::from(self.second.is_some());
+                let responses = self.prompts.saturating_mul(self.num_generations).saturating_mul(attempts);
+                if adaptive.horizon <= 0.2 * responses as f64 {
+                    let rule = "above a fifth of the responses of a generation, or the strength may fall below 0";
+                    return Err(CoreError::Range { name: "kl_horizon", rule, got: adaptive.horizon });
+                }
             }
         }
         Ok(())
