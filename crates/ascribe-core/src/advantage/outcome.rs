@@ -92,6 +92,7 @@ impl Outcome {
             }
             return Ok(left);
         }
+        let spread_of_all = Variance::Unbiased.of(&all).sqrt();
         for members in groups(rollouts) {
             if members.len() < 2 {
                 let (name, rule) = ("the number of responses to a prompt", "at least 2 with a baseline of the group");
@@ -114,7 +115,7 @@ impl Outcome {
                     _ if equal => 0.0,
                     Baseline::GroupMean | Baseline::Scaled => lead,
                     Baseline::GroupNormalized { epsilon } => lead / (spread + epsilon),
-                    Baseline::BatchNormalized { epsilon } => lead / (Variance::Unbiased.of(&all).sqrt() + epsilon),
+                    Baseline::BatchNormalized { epsilon } => lead / (spread_of_all + epsilon),
                     Baseline::LeaveOneOut => {
                         let others = scores.iter().sum::<f64>() - score;
                         score - others / (scores.len() - 1) as f64

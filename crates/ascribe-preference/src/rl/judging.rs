@@ -91,8 +91,9 @@ impl OnPolicy<'_> {
             rollout.advantages = filled(&advantage.tokens);
             rollout.returns = self.needs.values.then(|| filled(&advantage.returns));
             rollout.starts = self.needs.starts.then(|| {
-                let starts = |at: usize| graded.steps.iter().any(|step| step.start == at);
-                (0..n).map(|at| f32::from(u8::from(starts(at)))).collect()
+                let mut starts = vec![0.0; n];
+                graded.steps.iter().for_each(|step| starts[step.start] = 1.0);
+                starts
             });
         }
         let left_out = |at: usize, rollout: &Rollout| {
