@@ -100,6 +100,8 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("gropo", "", &["there is no method `gropo`", "grpo"]);
     bench.rows("prompts.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?")})));
     refused("grpo", "", &["no answer to check", "line"]);
+    bench.rows("prompts.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?"), "answer": "a few"})));
+    refused("grpo", "", &["`a few` has no number", "line"]);
 }
 
 #[test]

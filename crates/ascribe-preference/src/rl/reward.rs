@@ -23,15 +23,16 @@ const ANSWERS: [&str; 4] = ["answer", "ground_truth", "solution", "label"];
 /// Every reward by the name that the command line uses.
 pub const REWARDS: [(&str, MakeReward); 2] = [
     ("arithmetic", |rows| {
-        let answers = answers(rows)?;
+        let number = |line, answer: String| last_number(&answer).ok_or(PreferenceError::NoNumber { line, answer });
+        let answers = answers(rows, number)?;
         let right = move |row: &PromptOnly, response: &str| {
-            let wanted = answers.get(&row.line).and_then(|answer| last_number(answer));
+            let wanted = answers.get(&row.line).copied();
             f32::from(u8::from(wanted.is_some() && last_number(response) == wanted))
         };
         Ok(Box::new(of_text(rows, right)?))
     }),
     ("exact", |rows| {
-        let answers = answers(rows)?;
+        let answers = answers(rows, |_, answer| Ok(answer))?;
         let right = move |row: &PromptOnly, response: &str| {
             f32::from(u8::from(answers.get(&row.line).is_some_and(|answer| answer.trim() == response.trim())))
         };
@@ -39,8 +40,11 @@ pub const REWARDS: [(&str, MakeReward); 2] = [
     }),
 ];
 
-/// The answer of each row, by its line.
-fn answers(rows: &[PromptRow]) -> Result<HashMap<usize, String>, PreferenceError> {
+/// The answer of each row as it is `read`, by its line.
+fn answers<T>(
+    rows: &[PromptRow],
+    read: impl Fn(usize, String) -> Result<T, PreferenceError>,
+) -> Result<HashMap<usize, T>, PreferenceError> {
     let answer = |row: &PromptOnly| {
         let found = ANSWERS.iter().find_map(|column| row.others.get(*column))?;
         match found {
@@ -51,7 +55,7 @@ fn answers(rows: &[PromptRow]) -> Result<HashMap<usize, String>, PreferenceError
     };
     let one = |(_, row): &PromptRow| {
         let found = answer(row).ok_or(PreferenceError::Answer { line: row.line, columns: ANSWERS.join(", ") })?;
-        Ok((row.line, found))
+        Ok((row.line, read(row.line, found)?))
     };
     rows.iter().map(one).collect()
 }
