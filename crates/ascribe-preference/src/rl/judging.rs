@@ -4,6 +4,7 @@ use ascribe_core::advantage::{Graded, Mean, Variance, dead_groups, whiten};
 use ascribe_core::{CoreError, Credit, Episode, Granularity, Place, Reduce, ResponseMask, StepSpans, Tokens};
 use ascribe_train::TrainError;
 
+use super::reward::credits;
 use super::segments::Sample;
 use super::source::{Metrics, OnPolicy, narrowed, share, widened};
 use super::{DeadGroups, KlPlace, Rollout, text_of};
@@ -31,15 +32,6 @@ impl OnPolicy<'_> {
         Ok(episode)
     }
 
-    fn scores(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
-        let credits = self.scorer.score(episodes)?;
-        if credits.len() != episodes.len() {
-            let got = format!("{} credits for {} responses", credits.len(), episodes.len());
-            return Err(CoreError::Shape { rule: "a scorer gives one credit a response", got });
-        }
-        Ok(credits)
-    }
-
     /// Scores and advantages; gives the strength of the penalty in the next generation.
     pub(super) fn judge(
         &self,
@@ -50,16 +42,16 @@ impl OnPolicy<'_> {
         let config = &self.config;
         let numbered = rollouts.iter().enumerate();
         let episodes = numbered.map(|(at, rollout)| self.episode(rollout, at)).collect::<Result<Vec<_>, _>>()?;
-        let credits = self.scores(&episodes)?;
+        let judged = credits(self.scorer, &episodes)?;
         let mut graded = Vec::with_capacity(rollouts.len());
-        for ((rollout, episode), credit) in rollouts.iter_mut().zip(&episodes).zip(&credits) {
+        for ((rollout, episode), credit) in rollouts.iter_mut().zip(&episodes).zip(&judged) {
             graded.push(self.grade(rollout, episode, credit)?);
         }
         if self.estimator.needs().greedy {
             let numbered = greedy.iter().enumerate();
             let episodes = numbered.map(|(at, rollout)| self.episode(rollout, at)).collect::<Result<Vec<_>, _>>()?;
-            let credits = self.scores(&episodes)?;
-            let scores = episodes.iter().zip(&credits).map(|(episode, credit)| self.score(episode, credit));
+            let judged = credits(self.scorer, &episodes)?;
+            let scores = episodes.iter().zip(&judged).map(|(episode, credit)| self.score(episode, credit));
             let scores: Vec<Option<f64>> = scores.collect::<Result<_, _>>()?;
             for one in &mut graded {
                 match scores.get(one.group).copied().flatten() {
@@ -181,7 +173,9 @@ impl OnPolicy<'_> {
                 }
             }
         }
-        for ((at, step), (episode, credit)) in places.into_iter().zip(shorter.iter().zip(self.scores(&shorter)?)) {
+        for ((at, step), (episode, credit)) in
+            places.into_iter().zip(shorter.iter().zip(credits(self.scorer, &shorter)?))
+        {
             let left = self.score(episode, &credit)?.or(graded[at].score);
             graded[at].without_step[step] = left.unwrap_or(0.0);
         }

@@ -117,6 +117,16 @@ impl<J: Fn(&PromptOnly, &str) -> f32 + Send + Sync> Scorer for TextReward<J> {
     }
 }
 
+/// The credits of a scorer, one an episode.
+pub(super) fn credits(scorer: &dyn Scorer, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+    let credits = scorer.score(episodes)?;
+    if credits.len() == episodes.len() {
+        return Ok(credits);
+    }
+    let got = format!("{} credits for {} responses", credits.len(), episodes.len());
+    Err(CoreError::Shape { rule: "a scorer gives one credit a response", got })
+}
+
 /// Several scorers as one: the sum of their scores of whole responses, each times its weight. A score that is a NaN is
 /// none and is left out; where all are, so is the sum.
 pub struct WeightedRewards {
@@ -150,7 +160,7 @@ impl Scorer for WeightedRewards {
         }
         let mut sums = vec![f64::NAN; episodes.len()];
         for (scorer, weight) in &self.parts {
-            for ((sum, credit), episode) in sums.iter_mut().zip(scorer.score(episodes)?).zip(episodes) {
+            for ((sum, credit), episode) in sums.iter_mut().zip(credits(scorer.as_ref(), episodes)?).zip(episodes) {
                 let score = weight * f64::from(credit.to_sequence(episode, Reduce::Sum)?);
                 if !score.is_nan() {
                     *sum = if sum.is_nan() { score } else { *sum + score };
@@ -158,5 +168,35 @@ impl Scorer for WeightedRewards {
             }
         }
         Ok(sums.into_iter().map(|sum| Credit::sequence(sum as f32)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ascribe_core::rule;
+
+    use super::*;
+
+    /// Forgets all episodes but the first.
+    struct One;
+
+    impl Scorer for One {
+        fn score(&self, _: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+            Ok(vec![Credit::sequence(1.0)])
+        }
+    }
+
+    #[test]
+    fn a_part_that_forgets_an_episode_is_told_so() {
+        let two = [Episode::new(&[1], &[2]), Episode::new(&[1], &[3])];
+        let sum = |part: Box<dyn Scorer>| {
+            let half: Box<dyn Scorer> = Box::new(rule(|episode: &Episode| episode.response_tokens()[0] as f32 / 2.0));
+            let sum = WeightedRewards::new(vec![(half, 2.0), (part, 1.0)]).unwrap();
+            let credits = sum.score(&two)?;
+            let scores = credits.iter().zip(&two).map(|(credit, episode)| credit.to_sequence(episode, Reduce::Sum));
+            scores.collect::<Result<Vec<f32>, CoreError>>()
+        };
+        assert_eq!(sum(Box::new(rule(|_: &Episode| -1.0))).unwrap(), [1.0, 2.0]);
+        assert!(matches!(sum(Box::new(One)), Err(CoreError::Shape { .. })));
     }
 }
