@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use ascribe::burn::module::Module;
-use ascribe::core::{Episode, Mode, Policy, Request, Scorer, Seed, Tokens, Until};
+use ascribe::core::{CoreError, Episode, Finish, Mode, Policy, Request, Scorer, Seed, Tokens, Until};
 use ascribe::data::{ColumnMap, PromptOnly, Split};
 use ascribe::eval::{Bootstrap, Estimate};
 use ascribe::lm::LanguageModel;
@@ -231,7 +231,9 @@ fn held_out_reward(
     for (request, reply) in requests.iter().zip(policy.propose(&requests)?) {
         let episodes = reply.candidates.iter().map(|candidate| {
             let text = text_of(&model.tokenizer, &request.prefix, &candidate.tokens)?;
-            Episode::new(&request.prefix, &candidate.tokens).with_text(text)
+            let mut episode = Episode::new(&request.prefix, &candidate.tokens).with_text(text)?;
+            episode.complete = candidate.finish == Finish::End;
+            Ok::<_, CoreError>(episode)
         });
         let episodes = episodes.collect::<Result<Vec<_>, _>>()?;
         let mut scores = Vec::with_capacity(episodes.len());
