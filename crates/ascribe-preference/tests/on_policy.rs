@@ -418,6 +418,10 @@ fn what_does_not_go_together_is_refused() {
         Setup::new("gae", "ppo", RolloutConfig { kl_reward: Some(penalty), ..config() })
     };
     assert!(!refused(&adaptive(1.7)) && refused(&adaptive(1.6)));
+    // A loss that takes all tokens alike would leave the choice among them alone.
+    let uncertain = || RolloutConfig { top_entropy: Some(0.5), ..config() };
+    assert!(!refused(&Setup::new("grpo", "grpo", uncertain())));
+    assert!(refused(&Setup::new("oreo", "oreo", uncertain())));
     // Whitened scores are rewards of tokens, and there is nothing left to compare.
     let white = || RolloutConfig { whiten_rewards: true, ..config() };
     assert!(!refused(&Setup::new("gae", "ppo", white())));

@@ -3,8 +3,9 @@
 //! ```text
 //! A_t = R(y) - R(y without step k) + sum_{u >= t} r_u,   t in step k
 //! ```
-//! `r` are the rewards of tokens, such as a penalty for leaving the reference; tokens of no step get them alone. The first-order form of the Shapley value of steps
-//! (arXiv:1705.07874 for features): exact where steps do not interact. Scores without a step come from whoever scores.
+//! All tokens of a step share what it is worth; tokens of no step get the rewards alone. `r` are rewards of tokens, such as a
+//! penalty for leaving the reference. The first-order form of the Shapley value of steps (arXiv:1705.07874 for features): exact
+//! where steps do not interact. Scores without a step come from whoever scores.
 
 use crate::CoreError;
 

@@ -89,6 +89,10 @@ impl<'a> OnPolicy<'a> {
             let got = format!("{} and {}", config.num_generations, config.steps_per_generation);
             return Err(CoreError::Shape { rule, got }.into());
         }
+        if (config.correction.is_some() || config.top_entropy.is_some()) && !needs.weights {
+            let rule = "a correction, or a choice among tokens, needs a loss with weights of tokens";
+            return Err(CoreError::Shape { rule, got: "one without".to_owned() }.into());
+        }
         if config.whiten_rewards && !estimator.needs().placed {
             let rule =
                 "whiten_rewards moves scores into the rewards of tokens, and needs an estimator of those, such as gae";
