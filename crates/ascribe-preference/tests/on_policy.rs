@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ascribe_core::advantage::{AdvantageEstimator, Baseline, Oreal, Outcome};
+use ascribe_core::advantage::{AdvantageEstimator, Baseline, Gae, Normalize, Oreal, Outcome};
 use ascribe_core::tensor::KlEstimator;
 use ascribe_core::{CoreError, Credit, Episode, Objective, Sampling, Scorer, Seed, Tokens, rule};
 use ascribe_lm::{Decoder, DecoderConfig, LanguageModel, RandomWeights};
@@ -472,6 +472,47 @@ fn a_response_that_nobody_can_judge_is_no_part_of_its_group() {
         source.pending().iter().partition(|rollout| rollout.response.len() < 5);
     assert!(!others.is_empty() && judged.iter().all(|rollout| rollout.score.is_some()));
     assert!(others.iter().all(|rollout| rollout.score.is_none() && rollout.advantages.iter().all(|a| *a == 0.0)));
+}
+
+#[test]
+fn rewards_of_parts_of_a_response_stay_in_their_places_and_may_be_absent() {
+    /// Each 3 is worth 1; responses that begin with an even token cannot be judged to their end.
+    struct Threes;
+    impl Scorer for Threes {
+        fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+            let one = |episode: &Episode| {
+                let response = episode.response_tokens();
+                let mut earned: Vec<f32> = response.iter().map(|token| f32::from(u8::from(*token == 3))).collect();
+                if let (Some(last), 0) = (earned.last_mut(), response[0] % 2) {
+                    *last = f32::NAN;
+                }
+                Credit::over_response(episode, earned)
+            };
+            episodes.iter().map(one).collect()
+        }
+    }
+    let prompts = prompts();
+    let run = |reward_clip| {
+        let setup = Setup {
+            estimator: Box::new(Gae { gamma: 1.0, lambda: 1.0, normalize: Normalize::No }),
+            ..Setup::new("gae", "ppo", RolloutConfig { prompts: 4, reward_clip, ..config() })
+        };
+        let mut source = setup.source(&prompts, &Threes).expect("sound options");
+        source.window(&setup.actor(tiny(1)))?;
+        Ok::<_, TrainError>(source.pending().to_vec())
+    };
+    let rollouts = run(None).expect("rollouts can be written");
+    let (even, odd): (Vec<&Rollout>, Vec<&Rollout>) = rollouts.iter().partition(|rollout| rollout.response[0] % 2 == 0);
+    assert!(!even.is_empty() && !odd.is_empty());
+    assert!(even.iter().all(|rollout| rollout.score.is_none() && rollout.advantages.iter().all(|a| *a == 0.0)));
+    for rollout in odd {
+        // A fresh critic says 0, so the advantage of a token is the number of threes from it on.
+        let ahead = |at: usize| rollout.response[at..].iter().filter(|token| **token == 3).count() as f32;
+        let expected: Vec<f32> = (0..rollout.response.len()).map(ahead).collect();
+        assert_eq!(rollout.advantages, expected);
+    }
+    // A range is one of scores.
+    assert!(matches!(run(Some((-1.0, 1.0))), Err(TrainError::Core(CoreError::Shape { .. }))));
 }
 
 #[test]

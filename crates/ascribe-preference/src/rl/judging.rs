@@ -150,10 +150,16 @@ impl OnPolicy<'_> {
         if credit.granularity() == Granularity::Sequence || !self.estimator.needs().placed {
             graded.score = self.score(episode, credit)?;
         } else {
+            if self.config.reward_clip.is_some() {
+                let (rule, got) = ("reward_clip_range cuts scores of whole responses", "rewards of parts of one");
+                return Err(CoreError::Shape { rule, got: got.to_owned() });
+            }
             // Process rewards stay where they were earned; penalties for length are the outcome's.
             let tokens = credit.to_tokens(episode, Place::LastToken)?;
-            graded.rewards = widened(&tokens[begin..]);
-            graded.score = Some(self.shaped(0.0, episode));
+            if !tokens.iter().any(|reward| reward.is_nan()) {
+                graded.rewards = widened(&tokens[begin..]);
+                graded.score = Some(self.shaped(0.0, episode));
+            }
         }
         rollout.score = graded.total();
         Ok(graded)
