@@ -88,6 +88,9 @@ impl OnPolicy<'_> {
                 starts
             });
         }
+        if self.estimator.needs().placed {
+            metrics.of_values(rollouts);
+        }
         let left_out = |at: usize, rollout: &Rollout| {
             let cut = config.mask_truncated && !rollout.complete;
             unused[at] || cut || (config.dead_groups == DeadGroups::Mask && dead[at])
@@ -244,6 +247,20 @@ impl Metrics {
         }
     }
 
+    /// How much of the spread of what values should have been they know: `1 - var(R - V) / var(R)` over all tokens.
+    fn of_values(&mut self, rollouts: &[Rollout]) {
+        let (mut returns, mut errors) = (Vec::new(), Vec::new());
+        for rollout in rollouts.iter().filter(|rollout| rollout.score.is_some()) {
+            let (Some(values), Some(told)) = (&rollout.values, &rollout.returns) else { continue };
+            returns.extend(widened(told));
+            errors.extend(told.iter().zip(values).map(|(told, value)| f64::from(told - value)));
+        }
+        let spread = Variance::Biased.of(&returns);
+        if spread > 0.0 {
+            self.push("explained_variance", 1.0 - Variance::Biased.of(&errors) / spread);
+        }
+    }
+
     /// Rewards and lengths, under the names of TRL.
     fn of_scores(&mut self, rollouts: &[Rollout], graded: &[Graded]) {
         let scores: Vec<f64> = graded.iter().filter_map(Graded::total).collect();
@@ -275,4 +292,26 @@ fn whiten_rewards(graded: &mut [Graded]) -> Result<(), CoreError> {
         one.rewards.iter_mut().zip(&mut all).for_each(|(reward, white)| *reward = white);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn explained_variance_by_hand() {
+        let told = |values: &[f32], returns: &[f32], score: Option<f64>| {
+            let (values, returns) = (Some(values.to_vec()), Some(returns.to_vec()));
+            let mut metrics = Metrics::default();
+            metrics.of_values(&[Rollout { values, returns, score, ..Rollout::default() }]);
+            metrics.get("explained_variance")
+        };
+        // The spread of 1 and 2 is 1/4; errors of 1/2 and 1/2 have none, and -1 and 1 have one of 1.
+        assert_eq!(told(&[0.5, 1.5], &[1.0, 2.0], Some(1.0)), Some(1.0));
+        assert_eq!(told(&[0.0, 0.0], &[1.0, 2.0], Some(1.0)), Some(0.0));
+        assert_eq!(told(&[2.0, 1.0], &[1.0, 2.0], Some(1.0)), Some(-3.0));
+        // Of equal returns, and of what has no score, nothing is said.
+        assert_eq!(told(&[0.0, 1.0], &[2.0, 2.0], Some(1.0)), None);
+        assert_eq!(told(&[0.5, 1.5], &[0.5, 1.5], None), None);
+    }
 }
