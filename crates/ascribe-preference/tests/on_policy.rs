@@ -211,12 +211,18 @@ fn dead_groups_and_cut_responses_are_counted_and_may_be_left_out() {
 
 #[test]
 fn where_every_response_was_cut_none_teaches_anything() {
-    // Nothing ends a response.
+    // Nothing ends a response, and its first token is what it is worth.
     let base = RolloutConfig { ends: Vec::new(), num_iterations: 2, ..config() };
+    let (prompts, scorer) = (prompts(), rule(|episode: &Episode| episode.response_tokens()[0] as f32));
+    let write = |setup: Setup| {
+        let mut source = setup.source(&prompts, &scorer).expect("sound options");
+        source.window(&setup.actor(tiny(1))).expect("rollouts can be written");
+        source.pending().to_vec()
+    };
     for (estimator, loss) in [("grpo", "grpo"), ("gae", "ppo")] {
-        let learned = generation(&Setup::new(estimator, loss, base.clone()));
+        let learned = write(Setup::new(estimator, loss, base.clone()));
         assert!(learned.iter().any(|rollout| rollout.advantages.iter().any(|advantage| *advantage != 0.0)));
-        let rollouts = generation(&Setup::new(estimator, loss, RolloutConfig { mask_truncated: true, ..base.clone() }));
+        let rollouts = write(Setup::new(estimator, loss, RolloutConfig { mask_truncated: true, ..base.clone() }));
         assert_eq!(rollouts.len(), 8);
         for rollout in &rollouts {
             assert!(rollout.advantages.iter().all(|advantage| *advantage == 0.0), "{estimator}");

@@ -254,6 +254,11 @@ impl<'a> OnlinePairs<'a> {
                     "implicit labels need a policy that has learned something: train it first, or label by a reward",
                     "a round without two responses that it tells apart",
                 ),
+                Labeler::Both(_) => (
+                    "both labels must prefer one response, and a policy that has learned nothing prefers none: train it first, \
+                     or label by a reward",
+                    "a round without such a pair",
+                ),
                 _ => ("a round needs two responses to a prompt whose labels differ by the margin", "none"),
             };
             return Err(CoreError::Shape { rule, got: got.to_owned() }.into());
