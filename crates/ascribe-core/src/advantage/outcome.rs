@@ -196,16 +196,17 @@ pub fn standardize(scores: &mut [Option<f64>], epsilon: f64) {
     scores.iter_mut().flatten().for_each(|score| *score = (*score - centre) / (spread + epsilon));
 }
 
-/// For each response, whether its group is dead: no two of its scores differ, rewards of tokens included, so it says nothing
+/// For each response, whether its group is dead: no two of its scores differ and no token earned anything, so it says nothing
 /// about what is better.
 ///
 /// Scores are compared exactly: a standard deviation of rounding noise is not taken for a signal.
 pub fn dead_groups(rollouts: &[Graded]) -> Vec<bool> {
     let mut dead = vec![false; rollouts.len()];
     for members in groups(rollouts) {
-        let mut scores = members.iter().filter_map(|at| rollouts[*at].total());
+        let mut scores = members.iter().filter_map(|at| rollouts[*at].score);
         let first = scores.next();
-        if scores.all(|score| Some(score) == first) {
+        let earned = members.iter().any(|at| rollouts[*at].rewards.iter().any(|reward| *reward != 0.0));
+        if !earned && scores.all(|score| Some(score) == first) {
             members.iter().for_each(|at| dead[*at] = true);
         }
     }
@@ -278,6 +279,9 @@ mod tests {
         let mut two = group(&[0.0, 0.0]);
         assert_eq!(dead_groups(&two), [true; 2]);
         two[0].rewards[0] = 0.5;
+        assert_eq!(dead_groups(&two), [false; 2]);
+        // The same sum, earned at another place.
+        two[1].rewards[1] = 0.5;
         assert_eq!(dead_groups(&two), [false; 2]);
     }
 
