@@ -440,6 +440,8 @@ fn what_does_not_go_together_is_refused() {
         |tokens: Vec<u32>| RolloutConfig { second: Some(SecondAttempt::new(tokens, Stage::First)), ..config() };
     assert!(refused(&Setup::new("rloo", "reinforce", between(Vec::new()))));
     assert!(refused(&Setup::new("remax", "reinforce", between(vec![5]))));
+    let perplexity = RolloutConfig { segmentation: Some(Segmentation::Perplexity), ..config() };
+    assert!(refused(&Setup::new("remax", "reinforce", perplexity)));
     // First attempts of the first stage have no reward, and their groups would be left out with the pull on them.
     assert!(!refused(&Setup::new("rloo", "reinforce", between(vec![5]))));
     let masked = RolloutConfig { dead_groups: DeadGroups::Mask, ..between(vec![5]) };

@@ -107,6 +107,10 @@ impl<'a> OnPolicy<'a> {
             let (rule, got) = ("second attempts need a baseline that is not greedy", "a greedy one".to_owned());
             return Err(CoreError::Shape { rule, got }.into());
         }
+        if estimator.needs().greedy && config.segmentation.as_ref().is_some_and(Segmentation::needs_reference) {
+            let rule = "greedy responses are not read by the reference, so steps must be cut by something else";
+            return Err(CoreError::Shape { rule, got: "perplexity".to_owned() }.into());
+        }
         if needs.starts && config.segmentation.is_none() {
             let (rule, got) =
                 ("a loss over steps needs responses that are cut into steps", "no segmentation".to_owned());
