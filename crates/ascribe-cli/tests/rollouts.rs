@@ -69,6 +69,10 @@ fn a_run_that_was_stopped_goes_on_with_its_rollouts() {
     assert_eq!(bench.equal_files("cut"), bench.equal_files("whole"));
     // Another temperature is another run.
     train(&bench, "ppo", "cut", &format!("{options} --temperature 0.5")).refused(&["rollouts"]);
+    // So are other answers to the same prompts.
+    let row = |n: usize| json!({"prompt": format!("what is {n} + 1?"), "answer": (n + 2).to_string()});
+    bench.rows("prompts.jsonl", (0..6).map(row));
+    train(&bench, "ppo", "cut", options).refused(&["set of prompts"]);
 }
 
 #[test]
@@ -100,6 +104,8 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("gropo", "", &["there is no method `gropo`", "grpo"]);
     bench.rows("prompts.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?")})));
     refused("grpo", "", &["no answer to check", "line"]);
+    bench.rows("prompts.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?"), "answer": "a few"})));
+    refused("grpo", "", &["`a few` has no number", "line"]);
 }
 
 #[test]

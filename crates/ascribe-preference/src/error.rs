@@ -110,6 +110,14 @@ pub enum PreferenceError {
         /// Columns that were looked for.
         columns: String,
     },
+    /// An answer that no response can match, as only numbers are compared.
+    #[error("line {line}: the answer `{answer}` has no number to compare; drop the row, or take the reward `exact`")]
+    NoNumber {
+        /// The row.
+        line: usize,
+        /// Its answer.
+        answer: String,
+    },
     /// Two rows with one prompt that say different things.
     #[error("lines {first} and {second} have the same prompt and other columns that differ; drop one of them")]
     SamePrompt {

@@ -1,7 +1,9 @@
 //! Whole loops on rollouts: what is drawn and kept, what is refused, that it learns, and that a run that is killed at any
 //! step goes on to the same numbers.
 
-use ascribe_core::advantage::{AdvantageEstimator, Baseline, Outcome};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ascribe_core::advantage::{AdvantageEstimator, Baseline, Gae, Normalize, Oreal, Outcome};
 use ascribe_core::tensor::KlEstimator;
 use ascribe_core::{CoreError, Credit, Episode, Objective, Sampling, Scorer, Seed, Tokens, rule};
 use ascribe_lm::{Decoder, DecoderConfig, LanguageModel, RandomWeights};
@@ -207,6 +209,54 @@ fn dead_groups_and_cut_responses_are_counted_and_may_be_left_out() {
     assert!(still_cut == 0 && left == 16 - cut || cut == 16 && left == 16, "{left}, {cut}");
 }
 
+#[test]
+fn where_every_response_was_cut_none_teaches_anything() {
+    // Nothing ends a response, and its first token is what it is worth.
+    let base = RolloutConfig { ends: Vec::new(), num_iterations: 2, ..config() };
+    let (prompts, scorer) = (prompts(), rule(|episode: &Episode| episode.response_tokens()[0] as f32));
+    let write = |setup: Setup| {
+        let mut source = setup.source(&prompts, &scorer).expect("sound options");
+        source.window(&setup.actor(tiny(1))).expect("rollouts can be written");
+        source.pending().to_vec()
+    };
+    for (estimator, loss) in [("grpo", "grpo"), ("gae", "ppo")] {
+        let learned = write(Setup::new(estimator, loss, base.clone()));
+        assert!(learned.iter().any(|rollout| rollout.advantages.iter().any(|advantage| *advantage != 0.0)));
+        let rollouts = write(Setup::new(estimator, loss, RolloutConfig { mask_truncated: true, ..base.clone() }));
+        assert_eq!(rollouts.len(), 8);
+        for rollout in &rollouts {
+            assert!(rollout.advantages.iter().all(|advantage| *advantage == 0.0), "{estimator}");
+            assert_eq!(rollout.returns, rollout.values, "{estimator}");
+        }
+    }
+}
+
+#[test]
+fn token_rewards_are_told_that_all_are_right_and_a_critic_is_told_nothing_of_what_has_no_score() {
+    let (prompts, right, none) = (prompts(), rule(|_: &Episode| 1.0), rule(|_: &Episode| f32::NAN));
+    let value = Some(ValueTerm { coef: 1.0, clip: None });
+    let setup = Setup {
+        estimator: Box::new(Oreal { token_rewards: true, ..Oreal::default() }),
+        objective: objective("oreal", &PolicyOptions { value, ..PolicyOptions::default() }),
+        config: config(),
+    };
+    let actor = setup.actor(tiny(1));
+    let rollouts = {
+        let mut source = setup.source(&prompts, &right).expect("sound options");
+        source.window(&actor).expect("rollouts can be written");
+        source.pending().to_vec()
+    };
+    assert_eq!(rollouts.len(), 8);
+    for rollout in &rollouts {
+        let n = rollout.response.len();
+        assert_eq!((&rollout.returns, &rollout.advantages), (&Some(vec![1.0; n]), &vec![0.0; n]));
+    }
+    for setup in [setup, Setup::new("oreo", "oreo", config())] {
+        let mut source = setup.source(&prompts, &none).expect("sound options").with_reference(tiny(2));
+        assert!(matches!(source.window(&actor), Err(TrainError::Core(CoreError::Shape { .. }))));
+    }
+}
+
 /// Trains for `steps` steps; the reports.
 fn train(setup: &Setup, steps: usize) -> Vec<StepReport> {
     train_by(setup, steps, &threes())
@@ -367,10 +417,35 @@ fn what_does_not_go_together_is_refused() {
     {
         assert!(refused(&Setup::new("brain", "brain", wrong)));
     }
+    // 8 responses at a divergence of 0 would leave 1 - 0.2 * 8 / 1.6 = 0 of the strength.
+    let adaptive = |horizon| {
+        let adaptive = Some(AdaptiveKl { target: 6.0, horizon });
+        let penalty = KlReward { coef: 0.1, estimator: KlEstimator::K1, place: KlPlace::Tokens, adaptive };
+        Setup::new("gae", "ppo", RolloutConfig { kl_reward: Some(penalty), ..config() })
+    };
+    assert!(!refused(&adaptive(1.7)) && refused(&adaptive(1.6)));
+    // A loss that takes all tokens alike would leave the choice among them alone.
+    let uncertain = || RolloutConfig { top_entropy: Some(0.5), ..config() };
+    assert!(!refused(&Setup::new("grpo", "grpo", uncertain())));
+    assert!(refused(&Setup::new("oreo", "oreo", uncertain())));
+    // Whitened scores are rewards of tokens, and there is nothing left to compare.
+    let white = || RolloutConfig { whiten_rewards: true, ..config() };
+    assert!(!refused(&Setup::new("gae", "ppo", white())));
+    assert!(refused(&Setup::new("grpo", "grpo", white())));
+    // Scores that a loss takes as they are cannot have a penalty in them.
+    let penalty = KlReward { coef: 0.1, estimator: KlEstimator::K1, place: KlPlace::Tokens, adaptive: None };
+    assert!(!refused(&Setup::new("brain", "brain", config())));
+    assert!(refused(&Setup::new("brain", "brain", RolloutConfig { kl_reward: Some(penalty), ..config() })));
     let between =
         |tokens: Vec<u32>| RolloutConfig { second: Some(SecondAttempt::new(tokens, Stage::First)), ..config() };
     assert!(refused(&Setup::new("rloo", "reinforce", between(Vec::new()))));
     assert!(refused(&Setup::new("remax", "reinforce", between(vec![5]))));
+    let perplexity = RolloutConfig { segmentation: Some(Segmentation::Perplexity), ..config() };
+    assert!(refused(&Setup::new("remax", "reinforce", perplexity)));
+    // First attempts of the first stage have no reward, and their groups would be left out with the pull on them.
+    assert!(!refused(&Setup::new("rloo", "reinforce", between(vec![5]))));
+    let masked = RolloutConfig { dead_groups: DeadGroups::Mask, ..between(vec![5]) };
+    assert!(refused(&Setup::new("rloo", "reinforce", masked)));
     // A pull to the reference without a reference.
     let penalty = KlReward { coef: 0.1, estimator: KlEstimator::K1, place: KlPlace::Score, adaptive: None };
     let setup = Setup::new("rloo", "rloo", RolloutConfig { kl_reward: Some(penalty), ..config() });
@@ -408,6 +483,88 @@ fn a_response_that_nobody_can_judge_is_no_part_of_its_group() {
 }
 
 #[test]
+fn rewards_of_parts_of_a_response_stay_in_their_places_and_may_be_absent() {
+    /// Each 3 is worth 1; responses that begin with an even token cannot be judged to their end.
+    struct Threes;
+    impl Scorer for Threes {
+        fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+            let one = |episode: &Episode| {
+                let response = episode.response_tokens();
+                let mut earned: Vec<f32> = response.iter().map(|token| f32::from(u8::from(*token == 3))).collect();
+                if let (Some(last), 0) = (earned.last_mut(), response[0] % 2) {
+                    *last = f32::NAN;
+                }
+                Credit::over_response(episode, earned)
+            };
+            episodes.iter().map(one).collect()
+        }
+    }
+    let prompts = prompts();
+    let run = |reward_clip| {
+        let setup = Setup {
+            estimator: Box::new(Gae { gamma: 1.0, lambda: 1.0, normalize: Normalize::No }),
+            ..Setup::new("gae", "ppo", RolloutConfig { prompts: 4, reward_clip, ..config() })
+        };
+        let mut source = setup.source(&prompts, &Threes).expect("sound options");
+        source.window(&setup.actor(tiny(1)))?;
+        Ok::<_, TrainError>(source.pending().to_vec())
+    };
+    let rollouts = run(None).expect("rollouts can be written");
+    let (even, odd): (Vec<&Rollout>, Vec<&Rollout>) = rollouts.iter().partition(|rollout| rollout.response[0] % 2 == 0);
+    assert!(!even.is_empty() && !odd.is_empty());
+    assert!(even.iter().all(|rollout| rollout.score.is_none() && rollout.advantages.iter().all(|a| *a == 0.0)));
+    for rollout in odd {
+        // A fresh critic says 0, so the advantage of a token is the number of threes from it on.
+        let ahead = |at: usize| rollout.response[at..].iter().filter(|token| **token == 3).count() as f32;
+        let expected: Vec<f32> = (0..rollout.response.len()).map(ahead).collect();
+        assert_eq!(rollout.advantages, expected);
+    }
+    // A range is one of scores.
+    assert!(matches!(run(Some((-1.0, 1.0))), Err(TrainError::Core(CoreError::Shape { .. }))));
+}
+
+#[test]
+fn a_baseline_that_nobody_can_judge_is_no_baseline_of_nothing() {
+    // Eight responses are worth 2 each; of the most likely ones the first has no score, and the second has 1/2.
+    let (prompts, asked) = (prompts(), AtomicUsize::new(0));
+    let scorer = rule(move |_: &Episode| match asked.fetch_add(1, Ordering::Relaxed) {
+        8 => f32::NAN,
+        9 => 0.5,
+        _ => 2.0,
+    });
+    let setup = Setup::new("remax", "reinforce", config());
+    let mut source = setup.source(&prompts, &scorer).expect("sound options");
+    source.window(&Actor::new(tiny(1))).expect("rollouts can be written");
+    let leads: Vec<f32> = source.pending().iter().map(|rollout| rollout.advantages[0]).collect();
+    assert_eq!(leads, [0.0, 0.0, 0.0, 0.0, 1.5, 1.5, 1.5, 1.5]);
+}
+
+#[test]
+fn a_response_without_a_step_is_scored_like_any_other() {
+    // A response is worth its number of tokens, cut to at most 1: so is what is left of it, unless that is nothing.
+    let prompts = prompts();
+    let worth = |episode: &Episode| episode.response_tokens().len() as f32;
+    let run = |scorer: &dyn Scorer, reward_clip| {
+        let config = RolloutConfig { segmentation: Some(Segmentation::Fixed(2)), reward_clip, ..config() };
+        let setup = Setup::new("leave_one_step_out", "reinforce", config);
+        let mut source = setup.source(&prompts, scorer).expect("sound options");
+        source.window(&Actor::new(tiny(1))).expect("rollouts can be written");
+        source.pending().to_vec()
+    };
+    let rollouts = run(&rule(worth), Some((0.0, 1.0)));
+    assert!(rollouts.iter().any(|rollout| rollout.response.len() > 2));
+    for rollout in &rollouts {
+        let n = rollout.response.len();
+        assert_eq!(rollout.advantages, vec![if n > 2 { 0.0 } else { 1.0 }; n]);
+    }
+    // What cannot be judged without a step does not end the run: here whole responses of 5 tokens alone can be.
+    let whole = rule(|episode: &Episode| if episode.response_tokens().len() == 5 { 1.0 } else { f32::NAN });
+    for rollout in run(&whole, None) {
+        assert!(rollout.advantages.iter().all(|advantage| *advantage == 0.0));
+    }
+}
+
+#[test]
 fn a_second_attempt_stands_behind_the_first_and_is_judged_as_an_answer_to_the_prompt() {
     let prompts = prompts();
     // Only an answer to a prompt that was asked is judged.
@@ -438,6 +595,23 @@ fn a_second_attempt_stands_behind_the_first_and_is_judged_as_an_answer_to_the_pr
     assert!(rollouts[8..].iter().all(|one| one.pull == Some(0.0)));
     // The same prompts are answered in the same way, whatever is paid.
     assert_eq!(rollouts[3].response, first[3].response);
+}
+
+#[test]
+fn second_attempts_that_are_paid_differently_are_no_dead_group() {
+    // First attempts are right by turns, and every second attempt is right: what is paid for it is 11 or 1.
+    let (prompts, asked) = (prompts(), AtomicUsize::new(0));
+    let scorer = rule(move |_: &Episode| match asked.fetch_add(1, Ordering::Relaxed) {
+        at if at < 8 => (at % 2) as f32,
+        _ => 1.0,
+    });
+    let second = Some(SecondAttempt::new(vec![9, 8], Stage::Second));
+    let config = RolloutConfig { second, dead_groups: DeadGroups::Mask, ..config() };
+    let setup = Setup::new("reinforce", "reinforce", config);
+    let mut source = setup.source(&prompts, &scorer).expect("sound options");
+    source.window(&Actor::new(tiny(1))).expect("rollouts can be written");
+    let paid: Vec<f32> = source.pending().iter().skip(8).map(|rollout| rollout.advantages[0]).collect();
+    assert_eq!(paid, [11.0, 1.0, 11.0, 1.0, 11.0, 1.0, 11.0, 1.0]);
 }
 
 #[test]
@@ -472,8 +646,8 @@ fn flat(actor: &Actor, setup: &Setup, rollouts: &[Rollout], batch: usize) -> Vec
 fn the_split_of_a_window_changes_no_gradient() {
     for (estimator, loss) in [("grpo", "dapo"), ("gae", "ppo"), ("rloo", "rloo"), ("brain", "brain")] {
         let penalty = KlReward { coef: 0.1, estimator: KlEstimator::K1, place: KlPlace::Tokens, adaptive: None };
-        let config = RolloutConfig { num_iterations: 2, kl_reward: Some(penalty), ..config() };
-        let setup = Setup::new(estimator, loss, config);
+        let kl_reward = (loss != "brain").then_some(penalty);
+        let setup = Setup::new(estimator, loss, RolloutConfig { num_iterations: 2, kl_reward, ..config() });
         let rollouts = generation(&setup);
         // Another policy than the one that wrote.
         let actor = setup.actor(tiny(3));

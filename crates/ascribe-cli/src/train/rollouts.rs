@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use ascribe::burn::module::Module;
-use ascribe::core::{Episode, Mode, Policy, Request, Scorer, Seed, Tokens, Until};
+use ascribe::core::{CoreError, Episode, Finish, Mode, Policy, Request, Scorer, Seed, Tokens, Until};
 use ascribe::data::{ColumnMap, PromptOnly, Split};
 use ascribe::eval::{Bootstrap, Estimate};
 use ascribe::lm::LanguageModel;
@@ -133,7 +133,7 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
         );
     }
 
-    run.push(("set of prompts", prompts_hash(&asked)));
+    run.push(("set of prompts", prompts_hash(&train)));
     let checkpoints = Checkpoints::new(&args.output_dir, args.save_total_limit);
     let last = checkpoints.last()?;
     let critic = setup.estimator.needs().values;
@@ -231,7 +231,9 @@ fn held_out_reward(
     for (request, reply) in requests.iter().zip(policy.propose(&requests)?) {
         let episodes = reply.candidates.iter().map(|candidate| {
             let text = text_of(&model.tokenizer, &request.prefix, &candidate.tokens)?;
-            Episode::new(&request.prefix, &candidate.tokens).with_text(text)
+            let mut episode = Episode::new(&request.prefix, &candidate.tokens).with_text(text)?;
+            episode.complete = candidate.finish == Finish::End;
+            Ok::<_, CoreError>(episode)
         });
         let episodes = episodes.collect::<Result<Vec<_>, _>>()?;
         let mut scores = Vec::with_capacity(episodes.len());
@@ -246,11 +248,13 @@ fn held_out_reward(
     Ok(Bootstrap { seed: Seed(args.seed), ..Bootstrap::default() }.mean(&means)?)
 }
 
-fn prompts_hash(prompts: &[Tokens]) -> String {
+/// Prompts, and what else their rows have: rewards check against it.
+fn prompts_hash(rows: &[PromptRow]) -> String {
     let mut hash = ascribe::preference::RowHash::default();
-    prompts
-        .iter()
-        .for_each(|prompt| hash.add(&ascribe::preference::TrainRow::single(prompt.clone(), Tokens::default())));
+    for (prompt, row) in rows {
+        let columns: Vec<u32> = json!(row.others).to_string().bytes().map(u32::from).collect();
+        hash.add(&ascribe::preference::TrainRow::single(prompt.clone(), columns));
+    }
     short(&hash.finish())
 }
 

@@ -10,6 +10,7 @@
 //! responses are all right or all wrong, are left out. N+, N- and N are the tokens of the right ones, of the wrong ones and of
 //! both, so a loss that is the mean over tokens of `-A log pi` has the two terms of the paper with their own divisors, where a
 //! generation is one step. `s` are token rewards, a critic's, which learn whether a response is right; without them `w = 1`.
+//! They are told so of responses that are left out as well, should a caller keep them.
 //! Right is a score above 0: labels of 1 and 0, or of 1 and -1, which double every `a`.
 
 use crate::CoreError;
@@ -57,6 +58,11 @@ impl AdvantageEstimator for Oreal {
                 return Err(CoreError::Range { name, rule: "finite and at least 0", got });
             }
         }
+        if let Some(got) = rollouts.iter().flat_map(|rollout| &rollout.rewards).find(|reward| **reward != 0.0) {
+            let (name, rule) =
+                ("a reward of a token", "0 where right and wrong are all that counts (pull the loss instead)");
+            return Err(CoreError::Range { name, rule, got: *got });
+        }
         let mut labels = Vec::with_capacity(rollouts.len());
         for rollout in rollouts {
             match rollout.score {
@@ -80,7 +86,12 @@ impl AdvantageEstimator for Oreal {
             counted.map(|(at, _)| rollouts[*at].tokens()).sum::<usize>() as f64
         };
         let all = tokens(None);
-        let mut advantages = vec![Advantage::default(); rollouts.len()];
+        let told = |(rollout, label): (&Graded, &Option<bool>)| match label {
+            Some(right) if self.token_rewards => vec![f64::from(u8::from(*right)); rollout.tokens()],
+            _ => Vec::new(),
+        };
+        let told = rollouts.iter().zip(&labels).map(told);
+        let mut advantages: Vec<Advantage> = told.map(|returns| Advantage { tokens: Vec::new(), returns }).collect();
         for (at, right) in &chosen {
             let (rollout, strength) = (&rollouts[*at], if *right { self.positive } else { self.negative });
             let scale = strength * leads[*at].unwrap_or(0.0) * all / tokens(Some(*right));
@@ -88,11 +99,7 @@ impl AdvantageEstimator for Oreal {
                 true => token_weights(&rollout.values, *right),
                 false => vec![1.0; rollout.tokens()],
             };
-            let label = f64::from(u8::from(*right));
-            advantages[*at] = Advantage {
-                tokens: weights.iter().map(|weight| weight * scale).collect(),
-                returns: if self.token_rewards { vec![label; rollout.tokens()] } else { Vec::new() },
-            };
+            advantages[*at].tokens = weights.iter().map(|weight| weight * scale).collect();
         }
         Ok(advantages)
     }
@@ -149,6 +156,9 @@ mod tests {
         close(&got[1].tokens, &[0.0]);
         assert_eq!((got[0].returns.as_slice(), got[1].returns.as_slice()), ([1.0].as_slice(), [0.0].as_slice()));
         assert!(estimator.estimate(&[Graded::scored(0, 1.0, 1), Graded::scored(0, 0.0, 1)]).is_err());
+        // Nothing tells two right responses apart, but right they are.
+        let got = estimator.estimate(&[half(0, 1.0), half(0, 1.0)]).unwrap();
+        assert!(got.iter().all(|advantage| advantage.tokens.is_empty() && advantage.returns == [1.0]));
     }
 
     #[test]
@@ -171,7 +181,11 @@ mod tests {
         assert!(Oreal::default().estimate(&[Graded::scored(0, 0.5, 1), Graded::scored(0, 0.0, 1)]).is_err());
         assert!(Oreal::default().estimate(&[Graded::scored(0, 1.0, 1)]).is_err());
         assert!(Oreal::default().estimate(&[Graded::scored(0, 1.0, 0), Graded::scored(0, 0.0, 1)]).is_err());
-        let rows = [Graded::scored(0, 1.0, 1), Graded::scored(0, 0.0, 1)];
+        let mut rows = [Graded::scored(0, 1.0, 1), Graded::scored(0, 0.0, 1)];
+        assert!(Oreal::default().estimate(&rows).is_ok());
         assert!(Oreal { negative: f64::NAN, ..Oreal::default() }.estimate(&rows).is_err());
+        // A penalty on a token would count for nothing.
+        rows[1].rewards[0] = -0.1;
+        assert!(Oreal::default().estimate(&rows).is_err());
     }
 }

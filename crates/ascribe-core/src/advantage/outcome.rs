@@ -92,6 +92,7 @@ impl Outcome {
             }
             return Ok(left);
         }
+        let spread_of_all = Variance::Unbiased.of(&all).sqrt();
         for members in groups(rollouts) {
             if members.len() < 2 {
                 let (name, rule) = ("the number of responses to a prompt", "at least 2 with a baseline of the group");
@@ -114,7 +115,7 @@ impl Outcome {
                     _ if equal => 0.0,
                     Baseline::GroupMean | Baseline::Scaled => lead,
                     Baseline::GroupNormalized { epsilon } => lead / (spread + epsilon),
-                    Baseline::BatchNormalized { epsilon } => lead / (Variance::Unbiased.of(&all).sqrt() + epsilon),
+                    Baseline::BatchNormalized { epsilon } => lead / (spread_of_all + epsilon),
                     Baseline::LeaveOneOut => {
                         let others = scores.iter().sum::<f64>() - score;
                         score - others / (scores.len() - 1) as f64
@@ -195,7 +196,8 @@ pub fn standardize(scores: &mut [Option<f64>], epsilon: f64) {
     scores.iter_mut().flatten().for_each(|score| *score = (*score - centre) / (spread + epsilon));
 }
 
-/// For each response, whether its group is dead: no two of its scores differ, so it says nothing about what is better.
+/// For each response, whether its group is dead: no two of its scores differ and no token earned anything, so it says nothing
+/// about what is better.
 ///
 /// Scores are compared exactly: a standard deviation of rounding noise is not taken for a signal.
 pub fn dead_groups(rollouts: &[Graded]) -> Vec<bool> {
@@ -203,7 +205,8 @@ pub fn dead_groups(rollouts: &[Graded]) -> Vec<bool> {
     for members in groups(rollouts) {
         let mut scores = members.iter().filter_map(|at| rollouts[*at].score);
         let first = scores.next();
-        if scores.all(|score| Some(score) == first) {
+        let earned = members.iter().any(|at| rollouts[*at].rewards.iter().any(|reward| *reward != 0.0));
+        if !earned && scores.all(|score| Some(score) == first) {
             members.iter().for_each(|at| dead[*at] = true);
         }
     }
@@ -268,6 +271,18 @@ mod tests {
         three[1].score = None;
         close(&advantages(Baseline::GroupNormalized { epsilon: 1e-4 }, &three), &[0.0; 3], 0.0);
         assert_eq!(dead_groups(&three), [true; 3]);
+    }
+
+    #[test]
+    fn rewards_of_tokens_keep_a_group_alive() {
+        // No outcome tells the two apart, but a step of one of them earned something.
+        let mut two = group(&[0.0, 0.0]);
+        assert_eq!(dead_groups(&two), [true; 2]);
+        two[0].rewards[0] = 0.5;
+        assert_eq!(dead_groups(&two), [false; 2]);
+        // The same sum, earned at another place.
+        two[1].rewards[1] = 0.5;
+        assert_eq!(dead_groups(&two), [false; 2]);
     }
 
     #[test]

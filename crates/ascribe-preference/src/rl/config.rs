@@ -3,7 +3,7 @@
 use ascribe_core::tensor::KlEstimator;
 use ascribe_core::{CoreError, Sampling, Seed};
 
-use super::{AdaptiveKl, Correction, LengthPenalty, SecondAttempt, Segmentation};
+use super::{AdaptiveKl, Correction, LengthPenalty, SecondAttempt, Segmentation, Stage};
 
 /// Where a penalty for leaving the reference is put, when it is part of the reward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +130,11 @@ impl RolloutConfig {
         }
         if let Some(second) = &self.second {
             second.check()?;
+            if second.stage == Stage::First && self.dead_groups == DeadGroups::Mask {
+                let rule =
+                    "the first stage holds first attempts by the pull alone: their groups are dead and must be kept";
+                return Err(CoreError::Shape { rule, got: "dead groups that are left out".to_owned() });
+            }
         }
         if let Some(correction) = &self.correction {
             correction.check()?;
@@ -150,6 +155,12 @@ impl RolloutConfig {
             }
             if let Some(adaptive) = &kl.adaptive {
                 adaptive.check()?;
+                let attempts = 1 + usize::from(self.second.is_some());
+                let responses = self.prompts.saturating_mul(self.num_generations).saturating_mul(attempts);
+                if adaptive.horizon <= 0.2 * responses as f64 {
+                    let rule = "above a fifth of the responses of a generation, or the strength may fall below 0";
+                    return Err(CoreError::Range { name: "kl_horizon", rule, got: adaptive.horizon });
+                }
             }
         }
         Ok(())

@@ -4,6 +4,7 @@ use ascribe_core::advantage::{Graded, Mean, Variance, dead_groups, whiten};
 use ascribe_core::{CoreError, Credit, Episode, Granularity, Place, Reduce, ResponseMask, StepSpans, Tokens};
 use ascribe_train::TrainError;
 
+use super::reward::credits;
 use super::segments::Sample;
 use super::source::{Metrics, OnPolicy, narrowed, share, widened};
 use super::{DeadGroups, KlPlace, Rollout, text_of};
@@ -31,15 +32,6 @@ impl OnPolicy<'_> {
         Ok(episode)
     }
 
-    fn scores(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
-        let credits = self.scorer.score(episodes)?;
-        if credits.len() != episodes.len() {
-            let got = format!("{} credits for {} responses", credits.len(), episodes.len());
-            return Err(CoreError::Shape { rule: "a scorer gives one credit a response", got });
-        }
-        Ok(credits)
-    }
-
     /// Scores and advantages; gives the strength of the penalty in the next generation.
     pub(super) fn judge(
         &self,
@@ -50,45 +42,54 @@ impl OnPolicy<'_> {
         let config = &self.config;
         let numbered = rollouts.iter().enumerate();
         let episodes = numbered.map(|(at, rollout)| self.episode(rollout, at)).collect::<Result<Vec<_>, _>>()?;
-        let credits = self.scores(&episodes)?;
+        let judged = credits(self.scorer, &episodes)?;
         let mut graded = Vec::with_capacity(rollouts.len());
-        for ((rollout, episode), credit) in rollouts.iter_mut().zip(&episodes).zip(&credits) {
+        for ((rollout, episode), credit) in rollouts.iter_mut().zip(&episodes).zip(&judged) {
             graded.push(self.grade(rollout, episode, credit)?);
         }
         if self.estimator.needs().greedy {
             let numbered = greedy.iter().enumerate();
             let episodes = numbered.map(|(at, rollout)| self.episode(rollout, at)).collect::<Result<Vec<_>, _>>()?;
-            let credits = self.scores(&episodes)?;
-            let scores = episodes.iter().zip(&credits).zip(&greedy);
-            let scores: Vec<f64> = scores
-                .map(|((episode, credit), rollout)| Ok(self.score(rollout, episode, credit)?.unwrap_or(0.0)))
-                .collect::<Result<_, CoreError>>()?;
-            graded.iter_mut().for_each(|one| one.greedy = scores.get(one.group).copied());
+            let judged = credits(self.scorer, &episodes)?;
+            let scores = episodes.iter().zip(&judged).map(|(episode, credit)| self.score(episode, credit));
+            let scores: Vec<Option<f64>> = scores.collect::<Result<_, _>>()?;
+            for one in &mut graded {
+                match scores.get(one.group).copied().flatten() {
+                    Some(score) => one.greedy = Some(score),
+                    // Where nobody can judge what it is compared with, nothing is learned.
+                    None => (one.score, one.greedy) = (None, Some(0.0)),
+                }
+            }
         }
         if self.estimator.needs().without_steps {
             self.leave_steps_out(&episodes, &mut graded)?;
         }
         metrics.of_scores(rollouts, &graded);
-        let dead = dead_groups(&graded);
-        metrics.push("frac_reward_zero_std", share(&dead));
         if let Some(second) = &config.second {
             second.pay(rollouts, &mut graded, metrics);
         }
+        let dead = dead_groups(&graded);
+        metrics.push("frac_reward_zero_std", share(&dead));
         let next_coef = self.penalise(rollouts, &mut graded, metrics);
         if config.whiten_rewards {
             whiten_rewards(&mut graded)?;
         }
-        let mut unused = Vec::with_capacity(rollouts.len());
+        let (mut unused, mut told) = (Vec::with_capacity(rollouts.len()), Vec::with_capacity(rollouts.len()));
         for ((rollout, advantage), graded) in rollouts.iter_mut().zip(self.estimator.estimate(&graded)?).zip(&graded) {
             let n = rollout.response.len();
             unused.push(advantage.tokens.is_empty());
+            told.push(!(advantage.tokens.is_empty() && advantage.returns.is_empty()));
             let filled = |values: &[f64]| if values.is_empty() { vec![0.0; n] } else { narrowed(values) };
             rollout.advantages = filled(&advantage.tokens);
             rollout.returns = self.needs.values.then(|| filled(&advantage.returns));
             rollout.starts = self.needs.starts.then(|| {
-                let starts = |at: usize| graded.steps.iter().any(|step| step.start == at);
-                (0..n).map(|at| f32::from(u8::from(starts(at)))).collect()
+                let mut starts = vec![0.0; n];
+                graded.steps.iter().for_each(|step| starts[step.start] = 1.0);
+                starts
             });
+        }
+        if self.estimator.needs().placed {
+            metrics.of_values(rollouts);
         }
         let left_out = |at: usize, rollout: &Rollout| {
             let cut = config.mask_truncated && !rollout.complete;
@@ -97,24 +98,43 @@ impl OnPolicy<'_> {
         let kept: Vec<bool> = rollouts.iter().enumerate().map(|(at, rollout)| !left_out(at, rollout)).collect();
         metrics.push("rollouts/kept", share(&kept));
         metrics.of_kept(rollouts, &kept);
-        // Where nothing is kept, all are: a step without rows is no step.
-        if kept.contains(&true) {
-            let mut kept = kept.into_iter();
-            rollouts.retain(|_| kept.next().unwrap_or(true));
-        }
+        let kept = if kept.contains(&true) { kept } else { self.spared(rollouts, told)? };
+        let mut kept = kept.into_iter();
+        rollouts.retain(|_| kept.next().unwrap_or(true));
         Ok(next_coef)
     }
 
-    /// The score of a response after cuts and penalties; a NaN is none.
-    fn score(&self, rollout: &Rollout, episode: &Episode, credit: &Credit) -> Result<Option<f64>, CoreError> {
-        let score = f64::from(credit.to_sequence(episode, Reduce::Sum)?);
-        Ok((!score.is_nan()).then(|| self.shaped(score, rollout)))
+    /// What stays where nothing is kept, as a step without rows is no step: all of which something is `told`, or all. Of
+    /// responses that the length limit cut nothing is learned then.
+    fn spared(&self, rollouts: &mut [Rollout], told: Vec<bool>) -> Result<Vec<bool>, CoreError> {
+        let nothing = !told.contains(&true);
+        if nothing && (self.needs.values || self.needs.scores) {
+            let rule = "a critic, or a loss on scores, needs a response that the reward can judge";
+            return Err(CoreError::Shape { rule, got: "a generation without one".to_owned() });
+        }
+        // A loss without ratios is told a verdict, of which 0 would be another one.
+        if self.config.mask_truncated && self.needs.old_logps {
+            for rollout in rollouts.iter_mut().filter(|rollout| !rollout.complete) {
+                rollout.advantages.fill(0.0);
+                if self.estimator.needs().placed {
+                    // A value that is its own target.
+                    rollout.returns.clone_from(&rollout.values);
+                }
+            }
+        }
+        Ok(if nothing { vec![true; rollouts.len()] } else { told })
     }
 
-    fn shaped(&self, score: f64, rollout: &Rollout) -> f64 {
+    /// The score of a response after cuts and penalties; a NaN is none.
+    fn score(&self, episode: &Episode, credit: &Credit) -> Result<Option<f64>, CoreError> {
+        let score = f64::from(credit.to_sequence(episode, Reduce::Sum)?);
+        Ok((!score.is_nan()).then(|| self.shaped(score, episode)))
+    }
+
+    fn shaped(&self, score: f64, episode: &Episode) -> f64 {
         let config = &self.config;
         let score = config.reward_clip.map_or(score, |(least, most)| score.clamp(least, most));
-        config.length.of(score, rollout.response.len(), config.max_completion_length, !rollout.complete)
+        config.length.of(score, episode.response_tokens().len(), config.max_completion_length, !episode.complete)
     }
 
     fn grade(&self, rollout: &mut Rollout, episode: &Episode, credit: &Credit) -> Result<Graded, CoreError> {
@@ -131,18 +151,25 @@ impl OnPolicy<'_> {
             ..Graded::default()
         };
         if credit.granularity() == Granularity::Sequence || !self.estimator.needs().placed {
-            graded.score = self.score(rollout, episode, credit)?;
+            graded.score = self.score(episode, credit)?;
         } else {
+            if self.config.reward_clip.is_some() {
+                let (rule, got) = ("reward_clip_range cuts scores of whole responses", "rewards of parts of one");
+                return Err(CoreError::Shape { rule, got: got.to_owned() });
+            }
             // Process rewards stay where they were earned; penalties for length are the outcome's.
             let tokens = credit.to_tokens(episode, Place::LastToken)?;
-            graded.rewards = widened(&tokens[begin..]);
-            graded.score = Some(self.shaped(0.0, rollout));
+            if !tokens.iter().any(|reward| reward.is_nan()) {
+                graded.rewards = widened(&tokens[begin..]);
+                graded.score = Some(self.shaped(0.0, episode));
+            }
         }
         rollout.score = graded.total();
         Ok(graded)
     }
 
-    /// Scores of the responses without each of their steps. What is left of a response of one step is nothing: 0.
+    /// Scores of the responses without each of their steps, with the same cuts and penalties. What is left of a response of
+    /// one step is nothing: 0. A step whose absence nobody can judge changes nothing.
     fn leave_steps_out(&self, episodes: &[Episode], graded: &mut [Graded]) -> Result<(), CoreError> {
         let mut shorter = Vec::new();
         let mut places = Vec::new();
@@ -155,8 +182,11 @@ impl OnPolicy<'_> {
                 }
             }
         }
-        for ((at, step), (episode, credit)) in places.into_iter().zip(shorter.iter().zip(self.scores(&shorter)?)) {
-            graded[at].without_step[step] = f64::from(credit.to_sequence(episode, Reduce::Sum)?);
+        for ((at, step), (episode, credit)) in
+            places.into_iter().zip(shorter.iter().zip(credits(self.scorer, &shorter)?))
+        {
+            let left = self.score(episode, &credit)?.or(graded[at].score);
+            graded[at].without_step[step] = left.unwrap_or(0.0);
         }
         Ok(())
     }
@@ -217,6 +247,20 @@ impl Metrics {
         }
     }
 
+    /// How much of the spread of what values should have been they know: `1 - var(R - V) / var(R)` over all tokens.
+    fn of_values(&mut self, rollouts: &[Rollout]) {
+        let (mut returns, mut errors) = (Vec::new(), Vec::new());
+        for rollout in rollouts.iter().filter(|rollout| rollout.score.is_some()) {
+            let (Some(values), Some(told)) = (&rollout.values, &rollout.returns) else { continue };
+            returns.extend(widened(told));
+            errors.extend(told.iter().zip(values).map(|(told, value)| f64::from(told - value)));
+        }
+        let spread = Variance::Biased.of(&returns);
+        if spread > 0.0 {
+            self.push("explained_variance", 1.0 - Variance::Biased.of(&errors) / spread);
+        }
+    }
+
     /// Rewards and lengths, under the names of TRL.
     fn of_scores(&mut self, rollouts: &[Rollout], graded: &[Graded]) {
         let scores: Vec<f64> = graded.iter().filter_map(Graded::total).collect();
@@ -248,4 +292,26 @@ fn whiten_rewards(graded: &mut [Graded]) -> Result<(), CoreError> {
         one.rewards.iter_mut().zip(&mut all).for_each(|(reward, white)| *reward = white);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn explained_variance_by_hand() {
+        let told = |values: &[f32], returns: &[f32], score: Option<f64>| {
+            let (values, returns) = (Some(values.to_vec()), Some(returns.to_vec()));
+            let mut metrics = Metrics::default();
+            metrics.of_values(&[Rollout { values, returns, score, ..Rollout::default() }]);
+            metrics.get("explained_variance")
+        };
+        // The spread of 1 and 2 is 1/4; errors of 1/2 and 1/2 have none, and -1 and 1 have one of 1.
+        assert_eq!(told(&[0.5, 1.5], &[1.0, 2.0], Some(1.0)), Some(1.0));
+        assert_eq!(told(&[0.0, 0.0], &[1.0, 2.0], Some(1.0)), Some(0.0));
+        assert_eq!(told(&[2.0, 1.0], &[1.0, 2.0], Some(1.0)), Some(-3.0));
+        // Of equal returns, and of what has no score, nothing is said.
+        assert_eq!(told(&[0.0, 1.0], &[2.0, 2.0], Some(1.0)), None);
+        assert_eq!(told(&[0.5, 1.5], &[0.5, 1.5], None), None);
+    }
 }

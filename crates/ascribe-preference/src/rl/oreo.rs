@@ -11,7 +11,7 @@
 //! before it, by one optimizer; the public code has two. The score is the batch's credit.
 
 use ascribe_core::{CoreError, LogpBatch, Loss, Needs, Objective, RowKind, Side, TokenInput};
-use burn::tensor::Tensor;
+use burn::tensor::{IndexingUpdateOp, Tensor};
 
 /// What a state is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,11 +78,9 @@ fn from_here_on(x: Tensor<2>) -> Tensor<2> {
 /// At each token the sum of `x` over its step. `[rows, seq]` to `[rows, seq]`.
 fn over_steps(x: Tensor<2>, states: &Tensor<2>) -> Tensor<2> {
     let [rows, seq] = x.dims();
-    let steps = states.clone().cumsum(1); // [rows, seq], the number of the step
-    let wide = [rows, seq, seq];
-    let own = steps.clone().unsqueeze_dim::<3>(2).expand::<3, _>(wide);
-    let others = steps.unsqueeze_dim::<3>(1).expand::<3, _>(wide).equal(own).bool_not(); // [rows, seq, seq]
-    x.unsqueeze_dim::<3>(1).expand::<3, _>(wide).mask_fill(others, 0.0).sum_dim(2).squeeze_dim::<2>(2)
+    let steps = states.clone().cumsum(1).int(); // [rows, seq], the number of the step, 0 before the first
+    let sums = Tensor::<2>::zeros([rows, seq + 1], (&x.device(), x.dtype()));
+    sums.scatter(1, steps.clone(), x, IndexingUpdateOp::Add).gather(1, steps)
 }
 
 impl Objective for Oreo {

@@ -18,6 +18,7 @@ use ascribe_train::{Source, TrainError, Window};
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
+use super::reward::credits;
 use super::source::Metrics;
 use super::writing::{ragged, written};
 use super::{Rollout, kept, text_of};
@@ -253,6 +254,11 @@ impl<'a> OnlinePairs<'a> {
                     "implicit labels need a policy that has learned something: train it first, or label by a reward",
                     "a round without two responses that it tells apart",
                 ),
+                Labeler::Both(_) => (
+                    "both labels must prefer one response, and a policy that has learned nothing prefers none: train it first, \
+                     or label by a reward",
+                    "a round without such a pair",
+                ),
                 _ => ("a round needs two responses to a prompt whose labels differ by the margin", "none"),
             };
             return Err(CoreError::Shape { rule, got: got.to_owned() }.into());
@@ -296,13 +302,8 @@ impl<'a> OnlinePairs<'a> {
             }
             episodes.push(episode);
         }
-        let credits = scorer.score(&episodes)?;
-        if credits.len() != episodes.len() {
-            let got = format!("{} credits for {} responses", credits.len(), episodes.len());
-            return Err(CoreError::Shape { rule: "a scorer gives one credit a response", got }.into());
-        }
-        let mut scores = Vec::with_capacity(credits.len());
-        for (credit, episode) in credits.iter().zip(&episodes) {
+        let mut scores = Vec::with_capacity(episodes.len());
+        for (credit, episode) in credits(scorer, &episodes)?.iter().zip(&episodes) {
             let score = f64::from(credit.to_sequence(episode, Reduce::Sum)?);
             scores.push((!score.is_nan()).then_some(score));
         }

@@ -23,15 +23,16 @@ const ANSWERS: [&str; 4] = ["answer", "ground_truth", "solution", "label"];
 /// Every reward by the name that the command line uses.
 pub const REWARDS: [(&str, MakeReward); 2] = [
     ("arithmetic", |rows| {
-        let answers = answers(rows)?;
+        let number = |line, answer: String| last_number(&answer).ok_or(PreferenceError::NoNumber { line, answer });
+        let answers = answers(rows, number)?;
         let right = move |row: &PromptOnly, response: &str| {
-            let wanted = answers.get(&row.line).and_then(|answer| last_number(answer));
+            let wanted = answers.get(&row.line).copied();
             f32::from(u8::from(wanted.is_some() && last_number(response) == wanted))
         };
         Ok(Box::new(of_text(rows, right)?))
     }),
     ("exact", |rows| {
-        let answers = answers(rows)?;
+        let answers = answers(rows, |_, answer| Ok(answer))?;
         let right = move |row: &PromptOnly, response: &str| {
             f32::from(u8::from(answers.get(&row.line).is_some_and(|answer| answer.trim() == response.trim())))
         };
@@ -39,8 +40,11 @@ pub const REWARDS: [(&str, MakeReward); 2] = [
     }),
 ];
 
-/// The answer of each row, by its line.
-fn answers(rows: &[PromptRow]) -> Result<HashMap<usize, String>, PreferenceError> {
+/// The answer of each row as it is `read`, by its line.
+fn answers<T>(
+    rows: &[PromptRow],
+    read: impl Fn(usize, String) -> Result<T, PreferenceError>,
+) -> Result<HashMap<usize, T>, PreferenceError> {
     let answer = |row: &PromptOnly| {
         let found = ANSWERS.iter().find_map(|column| row.others.get(*column))?;
         match found {
@@ -51,7 +55,7 @@ fn answers(rows: &[PromptRow]) -> Result<HashMap<usize, String>, PreferenceError
     };
     let one = |(_, row): &PromptRow| {
         let found = answer(row).ok_or(PreferenceError::Answer { line: row.line, columns: ANSWERS.join(", ") })?;
-        Ok((row.line, found))
+        Ok((row.line, read(row.line, found)?))
     };
     rows.iter().map(one).collect()
 }
@@ -113,6 +117,16 @@ impl<J: Fn(&PromptOnly, &str) -> f32 + Send + Sync> Scorer for TextReward<J> {
     }
 }
 
+/// The credits of a scorer, one an episode.
+pub(super) fn credits(scorer: &dyn Scorer, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+    let credits = scorer.score(episodes)?;
+    if credits.len() == episodes.len() {
+        return Ok(credits);
+    }
+    let got = format!("{} credits for {} responses", credits.len(), episodes.len());
+    Err(CoreError::Shape { rule: "a scorer gives one credit a response", got })
+}
+
 /// Several scorers as one: the sum of their scores of whole responses, each times its weight. A score that is a NaN is
 /// none and is left out; where all are, so is the sum.
 pub struct WeightedRewards {
@@ -146,7 +160,7 @@ impl Scorer for WeightedRewards {
         }
         let mut sums = vec![f64::NAN; episodes.len()];
         for (scorer, weight) in &self.parts {
-            for ((sum, credit), episode) in sums.iter_mut().zip(scorer.score(episodes)?).zip(episodes) {
+            for ((sum, credit), episode) in sums.iter_mut().zip(credits(scorer.as_ref(), episodes)?).zip(episodes) {
                 let score = weight * f64::from(credit.to_sequence(episode, Reduce::Sum)?);
                 if !score.is_nan() {
                     *sum = if sum.is_nan() { score } else { *sum + score };
@@ -154,5 +168,35 @@ impl Scorer for WeightedRewards {
             }
         }
         Ok(sums.into_iter().map(|sum| Credit::sequence(sum as f32)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ascribe_core::rule;
+
+    use super::*;
+
+    /// Forgets all episodes but the first.
+    struct One;
+
+    impl Scorer for One {
+        fn score(&self, _: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+            Ok(vec![Credit::sequence(1.0)])
+        }
+    }
+
+    #[test]
+    fn a_part_that_forgets_an_episode_is_told_so() {
+        let two = [Episode::new(&[1], &[2]), Episode::new(&[1], &[3])];
+        let sum = |part: Box<dyn Scorer>| {
+            let half: Box<dyn Scorer> = Box::new(rule(|episode: &Episode| episode.response_tokens()[0] as f32 / 2.0));
+            let sum = WeightedRewards::new(vec![(half, 2.0), (part, 1.0)]).unwrap();
+            let credits = sum.score(&two)?;
+            let scores = credits.iter().zip(&two).map(|(credit, episode)| credit.to_sequence(episode, Reduce::Sum));
+            scores.collect::<Result<Vec<f32>, CoreError>>()
+        };
+        assert_eq!(sum(Box::new(rule(|_: &Episode| -1.0))).unwrap(), [1.0, 2.0]);
+        assert!(matches!(sum(Box::new(One)), Err(CoreError::Shape { .. })));
     }
 }

@@ -89,9 +89,27 @@ impl<'a> OnPolicy<'a> {
             let got = format!("{} and {}", config.num_generations, config.steps_per_generation);
             return Err(CoreError::Shape { rule, got }.into());
         }
+        if (config.correction.is_some() || config.top_entropy.is_some()) && !needs.weights {
+            let rule = "a correction, or a choice among tokens, needs a loss with weights of tokens";
+            return Err(CoreError::Shape { rule, got: "one without".to_owned() }.into());
+        }
+        if config.whiten_rewards && !estimator.needs().placed {
+            let rule =
+                "whiten_rewards moves scores into the rewards of tokens, and needs an estimator of those, such as gae";
+            return Err(CoreError::Shape { rule, got: "one that compares scores".to_owned() }.into());
+        }
+        if needs.scores && (config.kl_reward.is_some() || config.second.is_some()) {
+            let rule = "a loss on scores takes them as they are";
+            let got = "a penalty for leaving the reference, or second attempts".to_owned();
+            return Err(CoreError::Shape { rule, got }.into());
+        }
         if config.second.is_some() && estimator.needs().greedy {
             let (rule, got) = ("second attempts need a baseline that is not greedy", "a greedy one".to_owned());
             return Err(CoreError::Shape { rule, got }.into());
+        }
+        if estimator.needs().greedy && config.segmentation.as_ref().is_some_and(Segmentation::needs_reference) {
+            let rule = "greedy responses are not read by the reference, so steps must be cut by something else";
+            return Err(CoreError::Shape { rule, got: "perplexity".to_owned() }.into());
         }
         if needs.starts && config.segmentation.is_none() {
             let (rule, got) =

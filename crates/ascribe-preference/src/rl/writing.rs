@@ -12,6 +12,9 @@ use burn::tensor::Tensor;
 use super::source::{Metrics, OnPolicy, narrowed, widened};
 use super::{Actor, Rollout, up_to_end};
 
+/// Positions of a response whose logits are held at once.
+const AT_ONCE: usize = 64;
+
 /// What is known of the tokens of responses after a pass, a list a response.
 #[derive(Default)]
 pub(super) struct Known {
@@ -100,24 +103,29 @@ impl OnPolicy<'_> {
                 continue;
             }
             let row = [Row { prompt: &rollout.prompt, response: &rollout.response }];
-            let logits = actor.decoder.head(actor.decoder.predictors(&row)?.states()); // [n, vocab]
-            let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
-            let vocab = actor.decoder.vocab_size();
+            let states = actor.decoder.predictors(&row)?.states(); // [n, hidden]
+            let (n, vocab) = (rollout.response.len(), actor.decoder.vocab_size());
             let mut seen = rollout.prompt.to_vec();
-            let mut drawn = Vec::with_capacity(rollout.response.len());
-            for ((token, logits), logp) in rollout.response.iter().zip(logits.chunks(vocab)).zip(logps) {
-                let mut cut = logits.to_vec();
-                Transform::apply_all(&chain, &mut cut, &seen);
-                let logp = match cut[*token as usize] {
-                    // At the edge of a cut the engine and the training code may part: the token was drawn all the same.
-                    kept if kept > f32::NEG_INFINITY => f64::from(kept) - log_sum_exp(&cut),
-                    _ => {
-                        uncertain += 1;
-                        f64::from(*logp)
-                    }
-                };
-                drawn.push(logp as f32);
-                seen.push(*token);
+            let mut drawn = Vec::with_capacity(n);
+            for start in (0..n).step_by(AT_ONCE) {
+                let some = start..(start + AT_ONCE).min(n);
+                let logits = actor.decoder.head(states.clone().slice(some.clone())); // [m, vocab]
+                let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
+                let tokens = rollout.response[some.clone()].iter().zip(&logps[some]);
+                for ((token, logp), logits) in tokens.zip(logits.chunks(vocab)) {
+                    let mut cut = logits.to_vec();
+                    Transform::apply_all(&chain, &mut cut, &seen);
+                    let logp = match cut[*token as usize] {
+                        // At the edge of a cut the engine and the training code may part: the token was drawn all the same.
+                        kept if kept > f32::NEG_INFINITY => f64::from(kept) - log_sum_exp(&cut),
+                        _ => {
+                            uncertain += 1;
+                            f64::from(*logp)
+                        }
+                    };
+                    drawn.push(logp as f32);
+                    seen.push(*token);
+                }
             }
             rollout.drawn_logps = Some(drawn);
         }
