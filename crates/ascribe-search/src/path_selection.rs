@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::check;
 use crate::step_beam::{best_unfinished, pick_among};
-use crate::{Found, NodeState, Path, Pick, PromptCtx, Reach, Search, SearchCtx, SearchError, Stopped};
+use crate::{Found, Needs, NodeState, Path, Pick, PromptCtx, Reach, Search, SearchCtx, SearchError, Stopped};
 
 /// Numbers of [`PathSelection`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -170,5 +170,9 @@ impl Search for PathSelection<'_> {
         check("levels", "at least 1", levels as f64, levels > 0)?;
         check("threshold", "in [0, 1]", threshold.into(), (0.0..=1.0).contains(&threshold))?;
         ctx.each(prompts, |ctx| self.one(ctx))
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { scorer: true, ..Needs::default() }
     }
 }
