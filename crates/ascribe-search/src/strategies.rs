@@ -222,7 +222,7 @@ mod tests {
             ("smc", json!({"pick": "vote", "target": "power"})),
             ("smc", json!({"grain": {"tokens": 3}})),
         ];
-        let plain = STRATEGIES.iter().map(|(name, _)| (*name, json!({})));
+        let plain = STRATEGIES.into_iter().map(|(name, _)| (name, json!({})));
         for (name, options) in plain.chain(votes) {
             let search = strategy(name, &options).unwrap().unwrap();
             let error = |policy: &dyn Policy, has: Needs| {
