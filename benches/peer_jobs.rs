@@ -1,5 +1,5 @@
-//! Our side of `cargo xtask bench peers`, `bench growth` and `bench memory`: one job, one process, one line of JSON. The
-//! protocol is `xtask/peers/README.md`.
+//! Our side of `cargo xtask bench peers`, `bench growth`, `bench sharing` and `bench memory`: one job, one process, one line
+//! of JSON. The protocol is `xtask/peers/README.md`.
 
 // The allocator of the binary.
 #[allow(unsafe_code)]
@@ -10,15 +10,15 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ascribe::burn::tensor::Device;
-use ascribe::core::{Continuation, Mode, Objective, Policy, Request, Sampling, Seed, Tokens, Until};
+use ascribe::core::{Continuation, Mode, Objective, Policy, Request, Sampling, Seed, Tokens, Until, Usage};
 use ascribe::data::{ColumnMap, Preference, PromptCompletion, Records, Shuffled, Untaught, WindowCursor};
 use ascribe::eval::calibrate::{Binning, brier, ece};
 use ascribe::eval::classify::average_precision;
 use ascribe::eval::rank::{kendall_tau_b, spearman};
 use ascribe::eval::{Bootstrap, EvalError, auroc, auroc_estimate};
 use ascribe::lm::{
-    ChatTemplate, Decoder, DecoderConfig, Engine, Gguf, GgufWeights, LocalPolicy, LoraConfig, Precision, RandomWeights,
-    Safetensors, Tokenizer,
+    ChatTemplate, Decoder, DecoderConfig, Engine, Gguf, GgufWeights, Limits, LocalPolicy, LoraConfig, Precision,
+    RandomWeights, Safetensors, Tokenizer,
 };
 use ascribe::preference::objectives::{DpoConfig, Sft};
 use ascribe::preference::{Encoded, Encoder, LogpCache, LogpLearner, PreferenceError, TrainRow, reference_logps};
@@ -98,12 +98,13 @@ struct Scored {
     response: Vec<u32>,
 }
 
-/// Seconds of each repeat, the work of one, and what the peer must agree on.
+/// Seconds of each repeat, the work of one, what the peer must agree on, and what it took where the job asks for that.
 struct Answer {
     seconds: Vec<f64>,
     units: usize,
     unit: &'static str,
     checks: Value,
+    costs: Option<Value>,
 }
 
 fn main() -> Result<(), Error> {
@@ -123,6 +124,8 @@ fn main() -> Result<(), Error> {
         "score" | "score_shared" | "growth_score" => score(&input)?,
         "decode" => write(&input, Mode::Greedy)?,
         "samples" | "samples_llamacpp" | "growth_decode" => write(&input, Mode::Sample(Sampling::default()))?,
+        "sharing" => sharing(&input, std::slice::from_ref(&input.prompt), input.samples)?,
+        "sharing_apart" => sharing(&input, &input.prompts, 1)?,
         name if name.starts_with("metrics_bootstrap_") => bootstrapped(name, &input)?,
         name if name.starts_with("metrics_") => metric(name, &input)?,
         "read" => read(&input)?,
@@ -145,6 +148,7 @@ fn main() -> Result<(), Error> {
         "peak_rss_bytes": peak_bytes(),
         "weights": weights,
         "checks": answer.checks,
+        "costs": answer.costs,
     });
     println!("{line}");
     Ok(())
@@ -222,7 +226,7 @@ fn steps(
         }
         losses.push(report.metric("loss"));
     }
-    Ok(Answer { seconds, units, unit, checks: json!({ "losses": losses }) })
+    Ok(Answer { costs: None, seconds, units, unit, checks: json!({ "losses": losses }) })
 }
 
 fn score(input: &Input) -> Result<Answer, Error> {
@@ -240,7 +244,7 @@ fn score(input: &Input) -> Result<Answer, Error> {
         }
         sums = logps.iter().map(|row| row.iter().map(|logp| f64::from(*logp)).sum::<f64>()).collect();
     }
-    Ok(Answer { seconds, units: given.len(), unit: "responses", checks: json!({ "logps": sums }) })
+    Ok(Answer { costs: None, seconds, units: given.len(), unit: "responses", checks: json!({ "logps": sums }) })
 }
 
 fn write(input: &Input, mode: Mode) -> Result<Answer, Error> {
@@ -273,7 +277,44 @@ fn write(input: &Input, mode: Mode) -> Result<Answer, Error> {
         Mode::Sample(_) if !input.prompts.is_empty() => json!({ "tokens": tokens }),
         Mode::Sample(_) => json!({ "tokens": tokens, "mean_logp": logps / tokens.max(1) as f64 }),
     };
-    Ok(Answer { seconds, units: n * input.new_tokens, unit: "tokens", checks })
+    Ok(Answer { costs: None, seconds, units: n * input.new_tokens, unit: "tokens", checks })
+}
+
+/// `n` samples of each prompt, and what they took. The engine shares what prompts have in common, so those that begin with
+/// different tokens are read and held apart.
+fn sharing(input: &Input, prompts: &[Vec<u32>], n: usize) -> Result<Answer, Error> {
+    // Room for all of it, so that nothing is given up and read again.
+    let policy = policy(input)?.with_limits(Limits { kv_bytes: 8 << 30, ..Limits::default() });
+    let requests = |max_new: usize| -> Vec<Request> {
+        let request = |(number, prompt): (usize, &Vec<u32>)| Request {
+            prefix: Tokens::from(prompt.as_slice()),
+            n,
+            until: Until::End,
+            mode: Mode::Sample(Sampling::default()),
+            max_new,
+            seed: Seed(input.seed).child("prompt", number as u64),
+        };
+        prompts.iter().enumerate().map(request).collect()
+    };
+    policy.propose(&requests(2))?;
+    policy.clear();
+    let (mut seconds, mut usage, mut bytes) = (Vec::new(), Usage::default(), 0);
+    for _ in 0..input.repeats {
+        let asked = requests(input.new_tokens);
+        let began = Instant::now();
+        let replies = policy.propose(&asked)?;
+        seconds.push(began.elapsed().as_secs_f64());
+        usage = Usage::default();
+        replies.iter().for_each(|reply| usage += reply.usage);
+        bytes = policy.kv_usage().ok_or("the policy keeps no keys and values")?.bytes;
+        policy.clear();
+    }
+    // The last token of a text is written and not read.
+    let texts = prompts.len() * n;
+    let evaluated = usage.scored + usage.generated - texts as u64;
+    let costs = Some(json!({ "evaluated": evaluated, "kv_bytes": bytes }));
+    let checks = json!({ "tokens": usage.generated });
+    Ok(Answer { costs, seconds, units: texts * input.new_tokens, unit: "tokens", checks })
 }
 
 /// A metric of columns: one run that is not timed, then `repeats` that are.
@@ -296,7 +337,7 @@ fn metric(name: &str, input: &Input) -> Result<Answer, Error> {
         last = value()?;
         seconds.push(began.elapsed().as_secs_f64());
     }
-    Ok(Answer { seconds, units: x.len(), unit: "rows", checks: json!({ "values": [last] }) })
+    Ok(Answer { costs: None, seconds, units: x.len(), unit: "rows", checks: json!({ "values": [last] }) })
 }
 
 /// The percentile interval of a mean or an AUROC.
@@ -315,7 +356,7 @@ fn bootstrapped(name: &str, input: &Input) -> Result<Answer, Error> {
         limits = [interval.low, interval.high];
     }
     let units = input.x.len() * input.resamples;
-    Ok(Answer { seconds, units, unit: "rows", checks: json!({ "limits": limits }) })
+    Ok(Answer { costs: None, seconds, units, unit: "rows", checks: json!({ "limits": limits }) })
 }
 
 fn labels(input: &Input) -> Vec<bool> {
@@ -355,7 +396,7 @@ fn read(input: &Input) -> Result<Answer, Error> {
         }
         seconds.push(began.elapsed().as_secs_f64());
     }
-    Ok(Answer { seconds, units: rows, unit: "rows", checks: json!({ "tokens": tokens, "ids": first }) })
+    Ok(Answer { costs: None, seconds, units: rows, unit: "rows", checks: json!({ "tokens": tokens, "ids": first }) })
 }
 
 /// The rows of each thread, in the order of the file.
@@ -391,7 +432,7 @@ fn stream(input: &Input) -> Result<Answer, Error> {
         }
         seconds.push(began.elapsed().as_secs_f64());
     }
-    Ok(Answer { seconds, units: rows, unit: "rows", checks: json!({ "characters": characters }) })
+    Ok(Answer { costs: None, seconds, units: rows, unit: "rows", checks: json!({ "characters": characters }) })
 }
 
 fn untaught(row: Untaught) -> Error {

@@ -25,10 +25,11 @@ def repeat(n, work):
     return seconds, results
 
 
-def answer(job, seconds, units, unit, checks, children=0):
+def answer(job, seconds, units, unit, checks, children=0, costs=None):
     """Prints the one line that the caller reads; `children` are bytes that other processes of the job held beside this."""
     peak = peak_rss() + children
     said = {"job": job, "seconds": seconds, "units": units, "unit": unit, "peak_rss_bytes": peak, "checks": checks}
+    said["costs"] = costs
     print(json.dumps(said), flush=True)
 
 

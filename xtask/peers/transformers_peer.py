@@ -1,4 +1,4 @@
-"""The jobs of transformers with plain torch (see README.md): train, score, decode, samples."""
+"""The jobs of transformers with plain torch (see README.md): train, score, decode, samples, sharing."""
 
 import torch
 from transformers import AutoModelForCausalLM
@@ -81,16 +81,44 @@ def samples(job):
     return seconds, drawn.numel(), "tokens", checks
 
 
+@torch.no_grad()
+def sharing(job):
+    """Several samples of one prompt, with the tokens that went through the layers and the bytes of the cache at the end."""
+    model = load(job).eval()
+    torch.manual_seed(job["seed"])
+    prompt = torch.tensor([job["prompt"]])
+    read = []
+    model.get_input_embeddings().register_forward_hook(lambda _, inputs, __: read.append(inputs[0].numel()))
+
+    def generate(_, new=job["new_tokens"]):
+        read.clear()
+        sampling = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+        several = {"num_return_sequences": job["samples"], "return_dict_in_generate": True}
+        return generated(model, prompt, new, **several, **sampling)
+
+    generate(0, new=2)
+    seconds, results = repeat(job["repeats"], generate)
+    layers = results[-1].past_key_values.layers
+    held = sum(tensor.nbytes for layer in layers for tensor in (layer.keys, layer.values))
+    drawn = results[-1].sequences[:, prompt.shape[1] :].numel()
+    return seconds, drawn, "tokens", {"tokens": drawn}, 0, {"evaluated": sum(read), "kv_bytes": held}
+
+
 def load(job):
     return AutoModelForCausalLM.from_pretrained(job["model"], dtype=torch.float32)
 
 
 def continuations(model, prompt, new, **how):
-    """Exactly `new` tokens after the prompt: without an end token nothing stops earlier."""
+    """Exactly `new` tokens after the prompt."""
+    return generated(model, prompt, new, **how)[:, prompt.shape[1] :]
+
+
+def generated(model, prompt, new, **how):
+    """The prompt with exactly `new` tokens after it: without an end token nothing stops earlier."""
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0
     mask = torch.ones_like(prompt)
-    return model.generate(prompt, attention_mask=mask, max_new_tokens=new, min_new_tokens=new, **how)[:, prompt.shape[1] :]
+    return model.generate(prompt, attention_mask=mask, max_new_tokens=new, min_new_tokens=new, **how)
 
 
 JOBS = {
@@ -100,6 +128,7 @@ JOBS = {
     "score_shared": score,
     "decode": decode,
     "samples": samples,
+    "sharing": sharing,
 }
 
 

@@ -37,6 +37,8 @@ usage: cargo xtask <verb>
                       ours against TRL, transformers, llama.cpp, scikit-learn and scipy (`--only metrics` for these two);
                       the table goes to docs/performance.md
   bench growth        seconds and bytes against length, group, vocabulary and batch; docs/growth.svg and a table
+  bench sharing       tokens, seconds and bytes of 1, 4, 16 and 64 samples of one prompt: read once, read for each, and in
+                      transformers; a table in docs/performance.md
   bench memory        resident memory while 10^4, 10^6 and 10^7 rows are read; needs 1 GB of disk for a while
   docs                the documentation of all crates
 ";
@@ -69,6 +71,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["reproduce", options @ ..] => reproduce(options),
         ["bench", "peers", options @ ..] => peers::peers(&peers::Options::parse(options)?),
         ["bench", "growth"] => peers::growth(),
+        ["bench", "sharing"] => peers::sharing(),
         ["bench", "memory"] => peers::memory(),
         ["bench", options @ ..] => cargo(&[&["bench", "-p", "ascribe-benches"], options].concat()).run(),
         ["docs"] => cargo(&["doc", "--workspace", "--no-deps"]).run(),

@@ -1,6 +1,8 @@
 //! `ascribe report`: one HTML file from what runs leave. A folder of `ascribe train` gives learning curves (`log.jsonl`) and
 //! held-out figures (`summary.json`); a file gives what `eval`, `metric` and `compare` print with `--json`, several objects
-//! one after another where they were appended.
+//! one after another where they were appended, or the rows that `ascribe search` wrote.
+
+mod searches;
 
 use std::path::Path;
 
@@ -12,18 +14,25 @@ use serde_json::{Map, Value};
 use crate::args::ReportArgs;
 use crate::findings::Findings;
 use crate::output::{print_line, write_whole};
+use searches::{Searched, searched};
 
 /// What a line of the log says about itself and not about learning.
 const BOOKKEEPING: [&str; 4] = ["step", "epoch", "num_tokens", "seconds"];
 
 pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
-    let (mut runs, mut results) = (Vec::new(), Vec::new());
+    let (mut runs, mut results, mut searches) = (Vec::new(), Vec::new(), Vec::new());
     for path in &args.paths {
         if path.is_dir() {
             runs.push(Run::read(path)?);
+            continue;
+        }
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{name}`"))?;
+        let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        if serde_json::from_str::<Map<String, Value>>(first).is_ok_and(|first| Searched::begins_with(&first)) {
+            searches.push(Searched::read(&name, &text)?);
         } else {
-            let name = path.display().to_string();
-            results.extend(findings(path)?.into_iter().map(|one| (name.clone(), one)));
+            results.extend(findings(&name, &text)?.into_iter().map(|one| (name.clone(), one)));
         }
     }
     let title = match &args.paths[..] {
@@ -37,17 +46,18 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     for (name, one) in &results {
         report = one.onto(report.section(format!("{}: {name}", one.title())))?;
     }
+    if !searches.is_empty() {
+        report = searched(report, &searches);
+    }
     write_whole(&args.out, report.to_html().as_bytes())?;
     print_line(&format!("report: {}", args.out.display()))
 }
 
 /// What one or more commands printed with `--json`.
-fn findings(path: &Path) -> anyhow::Result<Vec<Findings>> {
-    let name = path.display();
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{name}`"))?;
-    let wanted = "it must hold what `ascribe eval`, `metric` or `compare` print with --json";
+fn findings(name: &str, text: &str) -> anyhow::Result<Vec<Findings>> {
+    let wanted = "it must hold what `ascribe eval`, `metric` or `compare` print with --json, or what `search` writes";
     let mut found = Vec::new();
-    for object in serde_json::Deserializer::from_str(&text).into_iter::<Map<String, Value>>() {
+    for object in serde_json::Deserializer::from_str(text).into_iter::<Map<String, Value>>() {
         let object = object.with_context(|| format!("`{name}` is no result; {wanted}"))?;
         if !(object.contains_key("name") && object.contains_key("measures")) {
             bail!("`{name}` has no `name` and `measures`; {wanted} (a training run is named by its folder)");

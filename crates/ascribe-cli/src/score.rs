@@ -41,7 +41,7 @@ impl Model {
         options.context = words.context_with(options.context);
         let Words { tokenizer, template, .. } = words;
         let policy = ServedPolicy::connect(options, Some(tokenizer.clone()))?;
-        let Capabilities { score, context } = policy.capabilities();
+        let Capabilities { score, context, .. } = policy.capabilities();
         if !score {
             bail!(
                 "the endpoint cannot score given completions (docs/served.md says which servers can); ask another one, or \

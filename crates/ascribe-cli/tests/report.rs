@@ -1,4 +1,4 @@
-//! `ascribe report`: what it makes of training folders and of results, and what it refuses.
+//! `ascribe report`: what it makes of training folders, of results and of searches, and what it refuses.
 
 mod support;
 
@@ -87,6 +87,47 @@ fn json_and_report_hold_the_same_figures() {
     };
     assert_eq!(figures("later.html"), figures("direct.html"));
     assert_eq!(figures("later.html").len(), 2);
+}
+
+#[test]
+fn a_report_shows_searches_and_their_trees() {
+    let bench = Bench::new();
+    bench
+        .rows("prompts.jsonl", (0..10).map(|n| json!({"id": n, "prompt": format!("what is {n}+1?"), "answer": n + 1})));
+    let search = "search --model model --input prompts.jsonl --segment length:3 --max-new-tokens 6 --scorer length";
+    bench.run(&format!("{search} --strategy greedy --output greedy.jsonl")).succeeded();
+    let best = format!("{search} --strategy best-of-n --output best-");
+    for n in [2, 3] {
+        bench.run(&format!("{best}{n}.jsonl --strategy-args n={n} --tree")).succeeded();
+    }
+    bench.run("report greedy.jsonl best-2.jsonl best-3.jsonl --out all.html").succeeded();
+    let html = bench.read("all.html");
+    for part in [
+        "<h2>Searches</h2>",
+        "Accuracy against sampled tokens, with 95 % intervals (Wilson).",
+        "<h2>Search trees: best-2.jsonl</h2>",
+        "<h2>Search trees: best-3.jsonl</h2>",
+        "best-of-n from row 7: 3 texts of ",
+        "2 more trees stand in the file.",
+        "<details open><summary><span class=\"said\">what is 0+1?</span>",
+        "<b>chosen</b>",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(!html.contains("Search trees: greedy.jsonl") && !html.contains("do not hold the same"));
+    // Eight trees of each of two files; of n samples one is chosen.
+    assert_eq!(html.matches("<div class=\"tree\"").count(), 16);
+    assert_eq!(html.matches("<b>chosen</b>").count(), 16);
+    // A group for each strategy, a point for each run: the values below the figure.
+    assert_eq!(html.matches(">best-of-n</th><td>n=").count(), 2);
+
+    // What was found in one file alone has rows that the others lack.
+    bench.write(
+        "part.jsonl",
+        bench.read("best-2.jsonl").lines().take(3).map(|line| format!("{line}\n")).collect::<String>(),
+    );
+    bench.run("report greedy.jsonl part.jsonl --out part.html").succeeded();
+    assert!(bench.read("part.html").contains("The files do not hold the same checked rows"));
 }
 
 #[test]

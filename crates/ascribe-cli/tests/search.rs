@@ -147,11 +147,15 @@ fn what_is_no_search_is_refused_before_anything_is_written() {
     refused("--strategy greedy --temperature 0 --top-k 3", &["temperature 0"]);
     refused("--strategy greedy --max-seconds nan", &["--max-seconds"]);
     refused("--strategy greedy --scorer guess", &["guess"]);
+    for name in ["best-of-n", "deal", "smc"] {
+        refused(&format!("--strategy {name}"), &[name, "needs a scorer", "--scorer"]);
+    }
     bench.rows("prompts.jsonl", [json!({"id": 1, "prompt": "a"}), json!({"id": 1, "prompt": "b"})]);
     refused("--strategy greedy", &["prompts.jsonl, line 2", "another row with the id 1"]);
-    // A strategy that needs a scorer fails for every row, and says so once.
+    // What fails for every row is said once.
     bench.rows("prompts.jsonl", (0..3).map(|n| json!({"prompt": format!("{n}")})));
-    let ran = bench.run(&format!("{SEARCH} --output out.jsonl --strategy best-of-n"));
-    ran.refused(&["3 rows are missing", "prompts.jsonl, line 1", "needs a scorer"]);
+    let ran = bench
+        .run(&format!("{SEARCH} --output out.jsonl --strategy step-beam --strategy-args n=3,expand=2 --scorer logp"));
+    ran.refused(&["3 rows are missing", "prompts.jsonl, line 1", "n must be a multiple of `expand`"]);
     assert_eq!(fs::read_to_string(bench.path("out.jsonl")).expect("a file"), "");
 }

@@ -1,6 +1,9 @@
-//! `generate` and `score` over an endpoint: what is asked, what is written, and that the key stands nowhere.
+//! `generate`, `score` and `search` over an endpoint: what is asked, what is written, and that the key stands nowhere.
 
 mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ascribe::lm::{SpecialTokens, Tokenizer};
 use ascribe_testkit::llama_cpp::LlamaCpp;
@@ -152,6 +155,93 @@ fn an_endpoint_that_cannot_score_is_refused_before_the_first_row() {
     let ran = bench.run(&format!("score --endpoint {} --model model --input given.jsonl", server.address));
     ran.refused(&["cannot score given completions", "docs/served.md"]);
     assert_eq!(ran.stdout, "");
+}
+
+#[test]
+fn a_server_that_stops_in_the_middle_of_a_search_is_named_and_what_was_found_is_kept() {
+    let bench = Bench::new();
+    let answer = tokens(tokenizer(&bench));
+    let left = Arc::new(AtomicUsize::new(usize::MAX));
+    let (state, refused) = (Arc::clone(&left), Arc::new(AtomicUsize::new(0)));
+    let failures = Arc::clone(&refused);
+    let server = Server::start(move |asked| {
+        let written = asked.path == "/v1/completions";
+        let one_less = |left: usize| left.checked_sub(1);
+        if written && state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_err() {
+            failures.fetch_add(1, Ordering::SeqCst);
+            return Does::Says(503, vec![], "gone for good".into());
+        }
+        answer(asked)
+    });
+    let search = "--strategy step-beam --strategy-args n=2,expand=2,levels=2 --segment length:2 --max-new-tokens 4 \
+                  --scorer length --target-length 3 --parallel 1 --attempts 2 --concurrency 1";
+    let run = |output: &str| {
+        let line = format!("search --endpoint {} --model model --input rows.jsonl", server.address);
+        bench.run(&format!("{line} --output {output} {search}"))
+    };
+    bench.rows("rows.jsonl", (0..3).map(|n| json!({"id": n, "prompt": format!("what is {n}?")})));
+    let found = |output: &str| -> Vec<Value> {
+        bench.read(output).lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    };
+    // Over a server that goes on. A second run has nothing to do, and asks alone what the server can do.
+    let completions = || server.asked().iter().filter(|one| one.path == "/v1/completions").count();
+    run("whole.jsonl").succeeded();
+    let all = completions();
+    run("whole.jsonl").succeeded();
+    let first = completions() - all;
+    let (whole, each) = (found("whole.jsonl"), (all - first) / 3);
+    assert!(whole.len() == 3 && each > 1, "{all} requests, {first} of them in the beginning");
+
+    // It stops before the last request of the second row.
+    left.store(first + 2 * each - 1, Ordering::SeqCst);
+    let failed = run("found.jsonl");
+    failed.refused(&["2 rows are missing", "rows.jsonl, line 2", "503", "gone for good", &server.address]);
+    // Two attempts for each row that is missing.
+    assert_eq!(refused.load(Ordering::SeqCst), 4);
+    assert_eq!(found("found.jsonl"), whole[..1]);
+
+    // The run goes on when the server is there again.
+    left.store(usize::MAX, Ordering::SeqCst);
+    let ran = run("found.jsonl").succeeded();
+    assert!(ran.stdout.contains("2 of them new"), "{}", ran.stdout);
+    assert_eq!(found("found.jsonl"), whole);
+}
+
+#[test]
+fn what_a_server_cannot_do_is_refused_before_the_first_row() {
+    let bench = Bench::new();
+    let full = tokens(tokenizer(&bench));
+    // It names tokens by texts alone, and repeats nothing.
+    let server = Server::start(move |asked| match (asked.path == "/v1/completions", asked.body["echo"] == true) {
+        (false, _) => models("somebody"),
+        (true, true) => Does::Says(400, vec![], "{}".into()),
+        (true, false) => {
+            let Does::Says(status, headers, body) = full(asked) else { return Does::Hangs };
+            let mut body: Value = serde_json::from_str(&body).expect("the test is well made");
+            let choice = &mut body["choices"][0];
+            let text = choice["text"].as_str().expect("a text").to_owned();
+            let count = choice["logprobs"]["tokens"].as_array().expect("a list").len();
+            // The first is told to spell all of it.
+            let told = |at: usize| {
+                let bytes: &[u8] = if at == 0 { text.as_bytes() } else { &[] };
+                let rivals = [json!({"token": "x", "logprob": -0.5})];
+                json!({"token": "x", "bytes": bytes, "logprob": -0.5, "top_logprobs": rivals})
+            };
+            choice["logprobs"] = json!({"content": (0..count).map(told).collect::<Vec<_>>()});
+            Does::Says(status, headers, body.to_string())
+        }
+    });
+    bench.rows("rows.jsonl", [json!({"prompt": "what"})]);
+    let run = |options: &str| {
+        let line = format!("search --endpoint {} --model model --input rows.jsonl --output out.jsonl", server.address);
+        bench.run(&format!("{line} {options}"))
+    };
+    for name in ["beam", "deal", "transfer-q", "controlled"] {
+        let said = [name, "most likely next tokens", "docs/served.md"];
+        run(&format!("--strategy {name} --scorer length")).refused(&said);
+    }
+    run("--strategy best-of-n --scorer logp").refused(&["`logp` reads given tokens", "another --scorer"]);
+    assert!(!bench.path("out.jsonl").exists());
 }
 
 #[test]

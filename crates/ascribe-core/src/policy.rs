@@ -180,6 +180,8 @@ pub struct Continuation {
 pub struct Capabilities {
     /// It can score given continuations.
     pub score: bool,
+    /// It can name the most likely next tokens ([`Mode::Top`]).
+    pub top: bool,
     /// Longest prefix and continuation together, in tokens.
     pub context: usize,
 }

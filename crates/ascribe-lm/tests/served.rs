@@ -17,7 +17,7 @@ use ascribe_lm::{
     ChatRequest, Dialect, LmError, Message, Roles, Scoring, ServedChat, ServedOptions, ServedPolicy, SpecialTokens,
     Tokenizer,
 };
-use ascribe_search::{BestOfN, Search, SearchCtx};
+use ascribe_search::{BestOfN, Limits, STRATEGIES, Search, SearchCtx, SearchError, StepBeam, Steps};
 use ascribe_testkit::server::{Asked, Does, Server};
 use serde_json::{Value, json};
 
@@ -305,7 +305,7 @@ fn given_tokens_are_scored_by_echo_or_by_force_or_not_at_all() {
     }
     let server = Server::start(openai);
     let policy = connect(&server);
-    assert_eq!(policy.capabilities(), Capabilities { score: false, context: 96 });
+    assert_eq!(policy.capabilities(), Capabilities { score: false, top: false, context: 96 });
     let asked = server.asked().len();
     assert!(matches!(policy.score(&given), Err(CoreError::Unsupported { .. })));
     assert!(policy.score_each(&given).iter().all(|score| matches!(score, Err(LmError::Endpoint { .. }))));
@@ -751,6 +751,103 @@ fn the_best_of_n_is_found_over_a_served_policy() {
         assert!(whole.starts_with(&text(&found.best().tokens)));
         assert_eq!(found.usage.generated as usize, lengths.iter().sum::<usize>());
     }
+}
+
+/// What docs/served.md says of each strategy is what the strategy declares, and holds over servers that can do all of it and
+/// over one that names no ids.
+#[test]
+fn strategies_run_where_their_needs_are_met() {
+    let page = include_str!("../../../docs/served.md");
+    let (_, table) = page.split_once("| strategy | asks for, besides samples |").expect("a table of strategies");
+    let rows: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(rows.len(), STRATEGIES.len());
+    for family in [vllm as fn(&Asked) -> Does, llama, openai] {
+        let server = Server::start(family);
+        let policy = connect(&server);
+        let half = rule(|episode: &Episode| 1.0 / (1.0 + episode.tokens.len() as f32));
+        let answer = |episode: &Episode| episode.tokens.last().map(u32::to_string);
+        let same = |left: &str, right: &str| left == right;
+        for ((name, make), row) in STRATEGIES.iter().zip(&rows) {
+            // These servers name two tokens at most.
+            let options = match *name {
+                "beam" => json!({"beams": 1}),
+                "deal" => json!({"k": 2, "lookahead": 1}),
+                "transfer-q" | "controlled" => json!({"k": 2}),
+                "mcts" => json!({"tree": {"simulations": 3}, "levels": 2}),
+                _ => json!({}),
+            };
+            let search = make(&options).expect("options of the strategy");
+            let needs = search.needs();
+            let asks = [(needs.scorer, "a scorer"), (needs.answers, "answers"), (needs.top, "the most likely tokens")];
+            let asks: Vec<&str> = asks.into_iter().filter(|(needed, _)| *needed).map(|(_, what)| what).collect();
+            let (asks, without_ids) = (asks.join(", "), if needs.top { "refused" } else { "yes" });
+            assert_eq!(*row, format!("| `{name}` | {asks} | yes | {without_ids} |").replace("|  |", "| |"));
+
+            let limits = Limits { generated: Some(60), policy_calls: Some(30), ..Limits::default() };
+            let mut context = SearchCtx::new(&policy, 4, Seed(0)).with_steps(Steps::blocks(2)).with_limits(limits);
+            context = context.with_scorer(&half, Reduce::Sum).with_answers(&answer, &same);
+            let asked = server.asked().len();
+            let found = search.search(&[ids("k")], &mut context);
+            if needs.top && !policy.capabilities().top {
+                assert!(matches!(found, Err(SearchError::Core(CoreError::Unsupported { .. }))), "{name}");
+                assert_eq!(server.asked().len(), asked, "{name}");
+                continue;
+            }
+            let found = found.unwrap_or_else(|error| panic!("{name}: {error}")).remove(0);
+            assert!(text(&found.best().tokens).starts_with('l'), "{name}");
+            let (tokens, calls) = (found.usage.generated, found.calls.policy);
+            assert!((1..=60).contains(&tokens) && (1..=30).contains(&calls), "{name}: {tokens} and {calls}");
+        }
+    }
+}
+
+#[test]
+fn a_search_outlives_failures_that_pass_and_names_one_that_does_not() {
+    const NEVER: usize = 0;
+    const EVERY_THIRD: usize = 1;
+    const FROM_THE_THIRD: usize = 2;
+    let (asked, fails) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(NEVER)));
+    let (counter, faults) = (Arc::clone(&asked), Arc::clone(&fails));
+    let server = Server::start(move |asked| {
+        // Only what a search asks: the text so far begins with the prompt.
+        if asked.path != "/v1/completions" || prompt(asked).first() != Some(&ids("k")[0]) {
+            return vllm(asked);
+        }
+        let number = counter.fetch_add(1, Ordering::SeqCst);
+        match faults.load(Ordering::SeqCst) {
+            EVERY_THIRD if number % 3 == 2 => Does::Says(503, vec![], "gone".into()),
+            FROM_THE_THIRD if number >= 2 => Does::Says(503, vec![], "gone".into()),
+            _ => vllm(asked),
+        }
+    });
+    let wanted = ServedOptions { concurrency: 1, attempts: 3, ..options(&[&server]) };
+    let policy = ServedPolicy::connect(wanted, Some(tokenizer())).unwrap();
+    let longest = rule(|episode: &Episode| episode.tokens.len() as f32);
+    let beam = StepBeam { n: 2, expand: 2, ..StepBeam::default() };
+    let search = || {
+        let mut context = SearchCtx::new(&policy, 6, Seed(0)).with_steps(Steps::blocks(2));
+        context = context.with_scorer(&longest, Reduce::Sum);
+        let found = beam.search(&[ids("k")], &mut context);
+        (found.map(|mut found| found.remove(0)), context.spent())
+    };
+    let (whole, spent) = search();
+    let whole = whole.unwrap();
+    assert_eq!((text(&whole.best().tokens).as_str(), spent), ("lmnopq", whole.usage));
+    let requests = asked.swap(0, Ordering::SeqCst);
+
+    fails.store(EVERY_THIRD, Ordering::SeqCst);
+    let (found, _) = search();
+    assert_eq!(found.unwrap(), whole);
+    assert!(asked.swap(0, Ordering::SeqCst) > requests);
+
+    // It stops when the first level is written: what that cost is counted.
+    fails.store(FROM_THE_THIRD, Ordering::SeqCst);
+    let (found, spent) = search();
+    let error = found.unwrap_err().to_string();
+    for word in ["failed (503)", "gone", server.address.as_str()] {
+        assert!(error.contains(word), "`{word}` is not said: {error}");
+    }
+    assert_eq!(spent.generated, 4);
 }
 
 /// A chat server: the answer is the last message in capitals, a letter a piece.

@@ -5,13 +5,17 @@
 
 use std::sync::OnceLock;
 
-use ascribe_core::{Candidate, Continuation, Finish, Mode, Policy, Request, Sampling, Seed, Tokens, Until};
+use ascribe_core::{
+    Candidate, Continuation, Episode, Finish, Mode, Policy, Reduce, Request, Sampling, Seed, Tokens, Until, rule,
+};
 use ascribe_lm::{
     ChatRequest, Dialect, Ending, FrozenModel, Message, Precision, Render, Scoring, ServedChat, ServedOptions,
     ServedPolicy, SpecialTokens,
 };
+use ascribe_search::{Limits, STRATEGIES, SearchCtx, Steps};
 use ascribe_testkit::llama_cpp::LlamaCpp;
 use burn::tensor::Device;
+use serde_json::json;
 
 /// Greedy texts may part where our two most likely tokens differ by less than this in log-probability.
 const NEAR_TIE: f32 = 0.5;
@@ -100,7 +104,7 @@ fn the_server_says_what_it_can_do() {
     assert_eq!(found.dialect, Dialect::LlamaCpp);
     assert!(found.takes_ids && found.names_ids && found.own_logps, "{found:?}");
     assert_eq!((found.scoring, found.context), (Some(Scoring::Forced), 1024));
-    assert!(both.served.capabilities().score);
+    assert!(both.served.capabilities().score && both.served.capabilities().top);
     // Its own tokenizer splits as ours.
     let bare = ServedPolicy::connect(options(&both.server), None).unwrap();
     let text = "It's 12:30, isn't it?\n漢字 \u{1f600}";
@@ -231,6 +235,45 @@ fn steps_end_with_a_separator_and_the_context_with_an_error() {
     }
     let full: Tokens = vec![stop; 1024].into();
     assert!(both.served.propose(&[request(&full, Mode::Greedy, 1, 1)]).is_err());
+}
+
+/// A few tokens each: what is asked is what all of them ask of any policy.
+#[test]
+fn every_strategy_runs_within_its_limits() {
+    let Some(both) = both() else { return };
+    let prompt = &both.prompts()[6];
+    let shorter = rule(|episode: &Episode| 1.0 / (1.0 + episode.response_tokens().len() as f32));
+    let answer = |episode: &Episode| episode.tokens.last().map(u32::to_string);
+    let same = |left: &str, right: &str| left == right;
+    for (name, make) in STRATEGIES {
+        let options = match name {
+            "beam" => json!({"beams": 2}),
+            "best-of-n" | "majority" | "paths" => json!({"n": 2}),
+            "step-beam" | "lookahead" | "dvts" => json!({"n": 2, "expand": 2}),
+            "oreo" => json!({"k": 1}),
+            "mcts" => json!({"tree": {"simulations": 3, "expand": 2}, "levels": 2}),
+            "deal" => json!({"k": 2, "lookahead": 2}),
+            "transfer-q" => json!({"k": 2, "length": 2}),
+            "controlled" => json!({"k": 3}),
+            "revise" => json!({"n": 2}),
+            "smc" => json!({"n": 2}),
+            _ => json!({}),
+        };
+        let search = make(&options).unwrap();
+        let limits = Limits { generated: Some(40), policy_calls: Some(20), ..Limits::default() };
+        let mut ctx = SearchCtx::new(&both.served, 4, Seed(5)).with_steps(Steps::blocks(2)).with_limits(limits);
+        ctx = ctx.with_scorer(&shorter, Reduce::Sum).with_answers(&answer, &same);
+        let found = search.search(std::slice::from_ref(prompt), &mut ctx);
+        let found = found.unwrap_or_else(|error| panic!("{name}: {error}")).remove(0);
+        let best = found.best();
+        assert!((1..=4).contains(&best.tokens.len()) && best.logps.len() == best.tokens.len(), "{name}: {best:?}");
+        assert!(best.logps.iter().all(|logp| *logp <= 1e-3), "{name}: {best:?}");
+        assert!(found.usage.generated <= 40 && found.calls.policy <= 20, "{name}: {:?}", found.calls);
+        // A revision is written after the attempts before it.
+        if name != "revise" {
+            agree(&best.logps, &both.rescored(prompt, best));
+        }
+    }
 }
 
 /// The part of its API that OpenAI's servers have too.

@@ -168,7 +168,7 @@ mod tests {
             ))
         }
         fn capabilities(&self) -> Capabilities {
-            Capabilities { score: true, context: 100 }
+            Capabilities { score: true, top: false, context: 100 }
         }
     }
 

@@ -467,7 +467,7 @@ fn dpo_rewards_become_token_rewards() {
             Ok((given.iter().map(of).collect(), Usage::default()))
         }
         fn capabilities(&self) -> Capabilities {
-            Capabilities { score: true, context: 100 }
+            Capabilities { score: true, top: false, context: 100 }
         }
     }
     let response = |ids: Vec<u32>| {

@@ -148,7 +148,7 @@ impl Policy for Fixed {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { score: false, context: 8 }
+        Capabilities { score: false, top: false, context: 8 }
     }
 }
 

@@ -126,7 +126,7 @@ pub(crate) mod tests {
         }
 
         fn capabilities(&self) -> Capabilities {
-            Capabilities { score: true, context: usize::MAX }
+            Capabilities { score: true, top: false, context: usize::MAX }
         }
     }
 

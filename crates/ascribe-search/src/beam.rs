@@ -23,7 +23,7 @@
 use ascribe_core::{Candidate, CoreError, Finish, Tokens};
 use serde::{Deserialize, Serialize};
 
-use crate::{Found, NodeState, Path, PromptCtx, Search, SearchCtx, SearchError, Stopped};
+use crate::{Found, Needs, NodeState, Path, PromptCtx, Search, SearchCtx, SearchError, Stopped};
 
 /// When a search ends, besides `max_new`: `early_stopping` of transformers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,5 +159,9 @@ impl Search for Beam {
     fn search(&self, prompts: &[Tokens], ctx: &mut SearchCtx) -> Result<Vec<Found>, SearchError> {
         self.check()?;
         ctx.each(prompts, |ctx| self.one(ctx))
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { top: true, ..Needs::default() }
     }
 }

@@ -6,7 +6,7 @@ use ascribe_core::Tokens;
 use serde::{Deserialize, Serialize};
 
 use crate::context::Scored;
-use crate::{Found, Search, SearchCtx, SearchError, ranked};
+use crate::{Found, Needs, Search, SearchCtx, SearchError, ranked};
 
 /// The best of `n` samples under the context's judge, or its scorer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,5 +25,9 @@ impl Default for BestOfN {
 impl Search for BestOfN {
     fn search(&self, prompts: &[Tokens], ctx: &mut SearchCtx) -> Result<Vec<Found>, SearchError> {
         ctx.sampled(prompts, self.n, ctx.mode(), Scored::Yes, |_, paths, scores| Ok(ranked(scores, paths)[0]))
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { scorer: true, ..Needs::default() }
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::check;
 use crate::tilt::{Choose, decode};
-use crate::{Found, Search, SearchCtx, SearchError};
+use crate::{Found, Needs, Search, SearchCtx, SearchError};
 
 /// Token decoding by a scorer of prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,5 +46,9 @@ impl Search for Controlled {
                 Ok(scores.map(|scores| scores.into_iter().map(f64::from).collect()))
             })
         })
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { scorer: true, top: true, answers: false }
     }
 }

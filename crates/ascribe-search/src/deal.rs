@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::check;
 use crate::tilt::times;
-use crate::{Found, NodeState, Path, PromptCtx, Reach, Search, SearchCtx, SearchError, Stopped};
+use crate::{Found, Needs, NodeState, Path, PromptCtx, Reach, Search, SearchCtx, SearchError, Stopped};
 
 /// Token search with lookahead and a heuristic.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -125,5 +125,9 @@ impl Search for Deal {
         check("beams", "at least 1", self.beams as f64, self.beams > 0)?;
         check("lambda", "at least 0", self.lambda, self.lambda >= 0.0)?;
         ctx.each(prompts, |ctx| self.one(ctx))
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { scorer: true, top: true, answers: false }
     }
 }

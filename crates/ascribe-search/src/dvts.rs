@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::step_beam::{best_unfinished, last_choice, looked_ahead};
 use crate::{
-    Found, NodeState, Path, Pick, PromptCtx, Reach, Search, SearchCtx, SearchError, StepBeam, Stopped, ranked,
+    Found, Needs, NodeState, Path, Pick, PromptCtx, Reach, Search, SearchCtx, SearchError, StepBeam, Stopped, ranked,
 };
 
 /// Diverse verifier tree search.
@@ -93,5 +93,9 @@ impl Search for DiverseTrees {
     fn search(&self, prompts: &[Tokens], ctx: &mut SearchCtx) -> Result<Vec<Found>, SearchError> {
         StepBeam { n: self.n, expand: self.expand, levels: self.levels, ..StepBeam::default() }.check()?;
         ctx.each(prompts, |ctx| self.one(ctx))
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { scorer: true, answers: self.pick.needs_answers(), top: false }
     }
 }

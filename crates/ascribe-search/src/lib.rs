@@ -60,7 +60,7 @@ pub use path_selection::{PathOptions, PathSelection};
 pub use prompt::{PromptCtx, Reach};
 pub use refine::{Refine, RefineOptions, Refiner, RefinerPrompt};
 pub use revise::{Revise, ReviseOptions, RevisionPrompt};
-pub use search::{Found, Search, Stopped};
+pub use search::{Found, Needs, Search, Stopped};
 pub use smc::{Grain, Particles, PickParticle, Resampler, Schedule, Smc, SmcOptions, Target, effective_size};
 pub use step_beam::{Pick, StepBeam, WhenFinished};
 pub use steps::Steps;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Scored;
 use crate::votes::{groups, weighted_groups, winner};
-use crate::{Found, Path, PromptCtx, Search, SearchCtx, SearchError, VoteWeights, ranked};
+use crate::{Found, Needs, Path, PromptCtx, Search, SearchCtx, SearchError, VoteWeights, ranked};
 
 /// A sample with the answer that most of `n` samples give.
 pub struct Majority<F> {
@@ -61,6 +61,10 @@ impl Search for Vote {
                 voted(ctx, paths, scores, weights)
             }),
         }
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { scorer: self.weights.is_some(), answers: true, top: false }
     }
 }
 

@@ -14,7 +14,7 @@ use ascribe_core::{Reduce, Scorer, Tokens};
 use serde::{Deserialize, Serialize};
 
 use crate::error::check;
-use crate::{Found, NodeState, Path, PromptCtx, Reach, Search, SearchCtx, SearchError, Stopped, ranked};
+use crate::{Found, Needs, NodeState, Path, PromptCtx, Reach, Search, SearchCtx, SearchError, Stopped, ranked};
 
 /// Numbers of [`PathSelection`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -167,5 +167,9 @@ impl Search for PathSelection<'_> {
         check("levels", "at least 1", levels as f64, levels > 0)?;
         check("threshold", "in [0, 1]", threshold.into(), (0.0..=1.0).contains(&threshold))?;
         ctx.each(prompts, |ctx| self.one(ctx))
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { scorer: true, ..Needs::default() }
     }
 }

@@ -16,7 +16,7 @@ use ascribe_core::{Granularity, Policy, Reduce, Tokens};
 use serde::{Deserialize, Serialize};
 
 use crate::error::check;
-use crate::{Found, Path, PromptCtx, Reach, Search, SearchCtx, SearchError, Stopped};
+use crate::{Found, Needs, Path, PromptCtx, Reach, Search, SearchCtx, SearchError, Stopped};
 
 /// Numbers of [`Refine`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -180,5 +180,9 @@ impl Search for Refine<'_> {
             check(name, "a number", threshold.into(), !threshold.is_nan())?;
         }
         ctx.each(prompts, |ctx| self.one(ctx))
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { scorer: true, ..Needs::default() }
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::context::Scored;
 use crate::error::check;
 use crate::step_beam::pick_among;
-use crate::{Found, Path, Pick, PromptCtx, Search, SearchCtx, SearchError, ranked};
+use crate::{Found, Needs, Path, Pick, PromptCtx, Search, SearchCtx, SearchError, ranked};
 
 /// Numbers of [`Revise`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,5 +115,9 @@ impl Search for Revise<'_> {
         check("chain", "at least 1", chain as f64, chain > 0)?;
         check("n", "at least `chain`", n as f64, n >= chain)?;
         ctx.each(prompts, |ctx| self.one(ctx))
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { scorer: true, answers: self.options.pick.needs_answers(), top: false }
     }
 }

@@ -59,6 +59,17 @@ impl Found {
     }
 }
 
+/// What a decoder asks for besides texts that a policy writes. None has given tokens scored; that is up to its scorer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// A scorer ([`SearchCtx::with_scorer`]); for those that score whole texts alone a judge will do.
+    pub scorer: bool,
+    /// A way to read answers ([`SearchCtx::with_answers`]).
+    pub answers: bool,
+    /// A policy that names the most likely next tokens ([`Capabilities::top`](ascribe_core::Capabilities::top)).
+    pub top: bool,
+}
+
 /// A way to decode. Batch first: what is found is placed by the index of its prompt, and depends on that prompt alone.
 pub trait Search: Send + Sync {
     /// Decodes each prompt; every token passes through `ctx`. A search that its limits cut short is no error.
@@ -66,4 +77,10 @@ pub trait Search: Send + Sync {
     /// # Errors
     /// When the policy or the scorer fails, a score is NaN, or an option is out of range.
     fn search(&self, prompts: &[Tokens], ctx: &mut SearchCtx) -> Result<Vec<Found>, SearchError>;
+
+    /// What it asks for, so that a caller can refuse before anything is written. A need that is not declared is refused
+    /// where it is asked for.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
 }

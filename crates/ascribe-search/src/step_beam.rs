@@ -20,7 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::check;
 use crate::majority::voted;
-use crate::{Found, NodeState, Path, PromptCtx, Reach, Search, SearchCtx, SearchError, Stopped, VoteWeights, ranked};
+use crate::{
+    Found, Needs, NodeState, Path, PromptCtx, Reach, Search, SearchCtx, SearchError, Stopped, VoteWeights, ranked,
+};
 
 /// What happens to a text that finished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,13 @@ pub enum Pick {
     Best,
     /// A vote on answers with the scores as weights; see [`SearchCtx::with_answers`].
     Vote(VoteWeights),
+}
+
+impl Pick {
+    /// Whether it reads answers.
+    pub(crate) fn needs_answers(self) -> bool {
+        matches!(self, Self::Vote(_))
+    }
 }
 
 /// Beam search over steps.
@@ -190,6 +199,10 @@ impl Search for StepBeam {
     fn search(&self, prompts: &[Tokens], ctx: &mut SearchCtx) -> Result<Vec<Found>, SearchError> {
         self.check()?;
         ctx.each(prompts, |ctx| self.one(ctx))
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { scorer: true, answers: self.pick.needs_answers(), top: false }
     }
 }
 

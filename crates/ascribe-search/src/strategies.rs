@@ -15,8 +15,8 @@ pub type MakeSearch = fn(&Value) -> Result<Box<dyn Search>, SearchError>;
 
 /// Every decoder by the name that the command line uses: the only list.
 ///
-/// Votes need [`SearchCtx::with_answers`](crate::SearchCtx::with_answers), and all but `greedy`, `beam` and `majority` need a
-/// scorer.
+/// [`Search::needs`] says what each asks for: votes read answers, `beam`, `deal`, `transfer-q` and `controlled` weigh the most
+/// likely next tokens, and all but `greedy`, `beam` and `majority` have a scorer decide.
 pub const STRATEGIES: [(&str, MakeSearch); 16] = [
     ("greedy", |options| options_of::<NoOptions>("greedy", options).map(|_| Box::new(Greedy) as Box<dyn Search>)),
     ("beam", |options| of::<Beam>("beam", options)),
@@ -158,12 +158,12 @@ impl ParticleOptions {
 
 #[cfg(test)]
 mod tests {
-    use ascribe_core::{Episode, Reduce, Seed, Tokens, rule};
+    use ascribe_core::{Capabilities, CoreError, Episode, Mode, Policy, Reduce, Reply, Request, Seed, Tokens, rule};
     use ascribe_worlds::{TokenTree, TreePolicy};
     use serde_json::json;
 
     use super::*;
-    use crate::{SearchCtx, Steps};
+    use crate::{Needs, SearchCtx, Steps};
 
     #[test]
     fn every_strategy_runs_by_its_name_and_refuses_options_that_it_does_not_have() {
@@ -185,6 +185,69 @@ mod tests {
         }
         assert!(strategy("best-of-n", &json!({"n": 2})).is_some_and(|made| made.is_ok()));
         assert!(strategy("worst-of-n", &json!({})).is_none());
+    }
+
+    /// A policy that samples and can do nothing else.
+    struct Sampler<'a>(&'a TreePolicy);
+
+    impl Policy for Sampler<'_> {
+        fn propose(&self, requests: &[Request]) -> Result<Vec<Reply>, CoreError> {
+            if requests.iter().any(|request| request.mode == Mode::Top) {
+                return Err(CoreError::Unsupported { what: "name the most likely next tokens" });
+            }
+            self.0.propose(requests)
+        }
+
+        fn capabilities(&self) -> Capabilities {
+            Capabilities { score: false, top: false, ..self.0.capabilities() }
+        }
+    }
+
+    /// Where something is missing, those and only those fail that say they need it; none has given tokens scored.
+    #[test]
+    fn needs_are_as_declared() {
+        let tree = TokenTree::drawn(3, 3, Seed(1)).unwrap();
+        let policy = TreePolicy::uniform(&tree);
+        let sampler = Sampler(&policy);
+        let judge = rule(|episode| episode.tokens.len() as f32 / 4.0);
+        let answer = |episode: &Episode| episode.tokens.last().map(u32::to_string);
+        let same = |left: &str, right: &str| left == right;
+        let vote = json!({"pick": {"vote": "identity"}});
+        let votes = [
+            ("majority", json!({"weights": "identity"})),
+            ("step-beam", vote.clone()),
+            ("dvts", vote.clone()),
+            ("revise", vote.clone()),
+            ("mcts", json!({"outcome": {"best": {"vote": "identity"}}})),
+            ("smc", json!({"pick": "vote", "target": "power"})),
+            ("smc", json!({"grain": {"tokens": 3}})),
+        ];
+        let plain = STRATEGIES.into_iter().map(|(name, _)| (name, json!({})));
+        for (name, options) in plain.chain(votes) {
+            let search = strategy(name, &options).unwrap().unwrap();
+            let error = |policy: &dyn Policy, has: Needs| {
+                let mut ctx = SearchCtx::new(policy, 3, Seed(2)).with_steps(Steps::blocks(1));
+                if has.scorer {
+                    ctx = ctx.with_scorer(&judge, Reduce::Sum);
+                }
+                if has.answers {
+                    ctx = ctx.with_answers(&answer, &same);
+                }
+                search.search(&[Tokens::default()], &mut ctx).err()
+            };
+            let all = Needs { scorer: true, answers: true, top: true };
+            assert!(error(&policy, all).is_none(), "{name} {options}");
+            let without = error(&policy, Needs { scorer: false, ..all });
+            let needs = Needs {
+                scorer: matches!(without, Some(SearchError::NoScorer)),
+                answers: matches!(error(&policy, Needs { answers: false, ..all }), Some(SearchError::NoAnswers)),
+                top: matches!(error(&sampler, all), Some(SearchError::Core(CoreError::Unsupported { .. }))),
+            };
+            assert_eq!(search.needs(), needs, "{name} {options}");
+            // What is not needed may be missing all together.
+            let policy: &dyn Policy = if needs.top { &policy } else { &sampler };
+            assert!(error(policy, needs).is_none(), "{name} {options}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::check;
 use crate::tilt::{Choose, decode, rollout_value};
-use crate::{Found, Path, PromptCtx, Reach, Search, SearchCtx, SearchError};
+use crate::{Found, Needs, Path, PromptCtx, Reach, Search, SearchCtx, SearchError};
 
 /// Numbers of [`TransferQ`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,5 +101,9 @@ impl Search for TransferQ<'_> {
         check("alpha", "above 0", alpha, alpha > 0.0)?;
         check("beta", "finite and above 0", beta, beta > 0.0 && beta.is_finite())?;
         ctx.each(prompts, |ctx| decode(ctx, k, alpha, choose, |ctx, paths| self.values(ctx, paths)))
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { scorer: true, top: true, answers: false }
     }
 }

@@ -68,7 +68,7 @@ impl Policy for Solver<'_> {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { score: false, context: self.problem.operations().len() }
+        Capabilities { score: false, top: false, context: self.problem.operations().len() }
     }
 }
 

@@ -64,7 +64,7 @@ impl Policy for Checks {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { score: false, context: usize::MAX }
+        Capabilities { score: false, top: false, context: usize::MAX }
     }
 }
 

@@ -16,7 +16,18 @@ pub struct Answer {
     pub peak_rss_bytes: f64,
     /// How the weights are held in memory, where it was said.
     pub weights: Option<String>,
+    /// What one repeat took, where the job asks for it.
+    pub costs: Option<Costs>,
     checks: Value,
+}
+
+/// What samples take besides seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Costs {
+    /// Tokens that went through the layers.
+    pub evaluated: f64,
+    /// Bytes of keys and values at the end.
+    pub kv_bytes: f64,
 }
 
 /// Tokens at the start of a greedy sequence that must be equal; later ones may differ where two tokens are as likely.
@@ -41,6 +52,7 @@ impl Answer {
             unit: said["unit"].as_str().context("`unit` is no text")?.into(),
             peak_rss_bytes: positive("peak_rss_bytes")?,
             weights: said["weights"].as_str().map(str::to_owned),
+            costs: Costs::of(&said["costs"]),
             checks: said["checks"].clone(),
         })
     }
@@ -75,6 +87,13 @@ impl Answer {
             ensure!(agree, "`{name}` differs: ours {}, theirs {}", short(ours), short(theirs));
         }
         Ok(())
+    }
+}
+
+impl Costs {
+    fn of(said: &Value) -> Option<Self> {
+        let number = |field: &str| said[field].as_f64().filter(|number| *number > 0.0);
+        Some(Self { evaluated: number("evaluated")?, kv_bytes: number("kv_bytes")? })
     }
 }
 
@@ -153,6 +172,14 @@ mod tests {
         assert!(error(r#"{"job":"a","seconds":[]}"#).contains("`seconds`"));
         assert!(error(r#"{"job":"a","seconds":[0]}"#).contains("above 0"));
         assert!(error(r#"{"job":"a","seconds":[1],"units":0}"#).contains("`units`"));
+    }
+
+    #[test]
+    fn costs_are_there_where_they_are_told() {
+        let costs = |told: &str| Costs::of(&serde_json::from_str(told).unwrap());
+        assert_eq!(costs(r#"{"evaluated":7,"kv_bytes":9}"#), Some(Costs { evaluated: 7.0, kv_bytes: 9.0 }));
+        assert!(["null", "{}", r#"{"evaluated":7,"kv_bytes":0}"#].iter().all(|told| costs(told).is_none()));
+        assert!(answer(4, "{}").costs.is_none());
     }
 
     #[test]

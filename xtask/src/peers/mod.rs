@@ -10,6 +10,7 @@ mod environment;
 mod growth;
 mod jobs;
 mod reading;
+mod sharing;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use reading::Scratch;
 
 pub use growth::growth;
 pub use reading::memory;
+pub use sharing::sharing;
 
 /// Threads that either side may use.
 const THREADS: usize = 2;

@@ -112,7 +112,8 @@ pub enum TestName {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct ReportArgs {
-    /// Output folders of `ascribe train`, and files with what `eval`, `metric` or `compare` print with `--json`.
+    /// Output folders of `ascribe train`, files with what `eval`, `metric` or `compare` print with `--json`, and outputs of
+    /// `search` (with `--tree`: its trees, too).
     #[arg(required = true)]
     pub paths: Vec<PathBuf>,
     /// The HTML file to write.

@@ -16,7 +16,7 @@ use ascribe::data::{Message, Prompt};
 use ascribe::lm::{ChatTemplate, ServedPolicy, SpecialTokens, Tokenizer};
 use ascribe::preference::Encoder;
 use ascribe::process::{Checker, Gold, Segmenter, Verdict};
-use ascribe::search::{Found, Limits, Search, SearchCtx, SearchTree, Steps, Stopped, side_by_side};
+use ascribe::search::{Found, Limits, Needs, Search, SearchCtx, SearchTree, Steps, Stopped, side_by_side};
 use serde_json::{Map, Value, json};
 
 use crate::args::{ScorerName, SearchArgs};
@@ -74,6 +74,7 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let sampling = sampling(args)?;
     let records = Records::read(input)?;
     let model = Model::open(args)?;
+    check_needs(search.needs(), name, args, &*model.policy)?;
     let items = items(args, &records, &model)?;
     let tokenizer = &model.tokenizer;
     let steps = steps(args, tokenizer)?;
@@ -120,6 +121,20 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
         summary.scored,
         if summary.stopped > 0 { format!("; {} searches were cut short", summary.stopped) } else { String::new() },
     ))
+}
+
+/// Refuses, before anything is asked, what the strategy would be refused for every row.
+fn check_needs(needs: Needs, name: &str, args: &SearchArgs, policy: &dyn Policy) -> anyhow::Result<()> {
+    if needs.scorer && args.scorer.is_none() && args.judge.is_none() {
+        bail!("the strategy `{name}` needs a scorer, which says how good a text is; give one with --scorer");
+    }
+    if needs.top && !policy.capabilities().top {
+        bail!(
+            "the strategy `{name}` weighs the most likely next tokens, and this server does not name them (docs/served.md \
+             says which strategies it can run); choose another --strategy"
+        );
+    }
+    Ok(())
 }
 
 /// One search, with what all searches share.

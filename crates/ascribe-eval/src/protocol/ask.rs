@@ -69,7 +69,7 @@ pub(super) mod tests {
         }
 
         fn capabilities(&self) -> Capabilities {
-            Capabilities { score: true, context: 100 }
+            Capabilities { score: true, top: false, context: 100 }
         }
     }
 

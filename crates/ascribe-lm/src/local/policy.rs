@@ -162,6 +162,6 @@ impl Policy for LocalPolicy {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { score: true, context: self.context }
+        Capabilities { score: true, top: true, context: self.context }
     }
 }

@@ -189,14 +189,12 @@ impl ServedPolicy {
         self.check_tokens(&request.prefix, &[])?;
         for Server { abilities, .. } in &self.servers {
             abilities.dialect.sampling(request.mode, self.context)?;
-            if request.mode == Mode::Top && !abilities.names_ids {
-                return Err(CoreError::Unsupported { what: "name the most likely next tokens: it tells no token ids" });
-            }
-            // What is forced to have a whole list told (see `top`) must not change what is told.
-            if request.mode == Mode::Top && abilities.dialect == Dialect::LlamaCpp && abilities.scoring.is_none() {
-                return Err(CoreError::Unsupported {
-                    what: "name the most likely next tokens: it tells log-probabilities as a bias has changed them",
-                });
+            if request.mode == Mode::Top && !names_top(abilities) {
+                let what = match abilities.names_ids {
+                    false => "name the most likely next tokens: it tells no token ids",
+                    true => "name the most likely next tokens: it tells log-probabilities as a bias has changed them",
+                };
+                return Err(CoreError::Unsupported { what });
             }
             if !abilities.own_logps && !is_plain(request.mode) {
                 return Err(CoreError::Unsupported {
@@ -493,9 +491,15 @@ impl Policy for ServedPolicy {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let score = self.servers.iter().all(|server| server.abilities.scoring.is_some());
-        Capabilities { score, context: self.context }
+        let all = |able: fn(&Abilities) -> bool| self.servers.iter().all(|server| able(&server.abilities));
+        Capabilities { score: all(|one| one.scoring.is_some()), top: all(names_top), context: self.context }
     }
+}
+
+/// Whether it names the most likely next tokens. What is forced to have a whole list told of llama.cpp (see `top`) must not
+/// change what is told.
+fn names_top(abilities: &Abilities) -> bool {
+    abilities.names_ids && (abilities.dialect != Dialect::LlamaCpp || abilities.scoring.is_some())
 }
 
 fn at_the_seam(error: LmError) -> CoreError {

@@ -52,7 +52,7 @@ impl Policy for Planted {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { score: false, context: 1000 }
+        Capabilities { score: false, top: false, context: 1000 }
     }
 }
 

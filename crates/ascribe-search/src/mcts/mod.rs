@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use self::tree::{Domain, Grown, Tree, TreeOptions};
 use crate::error::check;
 use crate::step_beam::{best_unfinished, pick_among};
-use crate::{Found, NodeState, Path, Pick, PromptCtx, Reach, Search, SearchCtx, SearchError, Stopped};
+use crate::{Found, Needs, NodeState, Path, Pick, PromptCtx, Reach, Search, SearchCtx, SearchError, Stopped};
 
 /// What a text is worth before it has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -242,5 +242,10 @@ impl Search for Mcts {
     fn search(&self, prompts: &[Tokens], ctx: &mut SearchCtx) -> Result<Vec<Found>, SearchError> {
         self.check()?;
         ctx.each(prompts, |ctx| self.one(ctx))
+    }
+
+    fn needs(&self) -> Needs {
+        let votes = matches!(self.outcome, Outcome::Best(pick) if pick.needs_answers());
+        Needs { scorer: true, answers: votes, top: false }
     }
 }

@@ -32,7 +32,7 @@ pub use target::{Schedule, Target};
 use crate::error::check;
 use crate::majority::voted;
 use crate::tilt::{draw, log_sum_exp, times};
-use crate::{Found, Path, PromptCtx, Reach, Search, SearchCtx, SearchError, Stopped, VoteWeights};
+use crate::{Found, Needs, Path, PromptCtx, Reach, Search, SearchCtx, SearchError, Stopped, VoteWeights};
 
 /// What is proposed at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -407,6 +407,14 @@ impl Search for Smc<'_> {
             };
             Ok(ctx.found(&paths, Some(weights), chosen))
         })
+    }
+
+    fn needs(&self) -> Needs {
+        Needs {
+            scorer: matches!(self.target, Target::Tilted(_) | Target::Twisted(_)),
+            answers: self.options.pick == PickParticle::Vote,
+            top: matches!(self.options.grain, Grain::Tokens(_)),
+        }
     }
 }
 

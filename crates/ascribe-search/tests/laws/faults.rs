@@ -6,8 +6,9 @@ use ascribe_core::{
     Capabilities, CoreError, Credit, Episode, Finish, Policy, Reduce, Reply, Request, Scorer, Seed, Tokens, rule,
 };
 use ascribe_search::{
-    Beam, BestOfN, Controlled, Deal, DiverseTrees, Grain, Greedy, Limits, Majority, Mcts, PickParticle, Resampler,
-    Schedule, Search, SearchCtx, SearchError, Smc, SmcOptions, StepBeam, Steps, Stopped, Target, TransferQ,
+    Beam, BestOfN, Controlled, Deal, DiverseTrees, Grain, Greedy, Limits, Majority, Mcts, PathSelection, PickParticle,
+    Refine, Resampler, Revise, Schedule, Search, SearchCtx, SearchError, Smc, SmcOptions, StepBeam, Steps, Stopped,
+    Target, TransferQ,
 };
 use ascribe_worlds::TreePolicy;
 
@@ -31,6 +32,9 @@ fn decoders() -> Vec<(&'static str, Box<dyn Search>, bool)> {
         ("lookahead", Box::new(StepBeam { n: 4, expand: 2, lookahead: 1, ..StepBeam::default() }), true),
         ("diverse trees", Box::new(DiverseTrees::default()), true),
         ("tree search", Box::new(Mcts::default()), true),
+        ("paths", Box::new(PathSelection::default()), true),
+        ("refinement", Box::new(Refine::default()), true),
+        ("revision", Box::new(Revise::default()), true),
         ("deal", Box::new(Deal { lookahead: 1, ..Deal::default() }), true),
         ("controlled", Box::new(Controlled::default()), true),
         ("transfer", Box::new(TransferQ::default()), true),

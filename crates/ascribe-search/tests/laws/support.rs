@@ -127,7 +127,7 @@ impl<F: Fn(&[u32]) -> Vec<f64> + Send + Sync> Policy for Toy<F> {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { score: false, context: self.context }
+        Capabilities { score: false, top: true, context: self.context }
     }
 }
 

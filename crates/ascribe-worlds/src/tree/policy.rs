@@ -169,7 +169,7 @@ impl Policy for TreePolicy {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { score: true, context: self.shape.depth }
+        Capabilities { score: true, top: true, context: self.shape.depth }
     }
 }
 
