@@ -409,6 +409,16 @@ fn samples_and_votes() {
     let found = measured(&bench, "eval samples --input votes.jsonl --k 3");
     check(&found, "maj@3", 0.5);
     check(&found, "pass@3", 1.0);
+    // By pairs: the first sample is picked twice, the wrong one once.
+    bench.rows("scored.jsonl", [json!({"correct": [1, 0, 1], "scores": [0.9, 0.5, 0.1]})]);
+    let found = measured(&bench, "eval samples --input scored.jsonl --k 1,2,3");
+    check(&found, "best@1", 2.0 / 3.0);
+    check(&found, "best@2", 2.0 / 3.0);
+    check(&found, "best@3", 1.0);
+    bench.rows("short.jsonl", [json!({"correct": [1, 0], "scores": [0.9]})]);
+    bench.run("eval samples --input short.jsonl --k 1").refused(&["line 1", "a score for each of 2 samples, got 1"]);
+    bench.rows("counted.jsonl", [json!({"samples": 2, "correct": 1, "scores": [0.9, 0.1]})]);
+    bench.run("eval samples --input counted.jsonl --k 1").refused(&["line 1", "`correct` must be a list"]);
 }
 
 /// Preferences 1, 2 and 1.5 are a loss, a win and a draw; null is none.

@@ -1,10 +1,11 @@
-//! pass@k, pass^k and maj@k from several samples a problem.
+//! pass@k, pass^k, maj@k and best@k from several samples a problem.
 //!
 //! Rows have `samples` and `correct` as counts, or `correct` as a list of 0 and 1; or `answers`, null where none could
-//! be read, with the right `answer`: then votes are counted too.
+//! be read, with the right `answer`: then votes are counted too. With `scores`, one a sample, the best of k by score is
+//! picked.
 
 use anyhow::bail;
-use ascribe::eval::bench::{Attempts, VoteTies, maj_at_k, mean_pass_at_k, mean_pass_hat_k};
+use ascribe::eval::bench::{Attempts, PickTies, VoteTies, best_of_k, maj_at_k, mean_pass_at_k, mean_pass_hat_k};
 use serde_json::Value;
 
 use crate::args::SamplesArgs;
@@ -17,15 +18,32 @@ pub fn run(args: &SamplesArgs) -> anyhow::Result<()> {
     if args.split_ties && !voted {
         bail!("there are no votes whose ties could be split; give rows with `answers`, or leave out --split-ties");
     }
-    let (mut problems, mut votes) = (Vec::new(), Vec::new());
+    let scored = records.has("scores");
+    let (mut problems, mut votes, mut picks) = (Vec::new(), Vec::new(), Vec::new());
     for row in &records.rows {
-        if voted {
+        let right = if voted {
             let (answers, gold) = answers(&records, row)?;
-            let correct = answers.iter().filter(|answer| answer.as_deref() == Some(gold.as_str())).count();
-            problems.push(Attempts { samples: answers.len(), correct });
+            let right: Vec<bool> = answers.iter().map(|answer| answer.as_deref() == Some(gold.as_str())).collect();
             votes.push((answers, gold));
+            Some(right)
         } else {
-            problems.push(attempts(&records, row)?);
+            flags(&records, row)?
+        };
+        let counted = |right: &Vec<bool>| {
+            Ok(Attempts { samples: right.len(), correct: right.iter().filter(|right| **right).count() })
+        };
+        problems.push(right.as_ref().map_or_else(|| counts(&records, row), counted)?);
+        if scored {
+            let (scores, place) = (records.numbers(row, "scores")?, records.place(row));
+            let Some(right) = right else {
+                bail!(
+                    "{place}: `scores` say which sample is picked, so `correct` must be a list, or `answers` be there"
+                );
+            };
+            if scores.len() != right.len() {
+                bail!("{place}: there must be a score for each of {} samples, got {}", right.len(), scores.len());
+            }
+            picks.push((scores, right.into_iter().map(f64::from).collect::<Vec<f64>>()));
         }
         let samples = problems[problems.len() - 1].samples;
         if let Some(k) = args.k.iter().find(|k| !(1..=samples).contains(*k)) {
@@ -46,6 +64,11 @@ pub fn run(args: &SamplesArgs) -> anyhow::Result<()> {
             }
             estimates.push((format!("maj@{k}"), bootstrap.mean(&credits)?));
         }
+        if scored {
+            let picked: Result<Vec<f64>, _> =
+                picks.iter().map(|(scores, right)| best_of_k(scores, right, k, PickTies::Split)).collect();
+            estimates.push((format!("best@{k}"), bootstrap.mean(&picked?)?));
+        }
     }
     let samples: usize = problems.iter().map(|problem| problem.samples).sum();
     Findings::new("samples")
@@ -56,13 +79,15 @@ pub fn run(args: &SamplesArgs) -> anyhow::Result<()> {
         .show(args.measure.json, args.file.report.as_deref())
 }
 
-fn attempts(records: &Records, row: &Record) -> anyhow::Result<Attempts> {
+/// Which samples of a row are right; `None` where they are only counted.
+fn flags(records: &Records, row: &Record) -> anyhow::Result<Option<Vec<bool>>> {
     let value = records.value(row, "correct")?;
-    if let Some(list) = value.as_array() {
-        let flags: Option<Vec<bool>> = list.iter().map(records::flag).collect();
-        let flags = flags.ok_or_else(|| records.wrong(row, "correct", "a list of 0 and 1", value))?;
-        return Ok(Attempts { samples: flags.len(), correct: flags.into_iter().filter(|right| *right).count() });
-    }
+    let Some(list) = value.as_array() else { return Ok(None) };
+    let flags: Option<Vec<bool>> = list.iter().map(records::flag).collect();
+    flags.map(Some).ok_or_else(|| records.wrong(row, "correct", "a list of 0 and 1", value))
+}
+
+fn counts(records: &Records, row: &Record) -> anyhow::Result<Attempts> {
     let (samples, correct) = (records.integer(row, "samples")?, records.integer(row, "correct")?);
     if !(0 <= correct && correct <= samples) {
         bail!("{}: `correct` must be from 0 to its {samples} samples, got {correct}", records.place(row));

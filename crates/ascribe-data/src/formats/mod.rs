@@ -37,6 +37,8 @@ pub enum Format {
     NumberedPair,
     /// Lists of right and wrong replies, as in RewardBench 2.
     RewardBench2,
+    /// `question` beside solutions with their verdicts, as in the model solutions of GSM8K.
+    JudgedSolutions,
     /// `prompt`, `response` and ratings by attribute, as in HelpSteer2.
     HelpSteer,
     /// Two responses and by how much the second is preferred, as in HelpSteer2-Preference and HelpSteer3.
@@ -56,10 +58,11 @@ pub enum Format {
 }
 
 /// All layouts with columns of their own names, but for questions and answers.
-const NAMED: [Format; 11] = [
+const NAMED: [Format; 12] = [
     Format::Alpaca,
     Format::ShareGpt,
     Format::NumberedPair,
+    Format::JudgedSolutions,
     Format::HelpSteer,
     Format::HelpSteerPair,
     Format::UltraFeedback,
@@ -139,6 +142,9 @@ impl Format {
             Self::ScoredPair => "scored pairs: margin is the score of chosen minus that of rejected",
             Self::NumberedPair => "numbered pairs: chosen is the response that the number of the better one names",
             Self::RewardBench2 => "RewardBench 2: `chosen` and `rejected` are lists of replies",
+            Self::JudgedSolutions => {
+                "judged solutions: prompt is `question` and a line break, one row a `solution`, its label is `is_correct`"
+            }
             Self::HelpSteer => "HelpSteer2: completion is `response`, each attribute is a rating",
             Self::HelpSteerPair => {
                 "HelpSteer preference: above 0 the second response is chosen, and the size is the margin"
@@ -186,6 +192,9 @@ impl Format {
             Self::RewardBench2 => {
                 fits(has("prompt") && texts("chosen") && texts("rejected"), &[Kind::Choices, Kind::Preference])
             }
+            Self::JudgedSolutions => {
+                fits(ratings::has_verdicts(row), &[Kind::Unpaired, Kind::Preference, Kind::Rated])
+            }
             Self::HelpSteer => fits(
                 has("prompt") && text("response") && ratings::has_attribute(row),
                 &[Kind::Rated, Kind::PromptCompletion],
@@ -223,6 +232,7 @@ impl Format {
             Self::NumberedPair => ratings::numbered_pair(place, row).map(|row| vec![Ok(row)]),
             Self::RewardBench2 if kind == Kind::Preference => ratings::every_pair(place, row),
             Self::RewardBench2 => Ok(vec![Ok(row)]),
+            Self::JudgedSolutions => ratings::judged(place, row, kind),
             Self::HelpSteer => ratings::help_steer(place, row).map(|row| vec![Ok(row)]),
             Self::HelpSteerPair => ratings::help_steer_pair(place, row).map(|row| vec![row]),
             Self::UltraFeedback => ratings::ultra_feedback(place, row),

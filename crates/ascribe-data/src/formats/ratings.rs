@@ -1,11 +1,11 @@
 //! Layouts with scores: HelpSteer2 (arXiv:2406.08673), UltraFeedback (arXiv:2310.01377) and its binarized form, RewardBench
-//! 2, PKU-SafeRLHF.
+//! 2, PKU-SafeRLHF, the model solutions of GSM8K (arXiv:2110.14168).
 
 use serde_json::{Map, Value, json};
 
 use super::{Found, any, columns, list, number, refuse, text};
 use crate::read::{Place, name_of};
-use crate::{DataError, Why};
+use crate::{DataError, Kind, Why};
 
 /// The attributes of HelpSteer2.
 const ATTRIBUTES: [&str; 5] = ["helpfulness", "correctness", "coherence", "complexity", "verbosity"];
@@ -67,13 +67,44 @@ pub(super) fn numbered_pair(place: Place<'_>, mut row: Map<String, Value>) -> Re
 pub(super) fn every_pair(place: Place<'_>, mut row: Map<String, Value>) -> Result<Vec<Found>, DataError> {
     let prompt = any(place, "prompt", &mut row)?;
     let (chosen, rejected) = (list(place, "chosen", &mut row)?, list(place, "rejected", &mut row)?);
+    Ok(pairs(&prompt, &chosen, &rejected))
+}
+
+fn pairs(prompt: &Value, chosen: &[Value], rejected: &[Value]) -> Vec<Found> {
     let pair = |right: &Value, wrong: &Value| {
         columns([("prompt", prompt.clone()), ("chosen", right.clone()), ("rejected", wrong.clone())])
     };
-    Ok(chosen
-        .iter()
-        .flat_map(|right| rejected.iter().map(|wrong| Ok(pair(right, wrong))).collect::<Vec<_>>())
-        .collect())
+    let of = |right| rejected.iter().map(move |wrong| Ok(pair(right, wrong)));
+    chosen.iter().flat_map(of).collect()
+}
+
+/// The text and the verdict of a solution.
+fn verdict(solution: &Value) -> Option<(&str, bool)> {
+    Some((solution.get("solution")?.as_str()?, solution.get("is_correct")?.as_bool()?))
+}
+
+/// True if there is a question, and a solution with its verdict.
+pub(super) fn has_verdicts(row: &Map<String, Value>) -> bool {
+    row.get("question").is_some_and(Value::is_string) && row.values().any(|value| verdict(value).is_some())
+}
+
+/// One row a solution, or every right one with every wrong one; no row where all are right or all wrong.
+pub(super) fn judged(place: Place<'_>, mut row: Map<String, Value>, kind: Kind) -> Result<Vec<Found>, DataError> {
+    let prompt = Value::from(text(place, "question", &mut row)? + "\n");
+    let solutions = row.values().filter_map(verdict);
+    if kind == Kind::Preference {
+        let (right, wrong): (Vec<_>, Vec<_>) = solutions.partition(|(_, is_correct)| *is_correct);
+        let texts = |of: Vec<(&str, bool)>| of.into_iter().map(|(text, _)| text.into()).collect::<Vec<Value>>();
+        return Ok(pairs(&prompt, &texts(right), &texts(wrong)));
+    }
+    let labelled = |(text, is_correct): (&str, bool)| {
+        let label = match kind {
+            Kind::Rated => ("ratings", json!({"correct": f64::from(is_correct)})),
+            _ => ("label", is_correct.into()),
+        };
+        Ok(columns([("prompt", prompt.clone()), ("completion", text.into()), label]))
+    };
+    Ok(solutions.map(labelled).collect())
 }
 
 pub(super) fn has_attribute(row: &Map<String, Value>) -> bool {
@@ -220,6 +251,26 @@ mod tests {
         assert_eq!(read(row.clone(), None), [Ok(row.clone())]);
         let pair = |chosen: &str| Ok(json!({"prompt": "q", "chosen": chosen, "rejected": "c"}));
         assert_eq!(read(row, Some(Kind::Preference)), [pair("a"), pair("b")]);
+    }
+
+    #[test]
+    fn solutions_with_verdicts_are_labels_ratings_or_pairs() {
+        let solution = |text: &str, is_correct: bool| json!({"solution": text, "is_correct": is_correct});
+        let row = json!({
+            "question": "q", "ground_truth": "g", "small": solution("a", false), "large": solution("b", true),
+            "largest": solution("c", true),
+        });
+        let prompt = "q\n";
+        let label = |text: &str, label: bool| Ok(json!({"prompt": prompt, "completion": text, "label": label}));
+        assert_eq!(read(row.clone(), None), [label("a", false), label("b", true), label("c", true)]);
+        let rated = |text: &str, correct: f64| {
+            Ok(json!({"prompt": prompt, "completion": text, "ratings": {"correct": correct}}))
+        };
+        assert_eq!(read(row.clone(), Some(Kind::Rated)), [rated("a", 0.0), rated("b", 1.0), rated("c", 1.0)]);
+        let pair = |chosen: &str| Ok(json!({"prompt": prompt, "chosen": chosen, "rejected": "a"}));
+        assert_eq!(read(row, Some(Kind::Preference)), [pair("b"), pair("c")]);
+        let agreed = json!({"question": "q", "small": solution("a", false), "large": solution("b", false)});
+        assert_eq!(read(agreed, Some(Kind::Preference)), []);
     }
 
     #[test]
