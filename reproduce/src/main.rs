@@ -43,6 +43,9 @@ struct Options {
     /// Where results are kept, so that a run that was stopped goes on.
     #[arg(long, default_value = "target/reproduce")]
     folder: PathBuf,
+    /// Takes results of other builds too; the page says how many builds it rests on.
+    #[arg(long)]
+    any_build: bool,
     /// Also writes the table, as Markdown.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -62,15 +65,26 @@ fn main() -> Result<()> {
     if options.seeds == Some(0) || options.jobs == 0 {
         bail!("--seeds and --jobs are at least 1");
     }
-    let cache = Cache::of_this_program(&options.folder)?;
-    let mut done = Vec::new();
+    let cache = Cache::of_this_program(&options.folder, options.any_build)?;
+    let (mut done, mut failed) = (Vec::new(), Vec::new());
     for (at, row) in rows.iter().enumerate() {
         let began = Instant::now();
-        let outcomes = run(row, options.seeds.unwrap_or(row.seeds), options.jobs, &cache)?;
-        eprintln!("[{}/{}] {} in {:.0} s", at + 1, rows.len(), row.name, began.elapsed().as_secs_f64());
-        done.push((*row, outcomes));
+        match run(row, options.seeds.unwrap_or(row.seeds), options.jobs, &cache) {
+            Ok(outcomes) => {
+                eprintln!("[{}/{}] {} in {:.0} s", at + 1, rows.len(), row.name, began.elapsed().as_secs_f64());
+                done.push((*row, outcomes));
+            }
+            // The other rows are not lost with it.
+            Err(error) => {
+                eprintln!("[{}/{}] {error:#}", at + 1, rows.len());
+                failed.push(row.name);
+            }
+        }
     }
     print!("{}", table::text(&done)?);
+    if !failed.is_empty() {
+        bail!("{} of {} rows failed: {}", failed.len(), rows.len(), failed.join(", "));
+    }
     if let Some(path) = &options.out {
         std::fs::write(path, table::markdown(&done)?).with_context(|| format!("cannot write {}", path.display()))?;
     }
@@ -142,7 +156,7 @@ mod tests {
     #[test]
     fn a_row_runs_and_is_taken_from_the_cache_again() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::of_this_program(folder.path()).unwrap();
+        let cache = Cache::of_this_program(folder.path(), false).unwrap();
         let row = chosen(&["reward-math".into()]).unwrap()[0];
         let first = run(row, 5, 2, &cache).unwrap();
         assert_eq!(first, run(row, 5, 1, &cache).unwrap(), "the second run reads the cache, seconds included");

@@ -1,5 +1,6 @@
 //! What the rows showed, as text and as Markdown.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use anyhow::Result;
@@ -30,6 +31,11 @@ pub fn text(rows: &[(&Row, Vec<Outcome>)]) -> Result<String> {
 /// For `docs/reproduce.md`.
 pub fn markdown(rows: &[(&Row, Vec<Outcome>)]) -> Result<String> {
     let mut out = format!("# Published directions, on small tasks\n\n{WHAT}\n");
+    let builds: BTreeSet<&str> =
+        rows.iter().flat_map(|(_, outcomes)| outcomes).map(|outcome| outcome.build.as_str()).collect();
+    if builds.len() > 1 {
+        writeln!(out, "The rows were run by {} builds of the program, one after another.\n", builds.len())?;
+    }
     writeln!(
         out,
         "| row | expected | larger | smaller | difference | seeds | verdict |\n|---|---|---|---|---|---|---|"

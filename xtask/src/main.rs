@@ -29,9 +29,9 @@ usage: cargo xtask <verb>
                       installs llama.cpp's server into the cache folder, with pip, for the tests that talk to one
   seeds [--from 0] [--to 9] [--jobs 1] [-- more options of demo]
                       runs the demo for each seed and counts how often alignment beats the starting model
-  reproduce [row ..] [--list] [--seeds N]
-                      runs the published directions on small tasks, from the cache where they were run before; without a
-                      row it runs all of them and writes docs/reproduce.md
+  reproduce [row ..] [--list] [--seeds N] [--any-build]
+                      runs the published directions on small tasks, from the cache where this build (or any, where that is
+                      said) has run them; without a row it runs all of them and writes docs/reproduce.md
   bench [..]          cargo bench of the benches; what follows is passed on
   bench peers [--only <job>] [--rounds 3]
                       ours against TRL, transformers, llama.cpp, scikit-learn and scipy (`--only metrics` for these two);
@@ -89,7 +89,7 @@ fn reproduce(options: &[&str]) -> Result<()> {
     let folder = process::target_folder()?.join("reproduce");
     let folder = folder.to_string_lossy();
     let mut arguments = vec!["run", "--release", "-p", "ascribe-reproduce", "--", "--folder", &*folder];
-    if options.is_empty() {
+    if options.iter().all(|option| *option == "--any-build") {
         arguments.extend(["--out", "docs/reproduce.md"]);
     }
     arguments.extend(options);
