@@ -12,6 +12,7 @@ mod machine_text;
 mod monte_carlo_rate;
 mod noisy_labels;
 mod omega_prm;
+mod process_verifiers;
 mod r_to_q;
 mod ranking_accuracy;
 mod rating_and_preference;
@@ -33,6 +34,7 @@ pub const ROWS: &[&Row] = &[
     &cream::ROW,
     &omega_prm::ROW,
     &monte_carlo_rate::ROW,
+    &process_verifiers::ROW,
     &gpm_cycles::ROW,
     &ensembles::ROW,
     &rating_and_preference::ROW,
