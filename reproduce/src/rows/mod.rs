@@ -12,6 +12,7 @@ mod machine_text;
 mod monte_carlo_rate;
 mod noisy_labels;
 mod omega_prm;
+mod pav_provers;
 mod process_verifiers;
 mod r_to_q;
 mod ranking_accuracy;
@@ -35,6 +36,7 @@ pub const ROWS: &[&Row] = &[
     &omega_prm::ROW,
     &monte_carlo_rate::ROW,
     &process_verifiers::ROW,
+    &pav_provers::ROW,
     &gpm_cycles::ROW,
     &ensembles::ROW,
     &rating_and_preference::ROW,

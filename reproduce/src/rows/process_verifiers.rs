@@ -5,8 +5,7 @@
 //! problem's samples that go on right; the implicit model is a policy trained on outcomes alone. The process advantage verifier
 //! ranks by the effective reward, with best of four of the solver as prover, and chooses by the value.
 //!
-//! A chain has one right text, so a search over it has nothing to explore: what the effective reward does for a search with many
-//! ways to the answer is the matter of `pav-provers`.
+//! A chain has one right text, so a search over it has little to explore, which is what the effective reward is for.
 
 use anyhow::Result;
 use ascribe::core::{Candidate, CoreError, Credit, Episode, Reduce, Scorer, Seed, Tokens};
