@@ -1,5 +1,6 @@
 //! The experiments, a file each.
 
+mod clip_delta;
 mod concepts;
 mod cream;
 mod dpo_overoptimisation;
@@ -37,6 +38,7 @@ pub const ROWS: &[&Row] = &[
     &monte_carlo_rate::ROW,
     &process_verifiers::ROW,
     &pav_provers::ROW,
+    &clip_delta::ROW,
     &gpm_cycles::ROW,
     &ensembles::ROW,
     &rating_and_preference::ROW,
