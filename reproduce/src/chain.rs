@@ -7,8 +7,11 @@
 //! Multiplications are by 3, 7 or 9. These have inverses modulo 10, so a wrong value stays wrong until another slip mends it.
 
 use anyhow::Result;
-use ascribe::core::{Candidate, Capabilities, CoreError, Finish, Policy, Reply, Request, Seed, Tokens, Usage};
+use ascribe::core::{
+    Candidate, Capabilities, CoreError, Finish, Policy, Reduce, Reply, Request, Scorer, Seed, Tokens, Usage,
+};
 use ascribe::process::{ProcessError, Verdict};
+use ascribe::search::{Search, SearchCtx, Steps};
 use ascribe::worlds::{Operator, Problem};
 use rand::RngExt;
 
@@ -62,10 +65,11 @@ impl Chains {
         Ok(if self.is_right(problem as usize, response) { Verdict::Correct } else { Verdict::Wrong })
     }
 
-    /// The share of responses, one a problem, that are right.
-    pub fn accuracy<'r>(&self, responses: impl IntoIterator<Item = &'r [u32]>) -> f64 {
-        let right = responses.into_iter().enumerate().filter(|(problem, response)| self.is_right(*problem, response));
-        right.count() as f64 / self.problems.len() as f64
+    /// The share of problems that a search gets right.
+    pub fn solved(&self, search: &dyn Search, mut ctx: SearchCtx) -> Result<f64> {
+        let found = search.search(&self.prompts, &mut ctx)?;
+        let right = found.iter().enumerate().filter(|(problem, found)| self.is_right(*problem, &found.best().tokens));
+        Ok(right.count() as f64 / self.problems.len() as f64)
     }
 }
 
@@ -110,6 +114,12 @@ impl Solver {
     /// Whole responses to a problem.
     pub fn solutions(&self, prompt: &Tokens, n: usize, seed: Seed) -> Vec<Tokens> {
         (0..n).map(|index| Tokens::from(self.written(prompt, self.steps, seed, index).0)).collect()
+    }
+
+    /// A search over its texts, by a scorer of steps.
+    pub fn searched<'a>(&'a self, scorer: &'a dyn Scorer, seed: Seed) -> SearchCtx<'a> {
+        let ctx = SearchCtx::new(self, self.steps, seed.child("search", 0)).with_steps(Steps::blocks(1));
+        ctx.with_scorer(scorer, Reduce::Last)
     }
 
     /// What is written behind a prefix, with the log-probability of each token, and whether the response is whole then.

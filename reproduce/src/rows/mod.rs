@@ -6,6 +6,7 @@ mod cream;
 mod dpo_overoptimisation;
 mod ensembles;
 mod gpm_cycles;
+mod implicit_prm_data;
 mod implicit_vs_explicit;
 mod kto_unpaired;
 mod logical_and;
@@ -38,6 +39,7 @@ pub const ROWS: &[&Row] = &[
     &monte_carlo_rate::ROW,
     &process_verifiers::ROW,
     &pav_provers::ROW,
+    &implicit_prm_data::ROW,
     &clip_delta::ROW,
     &gpm_cycles::ROW,
     &ensembles::ROW,

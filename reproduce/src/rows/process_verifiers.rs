@@ -12,7 +12,7 @@ use ascribe::core::{Candidate, CoreError, Credit, Episode, Reduce, Scorer, Seed,
 use ascribe::process::credit::{ImplicitForm, TokenTrie, effective};
 use ascribe::process::label::{AfterError, Softness, targets};
 use ascribe::process::{Completer, LabelRow, MonteCarlo, Solution};
-use ascribe::search::{BestOfN, Majority, Search, SearchCtx, StepBeam, Steps};
+use ascribe::search::{BestOfN, Majority, StepBeam};
 
 use crate::chain::{Chains, Solver, every_result};
 use crate::row::{Claim, Figures, Row};
@@ -20,7 +20,7 @@ use crate::step_policy::{ImplicitScorer, StepPolicy, places};
 use crate::step_table::{CrossEntropy, Marked, StepScorer, features};
 
 const STEPS: usize = 8;
-const SOLVER: Solver = Solver { hard: 0.35, easy: 0.02, steps: STEPS };
+static SOLVER: Solver = Solver { hard: 0.35, easy: 0.02, steps: STEPS };
 const TRAINED: usize = 300;
 const SAMPLES: usize = 4;
 const ROLLOUTS: usize = 8;
@@ -138,32 +138,15 @@ fn run(seed: Seed) -> Result<Figures> {
     ];
     let mut figures: Figures = Vec::new();
     for (name, scorer) in arms {
-        figures.push((format!("best of n, {name}"), accuracy(&tests, &best_of_n, scorer, None, seed)?));
-        figures.push((format!("beam, {name}"), accuracy(&tests, &beam, scorer, None, seed)?));
+        figures.push((format!("best of n, {name}"), tests.solved(&best_of_n, SOLVER.searched(scorer, seed))?));
+        figures.push((format!("beam, {name}"), tests.solved(&beam, SOLVER.searched(scorer, seed))?));
     }
-    let guided = accuracy(&tests, &beam, &Effective(&process), Some(&process), seed)?;
-    figures.push(("beam, effective reward".to_owned(), guided));
+    let effective = Effective(&process);
+    let guided = SOLVER.searched(&effective, seed).with_judge(&process, Reduce::Last);
+    figures.push(("beam, effective reward".to_owned(), tests.solved(&beam, guided)?));
     let majority = Majority { n: N, answer: |_: usize, candidate: &Candidate| candidate.tokens.last().copied() };
-    figures.push(("majority".to_owned(), accuracy(&tests, &majority, &process, None, seed)?));
+    figures.push(("majority".to_owned(), tests.solved(&majority, SOLVER.searched(&process, seed))?));
     Ok(figures)
-}
-
-/// The share of problems that a search gets right.
-fn accuracy(
-    tests: &Chains,
-    search: &dyn Search,
-    scorer: &dyn Scorer,
-    judge: Option<&dyn Scorer>,
-    seed: Seed,
-) -> Result<f64> {
-    let ctx = SearchCtx::new(&SOLVER, STEPS, seed.child("search", 0)).with_steps(Steps::blocks(1));
-    let ctx = ctx.with_scorer(scorer, Reduce::Last);
-    let mut ctx = match judge {
-        Some(judge) => ctx.with_judge(judge, Reduce::Last),
-        None => ctx,
-    };
-    let found = search.search(&tests.prompts, &mut ctx)?;
-    Ok(tests.accuracy(found.iter().map(|found| &found.best().tokens[..])))
 }
 
 /// Solutions of the solver with everything that is said of them.
