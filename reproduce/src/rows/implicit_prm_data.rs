@@ -89,8 +89,8 @@ fn run(seed: Seed) -> Result<Figures> {
         figures.push((format!("AUROC, {name}"), found(&tests, &credit, seed)?));
     }
     // What one labelled solution takes: itself, and the rollouts behind all its steps but the last.
-    let responses = PROBLEMS * SAMPLES / (1 + ROLLOUTS * (STEPS - 1));
-    for (name, solutions) in [("labels", responses), ("38 times the labels", MORE * responses)] {
+    let affordable = PROBLEMS * SAMPLES / (1 + ROLLOUTS * (STEPS - 1));
+    for (name, solutions) in [("labels", affordable), ("38 times the labels", MORE * affordable)] {
         let rows = labelled(solutions, seed.child(name, 0))?;
         let scorer = StepScorer::learned(&cross_entropy, &rows, PASSES, seed)?;
         figures.push((format!("best of n, {name}"), best_of_n(&tests, &scorer, seed)?));
