@@ -5,6 +5,7 @@ mod concepts;
 mod cream;
 mod dpo_overoptimisation;
 mod ensembles;
+mod glore_stages;
 mod gpm_cycles;
 mod implicit_prm_data;
 mod implicit_vs_explicit;
@@ -41,6 +42,7 @@ pub const ROWS: &[&Row] = &[
     &pav_provers::ROW,
     &implicit_prm_data::ROW,
     &clip_delta::ROW,
+    &glore_stages::ROW,
     &gpm_cycles::ROW,
     &ensembles::ROW,
     &rating_and_preference::ROW,
