@@ -167,6 +167,11 @@ impl Learner for OnSteps<'_> {
     }
 }
 
+/// The weights that responses take, as a loss has them.
+pub fn weights(loss: &dyn RewardLoss, all: usize, rows: &[Marked], passes: f64, seed: Seed) -> Result<Vec<f64>> {
+    fitted(&OnSteps { loss }, [all, 1], rows, passes, seed)
+}
+
 /// A trained scorer: the chance that a prefix ends right, as the labels had it. Each token is a step.
 pub struct StepScorer {
     weights: Vec<f64>,
@@ -175,7 +180,7 @@ pub struct StepScorer {
 impl StepScorer {
     /// Learns from rows of [`features`].
     pub fn learned(loss: &dyn RewardLoss, rows: &[Marked], passes: f64, seed: Seed) -> Result<Self> {
-        Ok(Self { weights: fitted(&OnSteps { loss }, [WEIGHTS, 1], rows, passes, seed)? })
+        Ok(Self { weights: weights(loss, WEIGHTS, rows, passes, seed)? })
     }
 
     /// Of one prefix.

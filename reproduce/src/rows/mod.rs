@@ -21,6 +21,7 @@ mod r_to_q;
 mod ranking_accuracy;
 mod rating_and_preference;
 mod reward_math;
+mod step_level_models;
 mod tools;
 mod voting;
 
@@ -43,6 +44,7 @@ pub const ROWS: &[&Row] = &[
     &implicit_prm_data::ROW,
     &clip_delta::ROW,
     &glore_stages::ROW,
+    &step_level_models::ROW,
     &gpm_cycles::ROW,
     &ensembles::ROW,
     &rating_and_preference::ROW,
