@@ -54,6 +54,13 @@ impl Chains {
         Ok(Self { problems, prompts })
     }
 
+    /// The first `n` problems that `wanted` holds of.
+    pub fn filtered(self, n: usize, wanted: impl Fn(&Problem) -> bool) -> Self {
+        let kept = self.problems.into_iter().zip(self.prompts).filter(|(problem, _)| wanted(problem)).take(n);
+        let (problems, prompts) = kept.unzip();
+        Self { problems, prompts }
+    }
+
     /// Whether a response is whole and ends with the right answer.
     pub fn is_right(&self, problem: usize, response: &[u32]) -> bool {
         let problem = &self.problems[problem];

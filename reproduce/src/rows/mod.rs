@@ -15,6 +15,7 @@ mod machine_text;
 mod monte_carlo_rate;
 mod noisy_labels;
 mod omega_prm;
+mod p_ik;
 mod pav_provers;
 mod process_verifiers;
 mod r_to_q;
@@ -45,6 +46,7 @@ pub const ROWS: &[&Row] = &[
     &clip_delta::ROW,
     &glore_stages::ROW,
     &step_level_models::ROW,
+    &p_ik::ROW,
     &gpm_cycles::ROW,
     &ensembles::ROW,
     &rating_and_preference::ROW,
