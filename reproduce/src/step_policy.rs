@@ -92,8 +92,8 @@ impl OnRatios<'_> {
         let device = changes.device();
         let reference: Vec<f32> = self.reference.iter().map(|logp| *logp as f32).collect();
         let reference = Tensor::<2>::from_data(TensorData::new(reference, [QUESTIONS, RESULTS]), &device); // [questions, results]
-        let ratios = log_softmax(changes + reference.clone(), 1) - reference; // [questions, results]
-        let ratios = ratios.reshape([QUESTIONS * RESULTS, 1]); // [questions * results, 1]
+        let ratios: Tensor<2> = log_softmax(changes + reference.clone(), 1) - reference; // [questions, results]
+        let ratios: Tensor<2> = ratios.reshape([QUESTIONS * RESULTS, 1]); // [questions * results, 1]
         loss_of(self.loss, rows, &|places, shape| {
             let of_tokens = ratios.clone().select(0, indices(places, &device)).reshape(shape); // [responses, seq]
             of_tokens.sum_dim(1).mul_scalar(self.beta) // [responses, 1]
