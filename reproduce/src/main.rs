@@ -6,9 +6,12 @@
 mod allocator;
 
 mod cache;
+mod chain;
 mod heads;
 mod row;
 mod rows;
+mod step_policy;
+mod step_table;
 mod table;
 mod tabular;
 mod world;

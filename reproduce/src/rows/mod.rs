@@ -1,10 +1,13 @@
 //! The experiments, a file each.
 
+mod clip_delta;
 mod concepts;
 mod cream;
 mod dpo_overoptimisation;
 mod ensembles;
+mod glore_stages;
 mod gpm_cycles;
+mod implicit_prm_data;
 mod implicit_vs_explicit;
 mod kto_unpaired;
 mod logical_and;
@@ -12,10 +15,14 @@ mod machine_text;
 mod monte_carlo_rate;
 mod noisy_labels;
 mod omega_prm;
+mod p_ik;
+mod pav_provers;
+mod process_verifiers;
 mod r_to_q;
 mod ranking_accuracy;
 mod rating_and_preference;
 mod reward_math;
+mod step_level_models;
 mod tools;
 mod voting;
 
@@ -33,6 +40,13 @@ pub const ROWS: &[&Row] = &[
     &cream::ROW,
     &omega_prm::ROW,
     &monte_carlo_rate::ROW,
+    &process_verifiers::ROW,
+    &pav_provers::ROW,
+    &implicit_prm_data::ROW,
+    &clip_delta::ROW,
+    &glore_stages::ROW,
+    &step_level_models::ROW,
+    &p_ik::ROW,
     &gpm_cycles::ROW,
     &ensembles::ROW,
     &rating_and_preference::ROW,
