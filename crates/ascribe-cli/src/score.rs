@@ -64,6 +64,9 @@ impl Model {
 }
 
 pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
+    if args.process.is_some() {
+        return crate::process_scores::run(args);
+    }
     let Some(path) = &args.model else { return crate::rewarded::run(args) };
     DpoConfig { beta: args.beta, ..DpoConfig::default() }.init()?;
     let model = match args.served.options(Seed(0))? {

@@ -129,7 +129,11 @@ impl Objective for Bco {
     fn remember(&self, memory: &[f64]) -> Result<(), CoreError> {
         match &self.delta {
             Some(delta) => delta.remember(memory),
-            None => Ok(()),
+            None if memory.is_empty() => Ok(()),
+            None => {
+                let rule = "without reward_shift there is nothing to remember";
+                Err(CoreError::Shape { rule, got: format!("{} numbers", memory.len()) })
+            }
         }
     }
 }
