@@ -434,15 +434,15 @@ pub struct ScoreArgs {
     #[arg(long, conflicts_with_all = ["model", "reward"])]
     pub process: Option<PathBuf>,
     /// Score steps by `beta * (log pi - log pi_ref)` of a policy that was trained on outcomes, against --reference.
-    #[arg(long, requires = "process")]
+    #[arg(long)]
     pub implicit: bool,
     /// Where steps end: paragraphs, lines, headers, sentences, delimiter:TEXT, marker:ID, length:N or parts:N; as the process model
     /// says unless it is given.
-    #[arg(long, value_parser = process::segmenter, requires = "process")]
+    #[arg(long, value_parser = process::segmenter)]
     pub steps: Option<Segmenter>,
     /// How the scores of steps become one: min, prod, last, mean, geo-mean, max, sum-logit or sum-log; as the process model says
     /// unless it is given. With --implicit: sum, mean, min (unless it is given), max, prod or last.
-    #[arg(long, requires = "process")]
+    #[arg(long)]
     pub aggregate: Option<String>,
     #[command(flatten)]
     pub served: ServedArgs,

@@ -201,7 +201,7 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         ("prm", "steps.jsonl", "--zeta 2", "zeta is the margin of step_loss ranking"),
         ("prm", "steps.jsonl", "--step-loss ranking --zeta nan", "zeta must be finite"),
         ("prm", "steps.jsonl", "--step-head words", "step_words are the two tokens"),
-        ("prm", "steps.jsonl", "--step-head words --step-words + and", "single tokens of this model"),
+        ("prm", "steps.jsonl", "--step-head words --step-words + xyzzyq", "single tokens of this model"),
         ("prm", "steps.jsonl", "--reference model", "a process model has no reference"),
         ("prm", "steps.jsonl", "--boundary shared-prefix", "drop --boundary"),
         ("pav", "steps.jsonl", "--progress-weight -1", "alpha must be finite and at least 0"),
