@@ -6,7 +6,8 @@
 //! ```
 //! Texts are laid one after another without padding, so a score depends on its own text alone (up to rounding), and on nothing
 //! behind its step. A text that is longer than the context loses the left of its prompt. A token that ends a text is not read: its
-//! step is read at the token before it, as steps are whose text goes on.
+//! step is read at the token before it, as steps are whose text goes on, and one that is nothing else has the score of the step
+//! before it.
 
 use std::path::Path;
 
@@ -147,12 +148,10 @@ impl ProcessModel {
             if self.card.progress.is_some() {
                 of_row.push(last_of(row.prompt)?);
             }
-            let mut begin = 0;
             for end in ends {
                 let last = end - 1;
-                let closes = self.model.tokenizer.eos().contains(&row.response[last]) && last > begin;
+                let closes = last > 0 && self.model.tokenizer.eos().contains(&row.response[last]);
                 of_row.push(row.prompt.len() + last - usize::from(closes));
-                begin = *end;
             }
             places.push(of_row);
         }

@@ -92,6 +92,7 @@ impl Data {
 
 /// Refuses labels of another segmentation before anything is read by it; `correct` is read where there is no `label`.
 fn look_ahead(args: &TrainArgs, card: &ProcessCard, columns: &mut Vec<String>) -> anyhow::Result<()> {
+    let outcomes = matches!(card.kind, ProcessKind::Orm | ProcessKind::Tvm);
     for (at, row) in ascribe::data::Rows::open(&args.data)?.enumerate() {
         let (number, row) = row?;
         if at == 0 {
@@ -101,13 +102,15 @@ fn look_ahead(args: &TrainArgs, card: &ProcessCard, columns: &mut Vec<String>) -
                     "`{path}` is the work of ascribe label; make rows of it by ascribe label --merge {path} --output rows.jsonl"
                 );
             }
-            let outcomes = matches!(card.kind, ProcessKind::Orm | ProcessKind::Tvm);
             if outcomes && columns.is_empty() && row.contains_key("correct") && !row.contains_key("label") {
                 eprintln!("label is read from `correct`");
                 columns.push("label=correct".to_owned());
             }
         }
-        if let (ProcessKind::Prm | ProcessKind::Pav, Some(Value::String(got))) = (card.kind, row.get("segmentation")) {
+        if outcomes {
+            return Ok(());
+        }
+        if let Some(Value::String(got)) = row.get("segmentation") {
             let expected = card.segmenter.id();
             if *got != expected {
                 let error = ProcessError::Segmentation { expected, got: got.clone() };
