@@ -3,6 +3,11 @@
 
 mod support;
 
+use std::path::Path;
+use std::process::Command;
+
+use ascribe_testkit::golden::close;
+use ascribe_testkit::python;
 use serde_json::{Value, json};
 use support::{Bench, Ran, SHORT};
 
@@ -161,6 +166,32 @@ fn implicit_process_models_are_policies_whose_log_ratios_score() {
     );
     train(&bench, "implicit-prm", "outcomes.jsonl", "one", "--max-steps 1").succeeded();
     train(&bench, "implicit-prm", "outcomes.jsonl", "two", "--form dpo").refused(&["outcomes.jsonl"]);
+}
+
+/// The folder is a classifier of tokens to transformers too, on either side of padding. Left out where no Python has it.
+#[test]
+fn transformers_loads_the_folder_and_gives_the_same_scores() {
+    let Some(python) = python::with_module("transformers") else { return };
+    let bench = with_steps();
+    train(&bench, "prm", "steps.jsonl", "whole", "--head-init wide").succeeded();
+    train(&bench, "prm", "steps.jsonl", "adapter", "--step-head score --use-peft --learning-rate 1e-2").succeeded();
+    bench.run("merge --adapter adapter --output-dir merged").succeeded();
+    let answers = ["the sum", "the rest\n\nof it all", "no"];
+    bench.rows("rows.jsonl", answers.map(|answer| json!({"prompt": "what is 1?", "completion": answer})));
+    assert_eq!(bench.read("merged/process.json"), bench.read("adapter/process.json"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../xtask/peers/process_peer.py");
+    for folder in ["whole", "merged"] {
+        let rows = written(&bench.run(&format!("score --process {folder} --input rows.jsonl")).succeeded());
+        let ours: Vec<f64> = rows.iter().map(|row| *numbers(row, "step_scores").last().expect("a step")).collect();
+        let mut command = Command::new(&python);
+        command.arg(&script).arg(bench.path(folder)).arg("--input").arg(bench.path("rows.jsonl"));
+        let said = support::ran(command).succeeded();
+        let theirs: Value = serde_json::from_str(said.stdout.lines().last().unwrap_or_default()).expect("JSON");
+        assert_eq!(theirs["class"], json!("LlamaForTokenClassification"));
+        for side in ["right", "left"] {
+            close(&format!("{folder}, padded on the {side}"), &ours, &numbers(&theirs, side), 1e-4);
+        }
+    }
 }
 
 #[test]
