@@ -1,7 +1,7 @@
 //! `ascribe score --process`: scores of the steps of given completions, and of each completion by those of its steps.
 //!
-//! With `--implicit` they come from the log-ratios of a policy that was trained on outcomes and its reference: `step_rewards`, what
-//! each step adds; `step_scores`, the logistic function of their sum so far.
+//! With `--implicit` they come from the log-ratios of a policy that was trained on outcomes and its reference:
+//! `step_rewards`, what each step adds; `step_scores`, the logistic function of their sum so far.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Process models from data to scores of steps: `ascribe train orm | prm | pav | tvm | implicit-prm`, `ascribe score --process`,
-//! `ascribe search --scorer process`.
+//! Process models from data to scores of steps: `ascribe train orm | prm | pav | tvm | implicit-prm`, `ascribe score
+//! --process`, `ascribe search --scorer process`.
 
 mod support;
 

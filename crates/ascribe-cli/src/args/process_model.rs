@@ -20,7 +20,8 @@ pub struct ProcessArgs {
     /// Margin of wrong steps (step_loss ranking); 4 unless it is given.
     #[arg(long, allow_negative_numbers = true)]
     pub zeta: Option<f64>,
-    /// What says how likely all is right so far: two classes (unless it is given), one score, or two words of the next token.
+    /// What says how likely all is right so far: two classes (unless it is given), one score, or two words of the next
+    /// token.
     #[arg(long, value_enum)]
     pub step_head: Option<StepHeadName>,
     /// The token that says right and the token that says wrong (step_head words), such as `+ -`.
@@ -29,15 +30,16 @@ pub struct ProcessArgs {
     /// Where an outcome is taught (orm): at the last token, or at every one (unless it is given).
     #[arg(long, value_parser = named::<OutcomeAt>)]
     pub outcome_at: Option<OutcomeAt>,
-    /// Where steps end: paragraphs (unless it is given), lines, headers, sentences, delimiter:TEXT, marker:ID, length:N or parts:N.
-    /// Kept in the model's process.json for scoring.
+    /// Where steps end: paragraphs (unless it is given), lines, headers, sentences, delimiter:TEXT, marker:ID, length:N
+    /// or parts:N. Kept in the model's process.json for scoring.
     #[arg(long, value_parser = segmenter)]
     pub steps: Option<Segmenter>,
-    /// Put behind each step of the rows that does not end with it, but for the last; the delimiter of --steps unless it is given.
+    /// Put behind each step of the rows that does not end with it, but for the last; the delimiter of --steps unless it
+    /// is given.
     #[arg(long)]
     pub step_separator: Option<String>,
-    /// How the scores of steps become that of a response, unless scoring says otherwise: last (unless it is given), min, prod, mean,
-    /// geo-mean, max, sum-logit or sum-log.
+    /// How the scores of steps become that of a response, unless scoring says otherwise: last (unless it is given), min,
+    /// prod, mean, geo-mean, max, sum-logit or sum-log.
     #[arg(long, value_parser = named::<Aggregate>)]
     pub aggregate: Option<Aggregate>,
     /// Samples that the prover takes the best of (pav); 4 unless it is given.

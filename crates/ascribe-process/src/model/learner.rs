@@ -1,7 +1,7 @@
 //! Trains a decoder by any loss on its places.
 //!
-//! One pass reads all places of a response, and a prompt that rows share is read once. No row depends on another, so a window may
-//! be cut into any batches.
+//! One pass reads all places of a response, and a prompt that rows share is read once. No row depends on another, so a
+//! window may be cut into any batches.
 
 use ascribe_core::Loss;
 use ascribe_lm::{Decoder, Row, ScorePass};

@@ -5,10 +5,10 @@
 //! ranking:        for each right step i of a response:  -log(e^{z_i} / (1 + sum_{right q <= i} e^{z_q} + sum_{wrong w} e^{z_w + zeta}))
 //!                 and, where a step is wrong:           -log(1 / (1 + sum_w e^{z_w + zeta}))
 //! ```
-//! Cross-entropy and squares are summed over all labelled places and divided once by their number; their minimum is the mean of
-//! the labels. The ranking loss of PQM (arXiv:2410.11287, its code) wants the scores of right steps to rise along the response
-//! and every wrong one below the start, `1 = e^0`, by the margin zeta; it is the mean over the terms of a response, then over
-//! responses, and goes by log-sum-exp, so scores of 100 do not overflow.
+//! Cross-entropy and squares are summed over all labelled places and divided once by their number; their minimum is the
+//! mean of the labels. The ranking loss of PQM (arXiv:2410.11287, its code) wants the scores of right steps to rise along
+//! the response and every wrong one below the start, `1 = e^0`, by the margin zeta; it is the mean over the terms of a
+//! response, then over responses, and goes by log-sum-exp, so scores of 100 do not overflow.
 
 use ascribe_core::Loss;
 use ascribe_core::tensor::cross_entropy;
@@ -48,15 +48,15 @@ impl ProcessLoss {
 
     /// Loss, weight and statistics of each row, whose labels are those of its places.
     ///
-    /// The statistics are means over the places of a row: `steps/accuracy`, whether logit and label lie on one side (a tie counts
-    /// one half); `steps/score`, the probability; `steps/error`, how far it is from the label.
+    /// The statistics are means over the places of a row: `steps/accuracy`, whether logit and label lie on one side (a
+    /// tie counts one half); `steps/score`, the probability; `steps/error`, how far it is from the label.
     ///
     /// # Shapes
     /// - logits: `[places of all rows]`, row after row.
     ///
     /// # Errors
-    /// When there is no row, a row has no label, a label is not in [0, 1] (with the ranking loss: not 0 or 1), or the logits are
-    /// not one a label.
+    /// When there is no row, a row has no label, a label is not in [0, 1] (with the ranking loss: not 0 or 1), or the
+    /// logits are not one a label.
     pub fn of(self, logits: Tensor<1>, labels: &[&[f64]]) -> Result<Loss, ProcessError> {
         self.check()?;
         if labels.is_empty() {

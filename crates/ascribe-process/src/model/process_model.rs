@@ -4,10 +4,10 @@
 //! p_h = sigmoid(logit at the last token of step h);   with progress:  p_h + alpha (B_h - B_{h-1}),  B = 1 - (1 - p)^prover,
 //! where B_0 is read at the last token of the prompt
 //! ```
-//! Texts are laid one after another without padding, so a score depends on its own text alone (up to rounding), and on nothing
-//! behind its step. A text that is longer than the context loses the left of its prompt. A token that ends a text is not read: its
-//! step is read at the token before it, as steps are whose text goes on, and one that is nothing else has the score of the step
-//! before it.
+//! Texts are laid one after another without padding, so a score depends on its own text alone (up to rounding), and on
+//! nothing behind its step. A text that is longer than the context loses the left of its prompt. A token that ends a text
+//! is not read: its step is read at the token before it, as steps are whose text goes on, and one that is nothing else
+//! has the score of the step before it.
 
 use std::path::Path;
 
@@ -33,9 +33,9 @@ pub struct ProcessModel {
 }
 
 impl ProcessModel {
-    /// Loads a folder of transformers' `..ForTokenClassification`, a language model whose card names two words, or an adapter of
-    /// peft's for either. What its scores mean stands in the folder's `process.json`; without one, two classes are read at the ends
-    /// of paragraphs.
+    /// Loads a folder of transformers' `..ForTokenClassification`, a language model whose card names two words, or an
+    /// adapter of peft's for either. What its scores mean stands in the folder's `process.json`; without one, two classes
+    /// are read at the ends of paragraphs.
     ///
     /// # Errors
     /// As [`LanguageModel::load`], [`ProcessCard::read`] and [`ProcessModel::new`].
@@ -84,8 +84,8 @@ impl ProcessModel {
     /// The probability at each place of each row, in [0, 1]; places count the tokens of prompt and response together.
     ///
     /// # Errors
-    /// When a row has no place, or one that is no token of it or was cut off; when a response alone is longer than the context; when
-    /// a probability is NaN.
+    /// When a row has no place, or one that is no token of it or was cut off; when a response alone is longer than the
+    /// context; when a probability is NaN.
     pub fn values(&self, rows: &[Row], places: &[Vec<usize>]) -> Result<Vec<Vec<f64>>, ProcessError> {
         let (expected, got) = (rows.len(), places.len());
         if expected != got {
@@ -128,8 +128,8 @@ impl ProcessModel {
         Ok(self.values(&rows, &places)?.concat())
     }
 
-    /// The score of each step of each response; `ends[i][h]` is where step `h` of row `i` ends in tokens of its response. Values are in
-    /// [0, 1]; with progress they may lie outside.
+    /// The score of each step of each response; `ends[i][h]` is where step `h` of row `i` ends in tokens of its response.
+    /// Values are in [0, 1]; with progress they may lie outside.
     ///
     /// # Errors
     /// When a response has no step, or one without a token or outside of it; as [`values`](Self::values).
@@ -187,8 +187,8 @@ impl ProcessModel {
     }
 }
 
-/// Steps of an episode are scored each at its last token. One that was not cut is cut by the segmenter of the card, and gets one
-/// score by its aggregation; by the last step where progress counts.
+/// Steps of an episode are scored each at its last token. One that was not cut is cut by the segmenter of the card, and
+/// gets one score by its aggregation; by the last step where progress counts.
 impl Scorer for ProcessModel {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
         let mut rows = Vec::with_capacity(episodes.len());

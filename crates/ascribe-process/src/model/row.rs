@@ -36,8 +36,8 @@ impl ProcessRow {
     /// (`StepSpan.tokens.end`), and a step without a label is not taught.
     ///
     /// # Errors
-    /// When there is not one label a step, a step has no token or lies outside of the response, no step has a label, or one is not in
-    /// [0, 1]; when the prompt is empty.
+    /// When there is not one label a step, a step has no token or lies outside of the response, no step has a label, or
+    /// one is not in [0, 1]; when the prompt is empty.
     pub fn of_steps(
         prompt: Tokens,
         response: Tokens,
@@ -111,8 +111,8 @@ impl ProcessRow {
         Ok(row)
     }
 
-    /// The row cut to `max_length` tokens, the prompt from the left and then the response from the right, without the labels of
-    /// what went; `None` when none is left.
+    /// The row cut to `max_length` tokens, the prompt from the left and then the response from the right, without the
+    /// labels of what went; `None` when none is left.
     pub fn truncated(mut self, max_length: usize) -> Option<Self> {
         let over = (self.prompt.len() + self.response.len()).saturating_sub(max_length);
         let left = over.min(self.prompt.len().saturating_sub(1));
@@ -135,8 +135,8 @@ impl ProcessRow {
     /// Checks that the row can teach.
     ///
     /// # Errors
-    /// When the prompt is empty, there is no label, there is not one a place, a place is not behind the one before it or is no token
-    /// of the row, or a label is not in [0, 1].
+    /// When the prompt is empty, there is no label, there is not one a place, a place is not behind the one before it or
+    /// is no token of the row, or a label is not in [0, 1].
     pub fn check(&self) -> Result<(), ProcessError> {
         if self.prompt.is_empty() {
             return Err(no_prompt());
@@ -222,6 +222,17 @@ mod tests {
         assert_eq!((row.places, row.labels), (vec![3], vec![0.3]));
         let row = steps(&[6], &[Some(0.0)]).unwrap().with_start(0.5).unwrap();
         assert_eq!((row.places, row.labels), (vec![2, 8], vec![0.5, 0.0]));
+    }
+
+    #[test]
+    fn one_step_is_an_outcome_and_one_sample_carries_its_own() {
+        let (prompt, response) = (ids(0..2), ids(5..8));
+        let outcome = |at| ProcessRow::of_outcome(prompt.clone(), response.clone(), true, at).unwrap();
+        let step = ProcessRow::of_steps(prompt.clone(), response.clone(), &[3], &[Some(1.0)]).unwrap();
+        assert_eq!(step, outcome(OutcomeAt::Last));
+        let trie = crate::credit::TokenTrie::new(&[(response.clone(), true)], 1).unwrap();
+        let tokens = ProcessRow::of_tokens(prompt.clone(), response.clone(), &trie.targets(0)).unwrap();
+        assert_eq!(tokens, outcome(OutcomeAt::Every));
     }
 
     #[test]

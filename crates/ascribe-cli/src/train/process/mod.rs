@@ -1,5 +1,5 @@
-//! `ascribe train orm`, `prm`, `tvm` and `pav`: a head of tokens on a decoder that says of each step how likely all is right so
-//! far. `implicit-prm` trains a policy, whose log-ratios say so.
+//! `ascribe train orm`, `prm`, `tvm` and `pav`: a head of tokens on a decoder that says of each step how likely all is
+//! right so far. `implicit-prm` trains a policy, whose log-ratios say so.
 //!
 //! | method | rows | what they say |
 //! |---|---|---|
