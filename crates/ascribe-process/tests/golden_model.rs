@@ -11,7 +11,9 @@ use burn::tensor::activation::sigmoid;
 
 /// The labels of each row with their places in it, and the places of all in the flattened batch.
 fn labelled(labels: &[i64], width: usize) -> (Vec<Vec<f64>>, Vec<i64>) {
-    let of_row = |row: &[i64]| row.iter().filter(|label| **label != -100).map(|label| *label as f64).collect();
+    let of_row = |row: &[i64]| -> Vec<f64> {
+        row.iter().filter(|label| **label != -100).map(|label| *label as f64).collect()
+    };
     let places = (0..).zip(labels).filter(|(_, label)| **label != -100).map(|(place, _)| place).collect();
     (labels.chunks(width).map(of_row).collect(), places)
 }
