@@ -130,6 +130,11 @@ fn labels_that_a_model_made_are_learned() {
     let ran = train(&bench, "orm", "outcomes.jsonl", "orm", options).succeeded();
     assert!(ran.stderr.contains("label is read from `correct`"), "{}", ran.stderr);
     assert!(ran.stderr.contains("4 of 8 responses to learn from are right"), "{}", ran.stderr);
+    // As many of either kind: the two that are right, and two of the six that are not.
+    let row = |n: usize| json!({"prompt": format!("what is {n}?"), "completion": format!("it is {n}"), "label": n < 2});
+    bench.rows("few.jsonl", (0..8).map(row));
+    let ran = train(&bench, "orm", "few.jsonl", "few", &format!("{options} --balance")).succeeded();
+    assert!(ran.stderr.contains("4 of 8 rows are learned from"), "{}", ran.stderr);
     // Steps that the segmenter would cut otherwise are said.
     let ran = train(&bench, "prm", "steps.jsonl", "other", "--max-steps 1 --steps headers").succeeded();
     assert!(ran.stderr.contains("warning: the steps of 8 training rows"), "{}", ran.stderr);

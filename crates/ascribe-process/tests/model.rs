@@ -104,7 +104,7 @@ fn an_adapter_with_its_head_comes_back_from_its_file() {
     let base = LanguageModel::load(&temporary.path().join("base"), &device()).expect("it loads");
     let lora = LoraConfig { r: 4, alpha: 8.0, ..LoraConfig::default() };
     let adapted = base.with_lora(&lora, Seed(1)).expect("the projections are there");
-    let rows: Vec<ProcessRow> = (0..8).map(|at| outcome(at, at % 2 == 0, OutcomeAt::Last)).collect();
+    let rows: Vec<ProcessRow> = (0..8).map(|at| outcome(at, at.is_multiple_of(2), OutcomeAt::Last)).collect();
     let learner = ProcessLearner::default();
     let mut fit = Fit::new(&learner, adapted.decoder.clone().train(), &rows, config(2e-2, 20)).expect("sound options");
     for report in &mut fit {

@@ -48,6 +48,9 @@ pub struct ProcessArgs {
     /// What progress under the prover counts for beside the value of a step (pav); 0.5 unless it is given.
     #[arg(long, allow_negative_numbers = true)]
     pub progress_weight: Option<f64>,
+    /// Learn from as many rows that end right as wrong (in a label below 1/2); which of the others go is drawn.
+    #[arg(long)]
+    pub balance: bool,
     /// Fewest samples of a problem (tvm); 1 unless it is given.
     #[arg(long)]
     pub min_samples: Option<usize>,
@@ -68,6 +71,7 @@ impl ProcessArgs {
             ("aggregate", self.aggregate.is_some()),
             ("prover", self.prover.is_some()),
             ("progress_weight", self.progress_weight.is_some()),
+            ("balance", self.balance),
             ("min_samples", self.min_samples.is_some()),
         ];
         match given.into_iter().find(|(name, given)| *given && !heeded.contains(name)) {

@@ -23,4 +23,4 @@ pub use head::ProcessHead;
 pub use learner::ProcessLearner;
 pub use loss::ProcessLoss;
 pub use process_model::ProcessModel;
-pub use row::{OutcomeAt, ProcessRow, rows_hash};
+pub use row::{OutcomeAt, ProcessRow, balanced, rows_hash};

@@ -1,6 +1,7 @@
 //! What a process model learns from: a prompt with a response, the places where it is read, and a label for each.
 
-use ascribe_core::Tokens;
+use ascribe_core::{Seed, Tokens};
+use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use crate::ProcessError;
@@ -178,6 +179,27 @@ pub(super) fn check_ends(ends: &[usize], tokens: usize) -> Result<(), ProcessErr
     Ok(())
 }
 
+/// Rows of which as many end with a label of 1/2 or more as with one below, in their order; which of the others go is drawn from the
+/// stream `balance`. Where all are of one kind they stay.
+pub fn balanced(rows: Vec<ProcessRow>, seed: Seed) -> Vec<ProcessRow> {
+    let ends_high = |row: &ProcessRow| row.labels.last().is_some_and(|label| *label >= 0.5);
+    let (mut many, mut few): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(|at| ends_high(&rows[*at]));
+    if many.len() < few.len() {
+        std::mem::swap(&mut many, &mut few);
+    }
+    if few.is_empty() {
+        return rows;
+    }
+    let mut stream = seed.stream("balance", 0);
+    for at in 0..few.len() {
+        let other = stream.random_range(at..many.len());
+        many.swap(at, other);
+    }
+    let mut stays = vec![false; rows.len()];
+    many[..few.len()].iter().chain(&few).for_each(|at| stays[*at] = true);
+    rows.into_iter().zip(stays).filter_map(|(row, stays)| stays.then_some(row)).collect()
+}
+
 /// A hash over all rows: which there are, in which order.
 pub fn rows_hash(rows: &[ProcessRow]) -> String {
     let mut hash = blake3::Hasher::new();
@@ -264,6 +286,27 @@ mod tests {
         says(ProcessRow::of_question(ids(0..2), 2.0), "a label must be in [0, 1], got 2.0");
         let turned = ProcessRow { places: vec![1, 0], labels: vec![1.0; 2], ..steps(&[6], &[Some(1.0)]).unwrap() };
         says(turned.check().map(|()| turned.clone()), "each behind the one before it");
+    }
+
+    #[test]
+    fn as_many_rows_stay_of_either_kind_in_their_order() {
+        let row = |at: u32| ProcessRow::of_outcome(ids(0..1), ids(at..at + 2), at.is_multiple_of(4), OutcomeAt::Last).unwrap();
+        let rows: Vec<ProcessRow> = (0..12).map(row).collect();
+        let kept = balanced(rows.clone(), Seed(1));
+        assert_eq!(kept.iter().map(|row| row.labels[0]).sum::<f64>(), 3.0);
+        assert_eq!(kept.len(), 6);
+        let firsts: Vec<u32> = kept.iter().map(|row| row.response[0]).collect();
+        assert!(firsts.is_sorted(), "{firsts:?}");
+        assert_eq!(balanced(rows.clone(), Seed(1)), kept);
+        // Whatever is drawn, the few stay, and with many seeds everybody does at times.
+        let mut seen = std::collections::HashSet::new();
+        for seed in 0..40 {
+            let kept = balanced(rows.clone(), Seed(seed));
+            assert!((0..12).step_by(4).all(|at| kept.contains(&rows[at])));
+            seen.extend(kept.iter().map(|row| row.response[0]));
+        }
+        assert_eq!(seen.len(), 12);
+        assert_eq!(balanced(rows[..1].to_vec(), Seed(1)), rows[..1]);
     }
 
     #[test]

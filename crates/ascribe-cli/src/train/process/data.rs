@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use anyhow::bail;
-use ascribe::core::Tokens;
+use ascribe::core::{Seed, Tokens};
 use ascribe::data::{ColumnMap, Record, Skipped, Split, Stepwise, Unpaired, Untaught, Why};
 use ascribe::lm::Tokenizer;
 use ascribe::preference::Encoder;
 use ascribe::process::credit::TokenTrie;
-use ascribe::process::model::{OutcomeAt, ProcessCard, ProcessKind, ProcessRow};
+use ascribe::process::model::{OutcomeAt, ProcessCard, ProcessKind, ProcessRow, balanced};
 use ascribe::process::steps::given_steps;
 use ascribe::process::{ProcessError, Segmenter, Tokenized};
 use serde_json::Value;
@@ -86,7 +86,13 @@ impl Data {
             }
             Self::Outcomes(Split { train, held_out, .. }) => (making.outcomes(train)?, making.outcomes(held_out)?),
         };
-        Ok(Rows { train: making.say("training", train)?, held_out: making.say("held-out", held_out)? })
+        let (mut train, held_out) = (making.say("training", train)?, making.say("held-out", held_out)?);
+        if args.process.balance {
+            let all = train.len();
+            train = balanced(train, Seed(args.seed));
+            eprintln!("{} of {all} rows are learned from, as many that end right as wrong", train.len());
+        }
+        Ok(Rows { train, held_out })
     }
 }
 
@@ -102,7 +108,12 @@ fn look_ahead(args: &TrainArgs, card: &ProcessCard, columns: &mut Vec<String>) -
                     "`{path}` is the work of ascribe label; make rows of it by ascribe label --merge {path} --output rows.jsonl"
                 );
             }
-            if outcomes && columns.is_empty() && row.contains_key("correct") && !row.contains_key("label") {
+            if outcomes
+                && columns.is_empty()
+                && row.contains_key("completion")
+                && row.contains_key("correct")
+                && !row.contains_key("label")
+            {
                 eprintln!("label is read from `correct`");
                 columns.push("label=correct".to_owned());
             }

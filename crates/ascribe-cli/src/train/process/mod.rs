@@ -67,7 +67,7 @@ pub fn objective(args: &TrainArgs) -> anyhow::Result<(String, ObjectiveArgs)> {
 /// The card of the model, but for the ids of its words.
 fn card(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<ProcessCard> {
     let given = &args.process;
-    let mut heeded = vec!["step_head", "step_words", "steps", "aggregate"];
+    let mut heeded = vec!["step_head", "step_words", "steps", "aggregate", "balance"];
     let more: &[&str] = match kind {
         ProcessKind::Orm => &["step_loss", "outcome_at"],
         ProcessKind::Prm => &["step_loss", "zeta", "step_separator"],
