@@ -290,7 +290,9 @@ mod tests {
 
     #[test]
     fn as_many_rows_stay_of_either_kind_in_their_order() {
-        let row = |at: u32| ProcessRow::of_outcome(ids(0..1), ids(at..at + 2), at.is_multiple_of(4), OutcomeAt::Last).unwrap();
+        let row = |at: u32| {
+            ProcessRow::of_outcome(ids(0..1), ids(at..at + 2), at.is_multiple_of(4), OutcomeAt::Last).unwrap()
+        };
         let rows: Vec<ProcessRow> = (0..12).map(row).collect();
         let kept = balanced(rows.clone(), Seed(1));
         assert_eq!(kept.iter().map(|row| row.labels[0]).sum::<f64>(), 3.0);
