@@ -43,6 +43,7 @@ pub fn check(depth: Depth) -> Result<()> {
     }
     if depth != Depth::Fast {
         command(cargo(&["check", "-p", "ascribe-core", "-p", "ascribe-lm", "--no-default-features"]))?;
+        command(cargo(&["check", "-p", "ascribe-process", "--no-default-features"]))?;
         command(cargo(&["check", "-p", "ascribe-lm", "--no-default-features", "--features", "served"]))?;
         // With DOCS_RS the CUDA bindings build where no CUDA is installed.
         command(cargo(&["check", "-p", "ascribe-cli", "--features", "cuda"]).env("DOCS_RS", "1"))?;

@@ -3,6 +3,7 @@
 mod measure;
 mod objective;
 mod process;
+mod process_model;
 mod reward;
 mod rl;
 mod search;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use ascribe::data::{Boundary, Kind};
 use ascribe::lm::Precision;
+use ascribe::process::Segmenter;
 use ascribe::train::{OptimArgs, OptimKind, ScheduleKind, ScheduleOptions};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
@@ -23,6 +25,7 @@ pub use measure::{
 };
 pub use objective::ObjectiveArgs;
 pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
+pub use process_model::{FormName, ProcessArgs, StepHeadName, StepLossName};
 pub use reward::{HeadInitName, RewardArgs, RewardedArgs};
 pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName};
 pub use search::{ScorerName, SearchArgs};
@@ -40,14 +43,15 @@ pub struct Cli {
 pub enum Command {
     /// Train a tiny model from nothing, align it with DPO and T-REG, and write a report: under three minutes.
     Demo(DemoArgs),
-    /// Train a model: `ascribe train <method>`, such as sft, dpo, kto, simpo, orpo, t-reg or reward, or on its own rollouts grpo,
-    /// rloo or ppo.
+    /// Train a model: `ascribe train <method>`, such as sft, dpo, kto, simpo, orpo, t-reg, reward or prm, or on its own rollouts
+    /// grpo, rloo or ppo.
     Train(Box<TrainArgs>),
     /// Continue prompts, or talk: `--chat`.
     Generate(Box<GenerateArgs>),
     /// Search for texts: `ascribe search --strategy <name>`; `--list` shows the names.
     Search(Box<SearchArgs>),
-    /// Log-probabilities, and implicit rewards, of given completions; rewards by a reward model: `--reward`.
+    /// Log-probabilities, and implicit rewards, of given completions; rewards by a reward model: `--reward`; scores of steps by a
+    /// process model: `--process`.
     Score(ScoreArgs),
     /// One metric of the table, from the columns of a file: `ascribe metric --list` shows the table.
     Metric(MetricArgs),
@@ -100,7 +104,7 @@ pub struct CommonArgs {
 pub struct TrainArgs {
     /// The objective by name, such as sft, dpo, kto, simpo or t-reg, or a sum of some, such as dpo+sft; on rollouts grpo, dr_grpo,
     /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo, ma_ppo, raft, oreal, oreo, brain or score; or reward,
-    /// for a reward model.
+    /// for a reward model; or orm, prm, pav, tvm or implicit-prm, for a process model.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
@@ -134,6 +138,8 @@ pub struct TrainArgs {
     pub objective: ObjectiveArgs,
     #[command(flatten)]
     pub reward: RewardArgs,
+    #[command(flatten)]
+    pub process: ProcessArgs,
     /// The reference, when it is not the model that training starts from.
     #[arg(long)]
     pub reference: Option<PathBuf>,
@@ -419,10 +425,25 @@ pub enum EarlyStoppingName {
 pub struct ScoreArgs {
     /// A Hugging Face folder, a GGUF file, an adapter's folder that names its base, or a name on the hub (org/name,
     /// org/name@revision, org/name:file.gguf). With --endpoint only its tokenizer and chat template are read.
-    #[arg(long, alias = "model-name-or-path", required_unless_present = "reward", conflicts_with = "reward")]
+    #[arg(long, alias = "model-name-or-path", required_unless_present_any = ["reward", "process"], conflicts_with = "reward")]
     pub model: Option<PathBuf>,
     #[command(flatten)]
     pub rewarded: RewardedArgs,
+    /// Scores of steps by this process model (a folder of transformers or peft, or a name on the hub), or with --implicit by the
+    /// log-ratios of this policy.
+    #[arg(long, conflicts_with_all = ["model", "reward"])]
+    pub process: Option<PathBuf>,
+    /// Score steps by `beta * (log pi - log pi_ref)` of a policy that was trained on outcomes, against --reference.
+    #[arg(long)]
+    pub implicit: bool,
+    /// Where steps end: paragraphs, lines, headers, sentences, delimiter:TEXT, marker:ID, length:N or parts:N; as the process model
+    /// says unless it is given.
+    #[arg(long, value_parser = process::segmenter)]
+    pub steps: Option<Segmenter>,
+    /// How the scores of steps become one: min, prod, last, mean, geo-mean, max, sum-logit or sum-log; as the process model says
+    /// unless it is given. With --implicit: sum, mean, min (unless it is given), max, prod or last.
+    #[arg(long)]
+    pub aggregate: Option<String>,
     #[command(flatten)]
     pub served: ServedArgs,
     /// An adapter in the layout of peft, for this model.
@@ -432,7 +453,8 @@ pub struct ScoreArgs {
     #[arg(long, value_enum, default_value_t = WeightsName::AsStored)]
     pub weights: WeightsName,
     /// Rows with `prompt` and `completion`, with `messages`, or with `input_ids` and `completion_mask`; with --reward also rows
-    /// with `completions`, or with `chosen` and `rejected`.
+    /// with `completions`, or with `chosen` and `rejected`; with --process also rows whose `completions` or `steps` are the steps of
+    /// one response, ProcessBench's among them.
     #[arg(long)]
     pub input: PathBuf,
     /// Adds `implicit_reward = beta * (log pi - log pi_ref)` against this model.

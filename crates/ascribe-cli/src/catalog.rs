@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::args::ObjectiveArgs;
 use crate::config::closest;
+use crate::train::process::{IMPLICIT, METHODS};
 use crate::train::recipes::RECIPES;
 use crate::train::reward::METHOD;
 use rollouts::RolloutTables;
@@ -186,8 +187,12 @@ impl Catalog {
             if name == METHOD {
                 bail!("{name} trains a model of rewards, which is no loss that others can be added to");
             }
+            if name == IMPLICIT || METHODS.iter().any(|(known, _)| *known == name) {
+                bail!("{name} trains a process model, which is no loss that others can be added to");
+            }
             let own = self.own.iter().map(|(name, _)| name.as_str());
-            let others = RECIPES.iter().map(|recipe| recipe.name).chain([METHOD]);
+            let models = METHODS.iter().map(|(name, _)| *name).chain([METHOD, IMPLICIT]);
+            let others = RECIPES.iter().map(|recipe| recipe.name).chain(models);
             let names: Vec<&str> = OBJECTIVES.iter().map(|row| row.name).chain(others).chain(own).collect();
             let close = closest(name, names.iter().copied());
             bail!("there is no method `{name}`{close}; the methods are {}", names.join(", "));

@@ -27,6 +27,7 @@ mod generate;
 mod label;
 mod merge;
 mod metric;
+mod process_scores;
 mod report;
 mod rewarded;
 mod score;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use ascribe::lm::LanguageModel;
-use ascribe::reward::CARD;
+use ascribe::{process, reward};
 
 use crate::args::MergeArgs;
 use crate::device::device;
@@ -28,11 +28,13 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<()> {
         bail!("`{}` is the base, which would be overwritten; use another folder", args.output_dir.display());
     }
     model.with_decoder(model.decoder.merged()?).save(&args.output_dir)?;
-    let card = args.adapter.join(CARD);
-    if card.is_file() {
-        // What the scores of a reward model mean.
-        std::fs::copy(&card, args.output_dir.join(CARD))
-            .with_context(|| format!("cannot copy `{}`", card.display()))?;
+    // What the scores of a reward model, or of a process model, mean.
+    for name in [reward::CARD, process::model::CARD] {
+        let card = args.adapter.join(name);
+        if card.is_file() {
+            std::fs::copy(&card, args.output_dir.join(name))
+                .with_context(|| format!("cannot copy `{}`", card.display()))?;
+        }
     }
     print_line(&format!("merged model written to {}; it says what the adapter says apart", args.output_dir.display()))
 }

@@ -64,6 +64,14 @@ impl Model {
 }
 
 pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
+    if args.process.is_some() {
+        return crate::process_scores::run(args);
+    }
+    if args.implicit || args.steps.is_some() || args.aggregate.is_some() {
+        bail!(
+            "implicit, steps and aggregate belong to scores of steps; name a process model with --process, or drop them"
+        );
+    }
     let Some(path) = &args.model else { return crate::rewarded::run(args) };
     DpoConfig { beta: args.beta, ..DpoConfig::default() }.init()?;
     let model = match args.served.options(Seed(0))? {

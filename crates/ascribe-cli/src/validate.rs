@@ -11,10 +11,14 @@ use crate::catalog::Chosen;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::output::print_line;
-use crate::train::{Data, check_options, fit_config, recipes, revision, reward, rollouts};
+use crate::train::{Data, check_options, fit_config, process, recipes, revision, reward, rollouts};
 use crate::words::Words;
 
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
+    if let Some(kind) = process::kind(&args.method) {
+        return process::validate(args, kind);
+    }
+    let (method, objective) = process::objective(args)?;
     if args.method == reward::METHOD {
         return reward::validate(args, catalog);
     }
@@ -26,7 +30,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
         eprintln!("{said}");
         return print_line(&format!("the run can start: {train} prompts to train on, {held_out} held out"));
     }
-    let chosen = catalog.make(&args.method, &args.objective)?;
+    let chosen = catalog.make(&method, &objective)?;
     let config = fit_config(args);
     config.check()?;
     device(&args.common.device)?;

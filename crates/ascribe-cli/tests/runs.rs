@@ -140,7 +140,7 @@ fn every_method_trains_on_the_rows_that_it_needs() {
     for row in &OBJECTIVES {
         let (data, own) = match row.name {
             "rrhf" => ("rated", ""),
-            "kto" | "bco" | "apo-zero-unpaired" => ("labelled", ""),
+            "kto" | "bco" | "apo-zero-unpaired" | "outcome-ce" => ("labelled", ""),
             "t-reg" | "simpo-reg" => ("full", "--revision revision.toml"),
             _ => ("full", ""),
         };

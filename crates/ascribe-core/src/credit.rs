@@ -62,7 +62,8 @@ pub enum Reduce {
 }
 
 impl Reduce {
-    fn of(self, values: &[f32]) -> Option<f32> {
+    /// The one value; `None` of none.
+    pub fn of(self, values: &[f32]) -> Option<f32> {
         let (last, n) = (*values.last()?, values.len() as f32);
         Some(match self {
             Self::Sum => values.iter().sum(),

@@ -182,6 +182,26 @@ impl Tokenizer {
             .map_err(|error| LmError::tokenizer(format!("these ids cannot be decoded: {error}")))
     }
 
+    /// The text of `ids` without special tokens, with the bytes that each adds: none for a special token, and none where a
+    /// character is not whole yet.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_spans(&self, ids: &[u32]) -> Result<(String, Vec<Range<usize>>), LmError> {
+        let mut stream = self.stream(SpecialTokens::Skip);
+        let (mut text, mut spans) = (String::new(), Vec::with_capacity(ids.len()));
+        for id in ids {
+            let start = text.len();
+            text += &stream.push(*id)?.unwrap_or_default();
+            spans.push(start..text.len());
+        }
+        text += &stream.finish()?;
+        if let Some(last) = spans.last_mut() {
+            last.end = text.len();
+        }
+        Ok((text, spans))
+    }
+
     /// A decoder that takes tokens one by one, for text that is shown as it comes.
     ///
     /// ```

@@ -605,7 +605,7 @@ mod tests {
         // With beta 0.1 (0.001 for SPPO and GPO), a label smoothing of 0.001 for EXO, and scores of 0.
         let expected = |name: &str| match name {
             "dpo" | "cdpo" | "dpo-norm" | "robust" | "aot" | "aot-unpaired" | "tdpo1" | "tdpo2" | "t-reg"
-            | "mm-dpo" | "cream" | "bco" => LN_2,
+            | "mm-dpo" | "cream" | "bco" | "outcome-ce" => LN_2,
             "nca" | "bco-pair" => 2.0 * LN_2,
             "ipo" => 25.0,
             "hinge" | "apo-zero" | "apo-down" => 1.0,

@@ -217,6 +217,17 @@ fn odds_by_hand() {
 }
 
 #[test]
+fn cross_entropy_of_outcomes_by_hand() {
+    // u = .8 of a right response and -.3 of a wrong one: ln(1 + e^-.8) and ln(1 + e^-.3), whose mean is 0.462728.
+    let objective = made("outcome-ce", r#"{"beta": 1}"#);
+    let given = Given { labels: vec![true, false], ..Given::default() };
+    let got = run(objective.as_ref(), &[ratio(0.8), ratio(-0.3)], &given);
+    close("cross-entropy", &[(got.rows[0] + got.rows[1]) / 2.0], &[0.462728], 1e-6);
+    // No row needs another one, and nothing is remembered.
+    assert!(!objective.needs().coupled && objective.memory().is_empty());
+}
+
+#[test]
 fn kto_by_hand() {
     // Wanted with log-ratio 5, unwanted with -4, and a divergence of 1 between 3 and -1.
     let sides = [ratio(5.0), ratio(-4.0)];

@@ -1,7 +1,7 @@
 use ascribe_core::CoreError;
 use thiserror::Error;
 
-/// What can go wrong where steps are cut, answers checked and labels made.
+/// What can go wrong where steps are cut, answers checked, labels made and process models trained.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ProcessError {
@@ -84,6 +84,19 @@ pub enum ProcessError {
         /// What does not fit.
         why: String,
     },
+    /// The card of a process model that cannot be read.
+    #[cfg(feature = "model")]
+    #[error("`{path}`: {why}; correct it, or train the process model again")]
+    Card {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// An error of a model.
+    #[cfg(feature = "model")]
+    #[error(transparent)]
+    Lm(#[from] ascribe_lm::LmError),
     /// An error behind a seam.
     #[error(transparent)]
     Core(#[from] CoreError),
@@ -92,6 +105,13 @@ pub enum ProcessError {
 impl ProcessError {
     pub(crate) fn range(name: &'static str, rule: &'static str, got: impl std::fmt::Debug) -> Self {
         Self::Range { name, rule, got: format!("{got:?}") }
+    }
+}
+
+#[cfg(feature = "model")]
+impl From<ProcessError> for ascribe_train::TrainError {
+    fn from(error: ProcessError) -> Self {
+        Self::Other(Box::new(error))
     }
 }
 

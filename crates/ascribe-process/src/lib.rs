@@ -11,6 +11,9 @@ pub mod label;
 
 pub mod credit;
 
+#[cfg(feature = "model")]
+pub mod model;
+
 pub use answer::{AnswerKind, AnswerReward, Checked, Checker, Extraction, Gold, Preset, Verdict, Why};
 pub use credit::Aggregate;
 pub use error::ProcessError;

@@ -20,6 +20,8 @@ fn labels_stand_where_trl_places_them() {
     for section in file.keys() {
         match section.as_str() {
             "_meta" | "tokenize_row" => {}
+            // What is trained with: `golden_model.rs`.
+            "token_classification_loss" => {}
             other => golden::require_pending(FILE, other),
         }
     }

@@ -23,6 +23,7 @@ pub mod prelude {
     pub use ascribe_lm::{Decoder, LanguageModel, LocalPolicy};
     pub use ascribe_preference::objectives::{DpoConfig, Sft, TRegConfig};
     pub use ascribe_preference::{ImplicitReward, LogpLearner, TrainRow};
+    pub use ascribe_process::model::{ProcessLearner, ProcessModel, ProcessRow};
     pub use ascribe_reward::{
         Aggregate, Ensemble, LogSigmoid, Reference, RewardLearner, RewardLoss, RewardModel, RewardRow, ScoreBatch,
         Standard, Sum,

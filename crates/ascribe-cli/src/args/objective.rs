@@ -66,7 +66,7 @@ pub struct ObjectiveArgs {
     /// Margin over which one loss passes into the other (discopop).
     #[arg(long, value_parser = finite, allow_negative_numbers = true)]
     pub discopop_tau: Option<f64>,
-    /// Shift rewards by their running mean (bco-pair).
+    /// Shift rewards by their running mean (bco, bco-pair).
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub reward_shift: Option<bool>,
     /// Largest log-ratio that is aimed at (gpo, sppo).

@@ -27,6 +27,10 @@ pub enum ScorerName {
     Length,
     /// 1 where thinking and answer stand in their tags.
     ThinkFormat,
+    /// What the process model of --process says of the last step: with progress where it was trained for it.
+    Process,
+    /// The value alone that the process model of --process gives.
+    ProcessValue,
 }
 
 #[derive(Debug, Args)]
@@ -71,6 +75,9 @@ pub struct SearchArgs {
     /// What has the last word among the texts that were found; by default the scorer.
     #[arg(long, value_enum)]
     pub judge: Option<ScorerName>,
+    /// The process model of the scorers `process` and `process-value`: a folder of transformers or peft, or a name on the hub.
+    #[arg(long)]
+    pub process: Option<PathBuf>,
     /// How several values of a text become one: sum, mean, min, max, prod or last.
     #[arg(long, value_parser = named::<Reduce>, default_value = "last")]
     pub reduce: Reduce,

@@ -94,18 +94,7 @@ impl Texts<'_> {
 
     /// The text of ids with the bytes that each adds; a token that ends within a character adds none.
     pub fn read(&self, ids: &[u32]) -> Result<(String, Vec<Range<usize>>), LmError> {
-        let mut stream = self.tokenizer.stream(SpecialTokens::Skip);
-        let (mut text, mut offsets) = (String::new(), Vec::with_capacity(ids.len()));
-        for id in ids {
-            let start = text.len();
-            text += &stream.push(*id)?.unwrap_or_default();
-            offsets.push(start..text.len());
-        }
-        text += &stream.finish()?;
-        if let Some(last) = offsets.last_mut() {
-            last.end = text.len();
-        }
-        Ok((text, offsets))
+        self.tokenizer.decode_spans(ids)
     }
 }
 

@@ -28,7 +28,7 @@ use crate::label::texts::Texts;
 use crate::output::{Progress, print_line};
 use crate::records::{Record, Records};
 use crate::words::Words;
-use scorers::Scorers;
+use scorers::{Process, Scorers};
 use sink::Sink;
 
 /// A prompt with what is known of it.
@@ -79,7 +79,8 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let tokenizer = &model.tokenizer;
     let steps = steps(args, tokenizer)?;
     let checker = args.checker.checker();
-    let scorers = Scorers { args, model: &*model.policy, checker };
+    let process = Process::open(args, tokenizer)?;
+    let scorers = Scorers { args, model: &*model.policy, checker, process: process.as_ref() };
     scorers.check(&items)?;
     let run = run_of(args, name);
     let sink = Mutex::new(Sink::open(output, &run, items.iter().map(|item| item.id.clone()).collect())?);
@@ -283,6 +284,7 @@ fn run_of(args: &SearchArgs, name: &str) -> Value {
         "weights": format!("{:?}", args.weights),
         "scorer": args.scorer.map(|name| format!("{name:?}")),
         "judge": args.judge.map(|name| format!("{name:?}")),
+        "process": args.process,
         "reduce": args.reduce,
         "keywords": args.keywords,
         "target_length": args.target_length,

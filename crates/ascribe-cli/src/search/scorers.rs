@@ -2,6 +2,8 @@
 
 use anyhow::{Context, bail};
 use ascribe::core::{Continuation, CoreError, Credit, Episode, Policy, Reduce, Scorer, Tokens};
+use ascribe::lm::Tokenizer;
+use ascribe::process::model::ProcessModel;
 use ascribe::process::{AnswerReward, Checker, Gold, ProcessError};
 use ascribe::reward::think_format;
 use ascribe::search::heuristics::{Coverage, Forbidden, LengthTarget};
@@ -9,12 +11,43 @@ use ascribe::worlds::Problem;
 
 use super::Item;
 use crate::args::{ScorerName, SearchArgs};
+use crate::device::device;
+use crate::hub::resolve;
 
 /// What scorers are made from.
 pub struct Scorers<'a> {
     pub args: &'a SearchArgs,
     pub model: &'a dyn Policy,
     pub checker: Checker,
+    pub process: Option<&'a Process>,
+}
+
+/// A process model as it scores, and its values alone.
+pub struct Process {
+    scores: ProcessModel,
+    values: ProcessModel,
+}
+
+impl Process {
+    /// The process model that the scorers need, if they need one; it reads the tokens of the model that writes.
+    pub fn open(args: &SearchArgs, tokenizer: &Tokenizer) -> anyhow::Result<Option<Self>> {
+        let names = [ScorerName::Process, ScorerName::ProcessValue];
+        let needed = [args.scorer, args.judge].into_iter().flatten().any(|name| names.contains(&name));
+        let path = match (&args.process, needed) {
+            (None, false) => return Ok(None),
+            (Some(_), false) => bail!("process does nothing without --scorer process or process-value; drop it"),
+            (None, true) => bail!("the scorers process and process-value need a process model; name it with --process"),
+            (Some(path), true) => path,
+        };
+        eprintln!("loading {}", path.display());
+        let load = ProcessModel::load(&resolve(path)?, &device(&args.common.device)?);
+        let scores = load.with_context(|| format!("the process model `{}`", path.display()))?;
+        if scores.model().tokenizer.hash() != tokenizer.hash() {
+            bail!("the process model has another tokenizer than the model that writes; use models of one family");
+        }
+        let values = ProcessModel::new(scores.model(), scores.card().clone())?.with_progress(None)?;
+        Ok(Some(Self { scores, values }))
+    }
 }
 
 impl<'a> Scorers<'a> {
@@ -61,8 +94,23 @@ impl<'a> Scorers<'a> {
                 Box::new(length)
             }
             ScorerName::ThinkFormat => Box::new(ThinkFormat),
+            ScorerName::Process => Box::new(Steps(&self.process()?.scores)),
+            ScorerName::ProcessValue => Box::new(Steps(&self.process()?.values)),
         };
         Ok(Some(scorer))
+    }
+
+    fn process(&self) -> anyhow::Result<&'a Process> {
+        self.process.context("name a process model with --process")
+    }
+}
+
+/// What a process model says.
+struct Steps<'a>(&'a ProcessModel);
+
+impl Scorer for Steps<'_> {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        self.0.score(episodes)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `ascribe train <method>`: data to rows, what the objective needs, the loop, and the figures at the end.
 
 mod fitting;
+pub(crate) mod process;
 pub(crate) mod recipes;
 pub(crate) mod reward;
 pub(crate) mod rollouts;
@@ -20,7 +21,7 @@ use ascribe::preference::{
     self_test, token_rewards,
 };
 use ascribe::train::{Checkpoints, FitConfig, Tally};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use crate::Catalog;
 use crate::args::TrainArgs;
@@ -38,6 +39,10 @@ const ACCURACY: &str = "rewards/accuracies";
 const QUOTE: &str = "quote";
 
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
+    if let Some(kind) = process::kind(&args.method) {
+        return process::run(args, kind);
+    }
+    let (method, objective) = process::objective(args)?;
     if args.method == reward::METHOD {
         return reward::run(args, catalog);
     }
@@ -45,7 +50,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     if let Some(recipe) = recipes::recipe(&args.method) {
         return rollouts::run(args, recipe, catalog);
     }
-    let chosen = catalog.make(&args.method, &args.objective)?;
+    let chosen = catalog.make(&method, &objective)?;
     let needs = chosen.needs();
     let config = fit_config(args);
     config.check()?;
@@ -313,11 +318,20 @@ fn fit(
 
 /// Means with intervals on the held-out rows, in words.
 fn finish(args: &TrainArgs, tally: Option<Tally>, best: Option<(usize, f64)>) -> anyhow::Result<()> {
+    finish_with(args, tally, best, Map::new())
+}
+
+/// [`finish`] with figures that the summary has beside.
+fn finish_with(
+    args: &TrainArgs,
+    tally: Option<Tally>,
+    best: Option<(usize, f64)>,
+    mut summary: Map<String, Value>,
+) -> anyhow::Result<()> {
     print_line(&format!("model written to {}", args.output_dir.display()))?;
     let Some(tally) = tally else {
         return print_line("no rows were held out, so nothing is known about other prompts; use --held-out");
     };
-    let mut summary = Map::new();
     for (name, value) in tally.means("eval_") {
         summary.insert(name, json!(value));
     }

@@ -83,7 +83,7 @@ fn with_records((train, held_out): Both<Preference>) -> Rows {
 }
 
 /// Labelled responses; the two sides of a pair are one of each.
-fn labelled(args: &TrainArgs, columns: &ColumnMap) -> anyhow::Result<Loaded<Unpaired>> {
+pub(super) fn labelled(args: &TrainArgs, columns: &ColumnMap) -> anyhow::Result<Loaded<Unpaired>> {
     match Kind::detect(&args.data, columns)? {
         Kind::Preference => {
             eprintln!("the rows are pairs: chosen responses are wanted, rejected ones are not");
@@ -171,7 +171,7 @@ pub(super) fn parts<R: Record>(args: &TrainArgs, loaded: Loaded<R>) -> anyhow::R
     Ok(split)
 }
 
-fn say_skipped(args: &TrainArgs, skipped: &Skipped, left: usize) -> anyhow::Result<()> {
+pub(super) fn say_skipped(args: &TrainArgs, skipped: &Skipped, left: usize) -> anyhow::Result<()> {
     if !skipped.is_empty() {
         if args.strict || left == 0 {
             return Err(skipped.refuse().into());

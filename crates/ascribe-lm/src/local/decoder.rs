@@ -95,6 +95,25 @@ pub struct Row<'a> {
     pub response: &'a [u32],
 }
 
+impl<'a> Row<'a> {
+    /// Rows in their order, in parts of at most so many tokens together, or of one row.
+    pub fn batches<'r>(rows: &'r [Row<'a>], tokens: usize) -> Vec<&'r [Row<'a>]> {
+        let (mut batches, mut start, mut held) = (Vec::new(), 0, 0usize);
+        for (at, row) in rows.iter().enumerate() {
+            let more = row.prompt.len() + row.response.len();
+            if at > start && held + more > tokens {
+                batches.push(&rows[start..at]);
+                (start, held) = (at, 0);
+            }
+            held += more;
+        }
+        if start < rows.len() {
+            batches.push(&rows[start..]);
+        }
+        batches
+    }
+}
+
 /// Most logits that are held at once, in floats: 128 MiB.
 const LOGITS_AT_ONCE: usize = 1 << 25;
 
@@ -399,6 +418,11 @@ impl Decoder {
             let got = format!("an empty prompt in row {row}");
             return Err(CoreError::Shape { rule: "a prompt needs at least one token (begin with the BOS token)", got });
         }
+        self.holds(rows)
+    }
+
+    /// Checks that every id has an embedding, and every position where these are learned.
+    fn holds(&self, rows: &[Row]) -> Result<(), CoreError> {
         let vocab = self.config.vocab_size;
         let ids = rows.iter().flat_map(|row| row.prompt.iter().chain(row.response));
         if let Some(id) = ids.copied().find(|id| *id as usize >= vocab) {

@@ -4,6 +4,9 @@
 //! wanted:    loss = -log sigmoid(r - delta),      unwanted:  loss = -log sigmoid(delta - r),      r = beta h
 //! pair:      loss = -log sigmoid(r_chosen - delta) - log sigmoid(delta - r_rejected)
 //! ```
+//! With `reward_shift` off on labelled responses, the loss is the cross-entropy of outcomes with which implicit process models
+//! are trained (arXiv:2412.01981): `outcome-ce`, whose beta is 0.05.
+//!
 //! `delta` is the mean reward of all responses that were trained on so far, those of this optimizer window included. It is
 //! kept in checkpoints and does not move while measuring. On pairs it is left out unless `reward_shift` is set, as TRL does
 //! from version 1 on. The paper's weighing of unwanted responses by a classifier of prompts is not built.
@@ -69,11 +72,13 @@ impl Running {
 pub struct BcoConfig {
     /// Strength of the pull to the reference; finite and above 0.
     pub beta: f64,
+    /// Shift rewards by their running mean.
+    pub reward_shift: bool,
 }
 
 impl Default for BcoConfig {
     fn default() -> Self {
-        Self { beta: DpoConfig::default().beta }
+        Self { beta: DpoConfig::default().beta, reward_shift: true }
     }
 }
 
@@ -84,7 +89,7 @@ impl BcoConfig {
     /// [`PreferenceError::Beta`] unless beta is finite and above 0.
     pub fn init(&self) -> Result<Bco, PreferenceError> {
         check_beta(self.beta)?;
-        Ok(Bco { beta: self.beta, delta: Running::default() })
+        Ok(Bco { beta: self.beta, delta: self.reward_shift.then(Running::default) })
     }
 }
 
@@ -92,33 +97,44 @@ impl BcoConfig {
 #[derive(Debug)]
 pub struct Bco {
     beta: f64,
-    delta: Running,
+    delta: Option<Running>,
 }
 
 impl Objective for Bco {
     fn needs(&self) -> Needs {
-        Needs::of(RowKind::Labelled).with_ref_logps().coupled()
+        let needs = Needs::of(RowKind::Labelled).with_ref_logps();
+        if self.delta.is_some() { needs.coupled() } else { needs }
     }
 
     fn loss(&self, batch: &LogpBatch) -> Result<Loss, CoreError> {
         let rows = Labelled::of(batch)?;
-        let delta = self.delta.mean();
+        let delta = self.delta.as_ref().map_or(0.0, Running::mean);
         let gained = rows.ratios.clone().mul_scalar(self.beta).sub_scalar(delta) * rows.signs.clone(); // [rows]
         let seen = rows.ratios.clone().detach().zeros_like().add_scalar(delta); // [rows]
-        Ok(rows.finish(log_sigmoid(gained).neg(), self.beta).stat("bco/delta", seen))
+        let loss = rows.finish(log_sigmoid(gained).neg(), self.beta);
+        Ok(if self.delta.is_some() { loss.stat("bco/delta", seen) } else { loss })
     }
 
     fn observe(&self, window: &LogpBatch) -> Result<(), CoreError> {
-        self.delta.add(Labelled::of(window)?.ratios.mul_scalar(self.beta));
+        if let Some(delta) = &self.delta {
+            delta.add(Labelled::of(window)?.ratios.mul_scalar(self.beta));
+        }
         Ok(())
     }
 
     fn memory(&self) -> Vec<f64> {
-        self.delta.memory()
+        self.delta.as_ref().map_or_else(Vec::new, Running::memory)
     }
 
     fn remember(&self, memory: &[f64]) -> Result<(), CoreError> {
-        self.delta.remember(memory)
+        match &self.delta {
+            Some(delta) => delta.remember(memory),
+            None if memory.is_empty() => Ok(()),
+            None => {
+                let rule = "without reward_shift there is nothing to remember";
+                Err(CoreError::Shape { rule, got: format!("{} numbers", memory.len()) })
+            }
+        }
     }
 }
 

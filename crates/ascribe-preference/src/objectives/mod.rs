@@ -205,7 +205,7 @@ fn make<C: ObjectiveConfig>(
 }
 
 /// Every objective by the name that the command line uses: the only list.
-pub static OBJECTIVES: [ObjectiveRow; 34] = [
+pub static OBJECTIVES: [ObjectiveRow; 35] = [
     ObjectiveRow::of::<SftConfig>("sft", &[]),
     ObjectiveRow::of::<DpoConfig>("dpo", &["sigmoid"]),
     ObjectiveRow::of::<DpoConfig>("cdpo", &[]).with(r#"{"label_smoothing": 0.1}"#),
@@ -240,6 +240,7 @@ pub static OBJECTIVES: [ObjectiveRow; 34] = [
     ObjectiveRow::of::<KtoConfig>("kto", &[]),
     ObjectiveRow::of::<KtoConfig>("apo-zero-unpaired", &[]).with(r#"{"no_kl": true}"#),
     ObjectiveRow::of::<BcoConfig>("bco", &[]),
+    ObjectiveRow::of::<BcoConfig>("outcome-ce", &[]).with(r#"{"beta": 0.05, "reward_shift": false}"#),
 ];
 
 /// The objectives whose rows depend on each other with their defaults, and which are taken over the whole optimizer window:

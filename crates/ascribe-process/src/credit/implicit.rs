@@ -9,6 +9,7 @@
 
 use std::ops::Range;
 
+use ascribe_core::{Continuation, CoreError, Credit, Episode, Policy, Scorer, Tokens};
 use serde::{Deserialize, Serialize};
 
 use crate::ProcessError;
@@ -73,8 +74,75 @@ pub fn implicit_steps(
     Ok(rewards)
 }
 
+/// Step rewards of a policy that was trained on outcomes, against what it was trained from. An episode that was not cut is one
+/// step. Both must have the same tokens.
+#[derive(Clone, Copy)]
+pub struct ImplicitProcess<'a> {
+    /// The policy that was trained.
+    pub policy: &'a dyn Policy,
+    /// What it was trained from; without one, the log-probabilities of the policy alone.
+    pub reference: Option<&'a dyn Policy>,
+    /// What log-ratios are multiplied by; any positive number ranks alike.
+    pub beta: f64,
+    /// What a step is given.
+    pub form: ImplicitForm,
+}
+
+impl ImplicitProcess<'_> {
+    /// The rewards of the steps of each response; `ends[i][h]` is where step `h` of response `i` ends in its tokens.
+    ///
+    /// # Errors
+    /// When a model cannot score, and as [`implicit_steps`].
+    pub fn steps(&self, given: &[Continuation], ends: &[Vec<usize>]) -> Result<Vec<Vec<f64>>, ProcessError> {
+        let (expected, got) = (given.len(), ends.len());
+        if expected != got {
+            return Err(ProcessError::Length { what: "the ends of steps", each: "a response", expected, got });
+        }
+        let logps = self.policy.score(given)?.0;
+        let ref_logps = match self.reference {
+            Some(reference) => reference.score(given)?.0,
+            None => logps.iter().map(|logps| vec![0.0; logps.len()]).collect(),
+        };
+        let one = |((logps, ref_logps), ends): ((&Vec<f32>, &Vec<f32>), &Vec<usize>)| {
+            let starts = std::iter::once(&0).chain(ends);
+            let steps: Vec<Range<usize>> = starts.zip(ends).map(|(start, end)| *start..*end).collect();
+            implicit_steps(logps, ref_logps, &steps, self.beta, self.form)
+        };
+        logps.iter().zip(&ref_logps).zip(ends).map(one).collect()
+    }
+}
+
+impl Scorer for ImplicitProcess<'_> {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let given: Vec<Continuation> = episodes
+            .iter()
+            .map(|episode| Continuation {
+                prefix: Tokens::from(episode.prompt_tokens()),
+                tokens: Tokens::from(episode.response_tokens()),
+            })
+            .collect();
+        let ends: Vec<Vec<usize>> = episodes
+            .iter()
+            .map(|episode| match episode.steps.is_empty() {
+                true => vec![episode.response_tokens().len()],
+                false => episode.steps.iter().map(|step| step.end.saturating_sub(episode.prompt_len())).collect(),
+            })
+            .collect();
+        let rewards = self.steps(&given, &ends)?;
+        let credit = |(episode, rewards): (&Episode, Vec<f64>)| {
+            let rewards: Vec<f32> = rewards.into_iter().map(|reward| reward as f32).collect();
+            match (episode.steps.is_empty(), rewards.as_slice()) {
+                (true, [whole]) => Credit::sequence(*whole),
+                _ => Credit::steps(rewards),
+            }
+        };
+        Ok(episodes.iter().zip(rewards).map(credit).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use ascribe_worlds::{TokenTree, TreePolicy};
     use proptest::prelude::*;
 
     use super::*;
@@ -102,6 +170,30 @@ mod tests {
         assert!(implicit_steps(&[0.0], &[0.0], &step(0, 0), 1.0, single).is_err());
         assert!(implicit_steps(&[0.0], &[0.0], &step(0, 1), 0.0, single).is_err());
         assert!(implicit_steps(&[0.0; 2], &[0.0; 2], &[1..2, 0..1], 1.0, single).is_err());
+    }
+
+    #[test]
+    fn a_scorer_gives_what_the_log_ratios_give() {
+        let tree = TokenTree::new(2, 3, |_| 0.0).unwrap();
+        let uniform = TreePolicy::uniform(&tree);
+        let scored = |reference: Option<&dyn Policy>, episode: &Episode, form| {
+            let scorer = ImplicitProcess { policy: &uniform, reference, beta: 2.0, form };
+            scorer.score(std::slice::from_ref(episode)).unwrap().remove(0)
+        };
+        let cut = Episode::new(&[], &[1, 0, 1]).with_steps(vec![0..1, 1..3]).unwrap();
+        // Each of the three tokens has the probability 1/2; without a reference a step of n tokens has -2 n ln 2.
+        let near = |credit: Credit, expected: &[f64]| {
+            assert_eq!(credit.values().len(), expected.len());
+            for (got, expected) in credit.values().iter().zip(expected) {
+                assert!((f64::from(*got) - expected * 2f64.ln()).abs() < 1e-5, "{got} beside {expected} ln 2");
+            }
+        };
+        near(scored(None, &cut, ImplicitForm::Single), &[-2.0, -4.0]);
+        near(scored(None, &cut, ImplicitForm::Accumulative), &[-2.0, -6.0]);
+        near(scored(Some(&uniform), &cut, ImplicitForm::Single), &[0.0, 0.0]);
+        let whole = scored(None, &Episode::new(&[], &[1, 0, 1]), ImplicitForm::Single);
+        assert_eq!(whole, Credit::sequence(whole.values()[0]));
+        near(whole, &[-6.0]);
     }
 
     proptest! {

@@ -5,7 +5,7 @@
 //! | `aggregate.rs` | one score out of step scores, by name |
 //! | `progress.rs` | PAV: progress under a prover, effective rewards, how good a prover is |
 //! | `trie.rs` | TVM: a target for each token, counted over samples |
-//! | `implicit.rs` | step rewards out of log-ratios |
+//! | `implicit.rs` | step rewards out of log-ratios, and a scorer of them |
 //! | `oreal.rs` | token weights out of an outcome |
 //! | `threshold.rs` | the score below which a step is wrong |
 //! | `potential.rs` | PARM: which partial path is worth going on |
@@ -28,7 +28,7 @@ mod potential;
 mod parts;
 
 pub use aggregate::Aggregate;
-pub use implicit::{ImplicitForm, implicit_steps};
+pub use implicit::{ImplicitForm, ImplicitProcess, implicit_steps};
 pub use oreal::{leave_one_out, running_logits, token_weights};
 pub use parts::{StepParts, StepView, parts, view};
 pub use potential::{Assessed, assess, choose};

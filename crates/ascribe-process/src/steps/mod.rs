@@ -151,6 +151,35 @@ impl Segmenter {
     }
 }
 
+/// The steps of a response that somebody else has cut; `ends` are where they end, in bytes of its text.
+///
+/// # Errors
+/// When a step is empty or has no token of its own, or they do not cover the text; and as [`Segmenter::segment`].
+pub fn given_steps(response: &Tokenized, ends: &[usize]) -> Result<Vec<StepSpan>, ProcessError> {
+    check(response)?;
+    let mut start = 0;
+    let mut pieces = Vec::with_capacity(ends.len());
+    for end in ends {
+        if !(start < *end && response.text.is_char_boundary(*end)) {
+            return Err(ProcessError::range("a step", "of at least one byte, behind the step before it", start..*end));
+        }
+        pieces.push(start..*end);
+        start = *end;
+    }
+    if start != response.text.len() {
+        let rule = "together the whole response";
+        return Err(ProcessError::range("the steps", rule, format!("{start} of {} bytes", response.text.len())));
+    }
+    let steps = over_tokens(pieces, response.offsets);
+    match steps.len() == ends.len() {
+        true => Ok(steps),
+        false => {
+            let got = format!("{} of {} steps", steps.len(), ends.len());
+            Err(ProcessError::range("the steps with a token of their own", "all of them", got))
+        }
+    }
+}
+
 /// The steps as ranges of tokens of an episode, whose prompt has `prompt` tokens.
 ///
 /// # Errors

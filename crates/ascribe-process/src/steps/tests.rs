@@ -29,6 +29,27 @@ fn delimiters_belong_to_the_step_that_they_end() {
 }
 
 #[test]
+fn steps_that_were_cut_elsewhere_keep_their_ends() {
+    let (text, ids) = ("ab cd", [1, 2, 3]);
+    // Two tokens of two letters, and the blank between them.
+    let offsets = [0..2, 2..3, 3..5];
+    let given = |ends: &[usize]| given_steps(&Tokenized { text, ids: &ids, offsets: &offsets }, ends);
+    assert_eq!(
+        given(&[3, 5]).unwrap(),
+        [StepSpan { bytes: 0..3, tokens: 0..2 }, StepSpan { bytes: 3..5, tokens: 2..3 }]
+    );
+    for (ends, said) in [
+        (&[3, 4, 5][..], "the steps with a token of their own must be all of them"),
+        (&[3, 3, 5], "of at least one byte"),
+        (&[3], "together the whole response"),
+        (&[3, 9], "of at least one byte"),
+    ] {
+        let error = given(ends).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
 fn code_and_displayed_formulas_are_not_cut() {
     let code = "Run\n```\na\n\nb\n```\n\nthen\n\ndone";
     assert_eq!(pieces(&delimiter("\n\n"), code), ["Run\n```\na\n\nb\n```\n\n", "then\n\n", "done"]);

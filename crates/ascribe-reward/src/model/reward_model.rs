@@ -95,7 +95,7 @@ impl RewardModel {
     /// When a row is empty, or a score is NaN or infinite.
     pub fn outputs(&self, rows: &[Row]) -> Result<Vec<Vec<f64>>, RewardError> {
         let mut outputs = Vec::with_capacity(rows.len());
-        for batch in batches(rows, self.tokens) {
+        for batch in Row::batches(rows, self.tokens) {
             let scores = self.model.decoder.row_scores(batch)?; // [rows, labels]
             let [_, labels] = scores.dims();
             let scores = host(scores);
@@ -135,23 +135,6 @@ impl RewardModel {
         let one = |((reward, outputs), cut)| Scored { reward, outputs, cut };
         Ok(rewards.into_iter().zip(outputs).zip(cut).map(one).collect())
     }
-}
-
-/// Rows in their order, of at most so many tokens together, or one.
-fn batches<'r, 'a>(rows: &'r [Row<'a>], most: usize) -> Vec<&'r [Row<'a>]> {
-    let (mut batches, mut start, mut tokens) = (Vec::new(), 0, 0usize);
-    for (at, row) in rows.iter().enumerate() {
-        let more = row.prompt.len() + row.response.len();
-        if at > start && tokens + more > most {
-            batches.push(&rows[start..at]);
-            (start, tokens) = (at, 0);
-        }
-        tokens += more;
-    }
-    if start < rows.len() {
-        batches.push(&rows[start..]);
-    }
-    batches
 }
 
 /// The row cut to `context` tokens, and whether its response lost some.

@@ -1,4 +1,5 @@
-//! A classifier's head in place of that of the next token: what turns a language model into a reward model.
+//! A classifier's head in place of that of the next token: what turns a language model into a reward model or, read at
+//! chosen tokens, into a process model.
 //!
 //! ```text
 //! score = W h_t,   h_t = the final hidden state at the last token of the text
@@ -33,7 +34,8 @@ pub enum HeadInit {
 
 /// Scores to make a loss of, with the way from the loss back to gradients.
 pub struct ScorePass {
-    /// Scores of each row, as [`Decoder::row_scores`] gives them: `[rows, labels]`.
+    /// Scores of each row, as [`Decoder::row_scores`] gives them: `[rows, labels]`; or of each place, as
+    /// [`Decoder::place_scores`] does.
     pub scores: Tensor<2>,
     /// The way back.
     pub backward: Backward,
@@ -140,34 +142,122 @@ impl Decoder {
             let got = format!("an empty row {row}");
             return Err(CoreError::Shape { rule: "a sequence to score needs at least one token", got });
         }
+        let packed = Packed::of(rows)?;
+        let last = |(at, row): (usize, &Row)| packed.at(at, row.prompt.len() + row.response.len() - 1);
+        let last = rows.iter().enumerate().filter_map(last).collect();
+        Ok(self.read(packed, last, states))
+    }
+
+    /// What the head says at chosen tokens of each row alone: the scores of a classifier of tokens, or the logits of the next
+    /// token. `places[i]` counts the tokens of prompt and response of row `i` together, from 0.
+    ///
+    /// # Shapes
+    /// - result: `[places of all rows, outputs]`, row after row.
+    ///
+    /// # Errors
+    /// When there is no place, or one is no token of its row; when an id is none of the vocabulary, or a row is longer than
+    /// learned positions reach; when the head is one of sequences.
+    pub fn place_scores(&self, rows: &[Row], places: &[Vec<usize>]) -> Result<Tensor<2>, CoreError> {
+        self.places_by(rows, places, |ids, packing| self.states(ids, packing))
+    }
+
+    /// [`place_scores`](Self::place_scores) for training: gradients come from [`Backward::gradients`].
+    ///
+    /// # Errors
+    /// As [`place_scores`](Self::place_scores).
+    pub fn place_pass(&self, rows: &[Row], places: &[Vec<usize>]) -> Result<ScorePass, CoreError> {
+        let mut kept = None;
+        let scores = self.places_by(rows, places, |ids, packing| self.tracked_states(ids, packing, &mut kept))?;
+        Ok(ScorePass { scores, backward: Backward::new(kept) })
+    }
+
+    /// Scores at places by final hidden states that come from `states`.
+    fn places_by(
+        &self,
+        rows: &[Row],
+        places: &[Vec<usize>],
+        states: impl FnOnce(Tensor<1, Int>, &Packing) -> Tensor<2>,
+    ) -> Result<Tensor<2>, CoreError> {
+        if let Head::Sequence { .. } = self.config.head {
+            return Err(CoreError::Unsupported { what: "score tokens: its head scores sequences" });
+        }
+        if rows.len() != places.len() {
+            let got = format!("{} rows and {} lists", rows.len(), places.len());
+            return Err(CoreError::Shape { rule: "every row needs its own list of places", got });
+        }
+        self.holds(rows)?;
+        let packed = Packed::of(rows)?;
+        let mut at = Vec::new();
+        for (row, places) in places.iter().enumerate() {
+            for place in places {
+                let Some(found) = packed.at(row, *place) else {
+                    let tokens = rows[row].prompt.len() + rows[row].response.len();
+                    let got = format!("place {place} of the {tokens} tokens of row {row}");
+                    return Err(CoreError::Shape { rule: "a place is a token of its row, counted from 0", got });
+                };
+                at.push(found);
+            }
+        }
+        if at.is_empty() {
+            let got = format!("none in {} rows", rows.len());
+            return Err(CoreError::Shape { rule: "a batch needs at least one place to read", got });
+        }
+        Ok(self.read(packed, at, states))
+    }
+
+    /// The head at the given tokens of a batch: `[tokens that are read, outputs]`.
+    fn read(
+        &self,
+        packed: Packed,
+        at: Vec<i64>,
+        states: impl FnOnce(Tensor<1, Int>, &Packing) -> Tensor<2>,
+    ) -> Tensor<2> {
+        let integers = |values: Vec<i64>| {
+            let n = values.len();
+            Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &self.device())
+        };
+        let Packed { ids, packing, .. } = packed;
+        let states = states(integers(ids), &packing).select(0, integers(at)); // [read, hidden]
+        self.head(states)
+    }
+}
+
+/// Rows one after another, where a prompt that several of them share stands once.
+struct Packed {
+    ids: Vec<i64>,
+    packing: Packing,
+    /// The span of the prompt of each row, unless it is empty, and that of its response.
+    spans: Vec<(Option<usize>, usize)>,
+}
+
+impl Packed {
+    fn of(rows: &[Row]) -> Result<Self, CoreError> {
         let (mut ids, mut packing, mut prompts) = (Vec::new(), Packing::default(), HashMap::new());
-        let mut last = Vec::with_capacity(rows.len());
+        let mut spans = Vec::with_capacity(rows.len());
         for row in rows {
             let prompt = match prompts.get(row.prompt) {
                 _ if row.prompt.is_empty() => None,
                 Some(span) => Some(*span),
                 None => {
                     let span = packing.push(row.prompt.len(), None)?;
-                    ids.extend_from_slice(row.prompt);
+                    ids.extend(row.prompt.iter().map(|id| i64::from(*id)));
                     prompts.insert(row.prompt, span);
                     Some(span)
                 }
             };
             let own = packing.push(row.response.len(), prompt)?;
-            ids.extend_from_slice(row.response);
-            let end = match prompt {
-                Some(prompt) if row.response.is_empty() => packing.span(prompt).rows.end,
-                _ => packing.span(own).rows.end,
-            };
-            last.push(end as i64 - 1);
+            ids.extend(row.response.iter().map(|id| i64::from(*id)));
+            spans.push((prompt, own));
         }
-        let integers = |values: Vec<i64>| {
-            let n = values.len();
-            Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &self.device())
-        };
-        let ids = integers(ids.into_iter().map(i64::from).collect()); // [tokens]
-        let states = states(ids, &packing).select(0, integers(last)); // [rows, hidden]
-        Ok(self.head(states))
+        Ok(Self { ids, packing, spans })
+    }
+
+    /// Where token `place` of prompt and response of `row` stands; `None` beyond them.
+    fn at(&self, row: usize, place: usize) -> Option<i64> {
+        let (prompt, own) = *self.spans.get(row)?;
+        let prompt = prompt.map_or(0..0, |span| self.packing.span(span).rows.clone());
+        let own = self.packing.span(own).rows.clone();
+        prompt.chain(own).nth(place).map(|at| at as i64)
     }
 }
 
@@ -269,8 +359,70 @@ mod tests {
         assert!(plain(&device()).head_named().is_empty());
     }
 
+    fn token_classifier(device: &burn::tensor::Device) -> Decoder {
+        plain(device).with_head(Head::Token { labels: 2 }, HeadInit::Wide, Seed(4)).unwrap()
+    }
+
+    #[test]
+    fn places_are_read_as_they_are_in_the_whole_text() {
+        let places = [vec![0, 4, 5, 7], vec![4, 6], vec![3, 0], vec![1]];
+        let decoder = token_classifier(&device());
+        let got = values(decoder.place_scores(&ROWS, &places).unwrap());
+        let mut expected = Vec::new();
+        for (row, places) in ROWS.iter().zip(&places) {
+            let flat = [row.prompt, row.response].concat();
+            let all = values(decoder.scores(&[flat.as_slice()]).unwrap()); // a pair a token
+            expected.extend(places.iter().flat_map(|place| all[2 * place..2 * place + 2].to_vec()));
+        }
+        close("places", &got, &expected, 1e-5);
+        // The logits of the next token at a place.
+        let (language, row) = (plain(&device()), ROWS[0]);
+        let flat: Vec<i64> = row.prompt.iter().chain(row.response).map(|id| i64::from(*id)).collect();
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(flat, [1, 8]), &device());
+        let all = values(language.logits(ids));
+        let got = values(language.place_scores(&[row], &[vec![6]]).unwrap());
+        close("logits", &got, &all[6 * 37..7 * 37], 1e-5);
+    }
+
+    #[test]
+    fn places_learn_layer_by_layer_as_in_one_graph() {
+        struct All<'a> {
+            gradients: &'a GradientsParams,
+            all: Vec<Vec<f64>>,
+        }
+        impl ModuleVisitor for All<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.all.extend(self.gradients.get::<D>(param.id).map(values));
+            }
+        }
+        let places = [vec![5, 7], vec![6], vec![0, 3], vec![1]];
+        let learn = |checkpointing: bool| {
+            let decoder = token_classifier(&device().autodiff()).with_gradient_checkpointing(checkpointing);
+            let ScorePass { scores, backward } = decoder.place_pass(&ROWS, &places).unwrap();
+            let gradients = backward.gradients(&decoder, scores.square().sum());
+            let mut found = All { gradients: &gradients, all: Vec::new() };
+            decoder.visit(&mut found);
+            found.all
+        };
+        let (one, by_layer) = (learn(false), learn(true));
+        // The head has a bias, which that of sequences has not.
+        assert_eq!(one.len(), 9 * 3 + 4);
+        for (got, expected) in by_layer.iter().zip(&one) {
+            close("gradient", got, expected, 1e-5);
+        }
+    }
+
     #[test]
     fn what_does_not_fit_is_refused() {
+        let decoder = token_classifier(&device());
+        let refused = |places: &[Vec<usize>]| decoder.place_scores(&ROWS[..1], places).is_err();
+        assert!(refused(&[vec![8]]) && refused(&[vec![]]) && refused(&[]));
+        let outside = Row { prompt: &[37], response: &[1] };
+        assert!(matches!(decoder.place_scores(&[outside], &[vec![1]]), Err(CoreError::Range { .. })));
+        assert!(matches!(
+            classifier(&device()).place_scores(&ROWS[..1], &[vec![0]]),
+            Err(CoreError::Unsupported { .. })
+        ));
         for head in [Head::NextToken, Head::Sequence { labels: 0 }, Head::Token { labels: 0 }] {
             assert!(plain(&device()).with_head(head, HeadInit::Narrow, Seed(0)).is_err(), "{head:?}");
         }

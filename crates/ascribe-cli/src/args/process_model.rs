@@ -1,0 +1,131 @@
+//! Options of process models: how they learn.
+
+use anyhow::bail;
+use ascribe::process::model::OutcomeAt;
+use ascribe::process::{Aggregate, Segmenter};
+use clap::{Args, ValueEnum};
+
+use super::named;
+use super::process::segmenter;
+
+/// How a process model learns: `ascribe train orm`, `prm`, `tvm` and `pav`; and `implicit-prm`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ProcessArgs {
+    /// The loss of an implicit process model: ce (unless it is given), dpo, kto or nca (implicit-prm).
+    #[arg(long, value_enum)]
+    pub form: Option<FormName>,
+    /// The loss of steps: cross-entropy (unless it is given), squared or ranking.
+    #[arg(long, value_enum)]
+    pub step_loss: Option<StepLossName>,
+    /// Margin of wrong steps (step_loss ranking); 4 unless it is given.
+    #[arg(long, allow_negative_numbers = true)]
+    pub zeta: Option<f64>,
+    /// What says how likely all is right so far: two classes (unless it is given), one score, or two words of the next
+    /// token.
+    #[arg(long, value_enum)]
+    pub step_head: Option<StepHeadName>,
+    /// The token that says right and the token that says wrong (step_head words), such as `+ -`.
+    #[arg(long, num_args = 2, allow_hyphen_values = true)]
+    pub step_words: Vec<String>,
+    /// Where an outcome is taught (orm): at the last token, or at every one (unless it is given).
+    #[arg(long, value_parser = named::<OutcomeAt>)]
+    pub outcome_at: Option<OutcomeAt>,
+    /// Where steps end: paragraphs (unless it is given), lines, headers, sentences, delimiter:TEXT, marker:ID, length:N
+    /// or parts:N. Kept in the model's process.json for scoring.
+    #[arg(long, value_parser = segmenter)]
+    pub steps: Option<Segmenter>,
+    /// Put behind each step of the rows that does not end with it, but for the last; the delimiter of --steps unless it
+    /// is given.
+    #[arg(long)]
+    pub step_separator: Option<String>,
+    /// How the scores of steps become that of a response, unless scoring says otherwise: last (unless it is given), min,
+    /// prod, mean, geo-mean, max, sum-logit or sum-log.
+    #[arg(long, value_parser = named::<Aggregate>)]
+    pub aggregate: Option<Aggregate>,
+    /// Samples that the prover takes the best of (pav); 4 unless it is given.
+    #[arg(long)]
+    pub prover: Option<u32>,
+    /// What progress under the prover counts for beside the value of a step (pav); 0.5 unless it is given.
+    #[arg(long, allow_negative_numbers = true)]
+    pub progress_weight: Option<f64>,
+    /// Learn from as many rows that end right as wrong (in a label below 1/2); which of the others go is drawn.
+    #[arg(long)]
+    pub balance: bool,
+    /// Fewest samples of a problem (tvm); 1 unless it is given.
+    #[arg(long)]
+    pub min_samples: Option<usize>,
+}
+
+impl ProcessArgs {
+    /// Refuses what the method does not heed; `heeded` are the names that it does.
+    pub fn refuse(&self, method: &str, heeded: &[&str]) -> anyhow::Result<()> {
+        let given = [
+            ("form", self.form.is_some()),
+            ("step_loss", self.step_loss.is_some()),
+            ("zeta", self.zeta.is_some()),
+            ("step_head", self.step_head.is_some()),
+            ("step_words", !self.step_words.is_empty()),
+            ("outcome_at", self.outcome_at.is_some()),
+            ("steps", self.steps.is_some()),
+            ("step_separator", self.step_separator.is_some()),
+            ("aggregate", self.aggregate.is_some()),
+            ("prover", self.prover.is_some()),
+            ("progress_weight", self.progress_weight.is_some()),
+            ("balance", self.balance),
+            ("min_samples", self.min_samples.is_some()),
+        ];
+        match given.into_iter().find(|(name, given)| *given && !heeded.contains(name)) {
+            Some((name, _)) => {
+                bail!("{name} is an option of other process models and does nothing with {method}; drop it")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The loss of an implicit process model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FormName {
+    /// Cross-entropy of outcomes: responses that are right or wrong.
+    Ce,
+    /// Pairs of a right and a wrong response.
+    Dpo,
+    /// Responses that are right or wrong, against the mean divergence from the reference.
+    Kto,
+    /// Pairs, each side by itself.
+    Nca,
+}
+
+impl FormName {
+    /// The objective by its name.
+    pub fn objective(self) -> &'static str {
+        match self {
+            Self::Ce => "outcome-ce",
+            Self::Dpo => "dpo",
+            Self::Kto => "kto",
+            Self::Nca => "nca",
+        }
+    }
+}
+
+/// The loss of steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StepLossName {
+    /// Cross-entropy with hard or soft labels.
+    CrossEntropy,
+    /// Squared distance from the label.
+    Squared,
+    /// The order of the steps of a response, for hard labels: PQM.
+    Ranking,
+}
+
+/// What says how likely all is right so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StepHeadName {
+    /// Two classes of a token, as TRL has them.
+    Classes,
+    /// One score of a token.
+    Score,
+    /// Two words of the next token.
+    Words,
+}

@@ -1,0 +1,270 @@
+//! `ascribe score --process`: scores of the steps of given completions, and of each completion by those of its steps.
+//!
+//! With `--implicit` they come from the log-ratios of a policy that was trained on outcomes and its reference:
+//! `step_rewards`, what each step adds; `step_scores`, the logistic function of their sum so far.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use ascribe::core::{Continuation, Policy, Reduce, Tokens};
+use ascribe::data::{Prompt, Rows};
+use ascribe::lm::{ChatTemplate, FrozenModel, Row, Tokenizer};
+use ascribe::preference::Encoder;
+use ascribe::process::credit::{ImplicitForm, ImplicitProcess};
+use ascribe::process::model::{ProcessCard, ProcessModel};
+use ascribe::process::steps::given_steps;
+use ascribe::process::{Aggregate, Segmenter, Tokenized};
+use serde_json::{Map, Value, json};
+
+use crate::args::ScoreArgs;
+use crate::device::device;
+use crate::generate::frozen;
+use crate::hub::resolve;
+use crate::output::{Progress, print_line};
+use crate::score::{ROWS, messages_of, place};
+use crate::train::process::{joined, separator_of};
+
+pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
+    let path = args.process.as_deref().context("name a process model with --process")?;
+    if args.adapter.is_some() || !args.served.endpoints.is_empty() {
+        bail!("adapter and endpoint belong to log-probabilities; with --process name the folder of an adapter itself");
+    }
+    let judge = Judge::open(args, path)?;
+    // A broken line anywhere refuses the whole file, before the first line is written.
+    let mut total = 0;
+    for row in Rows::open(&args.input)? {
+        let (number, row) = row?;
+        judge.read(&row).with_context(|| place(&args.input, number))?;
+        total += 1;
+    }
+    let mut rows = Rows::open(&args.input)?;
+    let mut progress = Progress::new("score", total);
+    let mut done = 0;
+    loop {
+        let batch: Vec<(usize, Map<String, Value>)> = rows.by_ref().take(ROWS).collect::<Result<_, _>>()?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let given = batch.iter().map(|(_, row)| judge.read(row)).collect::<anyhow::Result<Vec<Given>>>()?;
+        let said = judge.say(&given)?;
+        done += batch.len();
+        for (((_, mut row), given), said) in batch.into_iter().zip(given).zip(said) {
+            if !given.was_cut {
+                row.insert("steps".into(), json!(given.steps));
+            }
+            row.extend(said);
+            print_line(&Value::Object(row).to_string())?;
+        }
+        progress.at(done);
+    }
+}
+
+/// One response as tokens, in steps.
+struct Given {
+    prompt: Tokens,
+    response: Vec<u32>,
+    /// Where each step ends in tokens of the response.
+    ends: Vec<usize>,
+    /// The texts of the steps.
+    steps: Vec<String>,
+    /// Whether the row had them apart.
+    was_cut: bool,
+}
+
+/// What scores, and where steps end.
+struct Judge {
+    scores: Scores,
+    segmenter: Segmenter,
+}
+
+enum Scores {
+    Model {
+        values: Box<ProcessModel>,
+        /// Scores by progress, where the card says so.
+        progress: Option<Box<ProcessModel>>,
+        aggregate: Aggregate,
+    },
+    Implicit {
+        policy: Box<FrozenModel>,
+        reference: Option<Box<FrozenModel>>,
+        beta: f64,
+        reduce: Reduce,
+    },
+}
+
+impl Judge {
+    fn open(args: &ScoreArgs, path: &Path) -> anyhow::Result<Self> {
+        let device = device(&args.common.device)?;
+        eprintln!("loading {}", path.display());
+        if args.implicit {
+            let policy = frozen(path, None, args.weights, &device)?;
+            let reference =
+                args.reference.as_deref().map(|path| frozen(path, None, args.weights, &device)).transpose()?;
+            if reference.as_ref().is_some_and(|other| !same_words(&policy, other)) {
+                bail!("the reference has another tokenizer or chat template than the policy; use models of one family");
+            }
+            if reference.is_none() {
+                eprintln!("without --reference, steps are scored by the log-probabilities of the policy alone");
+            }
+            let reduce = match &args.aggregate {
+                None => Reduce::Min,
+                Some(name) => serde_json::from_value(json!(name)).with_context(|| {
+                    format!("--aggregate of implicit scores is sum, mean, min, max, prod or last, got `{name}`")
+                })?,
+            };
+            let segmenter = args.steps.clone().unwrap_or(ProcessCard::default().segmenter);
+            let (policy, reference) = (Box::new(policy), reference.map(Box::new));
+            let scores = Scores::Implicit { policy, reference, beta: args.beta, reduce };
+            return Ok(Self { scores, segmenter });
+        }
+        if args.reference.is_some() {
+            bail!("reference belongs to log-ratios; with --process add --implicit, or drop it");
+        }
+        let model = ProcessModel::load(&resolve(path)?, &device)
+            .with_context(|| format!("the process model `{}`", path.display()))?;
+        let card = model.card().clone();
+        let aggregate = match &args.aggregate {
+            None => card.aggregate,
+            Some(name) => name.parse()?,
+        };
+        let segmenter = args.steps.clone().unwrap_or_else(|| card.segmenter.clone());
+        let values = Box::new(ProcessModel::new(model.model(), ProcessCard { progress: None, ..card.clone() })?);
+        let progress = card.progress.is_some().then(|| Box::new(model));
+        Ok(Self { scores: Scores::Model { values, progress, aggregate }, segmenter })
+    }
+
+    /// What turns text into ids, and how many the model reads.
+    fn words(&self) -> (&Tokenizer, Option<&ChatTemplate>, usize) {
+        match &self.scores {
+            Scores::Model { values, .. } => {
+                let model = values.model();
+                (&model.tokenizer, model.template.as_ref(), model.config.context)
+            }
+            Scores::Implicit { policy, .. } => (&policy.tokenizer, policy.template.as_ref(), policy.config.context),
+        }
+    }
+
+    /// What a row holds, cut into steps.
+    fn read(&self, row: &Map<String, Value>) -> anyhow::Result<Given> {
+        let (tokenizer, template, context) = self.words();
+        let (prompt, written) = Written::of(row)?;
+        let prompt = Encoder::from_parts(tokenizer, template, context)?.prompt(&prompt)?;
+        let (text, cut) = match &written {
+            Written::Whole(text) => (text.clone(), None),
+            Written::Steps(steps) => {
+                let (text, ends) = joined(steps, separator_of(&self.segmenter));
+                (text, Some(ends))
+            }
+        };
+        let (response, offsets) = tokenizer.encode_spans(&text)?;
+        let tokenized = Tokenized { text: &text, ids: &response, offsets: &offsets };
+        let steps = match &cut {
+            Some(ends) => given_steps(&tokenized, ends)?,
+            None => self.segmenter.segment(&tokenized)?,
+        };
+        let tokens = prompt.len() + response.len();
+        if tokens > context {
+            bail!("{tokens} tokens do not fit the context of {context}; shorten the prompt, or drop the row");
+        }
+        let ends = steps.iter().map(|step| step.tokens.end).collect();
+        let steps = steps.iter().map(|step| text[step.bytes.clone()].to_owned()).collect();
+        Ok(Given { prompt, response, ends, steps, was_cut: cut.is_some() })
+    }
+
+    /// What is said of each response.
+    fn say(&self, given: &[Given]) -> anyhow::Result<Vec<Map<String, Value>>> {
+        let ends: Vec<Vec<usize>> = given.iter().map(|one| one.ends.clone()).collect();
+        match &self.scores {
+            Scores::Model { values, progress, aggregate } => {
+                let rows: Vec<Row> =
+                    given.iter().map(|one| Row { prompt: &one.prompt, response: &one.response }).collect();
+                let mut said = Vec::with_capacity(given.len());
+                for scores in values.steps(&rows, &ends)? {
+                    let whole = aggregate.of(&scores)?;
+                    said.push(columns([("step_scores", json!(scores)), ("score", json!(whole))]));
+                }
+                if let Some(progress) = progress {
+                    for (said, effective) in said.iter_mut().zip(progress.steps(&rows, &ends)?) {
+                        said.insert("step_progress".to_owned(), json!(effective));
+                    }
+                }
+                Ok(said)
+            }
+            Scores::Implicit { policy, reference, beta, reduce } => {
+                let texts: Vec<Continuation> = given
+                    .iter()
+                    .map(|one| Continuation { prefix: one.prompt.clone(), tokens: one.response.as_slice().into() })
+                    .collect();
+                let reference = reference.as_ref().map(|reference| &reference.policy as &dyn Policy);
+                let form = ImplicitForm::Single;
+                let scorer = ImplicitProcess { policy: &policy.policy, reference, beta: *beta, form };
+                let mut said = Vec::with_capacity(given.len());
+                for rewards in scorer.steps(&texts, &ends)? {
+                    let narrow: Vec<f32> = rewards.iter().map(|reward| *reward as f32).collect();
+                    let whole = reduce.of(&narrow).context("a response needs at least one step")?;
+                    let mut sum = 0.0;
+                    let so_far = rewards.iter().map(|reward| {
+                        sum += reward;
+                        1.0 / (1.0 + f64::exp(-sum))
+                    });
+                    let so_far: Vec<f64> = so_far.collect();
+                    said.push(columns([
+                        ("step_rewards", json!(rewards)),
+                        ("step_scores", json!(so_far)),
+                        ("score", json!(whole)),
+                    ]));
+                }
+                Ok(said)
+            }
+        }
+    }
+}
+
+fn columns<const N: usize>(cells: [(&str, Value); N]) -> Map<String, Value> {
+    cells.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// True if both give the same ids for every conversation.
+fn same_words(model: &FrozenModel, other: &FrozenModel) -> bool {
+    let template = |model: &FrozenModel| model.template.as_ref().map(ChatTemplate::hash);
+    model.tokenizer.hash() == other.tokenizer.hash() && template(model) == template(other)
+}
+
+/// A response as a row has it.
+enum Written {
+    Whole(String),
+    Steps(Vec<String>),
+}
+
+impl Written {
+    /// The response of a row, and its prompt.
+    fn of(row: &Map<String, Value>) -> anyhow::Result<(Prompt, Self)> {
+        if let Some(messages) = row.get("messages") {
+            let mut messages = messages_of(messages)?;
+            let reply = messages
+                .pop_if(|message| message.role == "assistant")
+                .context("the last message must be the assistant's")?;
+            return Ok((Prompt::Messages(messages), Self::Whole(reply.content)));
+        }
+        let prompt = match row.get("prompt").or_else(|| row.get("problem")) {
+            Some(Value::String(text)) => Prompt::Text(text.clone()),
+            Some(messages) => Prompt::Messages(messages_of(messages)?),
+            None => return Err(missing(row)),
+        };
+        if let Some(Value::String(text)) = row.get("completion") {
+            return Ok((prompt, Self::Whole(text.clone())));
+        }
+        let Some(steps) = row.get("completions").or_else(|| row.get("steps")) else { return Err(missing(row)) };
+        let steps: Vec<String> =
+            serde_json::from_value(steps.clone()).context("the steps of a response must be a list of texts")?;
+        Ok((prompt, Self::Steps(steps)))
+    }
+}
+
+fn missing(row: &Map<String, Value>) -> anyhow::Error {
+    let found: Vec<&str> = row.keys().map(String::as_str).collect();
+    anyhow::anyhow!(
+        "a row needs `prompt` (or `problem`) and `completion`, or its steps as `completions` or `steps`; or `messages`; it has {}",
+        found.join(", ")
+    )
+}

@@ -1,0 +1,280 @@
+//! `ascribe train orm`, `prm`, `tvm` and `pav`: a head of tokens on a decoder that says of each step how likely all is
+//! right so far. `implicit-prm` trains a policy, whose log-ratios say so.
+//!
+//! | method | rows | what they say |
+//! |---|---|---|
+//! | orm | responses that are right or wrong, or pairs | whether the response is right, at every token |
+//! | prm | steps with labels | whether each step is right, or how likely a right answer is behind it |
+//! | pav | the same, several responses to a prompt | the same, and the value of each prompt: the mean of its first labels |
+//! | tvm | several responses to a prompt, right or wrong | the share of them that is right behind each token |
+
+mod data;
+
+use anyhow::bail;
+use ascribe::core::Seed;
+use ascribe::data::Boundary;
+use ascribe::eval::{Bootstrap, clustered_auroc};
+use ascribe::lm::{Head, LanguageModel, Row, Safetensors, Tokenizer};
+use ascribe::preference::Encoder;
+use ascribe::process::model::{
+    CARD, ProcessCard, ProcessHead, ProcessKind, ProcessLearner, ProcessLoss, ProcessModel, ProcessRow, Progress,
+    rows_hash,
+};
+use ascribe::train::{Checkpoints, FitConfig};
+use burn::tensor::Device;
+use serde_json::{Map, json};
+
+use super::fitting::{Run, Trained};
+use super::{base, check_run, finish_with, fit_config, lora, refuse_other_runs, short};
+use crate::args::{FormName, HeadInitName, ObjectiveArgs, StepHeadName, StepLossName, TrainArgs};
+use crate::device::device;
+use crate::hub::resolve;
+use crate::output::print_line;
+use crate::words::Words;
+use data::{Data, Rows};
+pub(crate) use data::{joined, separator_of};
+
+/// The methods that train a head of tokens.
+pub const METHODS: [(&str, ProcessKind); 4] =
+    [("orm", ProcessKind::Orm), ("prm", ProcessKind::Prm), ("pav", ProcessKind::Pav), ("tvm", ProcessKind::Tvm)];
+
+/// The method that trains a policy on outcomes.
+pub const IMPLICIT: &str = "implicit-prm";
+
+/// What log-ratios of implicit process models are multiplied by while training.
+const IMPLICIT_BETA: f64 = 0.05;
+
+/// The kind of a method that trains a head of tokens.
+pub fn kind(method: &str) -> Option<ProcessKind> {
+    METHODS.iter().find(|(name, _)| *name == method).map(|(_, kind)| *kind)
+}
+
+/// The objective that a method trains a policy with, and its options.
+pub fn objective(args: &TrainArgs) -> anyhow::Result<(String, ObjectiveArgs)> {
+    if args.method != IMPLICIT {
+        args.process.refuse(&args.method, &[])?;
+        return Ok((args.method.clone(), args.objective.clone()));
+    }
+    args.process.refuse(IMPLICIT, &["form"])?;
+    if let [name, ..] = args.objective.loss_type.as_slice() {
+        bail!("loss_type {name} is an option of other methods; name the loss of implicit-prm with --form");
+    }
+    let beta = args.objective.beta.or(Some(IMPLICIT_BETA));
+    let name = args.process.form.unwrap_or(FormName::Ce).objective();
+    Ok((name.to_owned(), ObjectiveArgs { beta, ..args.objective.clone() }))
+}
+
+/// The card of the model, but for the ids of its words.
+fn card(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<ProcessCard> {
+    let given = &args.process;
+    let mut heeded = vec!["step_head", "step_words", "steps", "aggregate", "balance"];
+    let more: &[&str] = match kind {
+        ProcessKind::Orm => &["step_loss", "outcome_at"],
+        ProcessKind::Prm => &["step_loss", "zeta", "step_separator"],
+        ProcessKind::Pav => &["step_loss", "step_separator", "prover", "progress_weight"],
+        ProcessKind::Tvm => &["step_loss", "min_samples"],
+    };
+    heeded.extend(more);
+    given.refuse(&args.method, &heeded)?;
+    if let Some(name) = args.objective.given().keys().next() {
+        bail!("{name} is an option of other methods and does nothing with {}; drop it", args.method);
+    }
+    let mut others = args.reward.clone();
+    others.head_init = None;
+    others.refuse(&args.method)?;
+    if args.reference.is_some() {
+        bail!("a process model has no reference; drop it");
+    }
+    if args.boundary != Boundary::Apart {
+        bail!("steps are cut in the tokens of the response alone; drop --boundary");
+    }
+    let loss = match (given.step_loss.unwrap_or(StepLossName::CrossEntropy), given.zeta) {
+        (StepLossName::Ranking, _) if kind != ProcessKind::Prm => {
+            bail!("step_loss ranking orders right and wrong steps, which {} has not; choose another one", args.method)
+        }
+        (StepLossName::Ranking, zeta) => ProcessLoss::Ranking { zeta: zeta.unwrap_or(4.0) },
+        (_, Some(_)) => bail!("zeta is the margin of step_loss ranking; drop it with the others"),
+        (StepLossName::CrossEntropy, None) => ProcessLoss::CrossEntropy,
+        (StepLossName::Squared, None) => ProcessLoss::Squared,
+    };
+    let head = match given.step_head.unwrap_or(StepHeadName::Classes) {
+        StepHeadName::Classes => ProcessHead::Classes,
+        StepHeadName::Score => ProcessHead::Score,
+        // The ids are put in when the tokenizer is known.
+        StepHeadName::Words => ProcessHead::Words { good: 0, bad: 0 },
+    };
+    let worded = matches!(head, ProcessHead::Words { .. });
+    if worded != (given.step_words.len() == 2) {
+        bail!("step_words are the two tokens of step_head words; give both options or none");
+    }
+    if worded && args.reward.head_init.is_some() {
+        bail!("head_init draws a fresh head, and step_head words has that of the next token; drop it");
+    }
+    let progress = (kind == ProcessKind::Pav).then(|| {
+        let usual = Progress::default();
+        Progress { prover: given.prover.unwrap_or(usual.prover), alpha: given.progress_weight.unwrap_or(usual.alpha) }
+    });
+    let usual = ProcessCard::default();
+    let card = ProcessCard {
+        kind,
+        head,
+        loss,
+        segmenter: given.steps.clone().unwrap_or(usual.segmenter),
+        aggregate: given.aggregate.unwrap_or_default(),
+        progress,
+    };
+    card.check()?;
+    Ok(card)
+}
+
+/// The head with the ids of its words.
+fn worded(args: &TrainArgs, head: ProcessHead, tokenizer: &Tokenizer) -> anyhow::Result<ProcessHead> {
+    let ([good, bad], ProcessHead::Words { .. }) = (args.process.step_words.as_slice(), head) else { return Ok(head) };
+    let id = |word: &String| -> anyhow::Result<u32> {
+        match tokenizer.encode(word)?.as_slice() {
+            [id] => Ok(*id),
+            ids => bail!(
+                "step_words must be single tokens of this model, and `{word}` is {}; choose another word",
+                ids.len()
+            ),
+        }
+    };
+    Ok(ProcessHead::Words { good: id(good)?, bad: id(bad)? })
+}
+
+/// The model under the head: its own, or a fresh one.
+fn headed(args: &TrainArgs, head: ProcessHead, device: &Device) -> anyhow::Result<LanguageModel> {
+    let model = base(args, device)?;
+    let Some(wanted) = head.decoder_head() else {
+        head.check(&model.config)?;
+        return Ok(model);
+    };
+    match model.config.head {
+        found if found == wanted => {
+            eprintln!("the model has a head of the same kind, from which training goes on");
+            return Ok(model);
+        }
+        Head::NextToken => {}
+        Head::Sequence { labels } | Head::Token { labels } => {
+            eprintln!("the model's head of {labels} scores gives way to a fresh one");
+        }
+    }
+    let init = args.reward.head_init.unwrap_or(HeadInitName::Narrow);
+    Ok(model.with_decoder(model.decoder.with_head(wanted, init.into(), Seed(args.seed))?))
+}
+
+/// What must be the same for a resumed run, but for the rows.
+fn identity(
+    args: &TrainArgs,
+    config: &FitConfig,
+    card: &ProcessCard,
+    model: &LanguageModel,
+) -> Vec<(&'static str, String)> {
+    vec![
+        ("method", args.method.clone()),
+        ("model", short(&model.decoder.hash())),
+        ("card", json!(card).to_string()),
+        ("options of training", json!(config).to_string()),
+        ("lora", lora(args).map_or_else(|| "none".to_owned(), |config| format!("{config:?}"))),
+    ]
+}
+
+pub fn run(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<()> {
+    let mut card = card(args, kind)?;
+    let config = fit_config(args);
+    config.check()?;
+    let device = device(&args.common.device)?;
+    check_run(args)?;
+    let data = Data::load(args, &card)?;
+    card.head = match card.head {
+        ProcessHead::Words { .. } => worded(args, card.head, &Words::load(&args.model)?.tokenizer)?,
+        head => head,
+    };
+    let model = headed(args, card.head, &device)?;
+    let mut identity = identity(args, &config, &card, &model);
+    refuse_other_runs(args, &identity)?;
+    let limit = super::length_limit(args, model.config.context);
+    let encoder = Encoder::new(&model, limit)?;
+    let Rows { train, held_out } = data.encode(args, &card, &encoder, &model.tokenizer, limit)?;
+    identity.push(("set of rows", short(&rows_hash(&train))));
+    let learner = ProcessLearner { head: card.head, loss: card.loss };
+    let run = Run {
+        args,
+        config,
+        learner: &learner,
+        judge: &learner,
+        model: &model,
+        identity,
+        train: &train,
+        held_out: &held_out,
+        beside: Some((CARD, card.to_text())),
+    };
+    let start = run.start()?;
+    let Trained { model, tally, best } = run.fit(start)?;
+    let figures = if held_out.is_empty() { Map::new() } else { told_apart(args, &model, card, &held_out)? };
+    finish_with(args, tally, best, figures)
+}
+
+/// How well right places of held-out rows are told from wrong ones; an interval resamples whole responses.
+fn told_apart(
+    args: &TrainArgs,
+    model: &LanguageModel,
+    card: ProcessCard,
+    rows: &[ProcessRow],
+) -> anyhow::Result<Map<String, serde_json::Value>> {
+    let judge = ProcessModel::new(model, card)?;
+    let texts: Vec<Row> = rows.iter().map(|row| Row { prompt: &row.prompt, response: &row.response }).collect();
+    let places: Vec<Vec<usize>> = rows.iter().map(|row| row.places.clone()).collect();
+    let (mut scores, mut right, mut responses) = (Vec::new(), Vec::new(), Vec::new());
+    for (at, (values, row)) in judge.values(&texts, &places)?.into_iter().zip(rows).enumerate() {
+        for (value, label) in values.into_iter().zip(&row.labels) {
+            scores.push(value);
+            right.push(*label >= 0.5);
+            responses.push(at);
+        }
+    }
+    let count = right.iter().filter(|right| **right).count();
+    if count == 0 || count == right.len() {
+        print_line("the held-out labels are all of one kind, so nothing is told apart; hold out more rows")?;
+        return Ok(Map::new());
+    }
+    let bootstrap = Bootstrap { seed: Seed(args.seed), ..Bootstrap::default() };
+    let auroc = clustered_auroc(&scores, &right, &responses, &bootstrap)?;
+    let wrong = right.len() - count;
+    print_line(&format!("held-out AUROC {auroc}: {count} places that are right, {wrong} that are not"))?;
+    Ok(Map::from_iter([("auroc".to_owned(), serde_json::to_value(auroc)?)]))
+}
+
+/// Everything of the run that can be checked without weights.
+pub fn validate(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<()> {
+    let mut card = card(args, kind)?;
+    let config = fit_config(args);
+    config.check()?;
+    device(&args.common.device)?;
+    check_run(args)?;
+    let words = Words::load(&args.model)?;
+    let path = resolve(&args.model)?;
+    if path.is_dir() {
+        // The headers name every tensor; the weights themselves are left alone.
+        Safetensors::open(&path)?;
+    }
+    if args.output_dir.exists() && !args.output_dir.is_dir() {
+        bail!("`{}` is a file; name a folder with --output-dir", args.output_dir.display());
+    }
+    card.head = worded(args, card.head, &words.tokenizer)?;
+    let limit = words.limit(args.max_length);
+    let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?;
+    let data = Data::load(args, &card)?;
+    let Rows { train, held_out } = data.encode(args, &card, &encoder, &words.tokenizer, limit)?;
+    if let Some((path, _)) = Checkpoints::new(&args.output_dir, args.save_total_limit).last()? {
+        eprintln!("the run would go on from {}, if that is a checkpoint of the same run", path.display());
+    }
+    let places: usize = train.iter().map(|row| row.places.len()).sum();
+    print_line(&format!(
+        "the run can start: {} rows to train on, {} held out, {} steps of {} rows, {places} labels",
+        train.len(),
+        held_out.len(),
+        config.steps(train.len()),
+        config.window()
+    ))
+}

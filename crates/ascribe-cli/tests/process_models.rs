@@ -1,0 +1,275 @@
+//! Process models from data to scores of steps: `ascribe train orm | prm | pav | tvm | implicit-prm`, `ascribe score
+//! --process`, `ascribe search --scorer process`.
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use ascribe_testkit::golden::close;
+use ascribe_testkit::python;
+use serde_json::{Value, json};
+use support::{Bench, Ran, SHORT};
+
+/// Standard output as JSONL.
+#[track_caller]
+fn written(ran: &Ran) -> Vec<Value> {
+    ran.stdout.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
+
+fn numbers(row: &Value, name: &str) -> Vec<f64> {
+    let list = row[name].as_array().unwrap_or_else(|| panic!("`{name}` is no list in {row}"));
+    list.iter().map(|value| value.as_f64().expect("a number")).collect()
+}
+
+fn number(row: &Value, name: &str) -> f64 {
+    row[name].as_f64().unwrap_or_else(|| panic!("`{name}` is no number in {row}"))
+}
+
+/// Twelve replies in two steps, the first right and the second wrong; and rows to score.
+fn with_steps() -> Bench {
+    let bench = Bench::new();
+    let row = |n: usize| json!({"prompt": format!("what is {n}?"), "completions": [format!("the sum of {n}"), "is none"], "labels": [1, 0]});
+    bench.rows("steps.jsonl", (0..12).map(row));
+    bench.rows(
+        "rows.jsonl",
+        [
+            json!({"id": 1, "prompt": "what is 1?", "completion": "the sum of 1\n\nis 2"}),
+            json!({"id": 2, "prompt": "what is 2?", "completions": ["the sum", "of it", "is 4"]}),
+            json!({"id": 3, "problem": "what is 3?", "steps": ["the sum", "is 7"], "label": 1}),
+        ],
+    );
+    bench
+}
+
+fn train(bench: &Bench, method: &str, data: &str, out: &str, rest: &str) -> Ran {
+    bench.run(&format!("train {method} --model model --data {data} --output-dir {out} {SHORT} {rest}"))
+}
+
+#[test]
+fn every_kind_trains_and_scores_steps() {
+    let bench = with_steps();
+    for (method, data, options, labels) in [
+        ("prm", "steps.jsonl", "--eval-steps 2", 2),
+        ("prm", "steps.jsonl", "--step-loss ranking --zeta 2 --step-head score --aggregate min", 1),
+        ("pav", "steps.jsonl", "--prover 2 --progress-weight 0.25", 2),
+        ("orm", "pairs.jsonl", "--outcome-at last --step-head score --head-init wide", 1),
+        ("tvm", "pairs.jsonl", "--step-loss squared --min-samples 2", 2),
+    ] {
+        let out = format!("{method}-{labels}");
+        let ran = train(&bench, method, data, &out, options).succeeded();
+        assert!(ran.stdout.contains("held-out AUROC"), "{}", ran.stdout);
+        let config = bench.json(&format!("{out}/config.json"));
+        assert_eq!(config["architectures"], json!(["LlamaForTokenClassification"]), "{out}");
+        assert_eq!(config["id2label"].as_object().map(|names| names.len()), Some(labels), "{out}");
+        let card = bench.json(&format!("{out}/process.json"));
+        assert_eq!(card["kind"], json!(method));
+        let summary = bench.json(&format!("{out}/summary.json"));
+        assert!(number(&summary, "eval_loss").is_finite() && summary["auroc"].is_object(), "{summary}");
+
+        let rows = written(&bench.run(&format!("score --process {out} --input rows.jsonl")).succeeded());
+        let steps: Vec<usize> = rows.iter().map(|row| numbers(row, "step_scores").len()).collect();
+        assert_eq!(steps, [2, 3, 2], "{out}");
+        for row in &rows {
+            let scores = numbers(row, "step_scores");
+            assert!(scores.iter().all(|score| (0.0..=1.0).contains(score)), "{row}");
+            let least = scores.iter().copied().fold(f64::INFINITY, f64::min);
+            let expected = if labels == 1 && method == "prm" { least } else { scores[scores.len() - 1] };
+            assert_eq!(number(row, "score"), expected, "{row}");
+            assert_eq!(row.get("step_progress").is_some(), method == "pav", "{row}");
+        }
+        assert_eq!(rows[0]["steps"], json!(["the sum of 1\n\n", "is 2"]));
+        assert_eq!(rows[2]["steps"], json!(["the sum", "is 7"]));
+        let mean =
+            written(&bench.run(&format!("score --process {out} --input rows.jsonl --aggregate mean")).succeeded());
+        let scores = numbers(&mean[0], "step_scores");
+        assert!((number(&mean[0], "score") - (scores[0] + scores[1]) / 2.0).abs() < 1e-9, "{}", mean[0]);
+    }
+    // What is written beside a label is what ProcessBench is scored by.
+    let scored = bench.run("score --process prm-2 --input rows.jsonl").succeeded().stdout;
+    bench.write("scored.jsonl", scored.lines().last().unwrap_or_default());
+    let ran = bench.run("eval processbench --input scored.jsonl --threshold 0.5 --json");
+    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+}
+
+#[test]
+fn an_adapter_and_two_words_are_process_models_too() {
+    let bench = with_steps();
+    train(&bench, "prm", "steps.jsonl", "adapter", "--use-peft --learning-rate 1e-2").succeeded();
+    let rows = written(&bench.run("score --process adapter --input rows.jsonl").succeeded());
+    assert_eq!(numbers(&rows[1], "step_scores").len(), 3);
+    // The plus and the minus of the vocabulary.
+    train(&bench, "prm", "steps.jsonl", "words", "--step-head words --step-words + -").succeeded();
+    assert_eq!(bench.json("words/config.json")["architectures"], json!(["LlamaForCausalLM"]));
+    assert!(bench.json("words/process.json")["head"]["words"]["good"].is_number());
+    let rows = written(&bench.run("score --process words --input rows.jsonl").succeeded());
+    assert!(numbers(&rows[0], "step_scores").iter().all(|score| (0.0..=1.0).contains(score)));
+}
+
+#[test]
+fn labels_that_a_model_made_are_learned() {
+    let bench = with_steps();
+    let row = |n: usize| json!({"prompt": format!("what is {n}+{n}?"), "completion": format!("{n}+{n} is it.\nso {}", n + n), "answer": n + n});
+    bench.rows("problems.jsonl", (1..4).map(row));
+    let label = "label --model model --input problems.jsonl --segment lines --max-new-tokens 6 --seed 3";
+    let method = "--method monte-carlo --rollouts 2 --after-error keep";
+    bench.run(&format!("{label} {method} --output work.jsonl")).succeeded();
+    bench.run("label --merge work.jsonl --output labels.jsonl").succeeded();
+    let options = "--held-out 0 --max-steps 1 --max-length 96";
+    for method in ["prm", "pav"] {
+        let ran = train(&bench, method, "labels.jsonl", method, &format!("{options} --steps lines")).succeeded();
+        assert!(!ran.stderr.contains("warning: the steps"), "{}", ran.stderr);
+        assert_eq!(bench.json(&format!("{method}/process.json"))["segmenter"], json!({"delimiter": "\n"}));
+    }
+    train(&bench, "prm", "labels.jsonl", "out", options).refused(&["labels.jsonl, row 1", "segmentation", "delimiter"]);
+    train(&bench, "prm", "work.jsonl", "out", options).refused(&["work of ascribe label", "--merge work.jsonl"]);
+    // Outcomes may be called correct.
+    let row =
+        |n: usize| json!({"prompt": format!("what is {n}?"), "completion": format!("it is {n}"), "correct": n % 2});
+    bench.rows("outcomes.jsonl", (0..8).map(row));
+    let ran = train(&bench, "orm", "outcomes.jsonl", "orm", options).succeeded();
+    assert!(ran.stderr.contains("label is read from `correct`"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("4 of 8 responses to learn from are right"), "{}", ran.stderr);
+    // As many of either kind: the two that are right, and two of the six that are not.
+    let row = |n: usize| json!({"prompt": format!("what is {n}?"), "completion": format!("it is {n}"), "label": n < 2});
+    bench.rows("few.jsonl", (0..8).map(row));
+    let ran = train(&bench, "orm", "few.jsonl", "few", &format!("{options} --balance")).succeeded();
+    assert!(ran.stderr.contains("4 of 8 rows are learned from"), "{}", ran.stderr);
+    // Steps that the segmenter would cut otherwise are said.
+    let ran = train(&bench, "prm", "steps.jsonl", "other", "--max-steps 1 --steps headers").succeeded();
+    assert!(ran.stderr.contains("warning: the steps of 8 training rows"), "{}", ran.stderr);
+}
+
+#[test]
+fn implicit_process_models_are_policies_whose_log_ratios_score() {
+    let bench = with_steps();
+    for form in ["ce", "dpo", "kto", "nca"] {
+        train(&bench, "implicit-prm", "pairs.jsonl", form, &format!("--form {form} --max-steps 2")).succeeded();
+        assert_eq!(bench.json(&format!("{form}/config.json"))["architectures"], json!(["LlamaForCausalLM"]));
+    }
+    let score = |policy: &str, rest: &str| {
+        written(&bench.run(&format!("score --process {policy} --implicit --input rows.jsonl {rest}")).succeeded())
+    };
+    for row in score("model", "--reference model") {
+        assert!(numbers(&row, "step_rewards").iter().all(|reward| *reward == 0.0), "{row}");
+        assert!(numbers(&row, "step_scores").iter().all(|score| *score == 0.5), "{row}");
+    }
+    for row in score("ce", "--reference model --beta 0.5 --aggregate sum") {
+        let rewards = numbers(&row, "step_rewards");
+        assert!(rewards.iter().any(|reward| *reward != 0.0), "{row}");
+        let sum: f64 = rewards.iter().sum();
+        assert!((number(&row, "score") - sum).abs() < 1e-4, "{row}");
+        let last = *numbers(&row, "step_scores").last().expect("a step");
+        assert!((last - 1.0 / (1.0 + (-sum).exp())).abs() < 1e-6, "{row}");
+    }
+    // Of the policy alone, every token costs.
+    assert!(score("ce", "").iter().all(|row| number(row, "score") < 0.0));
+    // Pairs are needed where there are two sides.
+    bench.rows(
+        "outcomes.jsonl",
+        (0..12).map(|n| json!({"prompt": format!("{n}"), "completion": "a b", "label": n % 2 == 0})),
+    );
+    train(&bench, "implicit-prm", "outcomes.jsonl", "one", "--max-steps 1").succeeded();
+    train(&bench, "implicit-prm", "outcomes.jsonl", "two", "--form dpo").refused(&["outcomes.jsonl"]);
+}
+
+/// The folder is a classifier of tokens to transformers too, on either side of padding. Left out where no Python has it.
+#[test]
+fn transformers_loads_the_folder_and_gives_the_same_scores() {
+    let Some(python) = python::with_module("transformers") else { return };
+    let bench = with_steps();
+    train(&bench, "prm", "steps.jsonl", "whole", "--head-init wide").succeeded();
+    train(&bench, "prm", "steps.jsonl", "adapter", "--step-head score --use-peft --learning-rate 1e-2").succeeded();
+    bench.run("merge --adapter adapter --output-dir merged").succeeded();
+    let answers = ["the sum", "the rest\n\nof it all", "no"];
+    bench.rows("rows.jsonl", answers.map(|answer| json!({"prompt": "what is 1?", "completion": answer})));
+    assert_eq!(bench.read("merged/process.json"), bench.read("adapter/process.json"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../xtask/peers/process_peer.py");
+    for folder in ["whole", "merged"] {
+        let rows = written(&bench.run(&format!("score --process {folder} --input rows.jsonl")).succeeded());
+        let ours: Vec<f64> = rows.iter().map(|row| *numbers(row, "step_scores").last().expect("a step")).collect();
+        let mut command = Command::new(&python);
+        command.arg(&script).arg(bench.path(folder)).arg("--input").arg(bench.path("rows.jsonl"));
+        let said = support::ran(command).succeeded();
+        let theirs: Value = serde_json::from_str(said.stdout.lines().last().unwrap_or_default()).expect("JSON");
+        assert_eq!(theirs["class"], json!("LlamaForTokenClassification"));
+        for side in ["right", "left"] {
+            close(&format!("{folder}, padded on the {side}"), &ours, &numbers(&theirs, side), 1e-4);
+        }
+    }
+}
+
+#[test]
+fn a_search_is_led_by_a_process_model() {
+    let bench = with_steps();
+    train(&bench, "pav", "steps.jsonl", "pav", "--max-steps 2").succeeded();
+    bench.rows("prompts.jsonl", (0..2).map(|n| json!({"prompt": format!("what is {n}?")})));
+    let search = "search --model model --input prompts.jsonl --segment length:3 --max-new-tokens 9 --seed 3";
+    let line = format!("{search} --strategy best-of-n --strategy-args n=3 --output out.jsonl --process pav");
+    bench.run(&format!("{line} --scorer process --judge process-value")).succeeded();
+    for row in bench.read("out.jsonl").lines() {
+        let row: Value = serde_json::from_str(row).expect("a line of JSON");
+        assert_eq!(numbers(&row, "scores").len(), 3, "{row}");
+    }
+    let line = format!("{search} --strategy greedy --output no.jsonl");
+    bench.run(&format!("{line} --scorer process")).refused(&["name it with --process"]);
+    bench.run(&format!("{line} --process pav")).refused(&["process does nothing without --scorer process"]);
+    bench.run(&format!("{line} --scorer process --process model")).refused(&["two classes"]);
+}
+
+#[test]
+fn a_process_run_can_be_checked_without_weights() {
+    let bench = with_steps();
+    let ran = bench.run(&format!("validate prm --model model --data steps.jsonl --output-dir out {SHORT}")).succeeded();
+    assert!(ran.stdout.contains("8 rows to train on, 4 held out, 4 steps of 2 rows, 16 labels"), "{}", ran.stdout);
+    let line = format!("validate implicit-prm --model model --data pairs.jsonl --output-dir out {SHORT}");
+    assert!(bench.run(&line).succeeded().stdout.contains("rows to train on"));
+    assert!(!bench.path("out").exists());
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_anything_is_written() {
+    let bench = with_steps();
+    for (method, data, rest, said) in [
+        ("prm", "steps.jsonl", "--beta 0.2", "beta is an option of other methods"),
+        ("prm", "steps.jsonl", "--prover 4", "prover is an option of other process models"),
+        ("prm", "steps.jsonl", "--loss gpm", "loss is an option of the method reward"),
+        ("prm", "steps.jsonl", "--zeta 2", "zeta is the margin of step_loss ranking"),
+        ("prm", "steps.jsonl", "--step-loss ranking --zeta nan", "zeta must be finite"),
+        ("prm", "steps.jsonl", "--step-head words", "step_words are the two tokens"),
+        ("prm", "steps.jsonl", "--step-head words --step-words + xyzzyq", "single tokens of this model"),
+        ("prm", "steps.jsonl", "--reference model", "a process model has no reference"),
+        ("prm", "steps.jsonl", "--boundary shared-prefix", "drop --boundary"),
+        ("pav", "steps.jsonl", "--progress-weight -1", "alpha must be finite and at least 0"),
+        ("pav", "steps.jsonl", "--step-loss ranking", "orders right and wrong steps"),
+        ("orm", "right.jsonl", "", "all right"),
+        ("tvm", "pairs.jsonl", "--min-samples 3", "the samples of a problem"),
+        ("dpo", "pairs.jsonl", "--form ce", "form is an option of other process models"),
+        ("implicit-prm", "pairs.jsonl", "--loss-type sigmoid", "with --form"),
+        ("dpo+prm", "pairs.jsonl", "", "trains a process model"),
+    ] {
+        bench.rows("right.jsonl", (0..12).map(|n| json!({"prompt": format!("{n}"), "completion": "a", "label": true})));
+        for command in ["train", "validate"] {
+            let line = format!("{command} {method} --model model --data {data} --output-dir out {SHORT} {rest}");
+            bench.run(&line).refused(&[said]);
+            assert!(bench.files("out").is_empty(), "{line}");
+        }
+    }
+    // A label outside of [0, 1] is refused where it stands.
+    bench.rows("steps.jsonl", [json!({"prompt": "a", "completions": ["b"], "labels": [1.5]})]);
+    train(&bench, "prm", "steps.jsonl", "out", "").refused(&["steps.jsonl", "labels"]);
+    bench.run("score --process model --input rows.jsonl").refused(&["the process model `model`", "two classes"]);
+    bench.run("score --process model --reference model --input rows.jsonl").refused(&["add --implicit"]);
+    bench.run("score --model model --implicit --input rows.jsonl").refused(&["--process"]);
+    let implicit = "score --process model --implicit --input rows.jsonl";
+    bench.run(&format!("{implicit} --aggregate middle")).refused(&["sum, mean, min, max, prod or last"]);
+    for (row, said) in [
+        (json!({"prompt": "a"}), "a row needs `prompt`"),
+        (json!({"prompt": "a", "completions": ["b", ""]}), "a step must be"),
+        (json!({"prompt": "a", "completion": ""}), "a response must not be empty"),
+        (json!({"prompt": "what is", "completion": "the sum of ".repeat(200)}), "do not fit the context"),
+    ] {
+        bench.rows("rows.jsonl", [row]);
+        bench.run(implicit).refused(&["rows.jsonl, row 1", said]);
+    }
+}

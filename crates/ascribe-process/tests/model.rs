@@ -1,0 +1,320 @@
+//! Process models on a decoder: what a score must not depend on, what is saved, and learning to find planted wrong steps.
+
+use ascribe_core::{Credit, Episode, Scorer, Seed, Tokens};
+use ascribe_eval::auroc;
+use ascribe_lm::{DecoderConfig, Head, HeadInit, LanguageModel, LoraConfig, Roles, Row, Tokenizer};
+use ascribe_process::model::{
+    CARD, OutcomeAt, ProcessCard, ProcessHead, ProcessLearner, ProcessLoss, ProcessModel, ProcessRow, Progress,
+};
+use ascribe_process::{Aggregate, ProcessError, Segmenter};
+use ascribe_testkit::device::device;
+use ascribe_testkit::golden::{close, root};
+use ascribe_train::{Fit, FitConfig, ScheduleKind, evaluate};
+use ascribe_worlds::{Operator, Problem, Slips, alphabet};
+use burn::module::Module;
+
+const HEADS: [ProcessHead; 3] = [ProcessHead::Score, ProcessHead::Classes, ProcessHead::Words { good: 11, bad: 12 }];
+
+/// The golden language model under a fresh head.
+fn headed(head: ProcessHead) -> LanguageModel {
+    let model = LanguageModel::load(&root().join("lm/llama_gqa"), &device()).expect("golden");
+    match head.decoder_head() {
+        Some(kind) => {
+            let decoder = model.decoder.with_head(kind, HeadInit::Wide, Seed(7)).expect("a head");
+            model.with_decoder(decoder)
+        }
+        None => model,
+    }
+}
+
+fn process_model(head: ProcessHead) -> ProcessModel {
+    let card = ProcessCard { head, ..ProcessCard::default() };
+    ProcessModel::new(&headed(head), card).expect("the head fits")
+}
+
+fn ids(from: u32, n: u32) -> Vec<u32> {
+    (0..n).map(|k| 13 + (from * 37 + k * 53) % 380).collect()
+}
+
+/// Prompts with responses in steps: two responses to each of three prompts.
+fn texts() -> Vec<(Vec<u32>, Vec<u32>, Vec<usize>)> {
+    (0..6).map(|at| (ids(at / 2, 3 + at / 2), ids(at + 9, 5 + at), vec![1, 3, 5 + at as usize])).collect()
+}
+
+fn asked(texts: &[(Vec<u32>, Vec<u32>, Vec<usize>)]) -> (Vec<Row<'_>>, Vec<Vec<usize>>) {
+    texts.iter().map(|(prompt, response, ends)| (Row { prompt, response }, ends.clone())).unzip()
+}
+
+fn scores(model: &ProcessModel, texts: &[(Vec<u32>, Vec<u32>, Vec<usize>)]) -> Vec<Vec<f64>> {
+    let (rows, ends) = asked(texts);
+    model.steps(&rows, &ends).expect("sound steps")
+}
+
+#[test]
+fn one_pass_for_all_steps_is_one_pass_for_each_prefix() {
+    for head in HEADS {
+        let model = process_model(head);
+        let texts = texts();
+        for ((prompt, response, ends), together) in texts.iter().zip(scores(&model, &texts)) {
+            let prefixes: Vec<_> =
+                ends.iter().map(|end| (prompt.clone(), response[..*end].to_vec(), vec![*end])).collect();
+            let apart: Vec<f64> = prefixes.iter().map(|one| scores(&model, std::slice::from_ref(one))[0][0]).collect();
+            close("steps", &together, &apart, 1e-5);
+            assert!(together.iter().all(|score| (0.0..=1.0).contains(score)), "{together:?}");
+        }
+    }
+}
+
+#[test]
+fn scores_depend_neither_on_the_batch_nor_on_the_order() {
+    let texts = texts();
+    let expected = scores(&process_model(ProcessHead::Classes), &texts).concat();
+    for tokens in [1, 9, 20] {
+        let model = process_model(ProcessHead::Classes).with_batch_tokens(tokens);
+        close("batches", &scores(&model, &texts).concat(), &expected, 1e-5);
+    }
+    let turned: Vec<_> = texts.iter().rev().cloned().collect();
+    let mut back = scores(&process_model(ProcessHead::Classes), &turned);
+    back.reverse();
+    close("order", &back.concat(), &expected, 1e-5);
+}
+
+#[test]
+fn what_is_saved_gives_the_same_scores() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    for head in HEADS {
+        let card = ProcessCard { head, segmenter: Segmenter::FixedLength(2), ..ProcessCard::default() };
+        let model = headed(head);
+        model.save(temporary.path()).expect("written");
+        std::fs::write(temporary.path().join(CARD), card.to_text()).expect("written");
+        let before = ProcessModel::new(&model, card.clone()).expect("it fits");
+        let after = ProcessModel::load(temporary.path(), &device()).expect("it loads");
+        assert_eq!(after.card(), &card);
+        assert_eq!(scores(&after, &texts()), scores(&before, &texts()), "{head:?}");
+        let config = std::fs::read_to_string(temporary.path().join("config.json")).expect("written");
+        let name = if head.decoder_head().is_some() { "LlamaForTokenClassification" } else { "LlamaForCausalLM" };
+        assert!(config.contains(name), "{config}");
+    }
+}
+
+#[test]
+fn an_adapter_with_its_head_comes_back_from_its_file() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    headed(ProcessHead::Classes).save(&temporary.path().join("base")).expect("written");
+    let base = LanguageModel::load(&temporary.path().join("base"), &device()).expect("it loads");
+    let lora = LoraConfig { r: 4, alpha: 8.0, ..LoraConfig::default() };
+    let adapted = base.with_lora(&lora, Seed(1)).expect("the projections are there");
+    let rows: Vec<ProcessRow> = (0..8).map(|at| outcome(at, at.is_multiple_of(2), OutcomeAt::Last)).collect();
+    let learner = ProcessLearner::default();
+    let mut fit = Fit::new(&learner, adapted.decoder.clone().train(), &rows, config(2e-2, 20)).expect("sound options");
+    for report in &mut fit {
+        report.expect("finite numbers");
+    }
+    let trained = adapted.with_decoder(fit.into_model().valid());
+    trained.save(&temporary.path().join("adapter")).expect("written");
+    let after = ProcessModel::load(&temporary.path().join("adapter"), &device()).expect("base, adapter and head");
+    let before = ProcessModel::new(&trained, ProcessCard::default()).expect("it fits");
+    assert_eq!(scores(&after, &texts()), scores(&before, &texts()));
+    let bare = ProcessModel::new(&base, ProcessCard::default()).expect("it fits");
+    assert!(scores(&bare, &texts()) != scores(&before, &texts()));
+}
+
+#[test]
+fn episodes_get_credit_by_step_or_one_score_by_the_aggregation() {
+    let card = ProcessCard {
+        segmenter: Segmenter::FixedLength(2),
+        aggregate: Aggregate::Min,
+        head: ProcessHead::Score,
+        ..ProcessCard::default()
+    };
+    let model = ProcessModel::new(&headed(ProcessHead::Score), card).expect("it fits");
+    let (prompt, response) = (ids(1, 4), ids(3, 5));
+    let whole = Episode::new(&prompt, &response);
+    let cut = whole.clone().with_steps(vec![4..6, 6..8, 8..9]).expect("steps behind the prompt");
+    let credit = model.score(&[whole, cut]).expect("sound episodes");
+    let by_step: Vec<f64> = credit[1].values().iter().map(|score| f64::from(*score)).collect();
+    let expected = scores(&model, &[(prompt, response, vec![2, 4, 5])]).concat();
+    close("steps", &by_step, &expected, 1e-6);
+    let least = expected.iter().copied().fold(f64::INFINITY, f64::min);
+    close("whole", &[f64::from(credit[0].values()[0])], &[least], 1e-6);
+    assert_eq!(credit[0], Credit::sequence(credit[0].values()[0]));
+}
+
+#[test]
+fn a_token_that_ends_the_text_is_not_read() {
+    let model = process_model(ProcessHead::Classes);
+    let end = model.model().tokenizer.eos()[0];
+    let (prompt, response) = (ids(1, 4), ids(3, 5));
+    let ended = [response.as_slice(), &[end]].concat();
+    let with = scores(&model, &[(prompt.clone(), ended.clone(), vec![2, 6])]);
+    let apart = scores(&model, &[(prompt.clone(), ended, vec![2, 5, 6])]).concat();
+    let without = scores(&model, &[(prompt, response, vec![2, 5])]);
+    close("with an end", &with.concat(), &without.concat(), 1e-6);
+    close("an end alone", &apart[1..], &[apart[1], apart[1]], 1e-6);
+}
+
+#[test]
+fn progress_is_made_of_the_values() {
+    let plain = process_model(ProcessHead::Classes);
+    let text = (ids(1, 4), ids(3, 5), vec![2, 5]);
+    let q = scores(&plain, std::slice::from_ref(&text)).concat();
+    let start = plain.values(&[Row { prompt: &text.0, response: &text.1 }], &[vec![3]]).expect("a place")[0][0];
+    let of = |progress| {
+        let model = process_model(ProcessHead::Classes).with_progress(Some(progress)).expect("sound");
+        scores(&model, std::slice::from_ref(&text)).concat()
+    };
+    // Best of two: 1 - (1 - q)^2.
+    let two = |q: f64| 1.0 - (1.0 - q) * (1.0 - q);
+    let expected = [q[0] + 0.5 * (two(q[0]) - two(start)), q[1] + 0.5 * (two(q[1]) - two(q[0]))];
+    close("progress", &of(Progress { prover: 2, alpha: 0.5 }), &expected, 1e-6);
+    close("values alone", &of(Progress { prover: 4, alpha: 0.0 }), &q, 1e-6);
+    let refused = process_model(ProcessHead::Classes).with_progress(Some(Progress { prover: 0, alpha: 0.5 }));
+    assert!(refused.is_err());
+}
+
+#[test]
+fn what_a_question_is_known_to_be_hangs_on_no_answer() {
+    let model = process_model(ProcessHead::Score);
+    let (one, other) = (ids(1, 4), ids(2, 6));
+    let known = model.knows(&[&one, &other]).expect("two questions");
+    let read = |response: &[u32]| model.values(&[Row { prompt: &one, response }], &[vec![3]]).expect("a place")[0][0];
+    close("no answer", &[read(&[])], &known[..1], 1e-6);
+    close("some answer", &[read(&[5, 6, 7])], &known[..1], 1e-6);
+    assert!(model.knows(&[&[]]).is_err());
+}
+
+#[test]
+fn what_does_not_fit_is_refused_in_one_line() {
+    let model = process_model(ProcessHead::Classes);
+    let says = |error: Option<ProcessError>, said: &str| {
+        let error = error.map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains(said) && !error.contains('\n'), "{error}");
+    };
+    let steps = |ends: Vec<usize>| model.steps(&[Row { prompt: &[1, 2], response: &[3, 4] }], &[ends]).err();
+    says(steps(vec![]), "the steps of a response must not be empty");
+    says(steps(vec![1, 1]), "a step must be of at least one token");
+    says(steps(vec![3]), "inside the response, got 0..3");
+    says(model.steps(&[], &[vec![1]]).err(), "one entry a row: expected 0, got 1");
+    says(model.values(&[Row { prompt: &[1], response: &[] }], &[vec![]]).err(), "the places of a row");
+    says(model.values(&[Row { prompt: &[1], response: &[] }], &[vec![1]]).err(), "a place is a token of its row");
+    says(model.values(&[Row { prompt: &[4000], response: &[] }], &[vec![0]]).err(), "below the vocabulary size");
+    let long = ids(1, 300);
+    says(model.values(&[Row { prompt: &[1], response: &long }], &[vec![0]]).err(), "the context holds 256");
+    says(model.cut(&[]).err(), "a response must not be empty");
+    let language = LanguageModel::load(&root().join("lm/llama_gqa"), &device()).expect("golden");
+    says(ProcessModel::new(&language, ProcessCard::default()).err(), "one that scores tokens by two classes");
+    // A long prompt loses its left.
+    let value = |prompt: &[u32]| model.values(&[Row { prompt, response: &[7] }], &[vec![prompt.len()]]).expect("fits");
+    assert_eq!(value(&long), value(&long[long.len() - 255..]));
+    // A learner refuses the head of another kind.
+    let rows = [outcome(1, true, OutcomeAt::Last)];
+    let refused =
+        evaluate(&ProcessLearner::default(), &language.decoder, &rows, 1).err().map(|error| error.to_string());
+    assert!(refused.is_some_and(|error| error.contains("two classes")));
+}
+
+fn outcome(at: u32, right: bool, taught: OutcomeAt) -> ProcessRow {
+    ProcessRow::of_outcome(ids(at, 3).into(), ids(at + 20, 4).into(), right, taught).expect("tokens")
+}
+
+fn config(learning_rate: f64, steps: usize) -> FitConfig {
+    FitConfig {
+        learning_rate,
+        lr_scheduler_type: ScheduleKind::Constant,
+        warmup_ratio: 0.0,
+        max_steps: steps,
+        ..FitConfig::default()
+    }
+}
+
+/// The model after training on `rows`.
+fn trained(model: &LanguageModel, learner: ProcessLearner, rows: &[ProcessRow], config: FitConfig) -> LanguageModel {
+    let start = model.decoder.clone().on(&device().autodiff());
+    let mut fit = Fit::new(&learner, start, rows, config).expect("sound options");
+    for report in &mut fit {
+        report.expect("finite numbers");
+    }
+    model.with_decoder(fit.into_model().valid())
+}
+
+#[test]
+fn outcomes_of_one_kind_drive_scores_to_it() {
+    for (right, loss) in [(true, ProcessLoss::CrossEntropy), (false, ProcessLoss::Squared)] {
+        let rows: Vec<ProcessRow> = (0..8).map(|at| outcome(at, right, OutcomeAt::Every)).collect();
+        let learner = ProcessLearner { head: ProcessHead::Score, loss };
+        let model = trained(&headed(ProcessHead::Score), learner, &rows, config(5e-3, 60));
+        let tally = evaluate(&learner, &model.decoder, &rows, 3).expect("sound rows");
+        let mean = tally.values("steps/score").iter().sum::<f64>() / 8.0;
+        assert!((mean - f64::from(u8::from(right))).abs() < 0.1, "{loss:?}: {mean}");
+    }
+}
+
+/// Whether each step of a solution is right, up to the first wrong one, and where steps end.
+struct Solved {
+    prompt: Tokens,
+    response: Tokens,
+    ends: Vec<usize>,
+    labels: Vec<Option<f32>>,
+}
+
+/// Chains that add 1 three times, some with slips, which write the left operand again.
+fn solutions(tokenizer: &Tokenizer, name: &str, n: u64) -> Vec<Solved> {
+    let slips = Slips::new(0.0, 0.3).expect("probabilities");
+    let one = |at: u64| {
+        let mut stream = Seed(5).stream(name, at);
+        let problem = Problem::new((at % 10) as u8, vec![(Operator::Add, 1); 3]).expect("digits");
+        let text = problem.careless_solution(&mut stream, &slips);
+        let check = problem.check(&text);
+        let label = |step: usize| match check.first_wrong {
+            Some(first) if step > first => None,
+            Some(first) if step == first => Some(0.0),
+            _ => Some(1.0),
+        };
+        let ids = |text: &str| Tokens::from(tokenizer.encode(text).expect("the alphabet"));
+        // A token a character.
+        let ends = check.steps.iter().map(|step| step.span.end).collect();
+        let labels = (0..check.steps.len()).map(label).collect();
+        Solved { prompt: ids(&problem.text()), response: ids(&text), ends, labels }
+    };
+    (0..n).map(one).collect()
+}
+
+#[test]
+fn planted_wrong_steps_are_found_in_solutions_that_were_not_learned() {
+    let roles = Roles { bos: Some("<s>"), eos: Some("</s>"), pad: Some("</s>") };
+    let tokenizer = Tokenizer::characters(alphabet(), &["<s>", "</s>"], roles).expect("an alphabet");
+    let solved = solutions(&tokenizer, "training", 120);
+    let rows: Vec<ProcessRow> = solved
+        .iter()
+        .map(|one| {
+            ProcessRow::of_steps(one.prompt.clone(), one.response.clone(), &one.ends, &one.labels).expect("labels")
+        })
+        .collect();
+    let shape = DecoderConfig::tiny(tokenizer.vocabulary_size(), 32, 2, 2, 64);
+    let model = LanguageModel::fresh(shape, tokenizer, Seed(2), &device()).expect("a tiny model");
+    for (head, loss) in
+        [(ProcessHead::Classes, ProcessLoss::CrossEntropy), (ProcessHead::Score, ProcessLoss::Ranking { zeta: 4.0 })]
+    {
+        let kind = head.decoder_head().unwrap_or(Head::NextToken);
+        let start = model.with_decoder(model.decoder.with_head(kind, HeadInit::Narrow, Seed(3)).expect("a head"));
+        let learner = ProcessLearner { head, loss };
+        let model = trained(&start, learner, &rows, FitConfig { per_device_train_batch_size: 20, ..config(5e-3, 200) });
+        let card =
+            ProcessCard { head, loss, segmenter: Segmenter::Delimiter(";".to_owned()), ..ProcessCard::default() };
+        let scorer = ProcessModel::new(&model, card).expect("it fits");
+        let (mut scores, mut right) = (Vec::new(), Vec::new());
+        for one in solutions(&model.tokenizer, "held out", 60) {
+            assert_eq!(scorer.cut(&one.response).expect("a text"), one.ends);
+            let row = Row { prompt: &one.prompt, response: &one.response };
+            let said = scorer.steps(&[row], std::slice::from_ref(&one.ends)).expect("steps").concat();
+            for (score, label) in said.into_iter().zip(&one.labels) {
+                if let Some(label) = label {
+                    scores.push(score);
+                    right.push(*label == 1.0);
+                }
+            }
+        }
+        let auroc = auroc(&scores, &right).expect("both kinds of steps");
+        assert!(auroc > 0.65, "{loss:?}: AUROC {auroc} of {} held-out steps", right.len());
+    }
+}
