@@ -6,6 +6,7 @@
 mod allocator;
 
 mod cache;
+mod chain;
 mod heads;
 mod row;
 mod rows;
@@ -43,7 +44,7 @@ struct Options {
     /// Where results are kept, so that a run that was stopped goes on.
     #[arg(long, default_value = "target/reproduce")]
     folder: PathBuf,
-    /// Also writes the table, as Markdown.
+    /// Also writes the table, as Markdown, and beside it a drawing of the decoders where they are run.
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -73,6 +74,10 @@ fn main() -> Result<()> {
     print!("{}", table::text(&done)?);
     if let Some(path) = &options.out {
         std::fs::write(path, table::markdown(&done)?).with_context(|| format!("cannot write {}", path.display()))?;
+        if let Some(drawing) = table::drawing(&done) {
+            let path = path.with_file_name(table::DRAWING);
+            std::fs::write(&path, drawing).with_context(|| format!("cannot write {}", path.display()))?;
+        }
     }
     Ok(())
 }

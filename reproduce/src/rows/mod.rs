@@ -16,6 +16,7 @@ mod r_to_q;
 mod ranking_accuracy;
 mod rating_and_preference;
 mod reward_math;
+pub mod strategies;
 mod tools;
 mod voting;
 
@@ -33,6 +34,7 @@ pub const ROWS: &[&Row] = &[
     &cream::ROW,
     &omega_prm::ROW,
     &monte_carlo_rate::ROW,
+    &strategies::ROW,
     &gpm_cycles::ROW,
     &ensembles::ROW,
     &rating_and_preference::ROW,
