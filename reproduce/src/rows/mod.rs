@@ -18,6 +18,7 @@ mod rating_and_preference;
 mod reward_math;
 pub mod strategies;
 mod tools;
+mod transfer_q;
 mod voting;
 
 use crate::row::Row;
@@ -35,6 +36,7 @@ pub const ROWS: &[&Row] = &[
     &omega_prm::ROW,
     &monte_carlo_rate::ROW,
     &strategies::ROW,
+    &transfer_q::ROW,
     &gpm_cycles::ROW,
     &ensembles::ROW,
     &rating_and_preference::ROW,
