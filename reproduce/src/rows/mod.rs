@@ -16,6 +16,7 @@ mod r_to_q;
 mod ranking_accuracy;
 mod rating_and_preference;
 mod reward_math;
+mod smc;
 pub mod strategies;
 mod tools;
 mod transfer_q;
@@ -37,6 +38,7 @@ pub const ROWS: &[&Row] = &[
     &monte_carlo_rate::ROW,
     &strategies::ROW,
     &transfer_q::ROW,
+    &smc::ROW,
     &gpm_cycles::ROW,
     &ensembles::ROW,
     &rating_and_preference::ROW,
