@@ -8,6 +8,7 @@ mod allocator;
 mod cache;
 mod chain;
 mod heads;
+mod language;
 mod row;
 mod rows;
 mod table;

@@ -2,6 +2,7 @@
 
 mod concepts;
 mod cream;
+mod deal;
 mod dpo_overoptimisation;
 mod ensembles;
 mod gpm_cycles;
@@ -39,6 +40,7 @@ pub const ROWS: &[&Row] = &[
     &strategies::ROW,
     &transfer_q::ROW,
     &smc::ROW,
+    &deal::ROW,
     &gpm_cycles::ROW,
     &ensembles::ROW,
     &rating_and_preference::ROW,

@@ -10,7 +10,7 @@ use ascribe::process::label::{Asked, Question};
 use ascribe::process::{Completer, MonteCarlo, OmegaConfig, ProcessError, Solution, Verdict};
 use ascribe::worlds::{ChainWorld, Problem};
 
-use crate::chain::Solver;
+use crate::chain::solver;
 use crate::row::{Claim, Figures, Row};
 
 const PROBLEMS: u64 = 100;
@@ -68,7 +68,8 @@ fn run(seed: Seed) -> Result<Figures> {
         let outcome = |_: u64, response: &[u32]| -> Result<Verdict, CoreError> {
             Ok(if response.last() == Some(&answer) { Verdict::Correct } else { Verdict::Wrong })
         };
-        let solver = Solver { problem: &problem, slip: &|_, _, _| SLIP };
+        let slip = |_: &[u32], _: usize, _: bool| SLIP;
+        let solver = solver(&problem, &slip);
         let completer = || Completer::new(&solver, &outcome, "solver", STEPS, seed);
         let mut asked = completer();
         let question = Question { problem: number, prompt: &[], cut: &every_result, segmentation: "results" };

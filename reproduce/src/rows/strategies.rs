@@ -11,7 +11,7 @@ use ascribe::worlds::Problem;
 use rand::RngExt;
 use serde_json::{Value, json};
 
-use crate::chain::{ATTEMPT, Solver, Verifier, answer, same};
+use crate::chain::{ATTEMPT, Verifier, answer, same, solver};
 use crate::heads::mean;
 use crate::row::{Claim, Figures, Row};
 
@@ -156,7 +156,7 @@ fn run(seed: Seed) -> Result<Figures> {
         let mut stream = seed.stream("slips", number);
         let hard: Vec<f64> = (0..STEPS).map(|_| stream.random_range(0.3..0.9)).collect();
         let slip = |_: &[u32], at: usize, is_hard: bool| if is_hard { hard[at] } else { EASY };
-        let solver = Solver { problem: &problem, slip: &slip };
+        let solver = solver(&problem, &slip);
         let verifier = Verifier { problem: &problem, errors: ERRORS, seed: seed.child("verifier", number) };
         for arm in &mut arms {
             // The same draws for every decoder.
