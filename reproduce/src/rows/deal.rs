@@ -76,7 +76,7 @@ struct Drawn(Vec<Vec<f64>>); // [words + 1][words]
 impl Drawn {
     fn new(seed: Seed) -> Self {
         let mut stream = seed.stream("words", 0);
-        let mut row = |_| WORDS.iter().map(|_| (1.5 * normal(&mut stream)).exp()).collect();
+        let mut row = |_: usize| -> Vec<f64> { WORDS.iter().map(|_| (1.5 * normal(&mut stream)).exp()).collect() };
         Self((0..=WORDS.len()).map(&mut row).collect())
     }
 

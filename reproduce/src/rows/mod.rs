@@ -17,6 +17,7 @@ mod r_to_q;
 mod ranking_accuracy;
 mod rating_and_preference;
 mod reward_math;
+mod rsrm;
 mod smc;
 pub mod strategies;
 mod tools;
@@ -41,6 +42,7 @@ pub const ROWS: &[&Row] = &[
     &transfer_q::ROW,
     &smc::ROW,
     &deal::ROW,
+    &rsrm::ROW,
     &gpm_cycles::ROW,
     &ensembles::ROW,
     &rating_and_preference::ROW,
