@@ -1,5 +1,6 @@
 //! The experiments, a file each.
 
+mod armap;
 mod concepts;
 mod cream;
 mod deal;
@@ -43,6 +44,7 @@ pub const ROWS: &[&Row] = &[
     &smc::ROW,
     &deal::ROW,
     &rsrm::ROW,
+    &armap::ROW,
     &gpm_cycles::ROW,
     &ensembles::ROW,
     &rating_and_preference::ROW,
