@@ -21,6 +21,7 @@ mod reward_math;
 mod rsrm;
 mod smc;
 pub mod strategies;
+mod test_time_compute;
 mod tools;
 mod transfer_q;
 mod voting;
@@ -40,6 +41,7 @@ pub const ROWS: &[&Row] = &[
     &omega_prm::ROW,
     &monte_carlo_rate::ROW,
     &strategies::ROW,
+    &test_time_compute::ROW,
     &transfer_q::ROW,
     &smc::ROW,
     &deal::ROW,
