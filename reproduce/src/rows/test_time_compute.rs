@@ -3,7 +3,8 @@
 //! ```text
 //! slip of a step    (0.15 + 0.25 d) (0.3 + 1.5 d)^k      d in [0, 1] for each problem, k attempts seen
 //! ```
-//! So easy problems are set right, and hard ones get worse. How good a revision is, is planted; what is shown is that chains use it, and that a choice by measured difficulty does.
+//! So easy problems are set right, and hard ones get worse. How good a revision is, is planted; what is shown is that chains
+//! use it, and that a choice by measured difficulty does.
 
 use anyhow::Result;
 use ascribe::core::{Budget, Candidate, Reduce, Seed, Stream, Tokens};
