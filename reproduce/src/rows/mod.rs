@@ -11,6 +11,7 @@ mod implicit_vs_explicit;
 mod kto_unpaired;
 mod logical_and;
 mod machine_text;
+mod mcts_value;
 mod monte_carlo_rate;
 mod noisy_labels;
 mod omega_prm;
@@ -42,6 +43,7 @@ pub const ROWS: &[&Row] = &[
     &monte_carlo_rate::ROW,
     &strategies::ROW,
     &test_time_compute::ROW,
+    &mcts_value::ROW,
     &transfer_q::ROW,
     &smc::ROW,
     &deal::ROW,
