@@ -102,22 +102,22 @@ mod tests {
         if text.last() == Some(&9) { Vec::new() } else { vec![(3, 0.3), (5, 0.5), (9, 0.2)] }
     }
 
-    fn asked(prefix: &[u32], n: usize, until: Until, mode: Mode, max_new: usize) -> Reply {
+    fn asked(prefix: &[u32], n: usize, until: Until, mode: Mode, max_new: usize) -> Result<Vec<Reply>, CoreError> {
         let request = Request { prefix: prefix.into(), n, until, mode, max_new, seed: Seed(5) };
-        Language(three).propose(&[request]).unwrap().remove(0)
+        Language(three).propose(&[request])
     }
 
     #[test]
     fn candidates_end_where_they_are_told_to() {
         let greedy = |prefix: &[u32], until| {
-            let reply = asked(prefix, 2, until, Mode::Greedy, 2);
+            let reply = asked(prefix, 2, until, Mode::Greedy, 2).unwrap().remove(0);
             (reply.candidates[0].tokens.to_vec(), reply.candidates[0].finish, reply.usage.generated)
         };
         assert_eq!(greedy(&[3], Until::End), (vec![5, 5], Finish::Length, 4));
         assert_eq!(greedy(&[3], Until::Token), (vec![5], Finish::Step, 2));
         assert_eq!(greedy(&[3], Until::Step(vec![5])), (vec![5], Finish::Step, 2));
         assert_eq!(greedy(&[9], Until::End), (vec![], Finish::End, 0));
-        let top = asked(&[], 3, Until::Token, Mode::Top, 1);
+        let top = asked(&[], 3, Until::Token, Mode::Top, 1).unwrap().remove(0);
         let named: Vec<(u32, Finish)> = top.candidates.iter().map(|one| (one.tokens[0], one.finish)).collect();
         assert_eq!(named, [(5, Finish::Step), (3, Finish::Step), (9, Finish::End)]);
         assert!((top.candidates[0].logps[0] - 0.5f32.ln()).abs() < 1e-6 && top.usage.generated == 1);
@@ -125,21 +125,14 @@ mod tests {
 
     #[test]
     fn tokens_come_as_often_as_they_may() {
-        let reply = asked(&[], 4000, Until::Token, Mode::Sample(Sampling::default()), 1);
+        let reply = asked(&[], 4000, Until::Token, Mode::Sample(Sampling::default()), 1).unwrap().remove(0);
         let share = |token: u32| {
             let drawn = reply.candidates.iter().filter(|one| one.tokens[0] == token);
             drawn.count() as f64 / 4000.0
         };
         // The standard deviations are at most 0.008.
         assert!((share(3) - 0.3).abs() < 0.035 && (share(5) - 0.5).abs() < 0.035, "{} {}", share(3), share(5));
-        let request = Request {
-            prefix: Tokens::default(),
-            n: 1,
-            until: Until::End,
-            mode: Mode::Sample(Sampling { temperature: 0.5, ..Sampling::default() }),
-            max_new: 1,
-            seed: Seed(0),
-        };
-        assert!(Language(three).propose(&[request]).is_err());
+        let cold = Mode::Sample(Sampling { temperature: 0.5, ..Sampling::default() });
+        assert!(asked(&[], 1, Until::End, cold, 1).is_err());
     }
 }
