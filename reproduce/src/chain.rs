@@ -165,7 +165,7 @@ impl Policy for Solver {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { score: false, context: 1 + 3 * self.steps }
+        Capabilities { score: false, top: false, context: 1 + 3 * self.steps }
     }
 }
 

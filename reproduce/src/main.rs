@@ -8,8 +8,10 @@ mod allocator;
 mod cache;
 mod chain;
 mod heads;
+mod language;
 mod row;
 mod rows;
+mod solver;
 mod step_policy;
 mod step_table;
 mod table;
@@ -49,7 +51,7 @@ struct Options {
     /// Takes results of other builds too; the page says how many builds it rests on.
     #[arg(long)]
     any_build: bool,
-    /// Also writes the table, as Markdown.
+    /// Also writes the table, as Markdown, and beside it a drawing of the decoders where they are run.
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -90,6 +92,10 @@ fn main() -> Result<()> {
     }
     if let Some(path) = &options.out {
         std::fs::write(path, table::markdown(&done)?).with_context(|| format!("cannot write {}", path.display()))?;
+        if let Some(drawing) = table::drawing(&done) {
+            let path = path.with_file_name(table::DRAWING);
+            std::fs::write(&path, drawing).with_context(|| format!("cannot write {}", path.display()))?;
+        }
     }
     Ok(())
 }

@@ -7,6 +7,10 @@ use anyhow::Result;
 
 use crate::cache::Outcome;
 use crate::row::{Figures, Finding, Row};
+use crate::rows::strategies;
+
+/// The file of the drawing, beside the page.
+pub const DRAWING: &str = "strategies.svg";
 
 const WHAT: &str = "\
 Each row runs one published mechanism at a size of seconds, on tasks whose true credit is known; its setting says what stands
@@ -54,6 +58,9 @@ pub fn markdown(rows: &[(&Row, Vec<Outcome>)]) -> Result<String> {
             )?;
         }
     }
+    if drawing(rows).is_some() {
+        writeln!(out, "\n![Share of problems solved against tokens sampled, a line for each decoder]({DRAWING})")?;
+    }
     writeln!(out, "\n## Settings\n")?;
     for (row, outcomes) in rows {
         let seconds: f64 = outcomes.iter().map(|outcome| outcome.seconds).sum();
@@ -62,8 +69,18 @@ pub fn markdown(rows: &[(&Row, Vec<Outcome>)]) -> Result<String> {
     Ok(out)
 }
 
+/// Accuracy of the decoders against tokens, where that row was run.
+pub fn drawing(rows: &[(&Row, Vec<Outcome>)]) -> Option<String> {
+    let (_, outcomes) = rows.iter().find(|(row, _)| row.name == strategies::ROW.name)?;
+    strategies::drawing(&figures(outcomes))
+}
+
+fn figures(outcomes: &[Outcome]) -> Vec<Figures> {
+    outcomes.iter().map(|outcome| outcome.figures.clone()).collect()
+}
+
 fn findings(row: &Row, outcomes: &[Outcome]) -> Result<Vec<Finding>> {
-    let figures: Vec<Figures> = outcomes.iter().map(|outcome| outcome.figures.clone()).collect();
+    let figures = figures(outcomes);
     row.claims.iter().map(|claim| claim.against(&figures)).collect()
 }
 

@@ -270,7 +270,7 @@ impl Policy for Refining {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { score: false, context: ASKED + STEPS }
+        Capabilities { score: false, top: false, context: ASKED + STEPS }
     }
 }
 

@@ -1,8 +1,10 @@
 //! The experiments, a file each.
 
+mod armap;
 mod clip_delta;
 mod concepts;
 mod cream;
+mod deal;
 mod dpo_overoptimisation;
 mod ensembles;
 mod glore_stages;
@@ -12,6 +14,7 @@ mod implicit_vs_explicit;
 mod kto_unpaired;
 mod logical_and;
 mod machine_text;
+mod mcts_value;
 mod monte_carlo_rate;
 mod noisy_labels;
 mod omega_prm;
@@ -22,8 +25,13 @@ mod r_to_q;
 mod ranking_accuracy;
 mod rating_and_preference;
 mod reward_math;
+mod rsrm;
+mod smc;
 mod step_level_models;
+pub mod strategies;
+mod test_time_compute;
 mod tools;
+mod transfer_q;
 mod voting;
 
 use crate::row::Row;
@@ -47,6 +55,14 @@ pub const ROWS: &[&Row] = &[
     &glore_stages::ROW,
     &step_level_models::ROW,
     &p_ik::ROW,
+    &strategies::ROW,
+    &test_time_compute::ROW,
+    &mcts_value::ROW,
+    &transfer_q::ROW,
+    &smc::ROW,
+    &deal::ROW,
+    &rsrm::ROW,
+    &armap::ROW,
     &gpm_cycles::ROW,
     &ensembles::ROW,
     &rating_and_preference::ROW,

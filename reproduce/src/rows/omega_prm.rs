@@ -5,13 +5,13 @@
 //! answer; both miss it now and then, because the rollouts slip too.
 
 use anyhow::{Context, Result};
-use ascribe::core::{Candidate, Capabilities, CoreError, Finish, Policy, Reply, Request, Seed, Tokens, Usage};
+use ascribe::core::{CoreError, Seed};
 use ascribe::process::label::{Asked, Question};
 use ascribe::process::{Completer, MonteCarlo, OmegaConfig, ProcessError, Solution, Verdict};
 use ascribe::worlds::{ChainWorld, Problem};
-use rand::RngExt;
 
 use crate::row::{Claim, Figures, Row};
+use crate::solver::solver;
 
 const PROBLEMS: u64 = 100;
 const STEPS: usize = 16;
@@ -52,44 +52,6 @@ pub const ROW: Row = Row {
     run,
 };
 
-/// A solver of one problem; a response is the results so far, one a token.
-struct Solver<'a> {
-    problem: &'a Problem,
-}
-
-impl Policy for Solver<'_> {
-    fn propose(&self, requests: &[Request]) -> Result<Vec<Reply>, CoreError> {
-        let reply = |request: &Request| {
-            let candidates: Vec<Candidate> = (0..request.n).map(|index| self.candidate(request, index)).collect();
-            let generated = candidates.iter().map(|one| one.tokens.len() as u64).sum();
-            Reply { candidates, usage: Usage { generated, scored: request.prefix.len() as u64, reused: 0 } }
-        };
-        Ok(requests.iter().map(reply).collect())
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { score: false, top: false, context: self.problem.operations().len() }
-    }
-}
-
-impl Solver<'_> {
-    fn candidate(&self, request: &Request, index: usize) -> Candidate {
-        let mut stream = request.seed.stream("sample", index as u64);
-        let start = request.prefix.len();
-        let mut left = request.prefix.last().map_or(self.problem.start(), |result| *result as u8);
-        let (mut tokens, mut logps) = (Vec::new(), Vec::new());
-        for (operator, right) in self.problem.operations().iter().skip(start).take(request.max_new) {
-            let slips = stream.random::<f64>() < SLIP;
-            left = if slips { operator.slip(left, *right) } else { operator.apply(left, *right) };
-            tokens.push(u32::from(left));
-            let chance: f64 = if slips { SLIP } else { 1.0 - SLIP };
-            logps.push(chance.ln() as f32);
-        }
-        let whole = start + tokens.len() == self.problem.operations().len();
-        Candidate { tokens: Tokens::from(tokens), logps, finish: if whole { Finish::End } else { Finish::Length } }
-    }
-}
-
 /// Every result is a step.
 fn every_result(response: &[u32]) -> Result<Vec<usize>, ProcessError> {
     Ok((1..=response.len()).collect())
@@ -106,7 +68,8 @@ fn run(seed: Seed) -> Result<Figures> {
         let outcome = |_: u64, response: &[u32]| -> Result<Verdict, CoreError> {
             Ok(if response.last() == Some(&answer) { Verdict::Correct } else { Verdict::Wrong })
         };
-        let solver = Solver { problem: &problem };
+        let slip = |_: &[u32], _: usize, _: bool| SLIP;
+        let solver = solver(&problem, &slip);
         let completer = || Completer::new(&solver, &outcome, "solver", STEPS, seed);
         let mut asked = completer();
         let question = Question { problem: number, prompt: &[], cut: &every_result, segmentation: "results" };

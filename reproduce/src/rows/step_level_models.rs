@@ -109,7 +109,7 @@ impl Policy for Talker {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { score: false, context: 1 + 2 * STEPS + STEP * STEPS }
+        Capabilities { score: false, top: false, context: 1 + 2 * STEPS + STEP * STEPS }
     }
 }
 

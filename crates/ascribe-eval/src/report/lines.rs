@@ -5,7 +5,8 @@ use std::fmt::Write;
 
 use super::axis::{Axis, Spacing, placed};
 use super::plot::{
-    Block, Labels, NARROW, Plot, Size, WIDE, Y_INTERVALS, along, colour, dash, key, mark, no_data, note, pixel, svg,
+    Block, Labels, NARROW, Plot, Size, WIDE, Y_INTERVALS, alone, along, colour, dash, key, mark, no_data, note, pixel,
+    svg,
 };
 use super::table::{Column, Table};
 use super::text::{count, escape, number, width};
@@ -48,6 +49,12 @@ const BOLD: f64 = 1.1;
 const ROW: f64 = 16.0;
 
 impl Lines {
+    /// The wide drawing as an SVG file of its own, whose lines are named at their ends where they are ten at most and their
+    /// names are short. `None` when there is no point to draw.
+    pub fn to_svg(&self, title: &str) -> Option<String> {
+        self.draw(&WIDE, "lines", title).map(|drawn| alone(&drawn))
+    }
+
     pub(super) fn to_html(&self, id: &str, title: &str) -> String {
         let (Some(wide), Some(narrow)) = (self.draw(&WIDE, id, title), self.draw(&NARROW, id, title)) else {
             return no_data();
@@ -326,6 +333,17 @@ mod tests {
         points[8..12].fill((f64::NAN, 0.0));
         let got = means(&points);
         assert_eq!((got.len(), got[0], got[1], got[2]), (60, Some((1.5, 3.0)), Some((6.0, 12.0)), None));
+    }
+
+    #[test]
+    fn a_drawing_by_itself_has_its_styles_and_names() {
+        let series = Series { name: "best of n".into(), points: vec![(1.0, 0.5), (2.0, 0.75)], best: None };
+        let lines = Lines { x_label: "tokens".into(), y_label: "accuracy".into(), series: vec![series] };
+        let svg = lines.to_svg("Accuracy").unwrap();
+        let (opening, rest) = svg.split_once('>').unwrap();
+        assert!(opening.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"wide\""), "{opening}");
+        assert!(rest.starts_with("<style>") && rest.contains("best of n") && svg.ends_with("</svg>\n"));
+        assert!(Lines::default().to_svg("Nothing").is_none());
     }
 
     #[test]

@@ -116,6 +116,13 @@ pub(super) fn svg(size: &Size, id: &str, title: &str, description: &str, drawn: 
     )
 }
 
+/// A drawing as a file of its own: with the styles of a report, on its paper.
+pub(super) fn alone(drawn: &str) -> String {
+    let style = format!("<style>\n{}svg {{ background: var(--paper); }}\n</style>", include_str!("style.css"));
+    let named = drawn.replacen("<svg ", "<svg xmlns=\"http://www.w3.org/2000/svg\" ", 1);
+    named.replacen('>', &format!(">{style}"), 1)
+}
+
 /// A coordinate with one decimal.
 pub(super) fn pixel(value: f64) -> String {
     let tenths = (10.0 * value).round() / 10.0 + 0.0;

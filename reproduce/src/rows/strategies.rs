@@ -1,0 +1,234 @@
+//! Every decoder of the table on chain arithmetic, with one verifier of steps, at equal numbers of tokens.
+//!
+//! A hard operation goes wrong with a probability of its own, which is above one half for two in five of them, so that the
+//! likeliest text is often wrong. Each decoder may sample as many tokens as n whole solutions have; scores cost nothing.
+
+use anyhow::{Context, Result};
+use ascribe::core::{Budget, Finish, Reduce, Seed, Tokens};
+use ascribe::eval::report::{Lines, Series};
+use ascribe::search::{Search, SearchCtx, Steps, strategy};
+use ascribe::worlds::Problem;
+use rand::RngExt;
+use serde_json::{Value, json};
+
+use crate::heads::mean;
+use crate::row::{Claim, Figures, Row};
+use crate::solver::{ATTEMPT, Verifier, answer, same, solver};
+
+const PROBLEMS: u64 = 200;
+const STEPS: usize = 10;
+/// How often an easy operation goes wrong.
+const EASY: f64 = 0.1;
+/// How often the verifier is mistaken about a step.
+const ERRORS: f64 = 0.05;
+/// Whole solutions that the tokens suffice for.
+const SOLUTIONS: [usize; 5] = [1, 4, 8, 16, 32];
+
+/// What the papers on search with a verifier say.
+pub const ROW: Row = Row {
+    name: "strategies",
+    paper: "Scaling LLM Test-Time Compute Optimally, arXiv:2408.03314; Rewarding Progress, arXiv:2410.08146; \
+            Self-Consistency, arXiv:2203.11171; Scaling test-time compute with open models (2024)",
+    setting: "200 chains of 10 operations a seed; hard operations go wrong with a probability between 0.3 and 0.8, others with \
+              0.1; a verifier of steps, mistaken about one in twenty and always about the same, whose product scores a text; a \
+              result is a token, and every decoder may sample the same number of them",
+    seeds: 8,
+    claims: &[
+        Claim {
+            says: "the best of 32 samples beats greedy decoding",
+            more: "best of n, 320 tokens",
+            less: "greedy, 10 tokens",
+        },
+        Claim { says: "more samples help best-of-n", more: "best of n, 320 tokens", less: "best of n, 40 tokens" },
+        Claim {
+            says: "a weighted vote beats a plain one",
+            more: "weighted vote, 160 tokens",
+            less: "vote, 160 tokens",
+        },
+        Claim {
+            says: "step beam search beats best-of-n at few tokens",
+            more: "step beam, 80 tokens",
+            less: "best of n, 80 tokens",
+        },
+        Claim {
+            says: "it does so even where best-of-n has four times the tokens",
+            more: "step beam, 80 tokens",
+            less: "best of n, 320 tokens",
+        },
+        Claim {
+            says: "diverse trees beat best-of-n at equal tokens",
+            more: "diverse trees, 160 tokens",
+            less: "best of n, 160 tokens",
+        },
+        Claim {
+            says: "and step beam search where tokens are many",
+            more: "diverse trees, 320 tokens",
+            less: "step beam, 320 tokens",
+        },
+        Claim {
+            says: "lookahead loses to a wider beam at equal tokens",
+            more: "step beam, 80 tokens",
+            less: "lookahead, 80 tokens",
+        },
+    ],
+    run,
+};
+
+/// Decoders that are drawn, by their names here.
+const DRAWN: [&str; 7] =
+    ["vote", "weighted vote", "best of n", "step beam", "diverse trees", "tree search", "particles"];
+
+/// A decoder with the tokens that it may sample for a problem, and what came out.
+struct Arm {
+    name: String,
+    search: Box<dyn Search>,
+    tokens: u64,
+    right: f64,
+    spent: f64,
+}
+
+/// Decoders for as many tokens as `n` solutions have: the name here, the one in the table, and options.
+fn decoders(n: usize) -> Vec<(&'static str, &'static str, Value)> {
+    if n == 1 {
+        return vec![
+            ("greedy", "greedy", json!({})),
+            ("one sample", "majority", json!({"n": 1})),
+            ("controlled", "controlled", json!({"k": 2, "weight": 5.0})),
+        ];
+    }
+    let mut decoders = vec![
+        ("likelihood beam", "beam", json!({"beams": n, "length_penalty": 0.0})),
+        ("best of n", "best-of-n", json!({"n": n})),
+        ("vote", "majority", json!({"n": n})),
+        ("weighted vote", "majority", json!({"n": n, "weights": "identity"})),
+        ("step beam", "step-beam", json!({"n": n})),
+        ("diverse trees", "dvts", json!({"n": n, "expand": 4})),
+        // Every candidate is written one step further.
+        ("lookahead", "lookahead", json!({"n": n / 2, "expand": 2})),
+        ("paths", "paths", json!({"n": n, "clear_from": 3})),
+        ("value-guided beam", "oreo", json!({"k": n.isqrt()})),
+        ("heuristic beam", "deal", json!({"k": 2, "lookahead": 0, "lambda": 5.0, "beams": n})),
+        // The tokens end the rounds.
+        ("refinement", "refine", json!({"rounds": n, "stubborn": true})),
+        ("revision", "revise", json!({"n": n, "chain": 2})),
+        ("particles", "smc", json!({"n": n, "strength": 8.0, "pick": "vote"})),
+    ];
+    if n >= 8 {
+        // A simulation expands one text at most, into four.
+        decoders.push(("tree search", "mcts", json!({"tree": {"simulations": n / 4}})));
+    }
+    if n >= 16 {
+        // Two tokens at each place, and the rest of the text so many times behind each: 10 + 90 tokens for each rollout.
+        let rollouts = (n * STEPS - STEPS) / (STEPS * (STEPS - 1));
+        decoders.push(("transfer", "transfer-q", json!({"k": 2, "alpha": 0.2, "rollouts": rollouts, "greedy": false})));
+    }
+    decoders
+}
+
+fn arms() -> Result<Vec<Arm>> {
+    let mut arms = Vec::new();
+    for n in SOLUTIONS {
+        let tokens = n * STEPS;
+        for (name, known, options) in decoders(n) {
+            let search = strategy(known, &options).with_context(|| format!("no decoder is called `{known}`"))??;
+            arms.push(Arm {
+                name: format!("{name}, {tokens} tokens"),
+                search,
+                tokens: tokens as u64,
+                right: 0.0,
+                spent: 0.0,
+            });
+        }
+    }
+    Ok(arms)
+}
+
+fn run(seed: Seed) -> Result<Figures> {
+    let mut arms = arms()?;
+    let prompt = [Tokens::from(vec![ATTEMPT])];
+    for number in 0..PROBLEMS {
+        let problem = Problem::draw(&mut seed.stream("problems", number), STEPS..=STEPS)?;
+        let mut stream = seed.stream("slips", number);
+        let hard: Vec<f64> = (0..STEPS).map(|_| stream.random_range(0.3..0.8)).collect();
+        let slip = |_: &[u32], at: usize, is_hard: bool| if is_hard { hard[at] } else { EASY };
+        let solver = solver(&problem, &slip);
+        let verifier = Verifier { problem: &problem, errors: ERRORS, seed: seed.child("verifier", number) };
+        for arm in &mut arms {
+            // The same draws for every decoder.
+            let mut ctx = SearchCtx::new(&solver, STEPS, seed.child("texts", number))
+                .with_scorer(&verifier, Reduce::Prod)
+                .with_answers(&answer, &same)
+                .with_steps(Steps::blocks(1))
+                .with_budget(Budget(Some(arm.tokens)));
+            for found in arm.search.search(&prompt, &mut ctx)? {
+                let best = found.best();
+                let right = best.finish == Finish::End && best.tokens.last() == Some(&u32::from(problem.answer()));
+                arm.right += f64::from(u8::from(right));
+            }
+            arm.spent += ctx.spent().generated as f64;
+        }
+    }
+    let mut figures = Vec::new();
+    for Arm { name, right, spent, .. } in arms {
+        figures.push((spent_by(&name), spent / PROBLEMS as f64));
+        figures.push((name, right / PROBLEMS as f64));
+    }
+    Ok(figures)
+}
+
+/// The name of the figure that says how many tokens an arm sampled for a problem.
+fn spent_by(name: &str) -> String {
+    format!("{name}: sampled")
+}
+
+/// Accuracy against the tokens that were sampled, as a drawing; `None` without a seed.
+pub fn drawing(seeds: &[Figures]) -> Option<String> {
+    let figure = |name: &str| {
+        let of = |figures: &Figures| figures.iter().find(|(known, _)| known == name).map(|(_, value)| *value);
+        let values: Option<Vec<f64>> = seeds.iter().map(of).collect();
+        values.filter(|values| !values.is_empty()).map(|values| mean(&values))
+    };
+    let point = |name: String| Some((figure(&spent_by(&name))?, figure(&name)?));
+    let series = |name: &&str| {
+        let points: Vec<(f64, f64)> =
+            SOLUTIONS.iter().filter_map(|n| point(format!("{name}, {} tokens", n * STEPS))).collect();
+        Series { name: (*name).to_owned(), points, best: None }
+    };
+    let lines = Lines {
+        x_label: "tokens sampled for a problem".into(),
+        y_label: "share of problems solved".into(),
+        series: DRAWN.iter().map(series).collect(),
+    };
+    lines.to_svg("Decoders at equal numbers of tokens")
+}
+
+#[cfg(test)]
+mod tests {
+    use ascribe::search::STRATEGIES;
+
+    use super::*;
+
+    #[test]
+    fn every_decoder_of_the_table_is_run_and_every_name_that_is_drawn_is_one() {
+        let all: Vec<_> = SOLUTIONS.iter().flat_map(|n| decoders(*n)).collect();
+        for (known, _) in STRATEGIES {
+            assert!(all.iter().any(|(_, name, _)| *name == known), "{known}");
+        }
+        assert!(DRAWN.iter().all(|drawn| all.iter().any(|(name, ..)| name == drawn)));
+        assert_eq!(arms().unwrap().len(), all.len());
+    }
+
+    #[test]
+    fn a_drawing_has_a_line_for_each_decoder() {
+        let seed = |accuracy: f64| -> Figures {
+            let arm = |name: &str, n: usize| {
+                let name = format!("{name}, {} tokens", n * STEPS);
+                [(spent_by(&name), (n * STEPS) as f64), (name, accuracy)]
+            };
+            DRAWN.iter().flat_map(|name| [arm(name, 4), arm(name, 8)].concat()).collect()
+        };
+        let svg = drawing(&[seed(0.5), seed(0.7)]).unwrap();
+        assert!(svg.starts_with("<svg xmlns") && DRAWN.iter().all(|name| svg.contains(name)), "{svg}");
+        assert!(drawing(&[]).is_none());
+    }
+}
