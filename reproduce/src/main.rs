@@ -7,6 +7,7 @@ mod allocator;
 
 mod cache;
 mod heads;
+mod planted;
 mod row;
 mod rows;
 mod table;

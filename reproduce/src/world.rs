@@ -85,6 +85,25 @@ impl World {
         Ok(kl_exact(&policy.leaf_probabilities(), &self.reference.leaf_probabilities())?)
     }
 
+    /// How often a text of a policy earns more than one of another to the same prompt, exactly; equal ones count half.
+    pub fn wins(&self, policy: &TreePolicy, other: &TreePolicy) -> f64 {
+        let (ours, theirs) = (policy.leaf_probabilities(), other.leaf_probabilities());
+        let rewards: Vec<f64> = self.tree.leaves().map(|(_, reward)| reward).collect();
+        let (each, mut wins) = (rewards.len() / PROMPTS.len(), 0.0);
+        for first in (0..rewards.len()).step_by(each) {
+            let mut order: Vec<usize> = (first..first + each).collect();
+            order.sort_by(|one, other| rewards[*one].total_cmp(&rewards[*other]));
+            let mass = |of: &[f64], leaves: &[usize]| leaves.iter().map(|leaf| of[*leaf]).sum::<f64>();
+            let (all, mut below) = (mass(&theirs, &order), 0.0);
+            for tied in order.chunk_by(|one, other| rewards[*one] == rewards[*other]) {
+                let here = mass(&theirs, tied);
+                wins += mass(&ours, tied) * (below + 0.5 * here) / all;
+                below += here;
+            }
+        }
+        wins
+    }
+
     /// `n` responses of a policy to one prompt.
     pub fn samples(&self, policy: &TreePolicy, prompt: u32, n: usize, seed: Seed) -> Result<Vec<Tokens>> {
         let mode = Mode::Sample(Sampling::default());
@@ -141,4 +160,25 @@ pub fn sigmoid(x: f64) -> f64 {
 pub fn normal(stream: &mut impl Rng) -> f64 {
     let (u, v): (f64, f64) = (stream.random(), stream.random());
     (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wins_by_hand() {
+        // One token behind each prompt, worth its number; one policy writes 3 alone, the other all alike.
+        let world = World::new(1, Seed(0), |path| f64::from(path[1])).unwrap();
+        let always = |token: usize| {
+            TreePolicy::new(&world.tree, |path| match path {
+                [] => vec![0.0; VOCABULARY],
+                _ => (0..VOCABULARY).map(|at| if at == token { 0.0 } else { f64::NEG_INFINITY }).collect(),
+            })
+        };
+        let (last, uniform) = (always(3).unwrap(), TreePolicy::uniform(&world.tree));
+        assert!((world.wins(&last, &uniform) - 0.875).abs() < 1e-12);
+        assert!((world.wins(&uniform, &last) - 0.125).abs() < 1e-12);
+        assert!((world.wins(&uniform, &uniform) - 0.5).abs() < 1e-12);
+    }
 }

@@ -16,6 +16,7 @@ mod r_to_q;
 mod ranking_accuracy;
 mod rating_and_preference;
 mod reward_math;
+mod t_reg;
 mod tools;
 mod voting;
 
@@ -30,6 +31,7 @@ pub const ROWS: &[&Row] = &[
     &implicit_vs_explicit::ROW,
     &noisy_labels::ROW,
     &kto_unpaired::ROW,
+    &t_reg::ROW,
     &cream::ROW,
     &omega_prm::ROW,
     &monte_carlo_rate::ROW,
