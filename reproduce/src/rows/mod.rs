@@ -8,6 +8,7 @@ mod gpm_cycles;
 mod implicit_vs_explicit;
 mod kto_unpaired;
 mod logical_and;
+mod ma_rlhf;
 mod machine_text;
 mod monte_carlo_rate;
 mod noisy_labels;
@@ -32,6 +33,7 @@ pub const ROWS: &[&Row] = &[
     &noisy_labels::ROW,
     &kto_unpaired::ROW,
     &t_reg::ROW,
+    &ma_rlhf::ROW,
     &cream::ROW,
     &omega_prm::ROW,
     &monte_carlo_rate::ROW,

@@ -10,7 +10,7 @@ use anyhow::Result;
 use ascribe::core::{Policy, Seed, Tokens};
 use ascribe::preference::objectives::DpoConfig;
 use ascribe::search::{Beam, Greedy, Search, SearchCtx};
-use ascribe::worlds::{ExactValue, TreePolicy};
+use ascribe::worlds::TreePolicy;
 
 use crate::planted::Planted;
 use crate::row::{Claim, Figures, Row};
@@ -79,37 +79,20 @@ fn run(seed: Seed) -> Result<Figures> {
         let logps = policy.logps(path).unwrap_or_default();
         logps.iter().map(|logp| logp + 0.5 * normal(&mut stream)).collect()
     })?;
-    let soft = world.tree.soft_optimum(&world.reference, BETA)?.value;
     let beam = Beam { beams: 4, length_penalty: 0.0, ..Beam::default() };
     let planted = Planted::drawn(&world, seed)?;
     let (likelihoods, _) = world.reference.score(&planted.asked())?;
     Ok(vec![
-        ("residual of the start".into(), residual(&world, &world.reference, &soft)?),
-        ("residual of DPO on few pairs".into(), residual(&world, &few, &soft)?),
-        ("residual of DPO".into(), residual(&world, &policy, &soft)?),
-        ("residual of DPO with noise".into(), residual(&world, &noisy, &soft)?),
+        ("residual of the start".into(), world.residual(&world.reference, BETA)?),
+        ("residual of DPO on few pairs".into(), world.residual(&few, BETA)?),
+        ("residual of DPO".into(), world.residual(&policy, BETA)?),
+        ("residual of DPO with noise".into(), world.residual(&noisy, BETA)?),
         ("gold of greedy decoding".into(), decoded(&world, &policy, &Greedy, seed)?),
         ("gold of beam search".into(), decoded(&world, &policy, &beam, seed)?),
         ("AUROC of the log-ratio".into(), planted.auroc_of_ratios(&world, &policy)?),
         ("AUROC of the likelihood".into(), planted.auroc(&likelihoods)?),
         ("AUROC of chance".into(), 0.5),
     ])
-}
-
-/// The root of the mean square residual of the soft Bellman equation, over the tokens that the reference writes.
-fn residual(world: &World, policy: &TreePolicy, soft: &ExactValue) -> Result<f64> {
-    let mut squares = 0.0;
-    for ((path, _), chance) in world.tree.leaves().zip(world.reference.leaf_probabilities()) {
-        for at in 1..path.len() {
-            let (state, token) = (&path[..at], path[at] as usize);
-            let reference = world.reference.logps(state)?[token];
-            let paid = BETA * (policy.logps(state)?[token] - reference);
-            // The tree's soft Q holds the reference's part, beta log pi_ref.
-            let due = soft.q(state)?[token] - BETA * reference - soft.value(state)?;
-            squares += chance * (paid - due).powi(2);
-        }
-    }
-    Ok((squares / LENGTH as f64).sqrt())
 }
 
 /// The mean gold reward of what a search finds.
