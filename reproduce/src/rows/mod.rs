@@ -14,6 +14,7 @@ mod monte_carlo_rate;
 mod noisy_labels;
 mod omega_prm;
 mod r_to_q;
+mod raft;
 mod ranking_accuracy;
 mod rating_and_preference;
 mod reward_math;
@@ -34,6 +35,7 @@ pub const ROWS: &[&Row] = &[
     &kto_unpaired::ROW,
     &t_reg::ROW,
     &ma_rlhf::ROW,
+    &raft::ROW,
     &cream::ROW,
     &omega_prm::ROW,
     &monte_carlo_rate::ROW,
