@@ -13,6 +13,7 @@ mod machine_text;
 mod monte_carlo_rate;
 mod noisy_labels;
 mod omega_prm;
+mod oreo;
 mod r_to_q;
 mod raft;
 mod ranking_accuracy;
@@ -36,6 +37,7 @@ pub const ROWS: &[&Row] = &[
     &t_reg::ROW,
     &ma_rlhf::ROW,
     &raft::ROW,
+    &oreo::ROW,
     &cream::ROW,
     &omega_prm::ROW,
     &monte_carlo_rate::ROW,
