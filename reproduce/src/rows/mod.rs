@@ -13,6 +13,7 @@ mod machine_text;
 mod monte_carlo_rate;
 mod noisy_labels;
 mod omega_prm;
+mod oreal;
 mod oreo;
 mod r_to_q;
 mod raft;
@@ -38,6 +39,7 @@ pub const ROWS: &[&Row] = &[
     &ma_rlhf::ROW,
     &raft::ROW,
     &oreo::ROW,
+    &oreal::ROW,
     &cream::ROW,
     &omega_prm::ROW,
     &monte_carlo_rate::ROW,
