@@ -1,5 +1,6 @@
 //! The experiments, a file each.
 
+mod brain;
 mod concepts;
 mod cream;
 mod dpo_overoptimisation;
@@ -40,6 +41,7 @@ pub const ROWS: &[&Row] = &[
     &raft::ROW,
     &oreo::ROW,
     &oreal::ROW,
+    &brain::ROW,
     &cream::ROW,
     &omega_prm::ROW,
     &monte_carlo_rate::ROW,
