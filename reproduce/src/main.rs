@@ -8,6 +8,7 @@ mod allocator;
 mod cache;
 mod heads;
 mod planted;
+mod reward_table;
 mod rollouts;
 mod row;
 mod rows;

@@ -16,6 +16,7 @@ mod noisy_labels;
 mod omega_prm;
 mod oreal;
 mod oreo;
+mod ppo_vs_dpo;
 mod r_to_q;
 mod raft;
 mod ranking_accuracy;
@@ -42,6 +43,7 @@ pub const ROWS: &[&Row] = &[
     &oreo::ROW,
     &oreal::ROW,
     &brain::ROW,
+    &ppo_vs_dpo::ROW,
     &cream::ROW,
     &omega_prm::ROW,
     &monte_carlo_rate::ROW,
