@@ -5,6 +5,7 @@ mod concepts;
 mod cream;
 mod dpo_overoptimisation;
 mod ensembles;
+mod ensembles_in_rl;
 mod gpm_cycles;
 mod implicit_vs_explicit;
 mod kto_unpaired;
@@ -49,6 +50,7 @@ pub const ROWS: &[&Row] = &[
     &monte_carlo_rate::ROW,
     &gpm_cycles::ROW,
     &ensembles::ROW,
+    &ensembles_in_rl::ROW,
     &rating_and_preference::ROW,
     &voting::ROW,
     &logical_and::ROW,
