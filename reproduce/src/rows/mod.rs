@@ -2,6 +2,7 @@
 
 mod brain;
 mod concepts;
+mod constrained;
 mod cream;
 mod dpo_overoptimisation;
 mod ensembles;
@@ -51,6 +52,7 @@ pub const ROWS: &[&Row] = &[
     &gpm_cycles::ROW,
     &ensembles::ROW,
     &ensembles_in_rl::ROW,
+    &constrained::ROW,
     &rating_and_preference::ROW,
     &voting::ROW,
     &logical_and::ROW,
