@@ -1,6 +1,7 @@
 //! The experiments, a file each.
 
 mod brain;
+mod calibrated_rewards;
 mod concepts;
 mod constrained;
 mod cream;
@@ -53,6 +54,7 @@ pub const ROWS: &[&Row] = &[
     &ensembles::ROW,
     &ensembles_in_rl::ROW,
     &constrained::ROW,
+    &calibrated_rewards::ROW,
     &rating_and_preference::ROW,
     &voting::ROW,
     &logical_and::ROW,
