@@ -31,6 +31,9 @@ use crate::world::{PROMPTS, VOCABULARY};
 /// learned from.
 pub type Credit<'c> = dyn FnMut(&mut Vec<Rollout>) -> Result<(), CoreError> + 'c;
 
+/// What a policy writes in a generation.
+pub type Write<'w> = dyn Fn(&TreePolicy, Seed) -> Result<Vec<Rollout>, CoreError> + 'w;
+
 /// Policy and critic.
 #[derive(Module, Debug)]
 pub struct Actor {
@@ -109,6 +112,11 @@ pub fn plain() -> PolicyLoss {
 impl Writer<'_> {
     /// The policy after each generation.
     pub fn generations(&self, plan: Plan, credit: &mut Credit) -> Result<Vec<TreePolicy>> {
+        self.generations_of(plan, &|policy, seed| self.texts(policy, plan.samples, seed), credit)
+    }
+
+    /// The same where a generation is more than an answer to each prompt.
+    pub fn generations_of(&self, plan: Plan, write: &Write, credit: &mut Credit) -> Result<Vec<TreePolicy>> {
         let learner = ActorLearner { table: self.table, loss: self.loss };
         let actor = Actor::fresh(states(self.table.world, self.table.state));
         let config = FitConfig {
@@ -120,7 +128,7 @@ impl Writer<'_> {
             seed: plan.seed,
             ..FitConfig::default()
         };
-        let source = Generations { writer: self, plan, credit, pending: Vec::new(), number: 0, used: 0 };
+        let source = Generations { table: self.table, plan, write, credit, pending: Vec::new(), number: 0, used: 0 };
         let steps = plan.generations * plan.passes;
         let mut fit = Fit::from_source(&learner, actor, Box::new(source), steps, config)?;
         let mut policies = Vec::with_capacity(plan.generations);
@@ -275,21 +283,22 @@ pub fn fill(rollouts: &mut Vec<Rollout>, advantages: Vec<Advantage>) {
 }
 
 /// The policy as the source of what it learns from.
-struct Generations<'s, 'c> {
-    writer: &'s Writer<'s>,
+struct Generations<'s, 'w, 'c> {
+    table: &'s Table<'s>,
     plan: Plan,
+    write: &'s Write<'w>,
     credit: &'s mut Credit<'c>,
     pending: Vec<Rollout>,
     number: u64,
     used: usize,
 }
 
-impl Generations<'_, '_> {
+impl Generations<'_, '_, '_> {
     fn written(&mut self, actor: &Actor) -> Result<Vec<Rollout>, CoreError> {
-        let table = self.writer.table;
+        let table = self.table;
         let policy = table.policy(&numbers(&actor.policy))?;
         let seed = self.plan.seed.child("generation", self.number);
-        let mut rollouts = self.writer.texts(&policy, self.plan.samples, seed)?;
+        let mut rollouts = (self.write)(&policy, seed)?;
         let values = numbers(&actor.critic);
         for rollout in &mut rollouts {
             let path = rollout.prompt.followed_by(&rollout.response);
@@ -301,7 +310,7 @@ impl Generations<'_, '_> {
     }
 }
 
-impl Source<Actor, Rollout> for Generations<'_, '_> {
+impl Source<Actor, Rollout> for Generations<'_, '_, '_> {
     fn window(&mut self, actor: &Actor) -> Result<Window<'_, Rollout>, TrainError> {
         if self.used == 0 {
             self.pending = self.written(actor)?;
@@ -385,6 +394,10 @@ impl ActorLearner<'_> {
         if needs.kl {
             let kl = (logps.clone().exp() * (logps - reference)).sum_dim(1); // [n, 1]
             batch = batch.with_tokens(TokenInput::Kl, kl.reshape(shape))?;
+        }
+        if needs.pull {
+            let pulls: Vec<f32> = rows.iter().flat_map(|row| vec![row.pull.unwrap_or(1.0); shape[1]]).collect();
+            batch = batch.with_tokens(TokenInput::Pull, Tensor::from_data(TensorData::new(pulls, shape), &device))?;
         }
         if needs.scores {
             let scores: Option<Vec<f32>> = rows.iter().map(|row| row.score.map(|score| score as f32)).collect();

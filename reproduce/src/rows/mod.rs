@@ -25,6 +25,7 @@ mod raft;
 mod ranking_accuracy;
 mod rating_and_preference;
 mod reward_math;
+mod score_turn_two;
 mod t_reg;
 mod tools;
 mod voting;
@@ -55,6 +56,7 @@ pub const ROWS: &[&Row] = &[
     &ensembles_in_rl::ROW,
     &constrained::ROW,
     &calibrated_rewards::ROW,
+    &score_turn_two::ROW,
     &rating_and_preference::ROW,
     &voting::ROW,
     &logical_and::ROW,
