@@ -9,6 +9,7 @@ mod dpo_overoptimisation;
 mod ensembles;
 mod ensembles_in_rl;
 mod gpm_cycles;
+mod gpo_on_cycles;
 mod implicit_vs_explicit;
 mod kto_unpaired;
 mod logical_and;
@@ -52,6 +53,7 @@ pub const ROWS: &[&Row] = &[
     &omega_prm::ROW,
     &monte_carlo_rate::ROW,
     &gpm_cycles::ROW,
+    &gpo_on_cycles::ROW,
     &ensembles::ROW,
     &ensembles_in_rl::ROW,
     &constrained::ROW,
