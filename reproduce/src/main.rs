@@ -7,6 +7,7 @@ mod allocator;
 
 mod cache;
 mod heads;
+mod judge;
 mod planted;
 mod reward_table;
 mod rollouts;

@@ -7,16 +7,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use ascribe::core::advantage::{Advantage, AdvantageEstimator, Graded};
-use ascribe::core::tensor::{KlEstimator, Mask};
+use ascribe::core::tensor::Mask;
 use ascribe::core::{
-    Continuation, CoreError, Episode, LogpBatch, Loss, Mode, Objective, Policy, Reduce, Request, RowKind, Sampling,
-    Scorer, Seed, TokenInput, Tokens, Until,
+    Continuation, CoreError, LogpBatch, Loss, Mode, Objective, Policy, Request, RowKind, Sampling, Seed, TokenInput,
+    Tokens, Until,
 };
 use ascribe::data::Cursor;
-use ascribe::preference::rl::{
-    Aggregation, PolicyLoss, RatioLevel, Rollout, Sample, Segmentation, Surrogate, ValueTerm,
-};
+use ascribe::preference::rl::{Aggregation, PolicyLoss, RatioLevel, Rollout, Surrogate, ValueTerm};
 use ascribe::train::{Fit, FitConfig, Learned, Learner, ScheduleKind, Source, Tally, TrainError, Window};
 use ascribe::worlds::TreePolicy;
 use burn::module::{Module, Param};
@@ -68,20 +65,6 @@ pub struct Plan {
     pub rate: f64,
     /// Root of what is drawn.
     pub seed: Seed,
-}
-
-/// The usual credit: a score on the last token, the divergence from the reference off each, then an estimator.
-pub struct Judge<'a> {
-    /// What scores texts.
-    pub scorer: &'a dyn Scorer,
-    /// What makes advantages of scores.
-    pub estimator: &'a dyn AdvantageEstimator,
-    /// What a nat of divergence costs.
-    pub kl: f64,
-    /// Where texts are cut into macro actions.
-    pub segmentation: Option<Segmentation>,
-    /// Texts judged so far.
-    pub judged: u64,
 }
 
 /// What came of a training.
@@ -226,60 +209,6 @@ impl Actor {
 /// The numbers of a table, row by row.
 fn numbers(table: &Embedding) -> Vec<f64> {
     table.weight.val().into_data().iter::<f64>().collect()
-}
-
-impl<'a> Judge<'a> {
-    /// Scores and an estimator alone.
-    pub fn new(scorer: &'a dyn Scorer, estimator: &'a dyn AdvantageEstimator) -> Self {
-        Self { scorer, estimator, kl: 0.0, segmentation: None, judged: 0 }
-    }
-
-    /// Credits a generation.
-    pub fn credit(&mut self, rollouts: &mut Vec<Rollout>) -> Result<(), CoreError> {
-        let graded = self.graded(rollouts)?;
-        fill(rollouts, self.estimator.estimate(&graded)?);
-        Ok(())
-    }
-
-    /// Scores, and what leaving the reference costs at each token.
-    pub fn graded(&mut self, rollouts: &mut [Rollout]) -> Result<Vec<Graded>, CoreError> {
-        let episodes: Vec<Episode> =
-            rollouts.iter().map(|rollout| Episode::new(&rollout.prompt, &rollout.response)).collect();
-        let credits = self.scorer.score(&episodes)?;
-        let mut graded = Vec::with_capacity(rollouts.len());
-        for ((rollout, episode), credit) in rollouts.iter_mut().zip(&episodes).zip(&credits) {
-            let score = f64::from(credit.to_sequence(episode, Reduce::Sum)?);
-            rollout.score = Some(score);
-            let mut one = Graded::scored(rollout.group, score, rollout.response.len());
-            one.values = rollout.values.iter().flatten().map(|value| f64::from(*value)).collect();
-            if let Some(reference) = rollout.ref_logps.as_ref().filter(|_| self.kl > 0.0) {
-                for ((reward, logp), reference) in one.rewards.iter_mut().zip(&rollout.logps).zip(reference) {
-                    *reward -= self.kl * KlEstimator::K1.of_token(f64::from(*logp), f64::from(*reference));
-                }
-            }
-            if let Some(segmentation) = &self.segmentation {
-                let (tokens, ref_logps, number) = (rollout.response.len(), rollout.ref_logps.as_deref(), self.judged);
-                one.steps = segmentation.spans(&Sample { tokens, text: None, ref_logps, number })?;
-                self.judged += 1;
-            }
-            graded.push(one);
-        }
-        Ok(graded)
-    }
-}
-
-/// Gives texts their advantages, and leaves out those without; where none has any, all stay, and nothing is learned.
-pub fn fill(rollouts: &mut Vec<Rollout>, advantages: Vec<Advantage>) {
-    let narrowed = |values: &[f64], n: usize| -> Vec<f32> {
-        if values.is_empty() { vec![0.0; n] } else { values.iter().map(|value| *value as f32).collect() }
-    };
-    let any = advantages.iter().any(|advantage| !advantage.tokens.is_empty());
-    for (rollout, advantage) in rollouts.iter_mut().zip(&advantages) {
-        rollout.advantages = narrowed(&advantage.tokens, rollout.response.len());
-        rollout.returns = Some(narrowed(&advantage.returns, rollout.response.len()));
-    }
-    let mut kept = advantages.iter().map(|advantage| !(any && advantage.tokens.is_empty()));
-    rollouts.retain(|_| kept.next().unwrap_or(true));
 }
 
 /// The policy as the source of what it learns from.
@@ -433,9 +362,10 @@ impl Learner for ActorLearner<'_> {
 
 #[cfg(test)]
 mod tests {
-    use ascribe::core::advantage::{Baseline, Gae, Keep, Normalize, Outcome};
+    use ascribe::core::advantage::{Advantage, AdvantageEstimator, Baseline, Gae, Keep, Normalize, Outcome};
 
     use super::*;
+    use crate::judge::{Judge, fill};
     use crate::tabular::own;
     use crate::world::World;
 

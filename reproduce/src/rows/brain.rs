@@ -15,7 +15,8 @@ use ascribe::preference::objectives::{DpoConfig, HingeConfig};
 use ascribe::preference::rl::{Brain, Goodness};
 use ascribe::worlds::TreePolicy;
 
-use crate::rollouts::{Judge, Plan, Writer, plain, prompts};
+use crate::judge::Judge;
+use crate::rollouts::{Plan, Writer, plain, prompts};
 use crate::row::{Claim, Figures, Row};
 use crate::tabular::{Table, Training, own};
 use crate::world::{Gold, PROMPTS, World, better, bradley_terry};

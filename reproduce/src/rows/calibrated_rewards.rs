@@ -16,7 +16,8 @@ use ascribe::worlds::{TokenTree, TreePolicy};
 use rand::RngExt;
 
 use crate::heads::{Head, Sample, Training, Widths, mean, train};
-use crate::rollouts::{Judge, Plan, Writer, ppo, written};
+use crate::judge::Judge;
+use crate::rollouts::{Plan, Writer, ppo, written};
 use crate::row::{Claim, Figures, Row};
 use crate::tabular::Table;
 use crate::world::{VOCABULARY, World, normal};

@@ -15,7 +15,8 @@ use ascribe::reward::constrain::{Constraint, LagrangeConfig};
 use ascribe::worlds::TreePolicy;
 
 use crate::heads::mean;
-use crate::rollouts::{Judge, Plan, Writer, fill, ppo, prompts};
+use crate::judge::{Judge, fill};
+use crate::rollouts::{Plan, Writer, ppo, prompts};
 use crate::row::{Claim, Figures, Row};
 use crate::tabular::{Table, place_and_last};
 use crate::world::{Gold, World};

@@ -11,8 +11,9 @@ use ascribe::reward::{Aggregate, Ensemble, Standard};
 use rand::RngExt;
 
 use crate::heads::mean;
+use crate::judge::Judge;
 use crate::reward_table::RewardTable;
-use crate::rollouts::{Judge, Plan, Writer, ppo, prompts};
+use crate::rollouts::{Plan, Writer, ppo, prompts};
 use crate::row::{Claim, Figures, Row};
 use crate::tabular::{Table, Training, place_and_last};
 use crate::world::{Gold, PROMPTS, World, bradley_terry};

@@ -9,7 +9,8 @@ use ascribe::core::advantage::{AdvantageEstimator, Gae, MacroGae, MacroReward, M
 use ascribe::eval::curve::{Reached, Reading, steps_to};
 use ascribe::preference::rl::Segmentation;
 
-use crate::rollouts::{Judge, Plan, Writer, ppo, prompts};
+use crate::judge::Judge;
+use crate::rollouts::{Plan, Writer, ppo, prompts};
 use crate::row::{Claim, Figures, Row};
 use crate::tabular::{Table, place_and_last};
 use crate::world::{Gold, World};

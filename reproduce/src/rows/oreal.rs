@@ -10,7 +10,8 @@ use ascribe::core::tensor::KlEstimator;
 use ascribe::eval::curve::total_variation;
 use ascribe::preference::rl::PolicyLoss;
 
-use crate::rollouts::{Judge, Plan, Writer, plain, prompts};
+use crate::judge::Judge;
+use crate::rollouts::{Plan, Writer, plain, prompts};
 use crate::row::{Claim, Figures, Row};
 use crate::tabular::{Table, Training, own, place_and_last};
 use crate::world::{Gold, World};

@@ -14,7 +14,8 @@ use ascribe::preference::objectives::{DpoConfig, Sft};
 use ascribe::preference::rl::{Oreo, OreoLevel, Rollout};
 use ascribe::worlds::ExactValue;
 
-use crate::rollouts::{Judge, Trained, Writer, prompts};
+use crate::judge::Judge;
+use crate::rollouts::{Trained, Writer, prompts};
 use crate::row::{Claim, Figures, Row};
 use crate::tabular::{State, Table, Training, own, place_and_last};
 use crate::world::{Gold, World};

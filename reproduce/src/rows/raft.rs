@@ -8,7 +8,8 @@ use ascribe::core::advantage::{Gae, Keep, Normalize, Variance};
 use ascribe::eval::curve::entropy;
 use ascribe::worlds::TreePolicy;
 
-use crate::rollouts::{Judge, Plan, Writer, plain, ppo, prompts};
+use crate::judge::Judge;
+use crate::rollouts::{Plan, Writer, plain, ppo, prompts};
 use crate::row::{Claim, Figures, Row};
 use crate::tabular::{Table, place_and_last};
 use crate::world::{Gold, World};

@@ -11,7 +11,8 @@ use ascribe::core::{CoreError, Episode, Seed, Tokens, rule};
 use ascribe::preference::rl::{PolicyLoss, Rollout, SecondAttempt, Stage};
 use ascribe::worlds::{TokenTree, TreePolicy};
 
-use crate::rollouts::{Judge, Plan, Writer, fill, plain, written};
+use crate::judge::{Judge, fill};
+use crate::rollouts::{Plan, Writer, plain, written};
 use crate::row::{Claim, Figures, Row};
 use crate::tabular::Table;
 use crate::world::{VOCABULARY, World, normal};
