@@ -24,14 +24,14 @@ const LENGTH: usize = 5;
 const BETA: f64 = 0.3;
 const SMALL_BETA: f64 = 0.1;
 const MANY: usize = 1024;
-const FEW: usize = 64;
+const FEW: usize = 32;
 
 /// OREO's claims.
 pub const ROW: Row = Row {
     name: "oreo",
     paper: "Offline Reinforcement Learning for LLM Multi-Step Reasoning, arXiv:2412.16145",
     setting: "4 prompts with 1024 texts each, of which about one in six is right; for the Bellman equation 1024 texts of the start \
-              a prompt, a row of policy and value for each history, beta 0.3; for success 64 texts a prompt, beta 0.1 for OREO \
+              a prompt, a row of policy and value for each history, beta 0.3; for success 32 texts a prompt, beta 0.1 for OREO \
               and DPO, rows shared by histories of one length and last token; all make 300 steps",
     seeds: 20,
     claims: &[
