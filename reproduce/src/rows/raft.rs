@@ -23,9 +23,9 @@ const FEW: usize = 4;
 pub const ROW: Row = Row {
     name: "raft",
     paper: "RAFT: Reward rAnked FineTuning for Generative Foundation Model Alignment, arXiv:2304.06767",
-    setting: "4 prompts with 1024 texts each, 20 rounds of 4 times 32 texts a prompt; RAFT imitates the best of each 32, or of each 4, in 4 \
-              steps a round, and PPO (divergence at 0.05) makes as many; best-of-32 of the start is exact; rows of a policy are \
-              shared by histories of one length and last token",
+    setting: "4 prompts with 1024 texts each, asked 4 times a round, 20 rounds; RAFT imitates the best of each 32 texts, or of 4, in \
+              4 steps a round, and PPO (a divergence costs 0.05) makes as many on the 32; best-of-32 of the start is exact; rows of \
+              a policy are shared by histories of one length and last token",
     seeds: 10,
     claims: &[
         Claim { says: "RAFT raises gold", more: "gold of RAFT", less: "gold of the start" },
@@ -51,18 +51,12 @@ fn run(seed: Seed) -> Result<Figures> {
     let table = Table { world: &world, reference: &world.reference, state: place_and_last };
     let (prompts, plain, ppo) = (vec![prompts(); 4].concat(), plain(), ppo());
     let plan = Plan { generations: GENERATIONS, samples: TEXTS, passes: 4, rate: 0.03, seed };
-    let imitated = |groups: usize| {
+    let imitated = |samples: usize| {
         let writer = Writer { table: &table, prompts: &prompts, length: LENGTH, loss: &plain };
         let mut judge = Judge::new(&world.tree, &Keep::Best);
-        writer.generations(plan, &mut |rollouts| {
-            // The texts to one prompt, as groups of their own.
-            for (at, rollout) in rollouts.iter_mut().enumerate() {
-                rollout.group = at * groups / TEXTS;
-            }
-            judge.credit(rollouts)
-        })
+        writer.generations(Plan { samples, ..plan }, &mut |rollouts| judge.credit(rollouts))
     };
-    let (raft, few) = (imitated(1)?, imitated(TEXTS / FEW)?);
+    let (raft, few) = (imitated(TEXTS)?, imitated(FEW)?);
     let normalize = Normalize::Whiten { variance: Variance::Unbiased, epsilon: 1e-8 };
     let gae = Gae { gamma: 1.0, lambda: 0.95, normalize };
     let mut judge = Judge { kl: 0.05, ..Judge::new(&world.tree, &gae) };
