@@ -15,7 +15,7 @@ use ascribe::core::tensor::Mask;
 use ascribe::core::{CoreError, LogpBatch, Loss, Objective, RowKind, Seed};
 use ascribe::preference::{LogpCache, Response, TrainRow, reference_logps};
 use ascribe::train::{Fit, FitConfig, Learned, Learner, Tally, TrainError};
-use ascribe::worlds::TreePolicy;
+use ascribe::worlds::{TreePolicy, WorldError};
 
 use crate::world::{VOCABULARY, World};
 
@@ -77,19 +77,19 @@ impl Table<'_> {
         reference_logps(&mut rows, self.reference, "reference", &mut LogpCache::in_memory(), &mut |_, _| ())?;
         let learner = TableLearner { table: self, objective };
         let tables = fitted(&learner, states(self.world, self.state), &rows, training, at)?;
-        tables.iter().map(|changes| self.policy(changes)).collect()
+        Ok(tables.iter().map(|changes| self.policy(changes)).collect::<Result<_, WorldError>>()?)
     }
 
-    fn policy(&self, changes: &[f64]) -> Result<TreePolicy> {
-        let policy = TreePolicy::new(&self.world.tree, |path| {
+    /// The policy that the rows of a table make of the reference.
+    pub fn policy(&self, changes: &[f64]) -> Result<TreePolicy, WorldError> {
+        TreePolicy::new(&self.world.tree, |path| {
             let logps = self.reference.logps(path).unwrap_or_default();
             if path.is_empty() {
                 return logps.to_vec();
             }
             let row = (self.state)(path) * VOCABULARY;
             logps.iter().zip(&changes[row..row + VOCABULARY]).map(|(logp, change)| logp + change).collect()
-        });
-        Ok(policy?)
+        })
     }
 }
 
@@ -198,6 +198,15 @@ impl TableLearner<'_> {
         if needs.ref_logps {
             batch = batch.with_ref_logps(known(&given, seq, &device)?)?;
         }
+        if needs.credit {
+            let credit = told(&given, seq, &device, "credit", |response| response.credit.as_ref())?;
+            batch = batch.with_credit(credit)?;
+        }
+        if needs.scores {
+            let scores: Option<Vec<f32>> = given.iter().map(|(_, response)| response.score).collect();
+            let scores = TensorData::new(scores.ok_or(CoreError::MissingInput("scores"))?, [given.len()]);
+            batch = batch.with_scores(Tensor::from_data(scores, &device))?;
+        }
         if needs.mismatched {
             let others: Option<Vec<(&TrainRow, &Response)>> =
                 rows.iter().map(|row| row.mismatched.as_ref().map(|other| (*row, other))).collect();
@@ -215,11 +224,22 @@ impl TableLearner<'_> {
 
 /// Log-probabilities under the reference, `[responses, seq]`.
 fn known(given: &[(&TrainRow, &Response)], seq: usize, device: &Device) -> Result<Tensor<2>, CoreError> {
-    let mut logps: Vec<f32> = Vec::with_capacity(given.len() * seq);
+    told(given, seq, device, "ref_logps", |response| response.ref_logps.as_ref())
+}
+
+/// One value a token, known beforehand, `[responses, seq]`.
+fn told(
+    given: &[(&TrainRow, &Response)],
+    seq: usize,
+    device: &Device,
+    name: &'static str,
+    of: impl Fn(&Response) -> Option<&Vec<f32>>,
+) -> Result<Tensor<2>, CoreError> {
+    let mut values: Vec<f32> = Vec::with_capacity(given.len() * seq);
     for (_, response) in given {
-        logps.extend(response.ref_logps.as_ref().ok_or(CoreError::MissingInput("ref_logps"))?);
+        values.extend(of(response).ok_or(CoreError::MissingInput(name))?);
     }
-    Ok(Tensor::from_data(TensorData::new(logps, [given.len(), seq]), device))
+    Ok(Tensor::from_data(TensorData::new(values, [given.len(), seq]), device))
 }
 
 impl Learner for TableLearner<'_> {

@@ -8,7 +8,7 @@
 
 use anyhow::Result;
 use ascribe::core::{Mode, Policy, Request, Sampling, Seed, Stream, Tokens, Until};
-use ascribe::eval::curve::kl_exact;
+use ascribe::eval::curve::{best_of_n_law, kl_exact};
 use ascribe::preference::TrainRow;
 use ascribe::worlds::{TokenTree, TreePolicy};
 use rand::{Rng, RngExt};
@@ -35,6 +35,11 @@ pub struct World {
 }
 
 impl Gold {
+    /// 1 where the reward is above `bar`, else 0: a text is right or wrong.
+    pub fn above(&self, bar: f64, path: &[u32]) -> f64 {
+        f64::from(u8::from(self.of(path) > bar))
+    }
+
     /// A drawn reward of responses of `length` tokens.
     pub fn drawn(length: usize, seed: Seed) -> Result<Self> {
         let mut stream = seed.stream("gold", 0);
@@ -63,11 +68,14 @@ impl World {
     pub fn new(length: usize, seed: Seed, gold: impl Fn(&[u32]) -> f64) -> Result<Self> {
         let tree = TokenTree::new(VOCABULARY, length + 1, gold)?;
         let drawn = TreePolicy::drawn(&tree, seed.child("reference", 0), 1.0)?;
-        let reference = TreePolicy::new(&tree, |path| match path {
-            [] => vec![0.0; VOCABULARY],
-            _ => drawn.logps(path).unwrap_or_default().to_vec(),
-        })?;
+        let reference = uniform_over_prompts(&tree, &drawn)?;
         Ok(Self { tree, reference })
+    }
+
+    /// The policy with the largest expected reward less `beta` times its divergence from the reference; prompts keep their
+    /// odds.
+    pub fn optimum(&self, beta: f64) -> Result<TreePolicy> {
+        uniform_over_prompts(&self.tree, &self.tree.soft_optimum(&self.reference, beta)?.policy)
     }
 
     /// The gold reward of a response.
@@ -83,6 +91,60 @@ impl World {
     /// The divergence of a policy from the reference, exactly.
     pub fn divergence(&self, policy: &TreePolicy) -> Result<f64> {
         Ok(kl_exact(&policy.leaf_probabilities(), &self.reference.leaf_probabilities())?)
+    }
+
+    /// The root of the mean square residual of the soft Bellman equation, over the tokens that the reference writes.
+    pub fn residual(&self, policy: &TreePolicy, beta: f64) -> Result<f64> {
+        let soft = self.tree.soft_optimum(&self.reference, beta)?.value;
+        let mut squares = 0.0;
+        for ((path, _), chance) in self.tree.leaves().zip(self.reference.leaf_probabilities()) {
+            for at in 1..path.len() {
+                let (state, token) = (&path[..at], path[at] as usize);
+                let reference = self.reference.logps(state)?[token];
+                let paid = beta * (policy.logps(state)?[token] - reference);
+                // The tree's soft Q holds the reference's part, beta log pi_ref.
+                let due = soft.q(state)?[token] - beta * reference - soft.value(state)?;
+                squares += chance * (paid - due).powi(2);
+            }
+        }
+        Ok((squares / (self.tree.depth() - 1) as f64).sqrt())
+    }
+
+    /// How often a text of a policy earns more than one of another to the same prompt, exactly; equal ones count half.
+    pub fn wins(&self, policy: &TreePolicy, other: &TreePolicy) -> f64 {
+        let (ours, theirs) = (policy.leaf_probabilities(), other.leaf_probabilities());
+        let rewards: Vec<f64> = self.tree.leaves().map(|(_, reward)| reward).collect();
+        let (each, mut wins) = (rewards.len() / PROMPTS.len(), 0.0);
+        for first in (0..rewards.len()).step_by(each) {
+            let mut order: Vec<usize> = (first..first + each).collect();
+            order.sort_by(|one, other| rewards[*one].total_cmp(&rewards[*other]));
+            let mass = |of: &[f64], leaves: &[usize]| leaves.iter().map(|leaf| of[*leaf]).sum::<f64>();
+            let (all, mut below) = (mass(&theirs, &order), 0.0);
+            for tied in order.chunk_by(|one, other| rewards[*one] == rewards[*other]) {
+                let here = mass(&theirs, tied);
+                wins += mass(&ours, tied) * (below + 0.5 * here) / all;
+                below += here;
+            }
+        }
+        wins
+    }
+
+    /// The probability of each text when the best of `n` to its prompt is taken, in the order of the leaves.
+    pub fn best_of(&self, policy: &TreePolicy, n: u32) -> Result<Vec<f64>> {
+        let rewards: Vec<f64> = self.tree.leaves().map(|(_, reward)| reward).collect();
+        let each = rewards.len() / PROMPTS.len();
+        let mut law = Vec::with_capacity(rewards.len());
+        for (odds, rewards) in policy.leaf_probabilities().chunks(each).zip(rewards.chunks(each)) {
+            let mass: f64 = odds.iter().sum();
+            let odds: Vec<f64> = odds.iter().map(|odds| odds / mass).collect();
+            law.extend(best_of_n_law(&odds, rewards, n)?.law.into_iter().map(|best| best * mass));
+        }
+        Ok(law)
+    }
+
+    /// The mean reward under the probabilities of leaves.
+    pub fn mean_reward(&self, law: &[f64]) -> f64 {
+        self.tree.leaves().zip(law).map(|((_, reward), odds)| reward * odds).sum()
     }
 
     /// `n` responses of a policy to one prompt.
@@ -122,6 +184,15 @@ impl World {
     }
 }
 
+/// A policy with each prompt as likely as the others.
+fn uniform_over_prompts(tree: &TokenTree, policy: &TreePolicy) -> Result<TreePolicy> {
+    let policy = TreePolicy::new(tree, |path| match path {
+        [] => vec![0.0; VOCABULARY],
+        _ => policy.logps(path).unwrap_or_default().to_vec(),
+    });
+    Ok(policy?)
+}
+
 /// A rater who chooses the better response.
 pub fn better(difference: f64, _stream: &mut Stream) -> bool {
     difference > 0.0
@@ -141,4 +212,28 @@ pub fn sigmoid(x: f64) -> f64 {
 pub fn normal(stream: &mut impl Rng) -> f64 {
     let (u, v): (f64, f64) = (stream.random(), stream.random());
     (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wins_and_the_best_by_hand() {
+        // One token behind each prompt, worth its number; one policy writes 3 alone, the other all alike.
+        let world = World::new(1, Seed(0), |path| f64::from(path[1])).unwrap();
+        let always = |token: usize| {
+            TreePolicy::new(&world.tree, |path| match path {
+                [] => vec![0.0; VOCABULARY],
+                _ => (0..VOCABULARY).map(|at| if at == token { 0.0 } else { f64::NEG_INFINITY }).collect(),
+            })
+        };
+        let (last, uniform) = (always(3).unwrap(), TreePolicy::uniform(&world.tree));
+        assert!((world.wins(&last, &uniform) - 0.875).abs() < 1e-12);
+        assert!((world.wins(&uniform, &last) - 0.125).abs() < 1e-12);
+        assert!((world.wins(&uniform, &uniform) - 0.5).abs() < 1e-12);
+        // The larger of two uniform draws from 0 to 3: (0 + 3 + 2 * 5 + 3 * 7) / 16.
+        let best = world.best_of(&uniform, 2).unwrap();
+        assert!((world.mean_reward(&best) - 34.0 / 16.0).abs() < 1e-12);
+    }
 }

@@ -7,21 +7,17 @@
 //! Both have one table of weights over the response alone, so what separates them is the normaliser of the policy. It hangs
 //! on what the reference would write, and new prompts have another reference; the gold reward does not hang on the prompt.
 
-use anyhow::{Context, Result};
-use ascribe::burn::nn::Embedding;
-use ascribe::burn::optim::GradientsParams;
-use ascribe::core::{CoreError, Loss, Seed, Stream};
+use anyhow::Result;
+use ascribe::core::{Seed, Stream};
 use ascribe::eval::Bootstrap;
 use ascribe::eval::pairs::{Ties, pair_accuracy};
 use ascribe::preference::objectives::DpoConfig;
 use ascribe::preference::{Response, TrainRow};
-use ascribe::reward::losses::{BradleyTerry, BradleyTerryConfig};
-use ascribe::reward::{RewardLoss, ScoreBatch};
-use ascribe::train::{Learned, Learner, Tally, TrainError};
 use ascribe::worlds::TreePolicy;
 
+use crate::reward_table::RewardTable;
 use crate::row::{Claim, Figures, Row};
-use crate::tabular::{Table, Training, fitted, indices, last, responses, states, tally, transitions};
+use crate::tabular::{Table, Training, last, transitions};
 use crate::world::{Gold, VOCABULARY, World, better, bradley_terry};
 
 const LENGTH: usize = 5;
@@ -74,12 +70,9 @@ fn run(seed: Seed) -> Result<Figures> {
     let training = Training { steps: 300, rate: 0.05, seed };
     let dpo = DpoConfig { beta: BETA, ..DpoConfig::default() }.init()?;
     let policy = Table { world: &world, reference: &world.reference, state }.trained(&dpo, &pairs, training)?;
-    let learner = RewardTable { loss: BradleyTerryConfig::default().init()? };
-    let tables = fitted(&learner, states(&world, state), &pairs, training, &[training.steps])?;
-    let weights = tables.last().context("a training has a step at least")?;
+    let reward = RewardTable::trained(&world, state, &pairs, training)?;
     let explicit = |row: &TrainRow, response: &Response| -> Result<f64> {
-        let weight = |(path, token): (Vec<u32>, u32)| weights[state(&path) * VOCABULARY + token as usize];
-        Ok(transitions(row, response).into_iter().map(weight).sum())
+        Ok(reward.of(row.prompt.len(), &row.prompt.followed_by(&response.tokens)))
     };
     let implicit = |row: &TrainRow, response: &Response| log_ratio(&world, &policy, row, response);
     let [explicit_seen, explicit_new] = [accuracy(&seen, &explicit)?, accuracy(&new, &explicit)?];
@@ -107,43 +100,4 @@ fn log_ratio(world: &World, policy: &TreePolicy, row: &TrainRow, response: &Resp
 fn accuracy(pairs: &[TrainRow], reward: &dyn Fn(&TrainRow, &Response) -> Result<f64>) -> Result<f64> {
     let side = |at: usize| pairs.iter().map(|row| reward(row, &row.responses[at])).collect::<Result<Vec<f64>>>();
     Ok(pair_accuracy(&side(0)?, &side(1)?, Ties::Strict, &Bootstrap::NONE)?.accuracy.value)
-}
-
-/// A reward that is a table of weights.
-struct RewardTable {
-    loss: BradleyTerry,
-}
-
-impl RewardTable {
-    fn of(&self, model: &Embedding, rows: &[&TrainRow]) -> Result<Loss, CoreError> {
-        let weights = model.weight.val(); // [states, vocabulary]
-        let given = responses(rows, 2)?;
-        let (mut of_state, mut tokens) = (Vec::new(), Vec::new());
-        for (row, response) in &given {
-            for (path, token) in transitions(row, response) {
-                of_state.push(state(&path) as i64);
-                tokens.push(i64::from(token));
-            }
-        }
-        let (n, device) = (tokens.len(), weights.device());
-        let tokens = indices(tokens, &device).reshape([n, 1]); // [n, 1]
-        let picked = weights.select(0, indices(of_state, &device)).gather(1, tokens); // [n, 1]
-        let scores = picked.reshape([given.len(), n / given.len().max(1)]).sum_dim(1); // [responses, 1]
-        Ok(self.loss.loss(&ScoreBatch::new(2, scores)?)?)
-    }
-}
-
-impl Learner for RewardTable {
-    type Model = Embedding;
-    type Row = TrainRow;
-
-    fn learn(&self, model: &Embedding, rows: &[&TrainRow]) -> Result<Learned, TrainError> {
-        let loss = self.of(model, rows)?;
-        let gradients = GradientsParams::from_grads(loss.rows.clone().sum().backward(), model);
-        Ok(Learned { gradients, tally: tally(&loss) })
-    }
-
-    fn measure(&self, model: &Embedding, rows: &[&TrainRow]) -> Result<Tally, TrainError> {
-        Ok(tally(&self.of(model, rows)?))
-    }
 }

@@ -1,34 +1,47 @@
 //! The experiments, a file each.
 
 mod armap;
+mod brain;
+mod calibrated_rewards;
 mod clip_delta;
 mod concepts;
+mod constrained;
 mod cream;
 mod deal;
 mod dpo_overoptimisation;
 mod ensembles;
+mod ensembles_in_rl;
 mod glore_stages;
 mod gpm_cycles;
+mod gpm_cycles;
+mod gpo_on_cycles;
 mod implicit_prm_data;
 mod implicit_vs_explicit;
 mod kto_unpaired;
 mod logical_and;
+mod ma_rlhf;
 mod machine_text;
 mod mcts_value;
 mod monte_carlo_rate;
 mod noisy_labels;
 mod omega_prm;
+mod oreal;
+mod oreo;
 mod p_ik;
 mod pav_provers;
+mod ppo_vs_dpo;
 mod process_verifiers;
 mod r_to_q;
+mod raft;
 mod ranking_accuracy;
 mod rating_and_preference;
 mod reward_math;
 mod rsrm;
+mod score_turn_two;
 mod smc;
 mod step_level_models;
 pub mod strategies;
+mod t_reg;
 mod test_time_compute;
 mod tools;
 mod transfer_q;
@@ -45,6 +58,13 @@ pub const ROWS: &[&Row] = &[
     &implicit_vs_explicit::ROW,
     &noisy_labels::ROW,
     &kto_unpaired::ROW,
+    &t_reg::ROW,
+    &ma_rlhf::ROW,
+    &raft::ROW,
+    &oreo::ROW,
+    &oreal::ROW,
+    &brain::ROW,
+    &ppo_vs_dpo::ROW,
     &cream::ROW,
     &omega_prm::ROW,
     &monte_carlo_rate::ROW,
@@ -64,7 +84,12 @@ pub const ROWS: &[&Row] = &[
     &rsrm::ROW,
     &armap::ROW,
     &gpm_cycles::ROW,
+    &gpo_on_cycles::ROW,
     &ensembles::ROW,
+    &ensembles_in_rl::ROW,
+    &constrained::ROW,
+    &calibrated_rewards::ROW,
+    &score_turn_two::ROW,
     &rating_and_preference::ROW,
     &voting::ROW,
     &logical_and::ROW,

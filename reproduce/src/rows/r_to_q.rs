@@ -4,19 +4,15 @@
 //! beta (log pi(a|s) - log pi_ref(a|s)) = r(s, a) + V*(s') - V*(s)       V* soft, by enumeration
 //! ```
 //! Any policy solves this equation for some reward, so the reward here is the one that the raters had: the residual falls as
-//! the preferences determine it. The planted texts take the best token at every place but one, under the exact values of
-//! the reference, and the worst there.
+//! the preferences determine it.
 
 use anyhow::Result;
-use ascribe::core::{Continuation, Episode, Policy, Scorer, Seed, Tokens};
-use ascribe::eval::Bootstrap;
-use ascribe::eval::credit::{MarkedCredit, token_auroc_micro};
-use ascribe::preference::ImplicitReward;
+use ascribe::core::{Policy, Seed, Tokens};
 use ascribe::preference::objectives::DpoConfig;
 use ascribe::search::{Beam, Greedy, Search, SearchCtx};
-use ascribe::worlds::{ExactValue, TreePolicy};
-use rand::RngExt;
+use ascribe::worlds::TreePolicy;
 
+use crate::planted::Planted;
 use crate::row::{Claim, Figures, Row};
 use crate::tabular::{Table, Training, own};
 use crate::world::{Gold, PROMPTS, World, bradley_terry, normal};
@@ -25,7 +21,6 @@ const LENGTH: usize = 5;
 const BETA: f64 = 1.0;
 const FEW: usize = 250;
 const MANY: usize = 2000;
-const PLANTED: u64 = 100;
 
 /// The claims of From r to Q*.
 pub const ROW: Row = Row {
@@ -84,36 +79,20 @@ fn run(seed: Seed) -> Result<Figures> {
         let logps = policy.logps(path).unwrap_or_default();
         logps.iter().map(|logp| logp + 0.5 * normal(&mut stream)).collect()
     })?;
-    let soft = world.tree.soft_optimum(&world.reference, BETA)?.value;
     let beam = Beam { beams: 4, length_penalty: 0.0, ..Beam::default() };
-    let [by_ratio, by_likelihood] = credit(&world, &policy, seed)?;
+    let planted = Planted::drawn(&world, seed)?;
+    let (likelihoods, _) = world.reference.score(&planted.asked())?;
     Ok(vec![
-        ("residual of the start".into(), residual(&world, &world.reference, &soft)?),
-        ("residual of DPO on few pairs".into(), residual(&world, &few, &soft)?),
-        ("residual of DPO".into(), residual(&world, &policy, &soft)?),
-        ("residual of DPO with noise".into(), residual(&world, &noisy, &soft)?),
+        ("residual of the start".into(), world.residual(&world.reference, BETA)?),
+        ("residual of DPO on few pairs".into(), world.residual(&few, BETA)?),
+        ("residual of DPO".into(), world.residual(&policy, BETA)?),
+        ("residual of DPO with noise".into(), world.residual(&noisy, BETA)?),
         ("gold of greedy decoding".into(), decoded(&world, &policy, &Greedy, seed)?),
         ("gold of beam search".into(), decoded(&world, &policy, &beam, seed)?),
-        ("AUROC of the log-ratio".into(), by_ratio),
-        ("AUROC of the likelihood".into(), by_likelihood),
+        ("AUROC of the log-ratio".into(), planted.auroc_of_ratios(&world, &policy)?),
+        ("AUROC of the likelihood".into(), planted.auroc(&likelihoods)?),
         ("AUROC of chance".into(), 0.5),
     ])
-}
-
-/// The root of the mean square residual of the soft Bellman equation, over the tokens that the reference writes.
-fn residual(world: &World, policy: &TreePolicy, soft: &ExactValue) -> Result<f64> {
-    let mut squares = 0.0;
-    for ((path, _), chance) in world.tree.leaves().zip(world.reference.leaf_probabilities()) {
-        for at in 1..path.len() {
-            let (state, token) = (&path[..at], path[at] as usize);
-            let reference = world.reference.logps(state)?[token];
-            let paid = BETA * (policy.logps(state)?[token] - reference);
-            // The tree's soft Q holds the reference's part, beta log pi_ref.
-            let due = soft.q(state)?[token] - BETA * reference - soft.value(state)?;
-            squares += chance * (paid - due).powi(2);
-        }
-    }
-    Ok((squares / LENGTH as f64).sqrt())
 }
 
 /// The mean gold reward of what a search finds.
@@ -125,40 +104,4 @@ fn decoded(world: &World, policy: &TreePolicy, search: &dyn Search, seed: Seed) 
         sum += world.reward(*prompt, &found.best().tokens)?;
     }
     Ok(sum / PROMPTS.len() as f64)
-}
-
-/// How well low credit finds planted tokens: by log-ratios, and by the likelihood under the reference.
-fn credit(world: &World, policy: &TreePolicy, seed: Seed) -> Result<[f64; 2]> {
-    let exact = world.tree.exact_value(&world.reference)?;
-    let (mut episodes, mut marks, mut asked) = (Vec::new(), Vec::new(), Vec::new());
-    for number in 0..PLANTED {
-        let mut stream = seed.stream("planted", number);
-        let (prompt, wrong) = (PROMPTS[stream.random_range(0..PROMPTS.len())], stream.random_range(0..LENGTH));
-        let mut path = vec![prompt];
-        for at in 0..LENGTH {
-            let values = exact.q(&path)?;
-            let better = |one: f64, other: f64| if at == wrong { one < other } else { one > other };
-            let token =
-                (1..values.len()).fold(0, |best, one| if better(values[one], values[best]) { one } else { best });
-            path.push(token as u32);
-        }
-        episodes.push(Episode::new(&path[..1], &path[1..]));
-        asked.push(Continuation { prefix: path[..1].into(), tokens: path[1..].into() });
-        marks.push((0..LENGTH).map(|at| at == wrong).collect::<Vec<bool>>());
-    }
-    let reward = ImplicitReward { policy, reference: &world.reference, beta: BETA as f32 };
-    let ratios: Vec<Vec<f32>> = reward.score(&episodes)?.iter().map(|credit| credit.values()[1..].to_vec()).collect();
-    let (likelihoods, _) = world.reference.score(&asked)?;
-    let auroc = |credits: &[Vec<f32>]| -> Result<f64> {
-        let marked: Vec<MarkedCredit> = credits
-            .iter()
-            .zip(&marks)
-            .map(|(credit, error)| MarkedCredit {
-                credit: credit.iter().map(|value| f64::from(*value)).collect(),
-                error: error.clone(),
-            })
-            .collect();
-        Ok(token_auroc_micro(&marked, &Bootstrap::NONE)?.value)
-    };
-    Ok([auroc(&ratios)?, auroc(&likelihoods)?])
 }

@@ -63,8 +63,8 @@ impl SecondAttempt {
         first.prompt.followed_by(&first.response).followed_by(&self.between)
     }
 
-    /// What the two attempts are paid.
-    fn paid(&self, first: f64, second: f64) -> (f64, f64) {
+    /// What the two attempts are paid for their scores.
+    pub fn paid(&self, first: f64, second: f64) -> (f64, f64) {
         match self.stage {
             Stage::First => (0.0, second),
             Stage::Second => (first, second + self.progress * (second - first)),
