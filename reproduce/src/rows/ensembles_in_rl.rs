@@ -31,7 +31,7 @@ pub const ROW: Row = Row {
     setting: "4 prompts with 1024 texts each, 128 pairs of which 25 % are turned, five reward tables on resamples of them (for \
               networks that differ by their seed), standardised; PPO of 60 generations of 64 texts without a penalty; gold at the \
               end, and at the largest divergence that all arms come to; one reward model is each of the five in turn",
-    seeds: 12,
+    seeds: 16,
     claims: &[
         Claim { says: "the mean of five is better than one", more: "gold of mean", less: "gold of one" },
         Claim { says: "the worst case of five is better than one", more: "gold of WCO", less: "gold of one" },
