@@ -6,6 +6,7 @@ pub(crate) mod reward;
 pub(crate) mod rollouts;
 mod rows;
 mod setup;
+mod taken;
 
 use std::path::Path;
 
@@ -182,6 +183,7 @@ fn is_dpo_reward(chosen: &Chosen) -> bool {
 /// Refuses what would change nothing: a model or a wording that nobody asks, evaluations without rows; and the absence of the
 /// model that token rewards are made of.
 pub(crate) fn check_options(args: &TrainArgs, chosen: &Chosen) -> anyhow::Result<()> {
+    taken::refuse(args)?;
     let (needs, dpo_reward) = (chosen.needs(), is_dpo_reward(chosen));
     if dpo_reward && args.dpo_model.is_none() {
         bail!("credit dpo_reward takes the rewards of a model that DPO trained; name it with --dpo-model");

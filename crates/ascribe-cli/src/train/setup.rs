@@ -12,8 +12,8 @@ use ascribe::preference::rl::{
 use ascribe::train::FitConfig;
 use serde_json::Value;
 
-use super::check_run;
 use super::recipes::Recipe;
+use super::{check_run, taken};
 use crate::Catalog;
 use crate::args::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName, TrainArgs};
 use crate::catalog::Chosen;
@@ -30,6 +30,7 @@ pub struct Setup {
 
 impl Setup {
     pub fn new(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog, fit: &FitConfig) -> anyhow::Result<Self> {
+        taken::refuse(args)?;
         let rl = &args.rl;
         let estimator_name = rl.advantage_estimator.as_deref().unwrap_or(recipe.estimator);
         let estimator = catalog.rollouts.estimators.get(estimator_name)?(&EstimatorOptions {
