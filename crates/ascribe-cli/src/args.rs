@@ -6,6 +6,7 @@ mod objective;
 mod process;
 mod reward;
 mod rl;
+mod rounds;
 mod search;
 mod served;
 
@@ -27,6 +28,7 @@ pub use objective::ObjectiveArgs;
 pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
 pub use reward::{HeadInitName, RewardArgs, RewardedArgs};
 pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName};
+pub use rounds::{CurriculumArgs, CurriculumName, EaseName, LabelsName, RoundArgs};
 pub use search::{ScorerName, SearchArgs};
 pub use served::ServedArgs;
 
@@ -104,8 +106,8 @@ pub struct TrainArgs {
     #[command(flatten)]
     pub given: Given,
     /// The objective by name, such as sft, dpo, kto, simpo or t-reg, or a sum of some, such as dpo+sft; on rollouts grpo, dr_grpo,
-    /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo, ma_ppo, raft, oreal, oreo, brain or score; or reward,
-    /// for a reward model.
+    /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo, ma_ppo, raft, oreal, oreo, brain or score; in rounds of
+    /// pairs that it writes iterative-dpo or iterative-cream; or reward, for a reward model.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
@@ -236,6 +238,10 @@ pub struct TrainArgs {
     pub common: CommonArgs,
     #[command(flatten)]
     pub rl: RlArgs,
+    #[command(flatten)]
+    pub rounds: RoundArgs,
+    #[command(flatten)]
+    pub curriculum: CurriculumArgs,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ use crate::args::ObjectiveArgs;
 use crate::config::closest;
 use crate::train::recipes::RECIPES;
 use crate::train::reward::METHOD;
+use crate::train::rounds::ROUNDS;
 use rollouts::RolloutTables;
 
 /// Objectives, search strategies, losses of reward models, and the policy losses, advantage estimators and rewards of rollouts,
@@ -186,8 +187,14 @@ impl Catalog {
             if name == METHOD {
                 bail!("{name} trains a model of rewards, which is no loss that others can be added to");
             }
+            if ROUNDS.iter().any(|rounds| rounds.name == name) {
+                bail!(
+                    "{name} learns in rounds from pairs that it writes, which is no loss that others can be added to"
+                );
+            }
             let own = self.own.iter().map(|(name, _)| name.as_str());
-            let others = RECIPES.iter().map(|recipe| recipe.name).chain([METHOD]);
+            let rounds = ROUNDS.iter().map(|rounds| rounds.name);
+            let others = RECIPES.iter().map(|recipe| recipe.name).chain(rounds).chain([METHOD]);
             let names: Vec<&str> = OBJECTIVES.iter().map(|row| row.name).chain(others).chain(own).collect();
             let close = closest(name, names.iter().copied());
             bail!("there is no method `{name}`{close}; the methods are {}", names.join(", "));

@@ -7,9 +7,7 @@ use ascribe::data::{ColumnMap, PromptOnly, Split};
 use ascribe::eval::{Bootstrap, Estimate};
 use ascribe::lm::LanguageModel;
 use ascribe::preference::Encoder;
-use ascribe::preference::rl::{
-    Actor, OnPolicy, PromptRow, RolloutConfig, RolloutLearner, SecondAttempt, WeightedRewards, text_of,
-};
+use ascribe::preference::rl::{Actor, OnPolicy, PromptRow, RolloutLearner, SecondAttempt, WeightedRewards, text_of};
 use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, TrainError};
 use serde_json::json;
 
@@ -44,7 +42,7 @@ fn encoded(
 }
 
 /// Prompts to train on and to evaluate on.
-fn prompts(
+pub(super) fn prompts(
     args: &TrainArgs,
     encoder: &Encoder,
     split: Split<PromptOnly>,
@@ -67,14 +65,23 @@ fn prompts(
 
 /// The rewards that the options name, as one.
 fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<WeightedRewards> {
-    let (names, weights) = (&args.rl.reward, &args.rl.reward_weights);
-    if names.is_empty() {
+    if args.rl.reward.is_empty() {
         bail!(
             "{} needs a reward: name one with --reward ({})",
             args.method,
             catalog.rollouts.rewards.names().join(", ")
         );
     }
+    weighted(&args.rl.reward, &args.rl.reward_weights, catalog, rows)
+}
+
+/// The rewards `names` as one, each with its weight, or all with 1.
+pub(super) fn weighted(
+    names: &[String],
+    weights: &[f64],
+    catalog: &Catalog,
+    rows: &[PromptRow],
+) -> anyhow::Result<WeightedRewards> {
     if !weights.is_empty() && weights.len() != names.len() {
         bail!("reward_weights has {} numbers for {} rewards; give one each", weights.len(), names.len());
     }
@@ -201,18 +208,17 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     if held_out.is_empty() {
         return print_line("no prompts were held out, so nothing is known about others; use --held-out");
     }
-    let before = held_out_reward(args, &model, &setup.config, &scorer, &held_out)?;
-    let after = held_out_reward(args, &trained, &setup.config, &scorer, &held_out)?;
+    let before = held_out_reward(args, &model, &scorer, &held_out)?;
+    let after = held_out_reward(args, &trained, &scorer, &held_out)?;
     print_line(&format!("held-out reward {after}; before {before}"))?;
     let summary = json!({"reward": after, "reward_before": before});
     write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
 }
 
 /// Mean reward of responses to prompts that nothing was trained on: a mean over prompts, with its interval.
-fn held_out_reward(
+pub(super) fn held_out_reward(
     args: &TrainArgs,
     model: &LanguageModel,
-    config: &RolloutConfig,
     scorer: &dyn Scorer,
     rows: &[PromptRow],
 ) -> anyhow::Result<Estimate> {
@@ -220,10 +226,10 @@ fn held_out_reward(
     let seed = Seed(args.seed).child("held out", 0);
     let request = |(at, (prompt, _)): (usize, &PromptRow)| Request {
         prefix: prompt.clone(),
-        n: config.num_generations,
+        n: args.rl.num_generations,
         until: Until::End,
-        mode: Mode::Sample(config.sampling),
-        max_new: config.max_completion_length,
+        mode: Mode::Sample(args.rl.sampling()),
+        max_new: args.rl.max_completion_length,
         seed: seed.child("prompt", at as u64),
     };
     let requests: Vec<Request> = rows.iter().enumerate().map(request).collect();
@@ -246,7 +252,7 @@ fn held_out_reward(
     Ok(Bootstrap { seed: Seed(args.seed), ..Bootstrap::default() }.mean(&means)?)
 }
 
-fn prompts_hash(prompts: &[Tokens]) -> String {
+pub(super) fn prompts_hash(prompts: &[Tokens]) -> String {
     let mut hash = ascribe::preference::RowHash::default();
     prompts
         .iter()

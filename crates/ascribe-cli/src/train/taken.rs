@@ -1,14 +1,19 @@
-//! Which methods take which options of rollouts: one table. What a method does not take is refused, never left lying.
+//! Which methods take which options of rollouts, of rounds and of curricula: one table. What a method does not take is refused,
+//! never left lying.
 
 use anyhow::bail;
 use ascribe::preference::rl::{ESTIMATORS, OTHER_LOSSES, POLICY_LOSSES};
 
 use super::recipes::{RECIPES, Recipe, recipe};
+use super::reward::METHOD;
+use super::rounds::rounds;
 use crate::args::TrainArgs;
 
-/// Who takes an option.
+/// Which methods on rollouts take an option.
 enum Takers {
-    /// Every method on rollouts.
+    /// None of them.
+    None,
+    /// All of them.
     All,
     /// These methods.
     Methods(&'static [&'static str]),
@@ -93,64 +98,85 @@ const PULLED: [&str; 16] = [
     "oreo",
 ];
 
-/// Every option of rollouts, by the name of its field.
-static OPTIONS: [(&str, Takers); 52] = [
-    ("reward", Takers::All),
-    ("reward_weights", Takers::All),
-    ("num_generations", Takers::All),
-    ("max_completion_length", Takers::All),
-    ("temperature", Takers::All),
-    ("top_p", Takers::All),
-    ("top_k", Takers::All),
-    ("min_p", Takers::All),
-    ("steps_per_generation", Takers::All),
-    ("num_iterations", Takers::All),
-    ("advantage_estimator", Takers::All),
-    ("loss_agg_mode", Takers::Losses(&SURROGATES)),
-    ("scale_rewards", Takers::Estimators(&["grpo", "grpo_passk"])),
-    ("advantage_epsilon", Takers::Estimators(&["grpo", "grpo_passk", "step_level"])),
-    ("whiten_advantages", Takers::Estimators(&WHITENED)),
-    ("epsilon", Takers::Losses(&["ppo", "grpo", "bnpo", "dr_grpo", "dapo", "luspo", "gspo", "rloo", "gmpo"])),
+/// Every objective on rows of a file.
+const OBJECTIVES: &str = "the objectives on rows of a file";
+/// Methods of rounds.
+const IN_ROUNDS: [&str; 2] = ["iterative-dpo", "iterative-cream"];
+const PULLED_TOO: [&str; 3] = [OBJECTIVES, "iterative-dpo", "iterative-cream"];
+
+/// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
+static OPTIONS: [(&str, Takers, &[&str]); 66] = [
+    ("reward", Takers::All, &IN_ROUNDS),
+    ("reward_weights", Takers::All, &IN_ROUNDS),
+    ("num_generations", Takers::All, &IN_ROUNDS),
+    ("max_completion_length", Takers::All, &IN_ROUNDS),
+    ("temperature", Takers::All, &IN_ROUNDS),
+    ("top_p", Takers::All, &IN_ROUNDS),
+    ("top_k", Takers::All, &IN_ROUNDS),
+    ("min_p", Takers::All, &IN_ROUNDS),
+    ("steps_per_generation", Takers::All, &[]),
+    ("num_iterations", Takers::All, &IN_ROUNDS),
+    ("advantage_estimator", Takers::All, &[]),
+    ("loss_agg_mode", Takers::Losses(&SURROGATES), &[]),
+    ("scale_rewards", Takers::Estimators(&["grpo", "grpo_passk"]), &[]),
+    ("advantage_epsilon", Takers::Estimators(&["grpo", "grpo_passk", "step_level"]), &[]),
+    ("whiten_advantages", Takers::Estimators(&WHITENED), &[]),
+    ("epsilon", Takers::Losses(&["ppo", "grpo", "bnpo", "dr_grpo", "dapo", "luspo", "gspo", "rloo", "gmpo"]), &[]),
     (
         "epsilon_high",
         Takers::Losses(&["ppo", "grpo", "bnpo", "dr_grpo", "dapo", "luspo", "gspo", "rloo", "gmpo", "cispo"]),
+        &[],
     ),
-    ("dual_clip", Takers::Losses(&CUT)),
-    ("delta", Takers::Losses(&CUT)),
-    ("beta", Takers::Losses(&PULLED)),
-    ("off_policy_mask_threshold", Takers::Losses(&SURROGATES)),
-    ("entropy_coef", Takers::Losses(&SURROGATES)),
-    ("top_entropy_quantile", Takers::Losses(&SURROGATES)),
-    ("kl_loss_estimator", Takers::Losses(&SURROGATES)),
-    ("use_bias_correction_kl", Takers::Losses(&SURROGATES)),
-    ("importance_sampling_correction", Takers::Losses(&SURROGATES)),
-    ("importance_sampling_range", Takers::Losses(&SURROGATES)),
-    ("kl_coef", Takers::Estimators(&OF_REWARDS)),
-    ("kl_reward_estimator", Takers::Estimators(&OF_REWARDS)),
-    ("kl_target", Takers::Estimators(&OF_REWARDS)),
-    ("kl_horizon", Takers::Estimators(&OF_REWARDS)),
-    ("gamma", Takers::Estimators(&DISCOUNTED)),
-    ("lam", Takers::Estimators(&["gae", "macro_gae"])),
-    ("vf_coef", Takers::Estimators(&["gae", "macro_gae", "oreal", "oreo"])),
-    ("cliprange_value", Takers::Estimators(&["gae", "macro_gae"])),
-    ("whiten_rewards", Takers::Estimators(&OF_REWARDS)),
-    ("reward_clip_range", Takers::All),
-    ("mask_truncated_completions", Takers::All),
-    ("missing_eos_penalty", Takers::All),
-    ("overlong_buffer", Takers::All),
-    ("overlong_penalty_factor", Takers::All),
-    ("dead_groups", Takers::All),
+    ("dual_clip", Takers::Losses(&CUT), &[]),
+    ("delta", Takers::Losses(&CUT), &[OBJECTIVES, "iterative-dpo"]),
+    ("beta", Takers::Losses(&PULLED), &PULLED_TOO),
+    ("off_policy_mask_threshold", Takers::Losses(&SURROGATES), &[]),
+    ("entropy_coef", Takers::Losses(&SURROGATES), &[]),
+    ("top_entropy_quantile", Takers::Losses(&SURROGATES), &[]),
+    ("kl_loss_estimator", Takers::Losses(&SURROGATES), &[]),
+    ("use_bias_correction_kl", Takers::Losses(&SURROGATES), &[]),
+    ("importance_sampling_correction", Takers::Losses(&SURROGATES), &[]),
+    ("importance_sampling_range", Takers::Losses(&SURROGATES), &[]),
+    ("kl_coef", Takers::Estimators(&OF_REWARDS), &[]),
+    ("kl_reward_estimator", Takers::Estimators(&OF_REWARDS), &[]),
+    ("kl_target", Takers::Estimators(&OF_REWARDS), &[]),
+    ("kl_horizon", Takers::Estimators(&OF_REWARDS), &[]),
+    ("gamma", Takers::Estimators(&DISCOUNTED), &[]),
+    ("lam", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("vf_coef", Takers::Estimators(&["gae", "macro_gae", "oreal", "oreo"]), &[]),
+    ("cliprange_value", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("whiten_rewards", Takers::Estimators(&OF_REWARDS), &[]),
+    ("reward_clip_range", Takers::All, &[]),
+    ("mask_truncated_completions", Takers::All, &[]),
+    ("missing_eos_penalty", Takers::All, &[]),
+    ("overlong_buffer", Takers::All, &[]),
+    ("overlong_penalty_factor", Takers::All, &[]),
+    ("dead_groups", Takers::All, &[]),
     // A reward of one's own may judge steps, whatever is made of its scores.
-    ("segment", Takers::All),
-    ("keep_top", Takers::Estimators(&["raft"])),
-    ("token_rewards", Takers::Estimators(&["oreal"])),
-    ("oreo_level", Takers::Losses(&["oreo"])),
-    ("brain_gamma", Takers::Losses(&["brain"])),
-    ("brain_reference", Takers::Losses(&["brain"])),
-    ("second_attempt", Takers::Methods(&["score"])),
-    ("stage", Takers::Methods(&["score"])),
-    ("progress_bonus", Takers::Methods(&["score"])),
-    ("second_pull", Takers::Methods(&["score"])),
+    ("segment", Takers::All, &[]),
+    ("keep_top", Takers::Estimators(&["raft"]), &[]),
+    ("token_rewards", Takers::Estimators(&["oreal"]), &[]),
+    ("oreo_level", Takers::Losses(&["oreo"]), &[]),
+    ("brain_gamma", Takers::Losses(&["brain"]), &[]),
+    ("brain_reference", Takers::Losses(&["brain"]), &[]),
+    ("second_attempt", Takers::Methods(&["score"]), &[]),
+    ("stage", Takers::Methods(&["score"]), &[]),
+    ("progress_bonus", Takers::Methods(&["score"]), &[]),
+    ("second_pull", Takers::Methods(&["score"]), &[]),
+    ("labels", Takers::None, &["iterative-dpo"]),
+    ("round_prompts", Takers::None, &IN_ROUNDS),
+    ("label_margin", Takers::None, &IN_ROUNDS),
+    ("keep_reference", Takers::None, &IN_ROUNDS),
+    ("gold", Takers::None, &IN_ROUNDS),
+    ("agreement", Takers::None, &["iterative-cream"]),
+    ("agreement_per_prompt", Takers::None, &["iterative-cream"]),
+    ("curriculum", Takers::None, &[OBJECTIVES]),
+    ("curriculum_start", Takers::None, &[OBJECTIVES]),
+    ("curriculum_end", Takers::None, &[OBJECTIVES]),
+    ("curriculum_alpha", Takers::None, &[OBJECTIVES]),
+    ("curriculum_ease", Takers::None, &[OBJECTIVES]),
+    ("curriculum_model", Takers::None, &[OBJECTIVES]),
+    ("curriculum_anti", Takers::None, &[OBJECTIVES]),
 ];
 
 impl Takers {
@@ -158,6 +184,7 @@ impl Takers {
     /// not known here, so it is theirs.
     fn take(&self, method: &str, estimator: &str, loss: &str) -> bool {
         match self {
+            Self::None => false,
             Self::All => true,
             Self::Methods(names) => names.contains(&method),
             Self::Estimators(names) => names.contains(&estimator) || !is_estimator(estimator),
@@ -175,45 +202,34 @@ fn is_loss(name: &str) -> bool {
     POLICY_LOSSES.iter().map(|(known, ..)| *known).chain(others).any(|known| known == name)
 }
 
-/// Refuses an option of rollouts that was given to a method that does nothing with it.
+/// Refuses an option that was given to a method that does nothing with it.
 pub fn refuse(args: &TrainArgs) -> anyhow::Result<()> {
-    match recipe(&args.method) {
-        Some(recipe) => refuse_on_rollouts(args, recipe),
-        None => {
-            // Objectives have a beta and a delta of their own.
-            let mut rows = OPTIONS.iter().filter(|(name, _)| !["beta", "delta"].contains(name));
-            match rows.find(|(name, _)| args.given.has(name)) {
-                Some((name, takers)) => bail!(
-                    "{name} does nothing with {}, which learns from no rollouts; leave it out, or use {}",
-                    args.method,
-                    methods(takers)
-                ),
-                None => Ok(()),
-            }
-        }
-    }
-}
-
-fn refuse_on_rollouts(args: &TrainArgs, recipe: &Recipe) -> anyhow::Result<()> {
-    let estimator = args.rl.advantage_estimator.as_deref().unwrap_or(recipe.estimator);
-    let loss = args.objective.loss_type.first().map_or(recipe.loss, String::as_str);
-    let mut rows = OPTIONS.iter().filter(|(name, _)| args.given.has(name));
-    match rows.find(|(_, takers)| !takers.take(recipe.name, estimator, loss)) {
-        Some((name, takers)) => bail!(
-            "{name} does nothing with {} (advantages {estimator}, loss {loss}); leave it out, or use {}",
-            recipe.name,
-            methods(takers)
-        ),
-        None => Ok(()),
-    }
+    let on_rollouts = recipe(&args.method);
+    let estimator =
+        |recipe: &Recipe| args.rl.advantage_estimator.clone().unwrap_or_else(|| recipe.estimator.to_owned());
+    let loss = |recipe: &Recipe| args.objective.loss_type.first().cloned().unwrap_or_else(|| recipe.loss.to_owned());
+    let takes = |takers: &Takers, others: &[&str]| match on_rollouts {
+        Some(recipe) => takers.take(recipe.name, &estimator(recipe), &loss(recipe)),
+        None => match rounds(&args.method) {
+            Some(rounds) => others.contains(&rounds.name),
+            None => args.method != METHOD && others.contains(&OBJECTIVES),
+        },
+    };
+    let mut given = OPTIONS.iter().filter(|(name, ..)| args.given.has(name));
+    let Some((name, takers, others)) = given.find(|(_, takers, others)| !takes(takers, others)) else { return Ok(()) };
+    let made = on_rollouts
+        .map(|recipe| format!(" (advantages {}, loss {})", estimator(recipe), loss(recipe)))
+        .unwrap_or_default();
+    bail!("{name} does nothing with {}{made}; leave it out, or use {}", args.method, methods(takers, others))
 }
 
 /// The methods that take an option as they are.
-fn methods(takers: &Takers) -> String {
+fn methods(takers: &Takers, others: &[&str]) -> String {
     let mut names = Vec::new();
     for recipe in RECIPES.iter().filter(|recipe| takers.take(recipe.name, recipe.estimator, recipe.loss)) {
         names.push(recipe.name);
     }
+    names.extend(others);
     names.join(", ")
 }
 
@@ -222,13 +238,21 @@ mod tests {
     use clap::{Args, Parser};
 
     use super::*;
-    use crate::args::{Cli, Command, RlArgs};
+    use crate::args::{Cli, Command, CurriculumArgs, RlArgs, RoundArgs};
+    use crate::train::rounds::ROUNDS;
 
     /// The words of a run with this method, this option and whatever value it accepts.
     fn parsed(method: &str, name: &str) -> Box<TrainArgs> {
         let value: &[&str] = match name {
             "use_bias_correction_kl" | "whiten_rewards" | "mask_truncated_completions" | "token_rewards" => &[],
-            "reward" | "advantage_estimator" | "second_attempt" => &["x"],
+            "keep_reference" | "agreement_per_prompt" => &[],
+            "reward" | "gold" | "advantage_estimator" | "second_attempt" => &["x"],
+            "labels" => &["both"],
+            "agreement" => &["top"],
+            "curriculum" => &["cyclical"],
+            "curriculum_anti" => &["--curriculum", "cyclical"],
+            "curriculum_ease" => &["length", "--curriculum", "cyclical"],
+            name if name.starts_with("curriculum_") => &["1", "--curriculum", "cyclical"],
             "loss_agg_mode" => &["token-mean"],
             "scale_rewards" => &["batch"],
             "whiten_advantages" => &["false"],
@@ -255,33 +279,36 @@ mod tests {
     #[test]
     fn every_option_has_a_row_and_every_row_an_option() {
         let command = RlArgs::augment_args(clap::Command::new("options"));
+        let command = CurriculumArgs::augment_args(RoundArgs::augment_args(command));
         let typed: Vec<&str> = command.get_arguments().map(|argument| argument.get_id().as_str()).collect();
         for name in &typed {
-            assert_eq!(OPTIONS.iter().filter(|(known, _)| known == name).count(), 1, "{name}");
+            assert_eq!(OPTIONS.iter().filter(|(known, ..)| known == name).count(), 1, "{name}");
         }
-        for (name, _) in &OPTIONS {
-            // The last two are options of objectives as well.
+        for (name, ..) in &OPTIONS {
+            // These two are options of objectives.
             assert!(typed.contains(name) || ["beta", "delta"].contains(name), "{name}");
         }
     }
 
     #[test]
     fn rows_name_what_there_is_and_every_option_has_a_taker() {
-        for (name, takers) in &OPTIONS {
+        for (name, takers, others) in &OPTIONS {
             let known = match takers {
+                Takers::None => !others.is_empty(),
                 Takers::All => true,
                 Takers::Methods(names) => names.iter().all(|name| recipe(name).is_some()),
                 Takers::Estimators(names) => names.iter().all(|name| is_estimator(name)),
                 Takers::Losses(names) => names.iter().all(|name| is_loss(name)),
             };
-            assert!(known && !methods(takers).is_empty(), "{name}");
+            assert!(known && !methods(takers, others).is_empty(), "{name}");
+            assert!(others.iter().all(|name| rounds(name).is_some() || *name == OBJECTIVES), "{name}");
         }
         assert_eq!(SURROGATES, POLICY_LOSSES.map(|(name, ..)| name));
     }
 
     #[test]
     fn an_option_is_refused_exactly_where_it_does_nothing() {
-        for (name, takers) in &OPTIONS {
+        for (name, takers, others) in &OPTIONS {
             let mut args = parsed("grpo", name);
             // The value `x` is no estimator.
             args.rl.advantage_estimator = None;
@@ -291,12 +318,20 @@ mod tests {
                 let taken = takers.take(one.name, one.estimator, one.loss);
                 assert_eq!(said.is_none(), taken, "{name} with {}: {said:?}", one.name);
                 if let Some(said) = said {
+                    let name = if name.starts_with("curriculum") { "curriculum" } else { *name };
                     assert!(said.starts_with(&format!("{name} does nothing with {} (", one.name)), "{said}");
-                    assert!(said.contains(&methods(takers)), "{said}");
+                    assert!(said.ends_with(&methods(takers, others)), "{said}");
                 }
             }
-            let elsewhere = refuse(&parsed("dpo", name)).err().map(|error| error.to_string());
-            assert_eq!(elsewhere.is_none(), ["beta", "delta"].contains(name), "{name}: {elsewhere:?}");
+            let mut elsewhere = |method: &str, taken: bool| {
+                method.clone_into(&mut args.method);
+                let said = refuse(&args).err().map(|error| error.to_string());
+                assert_eq!(said.is_none(), taken, "{name} with {method}: {said:?}");
+            };
+            ROUNDS.iter().for_each(|one| elsewhere(one.name, others.contains(&one.name)));
+            elsewhere("dpo", others.contains(&OBJECTIVES));
+            elsewhere("dpo+sft", others.contains(&OBJECTIVES));
+            elsewhere(METHOD, false);
         }
     }
 

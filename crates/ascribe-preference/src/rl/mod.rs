@@ -40,7 +40,7 @@ pub use correction::{Correction, CorrectionKind, most_uncertain};
 pub use kl_control::AdaptiveKl;
 pub use learner::RolloutLearner;
 pub use oreo::{Oreo, OreoLevel};
-pub use pairs::{Labeler, OnlinePairs, PairConfig};
+pub use pairs::{Agree, Agreement, Labeler, OnlinePairs, PairConfig};
 pub use policy_loss::{PolicyLoss, ValueTerm};
 pub use reward::{MakeReward, PromptRow, REWARDS, TextReward, WeightedRewards, last_number, of_text};
 pub use rollout::{Rollout, text_of, up_to_end};

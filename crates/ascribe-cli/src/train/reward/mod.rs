@@ -105,6 +105,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
         identity,
         train: &train,
         held_out: &held_out,
+        source: None,
         beside: Some((CARD, card.to_text())),
     };
     let start = run.start()?;
