@@ -1,5 +1,6 @@
 //! What can be typed. Every option is also a key of `--config file.toml`, and `_` may stand for `-`.
 
+mod constraint;
 mod given;
 mod measure;
 mod objective;
@@ -19,6 +20,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 
 use crate::config::closest;
+pub use constraint::{ConstraintArgs, ConstraintName, MultiplierName};
 pub use given::Given;
 pub use measure::{
     AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs,
@@ -238,6 +240,8 @@ pub struct TrainArgs {
     pub common: CommonArgs,
     #[command(flatten)]
     pub rl: RlArgs,
+    #[command(flatten)]
+    pub constraints: ConstraintArgs,
     #[command(flatten)]
     pub rounds: RoundArgs,
     #[command(flatten)]

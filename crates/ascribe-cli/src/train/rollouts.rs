@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use ascribe::burn::module::Module;
-use ascribe::core::{Episode, Mode, Policy, Request, Scorer, Seed, Tokens, Until};
+use ascribe::core::{Episode, Mode, Policy, Request, Scorer, Seed, Tokens, Until, rule};
 use ascribe::data::{ColumnMap, PromptOnly, Split};
 use ascribe::eval::{Bootstrap, Estimate};
 use ascribe::lm::LanguageModel;
@@ -65,6 +65,11 @@ pub(super) fn prompts(
 
 /// The rewards that the options name, as one.
 fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<WeightedRewards> {
+    if args.rl.reward.is_empty() && !args.constraints.constraint.is_empty() {
+        // Nothing is maximised but the rewards under constraints.
+        let nothing: Box<dyn Scorer> = Box::new(rule(|_: &Episode| 0.0));
+        return Ok(WeightedRewards::new(vec![(nothing, 1.0)])?);
+    }
     if args.rl.reward.is_empty() {
         bail!(
             "{} needs a reward: name one with --reward ({})",
@@ -73,6 +78,15 @@ fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::R
         );
     }
     weighted(&args.rl.reward, &args.rl.reward_weights, catalog, rows)
+}
+
+/// The rewards under constraints.
+fn bounded(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<Vec<Box<dyn Scorer>>> {
+    let mut scorers = Vec::new();
+    for (name, _) in &args.constraints.constraint {
+        scorers.push(catalog.rollouts.rewards.get(name)?(rows)?);
+    }
+    Ok(scorers)
 }
 
 /// The rewards `names` as one, each with its weight, or all with 1.
@@ -107,7 +121,9 @@ pub fn validate(
     let second = second_attempt(&args.rl, recipe, &words.tokenizer)?;
     let [train, held_out] = prompts(args, &encoder, split, context, second.as_ref())?;
     let (n, m) = (train.len(), held_out.len());
-    rewards(args, catalog, &[train, held_out].concat())?;
+    let rows = [train, held_out].concat();
+    rewards(args, catalog, &rows)?;
+    bounded(args, catalog, &rows)?;
     Ok((n, m, setup.said))
 }
 
@@ -128,7 +144,9 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     setup.config.second = second_attempt(&args.rl, recipe, &model.tokenizer)?;
     let second = setup.config.second.as_ref();
     let [train, held_out] = prompts(args, &Encoder::new(&model, context)?, split, context, second)?;
-    let scorer = rewards(args, catalog, &[train.as_slice(), held_out.as_slice()].concat())?;
+    let rows = [train.as_slice(), held_out.as_slice()].concat();
+    let scorer = rewards(args, catalog, &rows)?;
+    let bounded = bounded(args, catalog, &rows)?;
     let asked: Vec<Tokens> = train.iter().map(|(prompt, _)| prompt.clone()).collect();
     setup.config.ends = model.tokenizer.eos().to_vec();
     setup.config.context = context;
@@ -159,13 +177,16 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     let decoder = decoder.with_gradient_checkpointing(args.gradient_checkpointing.unwrap_or(args.use_peft));
     let actor = match &last {
         _ if !critic => Actor::new(decoder),
-        None => Actor::with_critic(decoder),
+        None => Actor::with_critics(decoder, bounded.len()),
         Some((path, _)) => Actor::with_saved_critic(decoder, path)?,
     };
     let reference = setup.needs_reference().then(|| other.as_ref().unwrap_or(&model).decoder.clone());
     let mut source =
         OnPolicy::new(&asked, &scorer, setup.estimator.as_ref(), setup.chosen.needs(), setup.config.clone())?
             .with_tokenizer(&model.tokenizer);
+    if let Some(constraints) = &setup.constraints {
+        source = source.with_constraints(bounded.iter().map(|scorer| &**scorer).collect(), constraints)?;
+    }
     if let Some(reference) = &reference {
         source = source.with_reference(reference.clone());
     }
@@ -266,10 +287,12 @@ fn line(report: &StepReport, steps: usize, seconds: f64) -> String {
         |name: &str, label: &str| report.metric(name).map(|value| format!("  {label} {value:.4}")).unwrap_or_default();
     let rate = report.metric("learning_rate").unwrap_or(0.0);
     format!(
-        "step {}/{steps}  epoch {:.2}{}{}{}{}{}{}{}  learning_rate {rate:.2e}  {}",
+        "step {}/{steps}  epoch {:.2}{}{}{}{}{}{}{}{}{}  learning_rate {rate:.2e}  {}",
         report.step,
         report.epoch,
         show("reward", "reward"),
+        show("constraint_0/reward", "constrained"),
+        show("constraint_0/weight", "weight"),
         show("frac_reward_zero_std", "dead groups"),
         show("completions/mean_length", "length"),
         show("kl_to_reference", "kl"),

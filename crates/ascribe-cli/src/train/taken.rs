@@ -1,4 +1,4 @@
-//! Which methods take which options of rollouts, of rounds and of curricula: one table. What a method does not take is refused,
+//! Which methods take which options of rollouts, constraints, rounds and curricula: one table. What a method does not take is refused,
 //! never left lying.
 
 use anyhow::bail;
@@ -105,7 +105,7 @@ const IN_ROUNDS: [&str; 2] = ["iterative-dpo", "iterative-cream"];
 const PULLED_TOO: [&str; 3] = [OBJECTIVES, "iterative-dpo", "iterative-cream"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 66] = [
+static OPTIONS: [(&str, Takers, &[&str]); 71] = [
     ("reward", Takers::All, &IN_ROUNDS),
     ("reward_weights", Takers::All, &IN_ROUNDS),
     ("num_generations", Takers::All, &IN_ROUNDS),
@@ -163,6 +163,11 @@ static OPTIONS: [(&str, Takers, &[&str]); 66] = [
     ("stage", Takers::Methods(&["score"]), &[]),
     ("progress_bonus", Takers::Methods(&["score"]), &[]),
     ("second_pull", Takers::Methods(&["score"]), &[]),
+    ("constraint", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_kind", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_multiplier", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_learning_rate", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_momentum", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("labels", Takers::None, &["iterative-dpo"]),
     ("round_prompts", Takers::None, &IN_ROUNDS),
     ("label_margin", Takers::None, &IN_ROUNDS),
@@ -238,7 +243,7 @@ mod tests {
     use clap::{Args, Parser};
 
     use super::*;
-    use crate::args::{Cli, Command, CurriculumArgs, RlArgs, RoundArgs};
+    use crate::args::{Cli, Command, ConstraintArgs, CurriculumArgs, RlArgs, RoundArgs};
     use crate::train::rounds::ROUNDS;
 
     /// The words of a run with this method, this option and whatever value it accepts.
@@ -249,6 +254,10 @@ mod tests {
             "reward" | "gold" | "advantage_estimator" | "second_attempt" => &["x"],
             "labels" => &["both"],
             "agreement" => &["top"],
+            "constraint" => &["x=1"],
+            "constraint_kind" => &["xi", "--constraint", "x=1"],
+            "constraint_multiplier" => &["plain", "--constraint", "x=1"],
+            name if name.starts_with("constraint_") => &["0.5", "--constraint", "x=1"],
             "curriculum" => &["cyclical"],
             "curriculum_anti" => &["--curriculum", "cyclical"],
             "curriculum_ease" => &["length", "--curriculum", "cyclical"],
@@ -279,7 +288,7 @@ mod tests {
     #[test]
     fn every_option_has_a_row_and_every_row_an_option() {
         let command = RlArgs::augment_args(clap::Command::new("options"));
-        let command = CurriculumArgs::augment_args(RoundArgs::augment_args(command));
+        let command = CurriculumArgs::augment_args(RoundArgs::augment_args(ConstraintArgs::augment_args(command)));
         let typed: Vec<&str> = command.get_arguments().map(|argument| argument.get_id().as_str()).collect();
         for name in &typed {
             assert_eq!(OPTIONS.iter().filter(|(known, ..)| known == name).count(), 1, "{name}");
@@ -318,7 +327,9 @@ mod tests {
                 let taken = takers.take(one.name, one.estimator, one.loss);
                 assert_eq!(said.is_none(), taken, "{name} with {}: {said:?}", one.name);
                 if let Some(said) = said {
-                    let name = if name.starts_with("curriculum") { "curriculum" } else { *name };
+                    // Some take another one with them, which is refused first.
+                    let with = ["curriculum", "constraint"].into_iter().find(|with| name.starts_with(*with));
+                    let name = with.unwrap_or(*name);
                     assert!(said.starts_with(&format!("{name} does nothing with {} (", one.name)), "{said}");
                     assert!(said.ends_with(&methods(takers, others)), "{said}");
                 }

@@ -1,7 +1,7 @@
 //! Scores of responses, and what each token earned: from a scorer's credit to advantages.
 
 use ascribe_core::advantage::{Graded, Mean, Variance, dead_groups, whiten};
-use ascribe_core::{CoreError, Credit, Episode, Granularity, Place, Reduce, ResponseMask, StepSpans, Tokens};
+use ascribe_core::{CoreError, Credit, Episode, Granularity, Place, Reduce, ResponseMask, Scorer, StepSpans, Tokens};
 use ascribe_train::TrainError;
 
 use super::segments::Sample;
@@ -32,21 +32,16 @@ impl OnPolicy<'_> {
     }
 
     fn scores(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
-        let credits = self.scorer.score(episodes)?;
-        if credits.len() != episodes.len() {
-            let got = format!("{} credits for {} responses", credits.len(), episodes.len());
-            return Err(CoreError::Shape { rule: "a scorer gives one credit a response", got });
-        }
-        Ok(credits)
+        scored(self.scorer, episodes)
     }
 
-    /// Scores and advantages; gives the strength of the penalty in the next generation.
+    /// Scores and advantages; gives the strength of the penalty in the next generation, and the numbers of the constraints.
     pub(super) fn judge(
         &self,
         rollouts: &mut Vec<Rollout>,
         greedy: Vec<Rollout>,
         metrics: &mut Metrics,
-    ) -> Result<f64, TrainError> {
+    ) -> Result<(f64, Vec<u64>), TrainError> {
         let config = &self.config;
         let numbered = rollouts.iter().enumerate();
         let episodes = numbered.map(|(at, rollout)| self.episode(rollout, at)).collect::<Result<Vec<_>, _>>()?;
@@ -78,13 +73,16 @@ impl OnPolicy<'_> {
         if config.whiten_rewards {
             whiten_rewards(&mut graded)?;
         }
+        let (mut advantages, mut next_kept) = (self.estimator.estimate(&graded)?, Vec::new());
+        if let Some(constrained) = &self.constrained {
+            (advantages, next_kept) = self.constrain(constrained, rollouts, &episodes, advantages, metrics)?;
+        }
         let mut unused = Vec::with_capacity(rollouts.len());
-        for ((rollout, advantage), graded) in rollouts.iter_mut().zip(self.estimator.estimate(&graded)?).zip(&graded) {
+        for ((rollout, advantage), graded) in rollouts.iter_mut().zip(advantages).zip(&graded) {
             let n = rollout.response.len();
             unused.push(advantage.tokens.is_empty());
-            let filled = |values: &[f64]| if values.is_empty() { vec![0.0; n] } else { narrowed(values) };
-            rollout.advantages = filled(&advantage.tokens);
-            rollout.returns = self.needs.values.then(|| filled(&advantage.returns));
+            rollout.advantages = filled(&advantage.tokens, n);
+            rollout.returns = self.needs.values.then(|| filled(&advantage.returns, n));
             rollout.starts = self.needs.starts.then(|| {
                 let starts = |at: usize| graded.steps.iter().any(|step| step.start == at);
                 (0..n).map(|at| f32::from(u8::from(starts(at)))).collect()
@@ -102,7 +100,7 @@ impl OnPolicy<'_> {
             let mut kept = kept.into_iter();
             rollouts.retain(|_| kept.next().unwrap_or(true));
         }
-        Ok(next_coef)
+        Ok((next_coef, next_kept))
     }
 
     /// The score of a response after cuts and penalties; a NaN is none.
@@ -117,19 +115,25 @@ impl OnPolicy<'_> {
         config.length.of(score, rollout.response.len(), config.max_completion_length, !rollout.complete)
     }
 
-    fn grade(&self, rollout: &mut Rollout, episode: &Episode, credit: &Credit) -> Result<Graded, CoreError> {
+    /// A response before anything judges it.
+    pub(super) fn ungraded(&self, rollout: &Rollout, episode: &Episode) -> Graded {
         let begin = episode.prompt_len();
         let relative = |spans: &StepSpans| -> Vec<std::ops::Range<usize>> {
             spans.iter().map(|span| span.start - begin..span.end - begin).collect()
         };
-        let mut graded = Graded {
+        Graded {
             group: rollout.group,
             rewards: vec![0.0; rollout.response.len()],
             values: widened(rollout.values.as_deref().unwrap_or_default()),
             steps: relative(&episode.steps),
             turns: relative(&episode.turns),
             ..Graded::default()
-        };
+        }
+    }
+
+    fn grade(&self, rollout: &mut Rollout, episode: &Episode, credit: &Credit) -> Result<Graded, CoreError> {
+        let begin = episode.prompt_len();
+        let mut graded = self.ungraded(rollout, episode);
         if credit.granularity() == Granularity::Sequence || !self.estimator.needs().placed {
             graded.score = self.score(rollout, episode, credit)?;
         } else {
@@ -230,6 +234,21 @@ impl Metrics {
         let cut: Vec<bool> = rollouts.iter().map(|rollout| !rollout.complete).collect();
         self.push("completions/clipped_ratio", share(&cut));
     }
+}
+
+/// What a scorer says of responses, one credit each.
+pub(super) fn scored(scorer: &dyn Scorer, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+    let credits = scorer.score(episodes)?;
+    if credits.len() != episodes.len() {
+        let got = format!("{} credits for {} responses", credits.len(), episodes.len());
+        return Err(CoreError::Shape { rule: "a scorer gives one credit a response", got });
+    }
+    Ok(credits)
+}
+
+/// The values, or 0 for each of `n` tokens where there are none.
+pub(super) fn filled(values: &[f64], n: usize) -> Vec<f32> {
+    if values.is_empty() { vec![0.0; n] } else { narrowed(values) }
 }
 
 /// Rewards and score of all tokens, whitened together with their mean kept.

@@ -24,6 +24,7 @@ mod learner;
 mod rollout;
 
 mod attempts;
+mod constrained;
 mod judging;
 mod kept;
 mod pairs;
@@ -43,7 +44,7 @@ pub use oreo::{Oreo, OreoLevel};
 pub use pairs::{Agree, Agreement, Labeler, OnlinePairs, PairConfig};
 pub use policy_loss::{PolicyLoss, ValueTerm};
 pub use reward::{MakeReward, PromptRow, REWARDS, TextReward, WeightedRewards, last_number, of_text};
-pub use rollout::{Rollout, text_of, up_to_end};
+pub use rollout::{CriticTokens, Rollout, text_of, up_to_end};
 pub use segments::{Sample, Segmentation};
 pub use shaping::{LengthPenalty, Overlong};
 pub use source::OnPolicy;
