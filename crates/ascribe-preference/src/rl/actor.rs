@@ -111,7 +111,7 @@ fn head(saved: &Saved, device: &Device) -> Linear {
 }
 
 /// An id that depends on the name alone, so that optimizer state that was saved finds the parameter again.
-fn id(name: &str) -> ParamId {
+pub(super) fn id(name: &str) -> ParamId {
     let hash = blake3::hash(name.as_bytes());
     let bytes: [u8; 8] = hash.as_bytes()[..8].try_into().expect("invariant: a hash has 32 bytes");
     ParamId::from(u64::from_le_bytes(bytes))

@@ -23,8 +23,11 @@ mod config;
 mod learner;
 mod rollout;
 
+mod archer;
 mod attempts;
 mod constrained;
+mod critics;
+mod game;
 mod judging;
 mod kept;
 mod pairs;
@@ -34,10 +37,12 @@ mod writing;
 
 pub use actor::Actor;
 pub use aggregation::Aggregation;
+pub use archer::{Archer, ArcherConfig, PlayedTurn};
 pub use attempts::{SecondAttempt, Stage};
 pub use brain::{Brain, Goodness};
 pub use config::{DeadGroups, KlPlace, KlReward, RolloutConfig};
 pub use correction::{Correction, CorrectionKind, most_uncertain};
+pub use game::{Game, Turn};
 pub use kl_control::AdaptiveKl;
 pub use learner::RolloutLearner;
 pub use oreo::{Oreo, OreoLevel};
