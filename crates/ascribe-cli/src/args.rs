@@ -1,5 +1,6 @@
 //! What can be typed. Every option is also a key of `--config file.toml`, and `_` may stand for `-`.
 
+mod archer;
 mod constraint;
 mod given;
 mod measure;
@@ -20,6 +21,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 
 use crate::config::closest;
+pub use archer::ArcherArgs;
 pub use constraint::{ConstraintArgs, ConstraintName, MultiplierName};
 pub use given::Given;
 pub use measure::{
@@ -109,7 +111,7 @@ pub struct TrainArgs {
     pub given: Given,
     /// The objective by name, such as sft, dpo, kto, simpo or t-reg, or a sum of some, such as dpo+sft; on rollouts grpo, dr_grpo,
     /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo, ma_ppo, raft, oreal, oreo, brain or score; in rounds of
-    /// pairs that it writes iterative-dpo or iterative-cream; or reward, for a reward model.
+    /// pairs that it writes iterative-dpo or iterative-cream; on games in turns archer; or reward, for a reward model.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
@@ -244,6 +246,8 @@ pub struct TrainArgs {
     pub constraints: ConstraintArgs,
     #[command(flatten)]
     pub rounds: RoundArgs,
+    #[command(flatten)]
+    pub archer: ArcherArgs,
     #[command(flatten)]
     pub curriculum: CurriculumArgs,
 }

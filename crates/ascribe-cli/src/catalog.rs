@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::args::ObjectiveArgs;
 use crate::config::closest;
+use crate::train::archer;
 use crate::train::recipes::RECIPES;
 use crate::train::reward::METHOD;
 use crate::train::rounds::ROUNDS;
@@ -192,9 +193,12 @@ impl Catalog {
                     "{name} learns in rounds from pairs that it writes, which is no loss that others can be added to"
                 );
             }
+            if name == archer::METHOD {
+                bail!("{name} learns from games, which is no loss that others can be added to");
+            }
             let own = self.own.iter().map(|(name, _)| name.as_str());
             let rounds = ROUNDS.iter().map(|rounds| rounds.name);
-            let others = RECIPES.iter().map(|recipe| recipe.name).chain(rounds).chain([METHOD]);
+            let others = RECIPES.iter().map(|recipe| recipe.name).chain(rounds).chain([archer::METHOD, METHOD]);
             let names: Vec<&str> = OBJECTIVES.iter().map(|row| row.name).chain(others).chain(own).collect();
             let close = closest(name, names.iter().copied());
             bail!("there is no method `{name}`{close}; the methods are {}", names.join(", "));

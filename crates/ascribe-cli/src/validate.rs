@@ -11,7 +11,7 @@ use crate::catalog::Chosen;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::output::print_line;
-use crate::train::{Data, check_options, fit_config, recipes, revision, reward, rollouts, rounds};
+use crate::train::{Data, archer, check_options, fit_config, recipes, revision, reward, rollouts, rounds};
 use crate::words::Words;
 
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
@@ -25,6 +25,11 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
         let (train, held_out, said) = rollouts::validate(args, recipe, catalog, &Words::load(&args.model)?)?;
         eprintln!("{said}");
         return print_line(&format!("the run can start: {train} prompts to train on, {held_out} held out"));
+    }
+    if args.method == archer::METHOD {
+        device(&args.common.device)?;
+        let best = archer::validate(args, catalog)?;
+        return print_line(&format!("the run can start: the best return of a game is {best:.4} in the mean"));
     }
     if let Some(rounds) = rounds::rounds(&args.method) {
         fit_config(args).check()?;

@@ -1,5 +1,6 @@
 //! `ascribe train <method>`: data to rows, what the objective needs, the loop, and the figures at the end.
 
+pub(crate) mod archer;
 mod curriculum;
 mod fitting;
 pub(crate) mod recipes;
@@ -47,6 +48,9 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     args.reward.refuse(&args.method)?;
     if let Some(recipe) = recipes::recipe(&args.method) {
         return rollouts::run(args, recipe, catalog);
+    }
+    if args.method == archer::METHOD {
+        return archer::run(args, catalog);
     }
     if let Some(rounds) = rounds::rounds(&args.method) {
         return rounds::run(args, rounds, catalog);

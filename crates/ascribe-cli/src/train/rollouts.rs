@@ -1,5 +1,7 @@
 //! `ascribe train grpo` and its relatives: prompts, rewards that judge what the policy writes, and the loop on rollouts.
 
+use std::path::PathBuf;
+
 use anyhow::bail;
 use ascribe::burn::module::Module;
 use ascribe::core::{Episode, Mode, Policy, Request, Scorer, Seed, Tokens, Until, rule};
@@ -162,24 +164,8 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     let checkpoints = Checkpoints::new(&args.output_dir, args.save_total_limit);
     let last = checkpoints.last()?;
     let critic = setup.estimator.needs().values;
-    let training = model.decoder.device().autodiff();
-    let decoder = match &last {
-        None if args.use_peft => start(args, &model)?.train(),
-        None => model.decoder.clone().on(&training),
-        Some((path, progress)) => {
-            progress.check_run(path, &run)?;
-            match args.use_peft {
-                true => model.with_adapter(path)?.decoder.train(),
-                false => LanguageModel::load(path, &training)?.decoder,
-            }
-        }
-    };
-    let decoder = decoder.with_gradient_checkpointing(args.gradient_checkpointing.unwrap_or(args.use_peft));
-    let actor = match &last {
-        _ if !critic => Actor::new(decoder),
-        None => Actor::with_critics(decoder, bounded.len()),
-        Some((path, _)) => Actor::with_saved_critic(decoder, path)?,
-    };
+    let critics = critic.then_some(bounded.len());
+    let actor = actor_of(args, &model, &run, last.as_ref(), critics)?;
     let reference = setup.needs_reference().then(|| other.as_ref().unwrap_or(&model).decoder.clone());
     let mut source =
         OnPolicy::new(&asked, &scorer, setup.estimator.as_ref(), setup.chosen.needs(), setup.config.clone())?
@@ -196,13 +182,64 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     if let Some(reference) = &reference {
         learner = learner.with_reference(reference);
     }
-    let mut fit = Fit::from_source(&learner, actor, Box::new(source), steps, config)?;
-    if let Some((path, progress)) = &last {
+    let fit = Fit::from_source(&learner, actor, Box::new(source), steps, config)?;
+    let trained = drive(args, &model, &run, fit, last.as_ref())?;
+    if held_out.is_empty() {
+        return print_line("no prompts were held out, so nothing is known about others; use --held-out");
+    }
+    let before = held_out_reward(args, &model, &scorer, &held_out)?;
+    let after = held_out_reward(args, &trained, &scorer, &held_out)?;
+    print_line(&format!("held-out reward {after}; before {before}"))?;
+    let summary = json!({"reward": after, "reward_before": before});
+    write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
+}
+
+/// A checkpoint, with what it says of its run.
+type Last = (PathBuf, RunProgress);
+
+/// What training begins with: the weights of the last checkpoint or of the model, and critics beside the first, if there is one.
+pub(super) fn actor_of(
+    args: &TrainArgs,
+    model: &LanguageModel,
+    run: &[(&'static str, String)],
+    last: Option<&Last>,
+    critics: Option<usize>,
+) -> anyhow::Result<Actor> {
+    let training = model.decoder.device().autodiff();
+    let decoder = match last {
+        None if args.use_peft => start(args, model)?.train(),
+        None => model.decoder.clone().on(&training),
+        Some((path, progress)) => {
+            progress.check_run(path, run)?;
+            match args.use_peft {
+                true => model.with_adapter(path)?.decoder.train(),
+                false => LanguageModel::load(path, &training)?.decoder,
+            }
+        }
+    };
+    let decoder = decoder.with_gradient_checkpointing(args.gradient_checkpointing.unwrap_or(args.use_peft));
+    Ok(match (critics, last) {
+        (None, _) => Actor::new(decoder),
+        (Some(others), None) => Actor::with_critics(decoder, others),
+        (Some(_), Some((path, _))) => Actor::with_saved_critic(decoder, path)?,
+    })
+}
+
+/// The loop, from the last checkpoint if there is one, with log and checkpoints; the model in the output folder.
+pub(super) fn drive(
+    args: &TrainArgs,
+    model: &LanguageModel,
+    run: &[(&'static str, String)],
+    mut fit: Fit<RolloutLearner>,
+    last: Option<&Last>,
+) -> anyhow::Result<LanguageModel> {
+    let (checkpoints, steps) = (Checkpoints::new(&args.output_dir, args.save_total_limit), fit.steps());
+    if let Some((path, progress)) = last {
         fit.resume(path, progress)?;
-        eprintln!("going on from {} ({} of {} steps done)", path.display(), fit.step(), fit.steps());
+        eprintln!("going on from {} ({} of {steps} steps done)", path.display(), fit.step());
     }
     let mut log = RunLog::open(&args.output_dir, fit.step())?;
-    let mut progress = Progress::new(&format!("train {}", args.method), fit.steps());
+    let mut progress = Progress::new(&format!("train {}", args.method), steps);
     progress.at(fit.step());
     let due = |every: usize, step: usize| step == steps || (every > 0 && step.is_multiple_of(every));
     while let Some(report) = fit.next() {
@@ -214,7 +251,7 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
         }
         log.write(&report, &[])?;
         if due(args.save_steps, step) {
-            let now = RunProgress { run: run_of(&run), ..fit.progress() };
+            let now = RunProgress { run: run_of(run), ..fit.progress() };
             let weights = model.with_decoder(fit.model().decoder.valid());
             checkpoints.save(&fit, &now, |folder| {
                 weights.save(folder).map_err(TrainError::from)?;
@@ -226,14 +263,7 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     let trained = model.with_decoder(fit.into_model().decoder.valid());
     trained.save(&args.output_dir)?;
     print_line(&format!("model written to {}", args.output_dir.display()))?;
-    if held_out.is_empty() {
-        return print_line("no prompts were held out, so nothing is known about others; use --held-out");
-    }
-    let before = held_out_reward(args, &model, &scorer, &held_out)?;
-    let after = held_out_reward(args, &trained, &scorer, &held_out)?;
-    print_line(&format!("held-out reward {after}; before {before}"))?;
-    let summary = json!({"reward": after, "reward_before": before});
-    write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
+    Ok(trained)
 }
 
 /// Mean reward of responses to prompts that nothing was trained on: a mean over prompts, with its interval.

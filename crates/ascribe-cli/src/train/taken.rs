@@ -4,6 +4,7 @@
 use anyhow::bail;
 use ascribe::preference::rl::{ESTIMATORS, OTHER_LOSSES, POLICY_LOSSES};
 
+use super::archer;
 use super::recipes::{RECIPES, Recipe, recipe};
 use super::reward::METHOD;
 use super::rounds::rounds;
@@ -102,18 +103,20 @@ const PULLED: [&str; 16] = [
 const OBJECTIVES: &str = "the objectives on rows of a file";
 /// Methods of rounds.
 const IN_ROUNDS: [&str; 2] = ["iterative-dpo", "iterative-cream"];
+/// Methods of rounds and of games.
+const WRITING: [&str; 3] = ["iterative-dpo", "iterative-cream", "archer"];
 const PULLED_TOO: [&str; 3] = [OBJECTIVES, "iterative-dpo", "iterative-cream"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 71] = [
+static OPTIONS: [(&str, Takers, &[&str]); 80] = [
     ("reward", Takers::All, &IN_ROUNDS),
     ("reward_weights", Takers::All, &IN_ROUNDS),
     ("num_generations", Takers::All, &IN_ROUNDS),
-    ("max_completion_length", Takers::All, &IN_ROUNDS),
-    ("temperature", Takers::All, &IN_ROUNDS),
-    ("top_p", Takers::All, &IN_ROUNDS),
-    ("top_k", Takers::All, &IN_ROUNDS),
-    ("min_p", Takers::All, &IN_ROUNDS),
+    ("max_completion_length", Takers::All, &WRITING),
+    ("temperature", Takers::All, &WRITING),
+    ("top_p", Takers::All, &WRITING),
+    ("top_k", Takers::All, &WRITING),
+    ("min_p", Takers::All, &WRITING),
     ("steps_per_generation", Takers::All, &[]),
     ("num_iterations", Takers::All, &IN_ROUNDS),
     ("advantage_estimator", Takers::All, &[]),
@@ -141,7 +144,7 @@ static OPTIONS: [(&str, Takers, &[&str]); 71] = [
     ("kl_reward_estimator", Takers::Estimators(&OF_REWARDS), &[]),
     ("kl_target", Takers::Estimators(&OF_REWARDS), &[]),
     ("kl_horizon", Takers::Estimators(&OF_REWARDS), &[]),
-    ("gamma", Takers::Estimators(&DISCOUNTED), &[]),
+    ("gamma", Takers::Estimators(&DISCOUNTED), &["archer"]),
     ("lam", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("vf_coef", Takers::Estimators(&["gae", "macro_gae", "oreal", "oreo"]), &[]),
     ("cliprange_value", Takers::Estimators(&["gae", "macro_gae"]), &[]),
@@ -175,6 +178,15 @@ static OPTIONS: [(&str, Takers, &[&str]); 71] = [
     ("gold", Takers::None, &IN_ROUNDS),
     ("agreement", Takers::None, &["iterative-cream"]),
     ("agreement_per_prompt", Takers::None, &["iterative-cream"]),
+    ("games", Takers::None, &["archer"]),
+    ("turns", Takers::None, &["archer"]),
+    ("critic_learning_rate", Takers::None, &["archer"]),
+    ("critic_steps", Takers::None, &["archer"]),
+    ("critic_batch_size", Takers::None, &["archer"]),
+    ("actor_steps", Takers::None, &["archer"]),
+    ("critic_warmup", Takers::None, &["archer"]),
+    ("tau", Takers::None, &["archer"]),
+    ("buffer_size", Takers::None, &["archer"]),
     ("curriculum", Takers::None, &[OBJECTIVES]),
     ("curriculum_start", Takers::None, &[OBJECTIVES]),
     ("curriculum_end", Takers::None, &[OBJECTIVES]),
@@ -217,6 +229,7 @@ pub fn refuse(args: &TrainArgs) -> anyhow::Result<()> {
         Some(recipe) => takers.take(recipe.name, &estimator(recipe), &loss(recipe)),
         None => match rounds(&args.method) {
             Some(rounds) => others.contains(&rounds.name),
+            None if args.method == archer::METHOD => others.contains(&archer::METHOD),
             None => args.method != METHOD && others.contains(&OBJECTIVES),
         },
     };
@@ -243,7 +256,7 @@ mod tests {
     use clap::{Args, Parser};
 
     use super::*;
-    use crate::args::{Cli, Command, ConstraintArgs, CurriculumArgs, RlArgs, RoundArgs};
+    use crate::args::{ArcherArgs, Cli, Command, ConstraintArgs, CurriculumArgs, RlArgs, RoundArgs};
     use crate::train::rounds::ROUNDS;
 
     /// The words of a run with this method, this option and whatever value it accepts.
@@ -289,6 +302,7 @@ mod tests {
     fn every_option_has_a_row_and_every_row_an_option() {
         let command = RlArgs::augment_args(clap::Command::new("options"));
         let command = CurriculumArgs::augment_args(RoundArgs::augment_args(ConstraintArgs::augment_args(command)));
+        let command = ArcherArgs::augment_args(command);
         let typed: Vec<&str> = command.get_arguments().map(|argument| argument.get_id().as_str()).collect();
         for name in &typed {
             assert_eq!(OPTIONS.iter().filter(|(known, ..)| known == name).count(), 1, "{name}");
@@ -310,7 +324,10 @@ mod tests {
                 Takers::Losses(names) => names.iter().all(|name| is_loss(name)),
             };
             assert!(known && !methods(takers, others).is_empty(), "{name}");
-            assert!(others.iter().all(|name| rounds(name).is_some() || *name == OBJECTIVES), "{name}");
+            assert!(
+                others.iter().all(|name| rounds(name).is_some() || [OBJECTIVES, archer::METHOD].contains(name)),
+                "{name}"
+            );
         }
         assert_eq!(SURROGATES, POLICY_LOSSES.map(|(name, ..)| name));
     }
@@ -342,6 +359,7 @@ mod tests {
             ROUNDS.iter().for_each(|one| elsewhere(one.name, others.contains(&one.name)));
             elsewhere("dpo", others.contains(&OBJECTIVES));
             elsewhere("dpo+sft", others.contains(&OBJECTIVES));
+            elsewhere(archer::METHOD, others.contains(&archer::METHOD));
             elsewhere(METHOD, false);
         }
     }

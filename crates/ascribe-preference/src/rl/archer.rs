@@ -237,9 +237,11 @@ impl<'a> Archer<'a> {
         Ok(said)
     }
 
-    /// Plays the games of an iteration, side by side; gives their returns, without a discount.
-    fn play(&mut self, actor: &Actor) -> Result<Vec<f64>, TrainError> {
-        let seed = self.config.seed.child("games", self.state.iteration);
+    /// Plays as many games as an iteration has, side by side, and keeps none.
+    ///
+    /// # Errors
+    /// When the game refuses something, or a reward is larger than critics learn.
+    pub fn games(&self, actor: &Actor, seed: Seed) -> Result<Vec<Vec<PlayedTurn>>, TrainError> {
         let game_of = |number: usize| seed.child("game", number as u64);
         let mut said: Vec<Vec<Tokens>> = vec![Vec::new(); self.config.games];
         let mut played: Vec<Vec<PlayedTurn>> = vec![Vec::new(); self.config.games];
@@ -281,16 +283,21 @@ impl<'a> Archer<'a> {
             }
             open = still;
         }
-        let mut returns = Vec::with_capacity(played.len());
-        for mut turns in played {
-            returns.push(turns.iter().map(|turn| turn.reward).sum());
+        for turns in &mut played {
             let mut to_come = 0.0;
             for turn in turns.iter_mut().rev() {
                 to_come = turn.reward + self.config.gamma * to_come;
                 turn.to_come = to_come;
             }
-            self.state.buffer.extend(turns);
         }
+        Ok(played)
+    }
+
+    /// Plays the games of an iteration and keeps them; gives their returns, without a discount.
+    fn play(&mut self, actor: &Actor) -> Result<Vec<f64>, TrainError> {
+        let played = self.games(actor, self.config.seed.child("games", self.state.iteration))?;
+        let returns = played.iter().map(|turns| turns.iter().map(|turn| turn.reward).sum::<f64>()).collect();
+        self.state.buffer.extend(played.into_iter().flatten());
         let over = self.state.buffer.len().saturating_sub(self.config.capacity);
         self.state.buffer.drain(..over);
         Ok(returns)
