@@ -98,7 +98,7 @@ impl Critics {
         let said = pairs(&turns.observations, &turns.utterances).autodiff(); // [turns, 2 hidden]
         let seen = turns.observations.clone().autodiff(); // [turns, hidden]
         let error = |heads: &[Mlp], x: &Tensor<2>, wanted: Vec<Tensor<1>>| {
-            let mut sum = Tensor::zeros([1], &self.device);
+            let mut sum = Tensor::<1>::zeros([1], &self.device);
             for (head, wanted) in heads.iter().zip(wanted) {
                 sum = sum + (head.forward(x.clone()) - wanted.autodiff()).square().mean();
             }
