@@ -51,7 +51,8 @@ impl TwentyMove {
     /// The move that a text begins with: `ask 2`, or `guess 0`.
     pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-        let (verb, number) = (words.next()?, words.next()?.parse().ok()?);
+        let (verb, number) = (words.next()?, words.next()?.parse::<u8>().ok()?);
+        let number = usize::from(number);
         match verb {
             "ask" => Some(Self::Ask(number)),
             "guess" => Some(Self::Guess(number)),
@@ -294,7 +295,7 @@ mod tests {
             assert_eq!((game.read(game.id(mv)), TwentyMove::parse(&mv.to_string())), (Some(mv), Some(mv)));
         }
         assert_eq!(TwentyMove::parse(" guess 12, please"), Some(TwentyMove::Guess(12)));
-        for text in ["", "ask", "ask x", "tell 1", "1 ask"] {
+        for text in ["", "ask", "ask x", "tell 1", "1 ask", "guess 18446744073709551615"] {
             assert_eq!(TwentyMove::parse(text), None, "{text}");
         }
         assert!(TwentyQuestions::new(0, vec![], 1).is_err() && TwentyQuestions::new(17, vec![], 1).is_err());
