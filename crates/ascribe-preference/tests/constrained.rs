@@ -131,10 +131,11 @@ fn the_policy_sees_the_weighted_sum_of_normalised_advantages() {
 
 #[test]
 fn a_bandit_comes_to_its_constrained_optimum() {
-    // One token: a 3 earns 1, and at least 40 % are to be a 4. The best policy says 4 with probability 0.4, and else 3.
+    // One token: a 3 earns 1, and at least 40 % are to be a 4. The best policy says 4 with probability 0.4, and else 3. The
+    // entropy bonus, which keeps policy and multiplier from circling ever wider, leaves a little to other tokens.
     let (prompts, threes, fours) = (prompts(), share_of(3), share_of(4));
-    let bounds = lagrange(&[0.4], Multiplier::Plain, 0.3);
-    let objective = ppo(1, 0.01);
+    let bounds = lagrange(&[0.4], Multiplier::Plain, 0.03);
+    let objective = ppo(1, 0.5);
     let config = RolloutConfig { num_generations: 16, max_completion_length: 1, batch: 64, ..config() };
     let source = OnPolicy::new(&prompts, &threes, &GAE, objective.needs(), config).expect("sound options");
     let source = source.with_constraints(vec![&fours], &bounds).expect("sound options");
@@ -142,10 +143,10 @@ fn a_bandit_comes_to_its_constrained_optimum() {
     let actor = Actor::with_critics(tiny(1), 1);
     let fit = Fit::from_source(&learner, actor, Box::new(source), 160, fit_config()).expect("sound options");
     let reports: Vec<StepReport> = fit.collect::<Result<_, _>>().expect("the numbers are finite");
-    // Multipliers and policy go round the optimum, and their mean over time comes to it.
+    // Multiplier and policy go round the optimum, and the mean over time comes to it.
     let mean = |name: &str| metric(&reports[60..], name).iter().sum::<f64>() / 100.0;
     let (bound, free) = (mean("constraint_0/reward"), mean("reward"));
-    assert!((bound - 0.4).abs() < 0.12, "{bound}");
+    assert!((bound - 0.4).abs() < 0.1, "{bound}");
     assert!(free > 0.3 && free <= 1.0 - bound + 1e-6, "{free} beside {bound}");
 }
 
