@@ -1,4 +1,4 @@
-//! `ascribe train iterative-dpo` and `iterative-cream`, and `--curriculum`: what they write, what they go on from, and what
+//! `ascribe train iterative-dpo` and its relatives, and `--curriculum`: what they write, what they go on from, and what
 //! they refuse.
 
 mod support;
@@ -71,6 +71,20 @@ fn what_two_policies_agree_on_is_relied_upon_and_waits_in_checkpoints() {
         assert!((0.0..=1.0).contains(&agreement), "{agreement}");
     }
     bench.run(&format!("{} --agreement top", line("cut"))).refused(&["options of rounds"]);
+}
+
+#[test]
+fn what_a_policy_decides_alike_in_two_ways_is_learned() {
+    let bench = bench();
+    bench.rows("prompts.jsonl", (0..24).map(|n| json!({"prompt": format!("what is {n}?")})));
+    let line = format!("train iterative-scir --model moved --reference model --output-dir out {ROUND} --max-steps 3");
+    let ran = bench.run(&line).succeeded();
+    assert!(ran.stderr.contains("iterative-scir: labels Implicit"), "{}", ran.stderr);
+    let log = log(&bench, "out");
+    assert_eq!(log.len(), 3);
+    // Some pair of every round that is learned from was decided alike.
+    let share = |row: &Value| row["pairs/unanimous"].as_f64().expect("it is logged");
+    assert!(log.iter().all(|row| share(row) > 0.0 && share(row) <= 1.0));
 }
 
 #[test]

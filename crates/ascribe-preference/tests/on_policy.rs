@@ -676,3 +676,40 @@ fn the_policies_of_two_rounds_wait_in_a_checkpoint() {
         }
     }
 }
+
+#[test]
+fn pairs_that_a_judge_decides_otherwise_are_left_out_and_empty_rounds_are_passed_over() {
+    let (prompts, policy) = (prompts(), tiny(2));
+    let make = |prompts_of_a_round: usize| {
+        let config = PairConfig { prompts: prompts_of_a_round, ..pair_config() };
+        OnlinePairs::new(&prompts, Labeler::Implicit, tiny(1), config).expect("sound options")
+    };
+    let even = |row: &TrainRow| row.responses[0].tokens[0] % 2 == 0;
+    let judge =
+        |_: &Decoder, rows: &[TrainRow]| -> Result<Vec<bool>, TrainError> { Ok(rows.iter().map(even).collect()) };
+    let mut all = make(4);
+    take(&mut all, &policy).expect("pairs");
+    let mut judged = make(4).with_judge(&judge);
+    // Where none is left in the only round of a pass, that is an error.
+    let found = take(&mut judged, &policy).is_ok();
+    let expected: Vec<TrainRow> = all.pending().iter().filter(|row| even(row)).cloned().collect();
+    assert_eq!((judged.pending(), found), (expected.as_slice(), !expected.is_empty()));
+    // The judge turns down the first round, so the first pairs are those of the second.
+    let calls = RefCell::new(0);
+    let late = |_: &Decoder, rows: &[TrainRow]| -> Result<Vec<bool>, TrainError> {
+        *calls.borrow_mut() += 1;
+        Ok(vec![*calls.borrow() > 1; rows.len()])
+    };
+    let (mut plain, mut passed) = (make(2), make(2).with_judge(&late));
+    let window = passed.window(&policy).expect("pairs");
+    assert!(window.metrics.contains(&("round".to_owned(), 1.0)), "{:?}", window.metrics);
+    while plain.epoch() < 0.5 {
+        take(&mut plain, &policy).expect("pairs");
+    }
+    plain.window(&policy).expect("pairs");
+    assert_eq!(passed.pending(), plain.pending());
+    let never = |_: &Decoder, rows: &[TrainRow]| -> Result<Vec<bool>, TrainError> { Ok(vec![false; rows.len()]) };
+    assert!(matches!(take(&mut make(2).with_judge(&never), &policy), Err(TrainError::Core(CoreError::Shape { .. }))));
+    let short = |_: &Decoder, _: &[TrainRow]| -> Result<Vec<bool>, TrainError> { Ok(Vec::new()) };
+    assert!(take(&mut make(4).with_judge(&short), &policy).is_err());
+}

@@ -6,7 +6,7 @@ use ascribe::data::Ease;
 use ascribe::reward::Consistency;
 use clap::{Args, ValueEnum};
 
-/// Options of `ascribe train iterative-dpo` and `iterative-cream`, beside those of writing and of their loss.
+/// Options of `ascribe train iterative-dpo` and its relatives, beside those of writing and of their loss.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Rounds")]
 pub struct RoundArgs {

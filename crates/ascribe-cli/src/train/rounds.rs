@@ -1,12 +1,14 @@
-//! `ascribe train iterative-dpo` and `iterative-cream`: in rounds the policy writes, someone labels, and the pairs are learned
-//! from.
+//! `ascribe train iterative-dpo`, `iterative-cream` and `iterative-scir`: in rounds the policy writes, someone labels, and the
+//! pairs are learned from.
 
 use anyhow::bail;
-use ascribe::core::{CoreError, Needs, RowKind, Scorer, Seed, Tokens};
-use ascribe::data::{ColumnMap, PromptOnly};
-use ascribe::preference::rl::{Agreement, Labeler, OnlinePairs, PairConfig, PromptRow, WeightedRewards};
-use ascribe::preference::{Encoder, LogpLearner};
+use ascribe::core::{Continuation, CoreError, Needs, Policy, RowKind, Scorer, Seed, Tokens};
+use ascribe::data::{ColumnMap, Prompt, PromptOnly};
+use ascribe::lm::{Decoder, LanguageModel, LocalPolicy};
+use ascribe::preference::rl::{Agreement, Labeler, OnlinePairs, PairConfig, PromptRow, WeightedRewards, text_of};
+use ascribe::preference::{Encoder, LogpLearner, TrainRow};
 use ascribe::reward::Consistency;
+use ascribe::train::TrainError;
 use serde_json::json;
 
 use super::fitting::{Run, Trained};
@@ -28,12 +30,15 @@ pub struct Rounds {
     objective: &'static str,
     /// Whether pairs are relied upon as far as the policies of two rounds agree.
     agrees: bool,
+    /// Whether pairs stay alone that the policy decides alike as a judge.
+    judges: bool,
 }
 
 /// Every method of rounds.
-pub static ROUNDS: [Rounds; 2] = [
-    Rounds { name: "iterative-dpo", objective: "dpo", agrees: false },
-    Rounds { name: "iterative-cream", objective: "cream", agrees: true },
+pub static ROUNDS: [Rounds; 3] = [
+    Rounds { name: "iterative-dpo", objective: "dpo", agrees: false, judges: false },
+    Rounds { name: "iterative-cream", objective: "cream", agrees: true, judges: false },
+    Rounds { name: "iterative-scir", objective: "dpo", agrees: false, judges: true },
 ];
 
 /// The method `name`, if it is one of rounds; `_` may stand for `-`.
@@ -80,7 +85,7 @@ fn check(args: &TrainArgs, rounds: &Rounds) -> anyhow::Result<()> {
 fn labels(args: &TrainArgs, rounds: &Rounds) -> LabelsName {
     match args.rounds.labels {
         Some(labels) => labels,
-        None if rounds.agrees || args.rl.reward.is_empty() => LabelsName::Implicit,
+        None if rounds.agrees || rounds.judges || args.rl.reward.is_empty() => LabelsName::Implicit,
         None => LabelsName::Reward,
     }
 }
@@ -140,7 +145,8 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
     run.push(("set of options of rounds", format!("{:?} {:?}", args.rounds, args.rl)));
     refuse_other_runs(args, &run)?;
     let context = model.config.context;
-    let [train, held_out] = prompts(args, &Encoder::new(&model, context)?, split, context, None)?;
+    let encoder = Encoder::new(&model, context)?;
+    let [train, held_out] = prompts(args, &encoder, split, context, None)?;
     let [reward, gold] = scorers(args, catalog, &[train.as_slice(), held_out.as_slice()].concat())?;
     let asked: Vec<Tokens> = train.iter().map(|(prompt, _)| prompt.clone()).collect();
     run.push(("set of prompts", prompts_hash(&asked)));
@@ -161,10 +167,14 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
     let pairs = pair_config(args, model.tokenizer.eos(), context, beta);
     let consistency = Consistency::from(args.rounds.agreement);
     let of = |now: &[f64], before: &[f64]| -> Result<Option<f64>, CoreError> { Ok(consistency.of(now, before)?) };
+    let judge = |policy: &Decoder, pairs: &[TrainRow]| decided(policy, pairs, &model, &encoder);
     let mut source =
         OnlinePairs::new(&asked, labeler, reference.decoder.clone(), pairs)?.with_tokenizer(&model.tokenizer);
     if rounds.agrees {
         source = source.with_agreement(Agreement { of: &of, per_prompt: args.rounds.agreement_per_prompt });
+    }
+    if rounds.judges {
+        source = source.with_judge(&judge);
     }
     if let Some(gold) = &gold {
         source = source.with_gold(gold);
@@ -198,6 +208,45 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
     print_line(&format!("held-out reward {after}; before {before}"))?;
     let summary = json!({"reward": after, "reward_before": before});
     write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
+}
+
+/// Whether the policy, asked as a judge in both orders, finds the chosen response of each pair the better one.
+fn decided(
+    policy: &Decoder,
+    pairs: &[TrainRow],
+    model: &LanguageModel,
+    encoder: &Encoder,
+) -> Result<Vec<bool>, TrainError> {
+    if pairs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let words = |tokens: &Tokens| text_of(&model.tokenizer, &[], tokens).map(|text| text.text);
+    let verdicts = [model.tokenizer.encode("1")?, model.tokenizer.encode("2")?];
+    let mut asked = Vec::new();
+    for pair in pairs {
+        let [chosen, rejected] = pair.responses.as_slice() else {
+            return Err(CoreError::Shape { rule: "a judge compares two responses", got: "others".to_owned() }.into());
+        };
+        let (prompt, chosen, rejected) = (words(&pair.prompt)?, words(&chosen.tokens)?, words(&rejected.tokens)?);
+        for (first, second) in [(&chosen, &rejected), (&rejected, &chosen)] {
+            let text =
+                format!("Request: {prompt}\n\nReply 1: {first}\n\nReply 2: {second}\n\nThe better reply is number ");
+            let prefix = encoder.prompt(&Prompt::Text(text))?;
+            for verdict in &verdicts {
+                asked.push(Continuation { prefix: prefix.clone(), tokens: verdict.clone().into() });
+            }
+        }
+    }
+    let policy = LocalPolicy::new(policy, model.tokenizer.eos(), model.config.context)?;
+    let (logps, _) = policy.score(&asked)?;
+    let sums: Vec<f64> = logps.iter().map(|logps| logps.iter().map(|logp| f64::from(*logp)).sum()).collect();
+    let probability = |wanted: f64, other: f64| 1.0 / (1.0 + (other - wanted).exp());
+    // The verdicts 1 and 2 where the chosen response comes first, and then where it comes second.
+    let decides = |of_pair: &[f64]| match of_pair {
+        [one, two, turned_one, turned_two] => probability(*one, *two) + probability(*turned_two, *turned_one) > 1.0,
+        _ => false,
+    };
+    Ok(sums.chunks(4).map(decides).collect())
 }
 
 #[cfg(test)]

@@ -102,10 +102,10 @@ const PULLED: [&str; 16] = [
 /// Every objective on rows of a file.
 const OBJECTIVES: &str = "the objectives on rows of a file";
 /// Methods of rounds.
-const IN_ROUNDS: [&str; 2] = ["iterative-dpo", "iterative-cream"];
+const IN_ROUNDS: [&str; 3] = ["iterative-dpo", "iterative-cream", "iterative-scir"];
 /// Methods of rounds and of games.
-const WRITING: [&str; 3] = ["iterative-dpo", "iterative-cream", "archer"];
-const PULLED_TOO: [&str; 3] = [OBJECTIVES, "iterative-dpo", "iterative-cream"];
+const WRITING: [&str; 4] = ["iterative-dpo", "iterative-cream", "iterative-scir", "archer"];
+const PULLED_TOO: [&str; 4] = [OBJECTIVES, "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
 static OPTIONS: [(&str, Takers, &[&str]); 80] = [
@@ -131,7 +131,7 @@ static OPTIONS: [(&str, Takers, &[&str]); 80] = [
         &[],
     ),
     ("dual_clip", Takers::Losses(&CUT), &[]),
-    ("delta", Takers::Losses(&CUT), &[OBJECTIVES, "iterative-dpo"]),
+    ("delta", Takers::Losses(&CUT), &[OBJECTIVES, "iterative-dpo", "iterative-scir"]),
     ("beta", Takers::Losses(&PULLED), &PULLED_TOO),
     ("off_policy_mask_threshold", Takers::Losses(&SURROGATES), &[]),
     ("entropy_coef", Takers::Losses(&SURROGATES), &[]),

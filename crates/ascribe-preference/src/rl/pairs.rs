@@ -25,7 +25,7 @@ use ascribe_train::{Source, TrainError, Window};
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
-use super::source::Metrics;
+use super::source::{Metrics, share};
 use super::writing::{ragged, written};
 use super::{Rollout, kept, text_of};
 use crate::TrainRow;
@@ -69,6 +69,9 @@ pub struct Agreement<'a> {
     /// Whether each prompt has its own, and not the mean over the prompts of the round.
     pub per_prompt: bool,
 }
+
+/// Whether a policy decides pairs as their labels do when it is asked in another way: a flag a pair, the chosen response first.
+pub type Decide<'a> = &'a dyn Fn(&Decoder, &[TrainRow]) -> Result<Vec<bool>, TrainError>;
 
 /// Options of rounds.
 #[derive(Clone, Debug, PartialEq)]
@@ -172,6 +175,7 @@ pub struct OnlinePairs<'a> {
     tokenizer: Option<&'a Tokenizer>,
     gold: Option<&'a dyn Scorer>,
     agreement: Option<Agreement<'a>>,
+    judge: Option<Decide<'a>>,
     /// The policy of the round before; none in the first round.
     before: Option<Decoder>,
     /// The policy of the pending round, where agreement will ask for it.
@@ -205,6 +209,7 @@ impl<'a> OnlinePairs<'a> {
             tokenizer: None,
             gold: None,
             agreement: None,
+            judge: None,
             before: None,
             writer: None,
             order,
@@ -231,6 +236,13 @@ impl<'a> OnlinePairs<'a> {
         Self { agreement: Some(agreement), ..self }
     }
 
+    /// The same with pairs alone that the policy decides alike when it is asked in another way: SCIR, arXiv:2502.08922,
+    /// without its penalty for disagreeing.
+    #[must_use]
+    pub fn with_judge(self, judge: Decide<'a>) -> Self {
+        Self { judge: Some(judge), ..self }
+    }
+
     /// The pairs that are pending.
     pub fn pending(&self) -> &[TrainRow] {
         &self.state.pending
@@ -241,8 +253,24 @@ impl<'a> OnlinePairs<'a> {
         self.state.pending.len().div_ceil(self.config.window) * self.config.passes
     }
 
-    /// Writes and labels the responses of a round.
-    fn round(&self, model: &Decoder) -> Result<State, TrainError> {
+    /// The next round that gives pairs. One without is passed over, and a pass over all prompts without is an error.
+    fn find(&mut self, model: &Decoder) -> Result<(), TrainError> {
+        for _ in 0..self.order.batches(self.config.prompts) {
+            let (found, next) = self.round(model)?;
+            if let Some(state) = found {
+                self.state = state;
+                self.writer = self.agreement.map(|_| without_adapter(model)).transpose()?;
+                return Ok(());
+            }
+            self.cursor = next;
+            self.state = State { round: self.state.round + 1, next, ..State::default() };
+        }
+        let rule = "a pass over the prompts needs two responses to one of them that the labels tell apart";
+        Err(CoreError::Shape { rule, got: "none".to_owned() }.into())
+    }
+
+    /// Writes and labels the responses of a round; gives its pairs, if there are any, and where the next round begins.
+    fn round(&self, model: &Decoder) -> Result<(Option<State>, Cursor), TrainError> {
         let config = &self.config;
         let Batch { rows, next } = self.order.batch(self.cursor, config.prompts)?;
         let model = model.valid();
@@ -298,23 +326,32 @@ impl<'a> OnlinePairs<'a> {
             row.consistency = consistency;
             pending.push(row);
             margins.push(margin);
-            if let Some((Some(best), Some(worst))) = gold.as_ref().map(|gold| (gold[best], gold[worst])) {
-                // A tie is one half.
-                right.push(if best == worst { 0.5 } else { f64::from(u8::from(best > worst)) });
+            let both = gold.as_ref().and_then(|gold| Some((gold[best]?, gold[worst]?)));
+            // A tie is one half.
+            right.push(both.map(|(best, worst)| if best == worst { 0.5 } else { f64::from(u8::from(best > worst)) }));
+        }
+        let mut metrics = Metrics::default();
+        if let Some(judge) = self.judge {
+            let decided = judge(&model, &pending)?;
+            if decided.len() != pending.len() {
+                let got = format!("{} for {} pairs", decided.len(), pending.len());
+                return Err(CoreError::Shape { rule: "a judge decides every pair", got }.into());
             }
+            metrics.push("pairs/unanimous", share(&decided));
+            keep(&mut pending, &decided);
+            keep(&mut margins, &decided);
+            keep(&mut right, &decided);
         }
         if pending.is_empty() {
-            let (rule, got) = match self.labeler {
-                Labeler::Implicit => (
-                    "implicit labels need a policy that has learned something: train it first, or label by a reward",
-                    "a round without two responses that it tells apart",
-                ),
-                _ => ("a round needs two responses to a prompt whose labels differ by the margin", "none"),
-            };
-            return Err(CoreError::Shape { rule, got: got.to_owned() }.into());
+            if matches!(self.labeler, Labeler::Implicit) && ratios.iter().all(|ratio| *ratio == 0.0) {
+                let rule =
+                    "implicit labels need a policy that has learned something: train it first, or label by a reward";
+                return Err(CoreError::Shape { rule, got: "a policy that is its reference".to_owned() }.into());
+            }
+            return Ok((None, next));
         }
+        let right: Vec<f64> = right.into_iter().flatten().collect();
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
-        let mut metrics = Metrics::default();
         metrics.push("round", self.state.round as f64);
         metrics.push("pairs/kept", pending.len() as f64 / rows.len() as f64);
         metrics.push("pairs/margin", mean(&margins));
@@ -333,7 +370,8 @@ impl<'a> OnlinePairs<'a> {
                 pending.iter_mut().for_each(|row| row.consistency = Some(c as f32));
             }
         }
-        Ok(State { round: self.state.round, used: 0, pending, metrics: metrics.into_named(), next })
+        let state = State { round: self.state.round, used: 0, pending, metrics: metrics.into_named(), next };
+        Ok((Some(state), next))
     }
 
     /// Scores of responses under the policy of the round before, given log-probabilities under the first reference.
@@ -396,8 +434,7 @@ fn extremes(labels: &[Option<f64>]) -> Option<(usize, usize)> {
 impl Source<Decoder, TrainRow> for OnlinePairs<'_> {
     fn window(&mut self, model: &Decoder) -> Result<Window<'_, TrainRow>, TrainError> {
         if self.state.pending.is_empty() {
-            self.state = self.round(model)?;
-            self.writer = self.agreement.map(|_| without_adapter(model)).transpose()?;
+            self.find(model)?;
         }
         let (n, window) = (self.state.pending.len(), self.config.window);
         let batches = n.div_ceil(window);
@@ -443,6 +480,12 @@ impl Source<Decoder, TrainRow> for OnlinePairs<'_> {
         }
         Ok(())
     }
+}
+
+/// What is flagged.
+fn keep<T>(all: &mut Vec<T>, flags: &[bool]) {
+    let mut flags = flags.iter();
+    all.retain(|_| flags.next().is_some_and(|flag| *flag));
 }
 
 /// The policy as it is, which does not change as it is trained on.
