@@ -1,11 +1,15 @@
 //! What can be typed. Every option is also a key of `--config file.toml`, and `_` may stand for `-`.
 
+mod archer;
+mod constraint;
+mod given;
 mod measure;
 mod objective;
 mod process;
 mod process_model;
 mod reward;
 mod rl;
+mod rounds;
 mod search;
 mod served;
 
@@ -19,6 +23,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 
 use crate::config::closest;
+pub use archer::ArcherArgs;
+pub use constraint::{ConstraintArgs, ConstraintName, MultiplierName};
+pub use given::Given;
 pub use measure::{
     AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs,
     ProcessBenchArgs, ReportArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
@@ -28,6 +35,7 @@ pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
 pub use process_model::{FormName, ProcessArgs, StepHeadName, StepLossName};
 pub use reward::{HeadInitName, RewardArgs, RewardedArgs};
 pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName};
+pub use rounds::{CurriculumArgs, CurriculumName, EaseName, LabelsName, RoundArgs};
 pub use search::{ScorerName, SearchArgs};
 pub use served::ServedArgs;
 
@@ -102,9 +110,13 @@ pub struct CommonArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct TrainArgs {
+    // First: what is read before it is not there any more.
+    #[command(flatten)]
+    pub given: Given,
     /// The objective by name, such as sft, dpo, kto, simpo or t-reg, or a sum of some, such as dpo+sft; on rollouts grpo, dr_grpo,
-    /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo, ma_ppo, raft, oreal, oreo, brain or score; or reward,
-    /// for a reward model; or orm, prm, pav, tvm or implicit-prm, for a process model.
+    /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo, ma_ppo, raft, oreal, oreo, brain or score; in rounds of
+    /// pairs that it writes iterative-dpo, iterative-cream or iterative-scir; on games in turns archer; or reward, for a reward
+    /// model; or orm, prm, pav, tvm or implicit-prm, for a process model.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
@@ -237,6 +249,14 @@ pub struct TrainArgs {
     pub common: CommonArgs,
     #[command(flatten)]
     pub rl: RlArgs,
+    #[command(flatten)]
+    pub constraints: ConstraintArgs,
+    #[command(flatten)]
+    pub rounds: RoundArgs,
+    #[command(flatten)]
+    pub archer: ArcherArgs,
+    #[command(flatten)]
+    pub curriculum: CurriculumArgs,
 }
 
 #[derive(Debug, Args)]

@@ -14,9 +14,11 @@ use serde_json::{Map, Value};
 
 use crate::args::ObjectiveArgs;
 use crate::config::closest;
+use crate::train::archer;
 use crate::train::process::{IMPLICIT, METHODS};
 use crate::train::recipes::RECIPES;
 use crate::train::reward::METHOD;
+use crate::train::rounds::ROUNDS;
 use rollouts::RolloutTables;
 
 /// Objectives, search strategies, losses of reward models, and the policy losses, advantage estimators and rewards of rollouts,
@@ -190,9 +192,18 @@ impl Catalog {
             if name == IMPLICIT || METHODS.iter().any(|(known, _)| *known == name) {
                 bail!("{name} trains a process model, which is no loss that others can be added to");
             }
+            if ROUNDS.iter().any(|rounds| rounds.name == name) {
+                bail!(
+                    "{name} learns in rounds from pairs that it writes, which is no loss that others can be added to"
+                );
+            }
+            if name == archer::METHOD {
+                bail!("{name} learns from games, which is no loss that others can be added to");
+            }
             let own = self.own.iter().map(|(name, _)| name.as_str());
-            let models = METHODS.iter().map(|(name, _)| *name).chain([METHOD, IMPLICIT]);
-            let others = RECIPES.iter().map(|recipe| recipe.name).chain(models);
+            let rounds = ROUNDS.iter().map(|rounds| rounds.name);
+            let models = METHODS.iter().map(|(name, _)| *name).chain([archer::METHOD, METHOD, IMPLICIT]);
+            let others = RECIPES.iter().map(|recipe| recipe.name).chain(rounds).chain(models);
             let names: Vec<&str> = OBJECTIVES.iter().map(|row| row.name).chain(others).chain(own).collect();
             let close = closest(name, names.iter().copied());
             bail!("there is no method `{name}`{close}; the methods are {}", names.join(", "));

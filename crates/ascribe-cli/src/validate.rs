@@ -11,7 +11,7 @@ use crate::catalog::Chosen;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::output::print_line;
-use crate::train::{Data, check_options, fit_config, process, recipes, revision, reward, rollouts};
+use crate::train::{Data, archer, check_options, fit_config, process, recipes, revision, reward, rollouts, rounds};
 use crate::words::Words;
 
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
@@ -28,6 +28,17 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
         device(&args.common.device)?;
         let (train, held_out, said) = rollouts::validate(args, recipe, catalog, &Words::load(&args.model)?)?;
         eprintln!("{said}");
+        return print_line(&format!("the run can start: {train} prompts to train on, {held_out} held out"));
+    }
+    if args.method == archer::METHOD {
+        device(&args.common.device)?;
+        let best = archer::validate(args, catalog)?;
+        return print_line(&format!("the run can start: the best return of a game is {best:.4} in the mean"));
+    }
+    if let Some(rounds) = rounds::rounds(&args.method) {
+        fit_config(args).check()?;
+        device(&args.common.device)?;
+        let (train, held_out) = rounds::validate(args, rounds, catalog, &Words::load(&args.model)?)?;
         return print_line(&format!("the run can start: {train} prompts to train on, {held_out} held out"));
     }
     let chosen = catalog.make(&method, &objective)?;

@@ -76,6 +76,29 @@ fn a_run_that_was_stopped_goes_on_with_its_rollouts() {
 }
 
 #[test]
+fn multipliers_of_constraints_are_logged_and_wait_in_checkpoints() {
+    let bench = bench();
+    let options = "--constraint exact=0.5 --constraint-kind mu --max-steps 4 --save-steps 2 --save-total-limit 0";
+    train(&bench, "ppo", "whole", options).succeeded();
+    train(&bench, "ppo", "cut", options).succeeded();
+    std::fs::remove_dir_all(bench.path("cut").join("checkpoint-4")).expect("a checkpoint");
+    let ran = train(&bench, "ppo", "cut", options).succeeded();
+    assert!(ran.stderr.contains("2 of 4 steps done"), "{}", ran.stderr);
+    let whole = log(&bench, "whole");
+    assert_eq!(log(&bench, "cut"), whole);
+    assert_eq!(bench.equal_files("cut"), bench.equal_files("whole"));
+    // A model of random weights is not right half of the time, so what is asked of it weighs more and more.
+    let weight = |row: &Value| row["constraint_0/weight"].as_f64().expect("it is logged");
+    assert!(whole.windows(2).all(|rows| weight(&rows[0]) < weight(&rows[1])));
+    train(&bench, "ppo", "cut", &options.replace("0.5", "0.4")).refused(&["constraint"]);
+    train(&bench, "ppo", "out", "--constraint exact").refused(&["exact=0.5"]);
+    train(&bench, "ppo", "out", "--constraint mine=1").refused(&["there is no reward `mine`"]);
+    train(&bench, "grpo", "out", "--constraint exact=1").refused(&["constraint does nothing with grpo", "ppo"]);
+    let plain = "--constraint exact=1 --constraint-kind xi --constraint-multiplier plain";
+    train(&bench, "ppo", "out", plain).refused(&["equality"]);
+}
+
+#[test]
 fn what_cannot_run_is_refused_before_any_work() {
     let bench = bench();
     let refused = |method: &str, more: &str, words: &[&str]| train(&bench, method, "out", more).refused(words);
@@ -101,6 +124,10 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("oreo", "--loss-agg-mode token-mean", &["loss_agg_mode does nothing"]);
     refused("brain", "--brain-gamma 0", &["brain_gamma"]);
     refused("brain", "--steps-per-generation 2", &["steps_per_generation"]);
+    refused("raft", "--epsilon 0.1", &["epsilon does nothing with raft", "leave it out, or use grpo", "ppo"]);
+    refused("ppo", "--keep-top 0.5", &["keep_top does nothing with ppo", "raft"]);
+    refused("brain", "--beta 0.1", &["beta does nothing with brain"]);
+    refused("dpo", "", &["reward does nothing with dpo", "grpo"]);
     refused("gropo", "", &["there is no method `gropo`", "grpo"]);
     bench.rows("prompts.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?")})));
     refused("grpo", "", &["no answer to check", "line"]);

@@ -75,6 +75,8 @@ pub struct Needs {
     pub pull: bool,
     /// Where steps begin.
     pub starts: bool,
+    /// Number of critics beside the first, each with values, what they were, and what they should have been.
+    pub critics: usize,
 }
 
 impl Needs {
@@ -198,6 +200,12 @@ pub enum TokenInput {
     Pull,
     /// 1 where a step begins, else 0. Without gradient.
     Starts,
+    /// Values before each token by a critic beside the first.
+    CriticValues(usize),
+    /// The same when the responses were written. Without gradient.
+    OldCriticValues(usize),
+    /// What they should have been. Without gradient.
+    CriticReturns(usize),
 }
 
 impl TokenInput {
@@ -213,6 +221,9 @@ impl TokenInput {
             Self::Kl => "kl",
             Self::Pull => "pull",
             Self::Starts => "starts",
+            Self::CriticValues(_) => "values of a critic beside the first",
+            Self::OldCriticValues(_) => "old values of a critic beside the first",
+            Self::CriticReturns(_) => "returns of a critic beside the first",
         }
     }
 }
@@ -357,7 +368,8 @@ impl LogpBatch {
     /// The same batch with one more value a token, `[rows, seq]`; what stands there of that kind is replaced.
     pub fn with_tokens(mut self, input: TokenInput, values: Tensor<2>) -> Result<Self, CoreError> {
         self.check("an input of tokens must have the shape of the log-probabilities", values.dims())?;
-        let tracked = matches!(input, TokenInput::Entropy | TokenInput::Values | TokenInput::Kl);
+        let tracked =
+            matches!(input, TokenInput::Entropy | TokenInput::Values | TokenInput::Kl | TokenInput::CriticValues(_));
         self.tokens.retain(|(known, _)| *known != input);
         self.tokens.push((input, if tracked { values } else { values.detach() }));
         Ok(self)

@@ -1,17 +1,18 @@
 //! Whole loops on rollouts: what is drawn and kept, what is refused, that it learns, and that a run that is killed at any
 //! step goes on to the same numbers.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ascribe_core::advantage::{AdvantageEstimator, Baseline, Gae, Normalize, Oreal, Outcome};
 use ascribe_core::tensor::KlEstimator;
 use ascribe_core::{CoreError, Credit, Episode, Objective, Sampling, Scorer, Seed, Tokens, rule};
-use ascribe_lm::{Decoder, DecoderConfig, LanguageModel, RandomWeights};
+use ascribe_lm::{Decoder, DecoderConfig, LanguageModel, RandomWeights, Row};
 use ascribe_preference::objectives::DpoConfig;
 use ascribe_preference::rl::{
-    Actor, AdaptiveKl, Correction, CorrectionKind, DeadGroups, ESTIMATORS, EstimatorOptions, KlPlace, KlReward,
-    Labeler, OTHER_LOSSES, OnPolicy, OnlinePairs, POLICY_LOSSES, PairConfig, PolicyOptions, Rollout, RolloutConfig,
-    RolloutLearner, SecondAttempt, Segmentation, Stage, ValueTerm,
+    Actor, AdaptiveKl, Agreement, Correction, CorrectionKind, DeadGroups, ESTIMATORS, EstimatorOptions, KlPlace,
+    KlReward, Labeler, OTHER_LOSSES, OnPolicy, OnlinePairs, POLICY_LOSSES, PairConfig, PolicyOptions, Rollout,
+    RolloutConfig, RolloutLearner, SecondAttempt, Segmentation, Stage, ValueTerm,
 };
 use ascribe_preference::{LogpLearner, TrainRow};
 use ascribe_testkit::device::{device, values};
@@ -758,4 +759,130 @@ fn pairs_that_are_pending_wait_in_a_checkpoint() {
             assert_eq!(take(&mut resumed, &model).expect("pairs"), take(&mut whole, &model).expect("pairs"));
         }
     }
+}
+
+/// Summed log-probability of a response.
+fn total(model: &Decoder, prompt: &Tokens, response: &Tokens) -> f64 {
+    let (logps, _) = model.valid().response_logps(&[Row { prompt, response }]).expect("a row");
+    values(logps).iter().sum()
+}
+
+#[test]
+fn pairs_are_relied_upon_as_far_as_two_rounds_agree() {
+    let (prompts, seen) = (prompts(), RefCell::new(Vec::new()));
+    let of = |now: &[f64], before: &[f64]| -> Result<Option<f64>, CoreError> {
+        seen.borrow_mut().push((now.to_vec(), before.to_vec()));
+        // One prompt says nothing; of the others every second agrees.
+        let n = seen.borrow().len();
+        Ok((n != 3).then_some(if n % 2 == 1 { 1.0 } else { 0.5 }))
+    };
+    let first = tiny(1);
+    let make = |per_prompt| {
+        let source = OnlinePairs::new(&prompts, Labeler::Implicit, first.clone(), pair_config());
+        source.expect("sound options").with_agreement(Agreement { of: &of, per_prompt })
+    };
+    let mut source = make(true);
+    let policies = [tiny(2), tiny(3)];
+    for (round, policy) in policies.iter().enumerate() {
+        seen.borrow_mut().clear();
+        take(&mut source, policy).expect("pairs");
+        let told = seen.borrow();
+        assert_eq!(told.len(), prompts.len());
+        for row in source.pending() {
+            let (chosen, rejected) = (&row.responses[0].tokens, &row.responses[1].tokens);
+            let now = |response: &Tokens| total(policy, &row.prompt, response) - total(&first, &row.prompt, response);
+            let before = |response: &Tokens| match round {
+                0 => total(&first, &row.prompt, response) / response.len() as f64,
+                _ => total(&policies[0], &row.prompt, response) - total(&first, &row.prompt, response),
+            };
+            // The labels are the scores now: best and worst of one of the lists.
+            let near = |a: f64, b: f64| (a - b).abs() < 1e-3;
+            let extreme = |list: &[f64], pick: fn(f64, f64) -> f64| list.iter().copied().reduce(pick).expect("scores");
+            let mine = |(list, _): &&(Vec<f64>, Vec<f64>)| {
+                near(extreme(list, f64::max), now(chosen)) && near(extreme(list, f64::min), now(rejected))
+            };
+            let (at, (list, older)) = told.iter().enumerate().find(|(_, lists)| mine(lists)).expect("its list");
+            let best = (0..list.len()).find(|at| near(list[*at], now(chosen))).expect("the best");
+            assert!(near(older[best], before(chosen)), "round {round}: {} and {}", older[best], before(chosen));
+            assert_eq!(row.consistency, Some(if at % 2 == 0 { 1.0 } else { 0.5 }), "list {at}");
+            assert_ne!(at, 2, "a prompt that says nothing gives no pair");
+        }
+        drop(told);
+        while source.epoch() < (round + 1) as f64 {
+            take(&mut source, policy).expect("pairs");
+        }
+    }
+    // The mean over the three prompts that say something.
+    seen.borrow_mut().clear();
+    let mut source = make(false);
+    take(&mut source, &policies[0]).expect("pairs");
+    assert!(source.pending().iter().all(|row| row.consistency == Some((2.0f64 / 3.0) as f32)));
+}
+
+#[test]
+fn the_policies_of_two_rounds_wait_in_a_checkpoint() {
+    let (prompts, policies) = (prompts(), [tiny(2), tiny(3), tiny(4)]);
+    // What is compared decides the number, so that another policy would be seen.
+    let of = |now: &[f64], before: &[f64]| -> Result<Option<f64>, CoreError> {
+        let distance: f64 = now.iter().zip(before).map(|(now, before)| (now - before).abs()).sum();
+        Ok(Some(1.0 / (1.0 + distance)))
+    };
+    let make = || {
+        let source = OnlinePairs::new(&prompts, Labeler::Implicit, tiny(1), pair_config()).expect("sound options");
+        source.with_agreement(Agreement { of: &of, per_prompt: true })
+    };
+    let policy = |source: &OnlinePairs| &policies[(source.epoch() as usize).min(2)];
+    for stop in [1, 3, 6] {
+        let (mut whole, folder) = (make(), tempfile::tempdir().expect("a folder"));
+        for _ in 0..stop {
+            let policy = policy(&whole);
+            take(&mut whole, policy).expect("pairs");
+        }
+        whole.save(folder.path()).expect("it can be written");
+        let mut resumed = make();
+        resumed.resume(folder.path(), whole.cursor()).expect("it was written");
+        for _ in 0..6 {
+            let policy = policy(&whole);
+            let expected = take(&mut whole, policy).expect("pairs");
+            assert!(expected.iter().all(|row| row.consistency.is_some()));
+            assert_eq!(take(&mut resumed, policy).expect("pairs"), expected);
+        }
+    }
+}
+
+#[test]
+fn pairs_that_a_judge_decides_otherwise_are_left_out_and_empty_rounds_are_passed_over() {
+    let (prompts, policy) = (prompts(), tiny(2));
+    let make = |prompts_of_a_round: usize| {
+        let config = PairConfig { prompts: prompts_of_a_round, ..pair_config() };
+        OnlinePairs::new(&prompts, Labeler::Implicit, tiny(1), config).expect("sound options")
+    };
+    let even = |row: &TrainRow| row.responses[0].tokens[0] % 2 == 0;
+    let judge =
+        |_: &Decoder, rows: &[TrainRow]| -> Result<Vec<bool>, TrainError> { Ok(rows.iter().map(even).collect()) };
+    let mut all = make(4);
+    take(&mut all, &policy).expect("pairs");
+    let mut judged = make(4).with_judge(&judge);
+    // Where none is left in the only round of a pass, that is an error.
+    let found = take(&mut judged, &policy).is_ok();
+    let expected: Vec<TrainRow> = all.pending().iter().filter(|row| even(row)).cloned().collect();
+    assert_eq!((judged.pending(), found), (expected.as_slice(), !expected.is_empty()));
+    // The judge turns down the first round, so the first pairs are those of the second.
+    let calls = RefCell::new(0);
+    let late = |_: &Decoder, rows: &[TrainRow]| -> Result<Vec<bool>, TrainError> {
+        *calls.borrow_mut() += 1;
+        Ok(vec![*calls.borrow() > 1; rows.len()])
+    };
+    let (mut plain, mut passed) = (make(2), make(2).with_judge(&late));
+    let window = passed.window(&policy).expect("pairs");
+    assert!(window.metrics.contains(&("round".to_owned(), 1.0)), "{:?}", window.metrics);
+    while plain.epoch() < 0.5 {
+        take(&mut plain, &policy).expect("pairs");
+    }
+    plain.window(&policy).expect("pairs");
+    assert_eq!(passed.pending(), plain.pending());
+    let never = |_: &Decoder, rows: &[TrainRow]| -> Result<Vec<bool>, TrainError> { Ok(vec![false; rows.len()]) };
+    assert!(matches!(take(&mut make(2).with_judge(&never), &policy), Err(TrainError::Core(CoreError::Shape { .. }))));
+    let short = |_: &Decoder, _: &[TrainRow]| -> Result<Vec<bool>, TrainError> { Ok(Vec::new()) };
+    assert!(take(&mut make(4).with_judge(&short), &policy).is_err());
 }

@@ -8,6 +8,7 @@ mod preferences;
 mod shop;
 mod symbolic;
 mod tree;
+mod twenty_questions;
 
 pub use chain::{ChainWorld, Check, Operator, Problem, Slips, StepCheck, Verdict, alphabet};
 pub use error::WorldError;
@@ -15,3 +16,4 @@ pub use preferences::{Annotator, Comparison, Cycle, Taste};
 pub use shop::{Item, Shop, ShopMove, ShopState};
 pub use symbolic::{Data, Expression, Grammar, Operation, Symbol, SymbolicTask, merge_constants};
 pub use tree::{ExactValue, SoftOptimum, TokenTree, TreePolicy};
+pub use twenty_questions::{TwentyMove, TwentyQuestions, TwentyState};

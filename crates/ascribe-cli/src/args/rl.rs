@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 
 use super::named;
 
-/// Options of `ascribe train grpo`, `rloo`, `ppo` and their relatives; other methods leave them alone. The policy loss is
-/// `--loss-type`, the pull to the reference in it `--beta`, and the largest ratio `--delta`.
+/// Options of `ascribe train grpo`, `rloo`, `ppo` and their relatives; a method refuses those that it does nothing with. The
+/// policy loss is `--loss-type`, the pull to the reference in it `--beta`, and the largest ratio `--delta`.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Reinforcement learning")]
 pub struct RlArgs {

@@ -8,7 +8,7 @@ use anyhow::Context;
 use ascribe::burn::module::Module;
 use ascribe::lm::{Decoder, LanguageModel};
 use ascribe::train::{
-    Checkpoints, Fit, FitConfig, Learner, Progress as RunProgress, StepReport, Tally, TrainError, evaluate,
+    Checkpoints, Fit, FitConfig, Learner, Progress as RunProgress, Source, StepReport, Tally, TrainError, evaluate,
 };
 use serde_json::{Map, Value, json};
 
@@ -29,6 +29,8 @@ pub(super) struct Run<'a, L: Learner<Model = Decoder>> {
     pub identity: Vec<(&'static str, String)>,
     pub train: &'a [L::Row],
     pub held_out: &'a [L::Row],
+    /// Where the rows of a step come from, and how many steps there are, where it is not `train` in shuffled epochs.
+    pub source: Option<(Box<dyn Source<Decoder, L::Row> + 'a>, usize)>,
     /// Name and contents of a file that lies beside the weights.
     pub beside: Option<(&'static str, String)>,
 }
@@ -79,7 +81,7 @@ impl<L: Learner<Model = Decoder>> Run<'_, L> {
 
     /// The loop, and the model in the output folder.
     pub fn fit(self, start: Start) -> anyhow::Result<Trained> {
-        let Self { args, config, learner, judge, model, identity, train, held_out, beside } = self;
+        let Self { args, config, learner, judge, model, identity, train, held_out, source, beside } = self;
         let save = |weights: &LanguageModel, folder: &Path| -> Result<(), TrainError> {
             weights.save(folder)?;
             match &beside {
@@ -90,7 +92,10 @@ impl<L: Learner<Model = Decoder>> Run<'_, L> {
             }
         };
         let checkpoints = Checkpoints::new(&args.output_dir, args.save_total_limit);
-        let mut fit = Fit::new(learner, start.decoder, train, config)?;
+        let mut fit = match source {
+            Some((source, steps)) => Fit::from_source(learner, start.decoder, source, steps, config)?,
+            None => Fit::new(learner, start.decoder, train, config)?,
+        };
         let (mut best, mut measured) = (None, None);
         if let Some((path, progress)) = &start.last {
             fit.resume(path, progress)?;
@@ -158,9 +163,11 @@ fn line(report: &StepReport, steps: usize, seconds: f64) -> String {
         |name: &str, label: &str| report.metric(name).map(|value| format!("  {label} {value:.4}")).unwrap_or_default();
     let rate = report.metric("learning_rate").unwrap_or(0.0);
     format!(
-        "step {}/{steps}  epoch {:.2}{}{}{}{}{}  learning_rate {rate:.2e}  {}",
+        "step {}/{steps}  epoch {:.2}{}{}{}{}{}{}{}  learning_rate {rate:.2e}  {}",
         report.step,
         report.epoch,
+        show("round", "round"),
+        show("reward", "reward"),
         show("loss", "loss"),
         show(ACCURACY, ACCURACY),
         show("rewards/margins", "rewards/margins"),

@@ -1,12 +1,16 @@
 //! `ascribe train <method>`: data to rows, what the objective needs, the loop, and the figures at the end.
 
+pub(crate) mod archer;
+mod curriculum;
 mod fitting;
 pub(crate) mod process;
 pub(crate) mod recipes;
 pub(crate) mod reward;
 pub(crate) mod rollouts;
+pub(crate) mod rounds;
 mod rows;
 mod setup;
+mod taken;
 
 use std::path::Path;
 
@@ -49,6 +53,12 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     args.reward.refuse(&args.method)?;
     if let Some(recipe) = recipes::recipe(&args.method) {
         return rollouts::run(args, recipe, catalog);
+    }
+    if args.method == archer::METHOD {
+        return archer::run(args, catalog);
+    }
+    if let Some(rounds) = rounds::rounds(&args.method) {
+        return rounds::run(args, rounds, catalog);
     }
     let chosen = catalog.make(&method, &objective)?;
     let needs = chosen.needs();
@@ -187,6 +197,8 @@ fn is_dpo_reward(chosen: &Chosen) -> bool {
 /// Refuses what would change nothing: a model or a wording that nobody asks, evaluations without rows; and the absence of the
 /// model that token rewards are made of.
 pub(crate) fn check_options(args: &TrainArgs, chosen: &Chosen) -> anyhow::Result<()> {
+    taken::refuse(args)?;
+    curriculum::check(args)?;
     let (needs, dpo_reward) = (chosen.needs(), is_dpo_reward(chosen));
     if dpo_reward && args.dpo_model.is_none() {
         bail!("credit dpo_reward takes the rewards of a model that DPO trained; name it with --dpo-model");
@@ -301,7 +313,10 @@ fn fit(
     // loss and rewards, which are also the same for both.
     let judge = LogpLearner::new(chosen.judge()).with_reference(&reference.decoder);
     identity.push(("set of rows", rows_hash(train)));
-    let run = Run { args, config, learner: &learner, judge: &judge, model, identity, train, held_out, beside: None };
+    identity.push(curriculum::identity(args));
+    let source = curriculum::source(args, &config, &judge, model, train)?;
+    let run =
+        Run { args, config, learner: &learner, judge: &judge, model, identity, train, held_out, source, beside: None };
     let start = run.start()?;
     if start.is_fresh() && needs.ref_logps && args.reference.is_none() {
         let test = self_test(&start.decoder, &train[..train.len().min(8)], DpoConfig::default().beta)?;

@@ -1,15 +1,15 @@
 //! `ascribe train grpo` and its relatives: prompts, rewards that judge what the policy writes, and the loop on rollouts.
 
+use std::path::PathBuf;
+
 use anyhow::bail;
 use ascribe::burn::module::Module;
-use ascribe::core::{CoreError, Episode, Finish, Mode, Policy, Request, Scorer, Seed, Tokens, Until};
+use ascribe::core::{CoreError, Episode, Finish, Mode, Policy, Request, Scorer, Seed, Tokens, Until, rule};
 use ascribe::data::{ColumnMap, PromptOnly, Split};
 use ascribe::eval::{Bootstrap, Estimate};
 use ascribe::lm::LanguageModel;
 use ascribe::preference::Encoder;
-use ascribe::preference::rl::{
-    Actor, OnPolicy, PromptRow, RolloutConfig, RolloutLearner, SecondAttempt, WeightedRewards, text_of,
-};
+use ascribe::preference::rl::{Actor, OnPolicy, PromptRow, RolloutLearner, SecondAttempt, WeightedRewards, text_of};
 use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, TrainError};
 use serde_json::json;
 
@@ -44,7 +44,7 @@ fn encoded(
 }
 
 /// Prompts to train on and to evaluate on.
-fn prompts(
+pub(super) fn prompts(
     args: &TrainArgs,
     encoder: &Encoder,
     split: Split<PromptOnly>,
@@ -67,14 +67,37 @@ fn prompts(
 
 /// The rewards that the options name, as one.
 fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<WeightedRewards> {
-    let (names, weights) = (&args.rl.reward, &args.rl.reward_weights);
-    if names.is_empty() {
+    if args.rl.reward.is_empty() && !args.constraints.constraint.is_empty() {
+        // Nothing is maximised but the rewards under constraints.
+        let nothing: Box<dyn Scorer> = Box::new(rule(|_: &Episode| 0.0));
+        return Ok(WeightedRewards::new(vec![(nothing, 1.0)])?);
+    }
+    if args.rl.reward.is_empty() {
         bail!(
             "{} needs a reward: name one with --reward ({})",
             args.method,
             catalog.rollouts.rewards.names().join(", ")
         );
     }
+    weighted(&args.rl.reward, &args.rl.reward_weights, catalog, rows)
+}
+
+/// The rewards under constraints.
+fn bounded(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<Vec<Box<dyn Scorer>>> {
+    let mut scorers = Vec::new();
+    for (name, _) in &args.constraints.constraint {
+        scorers.push(catalog.rollouts.rewards.get(name)?(rows)?);
+    }
+    Ok(scorers)
+}
+
+/// The rewards `names` as one, each with its weight, or all with 1.
+pub(super) fn weighted(
+    names: &[String],
+    weights: &[f64],
+    catalog: &Catalog,
+    rows: &[PromptRow],
+) -> anyhow::Result<WeightedRewards> {
     if !weights.is_empty() && weights.len() != names.len() {
         bail!("reward_weights has {} numbers for {} rewards; give one each", weights.len(), names.len());
     }
@@ -100,7 +123,9 @@ pub fn validate(
     let second = second_attempt(&args.rl, recipe, &words.tokenizer)?;
     let [train, held_out] = prompts(args, &encoder, split, context, second.as_ref())?;
     let (n, m) = (train.len(), held_out.len());
-    rewards(args, catalog, &[train, held_out].concat())?;
+    let rows = [train, held_out].concat();
+    rewards(args, catalog, &rows)?;
+    bounded(args, catalog, &rows)?;
     Ok((n, m, setup.said))
 }
 
@@ -121,7 +146,9 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     setup.config.second = second_attempt(&args.rl, recipe, &model.tokenizer)?;
     let second = setup.config.second.as_ref();
     let [train, held_out] = prompts(args, &Encoder::new(&model, context)?, split, context, second)?;
-    let scorer = rewards(args, catalog, &[train.as_slice(), held_out.as_slice()].concat())?;
+    let rows = [train.as_slice(), held_out.as_slice()].concat();
+    let scorer = rewards(args, catalog, &rows)?;
+    let bounded = bounded(args, catalog, &rows)?;
     let asked: Vec<Tokens> = train.iter().map(|(prompt, _)| prompt.clone()).collect();
     setup.config.ends = model.tokenizer.eos().to_vec();
     setup.config.context = context;
@@ -137,28 +164,15 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     let checkpoints = Checkpoints::new(&args.output_dir, args.save_total_limit);
     let last = checkpoints.last()?;
     let critic = setup.estimator.needs().values;
-    let training = model.decoder.device().autodiff();
-    let decoder = match &last {
-        None if args.use_peft => start(args, &model)?.train(),
-        None => model.decoder.clone().on(&training),
-        Some((path, progress)) => {
-            progress.check_run(path, &run)?;
-            match args.use_peft {
-                true => model.with_adapter(path)?.decoder.train(),
-                false => LanguageModel::load(path, &training)?.decoder,
-            }
-        }
-    };
-    let decoder = decoder.with_gradient_checkpointing(args.gradient_checkpointing.unwrap_or(args.use_peft));
-    let actor = match &last {
-        _ if !critic => Actor::new(decoder),
-        None => Actor::with_critic(decoder),
-        Some((path, _)) => Actor::with_saved_critic(decoder, path)?,
-    };
+    let critics = critic.then_some(bounded.len());
+    let actor = actor_of(args, &model, &run, last.as_ref(), critics)?;
     let reference = setup.needs_reference().then(|| other.as_ref().unwrap_or(&model).decoder.clone());
     let mut source =
         OnPolicy::new(&asked, &scorer, setup.estimator.as_ref(), setup.chosen.needs(), setup.config.clone())?
             .with_tokenizer(&model.tokenizer);
+    if let Some(constraints) = &setup.constraints {
+        source = source.with_constraints(bounded.iter().map(|scorer| &**scorer).collect(), constraints)?;
+    }
     if let Some(reference) = &reference {
         source = source.with_reference(reference.clone());
     }
@@ -168,13 +182,64 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     if let Some(reference) = &reference {
         learner = learner.with_reference(reference);
     }
-    let mut fit = Fit::from_source(&learner, actor, Box::new(source), steps, config)?;
-    if let Some((path, progress)) = &last {
+    let fit = Fit::from_source(&learner, actor, Box::new(source), steps, config)?;
+    let trained = drive(args, &model, &run, fit, last.as_ref())?;
+    if held_out.is_empty() {
+        return print_line("no prompts were held out, so nothing is known about others; use --held-out");
+    }
+    let before = held_out_reward(args, &model, &scorer, &held_out)?;
+    let after = held_out_reward(args, &trained, &scorer, &held_out)?;
+    print_line(&format!("held-out reward {after}; before {before}"))?;
+    let summary = json!({"reward": after, "reward_before": before});
+    write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
+}
+
+/// A checkpoint, with what it says of its run.
+type Last = (PathBuf, RunProgress);
+
+/// What training begins with: the weights of the last checkpoint or of the model, and critics beside the first, if there is one.
+pub(super) fn actor_of(
+    args: &TrainArgs,
+    model: &LanguageModel,
+    run: &[(&'static str, String)],
+    last: Option<&Last>,
+    critics: Option<usize>,
+) -> anyhow::Result<Actor> {
+    let training = model.decoder.device().autodiff();
+    let decoder = match last {
+        None if args.use_peft => start(args, model)?.train(),
+        None => model.decoder.clone().on(&training),
+        Some((path, progress)) => {
+            progress.check_run(path, run)?;
+            match args.use_peft {
+                true => model.with_adapter(path)?.decoder.train(),
+                false => LanguageModel::load(path, &training)?.decoder,
+            }
+        }
+    };
+    let decoder = decoder.with_gradient_checkpointing(args.gradient_checkpointing.unwrap_or(args.use_peft));
+    Ok(match (critics, last) {
+        (None, _) => Actor::new(decoder),
+        (Some(others), None) => Actor::with_critics(decoder, others),
+        (Some(_), Some((path, _))) => Actor::with_saved_critic(decoder, path)?,
+    })
+}
+
+/// The loop, from the last checkpoint if there is one, with log and checkpoints; the model in the output folder.
+pub(super) fn drive(
+    args: &TrainArgs,
+    model: &LanguageModel,
+    run: &[(&'static str, String)],
+    mut fit: Fit<RolloutLearner>,
+    last: Option<&Last>,
+) -> anyhow::Result<LanguageModel> {
+    let (checkpoints, steps) = (Checkpoints::new(&args.output_dir, args.save_total_limit), fit.steps());
+    if let Some((path, progress)) = last {
         fit.resume(path, progress)?;
-        eprintln!("going on from {} ({} of {} steps done)", path.display(), fit.step(), fit.steps());
+        eprintln!("going on from {} ({} of {steps} steps done)", path.display(), fit.step());
     }
     let mut log = RunLog::open(&args.output_dir, fit.step())?;
-    let mut progress = Progress::new(&format!("train {}", args.method), fit.steps());
+    let mut progress = Progress::new(&format!("train {}", args.method), steps);
     progress.at(fit.step());
     let due = |every: usize, step: usize| step == steps || (every > 0 && step.is_multiple_of(every));
     while let Some(report) = fit.next() {
@@ -186,7 +251,7 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
         }
         log.write(&report, &[])?;
         if due(args.save_steps, step) {
-            let now = RunProgress { run: run_of(&run), ..fit.progress() };
+            let now = RunProgress { run: run_of(run), ..fit.progress() };
             let weights = model.with_decoder(fit.model().decoder.valid());
             checkpoints.save(&fit, &now, |folder| {
                 weights.save(folder).map_err(TrainError::from)?;
@@ -198,21 +263,13 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     let trained = model.with_decoder(fit.into_model().decoder.valid());
     trained.save(&args.output_dir)?;
     print_line(&format!("model written to {}", args.output_dir.display()))?;
-    if held_out.is_empty() {
-        return print_line("no prompts were held out, so nothing is known about others; use --held-out");
-    }
-    let before = held_out_reward(args, &model, &setup.config, &scorer, &held_out)?;
-    let after = held_out_reward(args, &trained, &setup.config, &scorer, &held_out)?;
-    print_line(&format!("held-out reward {after}; before {before}"))?;
-    let summary = json!({"reward": after, "reward_before": before});
-    write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
+    Ok(trained)
 }
 
 /// Mean reward of responses to prompts that nothing was trained on: a mean over prompts, with its interval.
-fn held_out_reward(
+pub(super) fn held_out_reward(
     args: &TrainArgs,
     model: &LanguageModel,
-    config: &RolloutConfig,
     scorer: &dyn Scorer,
     rows: &[PromptRow],
 ) -> anyhow::Result<Estimate> {
@@ -220,10 +277,10 @@ fn held_out_reward(
     let seed = Seed(args.seed).child("held out", 0);
     let request = |(at, (prompt, _)): (usize, &PromptRow)| Request {
         prefix: prompt.clone(),
-        n: config.num_generations,
+        n: args.rl.num_generations,
         until: Until::End,
-        mode: Mode::Sample(config.sampling),
-        max_new: config.max_completion_length,
+        mode: Mode::Sample(args.rl.sampling()),
+        max_new: args.rl.max_completion_length,
         seed: seed.child("prompt", at as u64),
     };
     let requests: Vec<Request> = rows.iter().enumerate().map(request).collect();
@@ -249,7 +306,7 @@ fn held_out_reward(
 }
 
 /// Prompts, and what else their rows have: rewards check against it.
-fn prompts_hash(rows: &[PromptRow]) -> String {
+pub(super) fn prompts_hash(rows: &[PromptRow]) -> String {
     let mut hash = ascribe::preference::RowHash::default();
     for (prompt, row) in rows {
         let columns: Vec<u32> = json!(row.others).to_string().bytes().map(u32::from).collect();
@@ -264,10 +321,12 @@ fn line(report: &StepReport, steps: usize, seconds: f64) -> String {
         |name: &str, label: &str| report.metric(name).map(|value| format!("  {label} {value:.4}")).unwrap_or_default();
     let rate = report.metric("learning_rate").unwrap_or(0.0);
     format!(
-        "step {}/{steps}  epoch {:.2}{}{}{}{}{}{}{}  learning_rate {rate:.2e}  {}",
+        "step {}/{steps}  epoch {:.2}{}{}{}{}{}{}{}{}{}  learning_rate {rate:.2e}  {}",
         report.step,
         report.epoch,
         show("reward", "reward"),
+        show("constraint_0/reward", "constrained"),
+        show("constraint_0/weight", "weight"),
         show("frac_reward_zero_std", "dead groups"),
         show("completions/mean_length", "length"),
         show("kl_to_reference", "kl"),

@@ -9,11 +9,12 @@ use ascribe::preference::rl::{
     AdaptiveKl, Correction, CorrectionKind, DeadGroups, EstimatorOptions, Goodness, KlReward, LengthPenalty, OreoLevel,
     Overlong, PolicyOptions, RolloutConfig, SecondAttempt, Segmentation, Stage, ValueTerm,
 };
+use ascribe::reward::constrain::{Lagrange, LagrangeConfig};
 use ascribe::train::FitConfig;
 use serde_json::Value;
 
-use super::check_run;
 use super::recipes::Recipe;
+use super::{check_run, taken};
 use crate::Catalog;
 use crate::args::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName, TrainArgs};
 use crate::catalog::Chosen;
@@ -24,12 +25,15 @@ pub struct Setup {
     /// The policy loss, with what tells this run from others.
     pub chosen: Chosen,
     pub config: RolloutConfig,
+    /// What weighs the rewards under constraints, if there are any.
+    pub constraints: Option<Lagrange>,
     /// What it is, in words.
     pub said: String,
 }
 
 impl Setup {
     pub fn new(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog, fit: &FitConfig) -> anyhow::Result<Self> {
+        taken::refuse(args)?;
         let rl = &args.rl;
         let estimator_name = rl.advantage_estimator.as_deref().unwrap_or(recipe.estimator);
         let estimator = catalog.rollouts.estimators.get(estimator_name)?(&EstimatorOptions {
@@ -60,6 +64,7 @@ impl Setup {
             off_policy_threshold: rl.off_policy_mask_threshold,
             value: estimator.needs().values.then_some(ValueTerm { coef: rl.vf_coef.unwrap_or(recipe.vf_coef), clip }),
             pull: recipe.twice && rl.stage == StageName::First,
+            critics: args.constraints.constraint.len(),
             oreo_level: match rl.oreo_level {
                 OreoLevelName::Token => OreoLevel::Token,
                 OreoLevelName::Step => OreoLevel::Step,
@@ -90,8 +95,12 @@ impl Setup {
         told.insert("beta".to_owned(), Value::from(options.beta));
         told.insert("loss_type".to_owned(), Value::from(loss_name));
         told.insert("rollouts".to_owned(), Value::from(format!("{rl:?}")));
+        if !args.constraints.constraint.is_empty() {
+            told.insert("constraints".to_owned(), Value::from(format!("{:?}", args.constraints)));
+        }
         let chosen = Chosen { name: recipe.name.to_owned(), objective, judge: None, options: told };
-        let setup = Self { estimator, chosen, config, said };
+        let constraints = constraints(args)?;
+        let setup = Self { estimator, chosen, config, constraints, said };
         if args.reference.is_some() && !setup.needs_reference() {
             bail!("reference does nothing with {}, which has none; leave it out", setup.chosen.name);
         }
@@ -105,6 +114,23 @@ impl Setup {
             || self.config.kl_reward.is_some()
             || segmentation.is_some_and(Segmentation::needs_reference)
     }
+}
+
+/// The multipliers of the constraints that are asked for.
+fn constraints(args: &TrainArgs) -> anyhow::Result<Option<Lagrange>> {
+    let options = &args.constraints;
+    if options.constraint.is_empty() {
+        return Ok(None);
+    }
+    let config = LagrangeConfig {
+        thresholds: options.constraint.iter().map(|(_, bound)| *bound).collect(),
+        constraint: options.constraint_kind.into(),
+        multiplier: options.constraint_multiplier.into(),
+        learning_rate: options.constraint_learning_rate,
+        momentum: options.constraint_momentum,
+        ..LagrangeConfig::default()
+    };
+    Ok(Some(config.init(&mut Seed(args.seed).stream("multipliers", 0))?))
 }
 
 /// Strength of the pull to the reference that a method has by itself.

@@ -3,6 +3,7 @@
 //! All of it is host data in f64 and ragged as the responses are: no gradient flows through an advantage, and sums on the
 //! host have one order, so a run that is resumed finds the same bits on every device.
 
+mod constraints;
 mod gae;
 mod keep;
 mod leave_one_step_out;
@@ -15,6 +16,7 @@ mod whiten;
 
 use std::ops::Range;
 
+pub use constraints::Constraints;
 pub use gae::{Gae, gae, returns_to_go};
 pub use keep::Keep;
 pub use leave_one_step_out::LeaveOneStepOut;

@@ -12,6 +12,7 @@ mod head;
 mod tokens;
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use ascribe_core::tensor::{
     AttentionShape, HeadShape, Mask, Sight, attend, attention, by_head, geglu, geglu_product, gelu_tanh, head_logps,
@@ -30,7 +31,7 @@ use super::gpt2::{Gpt2, to_gpt2};
 use super::lora::{LoraConfig, Projection};
 use super::parts::{LayerParts, NormPart, Product, head, last_norm};
 use super::predictors::Predictors;
-use super::weights::{Named, WeightSource};
+use super::weights::{Named, Safetensors, WeightSource, save_safetensors};
 use crate::LmError;
 
 /// Weights of a norm; the bias is that of a layer norm.
@@ -554,6 +555,27 @@ impl Decoder {
             Family::Gpt2 => to_gpt2(named),
             _ => named,
         }
+    }
+
+    /// Writes the weights alone into `folder`, which is made, as `model.safetensors`; those of an adapter are merged first.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save_weights(&self, folder: &Path) -> Result<(), LmError> {
+        std::fs::create_dir_all(folder).map_err(LmError::io(folder))?;
+        let named = match self.lora {
+            Some(_) => self.merged()?.named(),
+            None => self.named(),
+        };
+        save_safetensors(&folder.join("model.safetensors"), &named, HashMap::new())
+    }
+
+    /// A decoder of the same kind on the same device, without an adapter, with the weights that lie in `folder`.
+    ///
+    /// # Errors
+    /// When they are not there, or belong to a decoder of another shape.
+    pub fn with_weights(&self, folder: &Path) -> Result<Self, LmError> {
+        Self::load(&self.config, &mut Safetensors::open(folder)?, &self.device())
     }
 
     /// A hash of all weights, in hexadecimal.

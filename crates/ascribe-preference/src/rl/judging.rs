@@ -1,7 +1,7 @@
 //! Scores of responses, and what each token earned: from a scorer's credit to advantages.
 
 use ascribe_core::advantage::{Graded, Mean, Variance, dead_groups, whiten};
-use ascribe_core::{CoreError, Credit, Episode, Granularity, Place, Reduce, ResponseMask, StepSpans, Tokens};
+use ascribe_core::{CoreError, Credit, Episode, Granularity, Place, Reduce, ResponseMask, Scorer, StepSpans, Tokens};
 use ascribe_train::TrainError;
 
 use super::reward::credits;
@@ -32,13 +32,13 @@ impl OnPolicy<'_> {
         Ok(episode)
     }
 
-    /// Scores and advantages; gives the strength of the penalty in the next generation.
+    /// Scores and advantages; gives the strength of the penalty in the next generation, and the numbers of the constraints.
     pub(super) fn judge(
         &self,
         rollouts: &mut Vec<Rollout>,
         greedy: Vec<Rollout>,
         metrics: &mut Metrics,
-    ) -> Result<f64, TrainError> {
+    ) -> Result<(f64, Vec<u64>), TrainError> {
         let config = &self.config;
         let numbered = rollouts.iter().enumerate();
         let episodes = numbered.map(|(at, rollout)| self.episode(rollout, at)).collect::<Result<Vec<_>, _>>()?;
@@ -74,14 +74,17 @@ impl OnPolicy<'_> {
         if config.whiten_rewards {
             whiten_rewards(&mut graded)?;
         }
+        let (mut advantages, mut next_kept) = (self.estimator.estimate(&graded)?, Vec::new());
+        if let Some(constrained) = &self.constrained {
+            (advantages, next_kept) = self.constrain(constrained, rollouts, &episodes, advantages, metrics)?;
+        }
         let (mut unused, mut told) = (Vec::with_capacity(rollouts.len()), Vec::with_capacity(rollouts.len()));
-        for ((rollout, advantage), graded) in rollouts.iter_mut().zip(self.estimator.estimate(&graded)?).zip(&graded) {
+        for ((rollout, advantage), graded) in rollouts.iter_mut().zip(advantages).zip(&graded) {
             let n = rollout.response.len();
             unused.push(advantage.tokens.is_empty());
             told.push(!(advantage.tokens.is_empty() && advantage.returns.is_empty()));
-            let filled = |values: &[f64]| if values.is_empty() { vec![0.0; n] } else { narrowed(values) };
-            rollout.advantages = filled(&advantage.tokens);
-            rollout.returns = self.needs.values.then(|| filled(&advantage.returns));
+            rollout.advantages = filled(&advantage.tokens, n);
+            rollout.returns = self.needs.values.then(|| filled(&advantage.returns, n));
             rollout.starts = self.needs.starts.then(|| {
                 let mut starts = vec![0.0; n];
                 graded.steps.iter().for_each(|step| starts[step.start] = 1.0);
@@ -101,7 +104,7 @@ impl OnPolicy<'_> {
         let kept = if kept.contains(&true) { kept } else { self.spared(rollouts, told)? };
         let mut kept = kept.into_iter();
         rollouts.retain(|_| kept.next().unwrap_or(true));
-        Ok(next_coef)
+        Ok((next_coef, next_kept))
     }
 
     /// What stays where nothing is kept, as a step without rows is no step: all of which something is `told`, or all. Of
@@ -137,19 +140,25 @@ impl OnPolicy<'_> {
         config.length.of(score, episode.response_tokens().len(), config.max_completion_length, !episode.complete)
     }
 
-    fn grade(&self, rollout: &mut Rollout, episode: &Episode, credit: &Credit) -> Result<Graded, CoreError> {
+    /// A response before anything judges it.
+    pub(super) fn ungraded(&self, rollout: &Rollout, episode: &Episode) -> Graded {
         let begin = episode.prompt_len();
         let relative = |spans: &StepSpans| -> Vec<std::ops::Range<usize>> {
             spans.iter().map(|span| span.start - begin..span.end - begin).collect()
         };
-        let mut graded = Graded {
+        Graded {
             group: rollout.group,
             rewards: vec![0.0; rollout.response.len()],
             values: widened(rollout.values.as_deref().unwrap_or_default()),
             steps: relative(&episode.steps),
             turns: relative(&episode.turns),
             ..Graded::default()
-        };
+        }
+    }
+
+    fn grade(&self, rollout: &mut Rollout, episode: &Episode, credit: &Credit) -> Result<Graded, CoreError> {
+        let begin = episode.prompt_len();
+        let mut graded = self.ungraded(rollout, episode);
         if credit.granularity() == Granularity::Sequence || !self.estimator.needs().placed {
             graded.score = self.score(episode, credit)?;
         } else {
@@ -274,6 +283,11 @@ impl Metrics {
         let cut: Vec<bool> = rollouts.iter().map(|rollout| !rollout.complete).collect();
         self.push("completions/clipped_ratio", share(&cut));
     }
+}
+
+/// The values, or 0 for each of `n` tokens where there are none.
+pub(super) fn filled(values: &[f64], n: usize) -> Vec<f32> {
+    if values.is_empty() { vec![0.0; n] } else { narrowed(values) }
 }
 
 /// Rewards and score of all tokens, whitened together with their mean kept.

@@ -12,7 +12,7 @@ use burn::module::Module;
 use burn::optim::GradientsAccumulator;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{Actor, Rollout};
+use super::{Actor, CriticTokens, Rollout};
 
 /// Trains an [`Actor`] on rollouts by any [`Objective`] over responses that stand alone or in groups; their advantages are its
 /// credit.
@@ -49,7 +49,12 @@ impl<'a> RolloutLearner<'a> {
             inputs.push((TokenInput::Entropy, model.decoder.entropy_at(at, self.temperature)?));
         }
         if needs.values {
-            inputs.push((TokenInput::Values, model.values(at).ok_or(CoreError::MissingInput("values"))?));
+            let mut values = model.all_values(at).into_iter();
+            inputs.push((TokenInput::Values, values.next().ok_or(CoreError::MissingInput("values"))?));
+            for critic in 0..needs.critics {
+                let values = values.next().ok_or(CoreError::MissingInput("values of a critic beside the first"))?;
+                inputs.push((TokenInput::CriticValues(critic), values));
+            }
         }
         if needs.kl {
             let reference = self.reference.ok_or(CoreError::MissingInput("kl"))?;
@@ -110,6 +115,14 @@ impl<'a> RolloutLearner<'a> {
             batch = batch
                 .with_tokens(TokenInput::OldValues, padded(&|row| row.values.clone(), "old_values")?)?
                 .with_tokens(TokenInput::Returns, padded(&|row| row.returns.clone(), "returns")?)?;
+        }
+        for critic in 0..needs.critics {
+            let of = |pick: fn(&CriticTokens) -> &Vec<f32>| {
+                padded(&move |row: &Rollout| row.critics.get(critic).map(|told| pick(told).clone()), "critics")
+            };
+            batch = batch
+                .with_tokens(TokenInput::OldCriticValues(critic), of(|told| &told.values)?)?
+                .with_tokens(TokenInput::CriticReturns(critic), of(|told| &told.returns)?)?;
         }
         if needs.pull {
             let pull = padded(&|row| Some(vec![row.pull.unwrap_or(1.0); row.response.len()]), "pull")?;

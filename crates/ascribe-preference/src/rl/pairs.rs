@@ -8,6 +8,13 @@
 //! ```
 //! The reference of a round is its policy, or the first reference. With both labels a pair stays where they agree. Of equal
 //! labels the first is taken. Rounds are read in the order of the data, and the rows of a round wait in checkpoints.
+//!
+//! CREAM, arXiv:2410.12735, says how far a pair can be relied upon: as far as the policy of the round before ranks the
+//! responses to its prompt in the same way ([`Agreement`]).
+//!
+//! ```text
+//! now:  log pi(y|x) - log pi_0(y|x);   before: the same of the round before, or log pi_0(y|x) / |y| in the first round
+//! ```
 
 use std::path::Path;
 
@@ -19,13 +26,17 @@ use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
 use super::reward::credits;
-use super::source::Metrics;
+use super::source::{Metrics, share};
 use super::writing::{ragged, written};
 use super::{Rollout, kept, text_of};
 use crate::TrainRow;
 
 /// The file of pending pairs in a checkpoint.
 const FILE: &str = "pairs.json";
+
+/// The folders of the policies of the round before and of the pending one.
+const BEFORE: &str = "policy_before";
+const WRITER: &str = "policy_of_round";
 
 /// Who says what a response is worth.
 #[derive(Clone, Copy)]
@@ -46,6 +57,22 @@ impl<'a> Labeler<'a> {
         }
     }
 }
+
+/// How two lists of scores of the same responses agree, from 0 to 1; `None` where one of them ranks nothing.
+pub type Agree<'a> = &'a dyn Fn(&[f64], &[f64]) -> Result<Option<f64>, CoreError>;
+
+/// How far pairs can be relied upon: [`TrainRow::consistency`] for a loss that asks for it.
+#[derive(Clone, Copy)]
+pub struct Agreement<'a> {
+    /// Compares the scores under the policy of a round with those under the policy of the round before. Prompts of which it
+    /// says nothing give no pair.
+    pub of: Agree<'a>,
+    /// Whether each prompt has its own, and not the mean over the prompts of the round.
+    pub per_prompt: bool,
+}
+
+/// Whether a policy decides pairs as their labels do when it is asked in another way: a flag a pair, the chosen response first.
+pub type Decide<'a> = &'a dyn Fn(&Decoder, &[TrainRow]) -> Result<Vec<bool>, TrainError>;
 
 /// Options of rounds.
 #[derive(Clone, Debug, PartialEq)]
@@ -148,6 +175,12 @@ pub struct OnlinePairs<'a> {
     config: PairConfig,
     tokenizer: Option<&'a Tokenizer>,
     gold: Option<&'a dyn Scorer>,
+    agreement: Option<Agreement<'a>>,
+    judge: Option<Decide<'a>>,
+    /// The policy of the round before; none in the first round.
+    before: Option<Decoder>,
+    /// The policy of the pending round, where agreement will ask for it.
+    writer: Option<Decoder>,
     order: Epochs,
     cursor: Cursor,
     state: State,
@@ -169,8 +202,21 @@ impl<'a> OnlinePairs<'a> {
             return Err(TrainError::NoRows);
         }
         let order = Epochs::new(prompts.len(), config.seed.child("prompts", 0))?;
-        let (reference, cursor, state) = (reference.valid(), Cursor::default(), State::default());
-        Ok(Self { prompts, labeler, reference, config, tokenizer: None, gold: None, order, cursor, state })
+        Ok(Self {
+            prompts,
+            labeler,
+            reference: reference.valid(),
+            config,
+            tokenizer: None,
+            gold: None,
+            agreement: None,
+            judge: None,
+            before: None,
+            writer: None,
+            order,
+            cursor: Cursor::default(),
+            state: State::default(),
+        })
     }
 
     /// The same with the tokenizer, so that scorers see text.
@@ -185,6 +231,19 @@ impl<'a> OnlinePairs<'a> {
         Self { gold: Some(gold), ..self }
     }
 
+    /// The same with pairs that are relied upon as far as the policies of two rounds agree.
+    #[must_use]
+    pub fn with_agreement(self, agreement: Agreement<'a>) -> Self {
+        Self { agreement: Some(agreement), ..self }
+    }
+
+    /// The same with pairs alone that the policy decides alike when it is asked in another way: SCIR, arXiv:2502.08922,
+    /// without its penalty for disagreeing.
+    #[must_use]
+    pub fn with_judge(self, judge: Decide<'a>) -> Self {
+        Self { judge: Some(judge), ..self }
+    }
+
     /// The pairs that are pending.
     pub fn pending(&self) -> &[TrainRow] {
         &self.state.pending
@@ -195,8 +254,24 @@ impl<'a> OnlinePairs<'a> {
         self.state.pending.len().div_ceil(self.config.window) * self.config.passes
     }
 
-    /// Writes and labels the responses of a round.
-    fn round(&self, model: &Decoder) -> Result<State, TrainError> {
+    /// The next round that gives pairs. One without is passed over, and a pass over all prompts without is an error.
+    fn find(&mut self, model: &Decoder) -> Result<(), TrainError> {
+        for _ in 0..self.order.batches(self.config.prompts) {
+            let (found, next) = self.round(model)?;
+            if let Some(state) = found {
+                self.state = state;
+                self.writer = self.agreement.map(|_| without_adapter(model)).transpose()?;
+                return Ok(());
+            }
+            self.cursor = next;
+            self.state = State { round: self.state.round + 1, next, ..State::default() };
+        }
+        let rule = "a pass over the prompts needs two responses to one of them that the labels tell apart";
+        Err(CoreError::Shape { rule, got: "none".to_owned() }.into())
+    }
+
+    /// Writes and labels the responses of a round; gives its pairs, if there are any, and where the next round begins.
+    fn round(&self, model: &Decoder) -> Result<(Option<State>, Cursor), TrainError> {
         let config = &self.config;
         let Batch { rows, next } = self.order.batch(self.cursor, config.prompts)?;
         let model = model.valid();
@@ -219,11 +294,19 @@ impl<'a> OnlinePairs<'a> {
         let explicit = self.labeler.scorer().map(|scorer| self.scores(scorer, &rollouts)).transpose()?;
         let gold = self.gold.map(|gold| self.scores(gold, &rollouts)).transpose()?;
         let labels = explicit.as_ref().unwrap_or(&implicit);
+        let before = self.agreement.map(|_| self.scores_before(&rollouts, &first)).transpose()?;
         let (mut pending, mut margins, mut right) = (Vec::new(), Vec::new(), Vec::new());
+        let mut consistencies = Vec::new();
         let mut end = 0;
         for group in rollouts.chunk_by(|one, other| one.group == other.group) {
             let start = end;
             end += group.len();
+            let mut consistency = None;
+            if let (Some(agreement), Some(before)) = (&self.agreement, &before) {
+                let Some(c) = (agreement.of)(&ratios[start..end], &before[start..end])? else { continue };
+                consistencies.push(c);
+                consistency = Some(c as f32);
+            }
             let Some((best, worst)) = extremes(&labels[start..end]) else { continue };
             let (best, worst) = (start + best, start + worst);
             let margin = labels[best].unwrap_or(f64::NAN) - labels[worst].unwrap_or(f64::NAN);
@@ -241,30 +324,35 @@ impl<'a> OnlinePairs<'a> {
             for (response, at) in row.responses.iter_mut().zip([best, worst]) {
                 response.ref_logps = Some(reference[at].clone());
             }
+            row.consistency = consistency;
             pending.push(row);
             margins.push(margin);
-            if let Some((Some(best), Some(worst))) = gold.as_ref().map(|gold| (gold[best], gold[worst])) {
-                // A tie is one half.
-                right.push(if best == worst { 0.5 } else { f64::from(u8::from(best > worst)) });
+            let both = gold.as_ref().and_then(|gold| Some((gold[best]?, gold[worst]?)));
+            // A tie is one half.
+            right.push(both.map(|(best, worst)| if best == worst { 0.5 } else { f64::from(u8::from(best > worst)) }));
+        }
+        let mut metrics = Metrics::default();
+        if let Some(judge) = self.judge {
+            let decided = judge(&model, &pending)?;
+            if decided.len() != pending.len() {
+                let got = format!("{} for {} pairs", decided.len(), pending.len());
+                return Err(CoreError::Shape { rule: "a judge decides every pair", got }.into());
             }
+            metrics.push("pairs/unanimous", share(&decided));
+            keep(&mut pending, &decided);
+            keep(&mut margins, &decided);
+            keep(&mut right, &decided);
         }
         if pending.is_empty() {
-            let (rule, got) = match self.labeler {
-                Labeler::Implicit => (
-                    "implicit labels need a policy that has learned something: train it first, or label by a reward",
-                    "a round without two responses that it tells apart",
-                ),
-                Labeler::Both(_) => (
-                    "both labels must prefer one response, and a policy that has learned nothing prefers none: train it first, \
-                     or label by a reward",
-                    "a round without such a pair",
-                ),
-                _ => ("a round needs two responses to a prompt whose labels differ by the margin", "none"),
-            };
-            return Err(CoreError::Shape { rule, got: got.to_owned() }.into());
+            if matches!(self.labeler, Labeler::Implicit | Labeler::Both(_)) && ratios.iter().all(|ratio| *ratio == 0.0) {
+                let rule =
+                    "implicit labels need a policy that has learned something: train it first, or label by a reward";
+                return Err(CoreError::Shape { rule, got: "a policy that is its reference".to_owned() }.into());
+            }
+            return Ok((None, next));
         }
+        let right: Vec<f64> = right.into_iter().flatten().collect();
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
-        let mut metrics = Metrics::default();
         metrics.push("round", self.state.round as f64);
         metrics.push("pairs/kept", pending.len() as f64 / rows.len() as f64);
         metrics.push("pairs/margin", mean(&margins));
@@ -276,7 +364,26 @@ impl<'a> OnlinePairs<'a> {
         if !right.is_empty() {
             metrics.push("pairs/label_accuracy", mean(&right));
         }
-        Ok(State { round: self.state.round, used: 0, pending, metrics: metrics.into_named(), next })
+        if let Some(agreement) = &self.agreement {
+            let c = mean(&consistencies);
+            metrics.push("pairs/consistency", c);
+            if !agreement.per_prompt {
+                pending.iter_mut().for_each(|row| row.consistency = Some(c as f32));
+            }
+        }
+        let state = State { round: self.state.round, used: 0, pending, metrics: metrics.into_named(), next };
+        Ok((Some(state), next))
+    }
+
+    /// Scores of responses under the policy of the round before, given log-probabilities under the first reference.
+    fn scores_before(&self, rollouts: &[Rollout], first: &[Vec<f32>]) -> Result<Vec<f64>, TrainError> {
+        let sum = |logps: &[f32]| logps.iter().map(|logp| f64::from(*logp)).sum::<f64>();
+        Ok(match &self.before {
+            Some(before) => {
+                self.logps(before, rollouts)?.iter().zip(first).map(|(then, first)| sum(then) - sum(first)).collect()
+            }
+            None => first.iter().map(|first| sum(first) / first.len().max(1) as f64).collect(),
+        })
     }
 
     /// Log-probabilities of responses at temperature 1, by the code that trains.
@@ -323,7 +430,7 @@ fn extremes(labels: &[Option<f64>]) -> Option<(usize, usize)> {
 impl Source<Decoder, TrainRow> for OnlinePairs<'_> {
     fn window(&mut self, model: &Decoder) -> Result<Window<'_, TrainRow>, TrainError> {
         if self.state.pending.is_empty() {
-            self.state = self.round(model)?;
+            self.find(model)?;
         }
         let (n, window) = (self.state.pending.len(), self.config.window);
         let batches = n.div_ceil(window);
@@ -338,6 +445,7 @@ impl Source<Decoder, TrainRow> for OnlinePairs<'_> {
         self.state.used += 1;
         if self.state.used >= self.steps() {
             self.cursor = self.state.next;
+            self.before = self.writer.take();
             self.state = State { round: self.state.round + 1, next: self.state.next, ..State::default() };
         }
     }
@@ -351,14 +459,38 @@ impl Source<Decoder, TrainRow> for OnlinePairs<'_> {
     }
 
     fn save(&self, folder: &Path) -> Result<(), TrainError> {
+        for (name, policy) in [(BEFORE, &self.before), (WRITER, &self.writer)] {
+            if let Some(policy) = policy {
+                policy.save_weights(&folder.join(name))?;
+            }
+        }
         kept::save(folder, FILE, &self.state)
     }
 
     fn resume(&mut self, folder: &Path, cursor: Cursor) -> Result<(), TrainError> {
         self.state = kept::read(folder, FILE)?;
         self.cursor = cursor;
+        for (name, policy) in [(BEFORE, &mut self.before), (WRITER, &mut self.writer)] {
+            let folder = folder.join(name);
+            *policy = folder.is_dir().then(|| self.reference.with_weights(&folder)).transpose()?.map(|it| it.valid());
+        }
         Ok(())
     }
+}
+
+/// What is flagged.
+fn keep<T>(all: &mut Vec<T>, flags: &[bool]) {
+    let mut flags = flags.iter();
+    all.retain(|_| flags.next().is_some_and(|flag| *flag));
+}
+
+/// The policy as it is, which does not change as it is trained on.
+fn without_adapter(model: &Decoder) -> Result<Decoder, TrainError> {
+    let model = model.valid();
+    Ok(match model.lora() {
+        Some(_) => model.merged()?.valid(),
+        None => model,
+    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! loss_t = w_t surrogate_t + beta pull_t kl_t [rho_t] - entropy_coef H_t + vf_coef value_t + outcome_coef bce
 //! bce    = -log sigmoid(s) for a right response, -log sigmoid(-s) for a wrong one,   s the mean of its values
 //! ```
-//! The mode of aggregation is an option. Advantages are the batch's credit. `kl` is an estimate of [`KlEstimator`], times the
+//! With several critics, as under constraints, `value` is the sum of theirs. The mode of aggregation is an option. Advantages are the batch's credit. `kl` is an estimate of [`KlEstimator`], times the
 //! ratio where the gradient of the divergence itself is wanted. The entropy bonus is aggregated as the loss is; TRL takes its
 //! mean over tokens whatever the mode. With `off_policy_threshold` a response with a negative advantage that the policy now
 //! finds less likely, by more than that many nats a token, than what it was drawn from is left out (DeepSeek-V3.2). With
@@ -57,6 +57,8 @@ pub struct PolicyLoss {
     pub outcome: Option<f64>,
     /// Whether the pull to the reference is multiplied by something, for each token.
     pub pull: bool,
+    /// Number of critics beside the first, each of which adds its own [`PolicyLoss::value`].
+    pub critics: usize,
 }
 
 impl PolicyLoss {
@@ -76,6 +78,7 @@ impl PolicyLoss {
             value: None,
             outcome: None,
             pull: false,
+            critics: 0,
         }
     }
 
@@ -131,6 +134,7 @@ impl Objective for PolicyLoss {
         needs.entropy = self.entropy_coef > 0.0;
         needs.values = self.value.is_some() || self.outcome.is_some();
         needs.pull = self.pull && self.beta > 0.0;
+        needs.critics = if self.value.is_some() { self.critics } else { 0 };
         needs.weights = self.weighted;
         needs.drawn_logps = self.off_policy_threshold.is_some();
         needs.weighted = self.aggregation == Aggregation::TokenMean;
@@ -175,14 +179,23 @@ impl Objective for PolicyLoss {
             tokens = tokens - entropy.mul_scalar(self.entropy_coef);
         }
         if let Some(ValueTerm { coef, clip }) = self.value {
-            let [values, old, returns] = [TokenInput::Values, TokenInput::OldValues, TokenInput::Returns]
-                .map(|input| side.tokens(input).map(|tokens| mask.keep(tokens)));
-            let (values, old, returns) = (values?, old?, returns?);
-            let clipped = value_clipped(values.clone(), old.clone(), returns.clone(), clip); // [rows, seq]
-            stats.push(("vf_clipfrac", mask.mean(clipped)));
-            let losses = value_tokens(values, old, returns, clip); // [rows, seq]
-            stats.push(("value_loss", mask.mean(losses.clone().detach())));
-            tokens = tokens + losses.mul_scalar(coef);
+            for critic in 0..=self.critics {
+                let inputs = match critic.checked_sub(1) {
+                    None => [TokenInput::Values, TokenInput::OldValues, TokenInput::Returns],
+                    Some(at) => {
+                        [TokenInput::CriticValues(at), TokenInput::OldCriticValues(at), TokenInput::CriticReturns(at)]
+                    }
+                };
+                let [values, old, returns] = inputs.map(|input| side.tokens(input).map(|tokens| mask.keep(tokens)));
+                let (values, old, returns) = (values?, old?, returns?);
+                let clipped = value_clipped(values.clone(), old.clone(), returns.clone(), clip); // [rows, seq]
+                let losses = value_tokens(values, old, returns, clip); // [rows, seq]
+                if critic == 0 {
+                    stats.push(("vf_clipfrac", mask.mean(clipped)));
+                    stats.push(("value_loss", mask.mean(losses.clone().detach())));
+                }
+                tokens = tokens + losses.mul_scalar(coef);
+            }
         }
         if let Some(coef) = self.outcome {
             let rewards = mask.mean(side.tokens(TokenInput::Values)?); // [rows]

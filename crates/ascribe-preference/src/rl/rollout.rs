@@ -4,6 +4,15 @@ use ascribe_core::{CoreError, Sampling, Text, Tokens};
 use ascribe_lm::{LmError, SpecialTokens, Tokenizer};
 use serde::{Deserialize, Serialize};
 
+/// What a critic beside the first says of a response. Lists have one entry a response token.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CriticTokens {
+    /// Values before each token.
+    pub values: Vec<f32>,
+    /// What they should have been.
+    pub returns: Vec<f32>,
+}
+
 /// A response that the policy wrote. Lists have one entry a response token.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rollout {
@@ -34,6 +43,9 @@ pub struct Rollout {
     pub values: Option<Vec<f32>>,
     /// What the values should have been.
     pub returns: Option<Vec<f32>>,
+    /// The same of the critics beside the first, one for each constraint.
+    #[serde(default)]
+    pub critics: Vec<CriticTokens>,
     /// What each token is multiplied by in the loss.
     pub weights: Option<Vec<f32>>,
     /// What the pull to the reference is multiplied by; 1 where there is none.

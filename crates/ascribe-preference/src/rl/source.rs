@@ -18,8 +18,9 @@ use ascribe_train::{Source, TrainError, Window};
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
+use super::constrained::Constrained;
 use super::writing::cuts;
-use super::{Actor, Rollout, RolloutConfig, Segmentation, kept, most_uncertain};
+use super::{Actor, CriticTokens, Rollout, RolloutConfig, Segmentation, kept, most_uncertain};
 
 /// The file of pending rollouts in a checkpoint.
 const FILE: &str = "rollouts.json";
@@ -33,6 +34,9 @@ pub(super) struct Pending {
     next: Cursor,
     /// Strength of the penalty in the next generation.
     next_coef: f64,
+    /// The numbers of the constraints in the next generation.
+    #[serde(default)]
+    next_kept: Vec<u64>,
 }
 
 /// Where the source stands.
@@ -42,6 +46,9 @@ pub(super) struct State {
     /// Steps made on the pending responses.
     used: usize,
     pub(super) coef: f64,
+    /// The numbers of the constraints, as bits, so that nothing is rounded.
+    #[serde(default)]
+    pub(super) kept: Vec<u64>,
     pending: Option<Pending>,
 }
 
@@ -52,6 +59,7 @@ pub struct OnPolicy<'a> {
     pub(super) estimator: &'a dyn AdvantageEstimator,
     pub(super) needs: Needs,
     reference: Option<Decoder>,
+    pub(super) constrained: Option<Constrained<'a>>,
     pub(super) tokenizer: Option<&'a Tokenizer>,
     pub(super) config: RolloutConfig,
     order: Epochs,
@@ -120,7 +128,19 @@ impl<'a> OnPolicy<'a> {
         let coef = config.kl_reward.map_or(0.0, |kl| kl.coef);
         let state = State { coef, ..State::default() };
         let cursor = Cursor::default();
-        Ok(Self { prompts, scorer, estimator, needs, reference: None, tokenizer: None, config, order, cursor, state })
+        Ok(Self {
+            prompts,
+            scorer,
+            estimator,
+            needs,
+            reference: None,
+            constrained: None,
+            tokenizer: None,
+            config,
+            order,
+            cursor,
+            state,
+        })
     }
 
     /// The same with the reference of the pull and of the penalty.
@@ -173,6 +193,8 @@ impl<'a> OnPolicy<'a> {
             for (at, rollout) in rollouts.iter_mut().enumerate() {
                 rollout.old_logps = kept_old.then(|| known.logps[at].clone());
                 rollout.values = known.values.get(at).cloned();
+                let critic = |values: &Vec<Vec<f32>>| CriticTokens { values: values[at].clone(), returns: Vec::new() };
+                rollout.critics = known.others.iter().map(critic).collect();
                 rollout.weights = self.weights(rollout, uncertain.as_ref().map(|rows| rows[at].as_slice()));
             }
         }
@@ -181,8 +203,8 @@ impl<'a> OnPolicy<'a> {
             let known = self.know(&Actor::new(reference.clone()), &rollouts)?;
             rollouts.iter_mut().zip(known.logps).for_each(|(rollout, logps)| rollout.ref_logps = Some(logps));
         }
-        let next_coef = self.judge(&mut rollouts, greedy, &mut metrics)?;
-        Ok(Pending { rollouts, metrics: metrics.into_named(), next, next_coef })
+        let (next_coef, next_kept) = self.judge(&mut rollouts, greedy, &mut metrics)?;
+        Ok(Pending { rollouts, metrics: metrics.into_named(), next, next_coef, next_kept })
     }
 
     /// Places of the pending responses that the next step is made on.
@@ -221,6 +243,7 @@ impl Source<Actor, Rollout> for OnPolicy<'_> {
         if let Some(pending) = self.state.pending.take() {
             self.cursor = pending.next;
             self.state.coef = pending.next_coef;
+            self.state.kept = pending.next_kept;
         }
         self.state.used = 0;
         self.state.generation += 1;

@@ -42,6 +42,8 @@ pub struct PolicyOptions {
     pub value: Option<ValueTerm>,
     /// Whether the pull to the reference is multiplied by something, for each token.
     pub pull: bool,
+    /// Number of critics beside the first.
+    pub critics: usize,
     /// What a state of oreo is.
     pub oreo_level: OreoLevel,
     /// How good a response is, for brain.
@@ -65,6 +67,7 @@ impl Default for PolicyOptions {
             off_policy_threshold: None,
             value: None,
             pull: false,
+            critics: 0,
             oreo_level: OreoLevel::Token,
             goodness: Goodness::Exponential { gamma: 1.0 },
         }
@@ -94,6 +97,7 @@ impl PolicyOptions {
             off_policy_threshold: self.off_policy_threshold,
             value: self.value,
             pull: self.pull,
+            critics: self.critics,
             ..PolicyLoss::new(surrogate, level, self.loss_agg_mode.unwrap_or(mode))
         }
     }

@@ -21,6 +21,8 @@ pub(super) struct Known {
     pub(super) logps: Vec<Vec<f32>>,
     pub(super) entropies: Vec<Vec<f32>>,
     pub(super) values: Vec<Vec<f32>>,
+    /// By the critics beside the first, a list a response each.
+    pub(super) others: Vec<Vec<Vec<f32>>>,
 }
 
 impl OnPolicy<'_> {
@@ -78,8 +80,13 @@ impl OnPolicy<'_> {
             if self.config.top_entropy.is_some() {
                 known.entropies.extend(ragged(actor.decoder.entropy_at(&at, temperature)?, batch));
             }
-            if let Some(values) = actor.values(&at) {
-                known.values.extend(ragged(values, batch));
+            let mut critics = actor.all_values(&at).into_iter();
+            known.values.extend(critics.next().map(|values| ragged(values, batch)).unwrap_or_default());
+            for (critic, values) in critics.enumerate() {
+                if known.others.len() == critic {
+                    known.others.push(Vec::new());
+                }
+                known.others[critic].extend(ragged(values, batch));
             }
         }
         Ok(known)

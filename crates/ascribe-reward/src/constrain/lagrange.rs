@@ -10,7 +10,8 @@
 //! equality may be pushed down again, by a negative weight. Each advantage is brought to mean 0 and variance 1 over the batch
 //! first. The loss is minimised by gradient descent with momentum, after the step of the policy: 0.1 and 0.1 in the code.
 
-use ascribe_core::Stream;
+use ascribe_core::advantage::Constraints;
+use ascribe_core::{CoreError, Stream};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -198,6 +199,40 @@ impl Lagrange {
     }
 }
 
+impl Lagrange {
+    /// The same with the multipliers and velocities of another time.
+    fn at(&self, kept: &[f64]) -> Result<Self, RewardError> {
+        let n = self.multipliers.len();
+        same_length("multipliers and velocities", 2 * n, kept.len())?;
+        let (multipliers, velocity) = kept.split_at(n);
+        Ok(Self { config: self.config.clone(), multipliers: multipliers.to_vec(), velocity: velocity.to_vec() })
+    }
+}
+
+impl Constraints for Lagrange {
+    fn components(&self) -> usize {
+        self.multipliers.len()
+    }
+
+    fn start(&self) -> Vec<f64> {
+        [self.multipliers.as_slice(), &self.velocity].concat()
+    }
+
+    fn weights(&self, kept: &[f64]) -> Result<Vec<f64>, CoreError> {
+        Ok(Lagrange::weights(&self.at(kept)?).components)
+    }
+
+    fn mix(&self, kept: &[f64], free: &[f64], components: &[Vec<f64>]) -> Result<Vec<f64>, CoreError> {
+        Ok(Lagrange::mix(&self.at(kept)?, free, components)?)
+    }
+
+    fn next(&self, kept: &[f64], means: &[f64]) -> Result<Vec<f64>, CoreError> {
+        let mut moved = self.at(kept)?;
+        moved.update(means)?;
+        Ok(moved.start())
+    }
+}
+
 /// Keeps equal advantages from a division by 0.
 const SMALL: f64 = 1e-8;
 
@@ -228,6 +263,22 @@ mod tests {
             assert!((plain.update(&[100.0]).unwrap()[0] - 1.0).abs() < 1e-12);
         }
         assert_eq!(plain.multipliers(), [0.0]);
+    }
+
+    #[test]
+    fn what_a_run_keeps_is_where_the_multipliers_stand() {
+        let first = lagrange(&[1.0, -1.0], Constraint::Inequality, Multiplier::Squashed).unwrap();
+        let (mut moved, constraints): (_, &dyn Constraints) = (first.clone(), &first);
+        let mut kept = constraints.start();
+        for means in [[0.5, 0.0], [1.5, -2.0]] {
+            moved.update(&means).unwrap();
+            kept = constraints.next(&kept, &means).unwrap();
+            assert_eq!(kept, moved.start());
+            assert_eq!(constraints.weights(&kept).unwrap(), moved.weights().components);
+        }
+        let (free, components) = ([0.0, 2.0], [vec![3.0, 7.0], vec![1.0, 0.0]]);
+        assert_eq!(constraints.mix(&kept, &free, &components).unwrap(), moved.mix(&free, &components).unwrap());
+        assert!(constraints.weights(&kept[1..]).is_err());
     }
 
     #[test]

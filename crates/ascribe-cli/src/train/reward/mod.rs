@@ -25,7 +25,7 @@ use burn::tensor::Device;
 use serde_json::{Value, json};
 
 use super::fitting::{Run, Trained};
-use super::{base, check_run, finish, fit_config, lora, refuse_other_runs, short};
+use super::{base, check_run, finish, fit_config, lora, refuse_other_runs, short, taken};
 use crate::Catalog;
 use crate::args::{HeadInitName, TrainArgs};
 use crate::device::device;
@@ -83,6 +83,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let config = fit_config(args);
     config.check()?;
     let device = device(&args.common.device)?;
+    taken::refuse(args)?;
     check_run(args)?;
     let data = Data::load(args, &mut chosen)?;
     let (loss, options) = chosen.make(catalog)?;
@@ -104,6 +105,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
         identity,
         train: &train,
         held_out: &held_out,
+        source: None,
         beside: Some((CARD, card.to_text())),
     };
     let start = run.start()?;
@@ -132,6 +134,7 @@ pub fn validate(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let config = fit_config(args);
     config.check()?;
     device(&args.common.device)?;
+    taken::refuse(args)?;
     check_run(args)?;
     let words = Words::load(&args.model)?;
     let path = resolve(&args.model)?;

@@ -1,0 +1,110 @@
+//! `--curriculum cyclical`: epochs that have a part of the rows, and how easy each row is.
+
+use anyhow::bail;
+use ascribe::core::Seed;
+use ascribe::data::{Curriculum, Cyclical, Ease};
+use ascribe::lm::{Decoder, LanguageModel};
+use ascribe::preference::{LogpLearner, TrainRow};
+use ascribe::train::{CurriculumRows, FitConfig, Learner, Source};
+
+use super::load;
+use crate::args::{CurriculumArgs, CurriculumName, EaseName, TrainArgs};
+use crate::output::Progress;
+
+/// The statistic of a pair that says by how much the chosen response is ahead.
+const MARGIN: &str = "rewards/margins";
+
+/// Where the rows of a run come from, and its number of steps.
+type Steps<'a> = (Box<dyn Source<Decoder, TrainRow> + 'a>, usize);
+
+/// Checks what can be checked without rows.
+pub fn check(args: &TrainArgs) -> anyhow::Result<()> {
+    let CurriculumArgs { curriculum, curriculum_ease, curriculum_model, .. } = &args.curriculum;
+    if curriculum.is_none() {
+        return Ok(());
+    }
+    fractions(args)?;
+    match (curriculum_ease, curriculum_model) {
+        (EaseName::Length, Some(_)) => {
+            bail!("curriculum_model does nothing where the length makes a row easy; leave it out")
+        }
+        (EaseName::Loss | EaseName::Margin, None) => bail!(
+            "how easy a row is says a model that was trained without a curriculum; name it with --curriculum-model, or use \
+             --curriculum-ease length"
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// What tells a run with a curriculum from others.
+pub fn identity(args: &TrainArgs) -> (&'static str, String) {
+    let said = args.curriculum.curriculum.map_or_else(|| "none".to_owned(), |_| format!("{:?}", args.curriculum));
+    ("set of options of the curriculum", said)
+}
+
+/// The rows by the curriculum, if there is one. `judge` says how easy each is.
+pub fn source<'a>(
+    args: &TrainArgs,
+    config: &FitConfig,
+    judge: &LogpLearner,
+    model: &LanguageModel,
+    rows: &'a [TrainRow],
+) -> anyhow::Result<Option<Steps<'a>>> {
+    let options = &args.curriculum;
+    if options.curriculum.is_none() {
+        return Ok(None);
+    }
+    let values = match &options.curriculum_model {
+        None => rows.iter().map(tokens).collect(),
+        Some(path) => {
+            let vanilla = load(path, &model.decoder.device())?;
+            if vanilla.text_hash() != model.text_hash() {
+                bail!("the model of curriculum_model has another tokenizer or chat template; use models of one family");
+            }
+            measured(&vanilla.decoder, judge, rows, options.curriculum_ease)?
+        }
+    };
+    let log_weights = Ease::from(options.curriculum_ease).log_weights(&values, options.curriculum_anti)?;
+    let seed = Seed(args.seed).child("curriculum", 0);
+    let curriculum = Curriculum::new(log_weights, fractions(args)?, config.window(), seed)?;
+    let source = CurriculumRows::new(rows, curriculum, config.window());
+    let all = source.steps();
+    if config.max_steps > all {
+        bail!("the curriculum has {all} steps in all, and max_steps is {}; raise num_train_epochs", config.max_steps);
+    }
+    let steps = if config.max_steps > 0 { config.max_steps } else { all };
+    Ok(Some((Box::new(source), steps)))
+}
+
+/// The part of the rows in each epoch.
+fn fractions(args: &TrainArgs) -> anyhow::Result<Vec<f64>> {
+    let CurriculumArgs { curriculum_start: start, curriculum_end: end, curriculum_alpha: alpha, .. } = args.curriculum;
+    Ok(match args.curriculum.curriculum {
+        Some(CurriculumName::Cyclical) => Cyclical { start, end, alpha }.fractions(args.num_train_epochs)?,
+        None => Vec::new(),
+    })
+}
+
+/// Tokens of a row.
+fn tokens(row: &TrainRow) -> f64 {
+    let responses: usize = row.responses.iter().map(|response| response.tokens.len()).sum();
+    (row.prompt.len() + responses) as f64
+}
+
+/// Loss or margin of each row under a model.
+fn measured(model: &Decoder, judge: &LogpLearner, rows: &[TrainRow], ease: EaseName) -> anyhow::Result<Vec<f64>> {
+    let mut progress = Progress::new("how easy rows are", rows.len());
+    let mut values = Vec::with_capacity(rows.len());
+    for (at, row) in rows.iter().enumerate() {
+        let tally = judge.measure(model, &[row])?;
+        values.push(match ease {
+            EaseName::Margin => match tally.values(MARGIN) {
+                [margin] => *margin,
+                _ => bail!("the rows have no margin to be easy by; use --curriculum-ease loss or length"),
+            },
+            EaseName::Loss | EaseName::Length => tally.loss / tally.weight,
+        });
+        progress.at(at + 1);
+    }
+    Ok(values)
+}

@@ -1,0 +1,289 @@
+//! `ascribe train iterative-dpo`, `iterative-cream` and `iterative-scir`: in rounds the policy writes, someone labels, and the
+//! pairs are learned from.
+
+use anyhow::bail;
+use ascribe::core::{Continuation, CoreError, Needs, Policy, RowKind, Scorer, Seed, Tokens};
+use ascribe::data::{ColumnMap, Prompt, PromptOnly};
+use ascribe::lm::{Decoder, LanguageModel, LocalPolicy};
+use ascribe::preference::rl::{Agreement, Labeler, OnlinePairs, PairConfig, PromptRow, WeightedRewards, text_of};
+use ascribe::preference::{Encoder, LogpLearner, TrainRow};
+use ascribe::reward::Consistency;
+use ascribe::train::TrainError;
+use serde_json::json;
+
+use super::fitting::{Run, Trained};
+use super::rollouts::{held_out_reward, prompts, prompts_hash, weighted};
+use super::rows::parts;
+use super::{base, check_run, fit_config, identity, load, refuse_other_runs, taken};
+use crate::Catalog;
+use crate::args::{LabelsName, TrainArgs};
+use crate::catalog::Chosen;
+use crate::device::device;
+use crate::output::{print_line, write_whole};
+use crate::words::Words;
+
+/// A method of rounds.
+pub struct Rounds {
+    /// The name of the method.
+    pub name: &'static str,
+    /// The loss on pairs.
+    objective: &'static str,
+    /// Whether pairs are relied upon as far as the policies of two rounds agree.
+    agrees: bool,
+    /// Whether pairs stay alone that the policy decides alike as a judge.
+    judges: bool,
+}
+
+/// Every method of rounds.
+pub static ROUNDS: [Rounds; 3] = [
+    Rounds { name: "iterative-dpo", objective: "dpo", agrees: false, judges: false },
+    Rounds { name: "iterative-cream", objective: "cream", agrees: true, judges: false },
+    Rounds { name: "iterative-scir", objective: "dpo", agrees: false, judges: true },
+];
+
+/// The method `name`, if it is one of rounds; `_` may stand for `-`.
+pub fn rounds(name: &str) -> Option<&'static Rounds> {
+    let name = name.replace('_', "-");
+    ROUNDS.iter().find(|rounds| rounds.name == name)
+}
+
+/// The loss on pairs.
+fn chosen(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Result<Chosen> {
+    let objective = catalog.make(rounds.objective, &args.objective)?;
+    let Needs { kind, credit, scores, consistency, .. } = objective.needs();
+    if kind != RowKind::Pairs || credit || scores {
+        bail!(
+            "{} makes pairs of responses, and its loss asks for more; leave loss_type out, or name one on pairs",
+            rounds.name
+        );
+    }
+    if consistency != rounds.agrees {
+        bail!(
+            "how far a pair can be relied upon is measured by iterative-cream alone; use it, and leave consistency out"
+        );
+    }
+    Ok(Chosen { name: rounds.name.to_owned(), ..objective })
+}
+
+/// Everything that can be checked before anything is loaded.
+fn check(args: &TrainArgs, rounds: &Rounds) -> anyhow::Result<()> {
+    taken::refuse(args)?;
+    if args.max_steps == 0 {
+        bail!("the steps of a round depend on the pairs that it finds, so {} needs --max-steps", rounds.name);
+    }
+    match (labels(args, rounds), args.rl.reward.is_empty()) {
+        (LabelsName::Implicit, false) => {
+            bail!("reward does nothing where the policy itself labels; leave it out, or take --labels both")
+        }
+        (LabelsName::Reward | LabelsName::Both, true) => bail!("labels by a reward need one: name it with --reward"),
+        _ => {}
+    }
+    pair_config(args, &[], 1, 0.1).check()?;
+    check_run(args)
+}
+
+fn labels(args: &TrainArgs, rounds: &Rounds) -> LabelsName {
+    match args.rounds.labels {
+        Some(labels) => labels,
+        None if rounds.agrees || rounds.judges || args.rl.reward.is_empty() => LabelsName::Implicit,
+        None => LabelsName::Reward,
+    }
+}
+
+fn pair_config(args: &TrainArgs, ends: &[u32], context: usize, beta: f64) -> PairConfig {
+    PairConfig {
+        prompts: args.rounds.round_prompts,
+        num_generations: args.rl.num_generations,
+        sampling: args.rl.sampling(),
+        max_completion_length: args.rl.max_completion_length,
+        ends: ends.to_vec(),
+        context,
+        window: fit_config(args).window(),
+        passes: args.rl.num_iterations,
+        margin: args.rounds.label_margin,
+        beta,
+        follow: !args.rounds.keep_reference,
+        batch: args.per_device_train_batch_size,
+        seed: Seed(args.seed).child("rounds", 0),
+    }
+}
+
+/// The rewards that label and the one that is the truth, as far as they are named.
+fn scorers(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<[Option<WeightedRewards>; 2]> {
+    let some = |names: &[String], weights: &[f64]| {
+        (!names.is_empty()).then(|| weighted(names, weights, catalog, rows)).transpose()
+    };
+    Ok([some(&args.rl.reward, &args.rl.reward_weights)?, some(&args.rounds.gold, &[])?])
+}
+
+/// Checks a run without weights; gives numbers of prompts to train on and held out.
+pub fn validate(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog, words: &Words) -> anyhow::Result<(usize, usize)> {
+    check(args, rounds)?;
+    chosen(args, rounds, catalog)?;
+    let split = parts(args, ascribe::data::load::<PromptOnly>(&args.data, &ColumnMap::parse(&args.columns)?)?)?;
+    let context = words.limit(usize::MAX);
+    let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), context)?;
+    let [train, held_out] = prompts(args, &encoder, split, context, None)?;
+    let (n, m) = (train.len(), held_out.len());
+    scorers(args, catalog, &[train, held_out].concat())?;
+    Ok((n, m))
+}
+
+pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Result<()> {
+    let config = fit_config(args);
+    config.check()?;
+    check(args, rounds)?;
+    let chosen = chosen(args, rounds, catalog)?;
+    let device = device(&args.common.device)?;
+    let split = parts(args, ascribe::data::load::<PromptOnly>(&args.data, &ColumnMap::parse(&args.columns)?)?)?;
+    let model = base(args, &device)?;
+    let other = args.reference.as_deref().map(|path| load(path, &device)).transpose()?;
+    if other.as_ref().is_some_and(|other| other.text_hash() != model.text_hash()) {
+        bail!("the reference has another tokenizer or chat template than the model; use models of one family");
+    }
+    let mut run = identity(args, &config, &model, other.as_ref(), &chosen)?;
+    run.push(("set of options of rounds", format!("{:?} {:?}", args.rounds, args.rl)));
+    refuse_other_runs(args, &run)?;
+    let context = model.config.context;
+    let encoder = Encoder::new(&model, context)?;
+    let [train, held_out] = prompts(args, &encoder, split, context, None)?;
+    let [reward, gold] = scorers(args, catalog, &[train.as_slice(), held_out.as_slice()].concat())?;
+    run.push(("set of prompts", prompts_hash(&train)));
+    let labels = labels(args, rounds);
+    let labeler = match (labels, &reward) {
+        (LabelsName::Implicit, _) => Labeler::Implicit,
+        (LabelsName::Reward, Some(reward)) => Labeler::Explicit(reward),
+        (LabelsName::Both, Some(reward)) => Labeler::Both(reward),
+        (LabelsName::Reward | LabelsName::Both, None) => bail!("labels by a reward need one: name it with --reward"),
+    };
+    eprintln!(
+        "{}: labels {labels:?}, {} prompts x {} responses a round, loss {}",
+        rounds.name, args.rounds.round_prompts, args.rl.num_generations, rounds.objective
+    );
+    let reference = other.as_ref().unwrap_or(&model);
+    // Where the loss has none, it scales margins alone.
+    let beta = chosen.number("beta").unwrap_or(PairConfig::default().beta);
+    let pairs = pair_config(args, model.tokenizer.eos(), context, beta);
+    let consistency = Consistency::from(args.rounds.agreement);
+    let of = |now: &[f64], before: &[f64]| -> Result<Option<f64>, CoreError> { Ok(consistency.of(now, before)?) };
+    let judge = |policy: &Decoder, pairs: &[TrainRow]| decided(policy, pairs, &model, &encoder);
+    let mut source =
+        OnlinePairs::new(&asked, labeler, reference.decoder.clone(), pairs)?.with_tokenizer(&model.tokenizer);
+    if rounds.agrees {
+        source = source.with_agreement(Agreement { of: &of, per_prompt: args.rounds.agreement_per_prompt });
+    }
+    if rounds.judges {
+        source = source.with_judge(&judge);
+    }
+    if let Some(gold) = &gold {
+        source = source.with_gold(gold);
+    }
+    let learner = LogpLearner::new(chosen.objective.as_ref()).with_reference(&reference.decoder);
+    let run = Run {
+        args,
+        config,
+        learner: &learner,
+        judge: &learner,
+        model: &model,
+        identity: run,
+        train: &[],
+        held_out: &[],
+        source: Some((Box::new(source), args.max_steps)),
+        beside: None,
+    };
+    let start = run.start()?;
+    let Trained { model: trained, .. } = run.fit(start)?;
+    print_line(&format!("model written to {}", args.output_dir.display()))?;
+    let judge: Option<&dyn Scorer> = match (&gold, &reward) {
+        (Some(gold), _) => Some(gold),
+        (None, Some(reward)) => Some(reward),
+        (None, None) => None,
+    };
+    let Some(judge) = judge.filter(|_| !held_out.is_empty()) else {
+        return print_line("nothing is known about other prompts; use --held-out with --gold or --reward");
+    };
+    let before = held_out_reward(args, &model, judge, &held_out)?;
+    let after = held_out_reward(args, &trained, judge, &held_out)?;
+    print_line(&format!("held-out reward {after}; before {before}"))?;
+    let summary = json!({"reward": after, "reward_before": before});
+    write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
+}
+
+/// Whether the policy, asked as a judge in both orders, finds the chosen response of each pair the better one.
+fn decided(
+    policy: &Decoder,
+    pairs: &[TrainRow],
+    model: &LanguageModel,
+    encoder: &Encoder,
+) -> Result<Vec<bool>, TrainError> {
+    if pairs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let words = |tokens: &Tokens| text_of(&model.tokenizer, &[], tokens).map(|text| text.text);
+    let verdicts = [model.tokenizer.encode("1")?, model.tokenizer.encode("2")?];
+    let mut asked = Vec::new();
+    for pair in pairs {
+        let [chosen, rejected] = pair.responses.as_slice() else {
+            return Err(CoreError::Shape { rule: "a judge compares two responses", got: "others".to_owned() }.into());
+        };
+        let (prompt, chosen, rejected) = (words(&pair.prompt)?, words(&chosen.tokens)?, words(&rejected.tokens)?);
+        for (first, second) in [(&chosen, &rejected), (&rejected, &chosen)] {
+            let text =
+                format!("Request: {prompt}\n\nReply 1: {first}\n\nReply 2: {second}\n\nThe better reply is number ");
+            let prefix = encoder.prompt(&Prompt::Text(text))?;
+            for verdict in &verdicts {
+                asked.push(Continuation { prefix: prefix.clone(), tokens: verdict.clone().into() });
+            }
+        }
+    }
+    let policy = LocalPolicy::new(policy, model.tokenizer.eos(), model.config.context)?;
+    let (logps, _) = policy.score(&asked)?;
+    let sums: Vec<f64> = logps.iter().map(|logps| logps.iter().map(|logp| f64::from(*logp)).sum()).collect();
+    let probability = |wanted: f64, other: f64| 1.0 / (1.0 + (other - wanted).exp());
+    // The verdicts 1 and 2 where the chosen response comes first, and then where it comes second.
+    let decides = |of_pair: &[f64]| match of_pair {
+        [one, two, turned_one, turned_two] => probability(*one, *two) + probability(*turned_two, *turned_one) > 1.0,
+        _ => false,
+    };
+    Ok(sums.chunks(4).map(decides).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use ascribe::preference::rl::of_text;
+    use ascribe_testkit::golden;
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn labels_by_a_reward_of_ones_own_train() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, out) = (folder.path().join("prompts.jsonl"), folder.path().join("out"));
+        let rows = (0..5).map(|n| format!("{}\n", json!({"prompt": format!("what is {n}?")}))).collect::<String>();
+        std::fs::write(&data, rows).unwrap();
+        // Short texts are better.
+        let short = |rows: &[PromptRow]| -> Result<Box<dyn Scorer>, ascribe::preference::PreferenceError> {
+            Ok(Box::new(of_text(rows, |_, text| -(text.len() as f32))?))
+        };
+        let catalog = Catalog::builtin().reward("short", short);
+        let line = "ascribe train iterative-dpo --reward short --gold short --max-steps 4 --num-generations 4 \
+                    --round-prompts 2 --max-completion-length 6 --held-out 2 --per-device-train-batch-size 2 \
+                    --gradient-accumulation-steps 1 --learning-rate 1e-3 --save-steps 2";
+        let model = golden::root().join("lm").join("llama_gqa");
+        let mut words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        for (name, path) in [("--model", &model), ("--data", &data), ("--output-dir", &out)] {
+            words.extend([name.to_owned(), path.to_string_lossy().into_owned()]);
+        }
+        let Command::Train(args) = Cli::try_parse_from(words).unwrap().command else { panic!("another command") };
+        run(&args, rounds(&args.method).unwrap(), &catalog).unwrap();
+        let log = std::fs::read_to_string(out.join("log.jsonl")).unwrap();
+        let log: Vec<serde_json::Value> = log.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+        assert_eq!(log.len(), 4);
+        // The labels are the truth, and a round begins at its own reference.
+        assert!(log.iter().all(|row| row["pairs/label_accuracy"] == 1.0 && row["pairs/margin"].as_f64() > Some(0.0)));
+        assert!((log[0]["loss"].as_f64().unwrap() - std::f64::consts::LN_2).abs() < 1e-4);
+        assert!(out.join("summary.json").is_file() && out.join("checkpoint-2").join("pairs.json").is_file());
+    }
+}

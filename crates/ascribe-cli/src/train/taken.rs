@@ -1,0 +1,382 @@
+//! Which methods take which options of rollouts, constraints, rounds and curricula: one table. What a method does not take is refused,
+//! never left lying.
+
+use anyhow::bail;
+use ascribe::preference::rl::{ESTIMATORS, OTHER_LOSSES, POLICY_LOSSES};
+
+use super::archer;
+use super::recipes::{RECIPES, Recipe, recipe};
+use super::reward::METHOD;
+use super::rounds::rounds;
+use crate::args::TrainArgs;
+
+/// Which methods on rollouts take an option.
+enum Takers {
+    /// None of them.
+    None,
+    /// All of them.
+    All,
+    /// These methods.
+    Methods(&'static [&'static str]),
+    /// Methods whose advantages come from one of these estimators.
+    Estimators(&'static [&'static str]),
+    /// Methods with one of these policy losses.
+    Losses(&'static [&'static str]),
+}
+
+/// Estimators that see a penalty for leaving the reference, and other rewards of tokens.
+const OF_REWARDS: [&str; 15] = [
+    "grpo",
+    "dr_grpo",
+    "rloo",
+    "reinforce",
+    "reinforce_plus_plus",
+    "reinforce_plus_plus_baseline",
+    "opo",
+    "gpg",
+    "remax",
+    "grpo_passk",
+    "gae",
+    "macro_gae",
+    "turn_level",
+    "step_level",
+    "raft",
+];
+const DISCOUNTED: [&str; 13] = [
+    "grpo",
+    "dr_grpo",
+    "rloo",
+    "reinforce",
+    "reinforce_plus_plus",
+    "reinforce_plus_plus_baseline",
+    "opo",
+    "gpg",
+    "remax",
+    "grpo_passk",
+    "gae",
+    "macro_gae",
+    "turn_level",
+];
+const WHITENED: [&str; 4] = ["reinforce_plus_plus", "reinforce_plus_plus_baseline", "gae", "macro_gae"];
+/// Losses that cut the ratio.
+const CUT: [&str; 8] = ["ppo", "grpo", "bnpo", "dr_grpo", "dapo", "luspo", "gspo", "rloo"];
+/// Losses that are a surrogate times an advantage.
+const SURROGATES: [&str; 15] = [
+    "ppo",
+    "grpo",
+    "bnpo",
+    "dr_grpo",
+    "dapo",
+    "luspo",
+    "gspo",
+    "cispo",
+    "sapo",
+    "vespo",
+    "gmpo",
+    "rloo",
+    "reinforce",
+    "gpg",
+    "oreal",
+];
+
+/// Losses with a pull to the reference.
+const PULLED: [&str; 16] = [
+    "ppo",
+    "grpo",
+    "bnpo",
+    "dr_grpo",
+    "dapo",
+    "luspo",
+    "gspo",
+    "cispo",
+    "sapo",
+    "vespo",
+    "gmpo",
+    "rloo",
+    "reinforce",
+    "gpg",
+    "oreal",
+    "oreo",
+];
+
+/// Every objective on rows of a file.
+const OBJECTIVES: &str = "the objectives on rows of a file";
+/// Methods of rounds.
+const IN_ROUNDS: [&str; 3] = ["iterative-dpo", "iterative-cream", "iterative-scir"];
+/// Methods of rounds and of games.
+const WRITING: [&str; 4] = ["iterative-dpo", "iterative-cream", "iterative-scir", "archer"];
+const PULLED_TOO: [&str; 4] = [OBJECTIVES, "iterative-dpo", "iterative-cream", "iterative-scir"];
+
+/// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
+static OPTIONS: [(&str, Takers, &[&str]); 80] = [
+    ("reward", Takers::All, &IN_ROUNDS),
+    ("reward_weights", Takers::All, &IN_ROUNDS),
+    ("num_generations", Takers::All, &IN_ROUNDS),
+    ("max_completion_length", Takers::All, &WRITING),
+    ("temperature", Takers::All, &WRITING),
+    ("top_p", Takers::All, &WRITING),
+    ("top_k", Takers::All, &WRITING),
+    ("min_p", Takers::All, &WRITING),
+    ("steps_per_generation", Takers::All, &[]),
+    ("num_iterations", Takers::All, &IN_ROUNDS),
+    ("advantage_estimator", Takers::All, &[]),
+    ("loss_agg_mode", Takers::Losses(&SURROGATES), &[]),
+    ("scale_rewards", Takers::Estimators(&["grpo", "grpo_passk"]), &[]),
+    ("advantage_epsilon", Takers::Estimators(&["grpo", "grpo_passk", "step_level"]), &[]),
+    ("whiten_advantages", Takers::Estimators(&WHITENED), &[]),
+    ("epsilon", Takers::Losses(&["ppo", "grpo", "bnpo", "dr_grpo", "dapo", "luspo", "gspo", "rloo", "gmpo"]), &[]),
+    (
+        "epsilon_high",
+        Takers::Losses(&["ppo", "grpo", "bnpo", "dr_grpo", "dapo", "luspo", "gspo", "rloo", "gmpo", "cispo"]),
+        &[],
+    ),
+    ("dual_clip", Takers::Losses(&CUT), &[]),
+    ("delta", Takers::Losses(&CUT), &[OBJECTIVES, "iterative-dpo", "iterative-scir"]),
+    ("beta", Takers::Losses(&PULLED), &PULLED_TOO),
+    ("off_policy_mask_threshold", Takers::Losses(&SURROGATES), &[]),
+    ("entropy_coef", Takers::Losses(&SURROGATES), &[]),
+    ("top_entropy_quantile", Takers::Losses(&SURROGATES), &[]),
+    ("kl_loss_estimator", Takers::Losses(&SURROGATES), &[]),
+    ("use_bias_correction_kl", Takers::Losses(&SURROGATES), &[]),
+    ("importance_sampling_correction", Takers::Losses(&SURROGATES), &[]),
+    ("importance_sampling_range", Takers::Losses(&SURROGATES), &[]),
+    ("kl_coef", Takers::Estimators(&OF_REWARDS), &[]),
+    ("kl_reward_estimator", Takers::Estimators(&OF_REWARDS), &[]),
+    ("kl_target", Takers::Estimators(&OF_REWARDS), &[]),
+    ("kl_horizon", Takers::Estimators(&OF_REWARDS), &[]),
+    ("gamma", Takers::Estimators(&DISCOUNTED), &["archer"]),
+    ("lam", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("vf_coef", Takers::Estimators(&["gae", "macro_gae", "oreal", "oreo"]), &[]),
+    ("cliprange_value", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("whiten_rewards", Takers::Estimators(&OF_REWARDS), &[]),
+    ("reward_clip_range", Takers::All, &[]),
+    ("mask_truncated_completions", Takers::All, &[]),
+    ("missing_eos_penalty", Takers::All, &[]),
+    ("overlong_buffer", Takers::All, &[]),
+    ("overlong_penalty_factor", Takers::All, &[]),
+    ("dead_groups", Takers::All, &[]),
+    // A reward of one's own may judge steps, whatever is made of its scores.
+    ("segment", Takers::All, &[]),
+    ("keep_top", Takers::Estimators(&["raft"]), &[]),
+    ("token_rewards", Takers::Estimators(&["oreal"]), &[]),
+    ("oreo_level", Takers::Losses(&["oreo"]), &[]),
+    ("brain_gamma", Takers::Losses(&["brain"]), &[]),
+    ("brain_reference", Takers::Losses(&["brain"]), &[]),
+    ("second_attempt", Takers::Methods(&["score"]), &[]),
+    ("stage", Takers::Methods(&["score"]), &[]),
+    ("progress_bonus", Takers::Methods(&["score"]), &[]),
+    ("second_pull", Takers::Methods(&["score"]), &[]),
+    ("constraint", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_kind", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_multiplier", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_learning_rate", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_momentum", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("labels", Takers::None, &["iterative-dpo"]),
+    ("round_prompts", Takers::None, &IN_ROUNDS),
+    ("label_margin", Takers::None, &IN_ROUNDS),
+    ("keep_reference", Takers::None, &IN_ROUNDS),
+    ("gold", Takers::None, &IN_ROUNDS),
+    ("agreement", Takers::None, &["iterative-cream"]),
+    ("agreement_per_prompt", Takers::None, &["iterative-cream"]),
+    ("games", Takers::None, &["archer"]),
+    ("turns", Takers::None, &["archer"]),
+    ("critic_learning_rate", Takers::None, &["archer"]),
+    ("critic_steps", Takers::None, &["archer"]),
+    ("critic_batch_size", Takers::None, &["archer"]),
+    ("actor_steps", Takers::None, &["archer"]),
+    ("critic_warmup", Takers::None, &["archer"]),
+    ("tau", Takers::None, &["archer"]),
+    ("buffer_size", Takers::None, &["archer"]),
+    ("curriculum", Takers::None, &[OBJECTIVES]),
+    ("curriculum_start", Takers::None, &[OBJECTIVES]),
+    ("curriculum_end", Takers::None, &[OBJECTIVES]),
+    ("curriculum_alpha", Takers::None, &[OBJECTIVES]),
+    ("curriculum_ease", Takers::None, &[OBJECTIVES]),
+    ("curriculum_model", Takers::None, &[OBJECTIVES]),
+    ("curriculum_anti", Takers::None, &[OBJECTIVES]),
+];
+
+impl Takers {
+    /// Whether a method takes the option with this estimator and this loss. What one's own estimator or loss does with it is
+    /// not known here, so it is theirs.
+    fn take(&self, method: &str, estimator: &str, loss: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Methods(names) => names.contains(&method),
+            Self::Estimators(names) => names.contains(&estimator) || !is_estimator(estimator),
+            Self::Losses(names) => names.contains(&loss) || !is_loss(loss),
+        }
+    }
+}
+
+fn is_estimator(name: &str) -> bool {
+    ESTIMATORS.iter().any(|(known, _)| *known == name)
+}
+
+fn is_loss(name: &str) -> bool {
+    let others = OTHER_LOSSES.iter().map(|(known, ..)| *known);
+    POLICY_LOSSES.iter().map(|(known, ..)| *known).chain(others).any(|known| known == name)
+}
+
+/// Refuses an option that was given to a method that does nothing with it.
+pub fn refuse(args: &TrainArgs) -> anyhow::Result<()> {
+    let on_rollouts = recipe(&args.method);
+    let estimator =
+        |recipe: &Recipe| args.rl.advantage_estimator.clone().unwrap_or_else(|| recipe.estimator.to_owned());
+    let loss = |recipe: &Recipe| args.objective.loss_type.first().cloned().unwrap_or_else(|| recipe.loss.to_owned());
+    let takes = |takers: &Takers, others: &[&str]| match on_rollouts {
+        Some(recipe) => takers.take(recipe.name, &estimator(recipe), &loss(recipe)),
+        None => match rounds(&args.method) {
+            Some(rounds) => others.contains(&rounds.name),
+            None if args.method == archer::METHOD => others.contains(&archer::METHOD),
+            None => args.method != METHOD && others.contains(&OBJECTIVES),
+        },
+    };
+    let mut given = OPTIONS.iter().filter(|(name, ..)| args.given.has(name));
+    let Some((name, takers, others)) = given.find(|(_, takers, others)| !takes(takers, others)) else { return Ok(()) };
+    let made = on_rollouts
+        .map(|recipe| format!(" (advantages {}, loss {})", estimator(recipe), loss(recipe)))
+        .unwrap_or_default();
+    bail!("{name} does nothing with {}{made}; leave it out, or use {}", args.method, methods(takers, others))
+}
+
+/// The methods that take an option as they are.
+fn methods(takers: &Takers, others: &[&str]) -> String {
+    let mut names = Vec::new();
+    for recipe in RECIPES.iter().filter(|recipe| takers.take(recipe.name, recipe.estimator, recipe.loss)) {
+        names.push(recipe.name);
+    }
+    names.extend(others);
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Parser};
+
+    use super::*;
+    use crate::args::{ArcherArgs, Cli, Command, ConstraintArgs, CurriculumArgs, RlArgs, RoundArgs};
+    use crate::train::rounds::ROUNDS;
+
+    /// The words of a run with this method, this option and whatever value it accepts.
+    fn parsed(method: &str, name: &str) -> Box<TrainArgs> {
+        let value: &[&str] = match name {
+            "use_bias_correction_kl" | "whiten_rewards" | "mask_truncated_completions" | "token_rewards" => &[],
+            "keep_reference" | "agreement_per_prompt" => &[],
+            "reward" | "gold" | "advantage_estimator" | "second_attempt" => &["x"],
+            "labels" => &["both"],
+            "agreement" => &["top"],
+            "constraint" => &["x=1"],
+            "constraint_kind" => &["xi", "--constraint", "x=1"],
+            "constraint_multiplier" => &["plain", "--constraint", "x=1"],
+            name if name.starts_with("constraint_") => &["0.5", "--constraint", "x=1"],
+            "curriculum" => &["cyclical"],
+            "curriculum_anti" => &["--curriculum", "cyclical"],
+            "curriculum_ease" => &["length", "--curriculum", "cyclical"],
+            name if name.starts_with("curriculum_") => &["1", "--curriculum", "cyclical"],
+            "loss_agg_mode" => &["token-mean"],
+            "scale_rewards" => &["batch"],
+            "whiten_advantages" => &["false"],
+            "kl_loss_estimator" | "kl_reward_estimator" => &["k2"],
+            "reward_clip_range" => &["-1", "1"],
+            "importance_sampling_range" => &["0", "1"],
+            "importance_sampling_correction" => &["truncate"],
+            "dead_groups" => &["mask"],
+            "segment" => &["fixed:2"],
+            "oreo_level" => &["response"],
+            "stage" => &["first"],
+            _ => &["1"],
+        };
+        let option = format!("--{}", name.replace('_', "-"));
+        let run = ["ascribe", "train", method, "--model", "m", "--data", "d", "--output-dir", "o", option.as_str()];
+        let cli =
+            Cli::try_parse_from(run.iter().chain(value).copied()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        match cli.command {
+            Command::Train(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_option_has_a_row_and_every_row_an_option() {
+        let command = RlArgs::augment_args(clap::Command::new("options"));
+        let command = CurriculumArgs::augment_args(RoundArgs::augment_args(ConstraintArgs::augment_args(command)));
+        let command = ArcherArgs::augment_args(command);
+        let typed: Vec<&str> = command.get_arguments().map(|argument| argument.get_id().as_str()).collect();
+        for name in &typed {
+            assert_eq!(OPTIONS.iter().filter(|(known, ..)| known == name).count(), 1, "{name}");
+        }
+        for (name, ..) in &OPTIONS {
+            // These two are options of objectives.
+            assert!(typed.contains(name) || ["beta", "delta"].contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn rows_name_what_there_is_and_every_option_has_a_taker() {
+        for (name, takers, others) in &OPTIONS {
+            let known = match takers {
+                Takers::None => !others.is_empty(),
+                Takers::All => true,
+                Takers::Methods(names) => names.iter().all(|name| recipe(name).is_some()),
+                Takers::Estimators(names) => names.iter().all(|name| is_estimator(name)),
+                Takers::Losses(names) => names.iter().all(|name| is_loss(name)),
+            };
+            assert!(known && !methods(takers, others).is_empty(), "{name}");
+            assert!(
+                others.iter().all(|name| rounds(name).is_some() || [OBJECTIVES, archer::METHOD].contains(name)),
+                "{name}"
+            );
+        }
+        assert_eq!(SURROGATES, POLICY_LOSSES.map(|(name, ..)| name));
+    }
+
+    #[test]
+    fn an_option_is_refused_exactly_where_it_does_nothing() {
+        for (name, takers, others) in &OPTIONS {
+            let mut args = parsed("grpo", name);
+            // The value `x` is no estimator.
+            args.rl.advantage_estimator = None;
+            for one in &RECIPES {
+                one.name.clone_into(&mut args.method);
+                let said = refuse(&args).err().map(|error| error.to_string());
+                let taken = takers.take(one.name, one.estimator, one.loss);
+                assert_eq!(said.is_none(), taken, "{name} with {}: {said:?}", one.name);
+                if let Some(said) = said {
+                    // Some take another one with them, which is refused first.
+                    let with = ["curriculum", "constraint"].into_iter().find(|with| name.starts_with(*with));
+                    let name = with.unwrap_or(*name);
+                    assert!(said.starts_with(&format!("{name} does nothing with {} (", one.name)), "{said}");
+                    assert!(said.ends_with(&methods(takers, others)), "{said}");
+                }
+            }
+            let mut elsewhere = |method: &str, taken: bool| {
+                method.clone_into(&mut args.method);
+                let said = refuse(&args).err().map(|error| error.to_string());
+                assert_eq!(said.is_none(), taken, "{name} with {method}: {said:?}");
+            };
+            ROUNDS.iter().for_each(|one| elsewhere(one.name, others.contains(&one.name)));
+            elsewhere("dpo", others.contains(&OBJECTIVES));
+            elsewhere("dpo+sft", others.contains(&OBJECTIVES));
+            elsewhere(archer::METHOD, others.contains(&archer::METHOD));
+            elsewhere(METHOD, false);
+        }
+    }
+
+    #[test]
+    fn options_follow_the_estimator_and_the_loss_that_are_asked_for() {
+        let mut args = parsed("grpo", "lam");
+        let said = refuse(&args).unwrap_err().to_string();
+        assert_eq!(said, "lam does nothing with grpo (advantages grpo, loss dapo); leave it out, or use ppo, ma_ppo");
+        args.rl.advantage_estimator = Some("gae".to_owned());
+        assert!(refuse(&args).is_ok());
+        let mut args = parsed("raft", "epsilon");
+        assert!(refuse(&args).is_err());
+        args.objective.loss_type = vec!["ppo".to_owned()];
+        assert!(refuse(&args).is_ok());
+        // Of a loss of one's own nothing is known.
+        args.objective.loss_type = vec!["mine".to_owned()];
+        assert!(refuse(&args).is_ok());
+    }
+}

@@ -1,0 +1,147 @@
+//! `ascribe train iterative-dpo` and its relatives, and `--curriculum`: what they write, what they go on from, and what
+//! they refuse.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::Bench;
+
+const ROUND: &str = "--data prompts.jsonl --max-steps 6 --round-prompts 3 --num-generations 4 --max-completion-length 6 \
+                     --per-device-train-batch-size 2 --gradient-accumulation-steps 1 --learning-rate 1e-3 --logging-steps 1";
+
+/// A bench with prompts, and with `moved`: the model after two steps of DPO, which prefers something.
+fn bench() -> Bench {
+    let bench = Bench::new();
+    bench.rows("prompts.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?"), "answer": n})));
+    let line = "train dpo --model model --data pairs.jsonl --output-dir moved --learning-rate 1e-2 --max-steps 2 \
+                --per-device-train-batch-size 2 --gradient-accumulation-steps 1 --warmup-ratio 0";
+    bench.run(line).succeeded();
+    bench
+}
+
+fn log(bench: &Bench, out: &str) -> Vec<Value> {
+    let text = bench.read(&format!("{out}/log.jsonl"));
+    let row = |line: &str| {
+        let mut row: Value = serde_json::from_str(line).expect("a line of JSON");
+        row.as_object_mut().expect("an object").remove("seconds");
+        row
+    };
+    text.lines().map(row).collect()
+}
+
+#[test]
+fn a_policy_labels_what_it_writes() {
+    let bench = bench();
+    let line = format!("train iterative-dpo --model moved --reference model --output-dir out {ROUND}");
+    let ran = bench.run(&line).succeeded();
+    assert!(ran.stderr.contains("labels Implicit, 3 prompts x 4 responses a round, loss dpo"), "{}", ran.stderr);
+    let log = log(&bench, "out");
+    assert_eq!(log.len(), 6);
+    for name in ["loss", "pairs/kept", "pairs/margin", "kl_to_reference", "round"] {
+        assert!(log.iter().all(|row| row[name].as_f64().is_some_and(f64::is_finite)), "{name}");
+    }
+    // A round begins at its own policy, unless the reference stays the first one.
+    let first = log[0]["loss"].as_f64().expect("a loss");
+    assert!((first - std::f64::consts::LN_2).abs() < 1e-4, "{first}");
+    assert!(bench.path("out/model.safetensors").is_file());
+    bench.run(&line.replacen("train", "validate", 1)).succeeded();
+}
+
+#[test]
+fn what_two_policies_agree_on_is_relied_upon_and_waits_in_checkpoints() {
+    let bench = bench();
+    let line = |out: &str| {
+        format!(
+            "train iterative-cream --model moved --reference model --output-dir {out} {ROUND} --save-steps 2 \
+             --save-total-limit 0"
+        )
+    };
+    bench.run(&line("whole")).succeeded();
+    bench.run(&line("cut")).succeeded();
+    for step in ["4", "6"] {
+        std::fs::remove_dir_all(bench.path("cut").join(format!("checkpoint-{step}"))).expect("a checkpoint");
+    }
+    let ran = bench.run(&line("cut")).succeeded();
+    assert!(ran.stderr.contains("2 of 6 steps done"), "{}", ran.stderr);
+    let whole = log(&bench, "whole");
+    assert_eq!(log(&bench, "cut"), whole);
+    assert_eq!(bench.equal_files("cut"), bench.equal_files("whole"));
+    for row in &whole {
+        let agreement = row["pairs/consistency"].as_f64().expect("it is logged");
+        assert!((0.0..=1.0).contains(&agreement), "{agreement}");
+    }
+    bench.run(&format!("{} --agreement top", line("cut"))).refused(&["options of rounds"]);
+}
+
+#[test]
+fn what_a_policy_decides_alike_in_two_ways_is_learned() {
+    let bench = bench();
+    bench.rows("prompts.jsonl", (0..24).map(|n| json!({"prompt": format!("what is {n}?")})));
+    let line = format!("train iterative-scir --model moved --reference model --output-dir out {ROUND} --max-steps 3");
+    let ran = bench.run(&line).succeeded();
+    assert!(ran.stderr.contains("iterative-scir: labels Implicit"), "{}", ran.stderr);
+    let log = log(&bench, "out");
+    assert_eq!(log.len(), 3);
+    // Some pair of every round that is learned from was decided alike.
+    let share = |row: &Value| row["pairs/unanimous"].as_f64().expect("it is logged");
+    assert!(log.iter().all(|row| share(row) > 0.0 && share(row) <= 1.0));
+}
+
+#[test]
+fn rounds_refuse_what_does_nothing() {
+    let bench = Bench::new();
+    bench.rows("prompts.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?"), "answer": n})));
+    let refused = |method: &str, more: &str, words: &[&str]| {
+        bench.run(&format!("train {method} --model model --output-dir out {ROUND} {more}")).refused(words);
+    };
+    // The policy is the reference, and prefers nothing.
+    refused("iterative-dpo", "", &["implicit labels need a policy that has learned something"]);
+    refused("iterative-dpo", "--labels reward", &["--reward"]);
+    refused("iterative-dpo", "--labels implicit --reward exact", &["reward does nothing"]);
+    refused("iterative-dpo", "--max-steps 0", &["--max-steps"]);
+    refused("iterative-dpo", "--loss-type cream", &["iterative-cream"]);
+    refused("iterative-dpo", "--loss-type kto", &["loss_type"]);
+    refused("iterative-dpo", "--num-generations 1", &["num_generations"]);
+    refused("iterative-dpo", "--gamma 0.5", &["gamma does nothing with iterative-dpo", "ppo"]);
+    refused("iterative-dpo", "--agreement top", &["agreement does nothing with iterative-dpo", "iterative-cream"]);
+    refused("iterative-cream", "--labels both", &["labels does nothing with iterative-cream"]);
+    refused("iterative-dpo+sft", "", &["learns in rounds"]);
+}
+
+#[test]
+fn a_curriculum_has_parts_of_the_rows_and_goes_on() {
+    let bench = bench();
+    let line = |out: &str, more: &str| {
+        format!(
+            "train dpo --model model --data pairs.jsonl --output-dir {out} --per-device-train-batch-size 3 \
+             --gradient-accumulation-steps 1 --learning-rate 1e-3 --curriculum cyclical --num-train-epochs 1.5 {more}"
+        )
+    };
+    // 12 rows in parts of 1/4, 1/2 and 1, which are 1.75 passes: 3, 6 and 12 rows.
+    let more = "--curriculum-model moved --save-steps 2 --save-total-limit 0";
+    bench.run(&line("whole", more)).succeeded();
+    let whole = log(&bench, "whole");
+    let parts: Vec<f64> = whole.iter().map(|row| row["data_fraction"].as_f64().expect("it is logged")).collect();
+    assert_eq!(parts, [0.25, 0.5, 0.5, 1.0, 1.0, 1.0, 1.0]);
+    bench.run(&line("cut", more)).succeeded();
+    for step in ["4", "6", "7"] {
+        std::fs::remove_dir_all(bench.path("cut").join(format!("checkpoint-{step}"))).expect("a checkpoint");
+    }
+    let ran = bench.run(&line("cut", more)).succeeded();
+    assert!(ran.stderr.contains("2 of 7 steps done"), "{}", ran.stderr);
+    assert_eq!(log(&bench, "cut"), whole);
+    assert_eq!(bench.equal_files("cut"), bench.equal_files("whole"));
+    let anti = format!("{more} --curriculum-anti");
+    bench.run(&line("cut", &anti)).refused(&["options of the curriculum"]);
+    bench.run(&line("length", "--curriculum-ease length")).succeeded();
+    bench.run(&line("margin", "--curriculum-ease margin --curriculum-model moved")).succeeded();
+    let refused = |more: &str, words: &[&str]| bench.run(&line("out", more)).refused(words);
+    refused("", &["--curriculum-model"]);
+    refused("--curriculum-ease length --curriculum-model moved", &["curriculum_model does nothing"]);
+    refused("--curriculum-ease length --curriculum-alpha 1", &["alpha"]);
+    refused("--curriculum-ease length --curriculum-start 0.1", &["rows of an epoch", "3 of a batch"]);
+    refused("--curriculum-ease length --max-steps 99", &["7 steps in all"]);
+    bench
+        .run("train dpo --model model --data pairs.jsonl --output-dir out --curriculum-alpha 0.5")
+        .refused(&["curriculum"]);
+}
