@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::closest;
 pub use archer::ArcherArgs;
-pub use constraint::{ConstraintArgs, ConstraintName, MultiplierName};
+pub use constraint::ConstraintArgs;
 pub use given::Given;
 pub use measure::{
     AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs,

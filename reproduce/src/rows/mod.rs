@@ -13,7 +13,6 @@ mod ensembles;
 mod ensembles_in_rl;
 mod glore_stages;
 mod gpm_cycles;
-mod gpm_cycles;
 mod gpo_on_cycles;
 mod implicit_prm_data;
 mod implicit_vs_explicit;

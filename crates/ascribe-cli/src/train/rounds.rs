@@ -167,6 +167,7 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
     let consistency = Consistency::from(args.rounds.agreement);
     let of = |now: &[f64], before: &[f64]| -> Result<Option<f64>, CoreError> { Ok(consistency.of(now, before)?) };
     let judge = |policy: &Decoder, pairs: &[TrainRow]| decided(policy, pairs, &model, &encoder);
+    let asked: Vec<Tokens> = train.iter().map(|(prompt, _)| prompt.clone()).collect();
     let mut source =
         OnlinePairs::new(&asked, labeler, reference.decoder.clone(), pairs)?.with_tokenizer(&model.tokenizer);
     if rounds.agrees {

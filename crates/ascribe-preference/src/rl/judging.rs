@@ -1,7 +1,7 @@
 //! Scores of responses, and what each token earned: from a scorer's credit to advantages.
 
 use ascribe_core::advantage::{Graded, Mean, Variance, dead_groups, whiten};
-use ascribe_core::{CoreError, Credit, Episode, Granularity, Place, Reduce, ResponseMask, Scorer, StepSpans, Tokens};
+use ascribe_core::{CoreError, Credit, Episode, Granularity, Place, Reduce, ResponseMask, StepSpans, Tokens};
 use ascribe_train::TrainError;
 
 use super::reward::credits;

@@ -208,6 +208,7 @@ pub fn run(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<()> {
         train: &train,
         held_out: &held_out,
         beside: Some((CARD, card.to_text())),
+        source: None,
     };
     let start = run.start()?;
     let Trained { model, tally, best } = run.fit(start)?;
