@@ -129,7 +129,7 @@ impl Writer<'_> {
     }
 
     /// What is learned from texts that are there already; a step takes 64, and the rate falls to 0.
-    pub fn from_texts(&self, texts: &[Rollout], training: Training) -> Result<Trained> {
+    pub fn learned_from(&self, texts: &[Rollout], training: Training) -> Result<Trained> {
         let learner = ActorLearner { table: self.table, loss: self.loss };
         let actor = Actor::fresh(states(self.table.world, self.table.state));
         let config = FitConfig {

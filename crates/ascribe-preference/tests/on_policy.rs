@@ -857,7 +857,7 @@ fn pairs_that_a_judge_decides_otherwise_are_left_out_and_empty_rounds_are_passed
         let config = PairConfig { prompts: prompts_of_a_round, ..pair_config() };
         OnlinePairs::new(&prompts, Labeler::Implicit, tiny(1), config).expect("sound options")
     };
-    let even = |row: &TrainRow| row.responses[0].tokens[0] % 2 == 0;
+    let even = |row: &TrainRow| row.responses[0].tokens[0].is_multiple_of(2);
     let judge =
         |_: &Decoder, rows: &[TrainRow]| -> Result<Vec<bool>, TrainError> { Ok(rows.iter().map(even).collect()) };
     let mut all = make(4);

@@ -80,7 +80,7 @@ fn distances(world: &World, seed: Seed) -> Result<[f64; 2]> {
     let writer = Writer { table: &table, prompts: &prompts, length: LENGTH, loss: &loss };
     let mut texts = writer.texts(&world.reference, SAMPLES, seed.child("texts", 0))?;
     Judge::new(&world.tree, &Keep::Best).credit(&mut texts)?;
-    let clone = writer.from_texts(&texts, Training { steps: 400, rate: 0.05, seed })?.policy;
+    let clone = writer.learned_from(&texts, Training { steps: 400, rate: 0.05, seed })?.policy;
     let optimum = world.optimum(0.1)?.leaf_probabilities();
     let start = total_variation(&world.reference.leaf_probabilities(), &optimum)?;
     Ok([start, total_variation(&clone.leaf_probabilities(), &optimum)?])

@@ -86,7 +86,7 @@ fn learned(world: &World, beta: f64, state: State, samples: usize, seed: Seed) -
     let writer = Writer { table: &table, prompts: &prompts, length: LENGTH, loss: &loss };
     let mut texts = writer.texts(&world.reference, samples, seed.child("texts", 0))?;
     Judge::new(&world.tree, &Verdict { range: (0.0, 1.0), critic: false }).credit(&mut texts)?;
-    let trained = writer.from_texts(&texts, Training { steps: 300, rate: 0.05, seed })?;
+    let trained = writer.learned_from(&texts, Training { steps: 300, rate: 0.05, seed })?;
     Ok((texts, trained))
 }
 
