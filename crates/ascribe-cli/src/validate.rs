@@ -22,7 +22,6 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     if args.method == reward::METHOD {
         return reward::validate(args, catalog);
     }
-    args.reward.refuse(&args.method)?;
     if let Some(recipe) = recipes::recipe(&args.method) {
         fit_config(args).check()?;
         device(&args.common.device)?;

@@ -101,9 +101,6 @@ fn check(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<(Chosen, ArcherC
     if let Some(name) = given.keys().next() {
         bail!("{name} does nothing with {METHOD}; leave it out");
     }
-    if !(args.objective.loss_type.is_empty() && args.objective.loss_weights.is_empty()) {
-        bail!("{METHOD} has a loss of its own; leave loss_type and loss_weights out");
-    }
     if args.held_out > 0 || args.reference.is_some() {
         bail!("{METHOD} learns from games alone; leave held_out and reference out");
     }

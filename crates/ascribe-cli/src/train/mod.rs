@@ -50,7 +50,6 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     if args.method == reward::METHOD {
         return reward::run(args, catalog);
     }
-    args.reward.refuse(&args.method)?;
     if let Some(recipe) = recipes::recipe(&args.method) {
         return rollouts::run(args, recipe, catalog);
     }

@@ -12,7 +12,6 @@ mod data;
 
 use anyhow::bail;
 use ascribe::core::Seed;
-use ascribe::data::Boundary;
 use ascribe::eval::{Bootstrap, clustered_auroc};
 use ascribe::lm::{Head, LanguageModel, Row, Safetensors, Tokenizer};
 use ascribe::preference::Encoder;
@@ -25,7 +24,7 @@ use burn::tensor::Device;
 use serde_json::{Map, json};
 
 use super::fitting::{Run, Trained};
-use super::{base, check_run, finish_with, fit_config, lora, refuse_other_runs, short};
+use super::{base, check_run, finish_with, fit_config, lora, refuse_other_runs, short, taken};
 use crate::args::{FormName, HeadInitName, ObjectiveArgs, StepHeadName, StepLossName, TrainArgs};
 use crate::device::device;
 use crate::hub::resolve;
@@ -52,10 +51,8 @@ pub fn kind(method: &str) -> Option<ProcessKind> {
 /// The objective that a method trains a policy with, and its options.
 pub fn objective(args: &TrainArgs) -> anyhow::Result<(String, ObjectiveArgs)> {
     if args.method != IMPLICIT {
-        args.process.refuse(&args.method, &[])?;
         return Ok((args.method.clone(), args.objective.clone()));
     }
-    args.process.refuse(IMPLICIT, &["form"])?;
     if let [name, ..] = args.objective.loss_type.as_slice() {
         bail!("loss_type {name} is an option of other methods; name the loss of implicit-prm with --form");
     }
@@ -66,28 +63,14 @@ pub fn objective(args: &TrainArgs) -> anyhow::Result<(String, ObjectiveArgs)> {
 
 /// The card of the model, but for the ids of its words.
 fn card(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<ProcessCard> {
-    let given = &args.process;
-    let mut heeded = vec!["step_head", "step_words", "steps", "aggregate", "balance"];
-    let more: &[&str] = match kind {
-        ProcessKind::Orm => &["step_loss", "outcome_at"],
-        ProcessKind::Prm => &["step_loss", "zeta", "step_separator"],
-        ProcessKind::Pav => &["step_loss", "step_separator", "prover", "progress_weight"],
-        ProcessKind::Tvm => &["step_loss", "min_samples"],
-    };
-    heeded.extend(more);
-    given.refuse(&args.method, &heeded)?;
+    taken::refuse(args)?;
     if let Some(name) = args.objective.given().keys().next() {
-        bail!("{name} is an option of other methods and does nothing with {}; drop it", args.method);
+        bail!("{name} does nothing with {}; leave it out", args.method);
     }
-    let mut others = args.reward.clone();
-    others.head_init = None;
-    others.refuse(&args.method)?;
     if args.reference.is_some() {
         bail!("a process model has no reference; drop it");
     }
-    if args.boundary != Boundary::Apart {
-        bail!("steps are cut in the tokens of the response alone; drop --boundary");
-    }
+    let given = &args.process;
     let loss = match (given.step_loss.unwrap_or(StepLossName::CrossEntropy), given.zeta) {
         (StepLossName::Ranking, _) if kind != ProcessKind::Prm => {
             bail!("step_loss ranking orders right and wrong steps, which {} has not; choose another one", args.method)
