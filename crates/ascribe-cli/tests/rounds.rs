@@ -106,6 +106,12 @@ fn rounds_refuse_what_does_nothing() {
     refused("iterative-dpo", "--agreement top", &["agreement does nothing with iterative-dpo", "iterative-cream"]);
     refused("iterative-cream", "--labels both", &["labels does nothing with iterative-cream"]);
     refused("iterative-dpo+sft", "", &["learns in rounds"]);
+    bench.copy_model("llama_gqa", "other");
+    bench.write("other/chat_template.jinja", "{{ messages }}");
+    for command in ["train", "validate"] {
+        let line = format!("{command} iterative-dpo --model model --output-dir out {ROUND} --reference other");
+        bench.run(&line).refused(&["the reference has another tokenizer or chat template than the model"]);
+    }
 }
 
 #[test]
@@ -141,6 +147,13 @@ fn a_curriculum_has_parts_of_the_rows_and_goes_on() {
     refused("--curriculum-ease length --curriculum-alpha 1", &["alpha"]);
     refused("--curriculum-ease length --curriculum-start 0.1", &["rows of an epoch", "3 of a batch"]);
     refused("--curriculum-ease length --max-steps 99", &["7 steps in all"]);
+    let checked = |more: &str| bench.run(&line("unmade", more).replacen("train", "validate", 1));
+    let said = checked("--curriculum-model moved").succeeded().stdout;
+    assert!(said.contains("12 rows to train on, 0 held out, 7 steps of 3 rows"), "{said}");
+    checked("--curriculum-ease length --max-steps 99").refused(&["7 steps in all"]);
+    bench.copy_model("llama_gqa", "other");
+    bench.write("other/chat_template.jinja", "{{ messages }}");
+    checked("--curriculum-model other").refused(&["model of curriculum_model has another tokenizer or chat template"]);
     bench
         .run("train dpo --model model --data pairs.jsonl --output-dir out --curriculum-alpha 0.5")
         .refused(&["curriculum"]);

@@ -22,7 +22,7 @@ use crate::args::TrainArgs;
 use crate::catalog::Chosen;
 use crate::device::device;
 use crate::output::{print_line, write_whole};
-use crate::words::Words;
+use crate::validate::words;
 
 /// The name of the method.
 pub const METHOD: &str = "archer";
@@ -141,7 +141,7 @@ fn check(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<(Chosen, ArcherC
 pub fn validate(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<f64> {
     fit_config(args).check()?;
     check(args, catalog)?;
-    Words::load(&args.model)?;
+    words(args)?;
     best(&read(&args.data, args.archer.turns)?.0)
 }
 

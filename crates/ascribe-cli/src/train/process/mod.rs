@@ -13,13 +13,13 @@ mod data;
 use anyhow::bail;
 use ascribe::core::Seed;
 use ascribe::eval::{Bootstrap, clustered_auroc};
-use ascribe::lm::{Head, LanguageModel, Row, Safetensors, Tokenizer};
+use ascribe::lm::{Head, LanguageModel, Row, Tokenizer};
 use ascribe::preference::Encoder;
 use ascribe::process::model::{
     CARD, ProcessCard, ProcessHead, ProcessKind, ProcessLearner, ProcessLoss, ProcessModel, ProcessRow, Progress,
     rows_hash,
 };
-use ascribe::train::{Checkpoints, FitConfig};
+use ascribe::train::FitConfig;
 use burn::tensor::Device;
 use serde_json::{Map, json};
 
@@ -27,8 +27,8 @@ use super::fitting::{Run, Trained};
 use super::{base, check_run, finish_with, fit_config, lora, refuse_other_runs, short, taken};
 use crate::args::{FormName, HeadInitName, ObjectiveArgs, StepHeadName, StepLossName, TrainArgs};
 use crate::device::device;
-use crate::hub::resolve;
 use crate::output::print_line;
+use crate::validate::{say_last, words};
 use crate::words::Words;
 use data::{Data, Rows};
 pub(crate) use data::{joined, separator_of};
@@ -236,23 +236,13 @@ pub fn validate(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<()> {
     config.check()?;
     device(&args.common.device)?;
     check_run(args)?;
-    let words = Words::load(&args.model)?;
-    let path = resolve(&args.model)?;
-    if path.is_dir() {
-        // The headers name every tensor; the weights themselves are left alone.
-        Safetensors::open(&path)?;
-    }
-    if args.output_dir.exists() && !args.output_dir.is_dir() {
-        bail!("`{}` is a file; name a folder with --output-dir", args.output_dir.display());
-    }
+    let words = words(args)?;
     card.head = worded(args, card.head, &words.tokenizer)?;
     let limit = words.limit(args.max_length);
     let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?;
     let data = Data::load(args, &card)?;
     let Rows { train, held_out } = data.encode(args, &card, &encoder, &words.tokenizer, limit)?;
-    if let Some((path, _)) = Checkpoints::new(&args.output_dir, args.save_total_limit).last()? {
-        eprintln!("the run would go on from {}, if that is a checkpoint of the same run", path.display());
-    }
+    say_last(args)?;
     let places: usize = train.iter().map(|row| row.places.len()).sum();
     print_line(&format!(
         "the run can start: {} rows to train on, {} held out, {} steps of {} rows, {places} labels",

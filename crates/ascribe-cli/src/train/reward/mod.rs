@@ -15,12 +15,11 @@ mod data;
 
 use std::path::Path;
 
-use anyhow::bail;
 use ascribe::core::Seed;
-use ascribe::lm::{Head, LanguageModel, Row, Safetensors};
+use ascribe::lm::{Head, LanguageModel, Row};
 use ascribe::preference::Encoder;
 use ascribe::reward::{CARD, RewardCard, RewardLearner, RewardModel, RewardRow, Standard, rows_hash};
-use ascribe::train::{Checkpoints, FitConfig};
+use ascribe::train::FitConfig;
 use burn::tensor::Device;
 use serde_json::{Value, json};
 
@@ -29,9 +28,8 @@ use super::{base, check_run, finish, fit_config, lora, refuse_other_runs, short,
 use crate::Catalog;
 use crate::args::{HeadInitName, TrainArgs};
 use crate::device::device;
-use crate::hub::resolve;
 use crate::output::{print_line, write_whole};
-use crate::words::Words;
+use crate::validate::{say_last, words};
 use chosen::Chosen;
 use data::{Data, Rows};
 
@@ -136,24 +134,14 @@ pub fn validate(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     device(&args.common.device)?;
     taken::refuse(args)?;
     check_run(args)?;
-    let words = Words::load(&args.model)?;
-    let path = resolve(&args.model)?;
-    if path.is_dir() {
-        // The headers name every tensor; the weights themselves are left alone.
-        Safetensors::open(&path)?;
-    }
-    if args.output_dir.exists() && !args.output_dir.is_dir() {
-        bail!("`{}` is a file; name a folder with --output-dir", args.output_dir.display());
-    }
+    let words = words(args)?;
     let data = Data::load(args, &mut chosen)?;
     let (loss, options) = chosen.make(catalog)?;
     chosen.reading(args, &options, data.attributes())?.check(loss.needs().width)?;
     let limit = words.limit(args.max_length);
     let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?.with_boundary(args.boundary);
     let Rows { train, held_out } = data.encode(args, &encoder, &chosen, &options)?;
-    if let Some((path, _)) = Checkpoints::new(&args.output_dir, args.save_total_limit).last()? {
-        eprintln!("the run would go on from {}, if that is a checkpoint of the same run", path.display());
-    }
+    say_last(args)?;
     print_line(&format!(
         "the run can start: {} rows to train on, {} held out, {} steps of {} rows, {} scores a response",
         train.len(),
