@@ -67,7 +67,8 @@ pub(super) fn prompts(
 
 /// The rewards that the options name, as one.
 fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<WeightedRewards> {
-    if args.rl.reward.is_empty() && !args.constraints.constraint.is_empty() {
+    let unnamed = args.rl.reward.is_empty() && args.rl.reward_weights.is_empty();
+    if unnamed && !args.constraints.constraint.is_empty() {
         // Nothing is maximised but the rewards under constraints.
         let nothing: Box<dyn Scorer> = Box::new(rule(|_: &Episode| 0.0));
         return Ok(WeightedRewards::new(vec![(nothing, 1.0)])?);

@@ -116,8 +116,8 @@ const CUT_ROWS: [&str; 6] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
 static OPTIONS: [(&str, Takers, &[&str]); 104] = [
-    ("reward", Takers::All, &IN_ROUNDS),
-    ("reward_weights", Takers::All, &IN_ROUNDS),
+    ("reward", Takers::All, &["iterative-dpo"]),
+    ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("num_generations", Takers::All, &IN_ROUNDS),
     ("max_completion_length", Takers::All, &WRITING),
     ("temperature", Takers::All, &WRITING),
