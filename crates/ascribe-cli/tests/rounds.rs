@@ -108,6 +108,9 @@ fn rounds_refuse_what_does_nothing() {
     refused("iterative-dpo", "--gamma 0.5", &["gamma does nothing with iterative-dpo", "ppo"]);
     refused("iterative-dpo", "--agreement top", &["agreement does nothing with iterative-dpo", "iterative-cream"]);
     refused("iterative-cream", "--labels both", &["labels does nothing with iterative-cream"]);
+    refused("iterative-scir", "--max-completion-length 120", &["two replies", "its context is 256"]);
+    let line = format!("validate iterative-scir --model model --output-dir out {ROUND} --max-completion-length 120");
+    bench.run(&line).refused(&["two replies", "its context is 256"]);
     refused("iterative-dpo+sft", "", &["learns in rounds"]);
     bench.copy_model("llama_gqa", "other");
     bench.write("other/chat_template.jinja", "{{ messages }}");

@@ -4,7 +4,7 @@
 use anyhow::bail;
 use ascribe::core::{Continuation, CoreError, Needs, Policy, RowKind, Scorer, Seed, Tokens};
 use ascribe::data::{ColumnMap, Prompt, PromptOnly};
-use ascribe::lm::{Decoder, LanguageModel, LocalPolicy};
+use ascribe::lm::{Decoder, LanguageModel, LocalPolicy, Tokenizer};
 use ascribe::preference::rl::{Agreement, Labeler, OnlinePairs, PairConfig, PromptRow, WeightedRewards, text_of};
 use ascribe::preference::{Encoder, LogpLearner, TrainRow};
 use ascribe::reward::Consistency;
@@ -125,6 +125,7 @@ pub fn validate(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog, words: &Wo
     let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), context)?;
     let [train, held_out] = prompts(args, &encoder, split, context, None)?;
     let (n, m) = (train.len(), held_out.len());
+    check_room(args, rounds, &words.tokenizer, &encoder, &train, context)?;
     scorers(args, catalog, &[train, held_out].concat())?;
     Ok((n, m))
 }
@@ -147,6 +148,7 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
     let context = model.config.context;
     let encoder = Encoder::new(&model, context)?;
     let [train, held_out] = prompts(args, &encoder, split, context, None)?;
+    check_room(args, rounds, &model.tokenizer, &encoder, &train, context)?;
     let [reward, gold] = scorers(args, catalog, &[train.as_slice(), held_out.as_slice()].concat())?;
     run.push(("set of prompts", prompts_hash(&train)));
     let labels = labels(args, rounds);
@@ -171,7 +173,8 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
     let mut source =
         OnlinePairs::new(&asked, labeler, reference.decoder.clone(), pairs)?.with_tokenizer(&model.tokenizer);
     if rounds.agrees {
-        source = source.with_agreement(Agreement { of: &of, per_prompt: args.rounds.agreement_per_prompt });
+        let per_prompt = args.rounds.agreement_per_prompt;
+        source = source.with_agreement(Agreement { of: &of, per_prompt, policy: &model.decoder });
     }
     if rounds.judges {
         source = source.with_judge(&judge);
@@ -210,32 +213,72 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
     write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
 }
 
-/// Whether the policy, asked as a judge in both orders, finds the chosen response of each pair the better one.
+/// What a judge is asked.
+fn question(prompt: &str, first: &str, second: &str) -> String {
+    format!("Request: {prompt}\n\nReply 1: {first}\n\nReply 2: {second}\n\nThe better reply is number ")
+}
+
+/// Refuses prompts that leave a judge no room for two replies.
+fn check_room(
+    args: &TrainArgs,
+    rounds: &Rounds,
+    tokenizer: &Tokenizer,
+    encoder: &Encoder,
+    train: &[PromptRow],
+    context: usize,
+) -> anyhow::Result<()> {
+    if !rounds.judges {
+        return Ok(());
+    }
+    let mut longest = 0;
+    for (prompt, _) in train {
+        let prompt = text_of(tokenizer, &[], prompt)?.text;
+        longest = longest.max(encoder.prompt(&Prompt::Text(question(&prompt, "", "")))?.len());
+    }
+    // The replies, and the verdict.
+    let needed = args.rl.max_completion_length.saturating_mul(2).saturating_add(longest + 1);
+    if needed > context {
+        bail!(
+            "{} shows the policy a prompt and two replies, up to {needed} tokens, and its context is {context}; lower \
+             max_completion_length, or drop the longest prompts",
+            rounds.name
+        );
+    }
+    Ok(())
+}
+
+/// Whether the policy, asked as a judge in both orders, finds the chosen response of each pair the better one; not so where its
+/// words are too long to be read.
 fn decided(
     policy: &Decoder,
     pairs: &[TrainRow],
     model: &LanguageModel,
     encoder: &Encoder,
 ) -> Result<Vec<bool>, TrainError> {
-    if pairs.is_empty() {
-        return Ok(Vec::new());
-    }
     let words = |tokens: &Tokens| text_of(&model.tokenizer, &[], tokens).map(|text| text.text);
     let verdicts = [model.tokenizer.encode("1")?, model.tokenizer.encode("2")?];
-    let mut asked = Vec::new();
+    let (mut asked, mut fits) = (Vec::new(), Vec::with_capacity(pairs.len()));
     for pair in pairs {
         let [chosen, rejected] = pair.responses.as_slice() else {
             return Err(CoreError::Shape { rule: "a judge compares two responses", got: "others".to_owned() }.into());
         };
         let (prompt, chosen, rejected) = (words(&pair.prompt)?, words(&chosen.tokens)?, words(&rejected.tokens)?);
+        let mut of_pair = Vec::with_capacity(4);
         for (first, second) in [(&chosen, &rejected), (&rejected, &chosen)] {
-            let text =
-                format!("Request: {prompt}\n\nReply 1: {first}\n\nReply 2: {second}\n\nThe better reply is number ");
-            let prefix = encoder.prompt(&Prompt::Text(text))?;
+            let prefix = encoder.prompt(&Prompt::Text(question(&prompt, first, second)))?;
             for verdict in &verdicts {
-                asked.push(Continuation { prefix: prefix.clone(), tokens: verdict.clone().into() });
+                of_pair.push(Continuation { prefix: prefix.clone(), tokens: verdict.clone().into() });
             }
         }
+        // Text that is read again may have more tokens than when it was written.
+        let room = |one: &Continuation| one.prefix.len() + one.tokens.len() <= model.config.context;
+        fits.push(of_pair.iter().all(room));
+        if fits.last() == Some(&true) {
+            asked.extend(of_pair);
+        }
+    }
+    if asked.is_empty() {
+        return Ok(vec![false; pairs.len()]);
     }
     let policy = LocalPolicy::new(policy, model.tokenizer.eos(), model.config.context)?;
     let (logps, _) = policy.score(&asked)?;
@@ -246,7 +289,8 @@ fn decided(
         [one, two, turned_one, turned_two] => probability(*one, *two) + probability(*turned_two, *turned_one) > 1.0,
         _ => false,
     };
-    Ok(sums.chunks(4).map(decides).collect())
+    let mut decided = sums.chunks(4).map(decides);
+    Ok(fits.into_iter().map(|fits| fits && decided.next() == Some(true)).collect())
 }
 
 #[cfg(test)]
