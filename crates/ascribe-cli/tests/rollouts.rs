@@ -127,6 +127,7 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("raft", "--epsilon 0.1", &["epsilon does nothing with raft", "leave it out, or use grpo", "ppo"]);
     refused("ppo", "--keep-top 0.5", &["keep_top does nothing with ppo", "raft"]);
     refused("brain", "--beta 0.1", &["beta does nothing with brain"]);
+    refused("grpo", "--eval-steps 2", &["eval_steps does nothing with grpo"]);
     refused("grpo", "--max-length 64", &["max_length does nothing with grpo"]);
     refused("dpo", "", &["reward does nothing with dpo", "grpo"]);
     refused("gropo", "", &["there is no method `gropo`", "grpo"]);

@@ -111,11 +111,23 @@ const PULLED_TOO: [&str; 4] = [OBJECTIVES, "iterative-dpo", "iterative-cream", "
 const PROCESS: [&str; 4] = ["orm", "prm", "pav", "tvm"];
 /// Methods that train a head of scores.
 const HEADS: [&str; 5] = ["reward", "orm", "prm", "pav", "tvm"];
-/// Methods on rows whose text is cut at a length.
-const CUT_ROWS: [&str; 6] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm"];
+/// Methods that learn from the rows of a file as they are.
+const ON_ROWS: [&str; 6] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm"];
+/// Methods that read rows of prompts, whatever else these have.
+const READING: [&str; 9] = [
+    OBJECTIVES,
+    "reward",
+    "orm",
+    "prm",
+    "pav",
+    "tvm",
+    "iterative-dpo",
+    "iterative-cream",
+    "iterative-scir",
+];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 104] = [
+static OPTIONS: [(&str, Takers, &[&str]); 110] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("num_generations", Takers::All, &IN_ROUNDS),
@@ -221,7 +233,13 @@ static OPTIONS: [(&str, Takers, &[&str]); 104] = [
     ("min_samples", Takers::None, &["tvm"]),
     ("loss_type", Takers::All, &PULLED_TOO),
     ("loss_weights", Takers::None, &PULLED_TOO),
-    ("max_length", Takers::None, &CUT_ROWS),
+    ("columns", Takers::All, &READING),
+    ("strict", Takers::All, &READING),
+    ("max_train_samples", Takers::All, &READING),
+    ("num_train_epochs", Takers::All, &ON_ROWS),
+    ("eval_steps", Takers::None, &ON_ROWS),
+    ("per_device_eval_batch_size", Takers::None, &ON_ROWS),
+    ("max_length", Takers::None, &ON_ROWS),
     ("boundary", Takers::None, &[OBJECTIVES, "reward"]),
     ("dpo_model", Takers::None, &[OBJECTIVES]),
     ("revision", Takers::None, &[OBJECTIVES]),
@@ -297,14 +315,28 @@ mod tests {
     use crate::train::rounds::ROUNDS;
 
     /// Options of runs, or of objectives, that some methods do nothing with.
-    const OF_RUNS: [&str; 8] =
-        ["beta", "delta", "loss_type", "loss_weights", "max_length", "boundary", "dpo_model", "revision"];
+    const OF_RUNS: [&str; 14] = [
+        "beta",
+        "delta",
+        "loss_type",
+        "loss_weights",
+        "columns",
+        "strict",
+        "max_train_samples",
+        "num_train_epochs",
+        "eval_steps",
+        "per_device_eval_batch_size",
+        "max_length",
+        "boundary",
+        "dpo_model",
+        "revision",
+    ];
 
     /// The words of a run with this method, this option and whatever value it accepts.
     fn parsed(method: &str, name: &str) -> Box<TrainArgs> {
         let value: &[&str] = match name {
             "use_bias_correction_kl" | "whiten_rewards" | "mask_truncated_completions" | "token_rewards" => &[],
-            "keep_reference" | "agreement_per_prompt" | "balance" => &[],
+            "keep_reference" | "agreement_per_prompt" | "balance" | "strict" => &[],
             "loss_kwargs" => &["tau=1"],
             "head_init" => &["narrow"],
             "form" => &["ce"],
