@@ -114,17 +114,8 @@ const HEADS: [&str; 5] = ["reward", "orm", "prm", "pav", "tvm"];
 /// Methods that learn from the rows of a file as they are.
 const ON_ROWS: [&str; 6] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm"];
 /// Methods that read rows of prompts, whatever else these have.
-const READING: [&str; 9] = [
-    OBJECTIVES,
-    "reward",
-    "orm",
-    "prm",
-    "pav",
-    "tvm",
-    "iterative-dpo",
-    "iterative-cream",
-    "iterative-scir",
-];
+const READING: [&str; 9] =
+    [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
 static OPTIONS: [(&str, Takers, &[&str]); 110] = [
