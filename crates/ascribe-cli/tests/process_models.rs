@@ -222,6 +222,10 @@ fn a_process_run_can_be_checked_without_weights() {
     let bench = with_steps();
     let ran = bench.run(&format!("validate prm --model model --data steps.jsonl --output-dir out {SHORT}")).succeeded();
     assert!(ran.stdout.contains("8 rows to train on, 4 held out, 4 steps of 2 rows, 16 labels"), "{}", ran.stdout);
+    // Of the second prompt one response is held out, and the other one left out.
+    let line = format!("validate tvm --model model --data pairs.jsonl --output-dir out {SHORT}");
+    let ran = bench.run(&format!("{line} --min-samples 2 --held-out 3")).succeeded();
+    assert!(ran.stdout.contains("20 rows to train on, 3 held out"), "{}", ran.stdout);
     let line = format!("validate implicit-prm --model model --data pairs.jsonl --output-dir out {SHORT}");
     assert!(bench.run(&line).succeeded().stdout.contains("rows to train on"));
     assert!(!bench.path("out").exists());
@@ -248,7 +252,7 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         ("pav", "steps.jsonl", "--progress-weight -1", "alpha must be finite and at least 0"),
         ("pav", "steps.jsonl", "--step-loss ranking", "orders right and wrong steps"),
         ("orm", "right.jsonl", "", "all right"),
-        ("tvm", "pairs.jsonl", "--min-samples 3", "the samples of a problem"),
+        ("tvm", "pairs.jsonl", "--min-samples 3", "the prompt of line 1 has 2 samples, and min_samples is 3"),
         ("dpo", "pairs.jsonl", "--form ce", "form does nothing with dpo; leave it out, or use implicit-prm"),
         ("implicit-prm", "pairs.jsonl", "--loss-type sigmoid", "with --form"),
         ("dpo+prm", "pairs.jsonl", "", "trains a process model"),
