@@ -99,6 +99,19 @@ fn multipliers_of_constraints_are_logged_and_wait_in_checkpoints() {
 }
 
 #[test]
+fn rewards_under_constraints_are_told_of_held_out_prompts() {
+    let bench = bench();
+    let options = SHORT.replace("--reward arithmetic", "--constraint exact=0.5,arithmetic=0.5 --max-steps 1");
+    let ran =
+        bench.run(&format!("train ppo --model model --data prompts.jsonl --output-dir out {options}")).succeeded();
+    assert!(ran.stdout.contains("held-out constraint_0 ") && ran.stdout.contains("held-out constraint_1 "));
+    // Nothing else was asked for, so there is no other reward to be told of.
+    assert!(!ran.stdout.contains("held-out reward"), "{}", ran.stdout);
+    let summary = bench.json("out/summary.json");
+    assert!(summary["constraint_0"].is_object() && summary["constraint_1_before"].is_object(), "{summary}");
+}
+
+#[test]
 fn what_cannot_run_is_refused_before_any_work() {
     let bench = bench();
     let refused = |method: &str, more: &str, words: &[&str]| train(&bench, method, "out", more).refused(words);

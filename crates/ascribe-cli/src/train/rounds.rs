@@ -9,17 +9,16 @@ use ascribe::preference::rl::{Agreement, Labeler, OnlinePairs, PairConfig, Promp
 use ascribe::preference::{Encoder, LogpLearner, TrainRow};
 use ascribe::reward::Consistency;
 use ascribe::train::TrainError;
-use serde_json::json;
 
 use super::fitting::{Run, Trained};
-use super::rollouts::{held_out_reward, prompts, prompts_hash, weighted};
+use super::rollouts::{prompts, prompts_hash, tell_held_out, weighted};
 use super::rows::parts;
 use super::{base, check_run, fit_config, identity, load, refuse_other_runs, taken};
 use crate::Catalog;
 use crate::args::{LabelsName, TrainArgs};
 use crate::catalog::Chosen;
 use crate::device::device;
-use crate::output::{print_line, write_whole};
+use crate::output::print_line;
 use crate::words::Words;
 
 /// A method of rounds.
@@ -206,11 +205,7 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
     let Some(judge) = judge.filter(|_| !held_out.is_empty()) else {
         return print_line("nothing is known about other prompts; use --held-out with --gold or --reward");
     };
-    let before = held_out_reward(args, &model, judge, &held_out)?;
-    let after = held_out_reward(args, &trained, judge, &held_out)?;
-    print_line(&format!("held-out reward {after}; before {before}"))?;
-    let summary = json!({"reward": after, "reward_before": before});
-    write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
+    tell_held_out(args, [&model, &trained], &[("reward".to_owned(), judge)], &held_out)
 }
 
 /// What a judge is asked.
@@ -298,6 +293,7 @@ mod tests {
     use ascribe::preference::rl::of_text;
     use ascribe_testkit::golden;
     use clap::Parser;
+    use serde_json::json;
 
     use super::*;
     use crate::args::{Cli, Command};
