@@ -13,19 +13,18 @@ mod data;
 use anyhow::bail;
 use ascribe::core::Seed;
 use ascribe::eval::{Bootstrap, clustered_auroc};
-use ascribe::lm::{Head, LanguageModel, Row, Tokenizer};
+use ascribe::lm::{LanguageModel, Row, Tokenizer};
 use ascribe::preference::Encoder;
 use ascribe::process::model::{
     CARD, ProcessCard, ProcessHead, ProcessKind, ProcessLearner, ProcessLoss, ProcessModel, ProcessRow, Progress,
     rows_hash,
 };
 use ascribe::train::FitConfig;
-use burn::tensor::Device;
 use serde_json::{Map, json};
 
 use super::fitting::{Run, Trained};
-use super::{base, check_run, finish_with, fit_config, lora, refuse_other_runs, short, taken};
-use crate::args::{FormName, HeadInitName, ObjectiveArgs, StepHeadName, StepLossName, TrainArgs};
+use super::{base, check_run, finish_with, fit_config, headed, lora, refuse_other_runs, short, taken};
+use crate::args::{FormName, ObjectiveArgs, StepHeadName, StepLossName, TrainArgs};
 use crate::device::device;
 use crate::output::print_line;
 use crate::validate::{say_last, words};
@@ -125,27 +124,6 @@ fn worded(args: &TrainArgs, head: ProcessHead, tokenizer: &Tokenizer) -> anyhow:
     Ok(ProcessHead::Words { good: id(good)?, bad: id(bad)? })
 }
 
-/// The model under the head: its own, or a fresh one.
-fn headed(args: &TrainArgs, head: ProcessHead, device: &Device) -> anyhow::Result<LanguageModel> {
-    let model = base(args, device)?;
-    let Some(wanted) = head.decoder_head() else {
-        head.check(&model.config)?;
-        return Ok(model);
-    };
-    match model.config.head {
-        found if found == wanted => {
-            eprintln!("the model has a head of the same kind, from which training goes on");
-            return Ok(model);
-        }
-        Head::NextToken => {}
-        Head::Sequence { labels } | Head::Token { labels } => {
-            eprintln!("the model's head of {labels} scores gives way to a fresh one");
-        }
-    }
-    let init = args.reward.head_init.unwrap_or(HeadInitName::Narrow);
-    Ok(model.with_decoder(model.decoder.with_head(wanted, init.into(), Seed(args.seed))?))
-}
-
 /// What must be the same for a resumed run, but for the rows.
 fn identity(
     args: &TrainArgs,
@@ -173,7 +151,11 @@ pub fn run(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<()> {
         ProcessHead::Words { .. } => worded(args, card.head, &Words::load(&args.model)?.tokenizer)?,
         head => head,
     };
-    let model = headed(args, card.head, &device)?;
+    let model = match card.head.decoder_head() {
+        Some(wanted) => headed(args, wanted, &device)?,
+        None => base(args, &device)?,
+    };
+    card.head.check(&model.config)?;
     let mut identity = identity(args, &config, &card, &model);
     refuse_other_runs(args, &identity)?;
     let limit = super::length_limit(args, model.config.context);

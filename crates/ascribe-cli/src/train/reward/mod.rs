@@ -15,18 +15,16 @@ mod data;
 
 use std::path::Path;
 
-use ascribe::core::Seed;
 use ascribe::lm::{Head, LanguageModel, Row};
 use ascribe::preference::Encoder;
 use ascribe::reward::{CARD, RewardCard, RewardLearner, RewardModel, RewardRow, Standard, rows_hash};
 use ascribe::train::FitConfig;
-use burn::tensor::Device;
 use serde_json::{Value, json};
 
 use super::fitting::{Run, Trained};
-use super::{base, check_run, finish, fit_config, lora, refuse_other_runs, short, taken};
+use super::{check_run, finish, fit_config, headed, lora, refuse_other_runs, short, taken};
 use crate::Catalog;
-use crate::args::{HeadInitName, TrainArgs};
+use crate::args::TrainArgs;
 use crate::device::device;
 use crate::output::{print_line, write_whole};
 use crate::validate::{say_last, words};
@@ -38,24 +36,6 @@ pub const METHOD: &str = "reward";
 
 /// Responses that the scale of a finished model is measured on.
 const MEASURED: usize = 256;
-
-/// The model under a head of so many scores: its own, or a fresh one.
-fn headed(args: &TrainArgs, labels: usize, device: &Device) -> anyhow::Result<LanguageModel> {
-    let model = base(args, device)?;
-    let wanted = Head::Sequence { labels };
-    match model.config.head {
-        head if head == wanted => {
-            eprintln!("the model has a head of {labels} scores, from which training goes on");
-            return Ok(model);
-        }
-        Head::NextToken => {}
-        Head::Sequence { labels: had } | Head::Token { labels: had } => {
-            eprintln!("the model's head of {had} scores gives way to a fresh one of {labels}");
-        }
-    }
-    let init = args.reward.head_init.unwrap_or(HeadInitName::Narrow);
-    Ok(model.with_decoder(model.decoder.with_head(wanted, init.into(), Seed(args.seed))?))
-}
 
 /// What must be the same for a resumed run, but for the rows.
 fn identity(
@@ -86,7 +66,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let data = Data::load(args, &mut chosen)?;
     let (loss, options) = chosen.make(catalog)?;
     let reading = chosen.reading(args, &options, data.attributes())?;
-    let model = headed(args, loss.needs().width, &device)?;
+    let model = headed(args, Head::Sequence { labels: loss.needs().width }, &device)?;
     let mut identity = identity(args, &config, &chosen, &model);
     refuse_other_runs(args, &identity)?;
     let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
