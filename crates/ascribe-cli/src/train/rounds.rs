@@ -49,8 +49,8 @@ pub fn rounds(name: &str) -> Option<&'static Rounds> {
 /// The loss on pairs.
 fn chosen(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Result<Chosen> {
     let objective = catalog.make(rounds.objective, &args.objective)?;
-    let Needs { kind, credit, scores, consistency, .. } = objective.needs();
-    if kind != RowKind::Pairs || credit || scores {
+    let Needs { kind, credit, scores, consistency, divergence, mismatched, .. } = objective.needs();
+    if kind != RowKind::Pairs || credit || scores || mismatched {
         bail!(
             "{} makes pairs of responses, and its loss asks for more; leave loss_type out, or name one on pairs",
             rounds.name
@@ -59,6 +59,13 @@ fn chosen(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resul
     if consistency != rounds.agrees {
         bail!(
             "how far a pair can be relied upon is measured by iterative-cream alone; use it, and leave consistency out"
+        );
+    }
+    if divergence && !args.rounds.keep_reference {
+        bail!(
+            "{} goes by the whole distributions of the first reference, and a round learns against the policy that wrote it; \
+             add --keep-reference",
+            objective.name
         );
     }
     Ok(Chosen { name: rounds.name.to_owned(), ..objective })
