@@ -306,7 +306,7 @@ fn judged(
         seed: seed.child("prompt", at as u64),
     };
     let requests: Vec<Request> = rows.iter().enumerate().map(request).collect();
-    let mut means: Vec<Vec<f64>> = vec![Vec::with_capacity(rows.len()); judges.len()];
+    let mut means: Vec<Vec<f64>> = vec![Vec::new(); judges.len()];
     for (request, reply) in requests.iter().zip(policy.propose(&requests)?) {
         let episodes = reply.candidates.iter().map(|candidate| {
             let text = text_of(&model.tokenizer, &request.prefix, &candidate.tokens)?;
