@@ -7,11 +7,12 @@ use ascribe::train::Checkpoints;
 
 use crate::Catalog;
 use crate::args::TrainArgs;
-use crate::catalog::Chosen;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::output::print_line;
-use crate::train::{Data, archer, check_options, fit_config, process, recipes, revision, reward, rollouts, rounds};
+use crate::train::{
+    Data, archer, check_options, curriculum, fit_config, process, recipes, revision, reward, rollouts, rounds,
+};
 use crate::words::Words;
 
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
@@ -22,23 +23,25 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     if args.method == reward::METHOD {
         return reward::validate(args, catalog);
     }
-    args.reward.refuse(&args.method)?;
     if let Some(recipe) = recipes::recipe(&args.method) {
         fit_config(args).check()?;
         device(&args.common.device)?;
-        let (train, held_out, said) = rollouts::validate(args, recipe, catalog, &Words::load(&args.model)?)?;
+        let (train, held_out, said) = rollouts::validate(args, recipe, catalog, &words(args)?)?;
         eprintln!("{said}");
+        say_last(args)?;
         return print_line(&format!("the run can start: {train} prompts to train on, {held_out} held out"));
     }
     if args.method == archer::METHOD {
         device(&args.common.device)?;
         let best = archer::validate(args, catalog)?;
+        say_last(args)?;
         return print_line(&format!("the run can start: the best return of a game is {best:.4} in the mean"));
     }
     if let Some(rounds) = rounds::rounds(&args.method) {
         fit_config(args).check()?;
         device(&args.common.device)?;
-        let (train, held_out) = rounds::validate(args, rounds, catalog, &Words::load(&args.model)?)?;
+        let (train, held_out) = rounds::validate(args, rounds, catalog, &words(args)?)?;
+        say_last(args)?;
         return print_line(&format!("the run can start: {train} prompts to train on, {held_out} held out"));
     }
     let chosen = catalog.make(&method, &objective)?;
@@ -46,17 +49,19 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     config.check()?;
     device(&args.common.device)?;
     check_options(args, &chosen)?;
-    let words = model(args, &chosen)?;
-    if args.output_dir.exists() && !args.output_dir.is_dir() {
-        bail!("`{}` is a file; name a folder with --output-dir", args.output_dir.display());
+    let words = words(args)?;
+    if chosen.needs().credit && args.dpo_model.is_none() {
+        revision(args)?;
     }
     let (needs, limit) = (chosen.needs(), words.limit(args.max_length));
     let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?.with_boundary(args.boundary);
     let rows = Data::load(args, needs.kind)?.encode(args, &encoder, &needs, limit)?;
-    if let Some((path, _)) = Checkpoints::new(&args.output_dir, args.save_total_limit).last()? {
-        eprintln!("the run would go on from {}, if that is a checkpoint of the same run", path.display());
-    }
-    let (steps, window) = (config.steps(rows.train.len()), config.window());
+    say_last(args)?;
+    let steps = match curriculum::steps(args, &config, rows.train.len())? {
+        Some(steps) => steps,
+        None => config.steps(rows.train.len()),
+    };
+    let window = config.window();
     print_line(&format!(
         "the run can start: {} rows to train on, {} held out, {steps} steps of {window} rows",
         rows.train.len(),
@@ -64,23 +69,36 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     ))
 }
 
-/// What is read of the model, and of the models that must have the same text.
-fn model(args: &TrainArgs, chosen: &Chosen) -> anyhow::Result<Words> {
+/// What is read of the model, of the models that must have the same text, and of the output folder.
+pub(crate) fn words(args: &TrainArgs) -> anyhow::Result<Words> {
     let words = Words::load(&args.model)?;
     let path = resolve(&args.model)?;
     if path.is_dir() {
         // The headers name every tensor; the weights themselves are left alone.
         Safetensors::open(&path)?;
     }
-    for (name, other) in [("reference", &args.reference), ("model of dpo_model", &args.dpo_model)] {
+    if args.output_dir.exists() && !args.output_dir.is_dir() {
+        bail!("`{}` is a file; name a folder with --output-dir", args.output_dir.display());
+    }
+    let others = [
+        ("reference", &args.reference),
+        ("model of dpo_model", &args.dpo_model),
+        ("model of curriculum_model", &args.curriculum.curriculum_model),
+    ];
+    for (name, other) in others {
         if let Some(other) = other
             && !Words::load(other)?.same_as(&words)
         {
             bail!("the {name} has another tokenizer or chat template than the model; use models of one family");
         }
     }
-    if chosen.needs().credit && args.dpo_model.is_none() {
-        revision(args)?;
-    }
     Ok(words)
+}
+
+/// Says which checkpoint the run would go on from, if there is one.
+pub(crate) fn say_last(args: &TrainArgs) -> anyhow::Result<()> {
+    if let Some((path, _)) = Checkpoints::new(&args.output_dir, args.save_total_limit).last()? {
+        eprintln!("the run would go on from {}, if that is a checkpoint of the same run", path.display());
+    }
+    Ok(())
 }

@@ -65,6 +65,8 @@ fn what_is_no_game_is_refused() {
     refused("--max-steps 0", &["--max-steps"]);
     refused("--held-out 1", &["held_out"]);
     refused("--beta 0.1", &["beta does nothing with archer"]);
+    refused("--num-train-epochs 2", &["num_train_epochs does nothing with archer", "grpo"]);
+    refused("--loss-type ppo", &["loss_type does nothing with archer", "grpo"]);
     refused("--reward exact", &["reward does nothing with archer", "grpo"]);
     refused("--tau 0", &["tau"]);
     refused("--max-completion-length 1000", &["an observation must leave room"]);

@@ -222,6 +222,10 @@ fn a_process_run_can_be_checked_without_weights() {
     let bench = with_steps();
     let ran = bench.run(&format!("validate prm --model model --data steps.jsonl --output-dir out {SHORT}")).succeeded();
     assert!(ran.stdout.contains("8 rows to train on, 4 held out, 4 steps of 2 rows, 16 labels"), "{}", ran.stdout);
+    // Of the second prompt one response is held out, and the other one left out.
+    let line = format!("validate tvm --model model --data pairs.jsonl --output-dir out {SHORT}");
+    let ran = bench.run(&format!("{line} --min-samples 2 --held-out 3")).succeeded();
+    assert!(ran.stdout.contains("20 rows to train on, 3 held out"), "{}", ran.stdout);
     let line = format!("validate implicit-prm --model model --data pairs.jsonl --output-dir out {SHORT}");
     assert!(bench.run(&line).succeeded().stdout.contains("rows to train on"));
     assert!(!bench.path("out").exists());
@@ -231,20 +235,25 @@ fn a_process_run_can_be_checked_without_weights() {
 fn what_does_not_fit_is_refused_before_anything_is_written() {
     let bench = with_steps();
     for (method, data, rest, said) in [
-        ("prm", "steps.jsonl", "--beta 0.2", "beta is an option of other methods"),
-        ("prm", "steps.jsonl", "--prover 4", "prover is an option of other process models"),
-        ("prm", "steps.jsonl", "--loss gpm", "loss is an option of the method reward"),
+        ("prm", "steps.jsonl", "--beta 0.2", "beta does nothing with prm"),
+        ("prm", "steps.jsonl", "--prover 4", "prover does nothing with prm; leave it out, or use pav"),
+        ("prm", "steps.jsonl", "--loss gpm", "loss does nothing with prm; leave it out, or use reward"),
+        ("prm", "steps.jsonl", "--loss-type sigmoid", "loss_type does nothing with prm"),
+        ("prm", "steps.jsonl", "--gamma 0.5", "gamma does nothing with prm"),
+        ("prm", "steps.jsonl", "--label-smoothing 0.1", "label_smoothing does nothing with prm; leave it out"),
+        ("orm", "pairs.jsonl", "--dpo-model model", "dpo_model does nothing with orm"),
+        ("tvm", "pairs.jsonl", "--curriculum cyclical", "curriculum does nothing with tvm"),
         ("prm", "steps.jsonl", "--zeta 2", "zeta is the margin of step_loss ranking"),
         ("prm", "steps.jsonl", "--step-loss ranking --zeta nan", "zeta must be finite"),
         ("prm", "steps.jsonl", "--step-head words", "step_words are the two tokens"),
         ("prm", "steps.jsonl", "--step-head words --step-words + xyzzyq", "single tokens of this model"),
         ("prm", "steps.jsonl", "--reference model", "a process model has no reference"),
-        ("prm", "steps.jsonl", "--boundary shared-prefix", "drop --boundary"),
+        ("prm", "steps.jsonl", "--boundary shared-prefix", "boundary does nothing with prm"),
         ("pav", "steps.jsonl", "--progress-weight -1", "alpha must be finite and at least 0"),
         ("pav", "steps.jsonl", "--step-loss ranking", "orders right and wrong steps"),
         ("orm", "right.jsonl", "", "all right"),
-        ("tvm", "pairs.jsonl", "--min-samples 3", "the samples of a problem"),
-        ("dpo", "pairs.jsonl", "--form ce", "form is an option of other process models"),
+        ("tvm", "pairs.jsonl", "--min-samples 3", "the prompt of line 1 has 2 samples, and min_samples is 3"),
+        ("dpo", "pairs.jsonl", "--form ce", "form does nothing with dpo; leave it out, or use implicit-prm"),
         ("implicit-prm", "pairs.jsonl", "--loss-type sigmoid", "with --form"),
         ("dpo+prm", "pairs.jsonl", "", "trains a process model"),
     ] {

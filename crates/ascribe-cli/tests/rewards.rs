@@ -322,7 +322,7 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         ("reward", "--center-rewards-coefficient -1", &["centre must be finite and at least 0"]),
         ("reward", "--attribute-weights 1", &["those of the loss regression"]),
         ("reward", "--loss regression", &["pairs.jsonl"]),
-        ("dpo", "--loss gpm", &["loss is an option of the method reward"]),
+        ("dpo", "--loss gpm", &["loss does nothing with dpo; leave it out, or use reward"]),
     ] {
         for command in ["train", "validate"] {
             let line = format!("{command} {method} --model model --data pairs.jsonl --output-dir out {SHORT} {rest}");

@@ -99,6 +99,19 @@ fn multipliers_of_constraints_are_logged_and_wait_in_checkpoints() {
 }
 
 #[test]
+fn rewards_under_constraints_are_told_of_held_out_prompts() {
+    let bench = bench();
+    let options = SHORT.replace("--reward arithmetic", "--constraint exact=0.5,arithmetic=0.5 --max-steps 1");
+    let ran =
+        bench.run(&format!("train ppo --model model --data prompts.jsonl --output-dir out {options}")).succeeded();
+    assert!(ran.stdout.contains("held-out constraint_0 ") && ran.stdout.contains("held-out constraint_1 "));
+    // Nothing else was asked for, so there is no other reward to be told of.
+    assert!(!ran.stdout.contains("held-out reward"), "{}", ran.stdout);
+    let summary = bench.json("out/summary.json");
+    assert!(summary["constraint_0"].is_object() && summary["constraint_1_before"].is_object(), "{summary}");
+}
+
+#[test]
 fn what_cannot_run_is_refused_before_any_work() {
     let bench = bench();
     let refused = |method: &str, more: &str, words: &[&str]| train(&bench, method, "out", more).refused(words);
@@ -127,6 +140,8 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("raft", "--epsilon 0.1", &["epsilon does nothing with raft", "leave it out, or use grpo", "ppo"]);
     refused("ppo", "--keep-top 0.5", &["keep_top does nothing with ppo", "raft"]);
     refused("brain", "--beta 0.1", &["beta does nothing with brain"]);
+    refused("grpo", "--eval-steps 2", &["eval_steps does nothing with grpo"]);
+    refused("grpo", "--max-length 64", &["max_length does nothing with grpo"]);
     refused("dpo", "", &["reward does nothing with dpo", "grpo"]);
     refused("gropo", "", &["there is no method `gropo`", "grpo"]);
     bench.rows("prompts.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?")})));

@@ -98,14 +98,27 @@ fn rounds_refuse_what_does_nothing() {
     refused("iterative-dpo", "", &["implicit labels need a policy that has learned something"]);
     refused("iterative-dpo", "--labels reward", &["--reward"]);
     refused("iterative-dpo", "--labels implicit --reward exact", &["reward does nothing"]);
+    refused("iterative-dpo", "--labels implicit --reward-weights 1", &["1 numbers for 0 rewards"]);
+    refused("iterative-cream", "--reward exact", &["reward does nothing with iterative-cream", "iterative-dpo"]);
+    refused("iterative-scir", "--reward exact", &["reward does nothing with iterative-scir", "iterative-dpo"]);
     refused("iterative-dpo", "--max-steps 0", &["--max-steps"]);
     refused("iterative-dpo", "--loss-type cream", &["iterative-cream"]);
     refused("iterative-dpo", "--loss-type kto", &["loss_type"]);
+    refused("iterative-dpo", "--loss-type tdpo2", &["tdpo2 goes by the whole distributions", "--keep-reference"]);
     refused("iterative-dpo", "--num-generations 1", &["num_generations"]);
     refused("iterative-dpo", "--gamma 0.5", &["gamma does nothing with iterative-dpo", "ppo"]);
     refused("iterative-dpo", "--agreement top", &["agreement does nothing with iterative-dpo", "iterative-cream"]);
     refused("iterative-cream", "--labels both", &["labels does nothing with iterative-cream"]);
+    refused("iterative-scir", "--max-completion-length 120", &["two replies", "its context is 256"]);
+    let line = format!("validate iterative-scir --model model --output-dir out {ROUND} --max-completion-length 120");
+    bench.run(&line).refused(&["two replies", "its context is 256"]);
     refused("iterative-dpo+sft", "", &["learns in rounds"]);
+    bench.copy_model("llama_gqa", "other");
+    bench.write("other/chat_template.jinja", "{{ messages }}");
+    for command in ["train", "validate"] {
+        let line = format!("{command} iterative-dpo --model model --output-dir out {ROUND} --reference other");
+        bench.run(&line).refused(&["the reference has another tokenizer or chat template than the model"]);
+    }
 }
 
 #[test]
@@ -141,6 +154,13 @@ fn a_curriculum_has_parts_of_the_rows_and_goes_on() {
     refused("--curriculum-ease length --curriculum-alpha 1", &["alpha"]);
     refused("--curriculum-ease length --curriculum-start 0.1", &["rows of an epoch", "3 of a batch"]);
     refused("--curriculum-ease length --max-steps 99", &["7 steps in all"]);
+    let checked = |more: &str| bench.run(&line("unmade", more).replacen("train", "validate", 1));
+    let said = checked("--curriculum-model moved").succeeded().stdout;
+    assert!(said.contains("12 rows to train on, 0 held out, 7 steps of 3 rows"), "{said}");
+    checked("--curriculum-ease length --max-steps 99").refused(&["7 steps in all"]);
+    bench.copy_model("llama_gqa", "other");
+    bench.write("other/chat_template.jinja", "{{ messages }}");
+    checked("--curriculum-model other").refused(&["model of curriculum_model has another tokenizer or chat template"]);
     bench
         .run("train dpo --model model --data pairs.jsonl --output-dir out --curriculum-alpha 0.5")
         .refused(&["curriculum"]);

@@ -779,7 +779,7 @@ fn pairs_are_relied_upon_as_far_as_two_rounds_agree() {
     let first = tiny(1);
     let make = |per_prompt| {
         let source = OnlinePairs::new(&prompts, Labeler::Implicit, first.clone(), pair_config());
-        source.expect("sound options").with_agreement(Agreement { of: &of, per_prompt })
+        source.expect("sound options").with_agreement(Agreement { of: &of, per_prompt, policy: &first })
     };
     let mut source = make(true);
     let policies = [tiny(2), tiny(3)];
@@ -827,9 +827,14 @@ fn the_policies_of_two_rounds_wait_in_a_checkpoint() {
         let distance: f64 = now.iter().zip(before).map(|(now, before)| (now - before).abs()).sum();
         Ok(Some(1.0 / (1.0 + distance)))
     };
+    // The reference is of another shape than the policies.
+    let config = DecoderConfig::tiny(VOCAB, 8, 1, 2, 32);
+    let mut weights = RandomWeights { seed: Seed(1), layers: 1 };
+    let narrow = Decoder::load(&config, &mut weights, &device().autodiff()).expect("fresh");
     let make = || {
-        let source = OnlinePairs::new(&prompts, Labeler::Implicit, tiny(1), pair_config()).expect("sound options");
-        source.with_agreement(Agreement { of: &of, per_prompt: true })
+        let source = OnlinePairs::new(&prompts, Labeler::Implicit, narrow.clone(), pair_config());
+        let agreement = Agreement { of: &of, per_prompt: true, policy: &policies[0] };
+        source.expect("sound options").with_agreement(agreement)
     };
     let policy = |source: &OnlinePairs| &policies[(source.epoch() as usize).min(2)];
     for stop in [1, 3, 6] {

@@ -200,8 +200,13 @@ impl TwentyQuestions {
         let n = f64::from(candidates.count_ones());
         let mut best = f64::NEG_INFINITY;
         for of in &self.questions {
+            let parts = [candidates & of, candidates & !of];
+            // What is known already is never better asked than the thing guessed that would take longest.
+            if parts.contains(&0) {
+                continue;
+            }
             let mut value = -1.0;
-            for part in [candidates & of, candidates & !of].into_iter().filter(|part| *part != 0) {
+            for part in parts {
                 value += f64::from(part.count_ones()) / n * self.best(part, left - 1, known);
             }
             best = best.max(value);
@@ -284,6 +289,8 @@ mod tests {
             game.value(&game.about(0).unwrap()).unwrap()
         };
         assert_eq!([at_once(0, 3), at_once(1, 3), at_once(2, 5)], [0.0, -0.5, -1.5]);
+        // However many moves there are, none is wasted.
+        assert_eq!(at_once(2, 1_000_000), -1.5);
         // With one move there is only the guess; with two, 3/4 (-1 - 2/3).
         assert!((at_once(2, 1) + 0.75).abs() < 1e-12 && (at_once(2, 2) + 1.25).abs() < 1e-12);
     }

@@ -1,6 +1,5 @@
 //! Options of process models: how they learn.
 
-use anyhow::bail;
 use ascribe::process::model::OutcomeAt;
 use ascribe::process::{Aggregate, Segmenter};
 use clap::{Args, ValueEnum};
@@ -54,33 +53,6 @@ pub struct ProcessArgs {
     /// Fewest samples of a problem (tvm); 1 unless it is given.
     #[arg(long)]
     pub min_samples: Option<usize>,
-}
-
-impl ProcessArgs {
-    /// Refuses what the method does not heed; `heeded` are the names that it does.
-    pub fn refuse(&self, method: &str, heeded: &[&str]) -> anyhow::Result<()> {
-        let given = [
-            ("form", self.form.is_some()),
-            ("step_loss", self.step_loss.is_some()),
-            ("zeta", self.zeta.is_some()),
-            ("step_head", self.step_head.is_some()),
-            ("step_words", !self.step_words.is_empty()),
-            ("outcome_at", self.outcome_at.is_some()),
-            ("steps", self.steps.is_some()),
-            ("step_separator", self.step_separator.is_some()),
-            ("aggregate", self.aggregate.is_some()),
-            ("prover", self.prover.is_some()),
-            ("progress_weight", self.progress_weight.is_some()),
-            ("balance", self.balance),
-            ("min_samples", self.min_samples.is_some()),
-        ];
-        match given.into_iter().find(|(name, given)| *given && !heeded.contains(name)) {
-            Some((name, _)) => {
-                bail!("{name} is an option of other process models and does nothing with {method}; drop it")
-            }
-            None => Ok(()),
-        }
-    }
 }
 
 /// The loss of an implicit process model.

@@ -29,25 +29,6 @@ pub struct RewardArgs {
     pub attribute_weights: Vec<f64>,
 }
 
-impl RewardArgs {
-    /// Refuses what only a reward model heeds.
-    pub fn refuse(&self, method: &str) -> anyhow::Result<()> {
-        let given = [
-            ("loss", self.loss.is_some()),
-            ("loss_kwargs", self.loss_kwargs.is_some()),
-            ("center_rewards_coefficient", self.center_rewards_coefficient.is_some()),
-            ("head_init", self.head_init.is_some()),
-            ("attribute_weights", !self.attribute_weights.is_empty()),
-        ];
-        match given.into_iter().find(|(_, given)| *given) {
-            Some((name, _)) => {
-                bail!("{name} is an option of the method reward and does nothing with {method}; drop it")
-            }
-            None => Ok(()),
-        }
-    }
-}
-
 /// How the weights of a fresh head are drawn, by the width D of the hidden states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum HeadInitName {

@@ -22,7 +22,7 @@ use crate::args::TrainArgs;
 use crate::catalog::Chosen;
 use crate::device::device;
 use crate::output::{print_line, write_whole};
-use crate::words::Words;
+use crate::validate::words;
 
 /// The name of the method.
 pub const METHOD: &str = "archer";
@@ -101,9 +101,6 @@ fn check(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<(Chosen, ArcherC
     if let Some(name) = given.keys().next() {
         bail!("{name} does nothing with {METHOD}; leave it out");
     }
-    if !(args.objective.loss_type.is_empty() && args.objective.loss_weights.is_empty()) {
-        bail!("{METHOD} has a loss of its own; leave loss_type and loss_weights out");
-    }
     if args.held_out > 0 || args.reference.is_some() {
         bail!("{METHOD} learns from games alone; leave held_out and reference out");
     }
@@ -144,7 +141,7 @@ fn check(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<(Chosen, ArcherC
 pub fn validate(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<f64> {
     fit_config(args).check()?;
     check(args, catalog)?;
-    Words::load(&args.model)?;
+    words(args)?;
     best(&read(&args.data, args.archer.turns)?.0)
 }
 

@@ -65,15 +65,32 @@ pub fn source<'a>(
         }
     };
     let log_weights = Ease::from(options.curriculum_ease).log_weights(&values, options.curriculum_anti)?;
+    let curriculum = made(args, config, log_weights)?;
+    let steps = planned(&curriculum, config)?;
+    Ok(Some((Box::new(CurriculumRows::new(rows, curriculum, config.window())), steps)))
+}
+
+/// Steps of a run on so many rows, if it has a curriculum: they do not depend on which rows are easy.
+pub fn steps(args: &TrainArgs, config: &FitConfig, rows: usize) -> anyhow::Result<Option<usize>> {
+    if args.curriculum.curriculum.is_none() {
+        return Ok(None);
+    }
+    planned(&made(args, config, vec![0.0; rows])?, config).map(Some)
+}
+
+/// The curriculum of rows of these weights.
+fn made(args: &TrainArgs, config: &FitConfig, log_weights: Vec<f64>) -> anyhow::Result<Curriculum> {
     let seed = Seed(args.seed).child("curriculum", 0);
-    let curriculum = Curriculum::new(log_weights, fractions(args)?, config.window(), seed)?;
-    let source = CurriculumRows::new(rows, curriculum, config.window());
-    let all = source.steps();
+    Ok(Curriculum::new(log_weights, fractions(args)?, config.window(), seed)?)
+}
+
+/// The steps that are asked for, or all of them.
+fn planned(curriculum: &Curriculum, config: &FitConfig) -> anyhow::Result<usize> {
+    let all = curriculum.batches(config.window());
     if config.max_steps > all {
         bail!("the curriculum has {all} steps in all, and max_steps is {}; raise num_train_epochs", config.max_steps);
     }
-    let steps = if config.max_steps > 0 { config.max_steps } else { all };
-    Ok(Some((Box::new(source), steps)))
+    Ok(if config.max_steps > 0 { config.max_steps } else { all })
 }
 
 /// The part of the rows in each epoch.

@@ -1,7 +1,7 @@
 //! `ascribe train <method>`: data to rows, what the objective needs, the loop, and the figures at the end.
 
 pub(crate) mod archer;
-mod curriculum;
+pub(crate) mod curriculum;
 mod fitting;
 pub(crate) mod process;
 pub(crate) mod recipes;
@@ -18,7 +18,7 @@ use anyhow::{Context, bail};
 use ascribe::burn::tensor::Device;
 use ascribe::core::{RowKind, Seed};
 use ascribe::eval::{Bootstrap, Estimate, wilson};
-use ascribe::lm::{Decoder, LanguageModel, Limits, LocalPolicy, LoraConfig};
+use ascribe::lm::{Decoder, Head, LanguageModel, Limits, LocalPolicy, LoraConfig};
 use ascribe::preference::objectives::{DpoConfig, KtoConfig};
 use ascribe::preference::{
     Encoder, LogpCache, LogpLearner, RevisionTemplate, TrainRow, fingerprint, implicit_token_rewards, reference_logps,
@@ -28,7 +28,7 @@ use ascribe::train::{Checkpoints, FitConfig, Tally};
 use serde_json::{Map, Value, json};
 
 use crate::Catalog;
-use crate::args::TrainArgs;
+use crate::args::{HeadInitName, TrainArgs};
 use crate::catalog::Chosen;
 use crate::device::device;
 use crate::hub::resolve;
@@ -50,7 +50,6 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     if args.method == reward::METHOD {
         return reward::run(args, catalog);
     }
-    args.reward.refuse(&args.method)?;
     if let Some(recipe) = recipes::recipe(&args.method) {
         return rollouts::run(args, recipe, catalog);
     }
@@ -129,6 +128,23 @@ fn base(args: &TrainArgs, device: &Device) -> anyhow::Result<LanguageModel> {
     }
     start(args, &model)?;
     Ok(model)
+}
+
+/// The model under this head of scores: its own, or a fresh one.
+fn headed(args: &TrainArgs, wanted: Head, device: &Device) -> anyhow::Result<LanguageModel> {
+    let model = base(args, device)?;
+    match model.config.head {
+        Head::NextToken => {}
+        Head::Sequence { labels } | Head::Token { labels } if model.config.head == wanted => {
+            eprintln!("the model has a head of {labels} scores, from which training goes on");
+            return Ok(model);
+        }
+        Head::Sequence { labels } | Head::Token { labels } => {
+            eprintln!("the model's head of {labels} scores gives way to a fresh one");
+        }
+    }
+    let init = args.reward.head_init.unwrap_or(HeadInitName::Narrow);
+    Ok(model.with_decoder(model.decoder.with_head(wanted, init.into(), Seed(args.seed))?))
 }
 
 /// The weights that training starts from: those of the model, with a fresh adapter if one is trained.

@@ -11,7 +11,7 @@ use ascribe::lm::LanguageModel;
 use ascribe::preference::Encoder;
 use ascribe::preference::rl::{Actor, OnPolicy, PromptRow, RolloutLearner, SecondAttempt, WeightedRewards, text_of};
 use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, TrainError};
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::fitting::{RunLog, run_of};
 use super::recipes::Recipe;
@@ -67,7 +67,8 @@ pub(super) fn prompts(
 
 /// The rewards that the options name, as one.
 fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<WeightedRewards> {
-    if args.rl.reward.is_empty() && !args.constraints.constraint.is_empty() {
+    let unnamed = args.rl.reward.is_empty() && args.rl.reward_weights.is_empty();
+    if unnamed && !args.constraints.constraint.is_empty() {
         // Nothing is maximised but the rewards under constraints.
         let nothing: Box<dyn Scorer> = Box::new(rule(|_: &Episode| 0.0));
         return Ok(WeightedRewards::new(vec![(nothing, 1.0)])?);
@@ -187,11 +188,14 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     if held_out.is_empty() {
         return print_line("no prompts were held out, so nothing is known about others; use --held-out");
     }
-    let before = held_out_reward(args, &model, &scorer, &held_out)?;
-    let after = held_out_reward(args, &trained, &scorer, &held_out)?;
-    print_line(&format!("held-out reward {after}; before {before}"))?;
-    let summary = json!({"reward": after, "reward_before": before});
-    write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
+    let mut judges: Vec<(String, &dyn Scorer)> = Vec::new();
+    if !args.rl.reward.is_empty() {
+        judges.push(("reward".to_owned(), &scorer));
+    }
+    for (at, scorer) in bounded.iter().enumerate() {
+        judges.push((format!("constraint_{at}"), &**scorer));
+    }
+    tell_held_out(args, [&model, &trained], &judges, &held_out)
 }
 
 /// A checkpoint, with what it says of its run.
@@ -266,13 +270,31 @@ pub(super) fn drive(
     Ok(trained)
 }
 
-/// Mean reward of responses to prompts that nothing was trained on: a mean over prompts, with its interval.
-pub(super) fn held_out_reward(
+/// Says, in words and in the summary, what the judges think of responses to prompts that nothing was trained on: of those of
+/// the model, and of the one that was trained.
+pub(super) fn tell_held_out(
+    args: &TrainArgs,
+    [model, trained]: [&LanguageModel; 2],
+    judges: &[(String, &dyn Scorer)],
+    rows: &[PromptRow],
+) -> anyhow::Result<()> {
+    let (before, after) = (judged(args, model, judges, rows)?, judged(args, trained, judges, rows)?);
+    let mut summary = Map::new();
+    for ((name, _), (before, after)) in judges.iter().zip(before.iter().zip(&after)) {
+        print_line(&format!("held-out {name} {after}; before {before}"))?;
+        summary.insert(name.clone(), json!(after));
+        summary.insert(format!("{name}_before"), json!(before));
+    }
+    write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
+}
+
+/// Mean scores of responses by each judge: means over prompts, with their intervals.
+fn judged(
     args: &TrainArgs,
     model: &LanguageModel,
-    scorer: &dyn Scorer,
+    judges: &[(String, &dyn Scorer)],
     rows: &[PromptRow],
-) -> anyhow::Result<Estimate> {
+) -> anyhow::Result<Vec<Estimate>> {
     let policy = model.policy()?;
     let seed = Seed(args.seed).child("held out", 0);
     let request = |(at, (prompt, _)): (usize, &PromptRow)| Request {
@@ -284,7 +306,7 @@ pub(super) fn held_out_reward(
         seed: seed.child("prompt", at as u64),
     };
     let requests: Vec<Request> = rows.iter().enumerate().map(request).collect();
-    let mut means = Vec::with_capacity(rows.len());
+    let mut means: Vec<Vec<f64>> = vec![Vec::new(); judges.len()];
     for (request, reply) in requests.iter().zip(policy.propose(&requests)?) {
         let episodes = reply.candidates.iter().map(|candidate| {
             let text = text_of(&model.tokenizer, &request.prefix, &candidate.tokens)?;
@@ -293,16 +315,20 @@ pub(super) fn held_out_reward(
             Ok::<_, CoreError>(episode)
         });
         let episodes = episodes.collect::<Result<Vec<_>, _>>()?;
-        let mut scores = Vec::with_capacity(episodes.len());
-        for (credit, episode) in scorer.score(&episodes)?.iter().zip(&episodes) {
-            scores.push(f64::from(credit.to_sequence(episode, ascribe::core::Reduce::Sum)?));
-        }
-        scores.retain(|score| !score.is_nan());
-        if !scores.is_empty() {
-            means.push(scores.iter().sum::<f64>() / scores.len() as f64);
+        for ((_, scorer), means) in judges.iter().zip(&mut means) {
+            let mut scores = Vec::with_capacity(episodes.len());
+            for (credit, episode) in scorer.score(&episodes)?.iter().zip(&episodes) {
+                scores.push(f64::from(credit.to_sequence(episode, ascribe::core::Reduce::Sum)?));
+            }
+            scores.retain(|score| !score.is_nan());
+            if !scores.is_empty() {
+                means.push(scores.iter().sum::<f64>() / scores.len() as f64);
+            }
         }
     }
-    Ok(Bootstrap { seed: Seed(args.seed), ..Bootstrap::default() }.mean(&means)?)
+    let bootstrap = Bootstrap { seed: Seed(args.seed), ..Bootstrap::default() };
+    let estimates: Result<Vec<Estimate>, _> = means.iter().map(|means| bootstrap.mean(means)).collect();
+    Ok(estimates?)
 }
 
 /// Prompts, and what else their rows have: rewards check against it.

@@ -4,22 +4,21 @@
 use anyhow::bail;
 use ascribe::core::{Continuation, CoreError, Needs, Policy, RowKind, Scorer, Seed, Tokens};
 use ascribe::data::{ColumnMap, Prompt, PromptOnly};
-use ascribe::lm::{Decoder, LanguageModel, LocalPolicy};
+use ascribe::lm::{Decoder, LanguageModel, LocalPolicy, Tokenizer};
 use ascribe::preference::rl::{Agreement, Labeler, OnlinePairs, PairConfig, PromptRow, WeightedRewards, text_of};
 use ascribe::preference::{Encoder, LogpLearner, TrainRow};
 use ascribe::reward::Consistency;
 use ascribe::train::TrainError;
-use serde_json::json;
 
 use super::fitting::{Run, Trained};
-use super::rollouts::{held_out_reward, prompts, prompts_hash, weighted};
+use super::rollouts::{prompts, prompts_hash, tell_held_out, weighted};
 use super::rows::parts;
 use super::{base, check_run, fit_config, identity, load, refuse_other_runs, taken};
 use crate::Catalog;
 use crate::args::{LabelsName, TrainArgs};
 use crate::catalog::Chosen;
 use crate::device::device;
-use crate::output::{print_line, write_whole};
+use crate::output::print_line;
 use crate::words::Words;
 
 /// A method of rounds.
@@ -50,8 +49,8 @@ pub fn rounds(name: &str) -> Option<&'static Rounds> {
 /// The loss on pairs.
 fn chosen(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Result<Chosen> {
     let objective = catalog.make(rounds.objective, &args.objective)?;
-    let Needs { kind, credit, scores, consistency, .. } = objective.needs();
-    if kind != RowKind::Pairs || credit || scores {
+    let Needs { kind, credit, scores, consistency, divergence, mismatched, .. } = objective.needs();
+    if kind != RowKind::Pairs || credit || scores || mismatched {
         bail!(
             "{} makes pairs of responses, and its loss asks for more; leave loss_type out, or name one on pairs",
             rounds.name
@@ -60,6 +59,13 @@ fn chosen(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resul
     if consistency != rounds.agrees {
         bail!(
             "how far a pair can be relied upon is measured by iterative-cream alone; use it, and leave consistency out"
+        );
+    }
+    if divergence && !args.rounds.keep_reference {
+        bail!(
+            "{} goes by the whole distributions of the first reference, and a round learns against the policy that wrote it; \
+             add --keep-reference",
+            objective.name
         );
     }
     Ok(Chosen { name: rounds.name.to_owned(), ..objective })
@@ -111,7 +117,7 @@ fn pair_config(args: &TrainArgs, ends: &[u32], context: usize, beta: f64) -> Pai
 /// The rewards that label and the one that is the truth, as far as they are named.
 fn scorers(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<[Option<WeightedRewards>; 2]> {
     let some = |names: &[String], weights: &[f64]| {
-        (!names.is_empty()).then(|| weighted(names, weights, catalog, rows)).transpose()
+        (!(names.is_empty() && weights.is_empty())).then(|| weighted(names, weights, catalog, rows)).transpose()
     };
     Ok([some(&args.rl.reward, &args.rl.reward_weights)?, some(&args.rounds.gold, &[])?])
 }
@@ -125,6 +131,7 @@ pub fn validate(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog, words: &Wo
     let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), context)?;
     let [train, held_out] = prompts(args, &encoder, split, context, None)?;
     let (n, m) = (train.len(), held_out.len());
+    check_room(args, rounds, &words.tokenizer, &encoder, &train, context)?;
     scorers(args, catalog, &[train, held_out].concat())?;
     Ok((n, m))
 }
@@ -147,6 +154,7 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
     let context = model.config.context;
     let encoder = Encoder::new(&model, context)?;
     let [train, held_out] = prompts(args, &encoder, split, context, None)?;
+    check_room(args, rounds, &model.tokenizer, &encoder, &train, context)?;
     let [reward, gold] = scorers(args, catalog, &[train.as_slice(), held_out.as_slice()].concat())?;
     run.push(("set of prompts", prompts_hash(&train)));
     let labels = labels(args, rounds);
@@ -171,7 +179,8 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
     let mut source =
         OnlinePairs::new(&asked, labeler, reference.decoder.clone(), pairs)?.with_tokenizer(&model.tokenizer);
     if rounds.agrees {
-        source = source.with_agreement(Agreement { of: &of, per_prompt: args.rounds.agreement_per_prompt });
+        let per_prompt = args.rounds.agreement_per_prompt;
+        source = source.with_agreement(Agreement { of: &of, per_prompt, policy: &model.decoder });
     }
     if rounds.judges {
         source = source.with_judge(&judge);
@@ -203,39 +212,75 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
     let Some(judge) = judge.filter(|_| !held_out.is_empty()) else {
         return print_line("nothing is known about other prompts; use --held-out with --gold or --reward");
     };
-    let before = held_out_reward(args, &model, judge, &held_out)?;
-    let after = held_out_reward(args, &trained, judge, &held_out)?;
-    print_line(&format!("held-out reward {after}; before {before}"))?;
-    let summary = json!({"reward": after, "reward_before": before});
-    write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
+    tell_held_out(args, [&model, &trained], &[("reward".to_owned(), judge)], &held_out)
 }
 
-/// Whether the policy, asked as a judge in both orders, finds the chosen response of each pair the better one.
+/// What a judge is asked.
+fn question(prompt: &str, first: &str, second: &str) -> String {
+    format!("Request: {prompt}\n\nReply 1: {first}\n\nReply 2: {second}\n\nThe better reply is number ")
+}
+
+/// Refuses prompts that leave a judge no room for two replies.
+fn check_room(
+    args: &TrainArgs,
+    rounds: &Rounds,
+    tokenizer: &Tokenizer,
+    encoder: &Encoder,
+    train: &[PromptRow],
+    context: usize,
+) -> anyhow::Result<()> {
+    if !rounds.judges {
+        return Ok(());
+    }
+    let mut longest = 0;
+    for (prompt, _) in train {
+        let prompt = text_of(tokenizer, &[], prompt)?.text;
+        longest = longest.max(encoder.prompt(&Prompt::Text(question(&prompt, "", "")))?.len());
+    }
+    // The replies, and the verdict.
+    let needed = args.rl.max_completion_length.saturating_mul(2).saturating_add(longest + 1);
+    if needed > context {
+        bail!(
+            "{} shows the policy a prompt and two replies, up to {needed} tokens, and its context is {context}; lower \
+             max_completion_length, or drop the longest prompts",
+            rounds.name
+        );
+    }
+    Ok(())
+}
+
+/// Whether the policy, asked as a judge in both orders, finds the chosen response of each pair the better one; not so where its
+/// words are too long to be read.
 fn decided(
     policy: &Decoder,
     pairs: &[TrainRow],
     model: &LanguageModel,
     encoder: &Encoder,
 ) -> Result<Vec<bool>, TrainError> {
-    if pairs.is_empty() {
-        return Ok(Vec::new());
-    }
     let words = |tokens: &Tokens| text_of(&model.tokenizer, &[], tokens).map(|text| text.text);
     let verdicts = [model.tokenizer.encode("1")?, model.tokenizer.encode("2")?];
-    let mut asked = Vec::new();
+    let (mut asked, mut fits) = (Vec::new(), Vec::with_capacity(pairs.len()));
     for pair in pairs {
         let [chosen, rejected] = pair.responses.as_slice() else {
             return Err(CoreError::Shape { rule: "a judge compares two responses", got: "others".to_owned() }.into());
         };
         let (prompt, chosen, rejected) = (words(&pair.prompt)?, words(&chosen.tokens)?, words(&rejected.tokens)?);
+        let mut of_pair = Vec::with_capacity(4);
         for (first, second) in [(&chosen, &rejected), (&rejected, &chosen)] {
-            let text =
-                format!("Request: {prompt}\n\nReply 1: {first}\n\nReply 2: {second}\n\nThe better reply is number ");
-            let prefix = encoder.prompt(&Prompt::Text(text))?;
+            let prefix = encoder.prompt(&Prompt::Text(question(&prompt, first, second)))?;
             for verdict in &verdicts {
-                asked.push(Continuation { prefix: prefix.clone(), tokens: verdict.clone().into() });
+                of_pair.push(Continuation { prefix: prefix.clone(), tokens: verdict.clone().into() });
             }
         }
+        // Text that is read again may have more tokens than when it was written.
+        let room = |one: &Continuation| one.prefix.len() + one.tokens.len() <= model.config.context;
+        fits.push(of_pair.iter().all(room));
+        if fits.last() == Some(&true) {
+            asked.extend(of_pair);
+        }
+    }
+    if asked.is_empty() {
+        return Ok(vec![false; pairs.len()]);
     }
     let policy = LocalPolicy::new(policy, model.tokenizer.eos(), model.config.context)?;
     let (logps, _) = policy.score(&asked)?;
@@ -246,7 +291,8 @@ fn decided(
         [one, two, turned_one, turned_two] => probability(*one, *two) + probability(*turned_two, *turned_one) > 1.0,
         _ => false,
     };
-    Ok(sums.chunks(4).map(decides).collect())
+    let mut decided = sums.chunks(4).map(decides);
+    Ok(fits.into_iter().map(|fits| fits && decided.next() == Some(true)).collect())
 }
 
 #[cfg(test)]
@@ -254,6 +300,7 @@ mod tests {
     use ascribe::preference::rl::of_text;
     use ascribe_testkit::golden;
     use clap::Parser;
+    use serde_json::json;
 
     use super::*;
     use crate::args::{Cli, Command};

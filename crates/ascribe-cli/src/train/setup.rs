@@ -166,9 +166,6 @@ fn loss_name<'a>(args: &'a TrainArgs, recipe: &Recipe) -> anyhow::Result<&'a str
     if let Some(name) = given.keys().find(|name| !["beta", "delta"].contains(&name.as_str())) {
         bail!("{name} does nothing with {}; leave it out", recipe.name);
     }
-    if !args.objective.loss_weights.is_empty() {
-        bail!("loss_weights weighs losses that are added, and {} has one; leave it out", recipe.name);
-    }
     match args.objective.loss_type.as_slice() {
         [] => Ok(recipe.loss),
         [one] => Ok(one.as_str()),

@@ -1,13 +1,13 @@
-//! Which methods take which options of rollouts, constraints, rounds and curricula: one table. What a method does not take is refused,
-//! never left lying.
+//! Which methods take which options of rollouts, constraints, rounds, games, curricula, reward models and process models: one table.
+//! What a method does not take is refused, never left lying.
 
 use anyhow::bail;
 use ascribe::preference::rl::{ESTIMATORS, OTHER_LOSSES, POLICY_LOSSES};
 
-use super::archer;
+use super::process::{IMPLICIT, kind};
 use super::recipes::{RECIPES, Recipe, recipe};
-use super::reward::METHOD;
 use super::rounds::rounds;
+use super::{archer, reward};
 use crate::args::TrainArgs;
 
 /// Which methods on rollouts take an option.
@@ -107,10 +107,20 @@ const IN_ROUNDS: [&str; 3] = ["iterative-dpo", "iterative-cream", "iterative-sci
 const WRITING: [&str; 4] = ["iterative-dpo", "iterative-cream", "iterative-scir", "archer"];
 const PULLED_TOO: [&str; 4] = [OBJECTIVES, "iterative-dpo", "iterative-cream", "iterative-scir"];
 
+/// Methods that train a process model.
+const PROCESS: [&str; 4] = ["orm", "prm", "pav", "tvm"];
+/// Methods that train a head of scores.
+const HEADS: [&str; 5] = ["reward", "orm", "prm", "pav", "tvm"];
+/// Methods that learn from the rows of a file as they are.
+const ON_ROWS: [&str; 6] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm"];
+/// Methods that read rows of prompts, whatever else these have.
+const READING: [&str; 9] =
+    [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "iterative-dpo", "iterative-cream", "iterative-scir"];
+
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 80] = [
-    ("reward", Takers::All, &IN_ROUNDS),
-    ("reward_weights", Takers::All, &IN_ROUNDS),
+static OPTIONS: [(&str, Takers, &[&str]); 110] = [
+    ("reward", Takers::All, &["iterative-dpo"]),
+    ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("num_generations", Takers::All, &IN_ROUNDS),
     ("max_completion_length", Takers::All, &WRITING),
     ("temperature", Takers::All, &WRITING),
@@ -194,6 +204,36 @@ static OPTIONS: [(&str, Takers, &[&str]); 80] = [
     ("curriculum_ease", Takers::None, &[OBJECTIVES]),
     ("curriculum_model", Takers::None, &[OBJECTIVES]),
     ("curriculum_anti", Takers::None, &[OBJECTIVES]),
+    ("loss", Takers::None, &["reward"]),
+    ("loss_kwargs", Takers::None, &["reward"]),
+    ("center_rewards_coefficient", Takers::None, &["reward"]),
+    ("head_init", Takers::None, &HEADS),
+    ("attribute_weights", Takers::None, &["reward"]),
+    ("form", Takers::None, &[IMPLICIT]),
+    ("step_loss", Takers::None, &PROCESS),
+    ("zeta", Takers::None, &["prm"]),
+    ("step_head", Takers::None, &PROCESS),
+    ("step_words", Takers::None, &PROCESS),
+    ("outcome_at", Takers::None, &["orm"]),
+    ("steps", Takers::None, &PROCESS),
+    ("step_separator", Takers::None, &["prm", "pav"]),
+    ("aggregate", Takers::None, &PROCESS),
+    ("prover", Takers::None, &["pav"]),
+    ("progress_weight", Takers::None, &["pav"]),
+    ("balance", Takers::None, &PROCESS),
+    ("min_samples", Takers::None, &["tvm"]),
+    ("loss_type", Takers::All, &PULLED_TOO),
+    ("loss_weights", Takers::None, &PULLED_TOO),
+    ("columns", Takers::All, &READING),
+    ("strict", Takers::All, &READING),
+    ("max_train_samples", Takers::All, &READING),
+    ("num_train_epochs", Takers::All, &ON_ROWS),
+    ("eval_steps", Takers::None, &ON_ROWS),
+    ("per_device_eval_batch_size", Takers::None, &ON_ROWS),
+    ("max_length", Takers::None, &ON_ROWS),
+    ("boundary", Takers::None, &[OBJECTIVES, "reward"]),
+    ("dpo_model", Takers::None, &[OBJECTIVES]),
+    ("revision", Takers::None, &[OBJECTIVES]),
 ];
 
 impl Takers {
@@ -219,6 +259,13 @@ fn is_loss(name: &str) -> bool {
     POLICY_LOSSES.iter().map(|(known, ..)| *known).chain(others).any(|known| known == name)
 }
 
+/// Whether a method that is not on rollouts, by the name that it has here, takes an option that `others` take.
+fn takes_elsewhere(method: &str, others: &[&str]) -> bool {
+    let named = [archer::METHOD, reward::METHOD].contains(&method) || kind(method).is_some();
+    let on_rows = !named && rounds(method).is_none();
+    others.contains(&method) || (on_rows && others.contains(&OBJECTIVES))
+}
+
 /// Refuses an option that was given to a method that does nothing with it.
 pub fn refuse(args: &TrainArgs) -> anyhow::Result<()> {
     let on_rollouts = recipe(&args.method);
@@ -227,11 +274,7 @@ pub fn refuse(args: &TrainArgs) -> anyhow::Result<()> {
     let loss = |recipe: &Recipe| args.objective.loss_type.first().cloned().unwrap_or_else(|| recipe.loss.to_owned());
     let takes = |takers: &Takers, others: &[&str]| match on_rollouts {
         Some(recipe) => takers.take(recipe.name, &estimator(recipe), &loss(recipe)),
-        None => match rounds(&args.method) {
-            Some(rounds) => others.contains(&rounds.name),
-            None if args.method == archer::METHOD => others.contains(&archer::METHOD),
-            None => args.method != METHOD && others.contains(&OBJECTIVES),
-        },
+        None => takes_elsewhere(rounds(&args.method).map_or(args.method.as_str(), |rounds| rounds.name), others),
     };
     let mut given = OPTIONS.iter().filter(|(name, ..)| args.given.has(name));
     let Some((name, takers, others)) = given.find(|(_, takers, others)| !takes(takers, others)) else { return Ok(()) };
@@ -256,15 +299,46 @@ mod tests {
     use clap::{Args, Parser};
 
     use super::*;
-    use crate::args::{ArcherArgs, Cli, Command, ConstraintArgs, CurriculumArgs, RlArgs, RoundArgs};
+    use crate::args::{
+        ArcherArgs, Cli, Command, ConstraintArgs, CurriculumArgs, ProcessArgs, RewardArgs, RlArgs, RoundArgs,
+    };
+    use crate::train::process::METHODS;
     use crate::train::rounds::ROUNDS;
+
+    /// Options of runs, or of objectives, that some methods do nothing with.
+    const OF_RUNS: [&str; 14] = [
+        "beta",
+        "delta",
+        "loss_type",
+        "loss_weights",
+        "columns",
+        "strict",
+        "max_train_samples",
+        "num_train_epochs",
+        "eval_steps",
+        "per_device_eval_batch_size",
+        "max_length",
+        "boundary",
+        "dpo_model",
+        "revision",
+    ];
 
     /// The words of a run with this method, this option and whatever value it accepts.
     fn parsed(method: &str, name: &str) -> Box<TrainArgs> {
         let value: &[&str] = match name {
             "use_bias_correction_kl" | "whiten_rewards" | "mask_truncated_completions" | "token_rewards" => &[],
-            "keep_reference" | "agreement_per_prompt" => &[],
-            "reward" | "gold" | "advantage_estimator" | "second_attempt" => &["x"],
+            "keep_reference" | "agreement_per_prompt" | "balance" | "strict" => &[],
+            "loss_kwargs" => &["tau=1"],
+            "head_init" => &["narrow"],
+            "form" => &["ce"],
+            "step_loss" => &["squared"],
+            "step_head" => &["score"],
+            "step_words" => &["+", "-"],
+            "outcome_at" => &["last"],
+            "steps" => &["lines"],
+            "aggregate" => &["min"],
+            "boundary" => &["apart"],
+            "reward" | "gold" | "advantage_estimator" | "second_attempt" | "loss_type" => &["x"],
             "labels" => &["both"],
             "agreement" => &["top"],
             "constraint" => &["x=1"],
@@ -302,14 +376,13 @@ mod tests {
     fn every_option_has_a_row_and_every_row_an_option() {
         let command = RlArgs::augment_args(clap::Command::new("options"));
         let command = CurriculumArgs::augment_args(RoundArgs::augment_args(ConstraintArgs::augment_args(command)));
-        let command = ArcherArgs::augment_args(command);
+        let command = ProcessArgs::augment_args(RewardArgs::augment_args(ArcherArgs::augment_args(command)));
         let typed: Vec<&str> = command.get_arguments().map(|argument| argument.get_id().as_str()).collect();
         for name in &typed {
             assert_eq!(OPTIONS.iter().filter(|(known, ..)| known == name).count(), 1, "{name}");
         }
         for (name, ..) in &OPTIONS {
-            // These two are options of objectives.
-            assert!(typed.contains(name) || ["beta", "delta"].contains(name), "{name}");
+            assert!(typed.contains(name) || OF_RUNS.contains(name), "{name}");
         }
     }
 
@@ -324,12 +397,12 @@ mod tests {
                 Takers::Losses(names) => names.iter().all(|name| is_loss(name)),
             };
             assert!(known && !methods(takers, others).is_empty(), "{name}");
-            assert!(
-                others.iter().all(|name| rounds(name).is_some() || [OBJECTIVES, archer::METHOD].contains(name)),
-                "{name}"
-            );
+            let named = [OBJECTIVES, archer::METHOD, reward::METHOD, IMPLICIT];
+            let known = |name: &&str| rounds(name).is_some() || kind(name).is_some() || named.contains(name);
+            assert!(others.iter().all(known), "{name}");
         }
         assert_eq!(SURROGATES, POLICY_LOSSES.map(|(name, ..)| name));
+        assert_eq!(PROCESS, METHODS.map(|(name, _)| name));
     }
 
     #[test]
@@ -360,8 +433,28 @@ mod tests {
             elsewhere("dpo", others.contains(&OBJECTIVES));
             elsewhere("dpo+sft", others.contains(&OBJECTIVES));
             elsewhere(archer::METHOD, others.contains(&archer::METHOD));
-            elsewhere(METHOD, false);
+            elsewhere(IMPLICIT, others.contains(&OBJECTIVES) || others.contains(&IMPLICIT));
+            METHODS.iter().for_each(|&(one, _)| elsewhere(one, others.contains(&one)));
+            elsewhere(reward::METHOD, others.contains(&reward::METHOD));
         }
+    }
+
+    #[test]
+    fn process_models_refuse_what_others_take() {
+        let refused = |method: &str, name: &str, said: &str| {
+            let error = refuse(&parsed(method, name)).unwrap_err().to_string();
+            assert_eq!(error, format!("{name} does nothing with {method}{said}"));
+        };
+        refused("prm", "prover", "; leave it out, or use pav");
+        refused("orm", "zeta", "; leave it out, or use prm");
+        refused("dpo", "form", "; leave it out, or use implicit-prm");
+        refused("pav", "loss", "; leave it out, or use reward");
+        refused("tvm", "curriculum", "; leave it out, or use the objectives on rows of a file");
+        let on_pairs = "the objectives on rows of a file, iterative-dpo, iterative-cream, iterative-scir";
+        refused("prm", "loss_weights", &format!("; leave it out, or use {on_pairs}"));
+        refused("prm", "games", "; leave it out, or use archer");
+        assert!(refuse(&parsed("prm", "gamma")).is_err() && refuse(&parsed("implicit-prm", "reward")).is_err());
+        assert!(refuse(&parsed("implicit-prm", "curriculum_anti")).is_ok());
     }
 
     #[test]

@@ -69,6 +69,9 @@ pub struct Agreement<'a> {
     pub of: Agree<'a>,
     /// Whether each prompt has its own, and not the mean over the prompts of the round.
     pub per_prompt: bool,
+    /// The policy that training starts from. Policies of rounds are read from checkpoints as decoders of its shape, which the
+    /// first reference need not have.
+    pub policy: &'a Decoder,
 }
 
 /// Whether a policy decides pairs as their labels do when it is asked in another way: a flag a pair, the chosen response first.
@@ -344,7 +347,8 @@ impl<'a> OnlinePairs<'a> {
             keep(&mut right, &decided);
         }
         if pending.is_empty() {
-            if matches!(self.labeler, Labeler::Implicit | Labeler::Both(_)) && ratios.iter().all(|ratio| *ratio == 0.0) {
+            if matches!(self.labeler, Labeler::Implicit | Labeler::Both(_)) && ratios.iter().all(|ratio| *ratio == 0.0)
+            {
                 let rule =
                     "implicit labels need a policy that has learned something: train it first, or label by a reward";
                 return Err(CoreError::Shape { rule, got: "a policy that is its reference".to_owned() }.into());
@@ -470,9 +474,10 @@ impl Source<Decoder, TrainRow> for OnlinePairs<'_> {
     fn resume(&mut self, folder: &Path, cursor: Cursor) -> Result<(), TrainError> {
         self.state = kept::read(folder, FILE)?;
         self.cursor = cursor;
+        let like = self.agreement.map_or(&self.reference, |agreement| agreement.policy);
         for (name, policy) in [(BEFORE, &mut self.before), (WRITER, &mut self.writer)] {
             let folder = folder.join(name);
-            *policy = folder.is_dir().then(|| self.reference.with_weights(&folder)).transpose()?.map(|it| it.valid());
+            *policy = folder.is_dir().then(|| like.with_weights(&folder)).transpose()?.map(|it| it.valid());
         }
         Ok(())
     }

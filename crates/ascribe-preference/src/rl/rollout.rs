@@ -1,7 +1,7 @@
 //! Responses that the policy wrote, with how they were drawn and what is known of them.
 
 use ascribe_core::{CoreError, Sampling, Text, Tokens};
-use ascribe_lm::{LmError, SpecialTokens, Tokenizer};
+use ascribe_lm::Tokenizer;
 use serde::{Deserialize, Serialize};
 
 /// What a critic beside the first says of a response. Lists have one entry a response token.
@@ -76,21 +76,12 @@ pub fn up_to_end<'a>(tokens: &'a [u32], ends: &[u32]) -> &'a [u32] {
 /// # Errors
 /// When the tokenizer cannot decode.
 pub fn text_of(tokenizer: &Tokenizer, prompt: &[u32], response: &[u32]) -> Result<Text, CoreError> {
-    let failed = |error: LmError| CoreError::Other(Box::new(error));
     let mut whole = Text::default();
     for part in [prompt, response] {
-        let mut stream = tokenizer.stream(SpecialTokens::Skip);
-        for id in part {
-            let start = whole.text.len();
-            whole.text.extend(stream.push(*id).map_err(failed)?);
-            whole.spans.push(start..whole.text.len());
-        }
-        whole.text.push_str(&stream.finish().map_err(failed)?);
-        // What was held back to the end belongs to the last token.
-        let end = whole.text.len();
-        if let (Some(last), false) = (whole.spans.last_mut(), part.is_empty()) {
-            last.end = end;
-        }
+        let (text, spans) = tokenizer.decode_spans(part).map_err(|error| CoreError::Other(Box::new(error)))?;
+        let start = whole.text.len();
+        whole.text.push_str(&text);
+        whole.spans.extend(spans.into_iter().map(|span| start + span.start..start + span.end));
     }
     Ok(whole)
 }

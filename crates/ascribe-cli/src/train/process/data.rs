@@ -58,7 +58,11 @@ impl Data {
                 Self::Steps(parts(args, ascribe::data::load::<Stepwise>(&args.data, &columns)?)?)
             }
             ProcessKind::Orm | ProcessKind::Tvm => {
-                let split = parts(args, labelled(args, &columns)?)?;
+                let loaded = labelled(args, &columns)?;
+                if card.kind == ProcessKind::Tvm {
+                    check_samples(&loaded.rows, args.process.min_samples.unwrap_or(1))?;
+                }
+                let split = parts(args, loaded)?;
                 let right = split.train.iter().filter(|row| row.label).count();
                 if right == 0 || right == split.train.len() {
                     let kind = if right == 0 { "wrong" } else { "right" };
@@ -94,6 +98,18 @@ impl Data {
         }
         Ok(Rows { train, held_out })
     }
+}
+
+/// Refuses a prompt with fewer responses, before some of them are held out or left out.
+fn check_samples(rows: &[Unpaired], fewest: usize) -> anyhow::Result<()> {
+    let mut counts: HashMap<String, (usize, usize)> = HashMap::new();
+    for row in rows {
+        counts.entry(row.key()).or_insert((row.line, 0)).1 += 1;
+    }
+    if let Some((line, count)) = counts.into_values().filter(|(_, count)| *count < fewest).min() {
+        bail!("the prompt of line {line} has {count} samples, and min_samples is {fewest}; add some, or lower it");
+    }
+    Ok(())
 }
 
 /// Refuses labels of another segmentation before anything is read by it; `correct` is read where there is no `label`.
@@ -172,7 +188,6 @@ impl Making<'_> {
 
     /// Targets are counted over the responses to a prompt.
     fn tokens(&self, records: Vec<Unpaired>) -> anyhow::Result<Made> {
-        let fewest = self.args.process.min_samples.unwrap_or(1);
         let mut prompts: Vec<Vec<(Unpaired, Tokens, Tokens)>> = Vec::new();
         let mut known: HashMap<String, usize> = HashMap::new();
         for record in records {
@@ -187,7 +202,7 @@ impl Making<'_> {
         for group in prompts {
             let samples: Vec<(Tokens, bool)> =
                 group.iter().map(|(record, _, response)| (response.clone(), record.label)).collect();
-            let trie = TokenTrie::new(&samples, fewest)?;
+            let trie = TokenTrie::new(&samples, 1)?;
             let tokens = samples.iter().map(|(response, _)| response.len()).sum::<usize>() as f64;
             (shared, all) = (shared + trie.shared() * tokens, all + tokens);
             for (sample, (record, prompt, response)) in group.into_iter().enumerate() {

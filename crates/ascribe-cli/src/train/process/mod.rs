@@ -12,24 +12,22 @@ mod data;
 
 use anyhow::bail;
 use ascribe::core::Seed;
-use ascribe::data::Boundary;
 use ascribe::eval::{Bootstrap, clustered_auroc};
-use ascribe::lm::{Head, LanguageModel, Row, Safetensors, Tokenizer};
+use ascribe::lm::{LanguageModel, Row, Tokenizer};
 use ascribe::preference::Encoder;
 use ascribe::process::model::{
     CARD, ProcessCard, ProcessHead, ProcessKind, ProcessLearner, ProcessLoss, ProcessModel, ProcessRow, Progress,
     rows_hash,
 };
-use ascribe::train::{Checkpoints, FitConfig};
-use burn::tensor::Device;
+use ascribe::train::FitConfig;
 use serde_json::{Map, json};
 
 use super::fitting::{Run, Trained};
-use super::{base, check_run, finish_with, fit_config, lora, refuse_other_runs, short};
-use crate::args::{FormName, HeadInitName, ObjectiveArgs, StepHeadName, StepLossName, TrainArgs};
+use super::{base, check_run, finish_with, fit_config, headed, lora, refuse_other_runs, short, taken};
+use crate::args::{FormName, ObjectiveArgs, StepHeadName, StepLossName, TrainArgs};
 use crate::device::device;
-use crate::hub::resolve;
 use crate::output::print_line;
+use crate::validate::{say_last, words};
 use crate::words::Words;
 use data::{Data, Rows};
 pub(crate) use data::{joined, separator_of};
@@ -52,10 +50,8 @@ pub fn kind(method: &str) -> Option<ProcessKind> {
 /// The objective that a method trains a policy with, and its options.
 pub fn objective(args: &TrainArgs) -> anyhow::Result<(String, ObjectiveArgs)> {
     if args.method != IMPLICIT {
-        args.process.refuse(&args.method, &[])?;
         return Ok((args.method.clone(), args.objective.clone()));
     }
-    args.process.refuse(IMPLICIT, &["form"])?;
     if let [name, ..] = args.objective.loss_type.as_slice() {
         bail!("loss_type {name} is an option of other methods; name the loss of implicit-prm with --form");
     }
@@ -66,28 +62,14 @@ pub fn objective(args: &TrainArgs) -> anyhow::Result<(String, ObjectiveArgs)> {
 
 /// The card of the model, but for the ids of its words.
 fn card(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<ProcessCard> {
-    let given = &args.process;
-    let mut heeded = vec!["step_head", "step_words", "steps", "aggregate", "balance"];
-    let more: &[&str] = match kind {
-        ProcessKind::Orm => &["step_loss", "outcome_at"],
-        ProcessKind::Prm => &["step_loss", "zeta", "step_separator"],
-        ProcessKind::Pav => &["step_loss", "step_separator", "prover", "progress_weight"],
-        ProcessKind::Tvm => &["step_loss", "min_samples"],
-    };
-    heeded.extend(more);
-    given.refuse(&args.method, &heeded)?;
+    taken::refuse(args)?;
     if let Some(name) = args.objective.given().keys().next() {
-        bail!("{name} is an option of other methods and does nothing with {}; drop it", args.method);
+        bail!("{name} does nothing with {}; leave it out", args.method);
     }
-    let mut others = args.reward.clone();
-    others.head_init = None;
-    others.refuse(&args.method)?;
     if args.reference.is_some() {
         bail!("a process model has no reference; drop it");
     }
-    if args.boundary != Boundary::Apart {
-        bail!("steps are cut in the tokens of the response alone; drop --boundary");
-    }
+    let given = &args.process;
     let loss = match (given.step_loss.unwrap_or(StepLossName::CrossEntropy), given.zeta) {
         (StepLossName::Ranking, _) if kind != ProcessKind::Prm => {
             bail!("step_loss ranking orders right and wrong steps, which {} has not; choose another one", args.method)
@@ -142,27 +124,6 @@ fn worded(args: &TrainArgs, head: ProcessHead, tokenizer: &Tokenizer) -> anyhow:
     Ok(ProcessHead::Words { good: id(good)?, bad: id(bad)? })
 }
 
-/// The model under the head: its own, or a fresh one.
-fn headed(args: &TrainArgs, head: ProcessHead, device: &Device) -> anyhow::Result<LanguageModel> {
-    let model = base(args, device)?;
-    let Some(wanted) = head.decoder_head() else {
-        head.check(&model.config)?;
-        return Ok(model);
-    };
-    match model.config.head {
-        found if found == wanted => {
-            eprintln!("the model has a head of the same kind, from which training goes on");
-            return Ok(model);
-        }
-        Head::NextToken => {}
-        Head::Sequence { labels } | Head::Token { labels } => {
-            eprintln!("the model's head of {labels} scores gives way to a fresh one");
-        }
-    }
-    let init = args.reward.head_init.unwrap_or(HeadInitName::Narrow);
-    Ok(model.with_decoder(model.decoder.with_head(wanted, init.into(), Seed(args.seed))?))
-}
-
 /// What must be the same for a resumed run, but for the rows.
 fn identity(
     args: &TrainArgs,
@@ -190,7 +151,11 @@ pub fn run(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<()> {
         ProcessHead::Words { .. } => worded(args, card.head, &Words::load(&args.model)?.tokenizer)?,
         head => head,
     };
-    let model = headed(args, card.head, &device)?;
+    let model = match card.head.decoder_head() {
+        Some(wanted) => headed(args, wanted, &device)?,
+        None => base(args, &device)?,
+    };
+    card.head.check(&model.config)?;
     let mut identity = identity(args, &config, &card, &model);
     refuse_other_runs(args, &identity)?;
     let limit = super::length_limit(args, model.config.context);
@@ -253,23 +218,13 @@ pub fn validate(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<()> {
     config.check()?;
     device(&args.common.device)?;
     check_run(args)?;
-    let words = Words::load(&args.model)?;
-    let path = resolve(&args.model)?;
-    if path.is_dir() {
-        // The headers name every tensor; the weights themselves are left alone.
-        Safetensors::open(&path)?;
-    }
-    if args.output_dir.exists() && !args.output_dir.is_dir() {
-        bail!("`{}` is a file; name a folder with --output-dir", args.output_dir.display());
-    }
+    let words = words(args)?;
     card.head = worded(args, card.head, &words.tokenizer)?;
     let limit = words.limit(args.max_length);
     let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?;
     let data = Data::load(args, &card)?;
     let Rows { train, held_out } = data.encode(args, &card, &encoder, &words.tokenizer, limit)?;
-    if let Some((path, _)) = Checkpoints::new(&args.output_dir, args.save_total_limit).last()? {
-        eprintln!("the run would go on from {}, if that is a checkpoint of the same run", path.display());
-    }
+    say_last(args)?;
     let places: usize = train.iter().map(|row| row.places.len()).sum();
     print_line(&format!(
         "the run can start: {} rows to train on, {} held out, {} steps of {} rows, {places} labels",

@@ -15,23 +15,19 @@ mod data;
 
 use std::path::Path;
 
-use anyhow::bail;
-use ascribe::core::Seed;
-use ascribe::lm::{Head, LanguageModel, Row, Safetensors};
+use ascribe::lm::{Head, LanguageModel, Row};
 use ascribe::preference::Encoder;
 use ascribe::reward::{CARD, RewardCard, RewardLearner, RewardModel, RewardRow, Standard, rows_hash};
-use ascribe::train::{Checkpoints, FitConfig};
-use burn::tensor::Device;
+use ascribe::train::FitConfig;
 use serde_json::{Value, json};
 
 use super::fitting::{Run, Trained};
-use super::{base, check_run, finish, fit_config, lora, refuse_other_runs, short, taken};
+use super::{check_run, finish, fit_config, headed, lora, refuse_other_runs, short, taken};
 use crate::Catalog;
-use crate::args::{HeadInitName, TrainArgs};
+use crate::args::TrainArgs;
 use crate::device::device;
-use crate::hub::resolve;
 use crate::output::{print_line, write_whole};
-use crate::words::Words;
+use crate::validate::{say_last, words};
 use chosen::Chosen;
 use data::{Data, Rows};
 
@@ -40,24 +36,6 @@ pub const METHOD: &str = "reward";
 
 /// Responses that the scale of a finished model is measured on.
 const MEASURED: usize = 256;
-
-/// The model under a head of so many scores: its own, or a fresh one.
-fn headed(args: &TrainArgs, labels: usize, device: &Device) -> anyhow::Result<LanguageModel> {
-    let model = base(args, device)?;
-    let wanted = Head::Sequence { labels };
-    match model.config.head {
-        head if head == wanted => {
-            eprintln!("the model has a head of {labels} scores, from which training goes on");
-            return Ok(model);
-        }
-        Head::NextToken => {}
-        Head::Sequence { labels: had } | Head::Token { labels: had } => {
-            eprintln!("the model's head of {had} scores gives way to a fresh one of {labels}");
-        }
-    }
-    let init = args.reward.head_init.unwrap_or(HeadInitName::Narrow);
-    Ok(model.with_decoder(model.decoder.with_head(wanted, init.into(), Seed(args.seed))?))
-}
 
 /// What must be the same for a resumed run, but for the rows.
 fn identity(
@@ -88,7 +66,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let data = Data::load(args, &mut chosen)?;
     let (loss, options) = chosen.make(catalog)?;
     let reading = chosen.reading(args, &options, data.attributes())?;
-    let model = headed(args, loss.needs().width, &device)?;
+    let model = headed(args, Head::Sequence { labels: loss.needs().width }, &device)?;
     let mut identity = identity(args, &config, &chosen, &model);
     refuse_other_runs(args, &identity)?;
     let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
@@ -136,24 +114,14 @@ pub fn validate(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     device(&args.common.device)?;
     taken::refuse(args)?;
     check_run(args)?;
-    let words = Words::load(&args.model)?;
-    let path = resolve(&args.model)?;
-    if path.is_dir() {
-        // The headers name every tensor; the weights themselves are left alone.
-        Safetensors::open(&path)?;
-    }
-    if args.output_dir.exists() && !args.output_dir.is_dir() {
-        bail!("`{}` is a file; name a folder with --output-dir", args.output_dir.display());
-    }
+    let words = words(args)?;
     let data = Data::load(args, &mut chosen)?;
     let (loss, options) = chosen.make(catalog)?;
     chosen.reading(args, &options, data.attributes())?.check(loss.needs().width)?;
     let limit = words.limit(args.max_length);
     let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?.with_boundary(args.boundary);
     let Rows { train, held_out } = data.encode(args, &encoder, &chosen, &options)?;
-    if let Some((path, _)) = Checkpoints::new(&args.output_dir, args.save_total_limit).last()? {
-        eprintln!("the run would go on from {}, if that is a checkpoint of the same run", path.display());
-    }
+    say_last(args)?;
     print_line(&format!(
         "the run can start: {} rows to train on, {} held out, {} steps of {} rows, {} scores a response",
         train.len(),
