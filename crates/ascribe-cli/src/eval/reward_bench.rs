@@ -3,7 +3,8 @@
 //! RewardBench 1 reads rows, or one object of columns, with `subset` and `scores_chosen` and `scores_rejected`, or with
 //! `results` of 0 and 1 (one half for a tie of a judge). With a model, rows have `subset`, `prompt`, `chosen` and
 //! `rejected`. RewardBench 2 reads `subset` and `scores`, the `num_correct` correct completions first; the ids of its
-//! Ties subset are `ref:<number>` and `tied:<number>`.
+//! Ties subset are `ref:<number>` and `tied:<number>`. Scores may also have the names that `ascribe score --reward`
+//! writes.
 
 use std::collections::BTreeMap;
 
@@ -21,11 +22,13 @@ use crate::records::Records;
 pub fn first(args: &RewardBenchArgs) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?.transposed("subset");
     let subsets = records.every("subset", Records::label)?;
+    let chosen = records.either("scores_chosen", "reward_chosen");
+    let rejected = records.either("scores_rejected", "reward_rejected");
     let (credits, by) = match PairScorer::load(args)? {
         Some(scorer) => (strict(&scorer.score(&records)?), scorer.name()),
-        None if records.has("scores_chosen") => {
-            let chosen = records.every("scores_chosen", Records::number)?;
-            let rejected = records.every("scores_rejected", Records::number)?;
+        None if records.has(chosen) => {
+            let chosen = records.every(chosen, Records::number)?;
+            let rejected = records.every(rejected, Records::number)?;
             (strict(&chosen.into_iter().zip(rejected).map(|(a, b)| [a, b]).collect::<Vec<_>>()), "scores")
         }
         None => (results(&records)?, "results"),
@@ -83,10 +86,11 @@ fn share(credits: &[f64], bootstrap: &Bootstrap) -> anyhow::Result<Estimate> {
 pub fn second(args: &RewardBench2Args) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?.transposed("subset");
     let bootstrap = args.measure.bootstrap(records.rows.len());
+    let column = records.either("scores", "rewards");
     let mut best_of: BTreeMap<String, Vec<Vec<f64>>> = BTreeMap::new();
     let (mut reference, mut tied) = (Vec::new(), Vec::new());
     for row in &records.rows {
-        let (subset, mut correct) = (records.label(row, "subset")?, records.numbers(row, "scores")?);
+        let (subset, mut correct) = (records.label(row, "subset")?, records.numbers(row, column)?);
         if subset != "Ties" {
             best_of.entry(subset).or_default().push(correct);
             continue;
