@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 
 use anyhow::bail;
 use ascribe::eval::bench::{
-    MissingSubsets, REWARDBENCH2_SUBSETS, TiesPrompt, best_of_completions, rewardbench, rewardbench_ties,
+    MissingSubsets, REWARDBENCH_SECTIONS, REWARDBENCH2_SUBSETS, RewardBench, TiesPrompt, best_of_completions,
+    rewardbench, rewardbench_ties,
 };
-use ascribe::eval::{Bootstrap, Estimate, wilson};
+use ascribe::eval::{Bootstrap, Estimate, EvalError, wilson};
 
 use super::model::PairScorer;
 use crate::args::{RewardBench2Args, RewardBenchArgs};
@@ -33,27 +34,50 @@ pub fn first(args: &RewardBenchArgs) -> anyhow::Result<()> {
         }
         None => (results(&records)?, "results"),
     };
-    let mut of_subset: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for (subset, credit) in subsets.into_iter().zip(credits) {
-        of_subset.entry(subset).or_default().push(credit);
+    let mut of_subset: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for (subset, credit) in subsets.iter().zip(&credits) {
+        of_subset.entry(subset.as_str()).or_default().push(*credit);
     }
     let bootstrap = args.measure.bootstrap(records.rows.len());
     let mut estimates = Vec::new();
-    for (subset, credits) in &of_subset {
-        estimates.push((subset.clone(), share(credits, &bootstrap)?));
+    for (&subset, credits) in &of_subset {
+        estimates.push((subset, share(credits, &bootstrap)?));
     }
-    let accuracies = estimates.iter().map(|(subset, estimate)| (subset.clone(), estimate.value)).collect();
     let missing = if args.allow_partial { MissingSubsets::AllowPartial } else { MissingSubsets::Refuse };
-    let scores = rewardbench(&accuracies, missing)?;
-    let sections = scores.sections.iter().filter_map(|(name, score)| Some(Finding::number(*name, (*score)?)));
+    let names: Vec<&str> = of_subset.keys().copied().collect();
+    let number_of: Vec<usize> =
+        subsets.iter().map(|subset| names.partition_point(|name| *name < subset.as_str())).collect();
+    let scored = |rows: &[usize]| -> Result<RewardBench, EvalError> {
+        let mut sums = vec![(0.0, 0.0); names.len()];
+        for &row in rows {
+            let (sum, n) = &mut sums[number_of[row]];
+            (*sum, *n) = (*sum + credits[row], *n + 1.0);
+        }
+        let accuracies = names.iter().zip(sums).map(|(name, (sum, n))| ((*name).to_owned(), sum / n)).collect();
+        rewardbench(&accuracies, missing)
+    };
+    // A resample draws as many rows of each subset as there are.
+    let over_subsets = |score: &(dyn Fn(&RewardBench) -> Option<f64> + Sync)| {
+        bootstrap.stratified_metric(&subsets, |rows| Ok(score(&scored(rows)?).unwrap_or(f64::NAN)))
+    };
+    let scores = scored(&(0..credits.len()).collect::<Vec<_>>())?;
+    let mut sections = Vec::new();
+    for (at, (name, score)) in scores.sections.iter().enumerate() {
+        if score.is_some() {
+            let members = REWARDBENCH_SECTIONS[at].1;
+            let n = subsets.iter().filter(|subset| members.iter().any(|(member, _)| member == subset)).count();
+            sections.push(Finding::of(*name, &Estimate { n, ..over_subsets(&|scores| scores.sections[at].1)? }));
+        }
+    }
+    let overall = over_subsets(&|scores| Some(scores.overall))?;
     Findings::new("rewardbench")
         .fact("input", records.name())
         .drawn(&bootstrap)
         .fact("by", by)
-        .with_all(estimates.iter().map(|(subset, estimate)| Finding::share(subset.as_str(), estimate)))
+        .with_all(estimates.iter().map(|(subset, estimate)| Finding::share(*subset, estimate)))
         .with_all(sections)
         .with_all(scores.prior.map(|prior| Finding::number("Prior Sets", prior)))
-        .with(Finding::number("overall", scores.overall))
+        .with(Finding::of("overall", &overall))
         .show(args.measure.json, args.file.report.as_deref())
 }
 
