@@ -474,7 +474,7 @@ pub struct ScoreArgs {
     pub weights: WeightsName,
     /// Rows with `prompt` and `completion`, with `messages`, or with `input_ids` and `completion_mask`; with --reward also rows
     /// with `completions`, or with `chosen` and `rejected`; with --process also rows whose `completions` or `steps` are the steps of
-    /// one response, ProcessBench's among them.
+    /// one response, those of ProcessBench and PRMBench among them.
     #[arg(long)]
     pub input: PathBuf,
     /// Adds `implicit_reward = beta * (log pi - log pi_ref)` against this model.

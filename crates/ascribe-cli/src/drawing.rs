@@ -1,8 +1,12 @@
 //! Figures that a measurement brings along. Their numbers are no measures, so JSON holds them apart, and a report is drawn
 //! from there.
 
+use anyhow::Context;
 use ascribe::eval::calibrate::{Bin, Binning, reliability};
-use ascribe::eval::report::{CountMatrix, Reliability, Report};
+use ascribe::eval::curve::{OverOptimization, Saturated, fit_over_optimization};
+use ascribe::eval::report::{
+    Alternative, CountMatrix, HeatMap, HeatRow, Pareto, Reliability, Report, RewardCurve, RewardCurves,
+};
 use ascribe::eval::wilson;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +25,46 @@ pub enum Drawing {
         columns: Vec<String>,
         counts: Vec<Vec<u64>>,
     },
+    /// Rewards against the distance from the reference, each with its fit where a form is named.
+    OverOptimization { caption: String, x: String, y: String, form: Option<Form>, curves: Vec<Rewards> },
+    /// Alternatives under two goals, larger being better in both.
+    Pareto { caption: String, x: String, y: String, points: Vec<Named>, reference: Option<(f64, f64)> },
+    /// Credit by token, over the text.
+    Credit { caption: String, rows: Vec<Credited> },
+}
+
+/// The form of a curve of rewards.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    BestOfN,
+    Rl,
+    QuadraticInKl,
+}
+
+/// One reward: (distance, reward over the reference).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rewards {
+    name: String,
+    points: Vec<(f64, f64)>,
+}
+
+/// One alternative.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Named {
+    name: String,
+    x: f64,
+    y: f64,
+}
+
+/// One text: (token, credit), and the tokens from `planted.0` up to `planted.1` of a planted wrong step.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Credited {
+    label: String,
+    tokens: Vec<(String, f32)>,
+    planted: Option<(usize, usize)>,
+    #[serde(default)]
+    note: String,
 }
 
 /// One bin of a reliability diagram; its mean probability is absent where it is empty.
@@ -83,7 +127,40 @@ impl Drawing {
                 };
                 report.figure(caption, matrix)
             }
+            Self::OverOptimization { caption, x, y, form, curves } => {
+                let curves = curves.iter().map(|one| one.curve(*form)).collect::<anyhow::Result<Vec<RewardCurve>>>()?;
+                report.figure(caption, RewardCurves { x_label: x.clone(), y_label: y.clone(), curves })
+            }
+            Self::Pareto { caption, x, y, points, reference } => {
+                let point = |one: &Named| Alternative { name: one.name.clone(), x: one.x, y: one.y };
+                let points = points.iter().map(point).collect();
+                report.figure(caption, Pareto { x_label: x.clone(), y_label: y.clone(), points, reference: *reference })
+            }
+            Self::Credit { caption, rows } => {
+                let row = |one: &Credited| HeatRow {
+                    label: one.label.clone(),
+                    tokens: one.tokens.clone(),
+                    planted: one.planted.map(|(first, end)| first..end),
+                    note: one.note.clone(),
+                };
+                report.figure(caption, HeatMap { rows: rows.iter().map(row).collect() })
+            }
         })
+    }
+}
+
+impl Rewards {
+    fn curve(&self, form: Option<Form>) -> anyhow::Result<RewardCurve> {
+        let Self { name, points } = self;
+        let form = form.map(|form| match form {
+            Form::BestOfN => OverOptimization::BestOfN,
+            Form::Rl => OverOptimization::Rl,
+            Form::QuadraticInKl => OverOptimization::QuadraticInKl,
+        });
+        let (distances, gains): (Vec<f64>, Vec<f64>) = points.iter().copied().unzip();
+        let fitted = |form| fit_over_optimization(&distances, &gains, None, form, Saturated::Refuse);
+        let fit = form.map(fitted).transpose().with_context(|| format!("the curve `{name}`; leave out `form`"))?;
+        Ok(RewardCurve { name: name.clone(), points: points.clone(), fit })
     }
 }
 

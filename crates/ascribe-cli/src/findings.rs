@@ -207,12 +207,14 @@ impl Findings {
         if !self.facts.is_empty() {
             report = report.facts(self.facts.iter().map(|(name, value)| (name.clone(), plain(value))));
         }
-        let (header, rows) = self.cells();
-        let columns = header.iter().enumerate().map(|(at, name)| match at {
-            0 => Column::left(*name),
-            _ => Column::right(*name),
-        });
-        report = report.table("What was measured.", Table { columns: columns.collect(), rows });
+        if !self.findings.is_empty() {
+            let (header, rows) = self.cells();
+            let columns = header.iter().enumerate().map(|(at, name)| match at {
+                0 => Column::left(*name),
+                _ => Column::right(*name),
+            });
+            report = report.table("What was measured.", Table { columns: columns.collect(), rows });
+        }
         for note in &self.notes {
             report = report.text(note);
         }

@@ -237,7 +237,7 @@ enum Written {
 }
 
 impl Written {
-    /// The response of a row, and its prompt.
+    /// The response of a row, and its prompt: under our names, ProcessBench's or PRMBench's.
     fn of(row: &Map<String, Value>) -> anyhow::Result<(Prompt, Self)> {
         if let Some(messages) = row.get("messages") {
             let mut messages = messages_of(messages)?;
@@ -246,7 +246,7 @@ impl Written {
                 .context("the last message must be the assistant's")?;
             return Ok((Prompt::Messages(messages), Self::Whole(reply.content)));
         }
-        let prompt = match row.get("prompt").or_else(|| row.get("problem")) {
+        let prompt = match first_of(row, &["prompt", "problem", "modified_question", "original_question", "question"]) {
             Some(Value::String(text)) => Prompt::Text(text.clone()),
             Some(messages) => Prompt::Messages(messages_of(messages)?),
             None => return Err(missing(row)),
@@ -254,11 +254,18 @@ impl Written {
         if let Some(Value::String(text)) = row.get("completion") {
             return Ok((prompt, Self::Whole(text.clone())));
         }
-        let Some(steps) = row.get("completions").or_else(|| row.get("steps")) else { return Err(missing(row)) };
+        let Some(steps) = first_of(row, &["completions", "steps", "modified_process"]) else {
+            return Err(missing(row));
+        };
         let steps: Vec<String> =
             serde_json::from_value(steps.clone()).context("the steps of a response must be a list of texts")?;
         Ok((prompt, Self::Steps(steps)))
     }
+}
+
+/// What stands in the first of these columns that holds anything.
+fn first_of<'a>(row: &'a Map<String, Value>, columns: &[&str]) -> Option<&'a Value> {
+    columns.iter().find_map(|column| row.get(*column).filter(|value| !value.is_null()))
 }
 
 fn missing(row: &Map<String, Value>) -> anyhow::Error {

@@ -129,6 +129,11 @@ impl Records {
         self.rows.iter().any(|row| find(&row.cells, column).is_some())
     }
 
+    /// The first column, unless the file has only the second: what `ascribe score` writes under a name of its own.
+    pub fn either<'a>(&self, first: &'a str, second: &'a str) -> &'a str {
+        if self.has(second) && !self.has(first) { second } else { first }
+    }
+
     /// What stands in a column.
     pub fn value<'a>(&self, row: &'a Record, column: &str) -> anyhow::Result<&'a Value> {
         find(&row.cells, column).ok_or_else(|| {

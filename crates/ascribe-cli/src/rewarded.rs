@@ -79,7 +79,7 @@ struct Given {
 enum Form {
     /// `completion`, or the last message of `messages`.
     One,
-    /// `completions`.
+    /// `completions`; or lists of `chosen` and `rejected` ones, as in RewardBench 2, the chosen first.
     List,
     /// `chosen` and `rejected`.
     Pair,
@@ -191,12 +191,15 @@ impl Given {
         } else if let Some(Value::Array(completions)) = row.get("completions") {
             (completions.iter().map(text).collect::<anyhow::Result<_>>()?, Form::List)
         } else if let (Some(chosen), Some(rejected)) = (row.get("chosen"), row.get("rejected")) {
-            (vec![text(chosen)?, text(rejected)?], Form::Pair)
+            match (texts(chosen), texts(rejected)) {
+                (Some(chosen), Some(rejected)) => ([chosen, rejected].concat(), Form::List),
+                _ => (vec![text(chosen)?, text(rejected)?], Form::Pair),
+            }
         } else {
             return Err(missing(row));
         };
         if responses.is_empty() {
-            bail!("`completions` must not be empty");
+            bail!("the responses of a row must not be empty");
         }
         Ok(Self { prompt, responses, form })
     }
@@ -231,6 +234,11 @@ fn missing(row: &Map<String, Value>) -> anyhow::Error {
         "a row needs `prompt` and `completion`, `completions`, or `chosen` and `rejected`; or `messages`; it has {}",
         found.join(", ")
     )
+}
+
+/// A list of replies that are texts.
+fn texts(value: &Value) -> Option<Vec<String>> {
+    value.as_array()?.iter().map(|reply| reply.as_str().map(str::to_owned)).collect()
 }
 
 /// A reply: a text, or a list of messages of which the last one is meant.

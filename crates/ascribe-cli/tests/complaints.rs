@@ -45,6 +45,20 @@ fn theme_02_the_boundary_is_an_option_of_the_run() {
     bench.run(&line("--boundary shared-prefix").replacen("train", "validate", 1)).succeeded();
 }
 
+/// The note stands where the last step of the log has fallen, and only there.
+#[test]
+fn theme_23_chosen_replies_that_became_less_likely_are_explained() {
+    let bench = Bench::new();
+    for (out, method) in [("plain", "dpo"), ("held", "dpo+sft")] {
+        let line = format!("train {method} --model model --data pairs.jsonl --output-dir {out} {SHORT} --max-steps 3");
+        let ran = bench.run(&line).succeeded();
+        let log = bench.read(&format!("{out}/log.jsonl"));
+        let rows = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let moved = rows.filter_map(|row| row["logps/chosen_displacement"].as_f64()).next_back().expect("it is logged");
+        assert_eq!(ran.stderr.contains("less likely than under the reference"), moved < 0.0, "{moved}: {}", ran.stderr);
+    }
+}
+
 #[test]
 fn tables_and_lines_of_json_train_alike() {
     let bench = Bench::new();

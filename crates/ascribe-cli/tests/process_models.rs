@@ -85,11 +85,37 @@ fn every_kind_trains_and_scores_steps() {
         let scores = numbers(&mean[0], "step_scores");
         assert!((number(&mean[0], "score") - (scores[0] + scores[1]) / 2.0).abs() < 1e-9, "{}", mean[0]);
     }
-    // What is written beside a label is what ProcessBench is scored by.
-    let scored = bench.run("score --process prm-2 --input rows.jsonl").succeeded().stdout;
-    bench.write("scored.jsonl", scored.lines().last().unwrap_or_default());
-    let ran = bench.run("eval processbench --input scored.jsonl --threshold 0.5 --json");
-    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+}
+
+/// What is written beside the rows of a benchmark is what it is scored by, at a threshold above every score or below it:
+/// then the first step is the first wrong one, or no step is wrong; and every step is called wrong, or right.
+#[test]
+fn what_is_scored_is_what_benchmarks_read() {
+    let bench = with_steps();
+    train(&bench, "prm", "steps.jsonl", "prm", "--max-steps 1").succeeded();
+    let solution = |label: i64| json!({"problem": "what is 3?", "steps": ["the sum", "is 7"], "label": label});
+    bench.rows("process.jsonl", [solution(0), solution(1), solution(-1)]);
+    let modified = |wrong: usize| {
+        json!({"original_question": "what is 3?", "modified_question": "what is 4?", "original_process": ["the sum"],
+               "modified_process": ["the sum", "is 7"], "error_steps": [wrong], "classification": "redundency"})
+    };
+    bench.rows("prm.jsonl", [modified(1), modified(2)]);
+    let found = |protocol: &str, name: &str, threshold: f64| -> Value {
+        let rows = written(&bench.run(&format!("score --process prm --input {name}.jsonl")).succeeded());
+        assert!(rows.iter().all(|row| numbers(row, "step_scores").len() == 2), "{rows:?}");
+        bench.rows("scored.jsonl", rows);
+        let line = format!("eval {protocol} --input scored.jsonl --threshold {threshold} --resamples 0 --json");
+        serde_json::from_str(&bench.run(&line).succeeded().stdout).expect("JSON")
+    };
+    let value = |found: &Value, name: &str| number(&found["measures"][name], "value");
+    let first = found("processbench", "process", 1.5);
+    assert_eq!([value(&first, "all, with an error"), value(&first, "all, correct")], [0.5, 0.0]);
+    let none = found("processbench", "process", 0.0);
+    assert_eq!([value(&none, "all, with an error"), value(&none, "all, correct")], [0.0, 1.0]);
+    // Two right steps of four: called right, all four have F1 2 * 2/(2 * 2 + 2) on the right ones and 0 on the wrong ones.
+    let right = found("prmbench", "prm", 0.0);
+    assert!((value(&right, "F1 of right steps") - 2.0 / 3.0).abs() < 1e-9, "{right}");
+    assert_eq!(value(&right, "F1 of wrong steps"), 0.0);
 }
 
 #[test]

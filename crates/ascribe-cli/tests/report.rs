@@ -130,6 +130,47 @@ fn a_report_shows_searches_and_their_trees() {
     assert!(bench.read("part.html").contains("The files do not hold the same checked rows"));
 }
 
+/// d (1.5 - 0.3 d) is highest at 2.5, with 1.875; the front of four points has a hypervolume of 6.
+#[test]
+fn figures_that_were_written_by_hand_are_drawn() {
+    let bench = Bench::new();
+    let gold: Vec<[f64; 2]> = [0.0, 0.5, 1.0, 2.0, 4.0].map(|d| [d, d * (1.5 - 0.3 * d)]).to_vec();
+    let point = |name: &str, x: f64, y: f64| json!({"name": name, "x": x, "y": y});
+    let curves = json!({
+        "kind": "over-optimization", "caption": "Gold against distance.", "x": "sqrt(KL)", "y": "reward",
+        "form": "best-of-n", "curves": [{"name": "gold", "points": gold}],
+    });
+    let front = json!({
+        "kind": "pareto", "caption": "Two goals.", "x": "helpful", "y": "harmless", "reference": [0, 0],
+        "points": [point("a", 1.0, 3.0), point("b", 3.0, 1.0), point("c", 2.0, 2.0), point("d", 1.0, 1.0)],
+    });
+    let credit = json!({
+        "kind": "credit", "caption": "Credit by token.",
+        "rows": [{"label": "T-REG", "tokens": [["3+5", 0.2], [" = ", 0.0], ["9", -0.4]], "planted": [2, 3]}],
+    });
+    let result =
+        |figures: &[&serde_json::Value]| json!({"name": "mine", "measures": {}, "figures": figures}).to_string();
+    bench.write("mine.json", result(&[&curves, &front, &credit]));
+    bench.run("report mine.json --out mine.html").succeeded();
+    let html = bench.read("mine.html");
+    for part in [
+        "gold: d (1.5 \u{2212} 0.3 d) over 4 points, ",
+        "; its peak is 1.875 at 2.5.",
+        "3 of 4 points on the front. Hypervolume above the reference (0, 0): 6.",
+        "<p class=\"label\">T-REG</p>",
+        "planted first wrong step",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(!html.contains("What was measured."));
+    let mut short = curves.clone();
+    short["curves"][0]["points"] = json!([[0, 0], [1, 1], [2, 1]]);
+    bench.write("short.json", result(&[&short]));
+    bench.run("report short.json").refused(&["the curve `gold`", "at least 3, got 2"]);
+    bench.write("other.json", result(&[&json!({"kind": "pie", "caption": "c"})]));
+    bench.run("report other.json").refused(&["`other.json` is no result", "figures"]);
+}
+
 #[test]
 fn what_is_no_result_is_refused() {
     let bench = Bench::new();

@@ -259,6 +259,62 @@ fn the_best_of_several_comes_first() {
     bench.run("generate --model model --chat hey --reward judge").refused(&["a chat shows its text as it comes"]);
 }
 
+/// What is written beside the rows of a benchmark is what it is scored by: pairs, one right reply of several, and one
+/// correct solution of several.
+#[test]
+fn what_is_scored_is_what_benchmarks_read() {
+    let bench = Bench::new();
+    bench
+        .run(&format!("train reward --model model --data pairs.jsonl --output-dir judge {SHORT} --head-init wide"))
+        .succeeded();
+    let replies = ["the sum", "the rest", "no", "it is"];
+    let asked = |n: usize| format!("what is {n}?");
+    bench.rows(
+        "pair.jsonl",
+        (0..4).map(|n| json!({"subset": "hep-go", "prompt": asked(n), "chosen": "the sum", "rejected": "the rest"})),
+    );
+    bench.rows(
+        "four.jsonl",
+        (0..4).map(|n| {
+            json!({"subset": "Math", "prompt": asked(n), "chosen": [replies[n]],
+                   "rejected": (1..4).map(|other| replies[(n + other) % 4]).collect::<Vec<_>>(), "num_correct": 1})
+        }),
+    );
+    let sources = ["human_to_GPT-4", "a", "b", "c"];
+    bench.rows(
+        "many.jsonl",
+        (0..4).map(|n| json!({"prompt": asked(n), "completions": replies, "solution_reference": sources})),
+    );
+    let score = |name: &str| {
+        let rows = written(&bench.run(&format!("score --reward judge --input {name}.jsonl")).succeeded());
+        bench.rows(&format!("{name}-scored.jsonl"), rows.iter().cloned());
+        rows
+    };
+    let found = |line: &str, name: &str| {
+        let ran = bench.run(&format!("eval {line} --resamples 0 --json")).succeeded();
+        let found: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+        number(&found["measures"][name], "value")
+    };
+    // The share of rows in which the first score is above the others; scores of other texts are never equal here.
+    let first_is_best = |rows: &[Value]| {
+        let best = |scores: &[f64]| scores[1..].iter().all(|other| scores[0] > *other);
+        rows.iter().filter(|row| best(&rewards(std::slice::from_ref(*row)))).count() as f64 / rows.len() as f64
+    };
+    let rows = score("pair");
+    let got = found("rewardbench --input pair-scored.jsonl --allow-partial", "hep-go");
+    assert!((got - first_is_best(&rows)).abs() < 1e-9, "{got}");
+    let rows = score("four");
+    assert_eq!(rewards(&rows).len(), 16, "{rows:?}");
+    let got = found("rewardbench2 --input four-scored.jsonl", "Math");
+    assert!((got - first_is_best(&rows)).abs() < 1e-9, "{got}");
+    let rows = score("many");
+    let got = found("rewardmath --input many-scored.jsonl", "accuracy");
+    assert!((got - first_is_best(&rows)).abs() < 1e-9, "{got}");
+    bench.rows("samples.jsonl", rows.iter().map(|row| json!({"correct": [1, 0, 0, 0], "rewards": row["rewards"]})));
+    let got = found("samples --input samples.jsonl --k 4", "best@4");
+    assert!((got - first_is_best(&rows)).abs() < 1e-9, "{got}");
+}
+
 /// The folder is a classifier of sequences to transformers too, on either side of padding. Left out where no Python has it.
 #[test]
 fn transformers_loads_the_folder_and_gives_the_same_scores() {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ascribe::lm::Tokenizer;
 use ascribe::preference::objectives::OBJECTIVES;
-use ascribe_testkit::golden;
+use ascribe_testkit::{golden, models};
 use serde_json::{Value, json};
 use support::{Bench, Ran, SHORT, ran, words};
 
@@ -590,6 +590,21 @@ fn a_streamed_answer_is_the_greedy_one() {
     };
     assert_eq!(drawn(1), drawn(1));
     assert_ne!(drawn(1), drawn(2));
+}
+
+/// The words of transformers on the same weights, up to the end of the turn. Left out where the model is not at hand.
+#[test]
+fn smollm2_answers_a_chat() {
+    let Some(model) = models::smollm2() else { return };
+    let model = model.display().to_string();
+    let bench = Bench::new();
+    let case = golden::open("smollm2/expected.json").get("cases").items().remove(0);
+    let greedy = case.get("greedy_text").text();
+    let (expected, _) = greedy.split_once("<|im_end|>").expect("the turn ends");
+    let question = "What is the capital of France?";
+    let line = ["generate", "--model", &model, "--chat", question, "--max-new-tokens", "24"];
+    assert_eq!(ran(bench.command(&line)).succeeded().stdout, format!("{expected}\n"));
+    assert!(expected.contains("Paris"));
 }
 
 #[test]

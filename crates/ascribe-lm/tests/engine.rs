@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ascribe_core::{Candidate, Continuation, Mode, Policy, Request, Sampling, Seed, Tokens, Until};
 use ascribe_lm::{
     Decoder, DecoderConfig, Engine, FrozenModel, Head, LanguageModel, Limits, LocalPolicy, LoraConfig, Positions,
-    Precision, RandomWeights, Rope, RopeScaling, Row, Safetensors,
+    Precision, RandomWeights, Rope, RopeScaling, Row, Safetensors, SpecialTokens,
 };
 use ascribe_testkit::device::values;
 use ascribe_testkit::golden::{close, root};
@@ -138,6 +138,31 @@ fn what_was_written_scores_to_the_bits_that_it_was_written_with() {
             let given = Continuation { prefix: request.prefix.clone(), tokens: tokens.clone() };
             assert_eq!(&policy.score(&[given]).expect("it fits").0[0], logps);
         }
+    }
+}
+
+/// A sampler may write `th` and `e` where the tokenizer makes `the` of the text: the ids stand, token by token.
+#[test]
+fn theme_20_ids_are_scored_as_they_are_whatever_their_text_encodes_to() {
+    let folder = root().join("lm/llama_gqa");
+    let model = FrozenModel::load(&folder, &Device::flex(), Precision::AsStored).expect("a whole model");
+    let text = "the sum of them";
+    let whole = model.tokenizer.encode(text).expect("text");
+    let apart: Vec<u32> =
+        text.chars().flat_map(|letter| model.tokenizer.encode(&letter.to_string()).expect("text")).collect();
+    assert!(whole.len() < apart.len());
+    assert_eq!(model.tokenizer.decode(&apart, SpecialTokens::Keep).expect("it decodes"), text);
+
+    let prefix = model.tokenizer.encode("what is it?").expect("text");
+    let given = |tokens: &[u32]| Continuation { prefix: prefix.as_slice().into(), tokens: tokens.into() };
+    let (got, _) = model.policy.score(&[given(&apart), given(&whole)]).expect("they fit");
+    assert_eq!([got[0].len(), got[1].len()], [apart.len(), whole.len()]);
+    // The chain rule over the ids that were given.
+    for (at, id) in apart.iter().enumerate() {
+        let read = [&prefix[..], &apart[..at]].concat();
+        let (alone, _) =
+            model.policy.score(&[Continuation { prefix: read.into(), tokens: vec![*id].into() }]).expect("it fits");
+        close("a token", &widened(&alone[0]), &widened(&got[0][at..=at]), 1e-5);
     }
 }
 

@@ -3,15 +3,17 @@
 //! RewardBench 1 reads rows, or one object of columns, with `subset` and `scores_chosen` and `scores_rejected`, or with
 //! `results` of 0 and 1 (one half for a tie of a judge). With a model, rows have `subset`, `prompt`, `chosen` and
 //! `rejected`. RewardBench 2 reads `subset` and `scores`, the `num_correct` correct completions first; the ids of its
-//! Ties subset are `ref:<number>` and `tied:<number>`.
+//! Ties subset are `ref:<number>` and `tied:<number>`. Scores may also have the names that `ascribe score --reward`
+//! writes.
 
 use std::collections::BTreeMap;
 
 use anyhow::bail;
 use ascribe::eval::bench::{
-    MissingSubsets, REWARDBENCH2_SUBSETS, TiesPrompt, best_of_completions, rewardbench, rewardbench_ties,
+    MissingSubsets, REWARDBENCH_SECTIONS, REWARDBENCH2_SUBSETS, RewardBench, TiesPrompt, best_of_completions,
+    rewardbench, rewardbench_ties,
 };
-use ascribe::eval::{Bootstrap, Estimate, wilson};
+use ascribe::eval::{Bootstrap, Estimate, EvalError, wilson};
 
 use super::model::PairScorer;
 use crate::args::{RewardBench2Args, RewardBenchArgs};
@@ -21,36 +23,61 @@ use crate::records::Records;
 pub fn first(args: &RewardBenchArgs) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?.transposed("subset");
     let subsets = records.every("subset", Records::label)?;
+    let chosen = records.either("scores_chosen", "reward_chosen");
+    let rejected = records.either("scores_rejected", "reward_rejected");
     let (credits, by) = match PairScorer::load(args)? {
         Some(scorer) => (strict(&scorer.score(&records)?), scorer.name()),
-        None if records.has("scores_chosen") => {
-            let chosen = records.every("scores_chosen", Records::number)?;
-            let rejected = records.every("scores_rejected", Records::number)?;
+        None if records.has(chosen) => {
+            let chosen = records.every(chosen, Records::number)?;
+            let rejected = records.every(rejected, Records::number)?;
             (strict(&chosen.into_iter().zip(rejected).map(|(a, b)| [a, b]).collect::<Vec<_>>()), "scores")
         }
         None => (results(&records)?, "results"),
     };
-    let mut of_subset: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for (subset, credit) in subsets.into_iter().zip(credits) {
-        of_subset.entry(subset).or_default().push(credit);
+    let mut of_subset: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for (subset, credit) in subsets.iter().zip(&credits) {
+        of_subset.entry(subset.as_str()).or_default().push(*credit);
     }
     let bootstrap = args.measure.bootstrap(records.rows.len());
     let mut estimates = Vec::new();
-    for (subset, credits) in &of_subset {
-        estimates.push((subset.clone(), share(credits, &bootstrap)?));
+    for (&subset, credits) in &of_subset {
+        estimates.push((subset, share(credits, &bootstrap)?));
     }
-    let accuracies = estimates.iter().map(|(subset, estimate)| (subset.clone(), estimate.value)).collect();
     let missing = if args.allow_partial { MissingSubsets::AllowPartial } else { MissingSubsets::Refuse };
-    let scores = rewardbench(&accuracies, missing)?;
-    let sections = scores.sections.iter().filter_map(|(name, score)| Some(Finding::number(*name, (*score)?)));
+    let names: Vec<&str> = of_subset.keys().copied().collect();
+    let number_of: Vec<usize> =
+        subsets.iter().map(|subset| names.partition_point(|name| *name < subset.as_str())).collect();
+    let scored = |rows: &[usize]| -> Result<RewardBench, EvalError> {
+        let mut sums = vec![(0.0, 0.0); names.len()];
+        for &row in rows {
+            let (sum, n) = &mut sums[number_of[row]];
+            (*sum, *n) = (*sum + credits[row], *n + 1.0);
+        }
+        let accuracies = names.iter().zip(sums).map(|(name, (sum, n))| ((*name).to_owned(), sum / n)).collect();
+        rewardbench(&accuracies, missing)
+    };
+    // A resample draws as many rows of each subset as there are.
+    let over_subsets = |score: &(dyn Fn(&RewardBench) -> Option<f64> + Sync)| {
+        bootstrap.stratified_metric(&subsets, |rows| Ok(score(&scored(rows)?).unwrap_or(f64::NAN)))
+    };
+    let scores = scored(&(0..credits.len()).collect::<Vec<_>>())?;
+    let mut sections = Vec::new();
+    for (at, (name, score)) in scores.sections.iter().enumerate() {
+        if score.is_some() {
+            let members = REWARDBENCH_SECTIONS[at].1;
+            let n = subsets.iter().filter(|subset| members.iter().any(|(member, _)| member == subset)).count();
+            sections.push(Finding::of(*name, &Estimate { n, ..over_subsets(&|scores| scores.sections[at].1)? }));
+        }
+    }
+    let overall = over_subsets(&|scores| Some(scores.overall))?;
     Findings::new("rewardbench")
         .fact("input", records.name())
         .drawn(&bootstrap)
         .fact("by", by)
-        .with_all(estimates.iter().map(|(subset, estimate)| Finding::share(subset.as_str(), estimate)))
+        .with_all(estimates.iter().map(|(subset, estimate)| Finding::share(*subset, estimate)))
         .with_all(sections)
         .with_all(scores.prior.map(|prior| Finding::number("Prior Sets", prior)))
-        .with(Finding::number("overall", scores.overall))
+        .with(Finding::of("overall", &overall))
         .show(args.measure.json, args.file.report.as_deref())
 }
 
@@ -83,10 +110,11 @@ fn share(credits: &[f64], bootstrap: &Bootstrap) -> anyhow::Result<Estimate> {
 pub fn second(args: &RewardBench2Args) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?.transposed("subset");
     let bootstrap = args.measure.bootstrap(records.rows.len());
+    let column = records.either("scores", "rewards");
     let mut best_of: BTreeMap<String, Vec<Vec<f64>>> = BTreeMap::new();
     let (mut reference, mut tied) = (Vec::new(), Vec::new());
     for row in &records.rows {
-        let (subset, mut correct) = (records.label(row, "subset")?, records.numbers(row, "scores")?);
+        let (subset, mut correct) = (records.label(row, "subset")?, records.numbers(row, column)?);
         if subset != "Ties" {
             best_of.entry(subset).or_default().push(correct);
             continue;

@@ -2,7 +2,7 @@
 //!
 //! - `score` beside `chosen_position`: the verdicts of a pairwise judge against each wrong solution;
 //! - `score` beside `solution_reference`: one number, or the scores of the steps, for each solution, the correct one from
-//!   `human_to_GPT-4`;
+//!   `human_to_GPT-4`; or `rewards`, as `ascribe score --reward` writes them;
 //! - `solution_type` chosen or rejected, `problem_id` and `output.step_scores`: one correct solution against one wrong.
 
 use std::collections::BTreeMap;
@@ -68,14 +68,15 @@ fn one_score(
 }
 
 fn scored(records: &Records, reduction: Option<StepReduction>, bootstrap: &Bootstrap) -> anyhow::Result<Findings> {
+    let column = records.either("score", "rewards");
     let mut problems = Vec::with_capacity(records.rows.len());
     for row in &records.rows {
-        let (sources, scores) = (records.list(row, "solution_reference")?, records.list(row, "score")?);
+        let (sources, scores) = (records.list(row, "solution_reference")?, records.list(row, column)?);
         same_length(records, row, sources, scores)?;
         let mut problem = OneToMany { correct: Vec::new(), wrong: Vec::new() };
         for (source, score) in sources.iter().zip(scores) {
             let side = if source == CORRECT { &mut problem.correct } else { &mut problem.wrong };
-            side.push(one_score(records, row, "score", score, reduction)?);
+            side.push(one_score(records, row, column, score, reduction)?);
         }
         if problem.correct.is_empty() || problem.wrong.is_empty() {
             bail!("{}: it needs a solution of `{CORRECT}` and one of another source", records.place(row));

@@ -1,8 +1,8 @@
 //! pass@k, pass^k, maj@k and best@k from several samples a problem.
 //!
 //! Rows have `samples` and `correct` as counts, or `correct` as a list of 0 and 1; or `answers`, null where none could
-//! be read, with the right `answer`: then votes are counted too. With `scores`, one a sample, the best of k by score is
-//! picked.
+//! be read, with the right `answer`: then votes are counted too. With `scores`, one a sample (or `rewards`, as
+//! `ascribe score --reward` writes them), the best of k by score is picked.
 
 use anyhow::bail;
 use ascribe::eval::bench::{Attempts, PickTies, VoteTies, best_of_k, maj_at_k, mean_pass_at_k, mean_pass_hat_k};
@@ -18,7 +18,8 @@ pub fn run(args: &SamplesArgs) -> anyhow::Result<()> {
     if args.split_ties && !voted {
         bail!("there are no votes whose ties could be split; give rows with `answers`, or leave out --split-ties");
     }
-    let scored = records.has("scores");
+    let column = records.either("scores", "rewards");
+    let scored = records.has(column);
     let (mut problems, mut votes, mut picks) = (Vec::new(), Vec::new(), Vec::new());
     for row in &records.rows {
         let right = if voted {
@@ -34,10 +35,10 @@ pub fn run(args: &SamplesArgs) -> anyhow::Result<()> {
         };
         problems.push(right.as_ref().map_or_else(|| counts(&records, row), counted)?);
         if scored {
-            let (scores, place) = (records.numbers(row, "scores")?, records.place(row));
+            let (scores, place) = (records.numbers(row, column)?, records.place(row));
             let Some(right) = right else {
                 bail!(
-                    "{place}: `scores` say which sample is picked, so `correct` must be a list, or `answers` be there"
+                    "{place}: `{column}` say which sample is picked, so `correct` must be a list, or `answers` be there"
                 );
             };
             if scores.len() != right.len() {

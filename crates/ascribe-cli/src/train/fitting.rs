@@ -96,7 +96,7 @@ impl<L: Learner<Model = Decoder>> Run<'_, L> {
             Some((source, steps)) => Fit::from_source(learner, start.decoder, source, steps, config)?,
             None => Fit::new(learner, start.decoder, train, config)?,
         };
-        let (mut best, mut measured) = (None, None);
+        let (mut best, mut measured, mut moved) = (None, None, None);
         if let Some((path, progress)) = &start.last {
             fit.resume(path, progress)?;
             best = progress.best;
@@ -114,6 +114,7 @@ impl<L: Learner<Model = Decoder>> Run<'_, L> {
                 progress.line(&line(&report, steps, progress.seconds()));
             }
             log.write(&report, &[])?;
+            moved = report.metric(DISPLACEMENT);
             let mut score = None;
             if !held_out.is_empty() && (due(args.eval_steps, step, steps) || due(args.save_steps, step, steps)) {
                 let tally = evaluate(judge, &fit.model().valid(), held_out, args.per_device_eval_batch_size)?;
@@ -139,6 +140,9 @@ impl<L: Learner<Model = Decoder>> Run<'_, L> {
             }
         }
         drop(progress);
+        if let Some(words) = moved.and_then(fallen) {
+            eprintln!("{words}");
+        }
         let steps = fit.steps();
         let trained = model.with_decoder(fit.into_model().valid());
         save(&trained, &args.output_dir)?;
@@ -157,6 +161,20 @@ pub(super) fn run_of(identity: &[(&'static str, String)]) -> Vec<(String, String
     identity.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
 
+/// How far chosen responses have moved from the reference, in nats a token.
+const DISPLACEMENT: &str = "logps/chosen_displacement";
+
+/// What it means that chosen responses have become less likely than under the reference, and what to do.
+fn fallen(moved: f64) -> Option<String> {
+    (moved < 0.0).then(|| {
+        format!(
+            "note: chosen responses are less likely than under the reference ({DISPLACEMENT} {moved:.4}, nats a token). A \
+             loss on pairs asks for a gap, and both sides may fall while it grows. Where this goes on, add sft to the loss \
+             (such as dpo+sft), raise beta, or lower the learning rate"
+        )
+    })
+}
+
 /// One step as a line for people.
 fn line(report: &StepReport, steps: usize, seconds: f64) -> String {
     let show =
@@ -171,7 +189,7 @@ fn line(report: &StepReport, steps: usize, seconds: f64) -> String {
         show("loss", "loss"),
         show(ACCURACY, ACCURACY),
         show("rewards/margins", "rewards/margins"),
-        show("logps/chosen_displacement", "logps/chosen_displacement"),
+        show(DISPLACEMENT, DISPLACEMENT),
         show("grad_norm", "grad_norm"),
         crate::output::duration(seconds)
     )
@@ -222,5 +240,17 @@ impl RunLog {
         let mut text = Value::Object(row).to_string();
         text.push('\n');
         self.file.write_all(text.as_bytes()).with_context(|| format!("cannot write `{}`", self.path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_falls_is_said_and_what_rises_is_not() {
+        let words = fallen(-0.25).unwrap();
+        assert!(words.contains("-0.2500") && words.contains("dpo+sft"), "{words}");
+        assert_eq!((fallen(0.0), fallen(0.25), fallen(f64::NAN)), (None, None, None));
     }
 }

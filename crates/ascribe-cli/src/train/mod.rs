@@ -385,30 +385,12 @@ fn finish_with(
             print_line(&format!("held-out reward margin {margin:+.4}"))?;
             summary.insert("reward_margin".into(), serde_json::to_value(margin)?);
         }
-        if let Some(said) = less_likely(tally.values("logps/chosen_displacement"), args.seed)? {
-            print_line(&said)?;
-        }
     }
     if let Some((step, _)) = best {
         print_line(&format!("best checkpoint by held-out figure: checkpoint-{step}"))?;
         summary.insert("best_checkpoint".into(), json!(step));
     }
     write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
-}
-
-/// A word on chosen responses that became less likely: a loss on margins is content as long as the rejected ones fall further.
-fn less_likely(displacement: &[f64], seed: u64) -> anyhow::Result<Option<String>> {
-    if displacement.is_empty() {
-        return Ok(None);
-    }
-    let moved = Bootstrap { seed: Seed(seed), ..Bootstrap::default() }.mean(displacement)?;
-    let fell = moved.interval.is_some_and(|interval| interval.high < 0.0);
-    Ok(fell.then(|| {
-        format!(
-            "held-out chosen responses became less likely, {moved:+.4} nats a token: losses on margins do that; a smaller \
-             learning rate, dpo+sft or apo-zero hold them up"
-        )
-    }))
 }
 
 /// Share of pairs whose chosen response earns more, with Wilson's interval; with ties (one half) a bootstrap interval.
@@ -513,17 +495,4 @@ fn refuse_mixed_folder(args: &TrainArgs) -> anyhow::Result<()> {
 
 fn short(hash: &str) -> String {
     hash.chars().take(16).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chosen_responses_that_fall_are_told() {
-        let said = less_likely(&[-1.0, -2.0, -1.5], 0).unwrap().unwrap();
-        assert!(said.contains("less likely, -1.5000 [") && said.contains("dpo+sft"), "{said}");
-        assert_eq!(less_likely(&[1.0, -1.0, 0.5], 0).unwrap(), None);
-        assert_eq!(less_likely(&[], 0).unwrap(), None);
-    }
 }

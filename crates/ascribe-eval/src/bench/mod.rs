@@ -18,8 +18,8 @@ pub use best_of_k::{BestOfK, PickTies, best_of_k, best_of_k_curve};
 pub use bose::{Candidate, base_instruct_consistency, blank_credit, blank_perplexities, stability};
 pub use deception::{Deception, DeceptionItem, deception};
 pub use ppe::{
-    MismatchMatrix, confidence_agreement, mismatch_matrix, pair_brier, quantile_over_domains, row_wise_correlation,
-    separability,
+    MismatchMatrix, confidence_agreement, mean_win_rates, mismatch_matrix, pair_brier, quantile_over_domains,
+    row_wise_correlation, separability, standardised_domains,
 };
 pub use process_bench::{Localisation, ProcessF1, first_error, localisation, process_f1, weakest_step};
 pub use reasoning::{

@@ -11,7 +11,7 @@
 use crate::error::{finite, not_empty, option, same_length, shares};
 use crate::rank::Correlation;
 use crate::stats::bootstrap::sorted_quantile;
-use crate::stats::sum::{mean, number};
+use crate::stats::sum::{mean, number, variance};
 use crate::{Estimate, EvalError};
 
 /// Which of two intervals is above the other: 1, -1, or 0 when they overlap.
@@ -107,6 +107,47 @@ pub fn row_wise_correlation(one: &[Vec<f64>], other: &[Vec<f64>], kind: Correlat
     Ok(mean(&values))
 }
 
+/// The mean win rate of each model against every other one, from the model x model matrix of predicted win rates without
+/// its diagonal: what is correlated with ratings by people. In [0, 1]; O(m^2) for m models.
+///
+/// # Errors
+/// When there are fewer than two models, the matrix is not square, or a rate is not in [0, 1].
+pub fn mean_win_rates(rates: &[Vec<f64>]) -> Result<Vec<f64>, EvalError> {
+    option("models", "at least 2", rates.len() as f64, rates.len() >= 2)?;
+    let mut means = Vec::with_capacity(rates.len());
+    for (row, rates_of) in rates.iter().enumerate() {
+        same_length("a row of win rates", rates.len(), rates_of.len())?;
+        shares("a row of win rates", rates_of)?;
+        let others = rates_of.iter().enumerate().filter(|&(column, _)| column != row);
+        means.push(mean(&others.map(|(_, rate)| *rate).collect::<Vec<_>>()));
+    }
+    Ok(means)
+}
+
+/// `scores[model][domain]` with every domain on its own scale, less its mean over models and divided by its standard
+/// deviation (n - 1), before a mean or a quantile over domains is taken. Unbounded; O(models domains).
+///
+/// # Errors
+/// When there are fewer than two models, they differ in their number of domains or have none, a score is NaN or infinite,
+/// or a domain is constant.
+pub fn standardised_domains(scores: &[Vec<f64>]) -> Result<Vec<Vec<f64>>, EvalError> {
+    option("models", "at least 2", scores.len() as f64, scores.len() >= 2)?;
+    for model in scores {
+        same_length("the scores of a model", scores[0].len(), model.len())?;
+        finite("the scores of a model", model)?;
+    }
+    let mut standardised = scores.to_vec();
+    for domain in 0..scores[0].len() {
+        let column: Vec<f64> = scores.iter().map(|model| model[domain]).collect();
+        let (centre, sd) = (mean(&column), variance(&column).sqrt());
+        if sd == 0.0 {
+            return Err(EvalError::Degenerate { what: "a standardised domain", why: "every model scores the same" });
+        }
+        standardised.iter_mut().for_each(|model| model[domain] = (model[domain] - centre) / sd);
+    }
+    Ok(standardised)
+}
+
 /// A quantile over domains (type 7), 0 for the smallest: low quantiles predict a tuned policy better than means.
 /// Between the smallest and the largest value; O(n log n).
 ///
@@ -197,6 +238,22 @@ mod tests {
         assert_eq!(pair_brier(&replicates, &[0.0, 1.0]).unwrap(), 0.0625);
         assert!(matches!(pair_brier(&replicates, &[1.0, 1.0]), Err(EvalError::Degenerate { .. })));
         assert_eq!(quantile_over_domains(&[3.0, 1.0, 2.0], 0.25).unwrap(), 1.5);
+    }
+
+    #[test]
+    fn win_rates_leave_out_the_diagonal_and_domains_get_scales() {
+        let rates = [vec![0.5, 0.9, 0.7], vec![0.1, 0.5, 0.4], vec![0.3, 0.6, 0.5]];
+        for (got, expected) in mean_win_rates(&rates).unwrap().into_iter().zip([0.8, 0.25, 0.45]) {
+            assert!((got - expected).abs() < 1e-15, "{got}");
+        }
+        assert!(matches!(mean_win_rates(&rates[..2]), Err(EvalError::Length { .. })));
+        assert!(matches!(mean_win_rates(&[]), Err(EvalError::Range { .. })));
+        // Mean 2 and deviation 1; mean 20 and deviation 10.
+        let scores = [vec![1.0, 30.0], vec![2.0, 20.0], vec![3.0, 10.0]];
+        assert_eq!(standardised_domains(&scores).unwrap(), [[-1.0, 1.0], [0.0, 0.0], [1.0, -1.0]]);
+        assert!(matches!(standardised_domains(&[vec![1.0], vec![1.0]]), Err(EvalError::Degenerate { .. })));
+        assert!(matches!(standardised_domains(&[vec![], vec![]]), Err(EvalError::Empty { .. })));
+        assert!(matches!(standardised_domains(&[vec![1.0], vec![f64::NAN]]), Err(EvalError::NotFinite { .. })));
     }
 
     #[test]

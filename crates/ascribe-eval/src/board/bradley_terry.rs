@@ -11,9 +11,10 @@
 
 use std::f64::consts::LN_10;
 
+use super::fit::Fit;
 use crate::error::{not_empty, option};
 use crate::stats::bootstrap::sorted_quantile;
-use crate::stats::sum::{mean, sigmoid, softplus, sum};
+use crate::stats::sum::sigmoid;
 use crate::{Bootstrap, BootstrapMethod, EvalError, Interval};
 
 /// Games between two players of which the first won a share.
@@ -99,14 +100,7 @@ pub fn bradley_terry(
             0.0
         }
     };
-    let mut strengths = newton(games, players, ridge);
-    let zero = match anchor {
-        Anchor::Mean => mean(&strengths),
-        Anchor::Player(player) => strengths[player],
-    };
-    strengths.iter_mut().for_each(|strength| *strength -= zero);
-    let log_likelihood = log_likelihood(games, &strengths);
-    Ok(BradleyTerry { strengths, log_likelihood })
+    Ok(Fit { games, style: &[], players }.fitted(anchor, ridge).0)
 }
 
 /// Ratings with bootstrap intervals and ranks, best first: player number and rating. Resamples that fall apart are left
@@ -242,59 +236,6 @@ fn reached(next: &[Vec<usize>]) -> Vec<bool> {
         }
     }
     reached
-}
-
-fn log_likelihood(games: &[Game], strengths: &[f64]) -> f64 {
-    sum(games.iter().map(|game| {
-        let d = strengths[game.a] - strengths[game.b];
-        -game.weight * (game.outcome * softplus(-d) + (1.0 - game.outcome) * softplus(d))
-    }))
-}
-
-fn newton(games: &[Game], players: usize, ridge: f64) -> Vec<f64> {
-    let objective =
-        |strengths: &[f64]| log_likelihood(games, strengths) - ridge * sum(strengths.iter().map(|th| th * th));
-    let total = sum(games.iter().map(|game| game.weight));
-    let mut strengths = vec![0.0; players];
-    for _ in 0..200 {
-        let mut gradient: Vec<f64> = strengths.iter().map(|th| -2.0 * ridge * th).collect();
-        let mut hessian = vec![0.0; players * players];
-        for game in games {
-            let p = sigmoid(strengths[game.a] - strengths[game.b]);
-            let pull = game.weight * (game.outcome - p);
-            gradient[game.a] += pull;
-            gradient[game.b] -= pull;
-            let curve = game.weight * p * (1.0 - p);
-            for (i, j, sign) in
-                [(game.a, game.a, 1.0), (game.b, game.b, 1.0), (game.a, game.b, -1.0), (game.b, game.a, -1.0)]
-            {
-                hessian[i * players + j] += sign * curve;
-            }
-        }
-        if gradient.iter().all(|slope| slope.abs() <= 1e-12 * (1.0 + total)) {
-            break;
-        }
-        // The likelihood has no say on the mean: a weak pull to 0 makes the system regular and moves no difference.
-        let pull = 1e-3 * (0..players).map(|i| hessian[i * players + i]).fold(0.0, f64::max);
-        for i in 0..players {
-            hessian[i * players + i] += 2.0 * ridge;
-            if ridge == 0.0 {
-                (0..players).for_each(|j| hessian[i * players + j] += pull);
-            }
-        }
-        let step = crate::stats::solve::solve(hessian, gradient);
-        let before = objective(&strengths);
-        let mut scale = 1.0;
-        loop {
-            let next: Vec<f64> = strengths.iter().zip(&step).map(|(th, step)| th + scale * step).collect();
-            if objective(&next) >= before - 1e-12 * before.abs() || scale < 1e-6 {
-                strengths = next;
-                break;
-            }
-            scale *= 0.5;
-        }
-    }
-    strengths
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::calibrate::{Binning, calibration_error};
+    use crate::calibrate::{Binning, brier, calibration_error};
 
     /// Six of eight right; confidences .9 .65 .6 .8 .65 .9 .55 .8 sum to 5.85.
     #[test]
@@ -55,6 +55,18 @@ mod tests {
         assert_eq!(balance(&[0.5], &[false], Half::Split, &Bootstrap::NONE).unwrap().value, 0.0);
         assert_eq!(balance(&[0.5], &[false], Half::Positive, &Bootstrap::NONE).unwrap().value, -0.5);
         assert!(matches!(balance(&[1.5], &[true], Half::Split, &Bootstrap::NONE), Err(EvalError::OutOfRange { .. })));
+    }
+
+    /// Chances spread evenly, each as often true as it says: accuracy 3/4, Brier score 1/6 and Balance 0. The paper's
+    /// simulation has 75.01 %, .1666 and -.0004.
+    #[test]
+    fn a_calibrated_forecast_is_in_balance() {
+        let rows = (0..100).flat_map(|i| (0..200).map(move |j| ((f64::from(i) + 0.5) / 100.0, j < 2 * i + 1)));
+        let (p, y): (Vec<f64>, Vec<bool>) = rows.unzip();
+        let right = p.iter().zip(&y).filter(|(p, y)| (**p >= 0.5) == **y).count();
+        assert_eq!(right, 15_000);
+        assert!((brier(&p, &y, &Bootstrap::NONE).unwrap().value - 1.0 / 6.0).abs() < 1e-4);
+        assert!(balance(&p, &y, Half::Positive, &Bootstrap::NONE).unwrap().value.abs() < 1e-12);
     }
 
     proptest! {

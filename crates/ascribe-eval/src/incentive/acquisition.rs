@@ -10,7 +10,7 @@
 
 use crate::EvalError;
 use crate::error::{finite, option, same_length, within};
-use crate::stats::sum::sum;
+use crate::stats::sum::{mean, sum};
 
 /// One agent.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,6 +140,32 @@ impl AcquisitionGame<'_> {
     }
 }
 
+/// The power of the number of rounds with which regret against the best mechanism grows: the slope of `ln regret` on
+/// `ln rounds` by least squares. Below 1 a learner has no regret in the long run; 2/3 is what learning such a mechanism
+/// may cost at most. Unbounded; O(n).
+///
+/// # Errors
+/// When the lengths differ, a number is not above 0, or fewer than two numbers of rounds differ.
+pub fn regret_exponent(rounds: &[f64], regret: &[f64]) -> Result<f64, EvalError> {
+    same_length("regret", rounds.len(), regret.len())?;
+    for (what, values) in [("rounds", rounds), ("regret", regret)] {
+        within(what, values, "above 0", |value| value > 0.0)?;
+    }
+    let logs = |values: &[f64]| {
+        let logs: Vec<f64> = values.iter().map(|value| value.ln()).collect();
+        let centre = mean(&logs);
+        logs.into_iter().map(|log| log - centre).collect::<Vec<f64>>()
+    };
+    let (x, y) = (logs(rounds), logs(regret));
+    if rounds.iter().all(|round| *round == rounds[0]) {
+        return Err(EvalError::Degenerate {
+            what: "the growth of regret",
+            why: "all points have one number of rounds",
+        });
+    }
+    Ok(sum(x.iter().zip(&y).map(|(x, y)| x * y)) / sum(x.iter().map(|x| x * x)))
+}
+
 /// At least 0, summing to 1 within 1e-9.
 fn law(what: &'static str, law: &[f64]) -> Result<(), EvalError> {
     within(what, law, "at least 0", |p| p >= 0.0)?;
@@ -174,6 +200,17 @@ mod tests {
         assert!((game(&good).principal_value().unwrap() - 0.7).abs() < 1e-12);
         // Honest: 0; no effort: 0.05.
         assert!((game(&poor).incentive_violation().unwrap() - 0.05).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_power_of_a_law_is_read() {
+        let rounds = [10.0, 100.0, 1000.0, 5000.0];
+        let regret = rounds.map(|t: f64| 5.0 * t.powf(2.0 / 3.0));
+        assert!((regret_exponent(&rounds, &regret).unwrap() - 2.0 / 3.0).abs() < 1e-12);
+        assert!(matches!(regret_exponent(&rounds, &[1.0]), Err(EvalError::Length { .. })));
+        assert!(matches!(regret_exponent(&[1.0, 2.0], &[0.0, 1.0]), Err(EvalError::OutOfRange { what: "regret", .. })));
+        assert!(matches!(regret_exponent(&[2.0, 2.0], &[1.0, 3.0]), Err(EvalError::Degenerate { .. })));
+        assert!(matches!(regret_exponent(&[], &[]), Err(EvalError::Empty { .. })));
     }
 
     #[test]

@@ -3,5 +3,5 @@
 mod acquisition;
 mod scoring;
 
-pub use acquisition::{AcquisitionGame, Agent};
+pub use acquisition::{AcquisitionGame, Agent, regret_exponent};
 pub use scoring::{ScoringRule, properness_gap, rule_gap};

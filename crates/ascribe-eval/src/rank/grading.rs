@@ -5,7 +5,8 @@
 //! ```
 //! Divide by the largest mark for a fraction. Unparsable marks are no part of any number: count them beside these.
 
-use crate::error::{option, same_length, within};
+use crate::error::{finite, option, same_length, within};
+use crate::stats::sum::{mean, sum};
 use crate::{Bootstrap, Estimate, EvalError};
 
 /// Errors of marks, on the raw scale.
@@ -58,6 +59,28 @@ pub fn grading_error(
     })
 }
 
+/// The mark of the stored answer that is nearest to another one by embedding: what any judge must beat. The distance is
+/// Canberra's, `sum |a - b|/(|a| + |b|)` with 0/0 = 0; answers that are equally near give the mean of their marks. In the
+/// range of the marks; O(answers width).
+///
+/// # Errors
+/// When there is no answer, a length does not fit, or a number is NaN or infinite.
+pub fn nearest_mark(answers: &[Vec<f64>], marks: &[f64], asked: &[f64]) -> Result<f64, EvalError> {
+    finite("marks", marks)?;
+    same_length("answers", marks.len(), answers.len())?;
+    finite("asked", asked)?;
+    let mut distances = Vec::with_capacity(answers.len());
+    for answer in answers {
+        same_length("an answer", asked.len(), answer.len())?;
+        finite("an answer", answer)?;
+        let share = |(a, b): (&f64, &f64)| if a == b { 0.0 } else { (a - b).abs() / (a.abs() + b.abs()) };
+        distances.push(sum(answer.iter().zip(asked).map(share)));
+    }
+    let least = distances.iter().copied().fold(f64::INFINITY, f64::min);
+    let nearest = marks.iter().zip(&distances).filter(|(_, distance)| **distance == least);
+    Ok(mean(&nearest.map(|(mark, _)| *mark).collect::<Vec<_>>()))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -71,6 +94,18 @@ mod tests {
         assert_eq!((error.mae.value, error.mse.value), (1.0, 5.0 / 3.0));
         assert!((error.bias.value + 1.0 / 3.0).abs() < 1e-15);
         assert_eq!((error.exact.value, error.within_one.value), (1.0 / 3.0, 2.0 / 3.0));
+    }
+
+    /// From (1, 0): (2, 0) is 1/3 away, (0, 0) and (1, 5) are 1 away.
+    #[test]
+    fn the_nearest_answer_by_hand() {
+        let answers = [vec![0.0, 0.0], vec![2.0, 0.0], vec![1.0, 5.0]];
+        assert_eq!(nearest_mark(&answers, &[1.0, 4.0, 2.0], &[1.0, 0.0]).unwrap(), 4.0);
+        let tied = [answers[0].clone(), answers[2].clone()];
+        assert_eq!(nearest_mark(&tied, &[1.0, 2.0], &[1.0, 0.0]).unwrap(), 1.5);
+        assert!(matches!(nearest_mark(&[], &[], &[1.0]), Err(EvalError::Empty { .. })));
+        assert!(matches!(nearest_mark(&answers, &[1.0; 3], &[1.0]), Err(EvalError::Length { .. })));
+        assert!(matches!(nearest_mark(&tied, &[1.0, f64::NAN], &[1.0, 0.0]), Err(EvalError::NotFinite { .. })));
     }
 
     #[test]

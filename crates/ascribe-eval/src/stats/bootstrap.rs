@@ -167,6 +167,46 @@ impl Bootstrap {
         Ok(Estimate { n: keys.len(), ..estimate })
     }
 
+    /// As [`metric`](Self::metric), resampling within each stratum: the subsets of a benchmark keep their numbers of rows.
+    /// The interval is absent where a stratum has one row, which says nothing about spread. O(B n) beside the metric.
+    ///
+    /// # Errors
+    /// As [`metric`](Self::metric).
+    pub fn stratified_metric<K: Hash + Eq>(
+        &self,
+        strata: &[K],
+        metric: impl Fn(&[usize]) -> Result<f64, EvalError> + Sync,
+    ) -> Result<Estimate, EvalError> {
+        let n = strata.len();
+        let value = metric(&without(n, &[]))?;
+        self.checked(n)?;
+        let (stratum_of, count) = clusters(strata);
+        let mut members = vec![Vec::new(); count];
+        for (row, &stratum) in stratum_of.iter().enumerate() {
+            members[stratum].push(row);
+        }
+        let measured = |rows: &[usize]| metric(rows).unwrap_or(f64::NAN);
+        let replicates = if members.iter().any(|rows| rows.len() < 2) {
+            Vec::new()
+        } else {
+            self.replicates(
+                n,
+                || vec![0_usize; n],
+                |stream, drawn| {
+                    let mut first = 0;
+                    for rows in &members {
+                        let part = &mut drawn[first..first + rows.len()];
+                        draw_below(stream, rows.len() as u32, part);
+                        part.iter_mut().for_each(|unit| *unit = rows[*unit]);
+                        first += rows.len();
+                    }
+                    measured(drawn)
+                },
+            )
+        };
+        self.estimate(n, value, replicates, |left_out| measured(&without(n, left_out)))
+    }
+
     /// As [`metric`](Self::metric), as a function of how often each row counts: for metrics that would otherwise sort
     /// every resample. The draws are those of [`metric`](Self::metric). O(B n) beside the metric.
     ///
@@ -517,6 +557,22 @@ mod tests {
         let values = [0.5, 0.25, 2.0, 1.0];
         let bootstrap = quick(BootstrapMethod::Percentile);
         assert_eq!(bootstrap.clustered_mean(&values, &["a", "b", "c", "d"]).unwrap(), bootstrap.mean(&values).unwrap());
+    }
+
+    /// Constant strata have no spread of their own; one stratum is no stratum; one row alone says nothing.
+    #[test]
+    fn strata_keep_their_numbers_of_rows() {
+        let values = [1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0];
+        let mean = |rows: &[usize]| Ok(mean_of(&values, rows));
+        let bootstrap = quick(BootstrapMethod::Percentile);
+        let constant = ["a", "a", "b", "a", "b", "b", "b", "b"];
+        let estimate = bootstrap.stratified_metric(&constant, mean).unwrap();
+        assert_eq!((estimate.value, estimate.n), (0.375, 8));
+        assert_eq!(limits(estimate), (0.375, 0.375));
+        assert_eq!(bootstrap.stratified_metric(&["a"; 8], mean).unwrap(), bootstrap.metric(8, mean).unwrap());
+        let alone = ["a", "b", "b", "b", "b", "b", "b", "b"];
+        assert_eq!(bootstrap.stratified_metric(&alone, mean).unwrap().interval, None);
+        assert!(matches!(bootstrap.stratified_metric(&[0; 0], |_| Ok(0.0)), Err(EvalError::Empty { .. })));
     }
 
     #[test]

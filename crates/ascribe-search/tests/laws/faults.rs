@@ -149,7 +149,7 @@ fn a_policy_that_writes_nothing_ends_a_search_and_one_that_answers_less_is_an_er
     let fewer =
         Changed(&policy, |replies: &mut Vec<Reply>| replies.iter_mut().for_each(|one| one.candidates.truncate(1)));
     for (name, decoder, _) in decoders() {
-        // Of the most likely tokens there may be fewer than were asked for; of samples there may not.
+        // Of the most likely tokens there may be fewer than were asked for; of samples there may not. Some ask for one.
         let by_likeliest = matches!(name, "beam" | "deal" | "controlled" | "transfer" | "particles by tokens");
         match decoder.search(&prompts(2), &mut ctx(&mute, &oracle)) {
             Ok(found) => {
@@ -161,7 +161,7 @@ fn a_policy_that_writes_nothing_ends_a_search_and_one_that_answers_less_is_an_er
         }
         match decoder.search(&prompts(2), &mut ctx(&fewer, &oracle)) {
             Ok(found) => {
-                assert!(by_likeliest || name == "greedy", "{name}");
+                assert!(by_likeliest || ["greedy", "refinement"].contains(&name), "{name}");
                 assert!(found.iter().all(|one| one.best().tokens.len() == 3), "{name}");
             }
             Err(error) => assert!(!by_likeliest && matches!(error, SearchError::Answers { got: 1, .. }), "{name}"),

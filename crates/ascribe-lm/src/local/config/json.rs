@@ -102,8 +102,7 @@ impl DecoderConfig {
         if self.norm_behind {
             set(json!({
                 "hidden_activation": "gelu_pytorch_tanh",
-                // The scale is its root, and such roots are not always exact: whole numbers in every known model.
-                "query_pre_attn_scalar": (self.attention_scale.powi(-2) * 1e6).round() / 1e6,
+                "query_pre_attn_scalar": whole(self.attention_scale.powi(-2)),
                 "attn_logit_softcapping": self.attention_softcap,
                 "final_logit_softcapping": self.logit_softcap,
             }));
@@ -113,6 +112,11 @@ impl DecoderConfig {
             _ => Map::new(),
         }
     }
+}
+
+/// Without a fraction where there is none but for rounding: transformers takes no 256.0 for a whole number.
+fn whole(value: f64) -> Json {
+    if (value - value.round()).abs() < 1e-6 { json!(value.round() as u64) } else { json!(value) }
 }
 
 fn scaling_to_json(scaling: &RopeScaling) -> Option<Json> {
