@@ -73,6 +73,7 @@ pub const ROW: Row = Row {
             less: "accuracy, outcome alone",
         },
     ],
+    tried: "",
     run,
 };
 

@@ -29,6 +29,7 @@ pub const ROW: Row = Row {
         Claim { says: "KTO keeps half of DPO's gain at least", more: "gain of KTO", less: "half the gain of DPO" },
         Claim { says: "KTO earns more gold than DPO on the pairs", more: "gold of KTO", less: "gold of DPO" },
     ],
+    tried: "",
     run,
 };
 

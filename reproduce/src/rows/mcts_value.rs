@@ -43,6 +43,7 @@ pub const ROW: Row = Row {
         Claim { says: "which cost more tokens", more: "tokens, by rollouts", less: "tokens, by value" },
         Claim { says: "more simulations help", more: "reward, by value", less: "reward, by value in 2 simulations" },
     ],
+    tried: "",
     run,
 };
 

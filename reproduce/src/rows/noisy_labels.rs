@@ -35,6 +35,7 @@ pub const ROW: Row = Row {
         },
         Claim { says: "smoothed labels earn more gold than DPO", more: "gold of smoothed DPO", less: "gold of DPO" },
     ],
+    tried: "",
     run,
 };
 

@@ -51,6 +51,7 @@ pub const ROW: Row = Row {
             less: "success of OREAL without token rewards",
         },
     ],
+    tried: "",
     run,
 };
 

@@ -44,7 +44,7 @@ pub const ROW: Row = Row {
               with 4 solutions each, 8 rollouts a prefix for the process models; tables of weights over steps, operations ahead \
               and the next question stand in for models of text; accuracy on 300 other problems by best of 8 and by a step beam of \
               8 candidates a level, of which 2 are kept; both write at most 64 tokens a problem",
-    seeds: 8,
+    seeds: 30,
     claims: &[
         Claim {
             says: "best-of-n by a process model beats the majority vote",
@@ -87,6 +87,7 @@ pub const ROW: Row = Row {
             less: "majority",
         },
     ],
+    tried: "",
     run,
 };
 

@@ -42,6 +42,7 @@ pub const ROW: Row = Row {
         },
         Claim { says: "imitation costs diversity", more: "entropy of the start", less: "entropy of RAFT" },
     ],
+    tried: "",
     run,
 };
 

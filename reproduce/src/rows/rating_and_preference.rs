@@ -25,7 +25,7 @@ pub const ROW: Row = Row {
     paper: "HelpSteer2-Preference: Complementing Ratings with Preferences, arXiv:2410.01257",
     setting: "a gold reward of 16 features with 4 products, 1000 pairs that one noisy annotator rates and compares, two-layer heads, \
               250 steps an arm; accuracy on 4000 pairs ordered by gold",
-    seeds: 8,
+    seeds: 30,
     claims: &[
         Claim { says: "strengths as weights are better than the order alone", more: "scaled", less: "Bradley-Terry" },
         Claim { says: "strengths as margins are better than the order alone", more: "margin", less: "Bradley-Terry" },
@@ -37,6 +37,7 @@ pub const ROW: Row = Row {
         Claim { says: "regression, then scaled, is better than regression", more: "combined", less: "regression" },
         Claim { says: "regression, then scaled, is better than scaled", more: "combined", less: "scaled" },
     ],
+    tried: "",
     run,
 };
 

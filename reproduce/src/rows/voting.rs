@@ -26,7 +26,7 @@ pub const ROW: Row = Row {
     paper: "Secrets of RLHF in Large Language Models Part II: Reward Modeling, arXiv:2401.06080",
     setting: "a gold reward of 16 features with 4 products, 600 pairs of which 30 % are flipped, ten voters; accuracy on 2000 pairs \
               ordered by gold",
-    seeds: 6,
+    seeds: 20,
     claims: &[
         Claim { says: "flipping what the vote is against helps", more: "flipped", less: "untreated" },
         Claim { says: "the vote as a margin helps", more: "margin", less: "untreated" },
@@ -39,6 +39,7 @@ pub const ROW: Row = Row {
         Claim { says: "the lowest tenth teaches the opposite", more: "50 %", less: "lowest tenth" },
         Claim { says: "the lowest tenth teaches once it is flipped", more: "lowest tenth flipped", less: "50 %" },
     ],
+    tried: "",
     run,
 };
 
