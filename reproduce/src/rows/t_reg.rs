@@ -66,7 +66,9 @@ pub const ROW: Row = Row {
             less: "gold of DPO-REG, likelihood",
         },
     ],
-    tried: "",
+    tried: "In a model of this row a weight of 1 is ahead at half the alpha too, which is as strong at the start; at twice the \
+            alpha the weight of the pair draws level. The token rewards come from pairs that are labelled rightly, so that it \
+            pays to heed them longer than the pair's weight lets one.",
     run,
 };
 
