@@ -1,9 +1,10 @@
 //! Verifiers of chain arithmetic, as what chooses among samples and as what guides a search of as many tokens.
 //!
 //! All learn from the same solutions of a solver that slips. The outcome model sees the last token and its outcome; the process
-//! models see Monte-Carlo labels of the steps up to the first from which no rollout is right; the token values see the share of a
-//! problem's samples that go on right, of a few samples or of many; the implicit model is a policy trained on outcomes alone. The process advantage verifier
-//! ranks by the effective reward, with best of four of the solver as prover, and chooses by the value.
+//! models see Monte-Carlo labels of the steps up to the first from which no rollout is right; the token values see the share of
+//! a problem's samples that go on right, of a few samples or of many; the implicit model is a policy trained on outcomes alone.
+//! The process advantage verifier ranks by the effective reward, with best of four of the solver as prover, and chooses by the
+//! value.
 //!
 //! A chain has one right text, so a search over it has little to explore, which is what the effective reward is for.
 
