@@ -25,9 +25,9 @@ static SOLVER: Solver = Solver { hard: 0.35, easy: 0.02, steps: STEPS };
 const TRAINED: usize = 300;
 const SAMPLES: usize = 4;
 const ROLLOUTS: usize = 8;
-/// Samples of a problem where there are many, and passes over them.
-const MANY: usize = 32;
-const FEWER_PASSES: f64 = 2.5;
+/// Samples of a problem where there are many, as TVM has them, and passes over them.
+const MANY: usize = 100;
+const FEWER_PASSES: f64 = 1.0;
 const TESTS: usize = 300;
 /// Candidates of each search, and what a kept text becomes in the beam.
 const N: usize = 8;
@@ -45,7 +45,7 @@ pub const ROW: Row = Row {
     paper: "Rewarding Progress, arXiv:2410.08146; Math-Shepherd, arXiv:2312.08935; OmegaPRM, arXiv:2406.06592; TVM, arXiv:2407.12863; \
             Free Process Rewards, arXiv:2412.01981",
     setting: "chains of 8 operations, a solver whose hard steps go wrong with probability 0.35 and easy ones with 0.02; 300 problems \
-              with 4 solutions each, and with 32 for a second outcome model and second token values; 8 rollouts a prefix for the \
+              with 4 solutions each, and with 100 for a second outcome model and second token values; 8 rollouts a prefix for the \
               process models; tables of weights over steps, operations ahead and the next question stand in for models of text; \
               accuracy on 300 other problems by best of 8 and by a step beam of 8 candidates a level, of which 2 are kept; both \
               write at most 64 tokens a problem",
@@ -87,7 +87,7 @@ pub const ROW: Row = Row {
             less: "beam, outcome model",
         },
         Claim {
-            says: "it does so where both learn from 32 solutions of a problem",
+            says: "it does so where both learn from 100 solutions of a problem",
             more: "beam, token values of many",
             less: "beam, outcome model of many",
         },
@@ -97,8 +97,8 @@ pub const ROW: Row = Row {
             less: "majority",
         },
     ],
-    tried: "TVM takes many samples of a problem, and a share of 4 is a rough estimate of a chance, so the row has 32 beside them. \
-            Effective rewards order the next steps of one text as the \
+    tried: "TVM takes about 100 samples of a problem, and a share of 4 is a rough estimate of a chance, so the row has 100 beside \
+            them; in a model of this row token values are behind with 4, level with 32 and ahead with 100. Effective rewards order the next steps of one text as the \
             values do, since best of 4 grows with the value: they can differ only between the two texts that a beam keeps, and a \
             chain has one right text.",
     run,
