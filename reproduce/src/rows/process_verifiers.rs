@@ -45,10 +45,10 @@ pub const ROW: Row = Row {
     paper: "Rewarding Progress, arXiv:2410.08146; Math-Shepherd, arXiv:2312.08935; OmegaPRM, arXiv:2406.06592; TVM, arXiv:2407.12863; \
             Free Process Rewards, arXiv:2412.01981",
     setting: "chains of 8 operations, a solver whose hard steps go wrong with probability 0.35 and easy ones with 0.02; 300 \
-             problems with 4 solutions each, and with 100 for a second outcome model and second token values; 8 rollouts a \
-             prefix for the process models; tables of weights over steps, operations ahead and the next question stand in for \
-             models of text; accuracy on 300 other problems by best of 8 and by a step beam of 8 candidates a level, of which \
-             2 are kept; both write at most 64 tokens a problem",
+              problems with 4 solutions each, and with 100 for a second outcome model and second token values; 8 rollouts a \
+              prefix for the process models; tables of weights over steps, operations ahead and the next question stand in for \
+              models of text; accuracy on 300 other problems by best of 8 and by a step beam of 8 candidates a level, of which \
+              2 are kept; both write at most 64 tokens a problem",
     seeds: 30,
     claims: &[
         Claim {
@@ -98,9 +98,9 @@ pub const ROW: Row = Row {
         },
     ],
     tried: "TVM takes about 100 samples of a problem, and a share of 4 is a rough estimate of a chance, so the row has 100 \
-           beside them; in a model of this row token values are behind with 4, level with 32 and ahead with 100. Effective \
-           rewards order the next steps of one text as the values do, since best of 4 grows with the value: they can differ \
-           only between the two texts that a beam keeps, and a chain has one right text.",
+            beside them; in a model of this row token values are behind with 4, level with 32 and ahead with 100. Effective \
+            rewards order the next steps of one text as the values do, since best of 4 grows with the value: they can differ \
+            only between the two texts that a beam keeps, and a chain has one right text.",
     run,
 };
 
