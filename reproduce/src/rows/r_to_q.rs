@@ -61,7 +61,8 @@ pub const ROW: Row = Row {
             less: "AUROC of the likelihood",
         },
     ],
-    tried: "Twenty seeds left the search open, so there are 60: a seed has four prompts, and one text of each search for each.",
+    tried: "Twenty seeds left the search open, so there are 60. In a model of this row 80 seeds put its gain at 0.09 of gold, give or \
+            take 0.12: texts of five tokens out of four leave greedy decoding little to miss.",
     run,
 };
 
