@@ -50,9 +50,9 @@ pub const ROW: Row = Row {
         Claim { says: "imitation costs diversity", more: "entropy of the start", less: "entropy of RAFT" },
     ],
     tried: "With 4 steps a round, as this row once had, a round did not fit the texts that it kept, and RAFT stayed below \
-            PPO. In a model of this row both come to the same gold with 16 steps and with 64, and RAFT is ahead early. What \
-            the paper says against PPO, that it is hard to keep stable, a table of 80 numbers with exact rewards does not \
-            show.",
+            PPO. In a model of this row both come within 0.05 of the greatest gold there is in 20 rounds of 16 steps, and \
+            RAFT is ahead after five. What the paper says against PPO, that it is hard to keep stable, a table of 80 numbers \
+            with exact rewards does not show.",
     run,
 };
 
