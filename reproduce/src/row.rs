@@ -19,6 +19,8 @@ pub struct Row {
     pub seeds: u64,
     /// What the paper leads one to expect.
     pub claims: &'static [Claim],
+    /// What was tried where a claim does not hold, and why it likely does not; empty where nothing had to be.
+    pub tried: &'static str,
     /// All arms of one seed.
     pub run: fn(Seed) -> Result<Figures>,
 }

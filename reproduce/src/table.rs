@@ -15,8 +15,9 @@ pub const DRAWING: &str = "strategies.svg";
 const WHAT: &str = "\
 Each row runs one published mechanism at a size of seconds, on tasks whose true credit is known; its setting says what stands
 in for the paper's data and models. A difference is the mean over seeds of a paired difference, with Student's 95 % interval.
-`holds` means that the interval lies above zero, `contradicted` that it lies below, `undecided` that it includes zero. No figure
-here is a paper's. `cargo xtask reproduce` makes this page; `cargo xtask reproduce <row>` runs one row.
+`holds` means that the interval lies above zero, `contradicted` that it lies below, `undecided` that it includes zero. Where a
+claim does not hold, the settings below say what was tried. No figure here is a paper's. `cargo xtask reproduce` makes this page;
+`cargo xtask reproduce <row>` runs one row.
 ";
 
 /// For a terminal.
@@ -27,6 +28,9 @@ pub fn text(rows: &[(&Row, Vec<Outcome>)]) -> Result<String> {
         for (claim, finding) in row.claims.iter().zip(findings(row, outcomes)?) {
             let verdict = finding.verdict().word();
             writeln!(out, "  {verdict:12} {}: {}", claim.says, sentence(&finding))?;
+        }
+        if !row.tried.is_empty() {
+            writeln!(out, "  tried: {}", row.tried)?;
         }
     }
     Ok(out)
@@ -65,6 +69,9 @@ pub fn markdown(rows: &[(&Row, Vec<Outcome>)]) -> Result<String> {
     for (row, outcomes) in rows {
         let seconds: f64 = outcomes.iter().map(|outcome| outcome.seconds).sum();
         writeln!(out, "- `{}` ({}; {seconds:.0} s of one seed after another): {}", row.name, row.paper, row.setting)?;
+        if !row.tried.is_empty() {
+            writeln!(out, "  - Tried: {}", row.tried)?;
+        }
     }
     Ok(out)
 }
@@ -92,5 +99,22 @@ fn interval(difference: &ascribe::eval::Estimate) -> String {
     match difference.interval {
         Some(limits) => format!("{:+.3} [{:+.3}, {:+.3}]", difference.value, limits.low, limits.high),
         None => format!("{:+.3}", difference.value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::ROWS;
+
+    #[test]
+    fn what_was_tried_is_said_below_its_row_and_only_there() {
+        let row = Row { tried: "more seeds", claims: &[], ..*ROWS[0] };
+        let silent = Row { tried: "", ..row };
+        let (told, untold) = ([(&row, Vec::new())], [(&silent, Vec::new())]);
+        assert_eq!(text(&told).unwrap(), format!("{}: {}\n  tried: more seeds\n", row.name, row.paper));
+        assert!(!text(&untold).unwrap().contains("tried"));
+        assert!(markdown(&told).unwrap().ends_with(&format!("{}\n  - Tried: more seeds\n", row.setting)));
+        assert!(markdown(&untold).unwrap().ends_with(&format!("{}\n", row.setting)));
     }
 }

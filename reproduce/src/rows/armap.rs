@@ -57,6 +57,7 @@ pub const ROW: Row = Row {
         },
         Claim { says: "the learned reward tells new pairs apart", more: "accuracy of the reward", less: "one half" },
     ],
+    tried: "",
     run,
 };
 

@@ -62,6 +62,7 @@ pub const ROW: Row = Row {
         },
         Claim { says: "so is PPO-C", more: "accuracy of PPO-C, and 0.05", less: "accuracy of PPO" },
     ],
+    tried: "",
     run,
 };
 

@@ -55,7 +55,7 @@ pub const ROW: Row = Row {
     setting: "texts of at most 12 moves of which four right ones in order and the end are a solution; a process model that scores \
               right steps about 0.85, restated ones 0.9 and wrong ones 0.1, at weight 0.5 beside the outcome; clipped at 0.8; a \
               table as the policy, 150 steps of REINFORCE on 64 own texts each; accuracy and length on 1000 texts after training",
-    seeds: 8,
+    seeds: 20,
     claims: &[
         Claim {
             says: "raw process rewards cost accuracy against the outcome alone",
@@ -73,6 +73,10 @@ pub const ROW: Row = Row {
             less: "accuracy, outcome alone",
         },
     ],
+    tried: "The outcome alone ends at 0.98 here, so there is little to gain. In a model of this row both together are not ahead after \
+            25, 50 or 75 steps either, and where the start makes fewer right steps they are about level after 25 and behind \
+            after 50. Outcomes are marked without error and are frequent enough to learn from, so what the process model adds \
+            is its errors.",
     run,
 };
 

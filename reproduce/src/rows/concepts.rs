@@ -40,6 +40,7 @@ pub const ROW: Row = Row {
             less: "other concepts",
         },
     ],
+    tried: "",
     run,
 };
 

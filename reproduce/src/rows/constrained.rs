@@ -57,6 +57,7 @@ pub const ROW: Row = Row {
             less: "gold by fixed weights",
         },
     ],
+    tried: "",
     run,
 };
 

@@ -21,14 +21,16 @@ const LABELLED: usize = 64;
 const GROUPS: usize = 128;
 const SAMPLES: usize = 5;
 const ROUNDS: usize = 4;
+/// Steps of a round: five passes over its pairs.
+const STEPS: usize = 10;
 
 /// CREAM's claims.
 pub const ROW: Row = Row {
     name: "cream",
     paper: "CREAM: Consistency Regularized Self-Rewarding Language Models, arXiv:2410.12735",
-    setting: "4 prompts with 1024 texts each; 64 labelled pairs, then 4 rounds of 128 groups of 5 own texts, beta 0.3; one mean \
-              consistency a round; rows of the policy are shared by histories of one length and last token",
-    seeds: 20,
+    setting: "4 prompts with 1024 texts each; 64 labelled pairs, then 4 rounds of 128 groups of 5 own texts, 10 steps a \
+              round, beta 0.3; one mean consistency a round; rows of the policy are shared by histories of one length and last token",
+    seeds: 60,
     claims: &[
         Claim {
             says: "after four rounds soft labels have earned more gold than hard ones",
@@ -51,6 +53,10 @@ pub const ROW: Row = Row {
             less: "gold by hard labels",
         },
     ],
+    tried: "This row once made 100 steps a round, 50 passes where the paper makes one: both policies then went 8 to 9 nats from \
+            the start and nothing told them apart. In a model of this row hard labels do not lose gold with 4 or 10 steps a round, \
+            nor over eight rounds of 10: the labels that the policy gives itself continue what 64 pairs taught it, right on the \
+            whole, and there is no quality that it could lose besides.",
     run,
 };
 
@@ -133,5 +139,5 @@ fn learned(
     seed: Seed,
 ) -> Result<TreePolicy> {
     let table = Table { world, reference: current, state: place_and_last };
-    table.trained(objective, rows, Training { steps: 100, rate: 0.05, seed })
+    table.trained(objective, rows, Training { steps: STEPS, rate: 0.05, seed })
 }

@@ -28,13 +28,16 @@ pub const ROW: Row = Row {
     paper: "Reward Model Ensembles Help Mitigate Overoptimization, arXiv:2310.02743",
     setting: "a gold reward of 16 features with 8 products, 400 pairs of which 25 % are flipped, five two-layer heads on their own \
               scales, best-of-1024 on 100 prompts (KL 5.9 nats); the mean gold reward of what is chosen",
-    seeds: 8,
+    seeds: 30,
     claims: &[
         Claim { says: "the mean of five is better than one", more: "gold of mean", less: "gold of one" },
         Claim { says: "the worst case of five is better than one", more: "gold of WCO", less: "gold of one" },
         Claim { says: "the mean less half the variance is better than one", more: "gold of UWO", less: "gold of one" },
         Claim { says: "heeding the variance is better than the plain mean", more: "gold of UWO", less: "gold of mean" },
     ],
+    tried: "In a model of this row the weight of the variance makes no difference at 0.05 and 0.1, costs a little at 0.5 and more at 1 \
+            and 2. The five learn from the same wrong labels, so that where they are wrong they are wrong together: their spread \
+            says little of their error (a correlation of 0.09), and the mean has already taken away what they do not share.",
     run,
 };
 

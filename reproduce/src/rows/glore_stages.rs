@@ -61,6 +61,7 @@ pub const ROW: Row = Row {
         Claim { says: "both, chosen among, beat local alone", more: "all three", less: "draft and local" },
         Claim { says: "and best of three drafts", more: "all three", less: "best of three" },
     ],
+    tried: "",
     run,
 };
 

@@ -42,6 +42,7 @@ pub const ROW: Row = Row {
             less: "accuracy of Bradley-Terry",
         },
     ],
+    tried: "",
     run,
 };
 

@@ -53,6 +53,7 @@ pub const ROW: Row = Row {
             less: "half",
         },
     ],
+    tried: "",
     run,
 };
 

@@ -69,6 +69,7 @@ pub const ROW: Row = Row {
             less: "majority",
         },
     ],
+    tried: "",
     run,
 };
 

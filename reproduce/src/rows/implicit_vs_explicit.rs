@@ -52,6 +52,7 @@ pub const ROW: Row = Row {
             less: "implicit, seen prompts",
         },
     ],
+    tried: "",
     run,
 };
 

@@ -26,7 +26,7 @@ pub const ROW: Row = Row {
     paper: "Transforming and Combining Rewards for Aligning Large Language Models, arXiv:2402.00742",
     setting: "two gold rewards of 12 features with 4 products each, whose linear parts have the cosine -0.5; 400 noisy pairs a \
               property, two-layer heads, best-of-64 on 300 prompts (KL 3.2 nats for both arms); the smaller of the two gold rewards",
-    seeds: 8,
+    seeds: 60,
     claims: &[
         Claim { says: "the weaker property is better off", more: "weaker of AND", less: "weaker of sum" },
         Claim {
@@ -36,6 +36,7 @@ pub const ROW: Row = Row {
         },
         Claim { says: "more responses are good in both", more: "both good of AND", less: "both good of sum" },
     ],
+    tried: "",
     run,
 };
 

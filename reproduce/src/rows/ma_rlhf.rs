@@ -42,6 +42,7 @@ pub const ROW: Row = Row {
         },
         Claim { says: "n-grams earn more gold in the end", more: "gold of n-grams", less: "gold of token PPO" },
     ],
+    tried: "",
     run,
 };
 

@@ -36,6 +36,7 @@ pub const ROW: Row = Row {
         Claim { says: "a reward model detects aligned text untuned", more: "AUROC before", less: "chance" },
         Claim { says: "tuning makes it a better detector", more: "AUROC after", less: "AUROC before" },
     ],
+    tried: "",
     run,
 };
 

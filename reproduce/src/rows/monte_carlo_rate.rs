@@ -30,6 +30,7 @@ pub const ROW: Row = Row {
         Claim { says: "four times the rollouts leave less than 0.6 of the error", more: "0.6", less: "ratio" },
         Claim { says: "and more than 0.4", more: "ratio", less: "0.4" },
     ],
+    tried: "",
     run,
 };
 

@@ -49,6 +49,7 @@ pub const ROW: Row = Row {
         },
         Claim { says: "halving places more than half of the errors rightly", more: "right, halving", less: "one half" },
     ],
+    tried: "",
     run,
 };
 

@@ -51,6 +51,11 @@ pub const ROW: Row = Row {
             less: "success of OREAL without token rewards",
         },
     ],
+    tried: "In models of this row token rewards are behind after 10, 20, 40 and 80 generations as well, with four times their rate, with \
+            the policy held still for ten generations first, with weights scaled to a mean of 1, and where a single token decides. \
+            The weight of a token is the verdict on all that is written so far, and 0 on one side of a half, so that of five \
+            tokens much of the teaching goes missing; texts of thousands of tokens, where most do not matter, are out of reach \
+            here.",
     run,
 };
 

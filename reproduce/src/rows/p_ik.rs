@@ -49,6 +49,7 @@ pub const ROW: Row = Row {
             less: "calibration error, known operations",
         },
     ],
+    tried: "",
     run,
 };
 

@@ -66,6 +66,7 @@ pub const ROW: Row = Row {
         },
         Claim { says: "and above best of 64", more: "quality, best of 4", less: "quality, best of 64" },
     ],
+    tried: "",
     run,
 };
 

@@ -34,7 +34,7 @@ pub const ROW: Row = Row {
               for 200 steps; reward models of a weight for each place and two tokens, or for two tokens alone; PPO of 60 \
               generations of 64 texts, a divergence costs 0.05; for prompts, pairs on two and gold on the two others; rows of a \
               policy are shared by histories of one length and last token",
-    seeds: 12,
+    seeds: 30,
     claims: &[
         Claim { says: "PPO earns more gold than DPO on the same pairs", more: "gold of PPO", less: "gold of DPO" },
         Claim { says: "better pairs earn DPO more gold", more: "gold of DPO", less: "gold of DPO on turned labels" },
@@ -51,6 +51,8 @@ pub const ROW: Row = Row {
             less: "gold on new prompts, not practised",
         },
     ],
+    tried: "Twelve seeds left two claims open, so there are 30. Whether the data matter more than the algorithm depends on how much \
+            worse the worse data are, here 25 % of turned labels.",
     run,
 };
 

@@ -28,7 +28,7 @@ pub const ROW: Row = Row {
     paper: "From r to Q*: Your Language Model is Secretly a Q-Function, arXiv:2404.12358",
     setting: "4 prompts with 1024 texts each, a policy with a row of logits for each history, DPO at beta 1 on 250 and 2000 \
               pairs labelled by a Bradley-Terry rater; the residual is over tokens of the reference; beam search has 4 beams",
-    seeds: 20,
+    seeds: 60,
     claims: &[
         Claim {
             says: "training on preferences lowers the residual of the soft Bellman equation",
@@ -61,6 +61,8 @@ pub const ROW: Row = Row {
             less: "AUROC of the likelihood",
         },
     ],
+    tried: "Twenty seeds left the search open, so there are 60. In a model of this row 80 seeds put its gain at 0.09 of gold, give or \
+            take 0.12: texts of five tokens out of four leave greedy decoding little to miss.",
     run,
 };
 

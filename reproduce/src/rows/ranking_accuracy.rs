@@ -45,6 +45,7 @@ pub const ROW: Row = Row {
             less: "wrong rankings that are mended",
         },
     ],
+    tried: "",
     run,
 };
 

@@ -33,6 +33,7 @@ pub const ROW: Row = Row {
         more: "r2 one-to-many",
         less: "r2 one-to-one",
     }],
+    tried: "",
     run,
 };
 

@@ -53,6 +53,7 @@ pub const ROW: Row = Row {
         },
         Claim { says: "it gains more than without the bonus", more: "gain of SCoRe", less: "gain without the bonus" },
     ],
+    tried: "",
     run,
 };
 

@@ -62,6 +62,7 @@ pub const ROW: Row = Row {
             less: "reward of best-of-16",
         },
     ],
+    tried: "",
     run,
 };
 

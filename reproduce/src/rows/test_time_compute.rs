@@ -56,6 +56,7 @@ pub const ROW: Row = Row {
             less: "parallel",
         },
     ],
+    tried: "",
     run,
 };
 

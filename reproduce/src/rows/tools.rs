@@ -29,6 +29,7 @@ pub const ROW: Row = Row {
         Claim { says: "with the calculator nearly all pairs are ordered", more: "with tools", less: "95 %" },
         Claim { says: "without it a reward model hardly beats chance", more: "60 %", less: "without tools" },
     ],
+    tried: "",
     run,
 };
 

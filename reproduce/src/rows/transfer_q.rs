@@ -55,6 +55,7 @@ pub const ROW: Row = Row {
         },
         Claim { says: "and all earn more than the policy does", more: "SFT, decoded", less: "the policy" },
     ],
+    tried: "",
     run,
 };
 

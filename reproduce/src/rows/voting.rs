@@ -26,7 +26,7 @@ pub const ROW: Row = Row {
     paper: "Secrets of RLHF in Large Language Models Part II: Reward Modeling, arXiv:2401.06080",
     setting: "a gold reward of 16 features with 4 products, 600 pairs of which 30 % are flipped, ten voters; accuracy on 2000 pairs \
               ordered by gold",
-    seeds: 6,
+    seeds: 20,
     claims: &[
         Claim { says: "flipping what the vote is against helps", more: "flipped", less: "untreated" },
         Claim { says: "the vote as a margin helps", more: "margin", less: "untreated" },
@@ -39,6 +39,10 @@ pub const ROW: Row = Row {
         Claim { says: "the lowest tenth teaches the opposite", more: "50 %", less: "lowest tenth" },
         Claim { says: "the lowest tenth teaches once it is flipped", more: "lowest tenth flipped", less: "50 %" },
     ],
+    tried: "In a model of this row smoothing by 0.1 also costs accuracy with 60 and with 600 steps, with 10 % of the labels flipped \
+            (by 0.3 points) and with 150 pairs, and smoothing by 0.3 costs more. The paper smooths to keep a large model from \
+            being too sure, for PPO's sake; what is measured here is only the order, which smoothing does not mend, as it treats \
+            right and wrong labels alike.",
     run,
 };
 
