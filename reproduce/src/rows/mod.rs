@@ -1,5 +1,6 @@
 //! The experiments, a file each.
 
+mod archer;
 mod armap;
 mod brain;
 mod calibrated_rewards;
@@ -89,6 +90,7 @@ pub const ROWS: &[&Row] = &[
     &constrained::ROW,
     &calibrated_rewards::ROW,
     &score_turn_two::ROW,
+    &archer::ROW,
     &rating_and_preference::ROW,
     &voting::ROW,
     &logical_and::ROW,
