@@ -30,6 +30,7 @@ mod oreo;
 mod p_ik;
 mod pav_provers;
 mod ppo_vs_dpo;
+mod preference_trade_offs;
 mod process_verifiers;
 mod r_to_q;
 mod raft;
@@ -88,6 +89,7 @@ pub const ROWS: &[&Row] = &[
     &ensembles::ROW,
     &ensembles_in_rl::ROW,
     &constrained::ROW,
+    &preference_trade_offs::ROW,
     &calibrated_rewards::ROW,
     &score_turn_two::ROW,
     &archer::ROW,
