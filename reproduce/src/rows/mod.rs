@@ -8,6 +8,7 @@ mod clip_delta;
 mod concepts;
 mod constrained;
 mod cream;
+mod cyclical_curriculum;
 mod deal;
 mod dpo_overoptimisation;
 mod ensembles;
@@ -93,6 +94,7 @@ pub const ROWS: &[&Row] = &[
     &calibrated_rewards::ROW,
     &score_turn_two::ROW,
     &archer::ROW,
+    &cyclical_curriculum::ROW,
     &rating_and_preference::ROW,
     &voting::ROW,
     &logical_and::ROW,
