@@ -174,7 +174,7 @@ fn run(seed: Seed) -> Result<Figures> {
     let target = f64::midpoint(of_start, best);
 
     let steps = (ITERATIONS - WARMUP) * ACTOR_STEPS;
-    let ours = learned(Box::new(archer(&game, GAMES, seed)?), &start, steps, ACTOR_STEPS, 1e-3)?;
+    let ours = learned(Box::new(archer(&game, GAMES, seed)?), &start, steps, ACTOR_STEPS, 7e-4)?;
     let [of_archer, found_by_archer] = judged(&ours.actor)?;
     let mut flat: Option<(Played, [f64; 2])> = None;
     for rate in [1e-3, 3e-3] {
