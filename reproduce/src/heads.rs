@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 use ascribe::core::{Loss, Seed};
+use ascribe::data::Curriculum;
 use ascribe::reward::{RewardError, RewardLoss, ScoreBatch, Standard};
-use ascribe::train::{Fit, FitConfig, Learned, Learner, ScheduleKind, Tally, TrainError};
+use ascribe::train::{CurriculumRows, Fit, FitConfig, Learned, Learner, ScheduleKind, Tally, TrainError};
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::optim::GradientsParams;
@@ -12,7 +13,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::world::normal;
 
 /// Rows of one step.
-const BATCH: usize = 32;
+pub const BATCH: usize = 32;
 
 /// A linear head, or one with a hidden layer.
 #[derive(Module, Debug)]
@@ -123,16 +124,29 @@ pub fn train(head: Head, loss: &dyn RewardLoss, rows: &[Sample], training: Train
 
 /// Trains any small model.
 pub fn fit<L: Learner>(learner: &L, model: L::Model, rows: &[L::Row], training: Training) -> Result<L::Model> {
-    let config = FitConfig {
-        learning_rate: training.rate,
+    let config = FitConfig { max_steps: training.steps, seed: training.seed, ..config(training.rate) };
+    finished(Fit::new(learner, model, rows, config)?)
+}
+
+/// Trains a head by a loss through all epochs of a curriculum over the rows, made for batches of [`BATCH`].
+pub fn train_by(curriculum: Curriculum, head: Head, loss: &dyn RewardLoss, rows: &[Sample], rate: f64) -> Result<Head> {
+    let (learner, source) = (OnFeatures { loss }, CurriculumRows::new(rows, curriculum, BATCH));
+    let steps = source.steps();
+    finished(Fit::from_source(&learner, head, Box::new(source), steps, config(rate))?)
+}
+
+fn config(learning_rate: f64) -> FitConfig {
+    FitConfig {
+        learning_rate,
         lr_scheduler_type: ScheduleKind::Constant,
         warmup_ratio: 0.0,
-        max_steps: training.steps,
         per_device_train_batch_size: BATCH,
-        seed: training.seed,
         ..FitConfig::default()
-    };
-    let mut fit = Fit::new(learner, model, rows, config)?;
+    }
+}
+
+/// The model behind the last step.
+fn finished<L: Learner>(mut fit: Fit<'_, L>) -> Result<L::Model> {
     for report in &mut fit {
         report?;
     }

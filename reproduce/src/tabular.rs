@@ -73,11 +73,27 @@ impl Table<'_> {
         training: Training,
         at: &[usize],
     ) -> Result<Vec<TreePolicy>> {
+        let tables = self.tables(objective, rows, training, at)?;
+        Ok(tables.iter().map(|changes| self.policy(changes)).collect::<Result<_, WorldError>>()?)
+    }
+
+    /// The parameters themselves, row by row: what an objective adds to the logits of the reference.
+    pub fn changes(&self, objective: &dyn Objective, rows: &[TrainRow], training: Training) -> Result<Vec<f64>> {
+        let mut tables = self.tables(objective, rows, training, &[training.steps])?;
+        tables.pop().context("a training has a step at least")
+    }
+
+    fn tables(
+        &self,
+        objective: &dyn Objective,
+        rows: &[TrainRow],
+        training: Training,
+        at: &[usize],
+    ) -> Result<Vec<Vec<f64>>> {
         let mut rows = rows.to_vec();
         reference_logps(&mut rows, self.reference, "reference", &mut LogpCache::in_memory(), &mut |_, _| ())?;
         let learner = TableLearner { table: self, objective };
-        let tables = fitted(&learner, states(self.world, self.state), &rows, training, at)?;
-        Ok(tables.iter().map(|changes| self.policy(changes)).collect::<Result<_, WorldError>>()?)
+        fitted(&learner, states(self.world, self.state), &rows, training, at)
     }
 
     /// The policy that the rows of a table make of the reference.
@@ -271,6 +287,8 @@ mod tests {
         let training = Training { steps: 20, rate: 0.1, seed: Seed(0) };
         let table = Table { world: &world, reference: &world.reference, state: own };
         let policy = table.trained(&objective, &rows, training).unwrap();
+        let parameters = table.changes(&objective, &rows, training).unwrap();
+        assert_eq!(table.policy(&parameters).unwrap().logps(&[1]).unwrap(), policy.logps(&[1]).unwrap());
         let change = |path: &[u32], token: usize| {
             policy.logps(path).unwrap()[token] - world.reference.logps(path).unwrap()[token]
         };

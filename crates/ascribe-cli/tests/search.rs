@@ -34,7 +34,14 @@ fn every_strategy_writes_a_row_for_each_prompt() {
     assert!(names.lines().count() >= 16, "{names}");
     for (number, name) in names.lines().enumerate() {
         let votes = ["majority"].contains(&name);
-        let scorer = if votes { "" } else { "--scorer logp" };
+        // The scores of paths are probabilities.
+        let scorer = if votes {
+            ""
+        } else if name == "paths" {
+            "--scorer think-format"
+        } else {
+            "--scorer logp"
+        };
         // Mean log-probabilities are far below 0, and only some strategies ask for probabilities.
         let args = match name {
             "mcts" => r#"{"tree":{"range":[-100,0],"simulations":3},"levels":3}"#,

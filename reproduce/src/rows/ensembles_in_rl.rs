@@ -1,14 +1,15 @@
 //! Ensembles of reward models under PPO: five two-layer heads on the same pairs, alone and together.
 //!
 //! Heads see which token stands where; that neighbours count as well they have to find out. They differ in their first weights
-//! and in the order of the data, and are brought to one scale over all texts.
+//! and in the order of the data, and are brought to one scale over all texts. BRME has five uncertain heads above one hidden
+//! layer instead, which learn the scores of a reward model that was trained before, each on its own resample of the texts.
 
 use anyhow::{Context, Result};
 use ascribe::core::advantage::{Gae, Normalize, Variance};
-use ascribe::core::{CoreError, Credit, Episode, Scorer, Seed, Stream};
+use ascribe::core::{CoreError, Credit, Episode, Scorer, Seed, Stream, Tokens};
 use ascribe::preference::TrainRow;
-use ascribe::reward::losses::BradleyTerryConfig;
-use ascribe::reward::{Aggregate, Ensemble};
+use ascribe::reward::losses::{BradleyTerryConfig, GaussianHeadsConfig, bootstrap_weights};
+use ascribe::reward::{Aggregate, Ensemble, Heads};
 use rand::RngExt;
 
 use crate::heads::{Head, Sample, Training, Widths, mean, standardized, train};
@@ -23,14 +24,21 @@ const PAIRS: usize = 400;
 const TURNED: f64 = 0.25;
 const MEMBERS: u64 = 5;
 const LAMBDA: f64 = 0.5;
+/// Heads of BRME, and what the most certain one counts for beside the most cautious one.
+const HEADS: usize = 5;
+const TRUST: f64 = 0.5;
+const HIDDEN: usize = 32;
+const INPUTS: usize = VOCABULARY * (LENGTH + 1);
 
 /// The claims of the ensembles under PPO.
 pub const ROW: Row = Row {
     name: "ensembles-in-rl",
-    paper: "Reward Model Ensembles Help Mitigate Overoptimization, arXiv:2310.02743, under PPO",
+    paper: "Reward Model Ensembles Help Mitigate Overoptimization, arXiv:2310.02743; Reward-Robust RLHF in LLMs, \
+            arXiv:2409.15360; under PPO",
     setting: "4 prompts with 1024 texts each, 400 pairs of which 25 % are turned, five two-layer heads on tokens and their places, \
               standardised; PPO of 60 generations of 64 texts without a penalty; gold at the end, and at the largest divergence \
-              that all arms come to; one reward model is each of the five in turn",
+              that all arms come to; one reward model is each of the five in turn, and BRME learns from each of them: half the \
+              most certain of five heads, half the most cautious",
     seeds: 30,
     claims: &[
         Claim { says: "the mean of five is better than one", more: "gold of mean", less: "gold of one" },
@@ -44,6 +52,16 @@ pub const ROW: Row = Row {
         Claim {
             says: "at the same divergence the mean less half the variance is better than one",
             more: "gold of UWO at the same divergence",
+            less: "gold of one at the same divergence",
+        },
+        Claim {
+            says: "the robust reward of uncertain heads (BRME) is better than the one that they learn from",
+            more: "gold of BRME",
+            less: "gold of one",
+        },
+        Claim {
+            says: "it is so at the same divergence",
+            more: "gold of BRME at the same divergence",
             less: "gold of one at the same divergence",
         },
     ],
@@ -62,15 +80,17 @@ fn run(seed: Seed) -> Result<Figures> {
     let pairs = world.pairs(&PROMPTS, PAIRS, seed, |difference, stream: &mut Stream| {
         bradley_terry(2.0 * difference, stream) != (stream.random::<f64>() < TURNED)
     })?;
-    let side = |row: &TrainRow, at: usize| features(&row.prompt.followed_by(&row.responses[at].tokens));
-    let rows: Vec<Sample> = pairs.iter().map(|row| Sample::pair(&side(row, 0), &side(row, 1))).collect();
+    let side = |row: &TrainRow, at: usize| row.prompt.followed_by(&row.responses[at].tokens);
+    let pair = |row: &TrainRow| Sample::pair(&features(&side(row, 0)), &features(&side(row, 1)));
+    let rows: Vec<Sample> = pairs.iter().map(pair).collect();
+    let texts: Vec<Tokens> = pairs.iter().flat_map(|row| [side(row, 0), side(row, 1)]).collect();
     let all: Vec<Vec<f64>> = world.tree.leaves().map(|(path, _)| features(&path)).collect();
     // The square of the scores holds them near 0, as the paper's does.
     let loss = BradleyTerryConfig { centre: 1e-3, ..BradleyTerryConfig::default() }.init()?;
     let mut members = Vec::new();
     for member in 0..MEMBERS {
         let own = seed.child("member", member);
-        let head = Head::fresh(Widths { inputs: VOCABULARY * (LENGTH + 1), hidden: 32, outputs: 1 }, own);
+        let head = Head::fresh(Widths { inputs: INPUTS, hidden: HIDDEN, outputs: 1 }, own);
         let head = train(head, &loss, &rows, Training { steps: 300, rate: 1e-2, seed: own })?;
         members.push(Rewards { of: standardized(head.rewards(&all))? });
     }
@@ -80,18 +100,25 @@ fn run(seed: Seed) -> Result<Figures> {
         curve(&world, &Ensemble::new(members, aggregate)?, seed)
     };
     let arms = [together(Aggregate::Mean)?, together(Aggregate::Min)?, together(Aggregate::uwo(LAMBDA))?];
+    let mut robust = Vec::new();
+    for (number, member) in (0..).zip(&members) {
+        let reward = uncertain(member, &texts, &all, seed.child("uncertain", number))?;
+        robust.push(curve(&world, &reward, seed)?);
+    }
     let furthest = |curve: &Curve| curve.iter().map(|point| point.0).fold(0.0, f64::max);
-    let common = arms.iter().chain(&alone).map(furthest).fold(f64::INFINITY, f64::min);
+    let common = arms.iter().chain(&alone).chain(&robust).map(furthest).fold(f64::INFINITY, f64::min);
     let end = |curve: &Curve| curve.last().map(|point| point.1).context("a curve has points");
     let mut figures = Figures::new();
     for (name, curve) in ["mean", "WCO", "UWO"].into_iter().zip(&arms) {
         figures.push((format!("gold of {name}"), end(curve)?));
         figures.push((format!("gold of {name} at the same divergence"), at(curve, common)));
     }
-    let ends = alone.iter().map(end).collect::<Result<Vec<f64>>>()?;
-    figures.push(("gold of one".into(), mean(&ends)));
-    let there: Vec<f64> = alone.iter().map(|curve| at(curve, common)).collect();
-    figures.push(("gold of one at the same divergence".into(), mean(&there)));
+    for (name, curves) in [("one", &alone), ("BRME", &robust)] {
+        let ends = curves.iter().map(end).collect::<Result<Vec<f64>>>()?;
+        figures.push((format!("gold of {name}"), mean(&ends)));
+        let there: Vec<f64> = curves.iter().map(|curve| at(curve, common)).collect();
+        figures.push((format!("gold of {name} at the same divergence"), mean(&there)));
+    }
     Ok(figures)
 }
 
@@ -101,6 +128,30 @@ fn features(path: &[u32]) -> Vec<f64> {
     path.iter().flat_map(hot).collect()
 }
 
+/// The place of a text among the leaves.
+fn leaf(path: &[u32]) -> usize {
+    path.iter().fold(0, |leaf, token| leaf * VOCABULARY + *token as usize)
+}
+
+/// BRME's reward: Gaussian heads above one hidden layer learn what a reward model says of the texts.
+fn uncertain(of: &Rewards, texts: &[Tokens], all: &[Vec<f64>], seed: Seed) -> Result<Rewards> {
+    let loss = GaussianHeadsConfig { heads: HEADS, ..GaussianHeadsConfig::default() }.init()?;
+    let mut stream = seed.stream("resamples", 0);
+    let mut rows = Vec::with_capacity(texts.len());
+    for text in texts {
+        let mut labels = vec![of.of[leaf(text)]];
+        labels.extend(bootstrap_weights(HEADS, &mut stream));
+        rows.push(Sample { responses: vec![features(text)], labels });
+    }
+    let head = Head::fresh(Widths { inputs: INPUTS, hidden: HIDDEN, outputs: 2 * HEADS }, seed);
+    let head = train(head, &loss, &rows, Training { steps: 300, rate: 1e-2, seed })?;
+    let mut rewards = Vec::with_capacity(all.len());
+    for output in head.outputs(all) {
+        rewards.push(Heads::from_output(&output)?.reward(TRUST)?.reward);
+    }
+    Ok(Rewards { of: standardized(rewards)? })
+}
+
 /// The reward of every text, in the order of the leaves.
 struct Rewards {
     of: Vec<f64>,
@@ -108,7 +159,6 @@ struct Rewards {
 
 impl Scorer for Rewards {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
-        let leaf = |path: &[u32]| path.iter().fold(0, |leaf, token| leaf * VOCABULARY + *token as usize);
         Ok(episodes.iter().map(|episode| Credit::sequence(self.of[leaf(&episode.tokens)] as f32)).collect())
     }
 }

@@ -1,5 +1,6 @@
 //! The experiments, a file each.
 
+mod archer;
 mod armap;
 mod brain;
 mod calibrated_rewards;
@@ -7,6 +8,7 @@ mod clip_delta;
 mod concepts;
 mod constrained;
 mod cream;
+mod cyclical_curriculum;
 mod deal;
 mod dpo_overoptimisation;
 mod ensembles;
@@ -29,6 +31,7 @@ mod oreo;
 mod p_ik;
 mod pav_provers;
 mod ppo_vs_dpo;
+mod preference_trade_offs;
 mod process_verifiers;
 mod r_to_q;
 mod raft;
@@ -87,8 +90,11 @@ pub const ROWS: &[&Row] = &[
     &ensembles::ROW,
     &ensembles_in_rl::ROW,
     &constrained::ROW,
+    &preference_trade_offs::ROW,
     &calibrated_rewards::ROW,
     &score_turn_two::ROW,
+    &archer::ROW,
+    &cyclical_curriculum::ROW,
     &rating_and_preference::ROW,
     &voting::ROW,
     &logical_and::ROW,
