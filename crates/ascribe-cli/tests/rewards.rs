@@ -85,6 +85,7 @@ fn pairs_train_by_every_loss_on_pairs() {
         ("trajectories", "", 1),
         ("gpm", "--loss-kwargs dim=4,tau=0.2", 4),
         ("confidence", "--loss-kwargs combined=true", 1),
+        ("weak-to-strong", "--loss-kwargs confidence=0.25,alpha=0.5", 1),
     ] {
         let out = format!("out-{loss}");
         let line = format!(
@@ -139,7 +140,13 @@ fn ratings_train_attributes_and_uncertain_heads() {
     let line = format!("train reward --model model --data ranked.jsonl --output-dir ranks {SHORT} --loss k-wise");
     let ran = bench.run(&line).succeeded();
     assert!(ran.stdout.contains("held-out reward accuracy"), "{}", ran.stdout);
-    for out in ["one", "two", "ranks"] {
+    let line =
+        format!("train reward --data ranked.jsonl --model model --output-dir origin {SHORT} --loss machine-text");
+    bench.run(&line).refused(&["machine-text needs three replies to every prompt"]);
+    bench.rows("ranked.jsonl", (0..36).map(ranked));
+    let ran = bench.run(&line).succeeded();
+    assert!(ran.stdout.contains("held-out reward accuracy"), "{}", ran.stdout);
+    for out in ["one", "two", "ranks", "origin"] {
         let rows = written(&bench.run(&format!("score --reward {out} --input rows.jsonl")).succeeded());
         assert!(rewards(&rows).len() == 7 && rewards(&rows).iter().all(|reward| reward.is_finite()), "{rows:?}");
     }

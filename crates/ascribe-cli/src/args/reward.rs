@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 #[derive(Clone, Debug, Default, Args)]
 pub struct RewardArgs {
     /// The loss of a reward model: bradley-terry (unless it is given), margin, scaled, ties, trajectories, general-preference
-    /// (gpm), confidence, k-wise, regression or gaussian-heads.
+    /// (gpm), confidence, weak-to-strong, k-wise, machine-text, regression or gaussian-heads.
     #[arg(long)]
     pub loss: Option<String>,
     /// Numbers of that loss, by the names of the library, such as `tau=0.05,dim=8`; or as JSON.

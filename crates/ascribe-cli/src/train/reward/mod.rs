@@ -9,6 +9,8 @@
 //! | gaussian-heads | ratings | their mean, which every head learns from its own resample |
 //! | k-wise | ratings, or right and wrong replies | the order of all replies to a prompt |
 //! | confidence | pairs | a right answer is to be sure of itself, a wrong one not |
+//! | weak-to-strong | pairs with `margin` | by how much a weaker model prefers the first, which may be wrong |
+//! | machine-text | three rated replies to each prompt | machine text is to score above mixed text, that above human text |
 
 mod chosen;
 mod data;
