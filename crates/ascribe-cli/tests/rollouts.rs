@@ -99,6 +99,30 @@ fn multipliers_of_constraints_are_logged_and_wait_in_checkpoints() {
 }
 
 #[test]
+fn a_reward_model_judges_what_a_policy_writes() {
+    let bench = bench();
+    bench.copy_model("llama_seqcls", "judge");
+    let short = SHORT.replace("--reward arithmetic", "--reward judge");
+    let train = |method: &str, out: &str, more: &str| {
+        bench.run(&format!("train {method} --model model --data prompts.jsonl --output-dir {out} {short} {more}"))
+    };
+    for method in ["ppo", "grpo"] {
+        let ran = train(method, method, "--max-steps 2").succeeded();
+        assert!(ran.stderr.contains("loading judge") && ran.stdout.contains("held-out reward "), "{}", ran.stderr);
+        // A head of real numbers is neither right nor wrong.
+        let rewards: Vec<f64> = log(&bench, method).iter().filter_map(|row| row["reward"].as_f64()).collect();
+        assert!(rewards.len() == 2 && rewards.iter().all(|reward| reward.is_finite() && *reward != 0.0), "{rewards:?}");
+    }
+    train("ppo", "bounded", "--constraint judge=0.5 --max-steps 1").succeeded();
+    assert!(log(&bench, "bounded")[0]["constraint_0/reward"].as_f64().is_some_and(f64::is_finite));
+    // A language model gives no rewards.
+    let short = short.replace("--reward judge", "--reward model");
+    bench
+        .run(&format!("train grpo --model model --data prompts.jsonl --output-dir out {short}"))
+        .refused(&["the reward model `model`", "a head that scores sequences"]);
+}
+
+#[test]
 fn what_cannot_run_is_refused_before_any_work() {
     let bench = bench();
     let refused = |method: &str, more: &str, words: &[&str]| train(&bench, method, "out", more).refused(words);

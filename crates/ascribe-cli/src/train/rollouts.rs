@@ -1,6 +1,6 @@
 //! `ascribe train grpo` and its relatives: prompts, rewards that judge what the policy writes, and the loop on rollouts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use ascribe::burn::module::Module;
@@ -14,6 +14,7 @@ use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, Trai
 use serde_json::json;
 
 use super::fitting::{RunLog, run_of};
+use super::judge::Judge;
 use super::recipes::Recipe;
 use super::rows::parts;
 use super::setup::{Setup, second_attempt};
@@ -74,25 +75,36 @@ fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::R
     }
     if args.rl.reward.is_empty() {
         bail!(
-            "{} needs a reward: name one with --reward ({})",
+            "{} needs a reward: name one with --reward ({}, or the folder of a reward model)",
             args.method,
             catalog.rollouts.rewards.names().join(", ")
         );
     }
-    weighted(&args.rl.reward, &args.rl.reward_weights, catalog, rows)
+    weighted(args, &args.rl.reward, &args.rl.reward_weights, catalog, rows)
+}
+
+/// The reward `name`: one of the table, or a reward model in the folder of that name.
+fn reward(args: &TrainArgs, name: &str, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<Box<dyn Scorer>> {
+    let table = &catalog.rollouts.rewards;
+    let folder = Path::new(name);
+    if !table.names().contains(&name) && folder.is_dir() {
+        return Ok(Box::new(Judge::open(folder, &device(&args.common.device)?, rows)?));
+    }
+    Ok(table.get(name)?(rows)?)
 }
 
 /// The rewards under constraints.
 fn bounded(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<Vec<Box<dyn Scorer>>> {
     let mut scorers = Vec::new();
     for (name, _) in &args.constraints.constraint {
-        scorers.push(catalog.rollouts.rewards.get(name)?(rows)?);
+        scorers.push(reward(args, name, catalog, rows)?);
     }
     Ok(scorers)
 }
 
 /// The rewards `names` as one, each with its weight, or all with 1.
 pub(super) fn weighted(
+    args: &TrainArgs,
     names: &[String],
     weights: &[f64],
     catalog: &Catalog,
@@ -104,7 +116,7 @@ pub(super) fn weighted(
     let weight = |at: usize| weights.get(at).copied().unwrap_or(1.0);
     let mut made = Vec::with_capacity(names.len());
     for (at, name) in names.iter().enumerate() {
-        made.push((catalog.rollouts.rewards.get(name)?(rows)?, weight(at)));
+        made.push((reward(args, name, catalog, rows)?, weight(at)));
     }
     Ok(WeightedRewards::new(made)?)
 }

@@ -111,7 +111,7 @@ fn pair_config(args: &TrainArgs, ends: &[u32], context: usize, beta: f64) -> Pai
 /// The rewards that label and the one that is the truth, as far as they are named.
 fn scorers(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<[Option<WeightedRewards>; 2]> {
     let some = |names: &[String], weights: &[f64]| {
-        (!names.is_empty()).then(|| weighted(names, weights, catalog, rows)).transpose()
+        (!names.is_empty()).then(|| weighted(args, names, weights, catalog, rows)).transpose()
     };
     Ok([some(&args.rl.reward, &args.rl.reward_weights)?, some(&args.rounds.gold, &[])?])
 }
