@@ -133,6 +133,28 @@ fn a_chain_is_followed_by_its_checker_and_a_vote_by_its_answers() {
 }
 
 #[test]
+fn a_reward_model_says_which_text_is_the_best() {
+    let bench = with_prompts();
+    bench.copy_model("llama_seqcls", "judge");
+    for (number, strategy) in ["best-of-n --strategy-args n=4", "step-beam"].into_iter().enumerate() {
+        let out = format!("out-{number}.jsonl");
+        let line = format!("{SEARCH} --strategy {strategy} --scorer reward --reward judge --output {out}");
+        assert!(bench.run(&line).succeeded().stderr.contains("loading judge"));
+        for row in lines(&bench.read(&out)) {
+            let scores: Vec<f64> = row["scores"].as_array().expect("a list").iter().filter_map(Value::as_f64).collect();
+            let chosen = scores[row["chosen"].as_u64().expect("an index") as usize];
+            assert!(scores.iter().all(|score| *score <= chosen), "{scores:?}");
+        }
+    }
+    let refused = |options: &str, said: &str| {
+        bench.run(&format!("{SEARCH} --strategy best-of-n --output no.jsonl {options}")).refused(&[said]);
+    };
+    refused("--scorer reward", "name it with --reward");
+    refused("--scorer logp --reward judge", "reward does nothing without --scorer reward");
+    refused("--scorer reward --reward model", "a head that scores sequences");
+}
+
+#[test]
 fn what_is_no_search_is_refused_before_anything_is_written() {
     let bench = with_prompts();
     let refused = |options: &str, said: &[&str]| {

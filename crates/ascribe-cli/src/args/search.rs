@@ -31,6 +31,8 @@ pub enum ScorerName {
     Process,
     /// The value alone that the process model of --process gives.
     ProcessValue,
+    /// The reward by the reward model of --reward, which reads the text in its own tokenizer.
+    Reward,
 }
 
 #[derive(Debug, Args)]
@@ -78,6 +80,9 @@ pub struct SearchArgs {
     /// The process model of the scorers `process` and `process-value`: a folder of transformers or peft, or a name on the hub.
     #[arg(long)]
     pub process: Option<PathBuf>,
+    /// The reward model of the scorer `reward`: a folder of transformers or peft, or a name on the hub.
+    #[arg(long)]
+    pub reward: Option<PathBuf>,
     /// How several values of a text become one: sum, mean, min, max, prod or last.
     #[arg(long, value_parser = named::<Reduce>, default_value = "last")]
     pub reduce: Reduce,

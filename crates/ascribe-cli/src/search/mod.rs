@@ -38,6 +38,8 @@ pub struct Item {
     id: Value,
     /// The prompt as text, where it is one.
     text: Option<String>,
+    /// The prompt.
+    asked: Prompt,
     ids: Tokens,
     gold: Option<Gold>,
 }
@@ -80,7 +82,8 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let steps = steps(args, tokenizer)?;
     let checker = args.checker.checker();
     let process = Process::open(args, tokenizer)?;
-    let scorers = Scorers { args, model: &*model.policy, checker, process: process.as_ref() };
+    let reward = scorers::reward(args, &items)?;
+    let scorers = Scorers { args, model: &*model.policy, checker, process: process.as_ref(), reward: reward.as_ref() };
     scorers.check(&items)?;
     let run = run_of(args, name);
     let sink = Mutex::new(Sink::open(output, &run, items.iter().map(|item| item.id.clone()).collect())?);
@@ -285,6 +288,7 @@ fn run_of(args: &SearchArgs, name: &str) -> Value {
         "scorer": args.scorer.map(|name| format!("{name:?}")),
         "judge": args.judge.map(|name| format!("{name:?}")),
         "process": args.process,
+        "reward": args.reward,
         "reduce": args.reduce,
         "keywords": args.keywords,
         "target_length": args.target_length,
@@ -331,7 +335,7 @@ fn items(args: &SearchArgs, records: &Records, model: &Model) -> anyhow::Result<
         // What nobody needs may be missing, or unreadable.
         let gold = if needs_gold { Some(gold()?) } else { gold().ok() };
         let id = cells.get(&id).cloned().unwrap_or_else(|| json!(number));
-        Ok(Item { text: text.cloned(), cells, id, ids, gold })
+        Ok(Item { text: text.cloned(), asked, cells, id, ids, gold })
     };
     let items: Vec<Item> = records
         .rows

@@ -13,6 +13,7 @@ use super::Item;
 use crate::args::{ScorerName, SearchArgs};
 use crate::device::device;
 use crate::hub::resolve;
+use crate::judge::Judge;
 
 /// What scorers are made from.
 pub struct Scorers<'a> {
@@ -20,6 +21,19 @@ pub struct Scorers<'a> {
     pub model: &'a dyn Policy,
     pub checker: Checker,
     pub process: Option<&'a Process>,
+    pub reward: Option<&'a Judge>,
+}
+
+/// The reward model that the scorers need, if they need one.
+pub fn reward(args: &SearchArgs, items: &[Item]) -> anyhow::Result<Option<Judge>> {
+    let path = match (&args.reward, [args.scorer, args.judge].contains(&Some(ScorerName::Reward))) {
+        (None, false) => return Ok(None),
+        (Some(_), false) => bail!("reward does nothing without --scorer reward or --judge reward; drop it"),
+        (None, true) => bail!("the scorer reward needs a reward model; name it with --reward"),
+        (Some(path), true) => path,
+    };
+    let prompts = items.iter().map(|item| (item.ids.clone(), item.asked.clone()));
+    Ok(Some(Judge::open(&resolve(path)?, &device(&args.common.device)?, prompts)?))
 }
 
 /// A process model as it scores, and its values alone.
@@ -94,8 +108,9 @@ impl<'a> Scorers<'a> {
                 Box::new(length)
             }
             ScorerName::ThinkFormat => Box::new(ThinkFormat),
-            ScorerName::Process => Box::new(Steps(&self.process()?.scores)),
-            ScorerName::ProcessValue => Box::new(Steps(&self.process()?.values)),
+            ScorerName::Process => Box::new(Lent(&self.process()?.scores)),
+            ScorerName::ProcessValue => Box::new(Lent(&self.process()?.values)),
+            ScorerName::Reward => Box::new(Lent(self.reward.context("name a reward model with --reward")?)),
         };
         Ok(Some(scorer))
     }
@@ -105,10 +120,10 @@ impl<'a> Scorers<'a> {
     }
 }
 
-/// What a process model says.
-struct Steps<'a>(&'a ProcessModel);
+/// A model that scores for all rows.
+struct Lent<'a>(&'a dyn Scorer);
 
-impl Scorer for Steps<'_> {
+impl Scorer for Lent<'_> {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
         self.0.score(episodes)
     }

@@ -3,7 +3,6 @@
 pub(crate) mod archer;
 mod curriculum;
 mod fitting;
-mod judge;
 pub(crate) mod process;
 pub(crate) mod recipes;
 pub(crate) mod reward;

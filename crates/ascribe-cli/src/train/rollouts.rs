@@ -14,7 +14,6 @@ use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, Trai
 use serde_json::json;
 
 use super::fitting::{RunLog, run_of};
-use super::judge::Judge;
 use super::recipes::Recipe;
 use super::rows::parts;
 use super::setup::{Setup, second_attempt};
@@ -22,6 +21,7 @@ use super::{base, fit_config, identity, load, refuse_other_runs, short, start};
 use crate::Catalog;
 use crate::args::TrainArgs;
 use crate::device::device;
+use crate::judge::Judge;
 use crate::output::{Progress, print_line, write_whole};
 use crate::words::Words;
 
@@ -88,7 +88,8 @@ fn reward(args: &TrainArgs, name: &str, catalog: &Catalog, rows: &[PromptRow]) -
     let table = &catalog.rollouts.rewards;
     let folder = Path::new(name);
     if !table.names().contains(&name) && folder.is_dir() {
-        return Ok(Box::new(Judge::open(folder, &device(&args.common.device)?, rows)?));
+        let prompts = rows.iter().map(|(tokens, row)| (tokens.clone(), row.prompt.clone()));
+        return Ok(Box::new(Judge::open(folder, &device(&args.common.device)?, prompts)?));
     }
     Ok(table.get(name)?(rows)?)
 }

@@ -1,4 +1,4 @@
-//! A reward model that judges what a policy writes: a folder behind `--reward`.
+//! A reward model that judges what a policy writes, in training and in search.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,23 +9,26 @@ use ascribe::core::{CoreError, Credit, Episode, Scorer, Tokens};
 use ascribe::data::Prompt;
 use ascribe::lm::Row;
 use ascribe::preference::Encoder;
-use ascribe::preference::rl::PromptRow;
 use ascribe::reward::RewardModel;
 
 /// A reward model with the prompts that it may be asked about. It reads texts in its own tokenizer and template.
-pub(super) struct Judge {
+pub struct Judge {
     model: RewardModel,
     /// By the tokens that the policy reads.
     prompts: HashMap<Tokens, Prompt>,
 }
 
 impl Judge {
-    pub(super) fn open(folder: &Path, device: &Device, rows: &[PromptRow]) -> anyhow::Result<Self> {
+    /// The reward model in `folder`, and prompts by the tokens that the policy reads.
+    pub fn open(
+        folder: &Path,
+        device: &Device,
+        prompts: impl IntoIterator<Item = (Tokens, Prompt)>,
+    ) -> anyhow::Result<Self> {
         eprintln!("loading {}", folder.display());
         let model = RewardModel::load(folder, device);
         let model = model.with_context(|| format!("the reward model `{}`", folder.display()))?;
-        let prompts = rows.iter().map(|(tokens, row)| (tokens.clone(), row.prompt.clone())).collect();
-        Ok(Self { model, prompts })
+        Ok(Self { model, prompts: prompts.into_iter().collect() })
     }
 
     /// Ids of the prompt and of the response of an episode.
@@ -35,9 +38,10 @@ impl Judge {
         let text = episode.response_text().ok_or(CoreError::MissingEvidence("text"))?;
         let (prompt, responses) = encoder.parts(prompt, &[text]).map_err(|error| CoreError::Other(Box::new(error)))?;
         let mut response = responses.into_iter().next().map(Tokens::into_vec).unwrap_or_default();
-        // What was cut has no end.
+        // What was cut has no end, unless that is all it has.
         let ends = self.model.model().tokenizer.eos();
-        if !episode.complete && response.last().is_some_and(|last| ends.contains(last)) {
+        let ended = response.last().is_some_and(|last| ends.contains(last));
+        if !episode.complete && ended && response.len() > 1 {
             response.pop();
         }
         Ok((prompt.into_vec(), response))
@@ -64,9 +68,7 @@ impl Scorer for Judge {
 #[cfg(test)]
 mod tests {
     use ascribe::core::Text;
-    use ascribe::data::PromptOnly;
     use ascribe_testkit::golden;
-    use serde_json::Map;
 
     use super::*;
 
@@ -75,8 +77,8 @@ mod tests {
         let folder = golden::root().join("lm").join("llama_seqcls");
         let device = crate::device::device("flex").unwrap();
         // The words of the policy are its own: 7 is the prompt, and 9 is all that it writes.
-        let row = PromptOnly { prompt: Prompt::Text("what?".to_owned()), others: Map::new(), line: 1 };
-        let judge = Judge::open(&folder, &device, &[(Tokens::from(vec![7u32]), row)]).unwrap();
+        let asked = (Tokens::from(vec![7u32]), Prompt::Text("what?".to_owned()));
+        let judge = Judge::open(&folder, &device, [asked]).unwrap();
         let score = |response: &str, complete: bool| {
             let whole = format!("what?{response}");
             let text = Text { spans: vec![0..5, 5..whole.len()], text: whole };
@@ -89,7 +91,7 @@ mod tests {
             |response: &[u32]| judge.model.scored(&[Row { prompt: &prompt, response }]).unwrap()[0].reward as f32;
         assert_eq!(score(" yes", true), reward(&[response.as_slice(), &tokenizer.eos()[..1]].concat()));
         assert_eq!(score(" yes", false), reward(&response));
-        assert!(score("", false).is_nan());
+        assert_eq!(score("", false), reward(&tokenizer.eos()[..1]));
         assert!(judge.score(&[Episode::new(&[8], &[9])]).is_err(), "a prompt that it was not told");
     }
 }
