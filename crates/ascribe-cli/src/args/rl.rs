@@ -13,7 +13,7 @@ use super::named;
 #[command(next_help_heading = "Reinforcement learning")]
 pub struct RlArgs {
     /// What judges a response: `arithmetic` (its last number is that of the column `answer`), `exact`, `chain`, a reward of
-    /// one's own from the catalogue, or the folder of a reward model. Several are added up.
+    /// one's own from the catalogue, or the folder of a reward model or of a process model. Several are added up.
     #[arg(long, alias = "reward-funcs", num_args(1..), value_delimiter = ',')]
     pub reward: Vec<String>,
     /// The weight of each reward; 1 unless given.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use ascribe::burn::module::Module;
 use ascribe::core::{CoreError, Episode, Finish, Mode, Policy, Request, Scorer, Seed, Tokens, Until, rule};
 use ascribe::data::{ColumnMap, PromptOnly, Split};
@@ -10,6 +10,7 @@ use ascribe::eval::{Bootstrap, Estimate};
 use ascribe::lm::LanguageModel;
 use ascribe::preference::Encoder;
 use ascribe::preference::rl::{Actor, OnPolicy, PromptRow, RolloutLearner, SecondAttempt, WeightedRewards, text_of};
+use ascribe::process::model::{CARD, ProcessModel};
 use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, TrainError};
 use serde_json::json;
 
@@ -75,7 +76,7 @@ fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::R
     }
     if args.rl.reward.is_empty() {
         bail!(
-            "{} needs a reward: name one with --reward ({}, or the folder of a reward model)",
+            "{} needs a reward: name one with --reward ({}, or the folder of a reward or process model)",
             args.method,
             catalog.rollouts.rewards.names().join(", ")
         );
@@ -83,15 +84,29 @@ fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::R
     weighted(args, &args.rl.reward, &args.rl.reward_weights, catalog, rows)
 }
 
-/// The reward `name`: one of the table, or a reward model in the folder of that name.
+/// The reward `name`: one of the table, or a reward model or a process model in the folder of that name.
 fn reward(args: &TrainArgs, name: &str, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<Box<dyn Scorer>> {
     let table = &catalog.rollouts.rewards;
     let folder = Path::new(name);
     if !table.names().contains(&name) && folder.is_dir() {
+        if folder.join(CARD).is_file() {
+            return Ok(Box::new(process_model(args, folder)?));
+        }
         let prompts = rows.iter().map(|(tokens, row)| (tokens.clone(), row.prompt.clone()));
         return Ok(Box::new(Judge::open(folder, &device(&args.common.device)?, prompts)?));
     }
     Ok(table.get(name)?(rows)?)
+}
+
+/// A process model that reads the tokens of the policy: it scores steps where responses are cut into them, else the whole.
+fn process_model(args: &TrainArgs, folder: &Path) -> anyhow::Result<ProcessModel> {
+    eprintln!("loading {}", folder.display());
+    let model = ProcessModel::load(folder, &device(&args.common.device)?);
+    let model = model.with_context(|| format!("the process model `{}`", folder.display()))?;
+    if model.model().tokenizer.hash() != Words::load(&args.model)?.tokenizer.hash() {
+        bail!("the process model has another tokenizer than the model that is trained; use models of one family");
+    }
+    Ok(model)
 }
 
 /// The rewards under constraints.
