@@ -26,7 +26,7 @@ pub struct Scorers<'a> {
 
 /// The reward model that the scorers need, if they need one.
 pub fn reward(args: &SearchArgs, items: &[Item]) -> anyhow::Result<Option<Judge>> {
-    let path = match (&args.reward, [args.scorer, args.judge].contains(&Some(ScorerName::Reward))) {
+    let path = match (&args.reward, args.scorers().any(|name| name == ScorerName::Reward)) {
         (None, false) => return Ok(None),
         (Some(_), false) => bail!("reward does nothing without --scorer reward or --judge reward; drop it"),
         (None, true) => bail!("the scorer reward needs a reward model; name it with --reward"),
@@ -46,7 +46,7 @@ impl Process {
     /// The process model that the scorers need, if they need one; it reads the tokens of the model that writes.
     pub fn open(args: &SearchArgs, tokenizer: &Tokenizer) -> anyhow::Result<Option<Self>> {
         let names = [ScorerName::Process, ScorerName::ProcessValue];
-        let needed = [args.scorer, args.judge].into_iter().flatten().any(|name| names.contains(&name));
+        let needed = args.scorers().any(|name| names.contains(&name));
         let path = match (&args.process, needed) {
             (None, false) => return Ok(None),
             (Some(_), false) => bail!("process does nothing without --scorer process or process-value; drop it"),
@@ -68,11 +68,11 @@ impl<'a> Scorers<'a> {
     /// Refuses, before anything is searched, what would be refused for some row.
     pub fn check(&self, items: &[Item]) -> anyhow::Result<()> {
         if let Some(first) = items.first() {
-            for name in [self.args.scorer, self.args.judge] {
-                self.make(name, first)?;
+            for name in self.args.scorers() {
+                self.make(Some(name), first)?;
             }
         }
-        if [self.args.scorer, self.args.judge].contains(&Some(ScorerName::Chain)) {
+        if self.args.scorers().any(|name| name == ScorerName::Chain) {
             for item in items {
                 problem(item)?;
             }
