@@ -114,6 +114,12 @@ fn a_reward_model_judges_what_a_policy_writes() {
         assert!(rewards.len() == 2 && rewards.iter().all(|reward| reward.is_finite() && *reward != 0.0), "{rewards:?}");
     }
     train("ppo", "bounded", "--constraint judge=0.5 --max-steps 1").succeeded();
+    // Twice the same model is the model, and the log-sigmoid of it is another reward, below 0.
+    let reward = |out: &str| log(&bench, out)[0]["reward"].as_f64().expect("a number");
+    train("grpo", "twice", "--reward judge,judge --combine uwo --max-steps 1").succeeded();
+    train("grpo", "tamed", "--log-sigmoid 0.5 --max-steps 1").succeeded();
+    assert!((reward("twice") - reward("grpo")).abs() < 1e-6);
+    assert!(reward("tamed") < 0.0 && reward("tamed") != reward("grpo"));
     assert!(log(&bench, "bounded")[0]["constraint_0/reward"].as_f64().is_some_and(f64::is_finite));
     // A language model gives no rewards.
     let short = short.replace("--reward judge", "--reward model");
@@ -139,6 +145,11 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("grpo", "--temperature 0", &["temperature"]);
     refused("grpo", "--max-completion-length 1000", &["leave no room"]);
     refused("grpo", "--reward-weights 1,2", &["reward_weights"]);
+    refused("grpo", "--reward-weights 2 --combine min", &["reward_weights belong to a sum"]);
+    refused("grpo", "--combine-weight 1 --combine min", &["combine_weight weighs the spread"]);
+    refused("grpo", "--combine uwo --combine-weight -1", &["the weight of the spread"]);
+    refused("grpo", "--combine uwo", &["ddof"]);
+    refused("grpo", "--log-sigmoid inf", &["log_sigmoid must be finite"]);
     refused("ma_ppo", "--segment words", &["segment"]);
     refused("score", "", &["--second-attempt"]);
     refused("grpo", "--second-attempt again", &["second_attempt does nothing with grpo"]);

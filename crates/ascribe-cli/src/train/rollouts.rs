@@ -14,6 +14,7 @@ use ascribe::process::model::{CARD, ProcessModel};
 use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, TrainError};
 use serde_json::json;
 
+use super::combined::{Combined, LogSigmoidOf};
 use super::fitting::{RunLog, run_of};
 use super::recipes::Recipe;
 use super::rows::parts;
@@ -69,6 +70,7 @@ pub(super) fn prompts(
 
 /// The rewards that the options name, as one.
 fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<WeightedRewards> {
+    args.rl.aggregate()?;
     if args.rl.reward.is_empty() && !args.constraints.constraint.is_empty() {
         // Nothing is maximised but the rewards under constraints.
         let nothing: Box<dyn Scorer> = Box::new(rule(|_: &Episode| 0.0));
@@ -81,7 +83,7 @@ fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::R
             catalog.rollouts.rewards.names().join(", ")
         );
     }
-    weighted(args, &args.rl.reward, &args.rl.reward_weights, catalog, rows)
+    combined(args, catalog, rows)
 }
 
 /// The reward `name`: one of the table, or a reward model or a process model in the folder of that name.
@@ -118,11 +120,44 @@ fn bounded(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::R
     Ok(scorers)
 }
 
+/// The rewards of --reward as one: added up, or as an ensemble.
+pub(super) fn combined(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<WeightedRewards> {
+    let (names, centre) = (&args.rl.reward, args.rl.log_sigmoid);
+    if let Some(centre) = centre.filter(|centre| !centre.is_finite()) {
+        bail!("log_sigmoid must be finite, got {centre}");
+    }
+    let Some(aggregate) = args.rl.aggregate()? else {
+        return weighted(args, names, &args.rl.reward_weights, centre, catalog, rows);
+    };
+    if !args.rl.reward_weights.is_empty() {
+        bail!("reward_weights belong to a sum; drop them, or drop combine");
+    }
+    aggregate.check(names.len())?;
+    let member = |name: &String| tamed(args, name, centre, catalog, rows);
+    let members = names.iter().map(member).collect::<anyhow::Result<_>>()?;
+    let ensemble: Box<dyn Scorer> = Box::new(Combined { members, aggregate });
+    Ok(WeightedRewards::new(vec![(ensemble, 1.0)])?)
+}
+
+/// The reward `name`, or the log-sigmoid of what it is above a centre.
+fn tamed(
+    args: &TrainArgs,
+    name: &str,
+    centre: Option<f64>,
+    catalog: &Catalog,
+    rows: &[PromptRow],
+) -> anyhow::Result<Box<dyn Scorer>> {
+    let scorer = reward(args, name, catalog, rows)?;
+    let Some(centre) = centre else { return Ok(scorer) };
+    Ok(Box::new(LogSigmoidOf { scorer, centre }))
+}
+
 /// The rewards `names` as one, each with its weight, or all with 1.
 pub(super) fn weighted(
     args: &TrainArgs,
     names: &[String],
     weights: &[f64],
+    centre: Option<f64>,
     catalog: &Catalog,
     rows: &[PromptRow],
 ) -> anyhow::Result<WeightedRewards> {
@@ -132,7 +167,7 @@ pub(super) fn weighted(
     let weight = |at: usize| weights.get(at).copied().unwrap_or(1.0);
     let mut made = Vec::with_capacity(names.len());
     for (at, name) in names.iter().enumerate() {
-        made.push((reward(args, name, catalog, rows)?, weight(at)));
+        made.push((tamed(args, name, centre, catalog, rows)?, weight(at)));
     }
     Ok(WeightedRewards::new(made)?)
 }

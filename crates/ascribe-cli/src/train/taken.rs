@@ -108,9 +108,12 @@ const WRITING: [&str; 4] = ["iterative-dpo", "iterative-cream", "iterative-scir"
 const PULLED_TOO: [&str; 4] = [OBJECTIVES, "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 80] = [
+static OPTIONS: [(&str, Takers, &[&str]); 83] = [
     ("reward", Takers::All, &IN_ROUNDS),
     ("reward_weights", Takers::All, &IN_ROUNDS),
+    ("combine", Takers::All, &IN_ROUNDS),
+    ("combine_weight", Takers::All, &IN_ROUNDS),
+    ("log_sigmoid", Takers::All, &IN_ROUNDS),
     ("num_generations", Takers::All, &IN_ROUNDS),
     ("max_completion_length", Takers::All, &WRITING),
     ("temperature", Takers::All, &WRITING),
@@ -266,6 +269,7 @@ mod tests {
             "keep_reference" | "agreement_per_prompt" => &[],
             "reward" | "gold" | "advantage_estimator" | "second_attempt" => &["x"],
             "labels" => &["both"],
+            "combine" => &["min"],
             "agreement" => &["top"],
             "constraint" => &["x=1"],
             "constraint_kind" => &["xi", "--constraint", "x=1"],
