@@ -159,6 +159,38 @@ fn ratings_train_attributes_and_uncertain_heads() {
 }
 
 #[test]
+fn a_model_that_learns_from_pairs_goes_on_telling_the_responses_of_a_policy_apart() {
+    let bench = Bench::new();
+    let group = |n: usize| {
+        let texts = [format!("the sum of {n}"), format!("the rest of {n}"), format!("{n}")];
+        json!({"prompt": format!("what is {n}?"), "completions": texts})
+    };
+    bench.rows("groups.jsonl", (0..3).map(group));
+    let line = |out: &str, more: &str| {
+        format!("train reward --model model --data pairs.jsonl --output-dir {out} {SHORT} --max-steps 2 {more}")
+    };
+    let loss = |out: &str, more: &str| {
+        bench.run(&line(out, more)).succeeded();
+        number(&bench.json(&format!("{out}/summary.json")), "eval_loss")
+    };
+    let plain = loss("plain", "");
+    close("no rate", &[loss("still", "--meta-data groups.jsonl --meta-rate 0")], &[plain], 1e-6);
+    loss("meta", "--meta-data groups.jsonl --meta-rate 0.5");
+    assert!(
+        bench.read("meta/log.jsonl").contains("meta/spread") && !bench.read("plain/log.jsonl").contains("meta/spread")
+    );
+    let refused = |options: &str, said: &str| {
+        bench.run(&line("no", options)).refused(&[said]);
+    };
+    refused("--meta-data groups.jsonl --meta-rate -1", "the rate of the meta step");
+    refused("--meta-data groups.jsonl", "--meta-rate");
+    refused("--meta-data pairs.jsonl --meta-rate 1", "a group needs `completions`");
+    bench
+        .run("train dpo --model model --data pairs.jsonl --output-dir no --meta-data groups.jsonl --meta-rate 1")
+        .refused(&["meta_data is an option of the method reward"]);
+}
+
+#[test]
 fn an_adapter_with_its_head_is_trained_continued_merged_and_scored() {
     let bench = Bench::new();
     questions(&bench);

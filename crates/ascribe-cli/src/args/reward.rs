@@ -27,6 +27,13 @@ pub struct RewardArgs {
     /// What each attribute counts for in the reward (regression), in the order of the file.
     #[arg(long, num_args(1..), value_delimiter = ',', allow_negative_numbers = true)]
     pub attribute_weights: Vec<f64>,
+    /// Responses of the policy that the model is to judge (MetaRM), several to each prompt, as `generate` writes them: every step
+    /// learns from the weights that spread their rewards more.
+    #[arg(long, requires = "meta_rate")]
+    pub meta_data: Option<PathBuf>,
+    /// How far those weights are away: the rate of a step up the spread.
+    #[arg(long, requires = "meta_data", allow_negative_numbers = true)]
+    pub meta_rate: Option<f64>,
 }
 
 impl RewardArgs {
@@ -38,6 +45,7 @@ impl RewardArgs {
             ("center_rewards_coefficient", self.center_rewards_coefficient.is_some()),
             ("head_init", self.head_init.is_some()),
             ("attribute_weights", !self.attribute_weights.is_empty()),
+            ("meta_data", self.meta_data.is_some()),
         ];
         match given.into_iter().find(|(_, given)| *given) {
             Some((name, _)) => {

@@ -254,6 +254,12 @@ fn stated(record: &Preference, combined: bool) -> anyhow::Result<Ranked> {
     Ok(Ranked { prompt: record.prompt.clone(), replies, line: record.line })
 }
 
+/// The groups of a meta step.
+pub(super) fn groups_of(args: &TrainArgs, encoder: &Encoder, groups: Vec<Ranked>) -> anyhow::Result<Vec<RewardRow>> {
+    let encoded = checked(args, "meta", encoder.groups(groups)?)?.rows;
+    Ok(encoded.into_iter().map(|(row, _)| reward_row(row, Vec::new())).collect())
+}
+
 fn reward_row(row: TrainRow, labels: Vec<f64>) -> RewardRow {
     let responses: Vec<Tokens> = row.responses.into_iter().map(|response| response.tokens).collect();
     RewardRow { prompt: row.prompt, responses, labels, line: row.line }

@@ -14,15 +14,18 @@
 
 mod chosen;
 mod data;
+mod meta;
 
 use std::path::Path;
 
 use anyhow::bail;
 use ascribe::core::Seed;
-use ascribe::lm::{Head, LanguageModel, Row, Safetensors};
+use ascribe::lm::{Decoder, Head, LanguageModel, Row, Safetensors};
 use ascribe::preference::Encoder;
-use ascribe::reward::{CARD, RewardCard, RewardLearner, RewardModel, RewardRow, Standard, rows_hash};
-use ascribe::train::{Checkpoints, FitConfig};
+use ascribe::reward::{
+    CARD, MetaLearner, RewardCard, RewardLearner, RewardLoss, RewardModel, RewardRow, Standard, rows_hash,
+};
+use ascribe::train::{Checkpoints, FitConfig, Learner};
 use burn::tensor::Device;
 use serde_json::{Value, json};
 
@@ -35,7 +38,7 @@ use crate::hub::resolve;
 use crate::output::{print_line, write_whole};
 use crate::words::Words;
 use chosen::Chosen;
-use data::{Data, Rows};
+use data::{Data, Rows, groups_of};
 
 /// The name of the method.
 pub const METHOD: &str = "reward";
@@ -87,6 +90,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let device = device(&args.common.device)?;
     taken::refuse(args)?;
     check_run(args)?;
+    let groups = args.reward.meta_data.as_deref().map(meta::read).transpose()?;
     let data = Data::load(args, &mut chosen)?;
     let (loss, options) = chosen.make(catalog)?;
     let reading = chosen.reading(args, &options, data.attributes())?;
@@ -94,26 +98,48 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let mut identity = identity(args, &config, &chosen, &model);
     refuse_other_runs(args, &identity)?;
     let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
-    let Rows { train, held_out } = data.encode(args, &encoder, &chosen, &options)?;
-    identity.push(("set of rows", short(&rows_hash(&train))));
+    let rows = data.encode(args, &encoder, &chosen, &options)?;
+    identity.push(("set of rows", short(&rows_hash(&rows.train))));
     let card = RewardCard { loss: chosen.name.clone(), reading, standard: Standard::NONE };
-    let learner = RewardLearner { loss: loss.as_ref() };
+    let loss: &dyn RewardLoss = loss.as_ref();
+    let trained = match groups.zip(args.reward.meta_rate) {
+        None => fit(args, &RewardLearner { loss }, config, &model, identity, &rows, &card)?,
+        Some((groups, rate)) => {
+            let groups = groups_of(args, &encoder, groups)?;
+            identity.push(("meta_rate", rate.to_string()));
+            identity.push(("set of groups", short(&rows_hash(&groups))));
+            fit(args, &MetaLearner::new(loss, &groups, rate)?, config, &model, identity, &rows, &card)?
+        }
+    };
+    let Trained { model, tally, best } = trained;
+    write_scale(&args.output_dir, &model, card, if rows.held_out.is_empty() { &rows.train } else { &rows.held_out })?;
+    finish(args, tally, best)
+}
+
+/// Trains by a learner.
+fn fit<L: Learner<Model = Decoder, Row = RewardRow>>(
+    args: &TrainArgs,
+    learner: &L,
+    config: FitConfig,
+    model: &LanguageModel,
+    identity: Vec<(&'static str, String)>,
+    rows: &Rows,
+    card: &RewardCard,
+) -> anyhow::Result<Trained> {
     let run = Run {
         args,
         config,
-        learner: &learner,
-        judge: &learner,
-        model: &model,
+        learner,
+        judge: learner,
+        model,
         identity,
-        train: &train,
-        held_out: &held_out,
+        train: &rows.train,
+        held_out: &rows.held_out,
         source: None,
         beside: Some((CARD, card.to_text())),
     };
     let start = run.start()?;
-    let Trained { model, tally, best } = run.fit(start)?;
-    write_scale(&args.output_dir, &model, card, if held_out.is_empty() { &train } else { &held_out })?;
-    finish(args, tally, best)
+    run.fit(start)
 }
 
 /// Adds to the card what the rewards of some responses are like: mean and deviation, for ensembles.
@@ -147,12 +173,16 @@ pub fn validate(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     if args.output_dir.exists() && !args.output_dir.is_dir() {
         bail!("`{}` is a file; name a folder with --output-dir", args.output_dir.display());
     }
+    let groups = args.reward.meta_data.as_deref().map(meta::read).transpose()?;
     let data = Data::load(args, &mut chosen)?;
     let (loss, options) = chosen.make(catalog)?;
     chosen.reading(args, &options, data.attributes())?.check(loss.needs().width)?;
     let limit = words.limit(args.max_length);
     let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?.with_boundary(args.boundary);
     let Rows { train, held_out } = data.encode(args, &encoder, &chosen, &options)?;
+    if let Some((groups, rate)) = groups.zip(args.reward.meta_rate) {
+        MetaLearner::new(loss.as_ref(), &groups_of(args, &encoder, groups)?, rate)?;
+    }
     if let Some((path, _)) = Checkpoints::new(&args.output_dir, args.save_total_limit).last()? {
         eprintln!("the run would go on from {}, if that is a checkpoint of the same run", path.display());
     }
