@@ -9,6 +9,7 @@ mod config;
 
 mod device;
 mod hub;
+mod judge;
 mod output;
 
 mod drawing;

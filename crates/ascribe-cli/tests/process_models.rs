@@ -258,6 +258,27 @@ fn a_process_run_can_be_checked_without_weights() {
 }
 
 #[test]
+fn a_policy_learns_from_a_process_model() {
+    let bench = with_steps();
+    train(&bench, "prm", "steps.jsonl", "prm", "").succeeded();
+    bench.rows("prompts.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?")})));
+    let line = "train grpo --model model --data prompts.jsonl --reward prm --held-out 2 --per-device-train-batch-size 4 \
+                --gradient-accumulation-steps 1 --num-generations 4 --max-completion-length 6 --max-steps 2 --logging-steps 1";
+    // Of whole responses, and of every step.
+    for (out, more) in [("whole", ""), ("steps", "--advantage-estimator step_level --segment fixed:3")] {
+        let ran = bench.run(&format!("{line} --output-dir {out} {more}")).succeeded();
+        assert!(ran.stderr.contains("loading prm") && ran.stdout.contains("held-out reward "), "{}", ran.stderr);
+        let log = bench.read(&format!("{out}/log.jsonl"));
+        let rewards: Vec<f64> = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok().and_then(|row| row["reward"].as_f64()))
+            .collect();
+        // Probabilities of at most two steps.
+        assert!(rewards.len() == 2 && rewards.iter().all(|reward| 0.0 < *reward && *reward < 2.0), "{rewards:?}");
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_refused_before_anything_is_written() {
     let bench = with_steps();
     for (method, data, rest, said) in [

@@ -85,6 +85,7 @@ fn pairs_train_by_every_loss_on_pairs() {
         ("trajectories", "", 1),
         ("gpm", "--loss-kwargs dim=4,tau=0.2", 4),
         ("confidence", "--loss-kwargs combined=true", 1),
+        ("weak-to-strong", "--loss-kwargs confidence=0.25,alpha=0.5", 1),
     ] {
         let out = format!("out-{loss}");
         let line = format!(
@@ -139,7 +140,13 @@ fn ratings_train_attributes_and_uncertain_heads() {
     let line = format!("train reward --model model --data ranked.jsonl --output-dir ranks {SHORT} --loss k-wise");
     let ran = bench.run(&line).succeeded();
     assert!(ran.stdout.contains("held-out reward accuracy"), "{}", ran.stdout);
-    for out in ["one", "two", "ranks"] {
+    let line =
+        format!("train reward --data ranked.jsonl --model model --output-dir origin {SHORT} --loss machine-text");
+    bench.run(&line).refused(&["machine-text needs three replies to every prompt"]);
+    bench.rows("ranked.jsonl", (0..36).map(ranked));
+    let ran = bench.run(&line).succeeded();
+    assert!(ran.stdout.contains("held-out reward accuracy"), "{}", ran.stdout);
+    for out in ["one", "two", "ranks", "origin"] {
         let rows = written(&bench.run(&format!("score --reward {out} --input rows.jsonl")).succeeded());
         assert!(rewards(&rows).len() == 7 && rewards(&rows).iter().all(|reward| reward.is_finite()), "{rows:?}");
     }
@@ -149,6 +156,38 @@ fn ratings_train_attributes_and_uncertain_heads() {
         (0..12).map(|n| json!({"prompt": format!("{n}"), "completion": "a", "ratings": {"x": n}})),
     );
     train("--loss regression --output-dir three").refused(&["a rating must be in [0, 4]", "as x in line"]);
+}
+
+#[test]
+fn a_model_that_learns_from_pairs_goes_on_telling_the_responses_of_a_policy_apart() {
+    let bench = Bench::new();
+    let group = |n: usize| {
+        let texts = [format!("the sum of {n}"), format!("the rest of {n}"), format!("{n}")];
+        json!({"prompt": format!("what is {n}?"), "completions": texts})
+    };
+    bench.rows("groups.jsonl", (0..3).map(group));
+    let line = |out: &str, more: &str| {
+        format!("train reward --model model --data pairs.jsonl --output-dir {out} {SHORT} --max-steps 2 {more}")
+    };
+    let loss = |out: &str, more: &str| {
+        bench.run(&line(out, more)).succeeded();
+        number(&bench.json(&format!("{out}/summary.json")), "eval_loss")
+    };
+    let plain = loss("plain", "");
+    close("no rate", &[loss("still", "--meta-data groups.jsonl --meta-rate 0")], &[plain], 1e-6);
+    loss("meta", "--meta-data groups.jsonl --meta-rate 0.5");
+    assert!(
+        bench.read("meta/log.jsonl").contains("meta/spread") && !bench.read("plain/log.jsonl").contains("meta/spread")
+    );
+    let refused = |options: &str, said: &str| {
+        bench.run(&line("no", options)).refused(&[said]);
+    };
+    refused("--meta-data groups.jsonl --meta-rate -1", "the rate of the meta step");
+    refused("--meta-data groups.jsonl", "--meta-rate");
+    refused("--meta-data pairs.jsonl --meta-rate 1", "a group needs `completions`");
+    bench
+        .run("train dpo --model model --data pairs.jsonl --output-dir no --meta-data groups.jsonl --meta-rate 1")
+        .refused(&["meta_data is an option of the method reward"]);
 }
 
 #[test]

@@ -112,6 +112,36 @@ fn rewards_under_constraints_are_told_of_held_out_prompts() {
 }
 
 #[test]
+fn a_reward_model_judges_what_a_policy_writes() {
+    let bench = bench();
+    bench.copy_model("llama_seqcls", "judge");
+    let short = SHORT.replace("--reward arithmetic", "--reward judge");
+    let train = |method: &str, out: &str, more: &str| {
+        bench.run(&format!("train {method} --model model --data prompts.jsonl --output-dir {out} {short} {more}"))
+    };
+    for method in ["ppo", "grpo"] {
+        let ran = train(method, method, "--max-steps 2").succeeded();
+        assert!(ran.stderr.contains("loading judge") && ran.stdout.contains("held-out reward "), "{}", ran.stderr);
+        // A head of real numbers is neither right nor wrong.
+        let rewards: Vec<f64> = log(&bench, method).iter().filter_map(|row| row["reward"].as_f64()).collect();
+        assert!(rewards.len() == 2 && rewards.iter().all(|reward| reward.is_finite() && *reward != 0.0), "{rewards:?}");
+    }
+    train("ppo", "bounded", "--constraint judge=0.5 --max-steps 1").succeeded();
+    // Twice the same model is the model, and the log-sigmoid of it is another reward, below 0.
+    let reward = |out: &str| log(&bench, out)[0]["reward"].as_f64().expect("a number");
+    train("grpo", "twice", "--reward judge,judge --combine uwo --max-steps 1").succeeded();
+    train("grpo", "tamed", "--log-sigmoid 0.5 --max-steps 1").succeeded();
+    assert!((reward("twice") - reward("grpo")).abs() < 1e-6);
+    assert!(reward("tamed") < 0.0 && reward("tamed") != reward("grpo"));
+    assert!(log(&bench, "bounded")[0]["constraint_0/reward"].as_f64().is_some_and(f64::is_finite));
+    // A language model gives no rewards.
+    let short = short.replace("--reward judge", "--reward model");
+    bench
+        .run(&format!("train grpo --model model --data prompts.jsonl --output-dir out {short}"))
+        .refused(&["the reward model `model`", "a head that scores sequences"]);
+}
+
+#[test]
 fn what_cannot_run_is_refused_before_any_work() {
     let bench = bench();
     let refused = |method: &str, more: &str, words: &[&str]| train(&bench, method, "out", more).refused(words);
@@ -128,6 +158,11 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("grpo", "--temperature 0", &["temperature"]);
     refused("grpo", "--max-completion-length 1000", &["leave no room"]);
     refused("grpo", "--reward-weights 1,2", &["reward_weights"]);
+    refused("grpo", "--reward-weights 2 --combine min", &["reward_weights belong to a sum"]);
+    refused("grpo", "--combine-weight 1 --combine min", &["combine_weight weighs the spread"]);
+    refused("grpo", "--combine uwo --combine-weight -1", &["the weight of the spread"]);
+    refused("grpo", "--combine uwo", &["ddof"]);
+    refused("grpo", "--log-sigmoid inf", &["log_sigmoid must be finite"]);
     refused("ma_ppo", "--segment words", &["segment"]);
     refused("score", "", &["--second-attempt"]);
     refused("grpo", "--second-attempt again", &["second_attempt does nothing with grpo"]);

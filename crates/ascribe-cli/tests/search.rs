@@ -140,6 +140,54 @@ fn a_chain_is_followed_by_its_checker_and_a_vote_by_its_answers() {
 }
 
 #[test]
+fn a_reward_model_says_which_text_is_the_best() {
+    let bench = with_prompts();
+    bench.copy_model("llama_seqcls", "judge");
+    for (number, strategy) in ["best-of-n --strategy-args n=4", "step-beam"].into_iter().enumerate() {
+        let out = format!("out-{number}.jsonl");
+        let line = format!("{SEARCH} --strategy {strategy} --scorer reward --reward judge --output {out}");
+        assert!(bench.run(&line).succeeded().stderr.contains("loading judge"));
+        for row in lines(&bench.read(&out)) {
+            let scores: Vec<f64> = row["scores"].as_array().expect("a list").iter().filter_map(Value::as_f64).collect();
+            let chosen = scores[row["chosen"].as_u64().expect("an index") as usize];
+            assert!(scores.iter().all(|score| *score <= chosen), "{scores:?}");
+        }
+    }
+    let refused = |options: &str, said: &str| {
+        bench.run(&format!("{SEARCH} --strategy best-of-n --output no.jsonl {options}")).refused(&[said]);
+    };
+    refused("--scorer reward", "name it with --reward");
+    refused("--scorer logp --reward judge", "reward does nothing without --scorer reward");
+    refused("--scorer reward --reward model", "a head that scores sequences");
+}
+
+#[test]
+fn an_aligned_model_values_tokens() {
+    let bench = with_prompts();
+    bench.copy_model("llama_gqa", "aligned");
+    let search = |out: &str, options: &str| {
+        let line = format!("{SEARCH} --strategy transfer-q --scorer keywords --keywords e --output {out} {options}");
+        assert_eq!(bench.run(&line).succeeded().stderr.contains("loading aligned"), options.contains("--baseline"));
+        lines(&bench.read(out)).iter().map(|row| row["completion"].clone()).collect::<Vec<_>>()
+    };
+    // The model itself, in a folder of its own, is what stands in for a baseline where there is none.
+    let args = "--strategy-args k=2,rollouts=2,greedy=false";
+    let own = search("own.jsonl", args);
+    assert_eq!(search("aligned.jsonl", &format!("{args} --baseline aligned")), own);
+    // A reward that the baseline was aligned to already needs no weights.
+    let same = format!("{args} --baseline aligned --baseline-scorer keywords");
+    assert_eq!(search("same.jsonl", &same), own);
+    search("other.jsonl", &format!("{args} --baseline aligned --baseline-scorer length"));
+    let refused = |options: &str, said: &str| {
+        bench.run(&format!("{SEARCH} --output no.jsonl {options}")).refused(&[said]);
+        assert!(!bench.path("no.jsonl").exists(), "{options}");
+    };
+    refused("--strategy greedy --baseline aligned", "--baseline does nothing with the strategy `greedy`");
+    refused("--strategy transfer-q --judge logp --baseline aligned", "--baseline needs --scorer");
+    refused("--strategy transfer-q --scorer logp --baseline-scorer logp", "--baseline");
+}
+
+#[test]
 fn what_is_no_search_is_refused_before_anything_is_written() {
     let bench = with_prompts();
     let refused = |options: &str, said: &[&str]| {

@@ -223,6 +223,10 @@ fn cross_entropy_of_outcomes_by_hand() {
     let given = Given { labels: vec![true, false], ..Given::default() };
     let got = run(objective.as_ref(), &[ratio(0.8), ratio(-0.3)], &given);
     close("cross-entropy", &[(got.rows[0] + got.rows[1]) / 2.0], &[0.462728], 1e-6);
+    // The same two as a pair: -log sigmoid(1.1), and ln(1 + e^-.8) + ln(1 + e^.8) / 2 + ln(1 + e^-.3) / 2.
+    let pair = |name: &str| alone(made(name, r#"{"beta": 1}"#).as_ref(), &[ratio(0.8), ratio(-0.3)]).rows;
+    close("dpo", &pair("dpo"), &[0.287335], 1e-6);
+    close("nca", &pair("nca"), &[1.233829], 1e-6);
     // No row needs another one, and nothing is remembered.
     assert!(!objective.needs().coupled && objective.memory().is_empty());
 }

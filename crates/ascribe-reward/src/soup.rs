@@ -122,6 +122,20 @@ pub fn draw(posterior: &Posterior, z: f64, stream: &mut Stream) -> Result<Vec<f6
     Ok(posterior.mean.iter().zip(&posterior.std).map(one).collect())
 }
 
+/// Whether the way between two models is free: no loss along the segment between their parameters, both ends included, is
+/// above that of the worse end by more than `tolerance`. Where one is, a mean of parameters means nothing; mix what the models
+/// say instead.
+///
+/// # Errors
+/// For fewer than 3 losses, a NaN or an infinity, or unless the tolerance is finite and at least 0.
+pub fn connected(losses: &[f64], tolerance: f64) -> Result<bool, RewardError> {
+    option("the losses along a segment", "at least 3, both ends included", losses.len() as f64, losses.len() >= 3)?;
+    finite("the losses along a segment", losses)?;
+    option("the tolerance", "finite and at least 0", tolerance, 0.0 <= tolerance && tolerance.is_finite())?;
+    let worse = losses[0].max(losses[losses.len() - 1]);
+    Ok(losses.iter().all(|loss| *loss <= worse + tolerance))
+}
+
 #[cfg(test)]
 mod tests {
     use ascribe_core::Seed;
@@ -165,6 +179,15 @@ mod tests {
         assert!(1.0 - 1.288 < low && low < 0.0 && 2.0 < high && high < 1.0 + 1.288, "{low} {high}");
         assert_eq!(draw(&Posterior::point(&[7.0]), 2.5758, &mut stream).unwrap(), [7.0]);
         assert!(draw(&posterior(1.0, 0.5), f64::NAN, &mut stream).is_err());
+    }
+
+    #[test]
+    fn a_way_with_a_hill_is_not_free() {
+        assert!(connected(&[1.0, 0.5, 0.75], 0.0).unwrap());
+        // The worse end is 1.
+        assert!(!connected(&[1.0, 1.25, 0.75], 0.0).unwrap() && connected(&[0.75, 1.25, 1.0], 0.25).unwrap());
+        assert!(connected(&[1.0, 1.0], 0.0).is_err() && connected(&[1.0, f64::NAN, 1.0], 0.0).is_err());
+        assert!(connected(&[1.0; 3], -0.1).is_err() && connected(&[1.0; 3], f64::NAN).is_err());
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Kept {
     pub contradicted: usize,
     /// Triplets with the same trajectory twice.
     pub equal: usize,
+    /// Triplets without an intent.
+    pub blank: usize,
     /// Triplets whose intent came before.
     pub repeated: usize,
     /// Triplets of tasks that have more than others.
@@ -49,6 +51,8 @@ pub fn keep_triplets<T: PartialEq>(triplets: &[Triplet<T>]) -> Kept {
             report.contradicted += 1;
         } else if triplet.positive == triplet.negative {
             report.equal += 1;
+        } else if triplet.intent.trim().is_empty() {
+            report.blank += 1;
         } else if !seen.insert((triplet.task.as_str(), triplet.intent.trim().to_lowercase())) {
             report.repeated += 1;
         } else {
@@ -125,8 +129,9 @@ mod tests {
             triplet("shop", "a green cup", 1, None),
             triplet("shop", "a large cup", 0, None),
             triplet("grid", "the key", 0, None),
+            triplet("grid", " ", 0, None),
         ];
-        let expected = Kept { kept: vec![0, 5], contradicted: 1, equal: 1, repeated: 1, surplus: 1 };
+        let expected = Kept { kept: vec![0, 5], contradicted: 1, equal: 1, blank: 1, repeated: 1, surplus: 1 };
         assert_eq!(keep_triplets(&triplets), expected);
         assert_eq!(keep_triplets::<u8>(&[]), Kept::default());
     }

@@ -3,17 +3,18 @@
 
 use std::path::PathBuf;
 
-use ascribe_core::{Episode, Scorer, Seed, Tokens};
+use ascribe_core::{Episode, Loss, Scorer, Seed, Tokens};
 use ascribe_lm::{Head, HeadInit, LanguageModel, LoraConfig, Row};
 use ascribe_reward::losses::{
-    BradleyTerryConfig, GaussianHeadsConfig, GeneralPreferenceConfig, PairLabel, RegressionConfig,
+    BradleyTerryConfig, GaussianHeadsConfig, GeneralPreferenceConfig, PairLabel, RegressionConfig, spread,
 };
 use ascribe_reward::{
-    Aggregate, CARD, Ensemble, Reading, RewardCard, RewardError, RewardLearner, RewardLoss, RewardModel, RewardRow,
+    Aggregate, CARD, Ensemble, MetaLearner, Reading, RewardCard, RewardError, RewardLearner, RewardLoss, RewardModel,
+    RewardRow, ScoreBatch, ScoreNeeds, SourceLearner, SourcedPair,
 };
 use ascribe_testkit::device::device;
 use ascribe_testkit::golden::{Case, close, open, root};
-use ascribe_train::{Fit, FitConfig, ScheduleKind, evaluate};
+use ascribe_train::{Fit, FitConfig, Learner, ScheduleKind, evaluate};
 use burn::module::Module;
 
 fn folder() -> PathBuf {
@@ -282,4 +283,139 @@ fn an_adapter_with_its_head_learns_and_comes_back_from_its_file() {
     assert_eq!(rewards(&after, &episodes), rewards(&before, &episodes));
     let bare = RewardModel::new(&whole, RewardCard::default()).expect("one score");
     assert!(rewards(&bare, &episodes) != rewards(&before, &episodes));
+}
+
+/// Rewards after three steps by `learner`.
+fn after<L: Learner<Model = ascribe_lm::Decoder>>(learner: &L, rows: &[L::Row]) -> Vec<f64> {
+    let model = headed(1);
+    let start = model.decoder.clone().on(&device().autodiff());
+    let mut fit = Fit::new(learner, start, rows, config(3)).expect("sound options");
+    for report in &mut fit {
+        report.expect("finite numbers");
+    }
+    let trained = model.with_decoder(fit.into_model().valid());
+    rewards(&RewardModel::new(&trained, RewardCard::default()).expect("one score"), &episodes())
+}
+
+/// Three responses to each of four prompts.
+fn groups() -> Vec<RewardRow> {
+    let one = |at: u32| RewardRow {
+        prompt: vec![at + 20, at + 30].into(),
+        responses: [5, 6, 7].map(|end| Tokens::from(vec![at + 40, end])).to_vec(),
+        ..RewardRow::default()
+    };
+    (0..4).map(one).collect()
+}
+
+/// A loss of nothing.
+struct Nothing;
+
+impl RewardLoss for Nothing {
+    fn needs(&self) -> ScoreNeeds {
+        ScoreNeeds::PAIR
+    }
+
+    fn loss(&self, batch: &ScoreBatch) -> Result<Loss, RewardError> {
+        Ok(Loss::mean_of(batch.score(0)?.mul_scalar(0.0)))
+    }
+}
+
+/// The negative spread of three responses.
+struct Narrow;
+
+impl RewardLoss for Narrow {
+    fn needs(&self) -> ScoreNeeds {
+        ScoreNeeds { responses: 3, ..ScoreNeeds::PAIR }
+    }
+
+    fn loss(&self, batch: &ScoreBatch) -> Result<Loss, RewardError> {
+        Ok(Loss::mean_of(spread(batch.group())?.neg()))
+    }
+}
+
+#[test]
+fn without_a_rate_a_meta_step_is_plain_learning_and_a_loss_of_nothing_moves_nothing() {
+    let (plain, groups, rows) = (BradleyTerryConfig::default().init().expect("sound"), groups(), pairs(&[]));
+    let expected = after(&RewardLearner { loss: &plain }, &rows);
+    let meta = |loss: &dyn RewardLoss, eta: f64| after(&MetaLearner::new(loss, &groups, eta).expect("sound"), &rows);
+    close("no rate", &meta(&plain, 0.0), &expected, 1e-6);
+    assert!(meta(&plain, 0.05) != expected);
+    let start = rewards(&RewardModel::new(&headed(1), RewardCard::default()).expect("one score"), &episodes());
+    close("no loss", &meta(&Nothing, 0.05), &start, 1e-6);
+    for eta in [-0.1, f64::NAN, f64::INFINITY] {
+        assert!(MetaLearner::new(&plain, &groups, eta).is_err(), "{eta}");
+    }
+    let refused = |groups: &[RewardRow]| MetaLearner::new(&plain, groups, 0.1).is_err();
+    let uneven = [groups[0].clone(), RewardRow { responses: groups[1].responses[..2].to_vec(), ..groups[1].clone() }];
+    let single = RewardRow { responses: groups[0].responses[..1].to_vec(), ..groups[0].clone() };
+    let labelled = RewardRow { labels: vec![1.0], ..groups[0].clone() };
+    assert!(refused(&[]) && refused(&uneven) && refused(&[single]) && refused(&[labelled]) && !refused(&groups));
+}
+
+#[test]
+fn a_meta_step_goes_up_the_spread() {
+    let (model, groups) = (headed(1).decoder.clone().on(&device().autodiff()), groups());
+    let rows: Vec<&RewardRow> = groups.iter().collect();
+    let learned = |eta: f64| {
+        let learner = MetaLearner::new(&Narrow, &groups, eta).expect("sound");
+        let tally = learner.learn_window(&model, &rows, 3).expect("sound rows").tally;
+        let spreads = tally.values("meta/spread").to_vec();
+        (tally.loss / tally.weight, spreads.iter().sum::<f64>() / spreads.len() as f64)
+    };
+    let (start, spread) = learned(0.0);
+    close("the spread before the step", &[-start], &[spread], 1e-6);
+    // J(theta + eta g) is about J(theta) + eta |g|^2.
+    let [half, whole] = [5e-4, 1e-3].map(|eta| start - learned(eta).0);
+    assert!(half > 1e-5 && (1.6..2.4).contains(&(whole / half)), "{half} and {whole}");
+}
+
+fn sourced(rows: &[RewardRow], source: impl Fn(usize) -> usize) -> Vec<SourcedPair> {
+    rows.iter().enumerate().map(|(at, pair)| SourcedPair { pair: pair.clone(), source: source(at) }).collect()
+}
+
+#[test]
+fn sources_are_weighed_by_the_gradients_of_the_head() {
+    let (plain, rows) = (BradleyTerryConfig::default().init().expect("sound"), pairs(&[]));
+    let expected = after(&RewardLearner { loss: &plain }, &rows);
+    // One source alone is Bradley-Terry.
+    close("one", &after(&SourceLearner::new(1, 1.0).expect("sound"), &sourced(&rows, |_| 0)), &expected, 1e-5);
+
+    let model = headed(1).decoder.clone().on(&device().autodiff());
+    let learned = |learner: &SourceLearner, rows: &[SourcedPair]| {
+        learner.learn_window(&model, &rows.iter().collect::<Vec<_>>(), 3).map(|learned| learned.tally)
+    };
+    let fresh = || SourceLearner::new(2, 1.0).expect("sound");
+    // Twice the same pairs: whatever the weights, they sum to 1, so the loss is that of both.
+    let one = learned(&SourceLearner::new(1, 1.0).expect("sound"), &sourced(&rows, |_| 0)).expect("sound rows");
+    let both = [sourced(&rows, |_| 0), sourced(&rows, |_| 1)].concat();
+    let two = learned(&fresh(), &both).expect("sound rows");
+    close("the same twice", &[two.loss, two.weight], &[2.0 * one.loss, 2.0 * one.weight], 1e-4);
+    // A pair and the same pair turned pull in opposite ways, and count alike however far apart the scores are.
+    let turned = RewardRow { responses: rows[0].responses.iter().rev().cloned().collect(), ..rows[0].clone() };
+    let against = sourced(&[rows[0].clone(), turned], |at| at);
+    let tally = learned(&fresh(), &against).expect("sound rows");
+    close("against each other", tally.values("sources/weight_max"), &[0.5], 1e-4);
+    close("against each other", tally.values("sources/weight_min"), &[0.5], 1e-4);
+
+    assert!(learned(&fresh(), &sourced(&rows, |_| 1)).is_err(), "no pair of source 0");
+    assert!(learned(&fresh(), &sourced(&rows, |at| at)).is_err(), "a source that there is not");
+    assert!(SourceLearner::new(0, 1.0).is_err() && SourceLearner::new(2, 0.0).is_err());
+    // What is remembered waits in a checkpoint.
+    let (first, second) = (SourceLearner::new(2, 0.5).expect("sound"), SourceLearner::new(2, 0.5).expect("sound"));
+    learned(&first, &against).expect("sound rows");
+    second.remember(&first.memory()).expect("its own");
+    assert!(second.memory() == first.memory() && first.memory().len() > 3 && second.remember(&[]).is_err());
+}
+
+#[test]
+fn several_sources_are_learned_together() {
+    let (model, mixed) = (headed(1), sourced(&pairs(&[]), |at| at % 2));
+    let learner = SourceLearner::new(2, 0.9).expect("sound");
+    let start = model.decoder.clone().on(&device().autodiff());
+    let mut fit = Fit::new(&learner, start, &mixed, config(60)).expect("sound options");
+    for report in &mut fit {
+        report.expect("finite numbers");
+    }
+    let tally = evaluate(&learner, &fit.into_model().valid(), &mixed, 3).expect("sound rows");
+    assert_eq!(tally.values("rewards/accuracies"), [1.0; 8]);
 }

@@ -36,6 +36,7 @@ pub struct PromptCtx<'c> {
     usage: Usage,
     calls: Calls,
     stopped: Option<Stopped>,
+    doubtful: u64,
     nodes: usize,
     tree: Option<SearchTree>,
 }
@@ -60,6 +61,7 @@ impl<'c> PromptCtx<'c> {
             usage: Usage::default(),
             calls: Calls::default(),
             stopped: None,
+            doubtful: 0,
             nodes: 1,
             tree: setup.record.then(|| SearchTree { nodes: vec![TreeNode::default()] }),
         }
@@ -113,6 +115,11 @@ impl<'c> PromptCtx<'c> {
     /// Says why the search ends early; the first reason stays.
     pub fn stop(&mut self, why: Stopped) {
         self.stopped.get_or_insert(why);
+    }
+
+    /// Says that so many values are doubtful.
+    pub fn doubt(&mut self, values: u64) {
+        self.doubtful += values;
     }
 
     /// `n` continuations of each path, drawn as the context says; those of path `i` stand at `i`, without any that are empty.
@@ -467,6 +474,7 @@ impl<'c> PromptCtx<'c> {
             usage: self.usage,
             calls: self.calls,
             stopped: self.stopped,
+            doubtful: self.doubtful,
             tree: self.tree.take(),
             ..Found::of(paths, scores, chosen)
         }

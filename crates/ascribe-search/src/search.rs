@@ -35,6 +35,8 @@ pub struct Found {
     pub calls: Calls,
     /// Why the search ended early; `None` when it did not.
     pub stopped: Option<Stopped>,
+    /// Values that hung on too few of the texts they were estimated from ([`TransferOptions::floor`](crate::TransferOptions)).
+    pub doubtful: u64,
     /// What was looked at, when the context records it.
     pub tree: Option<SearchTree>,
 }
@@ -49,6 +51,7 @@ impl Found {
             usage: Usage::default(),
             calls: Calls::default(),
             stopped: None,
+            doubtful: 0,
             tree: None,
         }
     }

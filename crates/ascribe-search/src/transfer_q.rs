@@ -6,7 +6,8 @@
 //! indirect   rho is aligned to r_bl with beta: rollouts weigh exp((r - r_bl) / beta), normalized over those of a token
 //! ```
 //! The policy of the context is pi_sft, its scorer r. Where no baseline is given, rollouts are pi_sft's own: that is controlled
-//! decoding with a value by rollouts. A token that ends the text has its reward for a value. Departures from the authors'
+//! decoding with a value by rollouts. The weights of a token's rollouts may leave few of them in effect; such values are counted
+//! in [`Found::doubtful`]. A token that ends the text has its reward for a value. Departures from the authors'
 //! code: proposer and baseline, and the two rewards, are separate; the weights are normalized; rollouts go to the end unless
 //! `length` cuts them, since a reward of unfinished text means little.
 
@@ -33,13 +34,15 @@ pub struct TransferOptions {
     pub alpha: f64,
     /// The baseline was aligned to its reward with this beta; above 0.
     pub beta: f64,
+    /// The share of a token's rollouts that must be in effect under their weights, or its value is doubtful; in [0, 1].
+    pub floor: f64,
     /// How a token is chosen.
     pub choose: Choose,
 }
 
 impl Default for TransferOptions {
     fn default() -> Self {
-        Self { k: 10, rollouts: 1, length: None, greedy: true, alpha: 1.0, beta: 1.0, choose: Choose::Best }
+        Self { k: 10, rollouts: 1, length: None, greedy: true, alpha: 1.0, beta: 1.0, floor: 0.2, choose: Choose::Best }
     }
 }
 
@@ -83,23 +86,27 @@ impl TransferQ<'_> {
             }
         };
         let rewards: Vec<f64> = rewards.into_iter().map(f64::from).collect();
-        let (mut values, mut from) = (Vec::with_capacity(paths.len()), 0);
+        let (mut values, mut from, mut doubtful) = (Vec::with_capacity(paths.len()), 0, 0);
         for ends in &ends {
             let part = from..from + ends.len();
             from = part.end;
-            values.push(rollout_value(&rewards[part.clone()], &tilts[part])?.value);
+            let rollouts = rollout_value(&rewards[part.clone()], &tilts[part])?;
+            doubtful += u64::from(rollouts.effective < self.options.floor * ends.len() as f64);
+            values.push(rollouts.value);
         }
+        ctx.doubt(doubtful);
         Ok(Some(values))
     }
 }
 
 impl Search for TransferQ<'_> {
     fn search(&self, prompts: &[Tokens], ctx: &mut SearchCtx) -> Result<Vec<Found>, SearchError> {
-        let TransferOptions { k, rollouts, alpha, beta, choose, .. } = self.options;
+        let TransferOptions { k, rollouts, alpha, beta, floor, choose, .. } = self.options;
         check("k", "at least 1", k as f64, k > 0)?;
         check("rollouts", "at least 1", rollouts as f64, rollouts > 0)?;
         check("alpha", "above 0", alpha, alpha > 0.0)?;
         check("beta", "finite and above 0", beta, beta > 0.0 && beta.is_finite())?;
+        check("floor", "in [0, 1]", floor, (0.0..=1.0).contains(&floor))?;
         ctx.each(prompts, |ctx| decode(ctx, k, alpha, choose, |ctx, paths| self.values(ctx, paths)))
     }
 

@@ -159,6 +159,14 @@ mod tests {
         assert!(winner(&[]).is_none());
     }
 
+    /// The answer that a vote by scores chooses.
+    fn voted(answers: &[u8], scores: &[f32]) -> u8 {
+        let given: Vec<Option<u8>> = answers.iter().map(|answer| Some(*answer)).collect();
+        let weights = VoteWeights::Identity.of(scores).unwrap();
+        let groups = weighted_groups(&given, &weights, |left, right| left == right).unwrap();
+        answers[winner(&groups).unwrap().members[0]]
+    }
+
     proptest! {
         #[test]
         fn rank_weights_sum_to_one(total in 1usize..40, n in 1usize..40) {
@@ -189,6 +197,31 @@ mod tests {
             // Whole numbers stay exact under a whole scale.
             let scaled: Vec<f32> = scores.iter().map(|score| score * scale as f32).collect();
             prop_assert_eq!(vote(&answers, &scaled), vote(&answers, &scores));
+        }
+
+        #[test]
+        fn an_oracle_is_right_whenever_a_sample_is(answers in prop::collection::vec(0u8..4, 1..12), truth in 0u8..4) {
+            let scores: Vec<f32> = answers.iter().map(|answer| if *answer == truth { 1.0 } else { 0.0 }).collect();
+            let any = answers.contains(&truth);
+            let best = (0..scores.len()).fold(0, |best, at| if scores[at] > scores[best] { at } else { best });
+            let voted = voted(&answers, &scores);
+            prop_assert_eq!([answers[best] == truth, voted == truth], [any, any]);
+        }
+
+        #[test]
+        fn the_order_of_samples_decides_ties_alone(samples in prop::collection::vec((0u8..4, 1u32..1000), 1..12)) {
+            let mut totals = [0u32; 4];
+            samples.iter().for_each(|(answer, score)| totals[usize::from(*answer)] += score);
+            let most = totals.iter().copied().max().unwrap();
+            let vote = |samples: &[(u8, u32)]| {
+                let answers: Vec<u8> = samples.iter().map(|(answer, _)| *answer).collect();
+                let scores: Vec<f32> = samples.iter().map(|(_, score)| *score as f32).collect();
+                voted(&answers, &scores)
+            };
+            let turned: Vec<(u8, u32)> = samples.iter().rev().copied().collect();
+            let tied = totals.iter().filter(|total| **total == most).count() > 1;
+            prop_assert!(tied || vote(&samples) == vote(&turned));
+            prop_assert_eq!(totals[usize::from(vote(&samples))], most);
         }
     }
 }

@@ -23,8 +23,8 @@ pub(crate) fn squared_norm<M: Module>(model: &M, gradients: &GradientsParams) ->
     sum.total
 }
 
-/// Every gradient times `factor`.
-pub(crate) fn scaled<M: Module>(model: &M, gradients: GradientsParams, factor: f64) -> GradientsParams {
+/// Every gradient times `factor`: for learners that weigh what they add up.
+pub fn scaled<M: Module>(model: &M, gradients: GradientsParams, factor: f64) -> GradientsParams {
     struct Scale {
         gradients: GradientsParams,
         factor: f64,

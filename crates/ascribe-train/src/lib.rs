@@ -21,6 +21,7 @@ pub use checkpoint::{Checkpoints, Progress};
 pub use curriculum::CurriculumRows;
 pub use error::TrainError;
 pub use fit::{Fit, FitConfig, StepReport, evaluate};
+pub use gradients::scaled;
 pub use learner::{Learned, Learner, Tally};
 pub use optim::{OptimArgs, OptimKind};
 pub use schedule::{Schedule, ScheduleKind, ScheduleOptions};

@@ -4,6 +4,7 @@
 mod error;
 
 mod chain;
+mod key_door;
 mod preferences;
 mod shop;
 mod symbolic;
@@ -12,6 +13,7 @@ mod twenty_questions;
 
 pub use chain::{ChainWorld, Check, Operator, Problem, Slips, StepCheck, Verdict, alphabet};
 pub use error::WorldError;
+pub use key_door::{Cell, KeyDoor, KeyDoorMove, KeyDoorState, Room};
 pub use preferences::{Annotator, Comparison, Cycle, Taste};
 pub use shop::{Item, Shop, ShopMove, ShopState};
 pub use symbolic::{Data, Expression, Grammar, Operation, Symbol, SymbolicTask, merge_constants};

@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Constraints")]
 pub struct ConstraintArgs {
-    /// A reward of the catalogue and the bound that its mean is to reach, such as `exact=0.5`; several, if there are several. What
-    /// `--reward` names, if anything, is maximised beside them.
+    /// A reward of the catalogue, or the folder of a reward model, and the bound that its mean is to reach, such as `exact=0.5`;
+    /// several, if there are several. What `--reward` names, if anything, is maximised beside them.
     #[arg(long, num_args(1..), value_delimiter = ',', value_parser = bound, value_name = "REWARD=BOUND")]
     pub constraint: Vec<(String, f64)>,
     /// `inequality`, at least the bound (mu-PPO), or `equality`, at the bound (xi-PPO).

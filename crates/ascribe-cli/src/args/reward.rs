@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 #[derive(Clone, Debug, Default, Args)]
 pub struct RewardArgs {
     /// The loss of a reward model: bradley-terry (unless it is given), margin, scaled, ties, trajectories, general-preference
-    /// (gpm), confidence, k-wise, regression or gaussian-heads.
+    /// (gpm), confidence, weak-to-strong, k-wise, machine-text, regression or gaussian-heads.
     #[arg(long)]
     pub loss: Option<String>,
     /// Numbers of that loss, by the names of the library, such as `tau=0.05,dim=8`; or as JSON.
@@ -27,6 +27,13 @@ pub struct RewardArgs {
     /// What each attribute counts for in the reward (regression), in the order of the file.
     #[arg(long, num_args(1..), value_delimiter = ',', allow_negative_numbers = true)]
     pub attribute_weights: Vec<f64>,
+    /// Responses of the policy that the model is to judge (MetaRM), several to each prompt, as `generate` writes them: every step
+    /// learns from the weights that spread their rewards more.
+    #[arg(long, requires = "meta_rate")]
+    pub meta_data: Option<PathBuf>,
+    /// How far those weights are away: the rate of a step up the spread.
+    #[arg(long, requires = "meta_data", allow_negative_numbers = true)]
+    pub meta_rate: Option<f64>,
 }
 
 /// How the weights of a fresh head are drawn, by the width D of the hidden states.

@@ -1,24 +1,36 @@
 //! Options of training on rollouts, under the names of TRL and verl.
 
+use anyhow::bail;
 use ascribe::core::Sampling;
 use ascribe::core::tensor::KlEstimator;
 use ascribe::preference::rl::{Aggregation, ScaleRewards};
+use ascribe::reward::Aggregate;
 use clap::{Args, ValueEnum};
 
-use super::named;
+use super::{CombineName, named};
 
 /// Options of `ascribe train grpo`, `rloo`, `ppo` and their relatives; a method refuses those that it does nothing with. The
 /// policy loss is `--loss-type`, the pull to the reference in it `--beta`, and the largest ratio `--delta`.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Reinforcement learning")]
 pub struct RlArgs {
-    /// What judges a response: `arithmetic` (its last number is that of the column `answer`), `exact`, `chain`, or a reward of
-    /// one's own from the catalogue. Several are added up.
+    /// What judges a response: `arithmetic` (its last number is that of the column `answer`), `exact`, `chain`, a reward of
+    /// one's own from the catalogue, or the folder of a reward model or of a process model. Several are added up, unless
+    /// --combine says otherwise.
     #[arg(long, alias = "reward-funcs", num_args(1..), value_delimiter = ',')]
     pub reward: Vec<String>,
     /// The weight of each reward; 1 unless given.
     #[arg(long, num_args(1..), value_delimiter = ',', allow_negative_numbers = true)]
     pub reward_weights: Vec<f64>,
+    /// Make an ensemble of the rewards instead of their sum; they must be on one scale.
+    #[arg(long, value_enum)]
+    pub combine: Option<CombineName>,
+    /// What the spread of the rewards counts for: 0.1 for uwo and 1 for mean-minus-std, unless it is given.
+    #[arg(long, allow_negative_numbers = true)]
+    pub combine_weight: Option<f64>,
+    /// Make each reward the log-sigmoid of what it is above this number, a good answer's reward: their sum is a logical AND.
+    #[arg(long, allow_negative_numbers = true)]
+    pub log_sigmoid: Option<f64>,
     /// Responses to each prompt.
     #[arg(long, default_value_t = 8)]
     pub num_generations: usize,
@@ -167,6 +179,24 @@ pub struct RlArgs {
 }
 
 impl RlArgs {
+    /// How the rewards become one, where they are not added up.
+    pub fn aggregate(&self) -> anyhow::Result<Option<Aggregate>> {
+        if self.reward.is_empty() && (self.combine.is_some() || self.log_sigmoid.is_some()) {
+            bail!("combine and log_sigmoid change rewards; name some with --reward");
+        }
+        Ok(Some(match (self.combine, self.combine_weight) {
+            (None, None) => return Ok(None),
+            (Some(CombineName::Uwo), weight) => Aggregate::MeanMinusVariance { lambda: weight.unwrap_or(0.1), ddof: 1 },
+            (Some(CombineName::MeanMinusStd), weight) => Aggregate::MeanMinusStd { c: weight.unwrap_or(1.0), ddof: 1 },
+            (Some(CombineName::Mean), None) => Aggregate::Mean,
+            (Some(CombineName::Median), None) => Aggregate::Median,
+            (Some(CombineName::Min), None) => Aggregate::Min,
+            (_, Some(_)) => {
+                bail!("combine_weight weighs the spread of --combine uwo and mean-minus-std; drop it with the others")
+            }
+        }))
+    }
+
     /// How tokens are drawn.
     pub fn sampling(&self) -> Sampling {
         Sampling {

@@ -31,6 +31,8 @@ pub enum ScorerName {
     Process,
     /// The value alone that the process model of --process gives.
     ProcessValue,
+    /// The reward by the reward model of --reward, which reads the text in its own tokenizer.
+    Reward,
 }
 
 #[derive(Debug, Args)]
@@ -78,6 +80,16 @@ pub struct SearchArgs {
     /// The process model of the scorers `process` and `process-value`: a folder of transformers or peft, or a name on the hub.
     #[arg(long)]
     pub process: Option<PathBuf>,
+    /// The reward model of the scorer `reward`: a folder of transformers or peft, or a name on the hub.
+    #[arg(long)]
+    pub reward: Option<PathBuf>,
+    /// The aligned model whose rollouts value a token, for the strategy `transfer-q`: a Hugging Face folder, a GGUF file, an
+    /// adapter's folder that names its base, or a name on the hub.
+    #[arg(long)]
+    pub baseline: Option<PathBuf>,
+    /// What --baseline was aligned to, where that is not --scorer; its `beta` stands in --strategy-args.
+    #[arg(long, value_enum, requires = "baseline")]
+    pub baseline_scorer: Option<ScorerName>,
     /// How several values of a text become one: sum, mean, min, max, prod or last.
     #[arg(long, value_parser = named::<Reduce>, default_value = "last")]
     pub reduce: Reduce,
@@ -130,4 +142,11 @@ pub struct SearchArgs {
     pub checker: CheckerArgs,
     #[command(flatten)]
     pub common: CommonArgs,
+}
+
+impl SearchArgs {
+    /// The scorers that are named.
+    pub fn scorers(&self) -> impl Iterator<Item = ScorerName> {
+        [self.scorer, self.judge, self.baseline_scorer].into_iter().flatten()
+    }
 }

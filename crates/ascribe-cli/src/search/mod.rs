@@ -16,7 +16,9 @@ use ascribe::data::{Message, Prompt};
 use ascribe::lm::{ChatTemplate, ServedPolicy, SpecialTokens, Tokenizer};
 use ascribe::preference::Encoder;
 use ascribe::process::{Checker, Gold, Segmenter, Verdict};
-use ascribe::search::{Found, Limits, Needs, Search, SearchCtx, SearchTree, Steps, Stopped, side_by_side};
+use ascribe::search::{
+    Found, Limits, Needs, Search, SearchCtx, SearchTree, Steps, Stopped, TransferOptions, TransferQ, side_by_side,
+};
 use serde_json::{Map, Value, json};
 
 use crate::args::{ScorerName, SearchArgs};
@@ -38,6 +40,8 @@ pub struct Item {
     id: Value,
     /// The prompt as text, where it is one.
     text: Option<String>,
+    /// The prompt.
+    asked: Prompt,
     ids: Tokens,
     gold: Option<Gold>,
 }
@@ -63,6 +67,32 @@ impl Model {
     }
 }
 
+/// An aligned model whose rollouts value tokens.
+struct Baseline {
+    policy: Box<dyn Policy>,
+    options: TransferOptions,
+}
+
+impl Baseline {
+    /// The model of --baseline, if there is one; it has the tokens of the model that writes.
+    fn open(args: &SearchArgs, name: &str, tokenizer: &Tokenizer) -> anyhow::Result<Option<Self>> {
+        let Some(path) = &args.baseline else { return Ok(None) };
+        if name != "transfer-q" {
+            bail!("--baseline does nothing with the strategy `{name}`; drop it, or take --strategy transfer-q");
+        }
+        if args.scorer.is_none() {
+            bail!("--baseline needs --scorer, which says how good its rollouts are");
+        }
+        let options = serde_json::from_value(args.strategy_args.clone()).context("the options of transfer-q")?;
+        eprintln!("loading {}", path.display());
+        let model = frozen(path, None, args.weights, &device(&args.common.device)?)?;
+        if model.tokenizer.hash() != tokenizer.hash() {
+            bail!("the model of --baseline has another tokenizer than the one that writes; use models of one family");
+        }
+        Ok(Some(Self { policy: Box::new(model.policy), options }))
+    }
+}
+
 pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
     if args.list {
         return catalog.strategies().try_for_each(print_line);
@@ -77,10 +107,12 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
     check_needs(search.needs(), name, args, &*model.policy)?;
     let items = items(args, &records, &model)?;
     let tokenizer = &model.tokenizer;
+    let baseline = Baseline::open(args, name, tokenizer)?;
     let steps = steps(args, tokenizer)?;
     let checker = args.checker.checker();
     let process = Process::open(args, tokenizer)?;
-    let scorers = Scorers { args, model: &*model.policy, checker, process: process.as_ref() };
+    let reward = scorers::reward(args, &items)?;
+    let scorers = Scorers { args, model: &*model.policy, checker, process: process.as_ref(), reward: reward.as_ref() };
     scorers.check(&items)?;
     let run = run_of(args, name);
     let sink = Mutex::new(Sink::open(output, &run, items.iter().map(|item| item.id.clone()).collect())?);
@@ -94,7 +126,7 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
         if hopeless.load(Ordering::Relaxed) {
             return;
         }
-        let one = One { args, tokenizer, sampling, steps: &steps, checker: &checker };
+        let one = One { args, tokenizer, sampling, steps: &steps, checker: &checker, baseline: baseline.as_ref() };
         let found = one.search(&*search, policy, &scorers, number as u64, &items[number]);
         let mut sink = locked(&sink);
         let line = found.map(|mut row| {
@@ -146,6 +178,7 @@ struct One<'a> {
     sampling: Option<Sampling>,
     steps: &'a Steps,
     checker: &'a Checker,
+    baseline: Option<&'a Baseline>,
 }
 
 impl One<'_> {
@@ -176,6 +209,16 @@ impl One<'_> {
         };
         let scorer = scorers.make(args.scorer, item)?;
         let judge = scorers.make(args.judge, item)?;
+        let baseline_scorer = scorers.make(args.baseline_scorer, item)?;
+        let transfer = self.baseline.map(|baseline| TransferQ {
+            options: baseline.options,
+            baseline: Some(&*baseline.policy),
+            baseline_reward: baseline_scorer.as_deref().map(|scorer| (scorer, args.reduce)),
+        });
+        let search: &dyn Search = match &transfer {
+            Some(transfer) => transfer,
+            None => search,
+        };
         let mut ctx = SearchCtx::new(policy, args.max_new_tokens, Seed(args.seed)).with_first(number);
         ctx = ctx.with_limits(limits).with_clock(&clock).with_steps(self.steps.clone());
         ctx = ctx.with_text(&text).with_answers(&answer, &same);
@@ -210,6 +253,9 @@ impl One<'_> {
         row.insert("usage".into(), serde_json::to_value(found.usage)?);
         row.insert("calls".into(), serde_json::to_value(found.calls)?);
         row.insert("stopped".into(), serde_json::to_value::<Option<Stopped>>(found.stopped)?);
+        if found.doubtful > 0 {
+            row.insert("doubtful".into(), json!(found.doubtful));
+        }
         if let Some(gold) = &item.gold {
             let verdict = self.checker.check(&texts[found.chosen], gold).verdict;
             row.insert("correct".into(), json!(verdict.reward()));
@@ -285,6 +331,9 @@ fn run_of(args: &SearchArgs, name: &str) -> Value {
         "scorer": args.scorer.map(|name| format!("{name:?}")),
         "judge": args.judge.map(|name| format!("{name:?}")),
         "process": args.process,
+        "reward": args.reward,
+        "baseline": args.baseline,
+        "baseline_scorer": args.baseline_scorer.map(|name| format!("{name:?}")),
         "reduce": args.reduce,
         "keywords": args.keywords,
         "target_length": args.target_length,
@@ -311,7 +360,7 @@ fn items(args: &SearchArgs, records: &Records, model: &Model) -> anyhow::Result<
     let (checker, encoder) =
         (args.checker.checker(), Encoder::from_parts(&model.tokenizer, model.template.as_ref(), context)?);
     let chat = !args.raw && model.template.is_some();
-    let needs_gold = [args.scorer, args.judge].contains(&Some(ScorerName::Answer));
+    let needs_gold = args.scorers().any(|name| name == ScorerName::Answer);
     let read = |(number, row): (usize, &Record)| -> anyhow::Result<Item> {
         let value = records.value(row, &prompt)?;
         let (text, asked) = match value {
@@ -331,7 +380,7 @@ fn items(args: &SearchArgs, records: &Records, model: &Model) -> anyhow::Result<
         // What nobody needs may be missing, or unreadable.
         let gold = if needs_gold { Some(gold()?) } else { gold().ok() };
         let id = cells.get(&id).cloned().unwrap_or_else(|| json!(number));
-        Ok(Item { text: text.cloned(), cells, id, ids, gold })
+        Ok(Item { text: text.cloned(), asked, cells, id, ids, gold })
     };
     let items: Vec<Item> = records
         .rows

@@ -13,6 +13,7 @@ use super::Item;
 use crate::args::{ScorerName, SearchArgs};
 use crate::device::device;
 use crate::hub::resolve;
+use crate::judge::Judge;
 
 /// What scorers are made from.
 pub struct Scorers<'a> {
@@ -20,6 +21,19 @@ pub struct Scorers<'a> {
     pub model: &'a dyn Policy,
     pub checker: Checker,
     pub process: Option<&'a Process>,
+    pub reward: Option<&'a Judge>,
+}
+
+/// The reward model that the scorers need, if they need one.
+pub fn reward(args: &SearchArgs, items: &[Item]) -> anyhow::Result<Option<Judge>> {
+    let path = match (&args.reward, args.scorers().any(|name| name == ScorerName::Reward)) {
+        (None, false) => return Ok(None),
+        (Some(_), false) => bail!("reward does nothing without --scorer reward or --judge reward; drop it"),
+        (None, true) => bail!("the scorer reward needs a reward model; name it with --reward"),
+        (Some(path), true) => path,
+    };
+    let prompts = items.iter().map(|item| (item.ids.clone(), item.asked.clone()));
+    Ok(Some(Judge::open(&resolve(path)?, &device(&args.common.device)?, prompts)?))
 }
 
 /// A process model as it scores, and its values alone.
@@ -32,7 +46,7 @@ impl Process {
     /// The process model that the scorers need, if they need one; it reads the tokens of the model that writes.
     pub fn open(args: &SearchArgs, tokenizer: &Tokenizer) -> anyhow::Result<Option<Self>> {
         let names = [ScorerName::Process, ScorerName::ProcessValue];
-        let needed = [args.scorer, args.judge].into_iter().flatten().any(|name| names.contains(&name));
+        let needed = args.scorers().any(|name| names.contains(&name));
         let path = match (&args.process, needed) {
             (None, false) => return Ok(None),
             (Some(_), false) => bail!("process does nothing without --scorer process or process-value; drop it"),
@@ -54,11 +68,11 @@ impl<'a> Scorers<'a> {
     /// Refuses, before anything is searched, what would be refused for some row.
     pub fn check(&self, items: &[Item]) -> anyhow::Result<()> {
         if let Some(first) = items.first() {
-            for name in [self.args.scorer, self.args.judge] {
-                self.make(name, first)?;
+            for name in self.args.scorers() {
+                self.make(Some(name), first)?;
             }
         }
-        if [self.args.scorer, self.args.judge].contains(&Some(ScorerName::Chain)) {
+        if self.args.scorers().any(|name| name == ScorerName::Chain) {
             for item in items {
                 problem(item)?;
             }
@@ -94,8 +108,9 @@ impl<'a> Scorers<'a> {
                 Box::new(length)
             }
             ScorerName::ThinkFormat => Box::new(ThinkFormat),
-            ScorerName::Process => Box::new(Steps(&self.process()?.scores)),
-            ScorerName::ProcessValue => Box::new(Steps(&self.process()?.values)),
+            ScorerName::Process => Box::new(Lent(&self.process()?.scores)),
+            ScorerName::ProcessValue => Box::new(Lent(&self.process()?.values)),
+            ScorerName::Reward => Box::new(Lent(self.reward.context("name a reward model with --reward")?)),
         };
         Ok(Some(scorer))
     }
@@ -105,10 +120,10 @@ impl<'a> Scorers<'a> {
     }
 }
 
-/// What a process model says.
-struct Steps<'a>(&'a ProcessModel);
+/// A model that scores for all rows.
+struct Lent<'a>(&'a dyn Scorer);
 
-impl Scorer for Steps<'_> {
+impl Scorer for Lent<'_> {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
         self.0.score(episodes)
     }

@@ -1,6 +1,7 @@
 //! `ascribe train <method>`: data to rows, what the objective needs, the loop, and the figures at the end.
 
 pub(crate) mod archer;
+mod combined;
 pub(crate) mod curriculum;
 mod fitting;
 pub(crate) mod process;

@@ -1,8 +1,8 @@
 //! `ascribe train grpo` and its relatives: prompts, rewards that judge what the policy writes, and the loop on rollouts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use ascribe::burn::module::Module;
 use ascribe::core::{CoreError, Episode, Finish, Mode, Policy, Request, Scorer, Seed, Tokens, Until, rule};
 use ascribe::data::{ColumnMap, PromptOnly, Split};
@@ -10,9 +10,11 @@ use ascribe::eval::{Bootstrap, Estimate};
 use ascribe::lm::LanguageModel;
 use ascribe::preference::Encoder;
 use ascribe::preference::rl::{Actor, OnPolicy, PromptRow, RolloutLearner, SecondAttempt, WeightedRewards, text_of};
+use ascribe::process::model::{CARD, ProcessModel};
 use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, TrainError};
 use serde_json::{Map, json};
 
+use super::combined::{Combined, LogSigmoidOf};
 use super::fitting::{RunLog, run_of};
 use super::recipes::Recipe;
 use super::rows::parts;
@@ -21,6 +23,7 @@ use super::{base, fit_config, identity, load, refuse_other_runs, short, start};
 use crate::Catalog;
 use crate::args::TrainArgs;
 use crate::device::device;
+use crate::judge::Judge;
 use crate::output::{Progress, print_line, write_whole};
 use crate::words::Words;
 
@@ -67,6 +70,7 @@ pub(super) fn prompts(
 
 /// The rewards that the options name, as one.
 fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<WeightedRewards> {
+    args.rl.aggregate()?;
     let unnamed = args.rl.reward.is_empty() && args.rl.reward_weights.is_empty();
     if unnamed && !args.constraints.constraint.is_empty() {
         // Nothing is maximised but the rewards under constraints.
@@ -75,27 +79,86 @@ fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::R
     }
     if args.rl.reward.is_empty() {
         bail!(
-            "{} needs a reward: name one with --reward ({})",
+            "{} needs a reward: name one with --reward ({}, or the folder of a reward or process model)",
             args.method,
             catalog.rollouts.rewards.names().join(", ")
         );
     }
-    weighted(&args.rl.reward, &args.rl.reward_weights, catalog, rows)
+    combined(args, catalog, rows)
+}
+
+/// The reward `name`: one of the table, or a reward model or a process model in the folder of that name.
+fn reward(args: &TrainArgs, name: &str, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<Box<dyn Scorer>> {
+    let table = &catalog.rollouts.rewards;
+    let folder = Path::new(name);
+    if !table.names().contains(&name) && folder.is_dir() {
+        if folder.join(CARD).is_file() {
+            return Ok(Box::new(process_model(args, folder)?));
+        }
+        let prompts = rows.iter().map(|(tokens, row)| (tokens.clone(), row.prompt.clone()));
+        return Ok(Box::new(Judge::open(folder, &device(&args.common.device)?, prompts)?));
+    }
+    Ok(table.get(name)?(rows)?)
+}
+
+/// A process model that reads the tokens of the policy: it scores steps where responses are cut into them, else the whole.
+fn process_model(args: &TrainArgs, folder: &Path) -> anyhow::Result<ProcessModel> {
+    eprintln!("loading {}", folder.display());
+    let model = ProcessModel::load(folder, &device(&args.common.device)?);
+    let model = model.with_context(|| format!("the process model `{}`", folder.display()))?;
+    if model.model().tokenizer.hash() != Words::load(&args.model)?.tokenizer.hash() {
+        bail!("the process model has another tokenizer than the model that is trained; use models of one family");
+    }
+    Ok(model)
 }
 
 /// The rewards under constraints.
 fn bounded(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<Vec<Box<dyn Scorer>>> {
     let mut scorers = Vec::new();
     for (name, _) in &args.constraints.constraint {
-        scorers.push(catalog.rollouts.rewards.get(name)?(rows)?);
+        scorers.push(reward(args, name, catalog, rows)?);
     }
     Ok(scorers)
 }
 
+/// The rewards of --reward as one: added up, or as an ensemble.
+pub(super) fn combined(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<WeightedRewards> {
+    let (names, centre) = (&args.rl.reward, args.rl.log_sigmoid);
+    if let Some(centre) = centre.filter(|centre| !centre.is_finite()) {
+        bail!("log_sigmoid must be finite, got {centre}");
+    }
+    let Some(aggregate) = args.rl.aggregate()? else {
+        return weighted(args, names, &args.rl.reward_weights, centre, catalog, rows);
+    };
+    if !args.rl.reward_weights.is_empty() {
+        bail!("reward_weights belong to a sum; drop them, or drop combine");
+    }
+    aggregate.check(names.len())?;
+    let member = |name: &String| tamed(args, name, centre, catalog, rows);
+    let members = names.iter().map(member).collect::<anyhow::Result<_>>()?;
+    let ensemble: Box<dyn Scorer> = Box::new(Combined { members, aggregate });
+    Ok(WeightedRewards::new(vec![(ensemble, 1.0)])?)
+}
+
+/// The reward `name`, or the log-sigmoid of what it is above a centre.
+fn tamed(
+    args: &TrainArgs,
+    name: &str,
+    centre: Option<f64>,
+    catalog: &Catalog,
+    rows: &[PromptRow],
+) -> anyhow::Result<Box<dyn Scorer>> {
+    let scorer = reward(args, name, catalog, rows)?;
+    let Some(centre) = centre else { return Ok(scorer) };
+    Ok(Box::new(LogSigmoidOf { scorer, centre }))
+}
+
 /// The rewards `names` as one, each with its weight, or all with 1.
 pub(super) fn weighted(
+    args: &TrainArgs,
     names: &[String],
     weights: &[f64],
+    centre: Option<f64>,
     catalog: &Catalog,
     rows: &[PromptRow],
 ) -> anyhow::Result<WeightedRewards> {
@@ -105,7 +168,7 @@ pub(super) fn weighted(
     let weight = |at: usize| weights.get(at).copied().unwrap_or(1.0);
     let mut made = Vec::with_capacity(names.len());
     for (at, name) in names.iter().enumerate() {
-        made.push((catalog.rollouts.rewards.get(name)?(rows)?, weight(at)));
+        made.push((tamed(args, name, centre, catalog, rows)?, weight(at)));
     }
     Ok(WeightedRewards::new(made)?)
 }

@@ -11,7 +11,7 @@ use ascribe::reward::Consistency;
 use ascribe::train::TrainError;
 
 use super::fitting::{Run, Trained};
-use super::rollouts::{prompts, prompts_hash, tell_held_out, weighted};
+use super::rollouts::{combined, prompts, prompts_hash, tell_held_out, weighted};
 use super::rows::parts;
 use super::{base, check_run, fit_config, identity, load, refuse_other_runs, taken};
 use crate::Catalog;
@@ -74,6 +74,7 @@ fn chosen(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resul
 /// Everything that can be checked before anything is loaded.
 fn check(args: &TrainArgs, rounds: &Rounds) -> anyhow::Result<()> {
     taken::refuse(args)?;
+    args.rl.aggregate()?;
     if args.max_steps == 0 {
         bail!("the steps of a round depend on the pairs that it finds, so {} needs --max-steps", rounds.name);
     }
@@ -116,10 +117,12 @@ fn pair_config(args: &TrainArgs, ends: &[u32], context: usize, beta: f64) -> Pai
 
 /// The rewards that label and the one that is the truth, as far as they are named.
 fn scorers(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<[Option<WeightedRewards>; 2]> {
-    let some = |names: &[String], weights: &[f64]| {
-        (!(names.is_empty() && weights.is_empty())).then(|| weighted(names, weights, catalog, rows)).transpose()
-    };
-    Ok([some(&args.rl.reward, &args.rl.reward_weights)?, some(&args.rounds.gold, &[])?])
+    let (names, weights) = (&args.rl.reward, &args.rl.reward_weights);
+    let unnamed = names.is_empty() && weights.is_empty();
+    let label = (!unnamed).then(|| combined(args, catalog, rows)).transpose()?;
+    let gold = &args.rounds.gold;
+    let truth = (!gold.is_empty()).then(|| weighted(args, gold, &[], None, catalog, rows)).transpose()?;
+    Ok([label, truth])
 }
 
 /// Checks a run without weights; gives numbers of prompts to train on and held out.

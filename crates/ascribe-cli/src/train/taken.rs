@@ -118,9 +118,12 @@ const READING: [&str; 9] =
     [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 110] = [
+static OPTIONS: [(&str, Takers, &[&str]); 115] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
+    ("combine", Takers::All, &["iterative-dpo"]),
+    ("combine_weight", Takers::All, &["iterative-dpo"]),
+    ("log_sigmoid", Takers::All, &["iterative-dpo"]),
     ("num_generations", Takers::All, &IN_ROUNDS),
     ("max_completion_length", Takers::All, &WRITING),
     ("temperature", Takers::All, &WRITING),
@@ -209,6 +212,8 @@ static OPTIONS: [(&str, Takers, &[&str]); 110] = [
     ("center_rewards_coefficient", Takers::None, &["reward"]),
     ("head_init", Takers::None, &HEADS),
     ("attribute_weights", Takers::None, &["reward"]),
+    ("meta_data", Takers::None, &["reward"]),
+    ("meta_rate", Takers::None, &["reward"]),
     ("form", Takers::None, &[IMPLICIT]),
     ("step_loss", Takers::None, &PROCESS),
     ("zeta", Takers::None, &["prm"]),
@@ -340,6 +345,9 @@ mod tests {
             "boundary" => &["apart"],
             "reward" | "gold" | "advantage_estimator" | "second_attempt" | "loss_type" => &["x"],
             "labels" => &["both"],
+            "combine" => &["min"],
+            "meta_data" => &["x", "--meta-rate", "1"],
+            "meta_rate" => &["1", "--meta-data", "x"],
             "agreement" => &["top"],
             "constraint" => &["x=1"],
             "constraint_kind" => &["xi", "--constraint", "x=1"],

@@ -255,6 +255,10 @@ mod tests {
         let rl = fit(OverOptimization::Rl, &d, &curve(OverOptimization::Rl, 1.0, 0.5, &d));
         let (at, height) = rl.peak().unwrap();
         assert!((at - std::f64::consts::E).abs() < 1e-8 && (height - 1.359_140_914).abs() < 1e-8);
+        // exp(1.5 / 0.4 - 1), and 0.4 of it.
+        let rl = fit(OverOptimization::Rl, &d, &curve(OverOptimization::Rl, 1.5, 0.4, &d));
+        let (at, height) = rl.peak().unwrap();
+        assert!((at - 15.642_632).abs() < 1e-6 && (height - 6.257_053).abs() < 1e-6);
         let rising = fit(OverOptimization::BestOfN, &d, &curve(OverOptimization::BestOfN, 1.0, -0.1, &d));
         assert_eq!(rising.peak(), None);
     }

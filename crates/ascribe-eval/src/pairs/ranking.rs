@@ -186,11 +186,16 @@ mod tests {
     fn closed_forms() {
         let (c, loss) = difficulty(-6.0, -1.0, 0.1).unwrap();
         assert!(c == 5.0 && (loss - 0.474_076_98).abs() < 1e-8);
+        let (c, loss) = difficulty(-31.0, -1.0, 0.1).unwrap();
+        assert!(c == 30.0 && (loss - 0.048_587).abs() < 1e-6);
         assert!((difficulty(-1.0, -1.0, 3.0).unwrap().1 - 2_f64.ln()).abs() < 1e-15);
         let pair = |rejected| {
             idealised_ranking(logps(&[-20.0], &[rejected], &[1]), &[0.75], PerToken::Sum, &[0.1], 0.001).unwrap().median
         };
         assert_eq!((pair(-20.0 + 10.986_122_8), pair(-20.0 + 10.986_123)), (1.0, 0.0));
+        // Odds of 3 are worth a factor of 3^10.
+        let turns = 59_049_f64.ln() - 20.0;
+        assert_eq!((pair(turns - 1e-9), pair(turns + 1e-9)), (1.0, 0.0));
     }
 
     /// Sums -4 against -3 lose; per token -1 against -3 wins. An exact tie counts as right.
@@ -237,6 +242,37 @@ mod tests {
             let ideal = idealised_ranking(pair, &alpha, PerToken::Sum, &[1e-4, 0.1, 1.0, 10.0], 0.001).unwrap();
             prop_assert_eq!(ideal.by_beta[0].1, 1.0);
             prop_assert!(ideal.by_beta.windows(2).all(|pair| pair[0].1 >= pair[1].1));
+        }
+
+        #[test]
+        fn a_pair_is_ranked_rightly_where_its_loss_is_small_enough(
+            policy in prop::array::uniform2(-9.0..0.0_f64), reference in prop::array::uniform2(-9.0..0.0_f64),
+            beta in 0.05..3.0_f64,
+        ) {
+            prop_assume!((policy[0] - policy[1]).abs() > 1e-6);
+            let margin = (policy[0] - reference[0]) - (policy[1] - reference[1]);
+            let loss = (-beta * margin).exp().ln_1p();
+            let pair = logps(&policy[..1], &policy[1..], &[1]);
+            let right = ranking_accuracy(pair, PerToken::Sum, &Bootstrap::NONE).unwrap().value == 1.0;
+            let (_, most) = difficulty(reference[0], reference[1], beta).unwrap();
+            prop_assert_eq!(right, loss <= most);
+        }
+
+        #[test]
+        fn raters_of_two_minds_and_a_strong_pull_leave_the_ranking_of_the_reference(
+            rows in prop::collection::vec((-9.0..0.0_f64, -9.0..0.0_f64, 0.0..1.0_f64), 1..30),
+        ) {
+            prop_assume!(rows.iter().all(|row| (row.0 - row.1).abs() > 1e-6));
+            let chosen: Vec<f64> = rows.iter().map(|row| row.0).collect();
+            let rejected: Vec<f64> = rows.iter().map(|row| row.1).collect();
+            let alpha: Vec<f64> = rows.iter().map(|row| row.2).collect();
+            let ones = vec![1; rows.len()];
+            let pair = logps(&chosen, &rejected, &ones);
+            let reference = ranking_accuracy(pair, PerToken::Sum, &Bootstrap::NONE).unwrap().value;
+            let even = idealised_ranking(pair, &vec![0.5; rows.len()], PerToken::Sum, &IDEAL_BETAS, 0.001).unwrap();
+            prop_assert!(even.by_beta.iter().all(|(_, ideal)| (ideal - reference).abs() < 1e-12));
+            let pulled = idealised_ranking(pair, &alpha, PerToken::Sum, &[1e9], 0.001).unwrap();
+            prop_assert!((pulled.by_beta[0].1 - reference).abs() < 1e-12);
         }
     }
 }

@@ -315,3 +315,58 @@ pub fn path_labels(values: &[f64], labels: PathLabels, look_back: Option<f64>) -
     };
     Ok((0..values.len()).map(label).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::step_tree::StepNode;
+    use super::*;
+
+    fn child(tree: &mut StepTree, parent: usize, value: f64) -> usize {
+        let (at, depth) = (tree.nodes.len(), tree.nodes[parent].depth + 1);
+        tree.nodes.push(StepNode {
+            prefix: Tokens::default(),
+            parent: Some(parent),
+            children: Vec::new(),
+            depth,
+            outcome: None,
+            visits: 1,
+            total: value,
+        });
+        tree.nodes[parent].children.push(at);
+        at
+    }
+
+    #[test]
+    fn half_of_a_value_stays_by_hand() {
+        let half = EvolveConfig { back_up: BackUp::Half, ..EvolveConfig::default() }.init().unwrap();
+        let mut tree = StepTree::new();
+        tree.nodes[0].total = 0.2;
+        child(&mut tree, 0, 1.0);
+        child(&mut tree, 0, 0.0);
+        half.back_up(&mut tree, 0);
+        // (0.2 + 1/2) / 2.
+        assert!((tree.nodes[0].total - 0.35).abs() < 1e-12 && tree.nodes[0].visits == 2);
+    }
+
+    proptest! {
+        #[test]
+        fn a_mean_is_that_of_all_that_was_visited(
+            left in prop::collection::vec(0.0..=1.0f64, 1..5), right in prop::collection::vec(0.0..=1.0f64, 1..5),
+        ) {
+            let evolve = EvolveConfig::default().init().unwrap();
+            let mut tree = StepTree::new();
+            for values in [&left, &right] {
+                let state = child(&mut tree, 0, 0.5);
+                for value in values {
+                    child(&mut tree, state, *value);
+                }
+                evolve.back_up(&mut tree, state);
+            }
+            let all = [left, right].concat();
+            prop_assert_eq!(tree.nodes[0].visits, all.len() as u64);
+            prop_assert!((tree.nodes[0].total - all.iter().sum::<f64>() / all.len() as f64).abs() < 1e-12);
+        }
+    }
+}

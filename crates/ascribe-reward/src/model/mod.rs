@@ -2,10 +2,14 @@
 
 mod card;
 mod learner;
+mod meta;
 mod reward_model;
 mod row;
+mod sources;
 
 pub use card::{CARD, Reading, RewardCard};
 pub use learner::RewardLearner;
+pub use meta::MetaLearner;
 pub use reward_model::{RewardModel, Scored};
 pub use row::{RewardRow, rows_hash};
+pub use sources::{SourceLearner, SourcedPair};

@@ -124,6 +124,35 @@ impl More {
         Ok(Self { share: a, memory: Vec::new() })
     }
 
+    /// What is remembered, as bits: the number of sources, then their gradients one after another.
+    pub fn memory(&self) -> Vec<u64> {
+        let numbers = self.memory.iter().flatten().map(|number| number.to_bits());
+        std::iter::once(self.memory.len() as u64).chain(numbers).collect()
+    }
+
+    /// Takes back what [`memory`](Self::memory) gave.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn remember(&mut self, memory: &[u64]) -> Result<(), RewardError> {
+        let (sources, numbers) = match memory {
+            [sources, numbers @ ..] => (*sources as usize, numbers),
+            [] => (1, memory),
+        };
+        let numbers: Vec<f64> = numbers.iter().map(|bits| f64::from_bits(*bits)).collect();
+        let whole = match sources {
+            0 => numbers.is_empty(),
+            _ => sources <= numbers.len() && numbers.len().is_multiple_of(sources),
+        };
+        if !whole {
+            let rule = "a memory of sources has as many numbers for each of them";
+            return Err(RewardError::Shape { rule, got: format!("{} numbers for {sources}", numbers.len()) });
+        }
+        let width = numbers.len().checked_div(sources).unwrap_or(0);
+        self.memory = numbers.chunks(width.max(1)).map(<[f64]>::to_vec).collect();
+        Ok(())
+    }
+
     /// The weights of the sources after these gradients.
     ///
     /// # Errors
@@ -186,6 +215,16 @@ mod tests {
         assert_eq!(more.weights(&[vec![-2.0], vec![-2.0]]).unwrap(), [0.999, 1.0 - 0.999]);
         assert!(more.weights(&[vec![1.0]]).is_err() && more.weights(&[vec![1.0], vec![f64::NAN]]).is_err());
         assert!(More::new(0.0).is_err() && More::new(f64::NAN).is_err());
+        // What is taken back goes on alike, and a fresh one has nothing.
+        let mut other = More::new(0.5).unwrap();
+        assert_eq!(other.memory(), [0]);
+        other.remember(&more.memory()).unwrap();
+        assert_eq!(other, more);
+        for wrong in [&[][..], &[0, 1], &[2, 1, 2, 3], &[3, 1]] {
+            assert!(other.remember(wrong).is_err(), "{wrong:?}");
+        }
+        other.remember(&[0]).unwrap();
+        assert_eq!(other, More::new(0.5).unwrap());
     }
 
     #[test]

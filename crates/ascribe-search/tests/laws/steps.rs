@@ -254,6 +254,30 @@ fn diverse_trees_do_not_depend_on_one_another() {
     assert!(samples.iter().all(|found| found.candidates.len() == 5 && found.usage.generated == 15));
 }
 
+#[test]
+fn diverse_trees_begin_in_more_ways_than_a_beam() {
+    let tree = tree(5);
+    let (policy, oracle) = (TreePolicy::uniform(&tree), Oracle(&tree));
+    let begun = |search: &dyn Search| -> f64 {
+        let mut ctx = by_token(&policy, 7).with_scorer(&oracle, Reduce::Sum);
+        let found = search.search(&prompts(1000), &mut ctx).expect("it fits");
+        let ways = |one: &Found| {
+            let mut first: Vec<u32> = one.candidates.iter().map(|one| one.tokens[0]).collect();
+            first.sort_unstable();
+            first.dedup();
+            first.len()
+        };
+        found.iter().map(ways).sum::<usize>() as f64 / 1000.0
+    };
+    // The best of two and of two draws out of three differ with probability 1 - (25 + 9 + 1) / 81, and the two best of four
+    // with 0.44: the best one is among four draws twice or more with 0.56.
+    let diverse = begun(&DiverseTrees { n: 4, expand: 2, ..DiverseTrees::default() });
+    let beam = begun(&StepBeam { n: 4, expand: 2, merge: false, ..StepBeam::default() });
+    // Five standard errors of a mean of 1000 are below 0.08.
+    assert!((diverse - (2.0 - 35.0 / 81.0)).abs() < 0.08, "{diverse}");
+    assert!(beam < diverse, "{beam} beside {diverse}");
+}
+
 /// Tokens 0 and 1, and 2 that ends; a text ends with probability 0.4 after each token.
 fn language() -> Toy<impl Fn(&[u32]) -> Vec<f64> + Send + Sync> {
     Toy { context: 8, weights: |text: &[u32]| if text.len() < 7 { vec![0.35, 0.25, 0.4] } else { vec![0.0, 0.0, 1.0] } }

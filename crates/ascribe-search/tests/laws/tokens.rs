@@ -257,7 +257,14 @@ fn limits_of_transfer() {
     let indirect = TransferQ { baseline_reward: Some((&tree, Reduce::Sum)), ..direct };
     for (one, other) in found(direct, &tree).iter().zip(&found(indirect, &tree)) {
         assert_eq!(one.candidates, other.candidates);
+        assert_eq!((one.doubtful, other.doubtful), (0, 0));
     }
+    // Where the target reward has it by far, a value hangs on the best of its rollouts; a last token has none.
+    let sharp = TransferOptions { rollouts: 50, beta: 1e-6, floor: 1.0, ..options };
+    let one = |options| found(TransferQ { options, baseline_reward: Some((&constant, Reduce::Sum)), ..direct }, &tree);
+    let sharply = one(sharp);
+    assert!(sharply.iter().any(|one| one.doubtful > 0) && sharply.iter().all(|one| one.doubtful <= 3 + 3));
+    assert!(one(TransferOptions { floor: 0.0, ..sharp }).iter().all(|one| one.doubtful == 0));
     // A constant on the reward changes nothing.
     let more = TokenTree::new(3, 3, |path| tree.reward(path).expect("a leaf") + 4.0).expect("finite");
     for (one, other) in found(direct, &tree).iter().zip(&found(direct, &more)) {
@@ -271,6 +278,7 @@ fn limits_of_transfer() {
         TransferOptions { beta: f64::NAN, ..options },
         TransferOptions { k: 0, ..options },
         TransferOptions { rollouts: 0, ..options },
+        TransferOptions { floor: f64::NAN, ..options },
     ] {
         let mut ctx = SearchCtx::new(&sft, 3, Seed(4)).with_scorer(&constant, Reduce::Sum);
         assert!(transfer(wrong).search(&prompts(1), &mut ctx).is_err(), "{wrong:?}");

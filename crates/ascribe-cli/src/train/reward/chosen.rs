@@ -31,10 +31,14 @@ pub(super) enum Teaches {
     Ranks,
     /// Which response of a pair is better, each with a high and a low confidence stated.
     Confidence,
+    /// By how much a weaker model prefers the first response of a pair.
+    Teacher,
+    /// Of three texts which a machine wrote, which is mixed, and which is human.
+    Origin,
 }
 
 /// The losses of the command line: name, name in the library, and what their rows say.
-const LOSSES: [(&str, &str, Teaches); 11] = [
+const LOSSES: [(&str, &str, Teaches); 13] = [
     ("bradley-terry", "bradley-terry", Teaches::Order),
     ("margin", "bradley-terry", Teaches::Margin),
     ("scaled", "bradley-terry", Teaches::Strength),
@@ -46,6 +50,8 @@ const LOSSES: [(&str, &str, Teaches); 11] = [
     ("gaussian-heads", "gaussian-heads", Teaches::Rating),
     ("k-wise", "k-wise", Teaches::Ranks),
     ("confidence", "confidence", Teaches::Confidence),
+    ("weak-to-strong", "weak-to-strong", Teaches::Teacher),
+    ("machine-text", "machine-text", Teaches::Origin),
 ];
 
 /// A loss by name, before the rows are known.
@@ -119,6 +125,8 @@ impl<'a> Chosen<'a> {
             Teaches::Rating => (1, 1 + options.gaussian_heads.heads),
             Teaches::Ranks => (ranked, ranked),
             Teaches::Confidence => (if options.confidence.combined { 6 } else { 4 }, 0),
+            Teaches::Teacher => (2, if options.weak_to_strong.alpha > 0.0 { 2 } else { 1 }),
+            Teaches::Origin => (3, 0),
         };
         if (needs.responses, needs.labels) != (responses, labels) {
             bail!(

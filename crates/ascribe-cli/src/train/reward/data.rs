@@ -47,6 +47,7 @@ impl Data {
                 chosen.kwargs.insert("responses".to_owned(), json!(most));
                 return Ok(Self::Ranks(split));
             }
+            Teaches::Origin => return Ok(Self::Ranks(parts(args, groups(args, &columns)?)?)),
             _ => return Ok(Self::Pairs(parts(args, ascribe::data::load(&args.data, &columns)?)?)),
         }
         let split = parts(args, ascribe::data::load::<Rated>(&args.data, &columns)?)?;
@@ -78,6 +79,14 @@ impl Data {
         options: &LossOptions,
     ) -> anyhow::Result<Rows> {
         match self {
+            Self::Ranks(split) if chosen.teaches == Teaches::Origin => {
+                let part = |what: &str, records: Vec<Ranked>| -> anyhow::Result<Vec<RewardRow>> {
+                    let ordered = records.into_iter().map(by_origin).collect::<anyhow::Result<Vec<Ranked>>>()?;
+                    let encoded = checked(args, what, encoder.groups(ordered)?)?.rows;
+                    Ok(encoded.into_iter().map(|(row, _)| reward_row(row, Vec::new())).collect())
+                };
+                Ok(Rows { train: part("training", split.train)?, held_out: part("held-out", split.held_out)? })
+            }
             Self::Ranks(split) => {
                 let part = |what: &str, records: Vec<Ranked>| -> anyhow::Result<Vec<RewardRow>> {
                     let encoded = checked(args, what, encoder.groups(records)?)?.rows;
@@ -99,7 +108,7 @@ impl Data {
             }
             Self::Pairs(split) => {
                 let part = |what: &str, records: Vec<Preference>| -> anyhow::Result<PairRows> {
-                    of_pairs(args, chosen, checked(args, what, encoder.pairs(records)?)?.rows)
+                    of_pairs(args, chosen, options, checked(args, what, encoder.pairs(records)?)?.rows)
                 };
                 let (train, held_out) = (part("training", split.train)?, part("held-out", split.held_out)?);
                 if chosen.known == "bradley-terry" && chosen.teaches == Teaches::Order && train.margins > 0 {
@@ -123,14 +132,22 @@ struct PairRows {
     margins: usize,
 }
 
-fn of_pairs(args: &TrainArgs, chosen: &Chosen, encoded: Vec<(TrainRow, Preference)>) -> anyhow::Result<PairRows> {
+fn of_pairs(
+    args: &TrainArgs,
+    chosen: &Chosen,
+    options: &LossOptions,
+    encoded: Vec<(TrainRow, Preference)>,
+) -> anyhow::Result<PairRows> {
     let (mut rows, mut margins, mut weightless) = (Vec::with_capacity(encoded.len()), 0, 0);
     for (row, record) in encoded {
         margins += usize::from(record.margin.is_some());
-        let margin = || -> anyhow::Result<f64> {
-            let margin = record.margin.with_context(|| {
+        let given = || {
+            record.margin.with_context(|| {
                 format!("{} needs a `margin` for every pair, and line {} has none", chosen.name, record.line)
-            })?;
+            })
+        };
+        let margin = || -> anyhow::Result<f64> {
+            let margin = given()?;
             match margin >= 0.0 {
                 true => Ok(f64::from(margin)),
                 false => bail!("the margin of a pair must be at least 0, got {margin} in line {}", record.line),
@@ -147,6 +164,11 @@ fn of_pairs(args: &TrainArgs, chosen: &Chosen, encoded: Vec<(TrainRow, Preferenc
                 PairLabel::columns(&[PairLabel::scaled(strength)])
             }
             Teaches::Ties => vec![f64::from(u8::from(record.margin == Some(0.0)))],
+            Teaches::Teacher => {
+                let probability = 1.0 / (1.0 + (-f64::from(given()?)).exp());
+                // In a conflict the row says as well what is true: the chosen response is the better one.
+                if options.weak_to_strong.alpha > 0.0 { vec![probability, 1.0] } else { vec![probability] }
+            }
             _ => Vec::new(),
         };
         rows.push(reward_row(row, labels));
@@ -192,6 +214,20 @@ fn of_ratings(
     encoded.into_iter().enumerate().map(one).collect()
 }
 
+/// Three replies by their ratings: machine text, text of both, human text.
+fn by_origin(mut record: Ranked) -> anyhow::Result<Ranked> {
+    record.replies.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let falls = record.replies.windows(2).all(|pair| pair[0].1 > pair[1].1);
+    if record.replies.len() != 3 || !falls {
+        bail!(
+            "machine-text needs three replies to every prompt, rated machine text above mixed above human text, and those of \
+             line {} are not; leave the prompt out",
+            record.line
+        );
+    }
+    Ok(record)
+}
+
 /// The replies to a prompt with their qualities, from 0 up; absent ones fill the row.
 fn of_ranks(row: TrainRow, record: &Ranked, most: usize) -> RewardRow {
     let least = record.replies.iter().map(|(_, score)| *score).fold(f64::INFINITY, f64::min);
@@ -216,6 +252,12 @@ fn stated(record: &Preference, combined: bool) -> anyhow::Result<Ranked> {
     }
     let replies = texts.into_iter().zip((0u32..).map(f64::from)).collect();
     Ok(Ranked { prompt: record.prompt.clone(), replies, line: record.line })
+}
+
+/// The groups of a meta step.
+pub(super) fn groups_of(args: &TrainArgs, encoder: &Encoder, groups: Vec<Ranked>) -> anyhow::Result<Vec<RewardRow>> {
+    let encoded = checked(args, "meta", encoder.groups(groups)?)?.rows;
+    Ok(encoded.into_iter().map(|(row, _)| reward_row(row, Vec::new())).collect())
 }
 
 fn reward_row(row: TrainRow, labels: Vec<f64>) -> RewardRow {

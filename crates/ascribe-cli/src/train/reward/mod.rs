@@ -9,16 +9,21 @@
 //! | gaussian-heads | ratings | their mean, which every head learns from its own resample |
 //! | k-wise | ratings, or right and wrong replies | the order of all replies to a prompt |
 //! | confidence | pairs | a right answer is to be sure of itself, a wrong one not |
+//! | weak-to-strong | pairs with `margin` | by how much a weaker model prefers the first, which may be wrong |
+//! | machine-text | three rated replies to each prompt | machine text is to score above mixed text, that above human text |
 
 mod chosen;
 mod data;
+mod meta;
 
 use std::path::Path;
 
-use ascribe::lm::{Head, LanguageModel, Row};
+use ascribe::lm::{Decoder, Head, LanguageModel, Row};
 use ascribe::preference::Encoder;
-use ascribe::reward::{CARD, RewardCard, RewardLearner, RewardModel, RewardRow, Standard, rows_hash};
-use ascribe::train::FitConfig;
+use ascribe::reward::{
+    CARD, MetaLearner, RewardCard, RewardLearner, RewardLoss, RewardModel, RewardRow, Standard, rows_hash,
+};
+use ascribe::train::{FitConfig, Learner};
 use serde_json::{Value, json};
 
 use super::fitting::{Run, Trained};
@@ -29,7 +34,7 @@ use crate::device::device;
 use crate::output::{print_line, write_whole};
 use crate::validate::{say_last, words};
 use chosen::Chosen;
-use data::{Data, Rows};
+use data::{Data, Rows, groups_of};
 
 /// The name of the method.
 pub const METHOD: &str = "reward";
@@ -63,6 +68,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let device = device(&args.common.device)?;
     taken::refuse(args)?;
     check_run(args)?;
+    let groups = args.reward.meta_data.as_deref().map(meta::read).transpose()?;
     let data = Data::load(args, &mut chosen)?;
     let (loss, options) = chosen.make(catalog)?;
     let reading = chosen.reading(args, &options, data.attributes())?;
@@ -70,26 +76,48 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let mut identity = identity(args, &config, &chosen, &model);
     refuse_other_runs(args, &identity)?;
     let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
-    let Rows { train, held_out } = data.encode(args, &encoder, &chosen, &options)?;
-    identity.push(("set of rows", short(&rows_hash(&train))));
+    let rows = data.encode(args, &encoder, &chosen, &options)?;
+    identity.push(("set of rows", short(&rows_hash(&rows.train))));
     let card = RewardCard { loss: chosen.name.clone(), reading, standard: Standard::NONE };
-    let learner = RewardLearner { loss: loss.as_ref() };
+    let loss: &dyn RewardLoss = loss.as_ref();
+    let trained = match groups.zip(args.reward.meta_rate) {
+        None => fit(args, &RewardLearner { loss }, config, &model, identity, &rows, &card)?,
+        Some((groups, rate)) => {
+            let groups = groups_of(args, &encoder, groups)?;
+            identity.push(("meta_rate", rate.to_string()));
+            identity.push(("set of groups", short(&rows_hash(&groups))));
+            fit(args, &MetaLearner::new(loss, &groups, rate)?, config, &model, identity, &rows, &card)?
+        }
+    };
+    let Trained { model, tally, best } = trained;
+    write_scale(&args.output_dir, &model, card, if rows.held_out.is_empty() { &rows.train } else { &rows.held_out })?;
+    finish(args, tally, best)
+}
+
+/// Trains by a learner.
+fn fit<L: Learner<Model = Decoder, Row = RewardRow>>(
+    args: &TrainArgs,
+    learner: &L,
+    config: FitConfig,
+    model: &LanguageModel,
+    identity: Vec<(&'static str, String)>,
+    rows: &Rows,
+    card: &RewardCard,
+) -> anyhow::Result<Trained> {
     let run = Run {
         args,
         config,
-        learner: &learner,
-        judge: &learner,
-        model: &model,
+        learner,
+        judge: learner,
+        model,
         identity,
-        train: &train,
-        held_out: &held_out,
+        train: &rows.train,
+        held_out: &rows.held_out,
         source: None,
         beside: Some((CARD, card.to_text())),
     };
     let start = run.start()?;
-    let Trained { model, tally, best } = run.fit(start)?;
-    write_scale(&args.output_dir, &model, card, if held_out.is_empty() { &train } else { &held_out })?;
-    finish(args, tally, best)
+    run.fit(start)
 }
 
 /// Adds to the card what the rewards of some responses are like: mean and deviation, for ensembles.
@@ -115,12 +143,16 @@ pub fn validate(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     taken::refuse(args)?;
     check_run(args)?;
     let words = words(args)?;
+    let groups = args.reward.meta_data.as_deref().map(meta::read).transpose()?;
     let data = Data::load(args, &mut chosen)?;
     let (loss, options) = chosen.make(catalog)?;
     chosen.reading(args, &options, data.attributes())?.check(loss.needs().width)?;
     let limit = words.limit(args.max_length);
     let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?.with_boundary(args.boundary);
     let Rows { train, held_out } = data.encode(args, &encoder, &chosen, &options)?;
+    if let Some((groups, rate)) = groups.zip(args.reward.meta_rate) {
+        MetaLearner::new(loss.as_ref(), &groups_of(args, &encoder, groups)?, rate)?;
+    }
     say_last(args)?;
     print_line(&format!(
         "the run can start: {} rows to train on, {} held out, {} steps of {} rows, {} scores a response",

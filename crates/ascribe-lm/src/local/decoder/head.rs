@@ -11,7 +11,8 @@
 use std::collections::HashMap;
 
 use ascribe_core::{CoreError, Packing, Seed};
-use burn::module::Module;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, TensorData};
 use rand::RngExt;
 
@@ -106,6 +107,27 @@ impl Decoder {
             of_linear(linear, part.name, &mut named);
         }
         named
+    }
+
+    /// The gradient of the weights of a classifier's head, one number after another; empty for the head of the next token, and
+    /// where the head has none.
+    pub fn head_gradient(&self, gradients: &GradientsParams) -> Vec<f64> {
+        struct Found<'a> {
+            gradients: &'a GradientsParams,
+            numbers: Vec<f64>,
+        }
+        impl ModuleVisitor for Found<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if let Some(gradient) = self.gradients.get::<D>(param.id) {
+                    self.numbers.extend(gradient.into_data().iter::<f64>());
+                }
+            }
+        }
+        let mut found = Found { gradients, numbers: Vec::new() };
+        if let Some(head) = self.head.as_ref().filter(|_| self.config.head != Head::NextToken) {
+            head.visit(&mut found);
+        }
+        found.numbers
     }
 
     /// The scores of a classifier of sequences for prompts with their responses, each read at its last token.
@@ -265,8 +287,6 @@ impl Packed {
 mod tests {
     use ascribe_testkit::device::{device, values};
     use ascribe_testkit::golden::close;
-    use burn::module::{ModuleVisitor, Param};
-    use burn::optim::GradientsParams;
 
     use super::*;
     use crate::{LoraConfig, RandomWeights};
@@ -321,6 +341,8 @@ mod tests {
         let gradients = backward.gradients(&decoder, loss);
         let mut found = All { gradients: &gradients, all: vec![values(scores)] };
         decoder.visit(&mut found);
+        // The head comes last.
+        assert_eq!(found.all.last(), Some(&decoder.head_gradient(&gradients)));
         found.all
     }
 

@@ -1,0 +1,97 @@
+//! A reward model that judges what a policy writes, in training and in search.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::Context;
+use ascribe::burn::tensor::Device;
+use ascribe::core::{CoreError, Credit, Episode, Scorer, Tokens};
+use ascribe::data::Prompt;
+use ascribe::lm::Row;
+use ascribe::preference::Encoder;
+use ascribe::reward::RewardModel;
+
+/// A reward model with the prompts that it may be asked about. It reads texts in its own tokenizer and template.
+pub struct Judge {
+    model: RewardModel,
+    /// By the tokens that the policy reads.
+    prompts: HashMap<Tokens, Prompt>,
+}
+
+impl Judge {
+    /// The reward model in `folder`, and prompts by the tokens that the policy reads.
+    pub fn open(
+        folder: &Path,
+        device: &Device,
+        prompts: impl IntoIterator<Item = (Tokens, Prompt)>,
+    ) -> anyhow::Result<Self> {
+        eprintln!("loading {}", folder.display());
+        let model = RewardModel::load(folder, device);
+        let model = model.with_context(|| format!("the reward model `{}`", folder.display()))?;
+        Ok(Self { model, prompts: prompts.into_iter().collect() })
+    }
+
+    /// Ids of the prompt and of the response of an episode.
+    fn read(&self, encoder: &Encoder, episode: &Episode) -> Result<(Vec<u32>, Vec<u32>), CoreError> {
+        let asked = Tokens::from(episode.prompt_tokens());
+        let prompt = self.prompts.get(&asked).ok_or(CoreError::MissingEvidence("the row of the prompt"))?;
+        let text = episode.response_text().ok_or(CoreError::MissingEvidence("text"))?;
+        let (prompt, responses) = encoder.parts(prompt, &[text]).map_err(|error| CoreError::Other(Box::new(error)))?;
+        let mut response = responses.into_iter().next().map(Tokens::into_vec).unwrap_or_default();
+        // What was cut has no end, unless that is all it has.
+        let ends = self.model.model().tokenizer.eos();
+        let ended = response.last().is_some_and(|last| ends.contains(last));
+        if !episode.complete && ended && response.len() > 1 {
+            response.pop();
+        }
+        Ok((prompt.into_vec(), response))
+    }
+}
+
+impl Scorer for Judge {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let model = self.model.model();
+        let encoder = Encoder::new(model, model.config.context).map_err(|error| CoreError::Other(Box::new(error)))?;
+        let texts = episodes.iter().map(|one| self.read(&encoder, one)).collect::<Result<Vec<_>, CoreError>>()?;
+        // What has no token is judged by nobody.
+        let mut credits = vec![Credit::sequence(f32::NAN); episodes.len()];
+        let there: Vec<usize> = (0..texts.len()).filter(|at| !texts[*at].1.is_empty()).collect();
+        let row = |at: &usize| Row { prompt: &texts[*at].0, response: &texts[*at].1 };
+        let rows: Vec<Row> = there.iter().map(row).collect();
+        for (at, scored) in there.iter().zip(self.model.scored(&rows)?) {
+            credits[*at] = Credit::sequence(scored.reward as f32);
+        }
+        Ok(credits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ascribe::core::Text;
+    use ascribe_testkit::golden;
+
+    use super::*;
+
+    #[test]
+    fn a_judge_reads_texts_in_its_own_words() {
+        let folder = golden::root().join("lm").join("llama_seqcls");
+        let device = crate::device::device("flex").unwrap();
+        // The words of the policy are its own: 7 is the prompt, and 9 is all that it writes.
+        let asked = (Tokens::from(vec![7u32]), Prompt::Text("what?".to_owned()));
+        let judge = Judge::open(&folder, &device, [asked]).unwrap();
+        let score = |response: &str, complete: bool| {
+            let whole = format!("what?{response}");
+            let text = Text { spans: vec![0..5, 5..whole.len()], text: whole };
+            let episode = Episode::new(&[7], &[9]).with_text(text).unwrap();
+            judge.score(&[Episode { complete, ..episode }]).unwrap()[0].values()[0]
+        };
+        let tokenizer = &judge.model.model().tokenizer;
+        let (prompt, response) = (tokenizer.encode_with_special("what?").unwrap(), tokenizer.encode(" yes").unwrap());
+        let reward =
+            |response: &[u32]| judge.model.scored(&[Row { prompt: &prompt, response }]).unwrap()[0].reward as f32;
+        assert_eq!(score(" yes", true), reward(&[response.as_slice(), &tokenizer.eos()[..1]].concat()));
+        assert_eq!(score(" yes", false), reward(&response));
+        assert_eq!(score("", false), reward(&tokenizer.eos()[..1]));
+        assert!(judge.score(&[Episode::new(&[8], &[9])]).is_err(), "a prompt that it was not told");
+    }
+}

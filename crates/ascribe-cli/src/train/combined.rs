@@ -1,0 +1,92 @@
+//! Several rewards as one, besides their sum: an ensemble, or rewards as the chance to be good.
+
+use ascribe::core::{CoreError, Credit, Episode, Reduce, Scorer};
+use ascribe::reward::Aggregate;
+
+/// Rewards of whole responses; a NaN is none.
+fn rewards(scorer: &dyn Scorer, episodes: &[Episode]) -> Result<Vec<f64>, CoreError> {
+    let credits = scorer.score(episodes)?;
+    if credits.len() != episodes.len() {
+        let got = format!("{} for {}", credits.len(), episodes.len());
+        return Err(CoreError::Shape { rule: "a scorer gives one credit a response", got });
+    }
+    let reward = |(credit, episode): (&Credit, &Episode)| credit.to_sequence(episode, Reduce::Sum).map(f64::from);
+    credits.iter().zip(episodes).map(reward).collect()
+}
+
+/// An ensemble of rewards; a response that one of them has no reward for has none.
+pub struct Combined {
+    pub members: Vec<Box<dyn Scorer>>,
+    pub aggregate: Aggregate,
+}
+
+impl Scorer for Combined {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let members: Vec<Vec<f64>> =
+            self.members.iter().map(|member| rewards(&**member, episodes)).collect::<Result<_, _>>()?;
+        let one = |at: usize| -> Result<Credit, CoreError> {
+            let rewards: Vec<f64> = members.iter().map(|rewards| rewards[at]).collect();
+            let none = rewards.iter().any(|reward| reward.is_nan());
+            Ok(Credit::sequence(if none { f32::NAN } else { self.aggregate.of(&rewards)? as f32 }))
+        };
+        (0..episodes.len()).map(one).collect()
+    }
+}
+
+/// `log sigmoid(reward - centre)`, arXiv:2402.00742: a sum of several is a logical AND.
+pub struct LogSigmoidOf {
+    pub scorer: Box<dyn Scorer>,
+    pub centre: f64,
+}
+
+impl Scorer for LogSigmoidOf {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let log_sigmoid = |x: f64| x.min(0.0) - (-x.abs()).exp().ln_1p();
+        let one = |reward: f64| match reward.is_nan() {
+            true => Credit::sequence(f32::NAN),
+            false => Credit::sequence(log_sigmoid(reward - self.centre) as f32),
+        };
+        Ok(rewards(&*self.scorer, episodes)?.into_iter().map(one).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ascribe::core::rule;
+
+    use super::*;
+
+    /// The last token of the response is its reward; 0 has none.
+    fn last(factor: f32) -> Box<dyn Scorer> {
+        Box::new(rule(move |episode: &Episode| match episode.tokens[episode.tokens.len() - 1] {
+            0 => f32::NAN,
+            token => factor * token as f32,
+        }))
+    }
+
+    fn scores(scorer: &dyn Scorer) -> Vec<f32> {
+        let episodes = [3, 2, 0].map(|token| Episode::new(&[7], &[token]));
+        scorer.score(&episodes).unwrap().iter().map(|credit| credit.values()[0]).collect()
+    }
+
+    #[test]
+    fn rewards_become_one() {
+        let combined = |aggregate| scores(&Combined { members: vec![last(1.0), last(3.0)], aggregate });
+        let [min, mean] = [Aggregate::Min, Aggregate::Mean].map(combined);
+        assert!(min[..2] == [3.0, 2.0] && min[2].is_nan(), "{min:?}");
+        assert!(mean[..2] == [6.0, 4.0] && mean[2].is_nan(), "{mean:?}");
+        // Variances 18 and 8 with one member less.
+        let uwo = combined(Aggregate::MeanMinusVariance { lambda: 0.5, ddof: 1 });
+        assert_eq!(uwo[..2], [-3.0, 0.0]);
+    }
+
+    #[test]
+    fn a_log_sigmoid_by_hand() {
+        // ln sigmoid(0.5) and ln sigmoid(-0.5).
+        let got = scores(&LogSigmoidOf { scorer: last(1.0), centre: 2.5 });
+        assert!((got[0] + 0.474077).abs() < 1e-6 && (got[1] + 0.974077).abs() < 1e-6 && got[2].is_nan(), "{got:?}");
+        // Far off it neither overflows nor vanishes.
+        let far = scores(&LogSigmoidOf { scorer: last(1e6), centre: 2.5e6 });
+        assert!(far[0] == 0.0 && (far[1] + 5e5).abs() < 1.0, "{far:?}");
+    }
+}
