@@ -1,6 +1,8 @@
 //! The experiments, a file each.
 
+mod answer_and_reason;
 mod armap;
+mod balance;
 mod brain;
 mod calibrated_rewards;
 mod clip_delta;
@@ -23,6 +25,7 @@ mod machine_text;
 mod mcts_value;
 mod monte_carlo_rate;
 mod noisy_labels;
+mod objective_mismatch;
 mod omega_prm;
 mod oreal;
 mod oreo;
@@ -38,6 +41,7 @@ mod reward_math;
 mod rsrm;
 mod score_turn_two;
 mod smc;
+mod starc;
 mod step_level_models;
 pub mod strategies;
 mod t_reg;
@@ -95,4 +99,8 @@ pub const ROWS: &[&Row] = &[
     &tools::ROW,
     &concepts::ROW,
     &machine_text::ROW,
+    &balance::ROW,
+    &starc::ROW,
+    &answer_and_reason::ROW,
+    &objective_mismatch::ROW,
 ];
