@@ -27,6 +27,7 @@ mod monte_carlo_rate;
 mod noisy_labels;
 mod objective_mismatch;
 mod omega_prm;
+mod online_intrinsic;
 mod oreal;
 mod oreo;
 mod p_ik;
@@ -44,6 +45,7 @@ mod smc;
 mod starc;
 mod step_level_models;
 pub mod strategies;
+mod subgoals;
 mod t_reg;
 mod test_time_compute;
 mod tools;
@@ -103,4 +105,6 @@ pub const ROWS: &[&Row] = &[
     &starc::ROW,
     &answer_and_reason::ROW,
     &objective_mismatch::ROW,
+    &subgoals::ROW,
+    &online_intrinsic::ROW,
 ];
