@@ -1,5 +1,6 @@
 //! The experiments, a file each.
 
+mod annotation_routing;
 mod answer_and_reason;
 mod armap;
 mod balance;
@@ -49,6 +50,7 @@ mod subgoals;
 mod t_reg;
 mod test_time_compute;
 mod tools;
+mod trade_offs;
 mod transfer_q;
 mod voting;
 
@@ -107,4 +109,6 @@ pub const ROWS: &[&Row] = &[
     &objective_mismatch::ROW,
     &subgoals::ROW,
     &online_intrinsic::ROW,
+    &annotation_routing::ROW,
+    &trade_offs::ROW,
 ];
