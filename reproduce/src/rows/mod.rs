@@ -34,6 +34,7 @@ mod oreo;
 mod p_ik;
 mod pav_provers;
 mod ppo_vs_dpo;
+mod pretraining_seeds;
 mod process_verifiers;
 mod r_to_q;
 mod raft;
@@ -111,4 +112,5 @@ pub const ROWS: &[&Row] = &[
     &online_intrinsic::ROW,
     &annotation_routing::ROW,
     &trade_offs::ROW,
+    &pretraining_seeds::ROW,
 ];
