@@ -40,6 +40,7 @@ mod r_to_q;
 mod raft;
 mod ranking_accuracy;
 mod rating_and_preference;
+mod regularised_relevance;
 mod reward_math;
 mod rsrm;
 mod score_turn_two;
@@ -113,4 +114,5 @@ pub const ROWS: &[&Row] = &[
     &annotation_routing::ROW,
     &trade_offs::ROW,
     &pretraining_seeds::ROW,
+    &regularised_relevance::ROW,
 ];
