@@ -42,6 +42,7 @@ mod ranking_accuracy;
 mod rating_and_preference;
 mod regularised_relevance;
 mod reward_math;
+mod robust_rewards;
 mod rsrm;
 mod score_turn_two;
 mod smc;
@@ -115,4 +116,5 @@ pub const ROWS: &[&Row] = &[
     &trade_offs::ROW,
     &pretraining_seeds::ROW,
     &regularised_relevance::ROW,
+    &robust_rewards::ROW,
 ];
