@@ -11,6 +11,7 @@ mod concepts;
 mod constrained;
 mod cream;
 mod deal;
+mod domain_features;
 mod dpo_overoptimisation;
 mod ensembles;
 mod ensembles_in_rl;
@@ -117,4 +118,5 @@ pub const ROWS: &[&Row] = &[
     &pretraining_seeds::ROW,
     &regularised_relevance::ROW,
     &robust_rewards::ROW,
+    &domain_features::ROW,
 ];
