@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 use ascribe::core::{Loss, Seed};
+use ascribe::data::Curriculum;
 use ascribe::reward::{RewardError, RewardLoss, ScoreBatch, Standard};
-use ascribe::train::{Fit, FitConfig, Learned, Learner, ScheduleKind, Tally, TrainError};
+use ascribe::train::{CurriculumRows, Fit, FitConfig, Learned, Learner, ScheduleKind, Tally, TrainError};
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::optim::GradientsParams;
@@ -12,7 +13,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::world::normal;
 
 /// Rows of one step.
-const BATCH: usize = 32;
+pub const BATCH: usize = 32;
 
 /// A linear head, or one with a hidden layer.
 #[derive(Module, Debug)]
@@ -121,9 +122,27 @@ pub fn train(head: Head, loss: &dyn RewardLoss, rows: &[Sample], training: Train
     fit(&OnFeatures { loss }, head, rows, training)
 }
 
+/// Trains a head by a loss on the rows that a curriculum chooses, to its end.
+pub fn train_by(
+    head: Head,
+    loss: &dyn RewardLoss,
+    rows: &[Sample],
+    curriculum: Curriculum,
+    training: Training,
+) -> Result<Head> {
+    let learner = OnFeatures { loss };
+    let source = CurriculumRows::new(rows, curriculum, BATCH);
+    let steps = source.steps();
+    ended(Fit::from_source(&learner, head, Box::new(source), steps, config(training))?)
+}
+
 /// Trains any small model.
 pub fn fit<L: Learner>(learner: &L, model: L::Model, rows: &[L::Row], training: Training) -> Result<L::Model> {
-    let config = FitConfig {
+    ended(Fit::new(learner, model, rows, config(training))?)
+}
+
+fn config(training: Training) -> FitConfig {
+    FitConfig {
         learning_rate: training.rate,
         lr_scheduler_type: ScheduleKind::Constant,
         warmup_ratio: 0.0,
@@ -131,8 +150,11 @@ pub fn fit<L: Learner>(learner: &L, model: L::Model, rows: &[L::Row], training: 
         per_device_train_batch_size: BATCH,
         seed: training.seed,
         ..FitConfig::default()
-    };
-    let mut fit = Fit::new(learner, model, rows, config)?;
+    }
+}
+
+/// The model at the end of a run.
+fn ended<L: Learner>(mut fit: Fit<'_, L>) -> Result<L::Model> {
     for report in &mut fit {
         report?;
     }

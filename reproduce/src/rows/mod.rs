@@ -10,6 +10,7 @@ mod clip_delta;
 mod concepts;
 mod constrained;
 mod cream;
+mod cyclical_curriculum;
 mod deal;
 mod domain_features;
 mod dpo_overoptimisation;
@@ -119,4 +120,5 @@ pub const ROWS: &[&Row] = &[
     &regularised_relevance::ROW,
     &robust_rewards::ROW,
     &domain_features::ROW,
+    &cyclical_curriculum::ROW,
 ];
