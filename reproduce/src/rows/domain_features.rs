@@ -1,7 +1,8 @@
 //! Domain knowledge in reward models: named features of a summary of opinions, beside its raw words.
 //!
 //! Reviews say of six aspects of a product what they are like. A summary gives some of these opinions, makes some up, and is
-//! padded with words. Preferences go by how many aspects are covered, how much is made up and how short it is; one in ten is turned.
+//! padded with words. Preferences go by how many aspects are covered, how much is made up and how short it is; one in ten is
+//! turned.
 
 use anyhow::Result;
 use ascribe::core::{Seed, Stream};
