@@ -13,6 +13,7 @@ mod language;
 mod planted;
 mod reward_table;
 mod rollouts;
+mod rooms;
 mod row;
 mod rows;
 mod solver;

@@ -116,11 +116,80 @@ fn every_theme_is_listed_with_tests_that_exist() {
         let Ok(number) = number.parse::<usize>() else { continue };
         themes.push(number);
         assert!(!tests.is_empty() || verdict.starts_with("not yet") || number == 35, "theme {number} has no test");
-        for name in tests.split(';').map(|name| name.trim().trim_matches('`')).filter(|name| !name.is_empty()) {
-            let (file, function) = name.split_once("::").unwrap_or_else(|| panic!("theme {number}: `{name}`"));
-            let source = fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
-            assert!(source.contains(&format!("fn {function}(")), "theme {number}: {file} has no test {function}");
+        for name in names(tests) {
+            assert!(is_test(&root, name), "theme {number}: there is no test {name}");
         }
     }
     assert_eq!(themes, (1..=38).collect::<Vec<_>>());
+}
+
+/// All published systems are in the table, and all files, tests, rows and commands that it names are there.
+#[test]
+fn every_system_is_listed_with_tests_and_commands_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let bench = Bench::new();
+    let table = fs::read_to_string(root.join("docs/systems.md")).expect("the table");
+    let rows: String = fs::read_dir(root.join("reproduce/src/rows"))
+        .expect("the rows")
+        .map(|row| fs::read_to_string(row.expect("a row").path()).expect("a row"))
+        .collect();
+    let mut systems = Vec::new();
+    for line in table.lines() {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [number, _, here, files, test, commands] = cells[..] else { continue };
+        let Ok(number) = number.parse::<usize>() else { continue };
+        systems.push(number);
+        assert!(!test.is_empty() || here.contains("not built"), "system {number} has no test");
+        for file in names(files) {
+            assert!(root.join(file).is_file(), "system {number}: there is no file {file}");
+        }
+        for test in names(test) {
+            assert!(is_test(&root, test), "system {number}: there is no test {test}");
+        }
+        for command in names(commands) {
+            let known = match command.strip_prefix("cargo xtask reproduce ") {
+                Some(row) => rows.contains(&format!("name: \"{row}\"")),
+                None => is_command(&bench, command),
+            };
+            assert!(known, "system {number}: there is no command {command}");
+        }
+    }
+    assert_eq!(systems, (1..=87).collect::<Vec<_>>());
+    for command in ["ascribe train dpoo", "ascribe train reward --loss gpn", "ascribe eval ece", "ascribe metric bose"]
+    {
+        assert!(!is_command(&bench, command), "{command}");
+    }
+}
+
+/// What stands in a cell, with commas or semicolons between.
+fn names(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split([',', ';']).map(|name| name.trim().trim_matches('`')).filter(|name| !name.is_empty())
+}
+
+/// Whether `file::function` is there.
+fn is_test(root: &Path, name: &str) -> bool {
+    let Some((file, function)) = name.split_once("::") else { return false };
+    fs::read_to_string(root.join(file)).is_ok_and(|source| source.contains(&format!("fn {function}(")))
+}
+
+/// Whether every word of a command is known: it is run on files that are not there.
+fn is_command(bench: &Bench, command: &str) -> bool {
+    let Some(line) = command.strip_prefix("ascribe ") else { return false };
+    let files = match line.split(' ').next() {
+        Some("train") => "--model nowhere --data nowhere --output-dir out",
+        Some("search" | "label") => "--model nowhere --input nowhere --output out",
+        _ => "--input nowhere",
+    };
+    let said = bench.run(&format!("{line} {files}")).stderr;
+    ![
+        "there is no method",
+        "there is no loss",
+        "there is no strategy",
+        "there is no metric",
+        "invalid value",
+        "unrecognized subcommand",
+        "unexpected argument",
+    ]
+    .iter()
+    .any(|unknown| said.contains(unknown))
 }

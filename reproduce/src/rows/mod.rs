@@ -1,7 +1,10 @@
 //! The experiments, a file each.
 
+mod annotation_routing;
+mod answer_and_reason;
 mod archer;
 mod armap;
+mod balance;
 mod brain;
 mod calibrated_rewards;
 mod clip_delta;
@@ -10,6 +13,7 @@ mod constrained;
 mod cream;
 mod cyclical_curriculum;
 mod deal;
+mod domain_features;
 mod dpo_overoptimisation;
 mod ensembles;
 mod ensembles_in_rl;
@@ -25,27 +29,35 @@ mod machine_text;
 mod mcts_value;
 mod monte_carlo_rate;
 mod noisy_labels;
+mod objective_mismatch;
 mod omega_prm;
+mod online_intrinsic;
 mod oreal;
 mod oreo;
 mod p_ik;
 mod pav_provers;
 mod ppo_vs_dpo;
 mod preference_trade_offs;
+mod pretraining_seeds;
 mod process_verifiers;
 mod r_to_q;
 mod raft;
 mod ranking_accuracy;
 mod rating_and_preference;
+mod regularised_relevance;
 mod reward_math;
+mod robust_rewards;
 mod rsrm;
 mod score_turn_two;
 mod smc;
+mod starc;
 mod step_level_models;
 pub mod strategies;
+mod subgoals;
 mod t_reg;
 mod test_time_compute;
 mod tools;
+mod trade_offs;
 mod transfer_q;
 mod voting;
 
@@ -101,4 +113,17 @@ pub const ROWS: &[&Row] = &[
     &tools::ROW,
     &concepts::ROW,
     &machine_text::ROW,
+    &balance::ROW,
+    &starc::ROW,
+    &answer_and_reason::ROW,
+    &objective_mismatch::ROW,
+    &subgoals::ROW,
+    &online_intrinsic::ROW,
+    &annotation_routing::ROW,
+    &trade_offs::ROW,
+    &pretraining_seeds::ROW,
+    &regularised_relevance::ROW,
+    &robust_rewards::ROW,
+    &domain_features::ROW,
+    &cyclical_curriculum::ROW,
 ];
