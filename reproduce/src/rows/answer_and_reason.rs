@@ -45,6 +45,7 @@ pub const ROW: Row = Row {
             less: "zero",
         },
     ],
+    tried: "",
     run,
 };
 

@@ -41,6 +41,7 @@ pub const ROW: Row = Row {
             less: "ECE off, both signs",
         },
     ],
+    tried: "",
     run,
 };
 

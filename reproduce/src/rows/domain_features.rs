@@ -52,6 +52,7 @@ pub const ROW: Row = Row {
             less: "words, 940 pairs",
         },
     ],
+    tried: "",
     run,
 };
 

@@ -125,5 +125,4 @@ pub const ROWS: &[&Row] = &[
     &regularised_relevance::ROW,
     &robust_rewards::ROW,
     &domain_features::ROW,
-    &cyclical_curriculum::ROW,
 ];

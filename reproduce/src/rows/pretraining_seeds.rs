@@ -58,6 +58,7 @@ pub const ROW: Row = Row {
             less: "liked feature of the best by gold",
         },
     ],
+    tried: "",
     run,
 };
 

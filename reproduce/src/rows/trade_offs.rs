@@ -43,6 +43,7 @@ pub const ROW: Row = Row {
             less: "volume, either objective",
         },
     ],
+    tried: "",
     run,
 };
 
