@@ -47,7 +47,7 @@ pub const ROW: Row = Row {
             less: "accuracy of cycles, drawn evenly",
         },
     ],
-    tried: "",
+    tried: "No other setting was tried.",
     run,
 };
 

@@ -64,7 +64,7 @@ pub const ROW: Row = Row {
         Claim { says: "equations of all steps say more than the last one", more: "equations", less: "last equation" },
         Claim { says: "the whole text says more than the next thought", more: "full text", less: "next thought" },
     ],
-    tried: "",
+    tried: "Six seeds showed blanked formulas to cost more (+0.091 [+0.011, +0.171]); 30 seeds do not bear it out.",
     run,
 };
 
