@@ -187,7 +187,7 @@ fn a_model_that_learns_from_pairs_goes_on_telling_the_responses_of_a_policy_apar
     refused("--meta-data pairs.jsonl --meta-rate 1", "a group needs `completions`");
     bench
         .run("train dpo --model model --data pairs.jsonl --output-dir no --meta-data groups.jsonl --meta-rate 1")
-        .refused(&["meta_data is an option of the method reward"]);
+        .refused(&["meta_data does nothing with dpo", "use reward"]);
 }
 
 #[test]
@@ -408,7 +408,7 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     questions(&bench);
     for (method, rest, said) in [
         ("reward", "--loss bradley-tery", &["no loss `bradley-tery`", "did you mean `bradley-terry`?"][..]),
-        ("reward", "--loss weak-to-strong", &["no loss `weak-to-strong`"]),
+        ("reward", "--loss triplet", &["no loss `triplet`"]),
         ("reward", "--beta 0.2", &["beta is an option of other methods"]),
         ("reward", "--loss margin", &["needs a `margin` for every pair"]),
         ("reward", "--loss-kwargs tau=1", &["loss_kwargs of bradley-terry", "tau"]),
