@@ -52,7 +52,8 @@ pub const ROW: Row = Row {
             less: "words, 940 pairs",
         },
     ],
-    tried: "",
+    tried: "No other setting was tried. With 940 pairs raw words are learned well enough to overtake the few features that \
+            were named.",
     run,
 };
 

@@ -41,7 +41,8 @@ pub const ROW: Row = Row {
             less: "retrieval, few labels",
         },
     ],
-    tried: "",
+    tried: "No other setting was tried. With 30 labels of captions, most of them of walking, the classifier takes every \
+            caption for no progress, while retrieval needs each telling once.",
     run,
 };
 

@@ -30,7 +30,7 @@ pub const ROW: Row = Row {
     setting: "a gold reward of 16 features with 8 products; two-layer heads, pretrained on 1500 pairs of another gold reward and \
               fine-tuned on 400 pairs, 25 % of them turned, by an annotator who likes one feature for itself; five members by \
               pretraining or by fine-tuning seed; best-of-256 on 100 prompts",
-    seeds: 8,
+    seeds: 40,
     claims: &[
         Claim {
             says: "members that were pretrained apart disagree more",
@@ -58,7 +58,7 @@ pub const ROW: Row = Row {
             less: "liked feature of the best by gold",
         },
     ],
-    tried: "",
+    tried: "Eight seeds left one claim open, so there are 40; no other setting was tried.",
     run,
 };
 

@@ -29,7 +29,7 @@ pub const ROW: Row = Row {
     setting: "a gold reward of 16 features with 8 products, 400 pairs of which 25 % are turned; a two-layer reward model, and five \
               Gaussian heads on one hidden layer that learn its scores on resamples; best-of-1024 on 100 prompts, in place of \
               reinforcement learning; the mean gold reward of what is chosen",
-    seeds: 8,
+    seeds: 40,
     claims: &[
         Claim {
             says: "half the surest and half the most cautious head choose better than the surest",
@@ -47,7 +47,7 @@ pub const ROW: Row = Row {
             less: "spread in training",
         },
     ],
-    tried: "",
+    tried: "Eight seeds left two claims open, so there are 40; no other setting was tried.",
     run,
 };
 
