@@ -41,8 +41,8 @@ pub const ROW: Row = Row {
             less: "retrieval, few labels",
         },
     ],
-    tried: "No other setting was tried. With 30 labels of captions, most of them of walking, the classifier takes every \
-            caption for no progress, while retrieval needs each telling once.",
+    tried: "No other setting was tried. With 30 labels, most of them of walking, the classifier likely calls every caption no \
+            progress, while retrieval needs each telling once.",
     run,
 };
 
