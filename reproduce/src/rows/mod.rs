@@ -15,6 +15,7 @@ mod cyclical_curriculum;
 mod deal;
 mod domain_features;
 mod dpo_overoptimisation;
+mod dynamic_beta;
 mod ensembles;
 mod ensembles_in_rl;
 mod glore_stages;
@@ -28,6 +29,7 @@ mod ma_rlhf;
 mod machine_text;
 mod mcts_value;
 mod monte_carlo_rate;
+mod more;
 mod noisy_labels;
 mod objective_mismatch;
 mod omega_prm;
@@ -71,6 +73,7 @@ pub const ROWS: &[&Row] = &[
     &ranking_accuracy::ROW,
     &implicit_vs_explicit::ROW,
     &noisy_labels::ROW,
+    &dynamic_beta::ROW,
     &kto_unpaired::ROW,
     &t_reg::ROW,
     &ma_rlhf::ROW,
@@ -109,6 +112,7 @@ pub const ROWS: &[&Row] = &[
     &cyclical_curriculum::ROW,
     &rating_and_preference::ROW,
     &voting::ROW,
+    &more::ROW,
     &logical_and::ROW,
     &tools::ROW,
     &concepts::ROW,
