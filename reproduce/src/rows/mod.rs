@@ -57,6 +57,7 @@ mod step_level_models;
 pub mod strategies;
 mod subgoals;
 mod t_reg;
+mod task_order;
 mod test_time_compute;
 mod tools;
 mod trade_offs;
@@ -110,6 +111,7 @@ pub const ROWS: &[&Row] = &[
     &score_turn_two::ROW,
     &archer::ROW,
     &cyclical_curriculum::ROW,
+    &task_order::ROW,
     &rating_and_preference::ROW,
     &voting::ROW,
     &more::ROW,
