@@ -13,6 +13,7 @@ mod constrained;
 mod cream;
 mod cyclical_curriculum;
 mod deal;
+mod deception;
 mod domain_features;
 mod dpo_overoptimisation;
 mod dynamic_beta;
@@ -130,5 +131,6 @@ pub const ROWS: &[&Row] = &[
     &pretraining_seeds::ROW,
     &regularised_relevance::ROW,
     &robust_rewards::ROW,
+    &deception::ROW,
     &domain_features::ROW,
 ];
