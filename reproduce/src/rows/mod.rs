@@ -54,6 +54,7 @@ mod rsrm;
 mod score_turn_two;
 mod smc;
 mod starc;
+mod steer_lm;
 mod step_level_models;
 pub mod strategies;
 mod subgoals;
@@ -76,6 +77,7 @@ pub const ROWS: &[&Row] = &[
     &implicit_vs_explicit::ROW,
     &noisy_labels::ROW,
     &dynamic_beta::ROW,
+    &steer_lm::ROW,
     &kto_unpaired::ROW,
     &t_reg::ROW,
     &ma_rlhf::ROW,
