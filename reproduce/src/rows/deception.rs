@@ -65,14 +65,6 @@ pub const ROW: Row = Row {
     run,
 };
 
-/// Pairs of one seed, each with the truly better response first.
-struct Pairs {
-    known: Vec<Pair>,
-    teachers: Vec<Pair>,
-    students: Vec<Pair>,
-    tests: Vec<Pair>,
-}
-
 /// A model that sees the first features alone.
 struct Seeing {
     head: Head,
@@ -129,32 +121,28 @@ fn run(seed: Seed) -> Result<Figures> {
         let pairs = Annotator::default().comparisons(&taste, count, &mut seed.stream(name, 0));
         pairs.into_iter().map(|pair| [pair.chosen, pair.rejected]).collect()
     };
-    let pairs = Pairs {
-        known: drawn(KNOWN, "known"),
-        teachers: drawn(PAIRS, "teachers"),
-        students: drawn(PAIRS, "students"),
-        tests: drawn(TESTS, "tests"),
-    };
-    let student = Seeing::fresh(FEATURES, 32, seed.child("student", 0)).told(&pairs.known, 100, seed)?;
-    let ceiling = Seeing { head: student.head.clone(), features: FEATURES }.told(&pairs.teachers, 200, seed)?;
-    let teacher =
-        |features: usize| Seeing::fresh(features, 0, seed.child("teacher", 0)).told(&pairs.teachers, 200, seed);
+    // Each with the truly better response first.
+    let (known, tests) = (drawn(KNOWN, "known"), drawn(TESTS, "tests"));
+    let (of_teachers, of_students) = (drawn(PAIRS, "teachers"), drawn(PAIRS, "students"));
+    let student = Seeing::fresh(FEATURES, 32, seed.child("student", 0)).told(&known, 100, seed)?;
+    let ceiling = Seeing { head: student.head.clone(), features: FEATURES }.told(&of_teachers, 200, seed)?;
+    let teacher = |features: usize| Seeing::fresh(features, 0, seed.child("teacher", 0)).told(&of_teachers, 200, seed);
     let weak = teacher(WEAK)?;
 
     let mut figures = Figures::new();
     for (name, seen) in [("weak teacher", WEAK), ("teacher between", BETWEEN), ("strong teacher", STRONGEST)] {
         let teacher = teacher(seen)?;
-        let students = [0.0, ALPHA].map(|alpha| student.taught(&teacher, &pairs.students, alpha, seed));
-        let shown = shown(&teacher, &ceiling, students, &pairs.tests)?;
+        let students = [0.0, ALPHA].map(|alpha| student.taught(&teacher, &of_students, alpha, seed));
+        let shown = shown(&teacher, &ceiling, students, &tests)?;
         figures.push((format!("deception, {name}"), shown.score));
         figures.push((format!("by chance, {name}"), shown.base_rate));
     }
     let between = Seeing::fresh(BETWEEN, 0, seed.child("between", 0));
     let bootstrapped = [0.0, ALPHA].map(|alpha| -> Result<Seeing> {
-        let between = between.taught(&weak, &pairs.teachers, alpha, seed)?;
-        student.taught(&between, &pairs.students, alpha, seed)
+        let between = between.taught(&weak, &of_teachers, alpha, seed)?;
+        student.taught(&between, &of_students, alpha, seed)
     });
-    figures.push(("deception, bootstrapped".into(), shown(&weak, &ceiling, bootstrapped, &pairs.tests)?.score));
+    figures.push(("deception, bootstrapped".into(), shown(&weak, &ceiling, bootstrapped, &tests)?.score));
     Ok(figures)
 }
 

@@ -1,12 +1,12 @@
-//! MORE: groups of annotators weighed by the gradients of a reward head, against all their pairs in one pool.
+//! MORE: sources of preferences weighed by the gradients of a reward head, against all their pairs in one pool.
 //!
-//! What the groups like besides the shared taste sums to nothing over the groups, but one of them gives most of the pairs. So
-//! the pool leans to its side. The head is linear: its features are the embedding.
+//! Beside the taste that all share, one camp likes what the other dislikes, and each source has some likings of its own. Three of
+//! the four sources are of one camp, so the pool leans to its side. The head is linear: its features are the embedding.
 
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
-use ascribe::core::{Loss, Seed};
+use ascribe::core::{Loss, Seed, Stream};
 use ascribe::eval::Bootstrap;
 use ascribe::eval::calibrate::{Binning, ece};
 use ascribe::reward::losses::{BradleyTerryConfig, PairLabel};
@@ -16,57 +16,60 @@ use ascribe::train::{Learned, Learner, Tally, TrainError};
 use ascribe::worlds::{Annotator, Taste};
 use burn::optim::GradientsParams;
 
-use crate::heads::{Head, Pair, Training, Widths, features, fit, mean};
+use crate::heads::{Head, Pair, Training, Widths, features, fit};
 use crate::row::{Claim, Figures, Row};
 use crate::world::{normal, sigmoid};
 
 const FEATURES: usize = 16;
-/// Pairs of each group in a bundle: one group gives four in six.
-const SHARES: [usize; 3] = [4, 1, 1];
-const BUNDLES: usize = 150;
-/// The length of what a group likes besides, before the mean over groups is taken away; the shared taste has length 1.
-const TILT: f64 = 1.0;
+/// The camp of each source.
+const CAMPS: [f64; 4] = [1.0, 1.0, 1.0, -1.0];
+/// Pairs of each source in a bundle.
+const EACH: usize = 4;
+const BUNDLES: usize = 64;
+/// The length of what a camp likes, and of what a source likes besides; the shared taste has length 1.
+const LIKING: f64 = 1.0;
+const OWN: f64 = 0.3;
 const NOISE: f64 = 0.5;
-const TESTS: usize = 4000;
+const TESTS: usize = 2000;
 
 /// MORE's claims.
 pub const ROW: Row = Row {
     name: "more",
     paper: "On Diversified Preferences of Large Language Model Alignment (MORE), arXiv:2312.07401",
-    setting: "a shared gold reward of 16 features, three groups with likings of their own that sum to nothing, 600, 150 and 150 \
-              noisy pairs, every step with pairs of all; linear heads, 150 steps; accuracy, and ECE of the decisions, on 4000 \
-              new noisy pairs of the shared taste",
+    setting: "a shared gold reward of 16 features; four sources of 256 noisy pairs each, of which three like what the fourth \
+              dislikes, every step with pairs of all; linear heads, 150 steps; accuracy on 2000 new noisy pairs of the shared \
+              taste and on 2000 of each source; ECE of the decisions on as many new pairs of either camp",
     seeds: 12,
     claims: &[
         Claim {
-            says: "MORE is right more often about shared preferences than training on the pool",
+            says: "MORE is right more often about the shared preferences than training on the pool",
             more: "accuracy of MORE",
             less: "accuracy of the pool",
         },
         Claim {
-            says: "it is better calibrated, by 5 bins",
+            says: "it is better calibrated over both camps, by 5 bins",
             more: "ECE of the pool, 5 bins",
             less: "ECE of MORE, 5 bins",
         },
         Claim { says: "by 10 bins", more: "ECE of the pool, 10 bins", less: "ECE of MORE, 10 bins" },
         Claim { says: "and by 20 bins", more: "ECE of the pool, 20 bins", less: "ECE of MORE, 20 bins" },
         Claim {
-            says: "the group that fares worst fares better",
-            more: "accuracy of MORE, worst group",
-            less: "accuracy of the pool, worst group",
+            says: "the source that fares worst fares better",
+            more: "accuracy of MORE, worst source",
+            less: "accuracy of the pool, worst source",
         },
     ],
     tried: "",
     run,
 };
 
-/// A pair, and the group that it comes from.
+/// A pair, and where it comes from.
 struct Sourced {
     pair: Pair,
     source: usize,
 }
 
-/// Trains a linear head on bundles with pairs of every group; without weights it learns from the pool.
+/// Trains a linear head on bundles with pairs of every source; without weights it learns from the pool.
 struct SourceLearner {
     more: Option<Mutex<More>>,
 }
@@ -85,7 +88,7 @@ impl SourceLearner {
                 let margins: Vec<f64> = first.iter().zip(second).map(|(first, second)| first - second).collect();
                 let source: Vec<usize> = pairs.iter().map(|one| one.source).collect();
                 let differences: Vec<Vec<f64>> = pairs.iter().map(|one| difference(&one.pair)).collect();
-                let gradients = source_gradients(&differences, &margins, &source, SHARES.len())?;
+                let gradients = source_gradients(&differences, &margins, &source, CAMPS.len())?;
                 let lambda = more.lock().unwrap_or_else(PoisonError::into_inner).weights(&gradients)?;
                 source_labels(&source, &lambda)?
             }
@@ -111,27 +114,38 @@ impl Learner for SourceLearner {
     }
 
     fn measure(&self, model: &Head, rows: &[&Vec<Sourced>]) -> Result<Tally, TrainError> {
-        Ok(Tally::of(self.loss(model, rows)?, 0))
+        // Unweighted, and nothing is remembered of it.
+        Ok(Tally::of(Self { more: None }.loss(model, rows)?, 0))
     }
 }
 
 fn run(seed: Seed) -> Result<Figures> {
     let taste = Taste::draw(FEATURES, 0, seed)?;
-    let groups: Vec<Annotator> =
-        tilts(seed).into_iter().map(|tilt| Annotator { tilt, noise: NOISE, ..Annotator::default() }).collect();
+    let noisy = |tilt: Vec<f64>| Annotator { tilt, noise: NOISE, ..Annotator::default() };
+    let liking = drawn(LIKING, &mut seed.stream("liking", 0));
+    let sources: Vec<Annotator> = CAMPS
+        .iter()
+        .enumerate()
+        .map(|(source, camp)| {
+            let own = drawn(OWN, &mut seed.stream("own likings", source as u64));
+            noisy(liking.iter().zip(own).map(|(liking, own)| camp * liking + own).collect())
+        })
+        .collect();
     let pairs = |annotator: &Annotator, count: usize, name: &str, number: usize| -> Vec<Pair> {
         let pairs = annotator.comparisons(&taste, count, &mut seed.stream(name, number as u64));
         pairs.into_iter().map(|pair| [pair.chosen, pair.rejected]).collect()
     };
     let mut bundles: Vec<Vec<Sourced>> = (0..BUNDLES).map(|_| Vec::new()).collect();
-    for (source, (annotator, share)) in groups.iter().zip(SHARES).enumerate() {
-        for (at, pair) in pairs(annotator, BUNDLES * share, "pairs", source).into_iter().enumerate() {
+    for (source, annotator) in sources.iter().enumerate() {
+        for (at, pair) in pairs(annotator, BUNDLES * EACH, "pairs", source).into_iter().enumerate() {
             bundles[at % BUNDLES].push(Sourced { pair, source });
         }
     }
-    let shared = pairs(&Annotator { noise: NOISE, ..Annotator::default() }, TESTS, "shared tests", 0);
-    let of_groups: Vec<Vec<Pair>> =
-        groups.iter().enumerate().map(|(source, annotator)| pairs(annotator, TESTS, "tests", source)).collect();
+    let shared = pairs(&noisy(Vec::new()), TESTS, "shared tests", 0);
+    let of_sources: Vec<Vec<Pair>> =
+        sources.iter().enumerate().map(|(source, annotator)| pairs(annotator, TESTS, "tests", source)).collect();
+    let turned = liking.iter().map(|liking| -liking).collect();
+    let of_camps = [pairs(&noisy(liking), TESTS, "camp", 0), pairs(&noisy(turned), TESTS, "camp", 1)].concat();
 
     let mut figures = Figures::new();
     for (name, more) in [("the pool", None), ("MORE", Some(Mutex::new(More::new(1.0)?)))] {
@@ -139,25 +153,18 @@ fn run(seed: Seed) -> Result<Figures> {
         let head = fit(&SourceLearner { more }, head, &bundles, Training { steps: 150, rate: 2e-2, seed })?;
         figures.push((format!("accuracy of {name}"), head.accuracy(&shared)));
         for bins in [5, 10, 20] {
-            figures.push((format!("ECE of {name}, {bins} bins"), calibration(&head, &shared, bins)?));
+            figures.push((format!("ECE of {name}, {bins} bins"), calibration(&head, &of_camps, bins)?));
         }
-        let worst = of_groups.iter().map(|tests| head.accuracy(tests)).fold(1.0, f64::min);
-        figures.push((format!("accuracy of {name}, worst group"), worst));
+        let worst = of_sources.iter().map(|tests| head.accuracy(tests)).fold(1.0, f64::min);
+        figures.push((format!("accuracy of {name}, worst source"), worst));
     }
     Ok(figures)
 }
 
-/// What each group likes besides: drawn, less the mean over groups.
-fn tilts(seed: Seed) -> Vec<Vec<f64>> {
-    let mut stream = seed.stream("tilts", 0);
-    let scale = TILT / (FEATURES as f64).sqrt();
-    let mut tilts: Vec<Vec<f64>> =
-        SHARES.iter().map(|_| (0..FEATURES).map(|_| scale * normal(&mut stream)).collect()).collect();
-    for feature in 0..FEATURES {
-        let centre = mean(&tilts.iter().map(|tilt| tilt[feature]).collect::<Vec<_>>());
-        tilts.iter_mut().for_each(|tilt| tilt[feature] -= centre);
-    }
-    tilts
+/// A weight a feature, together of about this length.
+fn drawn(length: f64, stream: &mut Stream) -> Vec<f64> {
+    let scale = length / (FEATURES as f64).sqrt();
+    (0..FEATURES).map(|_| scale * normal(stream)).collect()
 }
 
 /// The calibration error of the decisions of a head: how sure it is of the response that it takes to be better.
@@ -174,10 +181,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn likings_sum_to_nothing() {
-        let tilts = tilts(Seed(3));
-        assert!((0..FEATURES).all(|feature| tilts.iter().map(|tilt| tilt[feature]).sum::<f64>().abs() < 1e-12));
-        assert!(tilts.iter().all(|tilt| tilt.iter().any(|x| x.abs() > 0.01)));
+    fn opposite_camps_weigh_alike_however_many_sources_they_have() {
+        // Three sources whose chosen response has more of the feature, and one whose has less: gradients of one length, so half
+        // of the weight goes to the one, and an even head stays where it is.
+        let bundle: Vec<Sourced> =
+            CAMPS.iter().enumerate().map(|(source, camp)| Sourced { pair: [vec![*camp], vec![0.0]], source }).collect();
+        let even = Head::fresh(Widths { inputs: 1, hidden: 0, outputs: 1 }, Seed(0));
+        let loss = |more: Option<Mutex<More>>| {
+            let rows = SourceLearner { more }.loss(&even, &[&bundle]).unwrap().rows;
+            rows.into_data().iter::<f64>().collect::<Vec<f64>>()
+        };
+        let (plain, weighed) = (loss(None), loss(Some(Mutex::new(More::new(1.0).unwrap()))));
+        // Each pair's weight is its loss over the plain one: 4 times the weight of its source.
+        let weights: Vec<f64> = weighed.iter().zip(&plain).map(|(weighed, plain)| weighed / plain).collect();
+        assert!((weights[3] - 2.0).abs() < 1e-2, "{weights:?}");
+        assert!((weights[..3].iter().sum::<f64>() - 2.0).abs() < 1e-2, "{weights:?}");
     }
 
     #[test]
