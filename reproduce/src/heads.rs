@@ -68,6 +68,11 @@ impl Head {
         }
     }
 
+    /// Where its weights lie.
+    pub fn device(&self) -> Device {
+        self.out.weight.val().device()
+    }
+
     /// `[rows, inputs]` to `[rows, outputs]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let x = match &self.hidden {
@@ -165,7 +170,7 @@ impl OnFeatures<'_> {
         for at in 0..needs.responses {
             responses.extend(rows.iter().map(|row| row.responses[at].as_slice()));
         }
-        let scores = model.forward(features(&responses, &model.out.weight.val().device())); // [responses * rows, outputs]
+        let scores = model.forward(features(&responses, &model.device())); // [responses * rows, outputs]
         let mut batch = ScoreBatch::new(needs.responses, scores)?;
         if needs.labels > 0 {
             batch = batch.with_labels(rows.iter().flat_map(|row| row.labels.iter().copied()).collect())?;

@@ -96,6 +96,24 @@ impl Table<'_> {
         fitted(&learner, states(self.world, self.state), &rows, training, at)
     }
 
+    /// Log-probabilities of responses of one length under the reference and these changes, `[responses, seq]`.
+    pub fn logps(&self, changes: &Tensor<2>, given: &[(&TrainRow, &Response)]) -> Result<Tensor<2>, CoreError> {
+        let (mut logps, mut states, mut tokens) = (Vec::<f32>::new(), Vec::new(), Vec::new());
+        for (row, response) in given {
+            for (path, token) in transitions(row, response) {
+                logps.extend(self.reference.logps(&path)?.iter().map(|logp| *logp as f32));
+                states.push((self.state)(&path) as i64);
+                tokens.push(i64::from(token));
+            }
+        }
+        let (n, device) = (tokens.len(), changes.device());
+        let reference = Tensor::<2>::from_data(TensorData::new(logps, [n, VOCABULARY]), &device); // [n, vocabulary]
+        let logits = changes.clone().select(0, indices(states, &device)) + reference; // [n, vocabulary]
+        let tokens = indices(tokens, &device).reshape([n, 1]); // [n, 1]
+        let picked = log_softmax(logits, 1).gather(1, tokens); // [n, 1]
+        Ok(picked.reshape([given.len(), n / given.len().max(1)])) // [responses, seq]
+    }
+
     /// The policy that the rows of a table make of the reference.
     pub fn policy(&self, changes: &[f64]) -> Result<TreePolicy, WorldError> {
         TreePolicy::new(&self.world.tree, |path| {
@@ -186,28 +204,10 @@ struct TableLearner<'a> {
 }
 
 impl TableLearner<'_> {
-    /// Log-probabilities of responses of one length, `[responses, seq]`.
-    fn logps(&self, changes: &Tensor<2>, given: &[(&TrainRow, &Response)]) -> Result<Tensor<2>, CoreError> {
-        let (mut logps, mut states, mut tokens) = (Vec::<f32>::new(), Vec::new(), Vec::new());
-        for (row, response) in given {
-            for (path, token) in transitions(row, response) {
-                logps.extend(self.table.reference.logps(&path)?.iter().map(|logp| *logp as f32));
-                states.push((self.table.state)(&path) as i64);
-                tokens.push(i64::from(token));
-            }
-        }
-        let (n, device) = (tokens.len(), changes.device());
-        let reference = Tensor::<2>::from_data(TensorData::new(logps, [n, VOCABULARY]), &device); // [n, vocabulary]
-        let logits = changes.clone().select(0, indices(states, &device)) + reference; // [n, vocabulary]
-        let tokens = indices(tokens, &device).reshape([n, 1]); // [n, 1]
-        let picked = log_softmax(logits, 1).gather(1, tokens); // [n, 1]
-        Ok(picked.reshape([given.len(), n / given.len().max(1)])) // [responses, seq]
-    }
-
     fn loss(&self, model: &Embedding, rows: &[&TrainRow]) -> Result<Loss, CoreError> {
         let (needs, changes) = (self.objective.needs(), model.weight.val());
         let given = responses(rows, needs.kind.sides())?;
-        let logps = self.logps(&changes, &given)?; // [responses, seq]
+        let logps = self.table.logps(&changes, &given)?; // [responses, seq]
         let ([n, seq], device) = (logps.dims(), logps.device());
         let mask = Mask::from_rows(&vec![vec![true; seq]; n], &device);
         let mut batch = LogpBatch::new(needs.kind, logps, mask)?;
@@ -227,7 +227,7 @@ impl TableLearner<'_> {
             let others: Option<Vec<(&TrainRow, &Response)>> =
                 rows.iter().map(|row| row.mismatched.as_ref().map(|other| (*row, other))).collect();
             let others = others.ok_or(CoreError::MissingInput("mismatched"))?;
-            let ratios = self.logps(&changes, &others)? - known(&others, seq, &device)?; // [rows, seq]
+            let ratios = self.table.logps(&changes, &others)? - known(&others, seq, &device)?; // [rows, seq]
             batch = batch.with_mismatched(ratios.sum_dim(1).squeeze_dim::<1>(1))?;
         }
         if needs.kind == RowKind::Labelled {
@@ -239,7 +239,7 @@ impl TableLearner<'_> {
 }
 
 /// Log-probabilities under the reference, `[responses, seq]`.
-fn known(given: &[(&TrainRow, &Response)], seq: usize, device: &Device) -> Result<Tensor<2>, CoreError> {
+pub fn known(given: &[(&TrainRow, &Response)], seq: usize, device: &Device) -> Result<Tensor<2>, CoreError> {
     told(given, seq, device, "ref_logps", |response| response.ref_logps.as_ref())
 }
 

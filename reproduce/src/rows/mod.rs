@@ -13,8 +13,10 @@ mod constrained;
 mod cream;
 mod cyclical_curriculum;
 mod deal;
+mod deception;
 mod domain_features;
 mod dpo_overoptimisation;
+mod dynamic_beta;
 mod ensembles;
 mod ensembles_in_rl;
 mod glore_stages;
@@ -28,6 +30,7 @@ mod ma_rlhf;
 mod machine_text;
 mod mcts_value;
 mod monte_carlo_rate;
+mod more;
 mod noisy_labels;
 mod objective_mismatch;
 mod omega_prm;
@@ -51,10 +54,12 @@ mod rsrm;
 mod score_turn_two;
 mod smc;
 mod starc;
+mod steer_lm;
 mod step_level_models;
 pub mod strategies;
 mod subgoals;
 mod t_reg;
+mod task_order;
 mod test_time_compute;
 mod tools;
 mod trade_offs;
@@ -71,6 +76,8 @@ pub const ROWS: &[&Row] = &[
     &ranking_accuracy::ROW,
     &implicit_vs_explicit::ROW,
     &noisy_labels::ROW,
+    &dynamic_beta::ROW,
+    &steer_lm::ROW,
     &kto_unpaired::ROW,
     &t_reg::ROW,
     &ma_rlhf::ROW,
@@ -107,8 +114,10 @@ pub const ROWS: &[&Row] = &[
     &score_turn_two::ROW,
     &archer::ROW,
     &cyclical_curriculum::ROW,
+    &task_order::ROW,
     &rating_and_preference::ROW,
     &voting::ROW,
+    &more::ROW,
     &logical_and::ROW,
     &tools::ROW,
     &concepts::ROW,
@@ -124,5 +133,6 @@ pub const ROWS: &[&Row] = &[
     &pretraining_seeds::ROW,
     &regularised_relevance::ROW,
     &robust_rewards::ROW,
+    &deception::ROW,
     &domain_features::ROW,
 ];
