@@ -17,6 +17,7 @@ mod domain_features;
 mod dpo_overoptimisation;
 mod ensembles;
 mod ensembles_in_rl;
+mod follow_ups;
 mod glore_stages;
 mod gpm_cycles;
 mod gpo_on_cycles;
@@ -66,6 +67,7 @@ use crate::row::Row;
 /// All rows, in the order of the table.
 pub const ROWS: &[&Row] = &[
     &reward_math::ROW,
+    &follow_ups::ROW,
     &r_to_q::ROW,
     &dpo_overoptimisation::ROW,
     &ranking_accuracy::ROW,
