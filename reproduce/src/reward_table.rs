@@ -17,6 +17,7 @@ use crate::tabular::{State, Training, fitted, indices, responses, states, tally,
 use crate::world::{VOCABULARY, World};
 
 /// The weights, and which of them score a token.
+#[derive(Clone)]
 pub struct RewardTable {
     weights: Vec<f64>,
     state: State,
@@ -28,6 +29,12 @@ impl RewardTable {
         let learner = TableLearner { loss: BradleyTerryConfig::default().init()?, state };
         let mut tables = fitted(&learner, states(world, state), pairs, training, &[training.steps])?;
         Ok(Self { weights: tables.pop().context("a training has a step at least")?, state })
+    }
+
+    /// The reward whose weights are these and `changes`, row by row.
+    pub fn changed(&self, changes: &[f64]) -> Self {
+        let weights = self.weights.iter().zip(changes).map(|(weight, change)| weight + change).collect();
+        Self { weights, state: self.state }
     }
 
     /// The reward of what stands behind the first `prompt` tokens.

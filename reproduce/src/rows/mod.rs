@@ -23,6 +23,7 @@ mod gpm_cycles;
 mod gpo_on_cycles;
 mod implicit_prm_data;
 mod implicit_vs_explicit;
+mod internal_agreement;
 mod kto_unpaired;
 mod logical_and;
 mod ma_rlhf;
@@ -82,6 +83,7 @@ pub const ROWS: &[&Row] = &[
     &brain::ROW,
     &ppo_vs_dpo::ROW,
     &cream::ROW,
+    &internal_agreement::ROW,
     &omega_prm::ROW,
     &monte_carlo_rate::ROW,
     &process_verifiers::ROW,
