@@ -56,6 +56,7 @@ mod starc;
 mod step_level_models;
 pub mod strategies;
 mod subgoals;
+mod summaries;
 mod t_reg;
 mod test_time_compute;
 mod tools;
@@ -75,6 +76,7 @@ pub const ROWS: &[&Row] = &[
     &implicit_vs_explicit::ROW,
     &noisy_labels::ROW,
     &kto_unpaired::ROW,
+    &summaries::ROW,
     &t_reg::ROW,
     &ma_rlhf::ROW,
     &raft::ROW,
