@@ -38,6 +38,7 @@ mod oreal;
 mod oreo;
 mod p_ik;
 mod pav_provers;
+mod potential;
 mod ppo_vs_dpo;
 mod preference_trade_offs;
 mod pretraining_seeds;
@@ -97,6 +98,7 @@ pub const ROWS: &[&Row] = &[
     &p_ik::ROW,
     &strategies::ROW,
     &test_time_compute::ROW,
+    &potential::ROW,
     &mcts_value::ROW,
     &transfer_q::ROW,
     &smc::ROW,
