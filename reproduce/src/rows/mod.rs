@@ -63,6 +63,7 @@ mod test_time_compute;
 mod tools;
 mod trade_offs;
 mod transfer_q;
+mod tutoring;
 mod voting;
 
 use crate::row::Row;
@@ -77,6 +78,7 @@ pub const ROWS: &[&Row] = &[
     &implicit_vs_explicit::ROW,
     &noisy_labels::ROW,
     &kto_unpaired::ROW,
+    &tutoring::ROW,
     &summaries::ROW,
     &t_reg::ROW,
     &ma_rlhf::ROW,
