@@ -37,6 +37,13 @@ impl RewardTable {
         Self { weights, state: self.state }
     }
 
+    /// Share of pairs whose first response earns more.
+    pub fn accuracy(&self, pairs: &[TrainRow]) -> f64 {
+        let earned =
+            |row: &TrainRow, at: usize| self.of(row.prompt.len(), &row.prompt.followed_by(&row.responses[at].tokens));
+        pairs.iter().filter(|row| earned(row, 0) > earned(row, 1)).count() as f64 / pairs.len() as f64
+    }
+
     /// The reward of what stands behind the first `prompt` tokens.
     pub fn of(&self, prompt: usize, path: &[u32]) -> f64 {
         let weight = |at: usize| self.weights[(self.state)(&path[..at]) * VOCABULARY + path[at] as usize];
@@ -106,6 +113,8 @@ mod tests {
         let reward = RewardTable::trained(&world, place_and_last, &rows, training).unwrap();
         let [chosen, rejected] = [reward.of(1, &[1, 3, 0]), reward.of(1, &[1, 0, 3])];
         assert!(chosen > 0.5 && rejected < -0.5, "{chosen} and {rejected}");
+        let turned = TrainRow::pair(vec![1], vec![0, 3], vec![3, 0]);
+        assert_eq!(reward.accuracy(&[rows[0].clone(), turned]), 0.5);
         // The same token elsewhere was not trained, and the prompt has no weight.
         assert_eq!((reward.of(1, &[2, 3, 1]), reward.of(3, &[1, 3, 0])), (0.0, 0.0));
         let scored = reward.score(&[Episode::new(&[1], &[3, 0])]).unwrap();

@@ -42,6 +42,7 @@ mod potential;
 mod ppo_vs_dpo;
 mod preference_trade_offs;
 mod pretraining_seeds;
+mod principles;
 mod process_verifiers;
 mod r_to_q;
 mod raft;
@@ -135,4 +136,5 @@ pub const ROWS: &[&Row] = &[
     &regularised_relevance::ROW,
     &robust_rewards::ROW,
     &domain_features::ROW,
+    &principles::ROW,
 ];

@@ -11,10 +11,7 @@
 use anyhow::Result;
 use ascribe::core::advantage::{Gae, Normalize, Variance};
 use ascribe::core::{Seed, Tokens};
-use ascribe::eval::Bootstrap;
-use ascribe::eval::pairs::{Ties, pair_accuracy};
 use ascribe::eval::text::{RougeKind, Stem};
-use ascribe::preference::TrainRow;
 use ascribe::worlds::{TokenTree, TreePolicy};
 
 use crate::heads::{mean, standardized};
@@ -99,8 +96,8 @@ fn run(seed: Seed) -> Result<Figures> {
     let by_preferences = optimised(&world, &proxy, PENALTY, seed)?;
     let by_rouge = optimised(&world, &rouge, PENALTY, seed)?;
     let mut figures: Figures = vec![
-        ("accuracy, 512 comparisons".into(), accuracy(&reward, &measured)?),
-        ("accuracy, 32 comparisons".into(), accuracy(&few, &measured)?),
+        ("accuracy, 512 comparisons".into(), reward.accuracy(&measured)),
+        ("accuracy, 32 comparisons".into(), few.accuracy(&measured)),
         ("gold of the start".into(), world.gold(&world.reference)?),
         ("gold of the references".into(), mean(&worth)),
         ("gold by preferences".into(), world.gold(&by_preferences)?),
@@ -148,15 +145,6 @@ fn optimised(world: &World, reward: &TokenTree, penalty: f64, seed: Seed) -> Res
     let mut judge = Judge { kl: penalty, ..Judge::new(reward, &gae) };
     let plan = Plan { generations: 60, samples: 16, passes: 2, rate: 0.05, seed };
     writer.last(plan, &mut |rollouts| judge.credit(rollouts))
-}
-
-/// How often a reward is larger for the better summary.
-fn accuracy(reward: &RewardTable, pairs: &[TrainRow]) -> Result<f64> {
-    let side = |at: usize| -> Vec<f64> {
-        let of = |row: &TrainRow| reward.of(row.prompt.len(), &row.prompt.followed_by(&row.responses[at].tokens));
-        pairs.iter().map(of).collect()
-    };
-    Ok(pair_accuracy(&side(0), &side(1), Ties::Strict, &Bootstrap::NONE)?.accuracy.value)
 }
 
 #[cfg(test)]
