@@ -17,6 +17,7 @@ use crate::tabular::{State, Training, fitted, indices, responses, states, tally,
 use crate::world::{VOCABULARY, World};
 
 /// The weights, and which of them score a token.
+#[derive(Clone)]
 pub struct RewardTable {
     weights: Vec<f64>,
     state: State,
@@ -28,6 +29,19 @@ impl RewardTable {
         let learner = TableLearner { loss: BradleyTerryConfig::default().init()?, state };
         let mut tables = fitted(&learner, states(world, state), pairs, training, &[training.steps])?;
         Ok(Self { weights: tables.pop().context("a training has a step at least")?, state })
+    }
+
+    /// The reward whose weights are these and `changes`, row by row.
+    pub fn changed(&self, changes: &[f64]) -> Self {
+        let weights = self.weights.iter().zip(changes).map(|(weight, change)| weight + change).collect();
+        Self { weights, state: self.state }
+    }
+
+    /// Share of pairs whose first response earns more.
+    pub fn accuracy(&self, pairs: &[TrainRow]) -> f64 {
+        let earned =
+            |row: &TrainRow, at: usize| self.of(row.prompt.len(), &row.prompt.followed_by(&row.responses[at].tokens));
+        pairs.iter().filter(|row| earned(row, 0) > earned(row, 1)).count() as f64 / pairs.len() as f64
     }
 
     /// The reward of what stands behind the first `prompt` tokens.
@@ -99,6 +113,8 @@ mod tests {
         let reward = RewardTable::trained(&world, place_and_last, &rows, training).unwrap();
         let [chosen, rejected] = [reward.of(1, &[1, 3, 0]), reward.of(1, &[1, 0, 3])];
         assert!(chosen > 0.5 && rejected < -0.5, "{chosen} and {rejected}");
+        let turned = TrainRow::pair(vec![1], vec![0, 3], vec![3, 0]);
+        assert_eq!(reward.accuracy(&[rows[0].clone(), turned]), 0.5);
         // The same token elsewhere was not trained, and the prompt has no weight.
         assert_eq!((reward.of(1, &[2, 3, 1]), reward.of(3, &[1, 3, 0])), (0.0, 0.0));
         let scored = reward.score(&[Episode::new(&[1], &[3, 0])]).unwrap();

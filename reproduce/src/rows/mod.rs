@@ -19,11 +19,13 @@ mod dpo_overoptimisation;
 mod dynamic_beta;
 mod ensembles;
 mod ensembles_in_rl;
+mod follow_ups;
 mod glore_stages;
 mod gpm_cycles;
 mod gpo_on_cycles;
 mod implicit_prm_data;
 mod implicit_vs_explicit;
+mod internal_agreement;
 mod kto_unpaired;
 mod logical_and;
 mod ma_rlhf;
@@ -39,9 +41,11 @@ mod oreal;
 mod oreo;
 mod p_ik;
 mod pav_provers;
+mod potential;
 mod ppo_vs_dpo;
 mod preference_trade_offs;
 mod pretraining_seeds;
+mod principles;
 mod process_verifiers;
 mod r_to_q;
 mod raft;
@@ -58,12 +62,14 @@ mod steer_lm;
 mod step_level_models;
 pub mod strategies;
 mod subgoals;
+mod summaries;
 mod t_reg;
 mod task_order;
 mod test_time_compute;
 mod tools;
 mod trade_offs;
 mod transfer_q;
+mod tutoring;
 mod voting;
 
 use crate::row::Row;
@@ -71,6 +77,7 @@ use crate::row::Row;
 /// All rows, in the order of the table.
 pub const ROWS: &[&Row] = &[
     &reward_math::ROW,
+    &follow_ups::ROW,
     &r_to_q::ROW,
     &dpo_overoptimisation::ROW,
     &ranking_accuracy::ROW,
@@ -79,6 +86,8 @@ pub const ROWS: &[&Row] = &[
     &dynamic_beta::ROW,
     &steer_lm::ROW,
     &kto_unpaired::ROW,
+    &tutoring::ROW,
+    &summaries::ROW,
     &t_reg::ROW,
     &ma_rlhf::ROW,
     &raft::ROW,
@@ -87,6 +96,7 @@ pub const ROWS: &[&Row] = &[
     &brain::ROW,
     &ppo_vs_dpo::ROW,
     &cream::ROW,
+    &internal_agreement::ROW,
     &omega_prm::ROW,
     &monte_carlo_rate::ROW,
     &process_verifiers::ROW,
@@ -98,6 +108,7 @@ pub const ROWS: &[&Row] = &[
     &p_ik::ROW,
     &strategies::ROW,
     &test_time_compute::ROW,
+    &potential::ROW,
     &mcts_value::ROW,
     &transfer_q::ROW,
     &smc::ROW,
@@ -135,4 +146,5 @@ pub const ROWS: &[&Row] = &[
     &robust_rewards::ROW,
     &deception::ROW,
     &domain_features::ROW,
+    &principles::ROW,
 ];
