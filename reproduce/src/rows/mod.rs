@@ -20,6 +20,7 @@ mod ensembles_in_rl;
 mod glore_stages;
 mod gpm_cycles;
 mod gpo_on_cycles;
+mod imbalance;
 mod implicit_prm_data;
 mod implicit_vs_explicit;
 mod kto_unpaired;
@@ -114,6 +115,7 @@ pub const ROWS: &[&Row] = &[
     &concepts::ROW,
     &machine_text::ROW,
     &balance::ROW,
+    &imbalance::ROW,
     &starc::ROW,
     &answer_and_reason::ROW,
     &objective_mismatch::ROW,
