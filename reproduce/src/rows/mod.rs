@@ -9,6 +9,7 @@ mod brain;
 mod calibrated_rewards;
 mod clip_delta;
 mod concepts;
+mod concepts_and_hints;
 mod constrained;
 mod cream;
 mod cyclical_curriculum;
@@ -118,6 +119,7 @@ pub const ROWS: &[&Row] = &[
     &imbalance::ROW,
     &starc::ROW,
     &answer_and_reason::ROW,
+    &concepts_and_hints::ROW,
     &objective_mismatch::ROW,
     &subgoals::ROW,
     &online_intrinsic::ROW,
