@@ -21,6 +21,7 @@ mod ensembles_in_rl;
 mod glore_stages;
 mod gpm_cycles;
 mod gpo_on_cycles;
+mod graders;
 mod imbalance;
 mod implicit_prm_data;
 mod implicit_vs_explicit;
@@ -120,6 +121,7 @@ pub const ROWS: &[&Row] = &[
     &starc::ROW,
     &answer_and_reason::ROW,
     &concepts_and_hints::ROW,
+    &graders::ROW,
     &objective_mismatch::ROW,
     &subgoals::ROW,
     &online_intrinsic::ROW,
