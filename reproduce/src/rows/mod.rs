@@ -5,6 +5,7 @@ mod answer_and_reason;
 mod archer;
 mod armap;
 mod balance;
+mod blank_perplexity;
 mod brain;
 mod calibrated_rewards;
 mod clip_delta;
@@ -122,6 +123,7 @@ pub const ROWS: &[&Row] = &[
     &answer_and_reason::ROW,
     &concepts_and_hints::ROW,
     &graders::ROW,
+    &blank_perplexity::ROW,
     &objective_mismatch::ROW,
     &subgoals::ROW,
     &online_intrinsic::ROW,
