@@ -23,6 +23,7 @@ mod glore_stages;
 mod gpm_cycles;
 mod gpo_on_cycles;
 mod graders;
+mod hidden_outcomes;
 mod imbalance;
 mod implicit_prm_data;
 mod implicit_vs_explicit;
@@ -124,6 +125,7 @@ pub const ROWS: &[&Row] = &[
     &concepts_and_hints::ROW,
     &graders::ROW,
     &blank_perplexity::ROW,
+    &hidden_outcomes::ROW,
     &objective_mismatch::ROW,
     &subgoals::ROW,
     &online_intrinsic::ROW,
