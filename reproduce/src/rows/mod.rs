@@ -23,6 +23,7 @@ mod glore_stages;
 mod gpm_cycles;
 mod gpo_on_cycles;
 mod graders;
+mod groupwise_regret;
 mod hidden_outcomes;
 mod imbalance;
 mod implicit_prm_data;
@@ -125,6 +126,7 @@ pub const ROWS: &[&Row] = &[
     &concepts_and_hints::ROW,
     &graders::ROW,
     &blank_perplexity::ROW,
+    &groupwise_regret::ROW,
     &hidden_outcomes::ROW,
     &objective_mismatch::ROW,
     &subgoals::ROW,
