@@ -26,6 +26,7 @@ mod graders;
 mod groupwise_regret;
 mod hidden_outcomes;
 mod imbalance;
+mod impact_curve;
 mod implicit_prm_data;
 mod implicit_vs_explicit;
 mod kto_unpaired;
@@ -128,6 +129,7 @@ pub const ROWS: &[&Row] = &[
     &blank_perplexity::ROW,
     &groupwise_regret::ROW,
     &hidden_outcomes::ROW,
+    &impact_curve::ROW,
     &objective_mismatch::ROW,
     &subgoals::ROW,
     &online_intrinsic::ROW,
