@@ -5,10 +5,12 @@ mod answer_and_reason;
 mod archer;
 mod armap;
 mod balance;
+mod blank_perplexity;
 mod brain;
 mod calibrated_rewards;
 mod clip_delta;
 mod concepts;
+mod concepts_and_hints;
 mod constrained;
 mod cream;
 mod cyclical_curriculum;
@@ -23,6 +25,11 @@ mod follow_ups;
 mod glore_stages;
 mod gpm_cycles;
 mod gpo_on_cycles;
+mod graders;
+mod groupwise_regret;
+mod hidden_outcomes;
+mod imbalance;
+mod impact_curve;
 mod implicit_prm_data;
 mod implicit_vs_explicit;
 mod internal_agreement;
@@ -134,8 +141,15 @@ pub const ROWS: &[&Row] = &[
     &concepts::ROW,
     &machine_text::ROW,
     &balance::ROW,
+    &imbalance::ROW,
     &starc::ROW,
     &answer_and_reason::ROW,
+    &concepts_and_hints::ROW,
+    &graders::ROW,
+    &blank_perplexity::ROW,
+    &groupwise_regret::ROW,
+    &hidden_outcomes::ROW,
+    &impact_curve::ROW,
     &objective_mismatch::ROW,
     &subgoals::ROW,
     &online_intrinsic::ROW,

@@ -1,9 +1,10 @@
-//! Curves: divergence, over-optimisation, efficiency, fronts.
+//! Curves: divergence, over-optimisation, efficiency, fronts, responses.
 
 mod efficiency;
 mod kl;
 mod over_optimization;
 mod pareto;
+mod response;
 
 pub use efficiency::{
     Multiplier, Ratio, Reached, Reading, compute_multiplier, efficiency_ratio, final_performance, log_area,
@@ -17,3 +18,4 @@ pub use over_optimization::{
     onset, proxy_points, violation,
 };
 pub use pareto::{Continual, additive_epsilon, continual, hypervolume, pareto_front, spacing};
+pub use response::{Response, response};
