@@ -82,7 +82,7 @@ mod tests {
         let saturates = |factor: f64, bend: f64| {
             // Deviations that belong to neither part.
             let x: Vec<f64> = (0..200).map(|row| f64::from(row % 20) / 10.0 - 0.95).collect();
-            let off = |row: usize| if (row / 20) % 2 == 0 { 0.01 } else { -0.01 };
+            let off = |row: usize| if (row / 20).is_multiple_of(2) { 0.01 } else { -0.01 };
             let y: Vec<f64> =
                 x.iter().enumerate().map(|(row, x)| factor * (x + bend * x * x.abs()) + off(row)).collect();
             response(&x, &y, f64::INFINITY, &Bootstrap { resamples: 500, ..Bootstrap::NONE }).unwrap().saturates()
