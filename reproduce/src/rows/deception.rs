@@ -38,7 +38,7 @@ pub const ROW: Row = Row {
     setting: "a gold reward of 16 features with 8 products; linear teachers of 512 true pairs that see 6, 11 or all features, a \
               two-layer student that knows 128 true pairs and learns the teacher's view of 512 others; the second aim pays for \
               wrong pairs at alpha 0.5; a pair is known from a probability of 0.75 on; 2000 new pairs",
-    seeds: 12,
+    seeds: 40,
     claims: &[
         Claim {
             says: "a student errs where its weak teacher does not know, more often than by chance",
@@ -61,7 +61,7 @@ pub const ROW: Row = Row {
             less: "deception, bootstrapped",
         },
     ],
-    tried: "",
+    tried: "Twelve seeds left two claims open, so there are 40; no other setting was tried.",
     run,
 };
 

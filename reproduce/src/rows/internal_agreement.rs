@@ -65,7 +65,7 @@ pub const ROW: Row = Row {
             less: "agreement without it",
         },
     ],
-    tried: "",
+    tried: "No other setting was tried. Labels on which both readings agree repeat in part what the policy holds already.",
     run,
 };
 

@@ -71,7 +71,7 @@ pub const ROW: Row = Row {
             less: "gain of the start",
         },
     ],
-    tried: "",
+    tried: "No other setting was tried.",
     run,
 };
 

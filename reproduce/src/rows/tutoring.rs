@@ -48,7 +48,7 @@ pub const ROW: Row = Row {
         Claim { says: "and than IPO", more: "leaks by SFT", less: "leaks by IPO" },
         Claim { says: "and than KTO", more: "leaks by SFT", less: "leaks by KTO" },
     ],
-    tried: "",
+    tried: "No other setting was tried.",
     run,
 };
 
