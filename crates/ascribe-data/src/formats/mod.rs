@@ -192,9 +192,7 @@ impl Format {
             Self::RewardBench2 => {
                 fits(has("prompt") && texts("chosen") && texts("rejected"), &[Kind::Choices, Kind::Preference])
             }
-            Self::JudgedSolutions => {
-                fits(ratings::has_verdicts(row), &[Kind::Unpaired, Kind::Preference, Kind::Rated])
-            }
+            Self::JudgedSolutions => fits(ratings::has_verdicts(row), &[Kind::Unpaired, Kind::Preference, Kind::Rated]),
             Self::HelpSteer => fits(
                 has("prompt") && text("response") && ratings::has_attribute(row),
                 &[Kind::Rated, Kind::PromptCompletion],
