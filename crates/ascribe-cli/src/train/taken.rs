@@ -60,25 +60,6 @@ const DISCOUNTED: [&str; 13] = [
 const WHITENED: [&str; 4] = ["reinforce_plus_plus", "reinforce_plus_plus_baseline", "gae", "macro_gae"];
 /// Losses that cut the ratio.
 const CUT: [&str; 8] = ["ppo", "grpo", "bnpo", "dr_grpo", "dapo", "luspo", "gspo", "rloo"];
-/// Losses that are a surrogate times an advantage.
-const SURROGATES: [&str; 15] = [
-    "ppo",
-    "grpo",
-    "bnpo",
-    "dr_grpo",
-    "dapo",
-    "luspo",
-    "gspo",
-    "cispo",
-    "sapo",
-    "vespo",
-    "gmpo",
-    "rloo",
-    "reinforce",
-    "gpg",
-    "oreal",
-];
-
 /// Losses with a pull to the reference.
 const PULLED: [&str; 16] = [
     "ppo",
@@ -96,8 +77,11 @@ const PULLED: [&str; 16] = [
     "reinforce",
     "gpg",
     "oreal",
+    // The last one: no surrogate.
     "oreo",
 ];
+/// Losses that are a surrogate times an advantage.
+const SURROGATES: &[&str] = PULLED.split_at(PULLED.len() - 1).0;
 
 /// Every objective on rows of a file.
 const OBJECTIVES: &str = "the objectives on rows of a file";
@@ -133,7 +117,7 @@ static OPTIONS: [(&str, Takers, &[&str]); 115] = [
     ("steps_per_generation", Takers::All, &[]),
     ("num_iterations", Takers::All, &IN_ROUNDS),
     ("advantage_estimator", Takers::All, &[]),
-    ("loss_agg_mode", Takers::Losses(&SURROGATES), &[]),
+    ("loss_agg_mode", Takers::Losses(SURROGATES), &[]),
     ("scale_rewards", Takers::Estimators(&["grpo", "grpo_passk"]), &[]),
     ("advantage_epsilon", Takers::Estimators(&["grpo", "grpo_passk", "step_level"]), &[]),
     ("whiten_advantages", Takers::Estimators(&WHITENED), &[]),
@@ -146,13 +130,13 @@ static OPTIONS: [(&str, Takers, &[&str]); 115] = [
     ("dual_clip", Takers::Losses(&CUT), &[]),
     ("delta", Takers::Losses(&CUT), &[OBJECTIVES, "iterative-dpo", "iterative-scir"]),
     ("beta", Takers::Losses(&PULLED), &PULLED_TOO),
-    ("off_policy_mask_threshold", Takers::Losses(&SURROGATES), &[]),
-    ("entropy_coef", Takers::Losses(&SURROGATES), &[]),
-    ("top_entropy_quantile", Takers::Losses(&SURROGATES), &[]),
-    ("kl_loss_estimator", Takers::Losses(&SURROGATES), &[]),
-    ("use_bias_correction_kl", Takers::Losses(&SURROGATES), &[]),
-    ("importance_sampling_correction", Takers::Losses(&SURROGATES), &[]),
-    ("importance_sampling_range", Takers::Losses(&SURROGATES), &[]),
+    ("off_policy_mask_threshold", Takers::Losses(SURROGATES), &[]),
+    ("entropy_coef", Takers::Losses(SURROGATES), &[]),
+    ("top_entropy_quantile", Takers::Losses(SURROGATES), &[]),
+    ("kl_loss_estimator", Takers::Losses(SURROGATES), &[]),
+    ("use_bias_correction_kl", Takers::Losses(SURROGATES), &[]),
+    ("importance_sampling_correction", Takers::Losses(SURROGATES), &[]),
+    ("importance_sampling_range", Takers::Losses(SURROGATES), &[]),
     ("kl_coef", Takers::Estimators(&OF_REWARDS), &[]),
     ("kl_reward_estimator", Takers::Estimators(&OF_REWARDS), &[]),
     ("kl_target", Takers::Estimators(&OF_REWARDS), &[]),
