@@ -37,6 +37,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) text: Option<TextOf<'a>>,
     pub(crate) answers: Option<(AnswerOf<'a>, SameAnswer<'a>)>,
     pub(crate) record: bool,
+    pub(crate) cut: bool,
 }
 
 impl<'a> Setup<'a> {
@@ -73,6 +74,7 @@ impl<'a> SearchCtx<'a> {
             text: None,
             answers: None,
             record: false,
+            cut: false,
         };
         Self { setup, spent: Usage::default(), calls: Calls::default() }
     }
@@ -150,6 +152,14 @@ impl<'a> SearchCtx<'a> {
         self
     }
 
+    /// The same, where a text that was cut off by the greatest length may be chosen beside those that ended. Else it may only
+    /// where none ended. `Beam` and `Smc` compare texts of at most that length whatever this says, and what writes a single
+    /// text has no choice.
+    pub fn with_cut(mut self) -> Self {
+        self.setup.cut = true;
+        self
+    }
+
     /// The same, where the first prompt of a search is number `first` of a longer list, and draws as that one.
     pub fn with_first(mut self, first: u64) -> Self {
         self.setup.first = first;
@@ -204,6 +214,11 @@ impl<'a> SearchCtx<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &'a dyn Policy {
+        self.setup.policy
     }
 
     /// How tokens are drawn.

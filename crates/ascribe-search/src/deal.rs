@@ -91,7 +91,12 @@ impl Deal {
                 if path.ended() { finished.push((c, path)) } else { live.push((c, path)) }
             }
         }
-        let mut found = if finished.is_empty() { [cut, live].concat() } else { finished };
+        let mut found = if finished.is_empty() {
+            [cut, live].concat()
+        } else {
+            cut.retain(|(_, path)| ctx.competes(path));
+            [finished, cut].concat()
+        };
         found.sort_by_key(|(_, path)| path.node());
         // The first of equals.
         let best = (0..found.len()).min_by(|left, right| better_first(&found[*left], &found[*right])).unwrap_or(0);

@@ -80,7 +80,7 @@ impl DiverseTrees {
             }
         }
         let last = trees.into_iter().flat_map(|tree| tree.last);
-        let (ended, open): (Vec<(Path, f32)>, Vec<(Path, f32)>) = last.partition(|(path, _)| path.ended());
+        let (ended, open): (Vec<(Path, f32)>, Vec<(Path, f32)>) = last.partition(|(path, _)| ctx.competes(path));
         if ended.is_empty() {
             let (paths, scores): (Vec<Path>, Vec<f32>) = open.into_iter().unzip();
             return best_unfinished(ctx, &paths, &scores);

@@ -42,7 +42,7 @@ mod strategies;
 pub mod plan;
 pub mod symbolic;
 
-pub use beam::{Beam, EarlyStopping};
+pub use beam::{Beam, EarlyStopping, Likelihood};
 pub use best_of_n::BestOfN;
 pub use compute_optimal::{ComputeOptimal, compute_optimal, difficulty_levels};
 pub use context::{AnswerOf, SameAnswer, SearchCtx, TextOf};

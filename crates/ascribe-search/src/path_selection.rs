@@ -144,7 +144,7 @@ impl PathSelection<'_> {
         }
         let verdict = if hopeful { Verdict::Potential } else { Verdict::Unclear };
         let left = walks.into_iter().filter(|walk| walk.verdict == verdict).map(|walk| walk.path);
-        let (ended, open): (Vec<Path>, Vec<Path>) = left.partition(Path::ended);
+        let (ended, open): (Vec<Path>, Vec<Path>) = left.partition(|path| ctx.competes(path));
         if !ended.is_empty() {
             // Where the limits do not cover the judge, likelihood decides.
             let scores = ctx.judge(&ended)?;

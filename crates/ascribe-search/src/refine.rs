@@ -90,7 +90,8 @@ impl Refine<'_> {
             scores.extend(more);
             let before = best;
             // Strictly better: what was there first stays.
-            best = (0..all.len()).fold(best, |best, at| if scores[at] > scores[best] { at } else { best });
+            let rank = |at: usize| (ctx.competes(&all[at]), scores[at]);
+            best = (0..all.len()).fold(best, |best, at| if rank(at) > rank(best) { at } else { best });
             if !self.options.stubborn && self.same(ctx, &all[before], &all[best])? {
                 break;
             }

@@ -71,8 +71,6 @@ pub struct StepBeam {
     pub when_finished: WhenFinished,
     /// Texts of equal tokens are one.
     pub merge: bool,
-    /// A text that was cut off by the greatest length may be chosen beside those that ended.
-    pub allow_cut: bool,
     /// How the last choice is made.
     pub pick: Pick,
 }
@@ -86,7 +84,6 @@ impl Default for StepBeam {
             lookahead: 0,
             when_finished: WhenFinished::SetAside,
             merge: true,
-            allow_cut: false,
             pick: Pick::Best,
         }
     }
@@ -183,9 +180,7 @@ impl StepBeam {
         let (ended, open): (Vec<Valued>, Vec<Valued>) = state.active.into_iter().partition(|(path, _)| path.ended());
         let mut found = state.finished;
         found.extend(ended);
-        if self.allow_cut {
-            found.extend(state.cut.iter().cloned());
-        }
+        found.extend(state.cut.iter().filter(|(path, _)| ctx.competes(path)).cloned());
         if !found.is_empty() {
             found.sort_by_key(|(path, _)| path.node());
             return last_choice(ctx, found, self.pick);
@@ -248,8 +243,8 @@ pub(crate) fn last_choice(ctx: &mut PromptCtx, found: Vec<Valued>, pick: Pick) -
 pub(crate) fn pick_among(ctx: &mut PromptCtx, found: Vec<Valued>, pick: Pick) -> Result<Found, SearchError> {
     let (paths, scores): (Vec<Path>, Vec<f32>) = found.into_iter().unzip();
     let chosen = match pick {
-        Pick::Best => ranked(&scores, &paths)[0],
-        Pick::Vote(weights) => voted(ctx, &paths, &scores, weights)?,
+        Pick::Best => ctx.best(&scores, &paths),
+        Pick::Vote(weights) => voted(ctx, &paths, &scores, weights, &ctx.choosable(&paths))?,
     };
     Ok(ctx.found(&paths, Some(scores), chosen))
 }

@@ -5,9 +5,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    Beam, BestOfN, Controlled, Deal, DiverseTrees, Grain, Greedy, Mcts, PathOptions, PathSelection, PickParticle,
-    Refine, RefineOptions, Resampler, Revise, ReviseOptions, Schedule, Search, SearchError, Smc, SmcOptions, StepBeam,
-    Target, TransferOptions, TransferQ, Vote,
+    Beam, BestOfN, Controlled, Deal, DiverseTrees, Grain, Greedy, Likelihood, Mcts, PathOptions, PathSelection,
+    PickParticle, Refine, RefineOptions, Resampler, Revise, ReviseOptions, Schedule, Search, SearchError, Smc,
+    SmcOptions, StepBeam, Target, TransferOptions, TransferQ, Vote,
 };
 
 /// Makes a decoder from its options, an object by name. What is left out has its default, and an unknown name is refused.
@@ -15,11 +15,12 @@ pub type MakeSearch = fn(&Value) -> Result<Box<dyn Search>, SearchError>;
 
 /// Every decoder by the name that the command line uses: the only list.
 ///
-/// [`Search::needs`] says what each asks for: votes read answers, `beam`, `deal`, `transfer-q` and `controlled` weigh the most
-/// likely next tokens, and all but `greedy`, `beam` and `majority` have a scorer decide.
-pub const STRATEGIES: [(&str, MakeSearch); 16] = [
+/// [`Search::needs`] says what each asks for: votes read answers, `beam`, `likelihood`, `deal`, `transfer-q` and `controlled`
+/// weigh the most likely next tokens, and all but `greedy`, `beam`, `likelihood` and `majority` have a scorer decide.
+pub const STRATEGIES: [(&str, MakeSearch); 17] = [
     ("greedy", |options| options_of::<NoOptions>("greedy", options).map(|_| Box::new(Greedy) as Box<dyn Search>)),
     ("beam", |options| of::<Beam>("beam", options)),
+    ("likelihood", |options| of::<Likelihood>("likelihood", options)),
     ("best-of-n", |options| of::<BestOfN>("best-of-n", options)),
     ("majority", |options| of::<Vote>("majority", options)),
     ("step-beam", |options| of::<StepBeam>("step-beam", options)),

@@ -403,7 +403,10 @@ impl Search for Smc<'_> {
             let chosen = match self.options.pick {
                 PickParticle::Draw => draw(&log_weights, &mut ctx.seed().stream("particle", 0)),
                 PickParticle::Heaviest => crate::tilt::largest(&log_weights),
-                PickParticle::Vote => voted(ctx, &paths, &weights, VoteWeights::Identity)?,
+                PickParticle::Vote => {
+                    let all: Vec<usize> = (0..paths.len()).collect();
+                    voted(ctx, &paths, &weights, VoteWeights::Identity, &all)?
+                }
             };
             Ok(ctx.found(&paths, Some(weights), chosen))
         })

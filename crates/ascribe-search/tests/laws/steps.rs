@@ -1,10 +1,13 @@
 //! Beam search over steps, diverse trees, lookahead, votes.
 
-use ascribe_core::{Mode, Policy, Reduce, Request, Sampling, Seed, Tokens, Until, rule};
+use ascribe_core::{Finish, Mode, Policy, Reduce, Request, Sampling, Seed, Tokens, Until, rule};
 use ascribe_eval::curve::best_of_n_law;
+use ascribe_search::mcts::Outcome;
+use ascribe_search::mcts::tree::TreeOptions;
 use ascribe_search::{
-    Beam, BestOfN, Controlled, Deal, DiverseTrees, Found, Greedy, Mcts, NodeState, Pick, Schedule, Search, SearchCtx,
-    SearchError, SearchTree, Smc, SmcOptions, StepBeam, Steps, Stopped, Target, Vote, VoteWeights, WhenFinished,
+    Beam, BestOfN, Controlled, Deal, DiverseTrees, Found, Greedy, Majority, Mcts, NodeState, Pick, Revise,
+    ReviseOptions, Schedule, Search, SearchCtx, SearchError, SearchTree, Smc, SmcOptions, StepBeam, Steps, Stopped,
+    Target, Vote, VoteWeights, WhenFinished,
 };
 use ascribe_worlds::TreePolicy;
 
@@ -312,13 +315,59 @@ fn what_is_cut_wins_only_where_it_may() {
     // A language that never ends before its context is full.
     let endless = Toy { context: 9, weights: |_: &[u32]| vec![0.5, 0.5, 0.0] };
     let constant = rule(|_| 1.0);
-    for allow_cut in [false, true] {
+    for allowed in [false, true] {
         let mut ctx = SearchCtx::new(&endless, 4, Seed(0)).with_steps(Steps::blocks(2));
         ctx = ctx.with_scorer(&constant, Reduce::Sum);
-        let search = StepBeam { n: 4, expand: 2, allow_cut, ..StepBeam::default() };
+        ctx = if allowed { ctx.with_cut() } else { ctx };
+        let search = StepBeam { n: 4, expand: 2, ..StepBeam::default() };
         let found = search.search(&prompts(1), &mut ctx).expect("it fits").remove(0);
         assert_eq!(found.best().tokens.len(), 4);
-        assert_eq!(found.candidates.len() > 1, allow_cut);
+        assert_eq!(found.candidates.len() > 1, allowed);
+    }
+}
+
+#[test]
+fn samples_that_were_cut_off_are_chosen_only_where_they_may() {
+    // A text of 0s is cut off after three tokens, or ends with a 1; the scorer and the vote like what was cut off.
+    let language = Toy { context: 9, weights: |_: &[u32]| vec![0.7, 0.3] };
+    let longer = rule(|episode| episode.response_tokens().iter().filter(|token| **token == 0).count() as f32);
+    let (answer, same) = (
+        |episode: &ascribe_core::Episode| Some(if episode.complete { "ended" } else { "cut" }.to_owned()),
+        |left: &str, right: &str| left == right,
+    );
+    let by_end = |_: usize, one: &ascribe_core::Candidate| Some(one.finish);
+    let attempts = ReviseOptions { n: 8, chain: 1, ..ReviseOptions::default() };
+    let searches: [(&str, &dyn Search); 7] = [
+        ("best of n", &BestOfN { n: 8 }),
+        ("vote", &Vote { n: 8, weights: None }),
+        ("weighted vote", &Vote { n: 8, weights: Some(VoteWeights::Identity) }),
+        ("majority", &Majority { n: 8, answer: by_end }),
+        ("revision", &Revise { options: attempts, ..Revise::default() }),
+        ("diverse trees", &DiverseTrees { n: 8, expand: 8, ..DiverseTrees::default() }),
+        (
+            "tree search",
+            &Mcts {
+                tree: TreeOptions { range: (0.0, 3.0), expand: 8, ..TreeOptions::default() },
+                outcome: Outcome::Best(Pick::Best),
+                ..Mcts::default()
+            },
+        ),
+    ];
+    for (name, search) in searches {
+        let found = |allowed: bool| {
+            let mut ctx = SearchCtx::new(&language, 3, Seed(5)).with_scorer(&longer, Reduce::Sum);
+            ctx = ctx.with_answers(&answer, &same);
+            ctx = if allowed { ctx.with_cut() } else { ctx };
+            search.search(&prompts(60), &mut ctx).expect("it fits")
+        };
+        let cut = |one: &Found| one.best().finish == Finish::Length;
+        let (strict, allowed) = (found(false), found(true));
+        // Eight samples are all cut off with probability 0.343^8, and none is with 0.657^8: 0.0002 and 0.035.
+        for one in &strict {
+            let some_ended = one.candidates.iter().any(|one| one.finish == Finish::End);
+            assert!(!some_ended || !cut(one), "{name}");
+        }
+        assert!(strict.iter().filter(|one| cut(one)).count() < allowed.iter().filter(|one| cut(one)).count(), "{name}");
     }
 }
 
