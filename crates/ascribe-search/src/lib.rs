@@ -58,7 +58,7 @@ pub use mcts::Mcts;
 pub use path::{Path, ranked};
 pub use path_selection::{PathOptions, PathSelection};
 pub use prompt::{PromptCtx, Reach};
-pub use refine::{Refine, RefineOptions, Refiner, RefinerPrompt};
+pub use refine::{Refine, RefineOptions, Refinements, Refiner, RefinerPrompt};
 pub use revise::{Revise, ReviseOptions, RevisionPrompt};
 pub use search::{Found, Needs, Search, Stopped};
 pub use smc::{Grain, Particles, PickParticle, Resampler, Schedule, Smc, SmcOptions, Target, effective_size};

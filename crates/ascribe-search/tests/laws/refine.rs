@@ -2,8 +2,8 @@
 
 use ascribe_core::{Budget, CoreError, Credit, Episode, Finish, Reduce, Scorer, Seed, Tokens, rule};
 use ascribe_search::{
-    BestOfN, Limits, PathOptions, PathSelection, Pick, Refine, RefineOptions, Refiner, Revise, ReviseOptions, Search,
-    SearchCtx, Steps, Stopped,
+    BestOfN, Limits, PathOptions, PathSelection, Pick, Refine, RefineOptions, Refinements, Refiner, Revise,
+    ReviseOptions, Search, SearchCtx, SearchError, Steps, Stopped,
 };
 use ascribe_worlds::TreePolicy;
 
@@ -66,6 +66,48 @@ fn refinement_never_falls_and_a_gate_says_when() {
     assert!(always.iter().all(|one| one.candidates.len() > 1));
     let enough = found(RefineOptions { rounds: 400, enough: Some(2.5), stubborn: true, ..RefineOptions::default() });
     assert!(enough.iter().all(|one| one.scores.as_ref().expect("judged")[one.chosen] == 3.0));
+}
+
+#[test]
+fn a_round_writes_the_refinements_that_it_is_told_to() {
+    let policy = TreePolicy::uniform(&tree(1));
+    let judge = rule(ones);
+    let found = |refinements: Refinements| {
+        let mut ctx = SearchCtx::new(&policy, 3, Seed(2)).with_steps(Steps::blocks(1));
+        ctx = ctx.with_scorer(&Ones, Reduce::Mean).with_judge(&judge, Reduce::Sum);
+        let options = RefineOptions { refinements, ..RefineOptions::default() };
+        Refine { options, ..Refine::default() }.search(&prompts(40), &mut ctx).expect("it fits")
+    };
+    let (both, global) = (found(Refinements::Both), found(Refinements::Global));
+    let mut whole = 0;
+    for ((both, global), local) in both.iter().zip(&global).zip(&found(Refinements::Local)) {
+        let draft = &both.candidates[0].tokens;
+        assert_eq!((&global.candidates[0].tokens, &local.candidates[0].tokens), (draft, draft));
+        assert_eq!(global.candidates[..], both.candidates[..2]);
+        // One question fewer: nobody asks for a wrong step.
+        assert_eq!(global.calls.scorer, 2);
+        match draft.iter().position(|token| *token != 1) {
+            None => {
+                whole += 1;
+                assert_eq!((local.candidates.len(), local.stopped), (1, None));
+            }
+            Some(wrong) => {
+                assert_eq!((local.candidates.len(), both.candidates.len()), (2, 3));
+                assert_eq!(local.candidates[1], both.candidates[2]);
+                assert_eq!(local.candidates[1].tokens[..wrong], draft[..wrong]);
+            }
+        }
+    }
+    // A draft is right with probability 1/27.
+    assert!(whole < 10);
+    // A scorer of whole texts knows no wrong step, and a judge alone is no scorer.
+    let options = RefineOptions { refinements: Refinements::Local, ..RefineOptions::default() };
+    let refine = Refine { options, ..Refine::default() };
+    let mut whole = SearchCtx::new(&policy, 3, Seed(2)).with_scorer(&judge, Reduce::Sum);
+    let error = refine.search(&prompts(1), &mut whole).expect_err("no steps").to_string();
+    assert!(error.contains("local refinements alone need a scorer of steps or tokens"), "{error}");
+    let mut judged = SearchCtx::new(&policy, 3, Seed(2)).with_judge(&judge, Reduce::Sum);
+    assert!(matches!(refine.search(&prompts(1), &mut judged), Err(SearchError::NoScorer)));
 }
 
 #[test]
