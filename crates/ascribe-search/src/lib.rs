@@ -27,6 +27,7 @@ pub mod mcts;
 mod controlled;
 mod deal;
 pub mod heuristics;
+mod stem;
 mod tilt;
 mod transfer_q;
 

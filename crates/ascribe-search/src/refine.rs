@@ -52,14 +52,7 @@ pub struct RefineOptions {
 
 impl Default for RefineOptions {
     fn default() -> Self {
-        Self {
-            rounds: 1,
-            gate: None,
-            enough: None,
-            refinements: Refinements::Both,
-            wrong: 0.5,
-            stubborn: false,
-        }
+        Self { rounds: 1, gate: None, enough: None, refinements: Refinements::Both, wrong: 0.5, stubborn: false }
     }
 }
 

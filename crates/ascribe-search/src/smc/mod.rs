@@ -184,7 +184,8 @@ impl Smc<'_> {
                 match experts.iter().find_map(|(expert, _)| ours.zip(expert.vocabulary()).filter(differ)) {
                     None => Ok(()),
                     Some((ours, other)) => {
-                        let rule = "experts of a product need the vocabulary of the policy; use models of one tokenizer";
+                        let rule =
+                            "experts of a product need the vocabulary of the policy; use models of one tokenizer";
                         let got = format!("{ours} token ids beside {other}");
                         Err(ascribe_core::CoreError::Shape { rule, got }.into())
                     }

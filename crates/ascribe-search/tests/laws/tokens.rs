@@ -1,6 +1,6 @@
 //! Decoders that go token by token: likelihood, lookahead with a heuristic, values of an aligned model, controlled decoding.
 
-use ascribe_core::{Reduce, Seed, Tokens, rule};
+use ascribe_core::{Capabilities, CoreError, Finish, Policy, Reduce, Reply, Request, Seed, Tokens, rule};
 use ascribe_search::{
     Beam, BestOfN, Choose, Controlled, Deal, Found, Greedy, Search, SearchCtx, StepBeam, Steps, TransferOptions,
     TransferQ, tilted,
@@ -84,6 +84,49 @@ fn of_texts_that_end_apart_deal_takes_the_likelier_one() {
     let deal = Deal { lambda: f64::INFINITY, lookahead: 0, beams: 2, ..Deal::default() };
     let found = deal.search(&prompts(1), &mut ctx).expect("it fits").remove(0);
     assert_eq!((found.candidates.len(), found.best().tokens.to_vec()), (2, vec![0, 1]));
+}
+
+/// A policy that says of itself that it never ends.
+struct Endless<'a>(&'a TreePolicy);
+
+impl Policy for Endless<'_> {
+    fn propose(&self, requests: &[Request]) -> Result<Vec<Reply>, CoreError> {
+        self.0.propose(requests)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    fn ends(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_text_that_has_to_end_ends_with_the_last_token_that_there_is_room_for() {
+    // 2 ends, and is the least likely of three; one token is tried at each place.
+    let policy = Toy { context: 9, weights: |_: &[u32]| vec![0.6, 0.39, 0.01] };
+    let even = rule(|_| 1.0);
+    let found = |deal: Deal| {
+        let mut ctx = SearchCtx::new(&policy, 3, Seed(0)).with_scorer(&even, Reduce::Sum);
+        deal.search(&prompts(1), &mut ctx).expect("it fits").remove(0)
+    };
+    let deal = Deal { k: 1, lookahead: 0, ..Deal::default() };
+    let (free, forced) = (found(deal), found(Deal { force_end: true, ..deal }));
+    assert_eq!((free.best().tokens.to_vec(), free.best().finish), (vec![0, 0, 0], Finish::Length));
+    assert_eq!((forced.best().tokens.to_vec(), forced.best().finish), (vec![0, 0, 2], Finish::End));
+    // Three readings either way.
+    assert_eq!((free.usage.generated, forced.usage.generated), (3, 3));
+    // Two beams, with room for one token: both would be the end.
+    let mut ctx = SearchCtx::new(&policy, 1, Seed(0)).with_scorer(&even, Reduce::Sum);
+    let wide = Deal { k: 2, beams: 2, force_end: true, ..deal };
+    assert_eq!(wide.search(&prompts(1), &mut ctx).expect("it fits")[0].candidates.len(), 1);
+    let (_, table) = one_token();
+    let endless = Endless(&table);
+    let mut ctx = SearchCtx::new(&endless, 1, Seed(0)).with_scorer(&even, Reduce::Sum);
+    let error = Deal { force_end: true, ..deal }.search(&prompts(1), &mut ctx).expect_err("no end").to_string();
+    assert!(error.contains("`force_end` needs a policy that ends its texts"), "{error}");
 }
 
 #[test]
