@@ -68,5 +68,5 @@ pub use steps::Steps;
 pub use strategies::{MakeSearch, STRATEGIES, options_of, strategy};
 pub use tilt::{Choose, RolloutValue, rollout_value, tilted};
 pub use transfer_q::{TransferOptions, TransferQ};
-pub use tree::{NodeState, SearchTree, TreeNode, kv_bytes_per_token};
+pub use tree::{Estimate, NodeState, SearchTree, TreeNode, kv_bytes_per_token};
 pub use votes::VoteWeights;

@@ -9,7 +9,7 @@ use ascribe_core::{
 
 use crate::context::{Scored, Setup};
 use crate::error::check;
-use crate::{Calls, Found, NodeState, Path, SearchError, SearchTree, Stopped, TreeNode, ranked};
+use crate::{Calls, Estimate, Found, NodeState, Path, SearchError, SearchTree, Stopped, TreeNode, ranked};
 
 /// How far a policy writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -461,6 +461,13 @@ impl<'c> PromptCtx<'c> {
     pub fn value(&mut self, path: &Path, value: f64) {
         if let Some(node) = self.node(path) {
             node.value = Some(value);
+        }
+    }
+
+    /// Notes what the value of a text was estimated from.
+    pub fn estimate(&mut self, path: &Path, estimate: Estimate) {
+        if let Some(node) = self.node(path) {
+            node.estimate = Some(estimate);
         }
     }
 

@@ -329,6 +329,49 @@ fn limits_of_transfer() {
 }
 
 #[test]
+fn further_rollouts_go_to_the_two_best_until_they_can_be_told_apart() {
+    let extra = 6;
+    let options = TransferOptions { rollouts: 2, greedy: false, extra, alpha: 0.5, ..TransferOptions::default() };
+    // Either first token is worth 1 or 0, as the second says; then the first says it.
+    for (even, tree) in [
+        (true, TokenTree::new(2, 2, |path| f64::from(path[1])).expect("finite")),
+        (false, TokenTree::new(2, 2, |path| f64::from(path[0])).expect("finite")),
+    ] {
+        let policy = TreePolicy::uniform(&tree);
+        let mut ctx = SearchCtx::new(&policy, 2, Seed(4)).with_scorer(&tree, Reduce::Sum).with_tree();
+        let found = transfer(options).search(&prompts(20), &mut ctx).expect("it fits");
+        let mut drawn = 0;
+        for one in &found {
+            let nodes = &one.tree.as_ref().expect("it is recorded").nodes;
+            let first: Vec<_> = nodes.iter().filter(|node| node.parent == Some(0)).collect();
+            let estimates: Vec<_> = first.iter().map(|node| node.estimate.expect("estimated")).collect();
+            let [left, right] = estimates[..] else { panic!("two tokens") };
+            assert_eq!(left.rollouts, right.rollouts);
+            assert!((2..=2 + extra as u64).contains(&left.rollouts));
+            // Both tokens are equally likely, so what is better is a matter of the values.
+            let gap = (first[0].value.expect("valued") - first[1].value.expect("valued")).abs();
+            let error = left.error.expect("two or more").hypot(right.error.expect("two or more"));
+            assert!(left.rollouts == 2 + extra as u64 || error <= gap + 1e-9, "{left:?} {right:?}");
+            // Plain means: all rollouts are in effect, and a node for each hangs below its token.
+            assert!((left.effective - left.rollouts as f64).abs() < 1e-9);
+            let below = nodes.iter().filter(|node| node.parent == Some(first[0].id)).count() as u64;
+            let chosen = one.best().tokens[0] as usize;
+            assert_eq!(below, left.rollouts + if first[chosen].id == first[0].id { 2 } else { 0 });
+            // Two readings, and a token for each rollout; a second token has ended.
+            assert_eq!(one.usage.generated, 2 + left.rollouts + right.rollouts);
+            drawn += left.rollouts - 2;
+        }
+        assert_eq!(drawn > 0, even);
+    }
+    let wrong = TransferOptions { greedy: true, ..options };
+    let policy = drawn(&tree(2), 3);
+    let constant = rule(|_| 0.3);
+    let mut ctx = SearchCtx::new(&policy, 3, Seed(4)).with_scorer(&constant, Reduce::Sum);
+    let error = transfer(wrong).search(&prompts(1), &mut ctx).expect_err("greedy").to_string();
+    assert!(error.contains("`extra` rollouts have to be drawn") && error.contains("extra 6"), "{error}");
+}
+
+#[test]
 fn blocks_as_long_as_the_text_are_best_of_k() {
     let tree = tree(2);
     let policy = drawn(&tree, 3);
