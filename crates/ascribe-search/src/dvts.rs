@@ -63,8 +63,8 @@ impl DiverseTrees {
             let from: Vec<Path> = open.iter().map(|number| trees[*number].kept.clone()).collect();
             let reach = if level + 1 == self.levels { Reach::End } else { Reach::Step };
             let Some(children) = ctx.write(&from, self.expand, reach)? else { break };
-            let Some(scores) = looked_ahead(ctx, &children.concat(), self.lookahead)? else { break };
-            let mut scores = scores.into_iter();
+            let Some(ahead) = looked_ahead(ctx, &children.concat(), self.lookahead)? else { break };
+            let mut scores = ahead.scores.into_iter();
             for (number, children) in open.into_iter().zip(children) {
                 let scores: Vec<f32> = scores.by_ref().take(children.len()).collect();
                 let tree = &mut trees[number];

@@ -57,7 +57,7 @@ pub use limits::{Calls, Limits};
 pub use majority::{Majority, Vote, vote};
 pub use mcts::Mcts;
 pub use path::{Path, ranked};
-pub use path_selection::{PathOptions, PathSelection};
+pub use path_selection::{PathOptions, PathSelection, Reflection};
 pub use prompt::{PromptCtx, Reach};
 pub use refine::{Refine, RefineOptions, Refinements, Refiner, RefinerPrompt};
 pub use revise::{Revise, ReviseOptions, RevisionPrompt};

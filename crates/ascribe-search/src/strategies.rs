@@ -31,7 +31,7 @@ pub const STRATEGIES: [(&str, MakeSearch); 17] = [
     }),
     ("paths", |options| {
         let options: PathOptions = options_of("paths", options)?;
-        Ok(Box::new(PathSelection { options, clarity: None }))
+        Ok(Box::new(PathSelection { options, ..PathSelection::default() }))
     }),
     ("mcts", |options| of::<Mcts>("mcts", options)),
     ("oreo", |options| {

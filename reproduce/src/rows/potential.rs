@@ -150,8 +150,8 @@ impl Scorer for Looks {
 fn run(seed: Seed) -> Result<Figures> {
     let clarity = Looks::Clarity;
     let paths = |n: usize| PathOptions { n, levels: ROWS, ..PathOptions::default() };
-    let clear = |n: usize| PathSelection { options: paths(n), clarity: Some(&clarity) };
-    let at_once = PathSelection { options: paths(SAMPLES), clarity: None };
+    let clear = |n: usize| PathSelection { options: paths(n), clarity: Some(&clarity), reflection: None };
+    let at_once = PathSelection { options: paths(SAMPLES), ..PathSelection::default() };
     let arms: [(&str, &dyn Search); 4] = [
         ("best of 8", &BestOfN { n: SAMPLES }),
         ("potential of 8 paths", &clear(SAMPLES)),

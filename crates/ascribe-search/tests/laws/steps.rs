@@ -1,6 +1,8 @@
 //! Beam search over steps, diverse trees, lookahead, votes.
 
-use ascribe_core::{Finish, Mode, Policy, Reduce, Request, Sampling, Seed, Tokens, Until, rule};
+use ascribe_core::{
+    CoreError, Credit, Finish, Mode, Policy, Reduce, Request, Sampling, Scorer, Seed, Tokens, Until, rule,
+};
 use ascribe_eval::curve::best_of_n_law;
 use ascribe_search::mcts::Outcome;
 use ascribe_search::mcts::tree::TreeOptions;
@@ -221,6 +223,70 @@ fn lookahead_has_whole_texts_scored_and_leaves_the_draws_alone() {
     let mut ctx = by_token(&policy, 1).with_scorer(&tree, Reduce::Sum);
     assert!(search(2).search(&prompts(3), &mut ctx).is_ok());
     assert!(search(1).search(&prompts(3), &mut ctx).is_err());
+}
+
+#[test]
+fn what_was_looked_ahead_can_be_a_child() {
+    let tree = tree(5);
+    let (policy, oracle) = (drawn(&tree, 3), Oracle(&tree));
+    let search = StepBeam { n: 4, expand: 2, lookahead: 1, merge: false, ..StepBeam::default() };
+    let found = |search: StepBeam| {
+        let mut ctx = by_token(&policy, 1).with_scorer(&oracle, Reduce::Sum).with_tree();
+        search.search(&prompts(10), &mut ctx).expect("it fits")
+    };
+    let reused = found(StepBeam { reuse: true, ..search });
+    for (drawn, reused) in found(search).iter().zip(&reused) {
+        // Level by level: 4 tokens and 4 ahead, 4 and 4, and 4 that end; reused, each of two kept texts draws one fewer.
+        assert_eq!((drawn.usage.generated, reused.usage.generated), (20, 16));
+        assert_eq!(drawn.calls.scorer, reused.calls.scorer);
+        // The likeliest token after a text that was kept is among the candidates after it.
+        let nodes = &reused.tree.as_ref().expect("it is recorded").nodes;
+        for kept in nodes[1..].iter().filter(|node| node.state == NodeState::Kept) {
+            let (mut path, mut at) = (kept.tokens.clone(), kept);
+            while let Some(parent) = at.parent {
+                at = &nodes[parent];
+                path = [&at.tokens[..], &path[..]].concat();
+            }
+            let logps = policy.logps(&path).expect("inside the tree");
+            let likeliest = (1..3).fold(0, |best, token| if logps[token] > logps[best] { token } else { best }) as u32;
+            let candidate =
+                |node: &ascribe_search::TreeNode| node.state != NodeState::Open && node.tokens == [likeliest];
+            assert!(nodes.iter().any(|node| node.parent == Some(kept.id) && candidate(node)));
+        }
+    }
+    for (lookahead, expand) in [(0, 2), (1, 1)] {
+        let wrong = StepBeam { n: 4, expand, lookahead, reuse: true, ..StepBeam::default() };
+        let mut ctx = by_token(&policy, 1).with_scorer(&oracle, Reduce::Sum);
+        let error = wrong.search(&prompts(1), &mut ctx).expect_err("nothing to reuse").to_string();
+        assert!(error.contains("`reuse` makes a child of what was looked ahead"), "{error}");
+    }
+}
+
+#[test]
+fn no_score_by_the_least_or_the_product_grows_along_a_path() {
+    /// Probabilities of steps, by token and place.
+    struct Chances;
+    impl Scorer for Chances {
+        fn score(&self, episodes: &[ascribe_core::Episode]) -> Result<Vec<Credit>, CoreError> {
+            let steps = |episode: &ascribe_core::Episode| {
+                let chance = |(at, token): (usize, &u32)| [0.9, 0.5, 0.7][(*token as usize + at) % 3];
+                Credit::steps(episode.response_tokens().iter().enumerate().map(chance).collect())
+            };
+            Ok(episodes.iter().map(steps).collect())
+        }
+    }
+    let policy = drawn(&tree(5), 3);
+    for reduce in [Reduce::Min, Reduce::Prod] {
+        let mut ctx = by_token(&policy, 1).with_scorer(&Chances, reduce).with_tree();
+        let search = StepBeam { n: 6, expand: 2, ..StepBeam::default() };
+        for found in search.search(&prompts(10), &mut ctx).expect("it fits") {
+            let nodes = found.tree.expect("it is recorded").nodes;
+            for node in &nodes[1..] {
+                let before = nodes[node.parent.expect("not the prompt")].value;
+                assert!(before.zip(node.value).is_none_or(|(before, now)| now <= before), "{reduce:?}");
+            }
+        }
+    }
 }
 
 #[test]
