@@ -65,7 +65,7 @@ pub use search::{Found, Needs, Search, Stopped};
 pub use smc::{Grain, Particles, PickParticle, Resampler, Schedule, Smc, SmcOptions, Target, effective_size};
 pub use step_beam::{Pick, StepBeam, WhenFinished};
 pub use steps::Steps;
-pub use strategies::{MakeSearch, STRATEGIES, options_of, strategy};
+pub use strategies::{MakeSearch, STRATEGIES, options_of, smc_of, strategy};
 pub use tilt::{Choose, RolloutValue, rollout_value, tilted};
 pub use transfer_q::{TransferOptions, TransferQ};
 pub use tree::{Estimate, NodeState, SearchTree, TreeNode, kv_bytes_per_token};

@@ -6,6 +6,7 @@
 mod scorers;
 mod sink;
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -17,7 +18,8 @@ use ascribe::lm::{ChatTemplate, ServedPolicy, SpecialTokens, Tokenizer};
 use ascribe::preference::Encoder;
 use ascribe::process::{Checker, Gold, Segmenter, Verdict};
 use ascribe::search::{
-    Found, Limits, Needs, Search, SearchCtx, SearchTree, Steps, Stopped, TransferOptions, TransferQ, side_by_side,
+    Found, Limits, Needs, PathOptions, PathSelection, Reflection, Search, SearchCtx, SearchTree, Steps, Stopped,
+    TransferOptions, TransferQ, side_by_side, smc_of,
 };
 use serde_json::{Map, Value, json};
 
@@ -84,13 +86,97 @@ impl Baseline {
             bail!("--baseline needs --scorer, which says how good its rollouts are");
         }
         let options = serde_json::from_value(args.strategy_args.clone()).context("the options of transfer-q")?;
-        eprintln!("loading {}", path.display());
-        let model = frozen(path, None, args.weights, &device(&args.common.device)?)?;
-        if model.tokenizer.hash() != tokenizer.hash() {
-            bail!("the model of --baseline has another tokenizer than the one that writes; use models of one family");
-        }
-        Ok(Some(Self { policy: Box::new(model.policy), options }))
+        Ok(Some(Self { policy: relative(path, "--baseline", args, tokenizer)?, options }))
     }
+}
+
+/// The model of an option, which has the tokens of the model that writes.
+fn relative(path: &Path, option: &str, args: &SearchArgs, tokenizer: &Tokenizer) -> anyhow::Result<Box<dyn Policy>> {
+    eprintln!("loading {}", path.display());
+    let model = frozen(path, None, args.weights, &device(&args.common.device)?)?;
+    if model.tokenizer.hash() != tokenizer.hash() {
+        bail!("the model of {option} has another tokenizer than the one that writes; use models of one family");
+    }
+    Ok(Box::new(model.policy))
+}
+
+/// What is asked about a text before it is written again.
+struct Reflecting<'a> {
+    encoder: Encoder<'a>,
+    tokenizer: &'a Tokenizer,
+    question: &'a str,
+    /// Its tokens, where prompts are no conversations.
+    ids: Vec<u32>,
+    options: PathOptions,
+}
+
+impl<'a> Reflecting<'a> {
+    /// The question of --reflection, if there is one.
+    fn open(args: &'a SearchArgs, model: &'a Model) -> anyhow::Result<Option<Self>> {
+        let Some(question) = &args.reflection else { return Ok(None) };
+        let options: PathOptions =
+            serde_json::from_value(args.strategy_args.clone()).context("the options of paths")?;
+        if options.reflections == 0 {
+            bail!("--reflection is asked in rounds, of which there are none; set `reflections` in --strategy-args");
+        }
+        let context = model.policy.capabilities().context;
+        let encoder = Encoder::from_parts(&model.tokenizer, model.template.as_ref(), context)?;
+        let ids = model.tokenizer.encode(question)?;
+        Ok(Some(Self { encoder, tokenizer: &model.tokenizer, question, ids, options }))
+    }
+
+    /// The prompt, a text that answers it, and the question; with what was said to that, and the prompt once more.
+    fn prompt(&self, item: &Item, text: &[u32], said: Option<&[u32]>) -> Tokens {
+        let plain = |ids: &[u32]| self.tokenizer.decode(ids, SpecialTokens::Skip).unwrap_or_default();
+        match &item.asked {
+            Prompt::Messages(messages) => {
+                let mut turns = messages.clone();
+                turns.push(Message::new("assistant", plain(text)));
+                turns.push(Message::new("user", self.question));
+                if let Some(said) = said {
+                    turns.push(Message::new("assistant", plain(said)));
+                    turns.extend(messages.last().cloned());
+                }
+                // Nothing is written after what cannot be encoded: the policy refuses it.
+                self.encoder.prompt(&Prompt::Messages(turns)).unwrap_or_default()
+            }
+            Prompt::Text(_) => {
+                let asked = item.ids.followed_by(text).followed_by(&self.ids);
+                match said {
+                    None => asked,
+                    Some(said) => asked.followed_by(said).followed_by(&item.ids),
+                }
+            }
+        }
+    }
+}
+
+/// Strategies that `--allow-cut` says nothing to: those that write one text, or compare texts of at most the greatest length.
+const WITHOUT_CUT: [&str; 6] = ["greedy", "beam", "likelihood", "transfer-q", "controlled", "smc"];
+
+/// Refuses options that change nothing here.
+fn refuse_idle(args: &SearchArgs, name: &str) -> anyhow::Result<()> {
+    use ScorerName::{Forbidden, Keywords, LengthLimit, Patterns};
+    let asked = |names: &[ScorerName]| args.scorers().any(|name| names.contains(&name));
+    if args.allow_cut && WITHOUT_CUT.contains(&name) {
+        bail!("--allow-cut does nothing with the strategy `{name}`, which has no choice between texts; drop it");
+    }
+    if args.expert.is_some() && name != "smc" {
+        bail!("--expert does nothing with the strategy `{name}`; drop it, or take --strategy smc");
+    }
+    if args.reflection.is_some() && name != "paths" {
+        bail!("--reflection does nothing with the strategy `{name}`; drop it, or take --strategy paths");
+    }
+    for (option, given, scorers, which) in [
+        ("--pattern", !args.patterns.is_empty(), &[Patterns][..], "patterns"),
+        ("--stems", args.stems, &[Keywords, Forbidden][..], "keywords or forbidden"),
+        ("--hard", args.hard, &[Keywords, LengthLimit][..], "keywords or length-limit"),
+    ] {
+        if given && !asked(scorers) {
+            bail!("{option} does nothing without the scorer {which}; drop it");
+        }
+    }
+    Ok(())
 }
 
 pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
@@ -100,13 +186,29 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let (Some(name), Some(input), Some(output)) = (&args.strategy, &args.input, &args.output) else {
         bail!("a search needs --strategy, --input and --output");
     };
-    let search = catalog.make_search(name, &args.strategy_args)?;
+    refuse_idle(args, name)?;
+    // A product is made once its other policy is there.
+    let plain = if args.expert.is_none() { Some(catalog.make_search(name, &args.strategy_args)?) } else { None };
     let sampling = sampling(args)?;
     let records = Records::read(input)?;
     let model = Model::open(args)?;
+    let tokenizer = &model.tokenizer;
+    let expert = match &args.expert {
+        Some(path) => Some(relative(path, "--expert", args, tokenizer)?),
+        None => None,
+    };
+    let product = match &expert {
+        Some(expert) => Some(smc_of(&args.strategy_args, Some(&**expert))?),
+        None => None,
+    };
+    let search: &dyn Search = match (&plain, &product) {
+        (Some(plain), _) => &**plain,
+        (None, Some(product)) => product,
+        (None, None) => bail!("a search needs --strategy"),
+    };
     check_needs(search.needs(), name, args, &*model.policy)?;
     let items = items(args, &records, &model)?;
-    let tokenizer = &model.tokenizer;
+    let reflecting = Reflecting::open(args, &model)?;
     let baseline = Baseline::open(args, name, tokenizer)?;
     let steps = steps(args, tokenizer)?;
     let checker = args.checker.checker();
@@ -126,8 +228,16 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
         if hopeless.load(Ordering::Relaxed) {
             return;
         }
-        let one = One { args, tokenizer, sampling, steps: &steps, checker: &checker, baseline: baseline.as_ref() };
-        let found = one.search(&*search, policy, &scorers, number as u64, &items[number]);
+        let one = One {
+            args,
+            tokenizer,
+            sampling,
+            steps: &steps,
+            checker: &checker,
+            baseline: baseline.as_ref(),
+            reflecting: reflecting.as_ref(),
+        };
+        let found = one.search(search, policy, &scorers, number as u64, &items[number]);
         let mut sink = locked(&sink);
         let line = found.map(|mut row| {
             row.insert("run".into(), run.clone());
@@ -179,6 +289,7 @@ struct One<'a> {
     steps: &'a Steps,
     checker: &'a Checker,
     baseline: Option<&'a Baseline>,
+    reflecting: Option<&'a Reflecting<'a>>,
 }
 
 impl One<'_> {
@@ -215,9 +326,18 @@ impl One<'_> {
             baseline: Some(&*baseline.policy),
             baseline_reward: baseline_scorer.as_deref().map(|scorer| (scorer, args.reduce)),
         });
-        let search: &dyn Search = match &transfer {
-            Some(transfer) => transfer,
-            None => search,
+        let question = |_: &Tokens, text: &[u32]| self.reflection(item, text, None);
+        let revision = |_: &Tokens, text: &[u32], said: &[u32]| self.reflection(item, text, Some(said));
+        let reflection = Some(Reflection { policy: None, question: &question, revision: &revision });
+        let paths = self.reflecting.map(|reflecting| PathSelection {
+            options: reflecting.options,
+            reflection,
+            ..PathSelection::default()
+        });
+        let search: &dyn Search = match (&transfer, &paths) {
+            (Some(transfer), _) => transfer,
+            (None, Some(paths)) => paths,
+            (None, None) => search,
         };
         let mut ctx = SearchCtx::new(policy, args.max_new_tokens, Seed(args.seed)).with_first(number);
         ctx = ctx.with_limits(limits).with_clock(&clock).with_steps(self.steps.clone());
@@ -235,9 +355,17 @@ impl One<'_> {
         if args.tree {
             ctx = ctx.with_tree();
         }
+        if args.allow_cut {
+            ctx = ctx.with_cut();
+        }
         let mut found = search.search(std::slice::from_ref(&item.ids), &mut ctx)?;
         let Some(found) = found.pop() else { bail!("the strategy found nothing at all; it must answer every prompt") };
         self.row(item, found)
+    }
+
+    /// What a reflection, or a revision after it, is written after.
+    fn reflection(&self, item: &Item, text: &[u32], said: Option<&[u32]>) -> Tokens {
+        self.reflecting.map_or_else(Tokens::default, |reflecting| reflecting.prompt(item, text, said))
     }
 
     fn row(&self, item: &Item, found: Found) -> anyhow::Result<Map<String, Value>> {
@@ -298,9 +426,11 @@ fn sampling(args: &SearchArgs) -> anyhow::Result<Option<Sampling>> {
         bail!("--max-seconds must be finite and at least 0, got {}", args.max_seconds);
     }
     let top_k = (args.top_k > 0).then_some(args.top_k);
-    let sampling = Sampling { temperature: args.temperature, top_k, top_p: args.top_p, ..Sampling::default() };
+    // A NaN stays, and is refused.
+    let min_p = (args.min_p != 0.0).then_some(args.min_p);
+    let sampling = Sampling { temperature: args.temperature, top_k, top_p: args.top_p, min_p, ..Sampling::default() };
     if args.temperature == 0.0 {
-        if top_k.is_some() || args.top_p != 1.0 {
+        if top_k.is_some() || args.top_p != 1.0 || min_p.is_some() {
             bail!("at temperature 0 only the most likely token is taken, so nothing is cut off; set --temperature 1");
         }
         return Ok(None);
@@ -335,7 +465,12 @@ fn run_of(args: &SearchArgs, name: &str) -> Value {
         "baseline": args.baseline,
         "baseline_scorer": args.baseline_scorer.map(|name| format!("{name:?}")),
         "reduce": args.reduce,
+        "expert": args.expert,
+        "reflection": args.reflection,
         "keywords": args.keywords,
+        "stems": args.stems,
+        "hard": args.hard,
+        "patterns": args.patterns,
         "target_length": args.target_length,
         "segmentation": args.segment.id(),
         "max_step_tokens": args.max_step_tokens,
@@ -346,6 +481,8 @@ fn run_of(args: &SearchArgs, name: &str) -> Value {
         "temperature": args.temperature,
         "top_k": args.top_k,
         "top_p": args.top_p,
+        "min_p": args.min_p,
+        "allow_cut": args.allow_cut,
         "raw": args.raw,
         "checker": format!("{:?}", args.checker.checker()),
         "tree": args.tree,

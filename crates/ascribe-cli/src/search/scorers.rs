@@ -6,7 +6,7 @@ use ascribe::lm::Tokenizer;
 use ascribe::process::model::ProcessModel;
 use ascribe::process::{AnswerReward, Checker, Gold, ProcessError};
 use ascribe::reward::think_format;
-use ascribe::search::heuristics::{Coverage, Forbidden, LengthTarget};
+use ascribe::search::heuristics::{Coverage, Forbidden, ForbiddenPatterns, LengthLimit, LengthTarget, WordForm};
 use ascribe::worlds::Problem;
 
 use super::Item;
@@ -96,11 +96,20 @@ impl<'a> Scorers<'a> {
                 }
                 Box::new(MeanLogp(self.model))
             }
-            ScorerName::Keywords => Box::new(Coverage::soft(&self.args.keywords)?),
+            ScorerName::Keywords => {
+                let words = &self.args.keywords;
+                let coverage = if self.args.hard { Coverage::hard(words)? } else { Coverage::soft(words)? };
+                Box::new(coverage.with_form(self.form()))
+            }
             ScorerName::Forbidden => {
                 // Checked as keywords are.
                 Coverage::soft(&self.args.keywords)?;
-                Box::new(Forbidden { words: self.args.keywords.clone() })
+                Box::new(Forbidden { words: self.args.keywords.clone(), form: self.form() })
+            }
+            ScorerName::Patterns => Box::new(ForbiddenPatterns::new(&self.args.patterns)?),
+            ScorerName::LengthLimit => {
+                let limit = self.args.target_length;
+                Box::new(if self.args.hard { LengthLimit::hard(limit)? } else { LengthLimit::soft(limit)? })
             }
             ScorerName::Length => {
                 let length = LengthTarget { target: self.args.target_length };
@@ -113,6 +122,11 @@ impl<'a> Scorers<'a> {
             ScorerName::Reward => Box::new(Lent(self.reward.context("name a reward model with --reward")?)),
         };
         Ok(Some(scorer))
+    }
+
+    /// When two words are the same.
+    fn form(&self) -> WordForm {
+        if self.args.stems { WordForm::Stem } else { WordForm::Written }
     }
 
     fn process(&self) -> anyhow::Result<&'a Process> {
