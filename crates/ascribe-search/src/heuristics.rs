@@ -55,8 +55,8 @@ impl Coverage {
 
     /// The same, where words are the same by this form.
     pub fn with_form(mut self, form: WordForm) -> Self {
-        for part in self.words.iter_mut().flatten().filter(|_| form == WordForm::Stem) {
-            *part = stem(part);
+        if form == WordForm::Stem {
+            self.words.iter_mut().flatten().for_each(|part| *part = stem(part));
         }
         self.form = form;
         self

@@ -11,8 +11,8 @@
 //! ```
 //! The potential of a text is the context's scorer, in [0, 1], and yes is above `threshold`; clarity is a step number, or a
 //! scorer of its own with the threshold 1/2. The words of a reflection are those of [`Reflection`]; without one the text is
-//! written again after itself, as in [`Revise`](crate::Revise). Departures: the authors write stopped paths to the end all the same; and where no
-//! path is ever clear their rule returns the first.
+//! written again after itself, as in [`Revise`](crate::Revise). Departures: the authors write stopped paths to the end all the
+//! same; and where no path is ever clear their rule returns the first.
 
 use ascribe_core::{Policy, Reduce, Scorer, Tokens};
 use serde::{Deserialize, Serialize};

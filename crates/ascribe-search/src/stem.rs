@@ -76,16 +76,15 @@ pub(crate) fn stem(word: &str) -> String {
         }
     }
     // 1c
-    if let [before @ .., last @ 'y'] = &mut word[..]
-        && has_vowel(before)
-    {
-        *last = 'i';
+    if ends(&word, "y") && has_vowel(&word[..word.len() - 1]) {
+        word.pop();
+        word.push('i');
     }
     // 5a and 5b
-    if let [before @ .., 'e'] = &word[..]
-        && (measure(before) > 1 || (measure(before) == 1 && !is_short(before)))
-    {
-        word.pop();
+    if ends(&word, "e") {
+        let before = &word[..word.len() - 1];
+        let falls = measure(before) > 1 || (measure(before) == 1 && !is_short(before));
+        word.truncate(word.len() - usize::from(falls));
     }
     if ends(&word, "ll") && measure(&word) > 1 {
         word.pop();
