@@ -206,6 +206,8 @@ fn texts_are_scored_by_words_stems_patterns_and_length() {
     // Every text has some character, and as many matches as characters.
     let patterns = scores("patterns", r"--scorer patterns --pattern (?s).");
     assert!(patterns.iter().all(|one| *one <= 0.0 && one.fract() == 0.0) && patterns.iter().any(|one| *one < 0.0));
+    let twice = scores("twice", "--scorer patterns --pattern (?s). --also patterns=1 --also length-limit=0");
+    assert!(patterns.iter().zip(&twice).all(|(one, two)| 2.0 * one == *two), "{patterns:?} {twice:?}");
     let words = scores("words", "--scorer keywords --keywords e,t,a --stems");
     let all = scores("all", "--scorer keywords --keywords e,t,a --stems --hard");
     assert!(words.iter().zip(&all).all(|(soft, hard)| (*hard == 1.0) == (*soft == 1.0)), "{words:?} {all:?}");
@@ -213,6 +215,8 @@ fn texts_are_scored_by_words_stems_patterns_and_length() {
         bench.run(&format!("{SEARCH} --strategy best-of-n --output no.jsonl {options}")).refused(&[said]);
         assert!(!bench.path("no.jsonl").exists(), "{options}");
     };
+    refused("--also length=1", "--scorer");
+    refused("--scorer logp --also length", "a scorer and its weight are wanted");
     refused("--scorer patterns", "at least one regular expression");
     refused("--scorer patterns --pattern (a", "must be a regular expression, got `(a`");
     refused("--scorer logp --pattern a", "--pattern does nothing without the scorer patterns");

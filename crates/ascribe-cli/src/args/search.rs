@@ -78,6 +78,10 @@ pub struct SearchArgs {
     /// What says how good a text, or its beginning, is.
     #[arg(long, value_enum)]
     pub scorer: Option<ScorerName>,
+    /// More that is added to what --scorer says, each with a weight: `length=0.5`. For scorers of whole texts, and not for the
+    /// judge. Repeatable.
+    #[arg(long = "also", value_name = "SCORER=WEIGHT", value_parser = weighed, requires = "scorer")]
+    pub also: Vec<(ScorerName, f32)>,
     /// What has the last word among the texts that were found; by default the scorer.
     #[arg(long, value_enum)]
     pub judge: Option<ScorerName>,
@@ -174,6 +178,30 @@ pub struct SearchArgs {
 impl SearchArgs {
     /// The scorers that are named.
     pub fn scorers(&self) -> impl Iterator<Item = ScorerName> {
-        [self.scorer, self.judge, self.baseline_scorer].into_iter().flatten()
+        let named = [self.scorer, self.judge, self.baseline_scorer].into_iter().flatten();
+        named.chain(self.also.iter().map(|(name, _)| *name))
+    }
+}
+
+/// A scorer with its weight: `length=0.5`.
+fn weighed(text: &str) -> Result<(ScorerName, f32), String> {
+    let (name, weight) = text.split_once('=').ok_or("a scorer and its weight are wanted, such as `length=0.5`")?;
+    let weight: f32 = weight.parse().map_err(|_| format!("`{weight}` is no weight; give a number"))?;
+    match weight.is_finite() {
+        true => Ok((ScorerName::from_str(name, false)?, weight)),
+        false => Err(format!("a weight must be finite, got {weight}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scorer_comes_with_a_finite_weight() {
+        assert_eq!(weighed("length-limit=-0.5"), Ok((ScorerName::LengthLimit, -0.5)));
+        for wrong in ["length", "length=", "length=nan", "length=inf", "lengths=1"] {
+            assert!(weighed(wrong).is_err(), "{wrong}");
+        }
     }
 }

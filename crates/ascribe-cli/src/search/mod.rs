@@ -3,6 +3,7 @@
 //! Rows are searched side by side and written in their order, each as soon as all before it are done. What is found for a row
 //! hangs on its number, the options and the seed alone, so a run that was stopped goes on to the same file.
 
+mod reflecting;
 mod scorers;
 mod sink;
 
@@ -18,8 +19,8 @@ use ascribe::lm::{ChatTemplate, ServedPolicy, SpecialTokens, Tokenizer};
 use ascribe::preference::Encoder;
 use ascribe::process::{Checker, Gold, Segmenter, Verdict};
 use ascribe::search::{
-    Found, Limits, Needs, PathOptions, PathSelection, Reflection, Search, SearchCtx, SearchTree, Steps, Stopped,
-    TransferOptions, TransferQ, side_by_side, smc_of,
+    Found, Limits, Needs, PathSelection, Reflection, Search, SearchCtx, SearchTree, Steps, Stopped, TransferOptions,
+    TransferQ, side_by_side, smc_of,
 };
 use serde_json::{Map, Value, json};
 
@@ -32,6 +33,7 @@ use crate::label::texts::Texts;
 use crate::output::{Progress, print_line};
 use crate::records::{Record, Records};
 use crate::words::Words;
+use reflecting::Reflecting;
 use scorers::{Process, Scorers};
 use sink::Sink;
 
@@ -98,57 +100,6 @@ fn relative(path: &Path, option: &str, args: &SearchArgs, tokenizer: &Tokenizer)
         bail!("the model of {option} has another tokenizer than the one that writes; use models of one family");
     }
     Ok(Box::new(model.policy))
-}
-
-/// What is asked about a text before it is written again.
-struct Reflecting<'a> {
-    encoder: Encoder<'a>,
-    tokenizer: &'a Tokenizer,
-    question: &'a str,
-    /// Its tokens, where prompts are no conversations.
-    ids: Vec<u32>,
-    options: PathOptions,
-}
-
-impl<'a> Reflecting<'a> {
-    /// The question of --reflection, if there is one.
-    fn open(args: &'a SearchArgs, model: &'a Model) -> anyhow::Result<Option<Self>> {
-        let Some(question) = &args.reflection else { return Ok(None) };
-        let options: PathOptions =
-            serde_json::from_value(args.strategy_args.clone()).context("the options of paths")?;
-        if options.reflections == 0 {
-            bail!("--reflection is asked in rounds, of which there are none; set `reflections` in --strategy-args");
-        }
-        let context = model.policy.capabilities().context;
-        let encoder = Encoder::from_parts(&model.tokenizer, model.template.as_ref(), context)?;
-        let ids = model.tokenizer.encode(question)?;
-        Ok(Some(Self { encoder, tokenizer: &model.tokenizer, question, ids, options }))
-    }
-
-    /// The prompt, a text that answers it, and the question; with what was said to that, and the prompt once more.
-    fn prompt(&self, item: &Item, text: &[u32], said: Option<&[u32]>) -> Tokens {
-        let plain = |ids: &[u32]| self.tokenizer.decode(ids, SpecialTokens::Skip).unwrap_or_default();
-        match &item.asked {
-            Prompt::Messages(messages) => {
-                let mut turns = messages.clone();
-                turns.push(Message::new("assistant", plain(text)));
-                turns.push(Message::new("user", self.question));
-                if let Some(said) = said {
-                    turns.push(Message::new("assistant", plain(said)));
-                    turns.extend(messages.last().cloned());
-                }
-                // Nothing is written after what cannot be encoded: the policy refuses it.
-                self.encoder.prompt(&Prompt::Messages(turns)).unwrap_or_default()
-            }
-            Prompt::Text(_) => {
-                let asked = item.ids.followed_by(text).followed_by(&self.ids);
-                match said {
-                    None => asked,
-                    Some(said) => asked.followed_by(said).followed_by(&item.ids),
-                }
-            }
-        }
-    }
 }
 
 /// Strategies that `--allow-cut` says nothing to: those that write one text, or compare texts of at most the greatest length.
@@ -318,7 +269,7 @@ impl One<'_> {
             Ok(gold) => left == right || self.checker.compare(left, &gold).verdict == Verdict::Correct,
             Err(_) => left == right,
         };
-        let scorer = scorers.make(args.scorer, item)?;
+        let scorer = scorers.searched(item)?;
         let judge = scorers.make(args.judge, item)?;
         let baseline_scorer = scorers.make(args.baseline_scorer, item)?;
         let transfer = self.baseline.map(|baseline| TransferQ {
@@ -459,6 +410,7 @@ fn run_of(args: &SearchArgs, name: &str) -> Value {
         "adapter": args.adapter,
         "weights": format!("{:?}", args.weights),
         "scorer": args.scorer.map(|name| format!("{name:?}")),
+        "also": args.also.iter().map(|(name, weight)| json!([format!("{name:?}"), weight])).collect::<Vec<_>>(),
         "judge": args.judge.map(|name| format!("{name:?}")),
         "process": args.process,
         "reward": args.reward,

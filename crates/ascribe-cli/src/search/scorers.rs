@@ -6,7 +6,9 @@ use ascribe::lm::Tokenizer;
 use ascribe::process::model::ProcessModel;
 use ascribe::process::{AnswerReward, Checker, Gold, ProcessError};
 use ascribe::reward::think_format;
-use ascribe::search::heuristics::{Coverage, Forbidden, ForbiddenPatterns, LengthLimit, LengthTarget, WordForm};
+use ascribe::search::heuristics::{
+    Coverage, Forbidden, ForbiddenPatterns, LengthLimit, LengthTarget, Weighted, WordForm,
+};
 use ascribe::worlds::Problem;
 
 use super::Item;
@@ -71,6 +73,7 @@ impl<'a> Scorers<'a> {
             for name in self.args.scorers() {
                 self.make(Some(name), first)?;
             }
+            self.searched(first)?;
         }
         if self.args.scorers().any(|name| name == ScorerName::Chain) {
             for item in items {
@@ -78,6 +81,19 @@ impl<'a> Scorers<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What a search goes by for one row: --scorer, with what --also adds to it.
+    pub fn searched(&self, item: &'a Item) -> anyhow::Result<Option<Box<dyn Scorer + 'a>>> {
+        let Some(scorer) = self.make(self.args.scorer, item)? else { return Ok(None) };
+        if self.args.also.is_empty() {
+            return Ok(Some(scorer));
+        }
+        let mut parts = vec![(1.0, scorer)];
+        for (name, weight) in &self.args.also {
+            parts.extend(self.make(Some(*name), item)?.map(|scorer| (*weight, scorer)));
+        }
+        Ok(Some(Box::new(Sum(parts))))
     }
 
     /// The scorer `name` for one row.
@@ -131,6 +147,15 @@ impl<'a> Scorers<'a> {
 
     fn process(&self) -> anyhow::Result<&'a Process> {
         self.process.context("name a process model with --process")
+    }
+}
+
+/// A weighted sum of scorers of whole texts.
+struct Sum<'a>(Vec<(f32, Box<dyn Scorer + 'a>)>);
+
+impl Scorer for Sum<'_> {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        Weighted(self.0.iter().map(|(weight, scorer)| (*weight, &**scorer as &dyn Scorer)).collect()).score(episodes)
     }
 }
 
