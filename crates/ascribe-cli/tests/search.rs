@@ -61,6 +61,7 @@ fn every_strategy_writes_a_row_for_each_prompt() {
             assert!(row["usage"]["generated"].as_u64().expect("a number") > 0, "{name}");
         }
         assert!(rows[0]["correct"].is_number() && rows[2].get("correct").is_none(), "{name}");
+        assert!(name == "dvts" || rows.iter().all(|row| row.get("subtrees").is_none()), "{name}");
     }
 }
 

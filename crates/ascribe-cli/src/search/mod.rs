@@ -332,6 +332,9 @@ impl One<'_> {
         row.insert("usage".into(), serde_json::to_value(found.usage)?);
         row.insert("calls".into(), serde_json::to_value(found.calls)?);
         row.insert("stopped".into(), serde_json::to_value::<Option<Stopped>>(found.stopped)?);
+        if let Some(subtrees) = &found.subtrees {
+            row.insert("subtrees".into(), json!(subtrees));
+        }
         if found.doubtful > 0 {
             row.insert("doubtful".into(), json!(found.doubtful));
         }

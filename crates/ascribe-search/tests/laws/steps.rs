@@ -315,6 +315,7 @@ fn diverse_trees_do_not_depend_on_one_another() {
     };
     for (four, six) in found(4).iter().zip(found(6)) {
         assert_eq!(four.candidates, six.candidates[..4]);
+        assert_eq!((&four.subtrees, &six.subtrees), (&Some(vec![0, 0, 1, 1]), &Some(vec![0, 0, 1, 1, 2, 2])));
     }
     // One candidate a tree: as many samples, each of its own.
     let mut ctx = by_token(&policy, 7).with_scorer(&oracle, Reduce::Sum);
