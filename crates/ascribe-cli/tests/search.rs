@@ -227,6 +227,38 @@ fn texts_are_scored_by_words_stems_patterns_and_length() {
 }
 
 #[test]
+fn texts_stop_where_they_are_told_to() {
+    let bench = with_prompts();
+    let run = |out: &str, options: &str| {
+        bench.run(&format!("{SEARCH} --strategy majority --strategy-args n=8 --output {out} {options}")).succeeded();
+        lines(&bench.read(out))
+    };
+    let texts = |row: &Value| -> Vec<String> {
+        let texts = row["completions"].as_array().expect("a list").iter();
+        texts.map(|text| text.as_str().expect("a text").to_owned()).collect()
+    };
+    let free = run("free.jsonl", "");
+    // The letter that is written most: texts are what they were up to it.
+    let letters = free.iter().flat_map(&texts).collect::<String>();
+    let written = letters.chars().filter(char::is_ascii_alphanumeric);
+    let letter = written.max_by_key(|letter| letters.matches(*letter).count()).expect("a letter");
+    let told = run("told.jsonl", &format!("--stop {letter}"));
+    let mut stopped = 0;
+    for (free, told) in free.iter().zip(&told) {
+        for (free, told) in texts(free).iter().zip(texts(told)) {
+            assert!(free.starts_with(&told), "{free:?} {told:?}");
+            assert!(told == *free || told.contains(letter), "{free:?} {told:?}");
+            // A token may say more than the letter, but no other token follows.
+            stopped += usize::from(told.len() < free.len());
+        }
+    }
+    assert!(stopped > 0);
+    let line = format!("{SEARCH} --strategy greedy --output no.jsonl");
+    let empty = [&support::words(&line)[..], &["--stop", ""]].concat();
+    support::ran(bench.command(&empty)).refused(&["--stop needs some text"]);
+}
+
+#[test]
 fn a_choice_is_reflected_on_in_rounds() {
     let bench = with_prompts();
     // Nothing that this model writes has the tags, so every round finds something to mend.

@@ -102,7 +102,7 @@ impl Beam {
         let (mut live, mut ended) = (Vec::new(), Vec::new());
         for (rank, (sum, beam, token)) in candidates.into_iter().enumerate() {
             let candidate = &next[beam][token];
-            let ends = candidate.finish == Finish::End;
+            let ends = candidate.finish == Finish::End || ctx.stops(&state.live[beam], candidate).is_some();
             if rank < self.beams && (ends || length == ctx.room()) {
                 ended.push((self.score(sum, length), ctx.child(&state.live[beam], token, candidate)));
             } else if !ends && live.len() < self.beams {

@@ -15,6 +15,9 @@ const WIDTH: usize = 64;
 /// The text of token ids, with the bytes of each.
 pub type TextOf<'a> = &'a (dyn Fn(&[u32]) -> Text + Sync);
 
+/// Where a text stops before its end token: how many of its tokens are kept, the stop included; `None` where it goes on.
+pub type StopOf<'a> = &'a (dyn Fn(&[u32]) -> Option<usize> + Sync);
+
 /// The answer of an episode; `None` where it has none.
 pub type AnswerOf<'a> = &'a (dyn Fn(&Episode) -> Option<String> + Sync);
 
@@ -38,6 +41,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) answers: Option<(AnswerOf<'a>, SameAnswer<'a>)>,
     pub(crate) record: bool,
     pub(crate) cut: bool,
+    pub(crate) stop: Option<StopOf<'a>>,
 }
 
 impl<'a> Setup<'a> {
@@ -75,6 +79,7 @@ impl<'a> SearchCtx<'a> {
             answers: None,
             record: false,
             cut: false,
+            stop: None,
         };
         Self { setup, spent: Usage::default(), calls: Calls::default() }
     }
@@ -157,6 +162,13 @@ impl<'a> SearchCtx<'a> {
     /// text has no choice.
     pub fn with_cut(mut self) -> Self {
         self.setup.cut = true;
+        self
+    }
+
+    /// The same, where a text ends as soon as `stop` says so of the tokens after the prompt: what was written beyond is dropped,
+    /// and the text counts as ended. It is asked about every text that is written, so it should be quick.
+    pub fn with_stop(mut self, stop: StopOf<'a>) -> Self {
+        self.setup.stop = Some(stop);
         self
     }
 

@@ -46,7 +46,7 @@ pub mod symbolic;
 pub use beam::{Beam, EarlyStopping, Likelihood};
 pub use best_of_n::BestOfN;
 pub use compute_optimal::{ComputeOptimal, compute_optimal, difficulty_levels};
-pub use context::{AnswerOf, SameAnswer, SearchCtx, TextOf};
+pub use context::{AnswerOf, SameAnswer, SearchCtx, StopOf, TextOf};
 pub use controlled::Controlled;
 pub use deal::Deal;
 pub use dvts::DiverseTrees;

@@ -276,8 +276,20 @@ impl<'c> PromptCtx<'c> {
         self.calls.policy += continuations(request);
     }
 
-    /// The text `candidate` after `parent`, as its child number `index`.
+    /// What is kept of `candidate` after `parent`, where the text stops within it.
+    pub(crate) fn stops(&self, parent: &Path, candidate: &Candidate) -> Option<Candidate> {
+        let stop = self.setup.stop?;
+        let before = parent.tokens().len();
+        let kept = stop(&[parent.tokens(), &candidate.tokens[..]].concat())?.checked_sub(before)?;
+        let (tokens, logps) = (candidate.tokens.get(..kept)?, candidate.logps.get(..kept)?);
+        let kept = Candidate { tokens: Tokens::from(tokens), logps: logps.to_vec(), finish: Finish::End };
+        (!kept.tokens.is_empty()).then_some(kept)
+    }
+
+    /// The text `candidate` after `parent`, as its child number `index`; as far as it is kept where the text stops in it.
     pub fn child(&mut self, parent: &Path, index: usize, candidate: &Candidate) -> Path {
+        let kept = self.stops(parent, candidate);
+        let candidate = kept.as_ref().unwrap_or(candidate);
         let path = parent.child(index, candidate, self.nodes);
         self.nodes += 1;
         if let Some(tree) = &mut self.tree {

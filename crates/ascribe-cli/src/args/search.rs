@@ -145,6 +145,10 @@ pub struct SearchArgs {
     /// Most tokens of a text.
     #[arg(long, alias = "max-completion-length", default_value_t = 256)]
     pub max_new_tokens: usize,
+    /// A text ends with the token that completes this, as with an end token; for models that go on to the next question.
+    /// Repeatable.
+    #[arg(long = "stop", alias = "stop-strings")]
+    pub stop: Vec<String>,
     /// Divides the logits; 0 takes the most likely token wherever one would be drawn.
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub temperature: f32,

@@ -108,6 +108,9 @@ const WITHOUT_CUT: [&str; 6] = ["greedy", "beam", "likelihood", "transfer-q", "c
 /// Refuses options that change nothing here.
 fn refuse_idle(args: &SearchArgs, name: &str) -> anyhow::Result<()> {
     use ScorerName::{Forbidden, Keywords, LengthLimit, Patterns};
+    if args.stop.iter().any(String::is_empty) {
+        bail!("--stop needs some text, got none; drop it, or say where a text stops");
+    }
     let asked = |names: &[ScorerName]| args.scorers().any(|name| names.contains(&name));
     if args.allow_cut && WITHOUT_CUT.contains(&name) {
         bail!("--allow-cut does nothing with the strategy `{name}`, which has no choice between texts; drop it");
@@ -290,6 +293,13 @@ impl One<'_> {
             (None, Some(paths)) => paths,
             (None, None) => search,
         };
+        // The first token with which a text to stop at is whole.
+        let stop = |ids: &[u32]| {
+            let Text { text, spans } = self.text(ids);
+            let ends = args.stop.iter().filter_map(|stop| text.find(stop).map(|at| at + stop.len()));
+            let end = ends.min()?;
+            spans.iter().position(|span| span.end >= end).map(|at| at + 1)
+        };
         let mut ctx = SearchCtx::new(policy, args.max_new_tokens, Seed(args.seed)).with_first(number);
         ctx = ctx.with_limits(limits).with_clock(&clock).with_steps(self.steps.clone());
         ctx = ctx.with_text(&text).with_answers(&answer, &same);
@@ -308,6 +318,9 @@ impl One<'_> {
         }
         if args.allow_cut {
             ctx = ctx.with_cut();
+        }
+        if !args.stop.is_empty() {
+            ctx = ctx.with_stop(&stop);
         }
         let mut found = search.search(std::slice::from_ref(&item.ids), &mut ctx)?;
         let Some(found) = found.pop() else { bail!("the strategy found nothing at all; it must answer every prompt") };
@@ -432,6 +445,7 @@ fn run_of(args: &SearchArgs, name: &str) -> Value {
         "budget": args.budget,
         "max_policy_calls": args.max_policy_calls,
         "max_scorer_calls": args.max_scorer_calls,
+        "stop": args.stop,
         "max_new_tokens": args.max_new_tokens,
         "temperature": args.temperature,
         "top_k": args.top_k,

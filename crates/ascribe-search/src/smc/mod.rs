@@ -304,7 +304,7 @@ impl Smc<'_> {
             let token = &next[place][chosen];
             particle.path = match scored.get(place) {
                 // It was written down when it was scored.
-                Some(scored) => particle.path.child(chosen, token, scored[chosen].0.node()),
+                Some(scored) => particle.path.reaching(chosen, &scored[chosen].0),
                 None => ctx.child(&particle.path, chosen, token),
             };
         }

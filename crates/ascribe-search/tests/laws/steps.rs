@@ -8,8 +8,8 @@ use ascribe_search::mcts::Outcome;
 use ascribe_search::mcts::tree::TreeOptions;
 use ascribe_search::{
     Beam, BestOfN, Controlled, Deal, DiverseTrees, Found, Greedy, Majority, Mcts, NodeState, Pick, Revise,
-    ReviseOptions, Schedule, Search, SearchCtx, SearchError, SearchTree, Smc, SmcOptions, StepBeam, Steps, Stopped,
-    Target, Vote, VoteWeights, WhenFinished,
+    ReviseOptions, STRATEGIES, Schedule, Search, SearchCtx, SearchError, SearchTree, Smc, SmcOptions, StepBeam, Steps,
+    Stopped, Target, Vote, VoteWeights, WhenFinished,
 };
 use ascribe_worlds::TreePolicy;
 
@@ -435,6 +435,49 @@ fn samples_that_were_cut_off_are_chosen_only_where_they_may() {
             assert!(!some_ended || !cut(one), "{name}");
         }
         assert!(strict.iter().filter(|one| cut(one)).count() < allowed.iter().filter(|one| cut(one)).count(), "{name}");
+    }
+}
+
+#[test]
+fn every_text_ends_where_it_stops() {
+    // Tokens 0 and 1, and 2 that ends; a text stops with its first 1.
+    let language = Toy { context: 9, weights: |_: &[u32]| vec![0.5, 0.3, 0.2] };
+    let stop = |tokens: &[u32]| tokens.iter().position(|token| *token == 1).map(|at| at + 1);
+    let longer = rule(|episode| episode.tokens.len() as f32 / 9.0);
+    let (answer, same) = (
+        |episode: &ascribe_core::Episode| Some(episode.tokens.len().to_string()),
+        |left: &str, right: &str| left == right,
+    );
+    for (name, make) in STRATEGIES {
+        let options = match name {
+            "smc" => serde_json::json!({"grain": {"tokens": 3}, "target": "twisted"}),
+            _ => serde_json::json!({}),
+        };
+        let search = make(&options).expect("options of the strategy");
+        // Blocks of two, so that some stop within.
+        let mut ctx = SearchCtx::new(&language, 6, Seed(5)).with_steps(Steps::blocks(2)).with_stop(&stop);
+        ctx = ctx.with_scorer(&longer, Reduce::Sum).with_answers(&answer, &same).with_tree();
+        let mut stopped = 0;
+        for found in search.search(&prompts(20), &mut ctx).expect("it fits") {
+            for one in &found.candidates {
+                assert_eq!(one.logps.len(), one.tokens.len(), "{name}");
+                match stop(&one.tokens) {
+                    None => assert!(one.finish == Finish::Length || one.tokens.last() == Some(&2), "{name}"),
+                    Some(kept) => {
+                        stopped += 1;
+                        assert_eq!((one.tokens.len(), one.finish), (kept, Finish::End), "{name}");
+                    }
+                }
+            }
+            // Nothing follows a text that stopped.
+            let nodes = found.tree.expect("it is recorded").nodes;
+            assert!(
+                nodes.iter().all(|node| node.parent.is_none_or(|parent| !nodes[parent].tokens.contains(&1))),
+                "{name}"
+            );
+        }
+        let draws = ["best-of-n", "majority", "step-beam", "dvts", "mcts", "paths", "revise", "smc", "likelihood"];
+        assert!(stopped > 0 || !draws.contains(&name), "{name}");
     }
 }
 
