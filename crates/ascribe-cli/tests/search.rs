@@ -253,6 +253,9 @@ fn texts_stop_where_they_are_told_to() {
         }
     }
     assert!(stopped > 0);
+    // This model boxes nothing.
+    let boxed = run("boxed.jsonl", "--stop-at-boxed");
+    assert!(boxed.iter().zip(&free).all(|(boxed, free)| boxed["completions"] == free["completions"]));
     let line = format!("{SEARCH} --strategy greedy --output no.jsonl");
     let empty = [&support::words(&line)[..], &["--stop", ""]].concat();
     support::ran(bench.command(&empty)).refused(&["--stop needs some text"]);

@@ -149,6 +149,9 @@ pub struct SearchArgs {
     /// Repeatable.
     #[arg(long = "stop", alias = "stop-strings")]
     pub stop: Vec<String>,
+    /// A text ends with the token that closes its first `\boxed{..}`.
+    #[arg(long)]
+    pub stop_at_boxed: bool,
     /// Divides the logits; 0 takes the most likely token wherever one would be drawn.
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub temperature: f32,

@@ -297,7 +297,8 @@ impl One<'_> {
         let stop = |ids: &[u32]| {
             let Text { text, spans } = self.text(ids);
             let ends = args.stop.iter().filter_map(|stop| text.find(stop).map(|at| at + stop.len()));
-            let end = ends.min()?;
+            let boxed = if args.stop_at_boxed { boxed_end(&text) } else { None };
+            let end = ends.chain(boxed).min()?;
             spans.iter().position(|span| span.end >= end).map(|at| at + 1)
         };
         let mut ctx = SearchCtx::new(policy, args.max_new_tokens, Seed(args.seed)).with_first(number);
@@ -319,7 +320,7 @@ impl One<'_> {
         if args.allow_cut {
             ctx = ctx.with_cut();
         }
-        if !args.stop.is_empty() {
+        if !args.stop.is_empty() || args.stop_at_boxed {
             ctx = ctx.with_stop(&stop);
         }
         let mut found = search.search(std::slice::from_ref(&item.ids), &mut ctx)?;
@@ -381,6 +382,25 @@ impl One<'_> {
             Err(_) => Text { text: String::new(), spans: ids.iter().map(|_| 0..0).collect() },
         }
     }
+}
+
+/// Where the first `\boxed{..}` whose braces are closed ends; `None` where there is none.
+fn boxed_end(text: &str) -> Option<usize> {
+    const OPEN: &str = "\\boxed{";
+    let starts = text.match_indices(OPEN).map(|(at, _)| at + OPEN.len());
+    let ends = starts.filter_map(|start| {
+        let mut depth = 1;
+        let close = text[start..].bytes().position(|byte| {
+            match byte {
+                b'{' => depth += 1,
+                b'}' => depth -= 1,
+                _ => {}
+            }
+            depth == 0
+        });
+        close.map(|at| start + at + 1)
+    });
+    ends.min()
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -446,6 +466,7 @@ fn run_of(args: &SearchArgs, name: &str) -> Value {
         "max_policy_calls": args.max_policy_calls,
         "max_scorer_calls": args.max_scorer_calls,
         "stop": args.stop,
+        "stop_at_boxed": args.stop_at_boxed,
         "max_new_tokens": args.max_new_tokens,
         "temperature": args.temperature,
         "top_k": args.top_k,
@@ -501,4 +522,19 @@ fn items(args: &SearchArgs, records: &Records, model: &Model) -> anyhow::Result<
         }
     }
     Ok(items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_box_ends_where_its_braces_are_closed() {
+        let kept = |text: &'static str| boxed_end(text).map(|end| &text[..end]);
+        assert_eq!(kept(r"so \boxed{\frac{1}{2}} and on"), Some(r"so \boxed{\frac{1}{2}}"));
+        assert_eq!((kept(r"so \boxed{\frac{1}{2}"), kept("so {5}"), kept("")), (None, None, None));
+        // The first that is closed, whether or not one around it is.
+        assert_eq!(kept(r"\boxed{a \boxed{b} c"), Some(r"\boxed{a \boxed{b}"));
+        assert_eq!(kept(r"\boxed{} \boxed{2}"), Some(r"\boxed{}"));
+    }
 }
