@@ -61,6 +61,7 @@ mod rating_and_preference;
 mod regularised_relevance;
 mod reward_math;
 mod robust_rewards;
+mod rounds_of_mathematics;
 mod rsrm;
 mod score_turn_two;
 mod smc;
@@ -111,6 +112,7 @@ pub const ROWS: &[&Row] = &[
     &implicit_prm_data::ROW,
     &clip_delta::ROW,
     &glore_stages::ROW,
+    &rounds_of_mathematics::ROW,
     &step_level_models::ROW,
     &p_ik::ROW,
     &strategies::ROW,
