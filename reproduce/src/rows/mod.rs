@@ -64,6 +64,7 @@ mod robust_rewards;
 mod rounds_of_mathematics;
 mod rsrm;
 mod score_turn_two;
+mod self_evolution;
 mod smc;
 mod starc;
 mod steer_lm;
@@ -113,6 +114,7 @@ pub const ROWS: &[&Row] = &[
     &clip_delta::ROW,
     &glore_stages::ROW,
     &rounds_of_mathematics::ROW,
+    &self_evolution::ROW,
     &step_level_models::ROW,
     &p_ik::ROW,
     &strategies::ROW,
