@@ -63,6 +63,11 @@ impl StepPolicy {
         Self { logps }
     }
 
+    /// Log-probabilities of the ten results of a question.
+    pub fn of_question(&self, question: usize) -> &[f64] {
+        &self.logps[RESULTS * question..][..RESULTS]
+    }
+
     /// What a loss on implicit rewards makes of this policy. Rows hold [`places`].
     pub fn trained(
         &self,
@@ -126,8 +131,7 @@ impl StepPolicy {
         let (prompt, before) = split(prefix);
         let (mut results, mut logps) = (before.to_vec(), Vec::new());
         while results.len() < prompt.len() / 2 && logps.len() < most {
-            let from = RESULTS * number(asked(prompt, &results));
-            let of_question = &self.logps[from..from + RESULTS];
+            let of_question = self.of_question(number(asked(prompt, &results)));
             let mut point: f64 = stream.random();
             let passed = |logp: &f64| {
                 point -= logp.exp();

@@ -152,6 +152,14 @@ pub enum DataError {
         /// The value received.
         got: f64,
     },
+    /// A solution of a teacher that lacks what its format shows.
+    #[error("a trace must have {rule}, got none for `{question}`")]
+    Trace {
+        /// What is accepted.
+        rule: &'static str,
+        /// The question of the trace.
+        question: String,
+    },
     /// A similarity that near-duplicates cannot be found by.
     #[error("the similarity of near-duplicates must be between 0.5 and 1, got {got}; 0.8 is a usual choice")]
     Threshold {

@@ -16,6 +16,7 @@ mod cream;
 mod cyclical_curriculum;
 mod deal;
 mod deception;
+mod distilled_traces;
 mod domain_features;
 mod dpo_overoptimisation;
 mod dynamic_beta;
@@ -115,6 +116,7 @@ pub const ROWS: &[&Row] = &[
     &glore_stages::ROW,
     &rounds_of_mathematics::ROW,
     &self_evolution::ROW,
+    &distilled_traces::ROW,
     &step_level_models::ROW,
     &p_ik::ROW,
     &strategies::ROW,
