@@ -13,6 +13,7 @@ mod concepts;
 mod concepts_and_hints;
 mod constrained;
 mod cream;
+mod curated_instructions;
 mod cyclical_curriculum;
 mod deal;
 mod deception;
@@ -97,6 +98,7 @@ pub const ROWS: &[&Row] = &[
     &steer_lm::ROW,
     &kto_unpaired::ROW,
     &tutoring::ROW,
+    &curated_instructions::ROW,
     &summaries::ROW,
     &t_reg::ROW,
     &ma_rlhf::ROW,
