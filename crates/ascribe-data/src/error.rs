@@ -160,6 +160,14 @@ pub enum DataError {
         /// The question of the trace.
         question: String,
     },
+    /// A template that is none, or that a record cannot fill.
+    #[error("the template `{template}` cannot be used: {reason}")]
+    Template {
+        /// The template, or its slot.
+        template: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A similarity that near-duplicates cannot be found by.
     #[error("the similarity of near-duplicates must be between 0.5 and 1, got {got}; 0.8 is a usual choice")]
     Threshold {

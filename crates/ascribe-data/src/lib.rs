@@ -12,6 +12,7 @@ mod labelled;
 mod ranked;
 mod record;
 mod teach;
+mod template;
 mod traces;
 
 mod load;
@@ -50,6 +51,7 @@ pub use shuffle::{Batch, Cursor, Epochs};
 pub use split::{HeldOut, Split, is_held_out, split_by_prompt};
 pub use task_order::{TaskOrder, similarities, task_orders};
 pub use teach::{Skipped, Untaught, Why};
+pub use template::Template;
 pub use traces::{Trace, TraceFormat};
 pub use window::{Shuffled, WindowCursor};
 pub use write::{try_write_jsonl, write_jsonl};

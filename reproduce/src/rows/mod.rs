@@ -45,6 +45,7 @@ mod more;
 mod noisy_labels;
 mod objective_mismatch;
 mod omega_prm;
+mod one_model_of_tasks;
 mod online_intrinsic;
 mod oreal;
 mod oreo;
@@ -99,6 +100,7 @@ pub const ROWS: &[&Row] = &[
     &kto_unpaired::ROW,
     &tutoring::ROW,
     &curated_instructions::ROW,
+    &one_model_of_tasks::ROW,
     &summaries::ROW,
     &t_reg::ROW,
     &ma_rlhf::ROW,
