@@ -8,6 +8,7 @@ mod balance;
 mod blank_perplexity;
 mod brain;
 mod calibrated_rewards;
+mod circuit;
 mod clip_delta;
 mod concepts;
 mod concepts_and_hints;
@@ -160,6 +161,7 @@ pub const ROWS: &[&Row] = &[
     &groupwise_regret::ROW,
     &hidden_outcomes::ROW,
     &impact_curve::ROW,
+    &circuit::ROW,
     &objective_mismatch::ROW,
     &subgoals::ROW,
     &online_intrinsic::ROW,

@@ -1,11 +1,13 @@
-//! Curves: divergence, over-optimisation, efficiency, fronts, responses.
+//! Curves: divergence, over-optimisation, efficiency, fronts, responses, accuracy by examples and steps.
 
+mod circuit;
 mod efficiency;
 mod kl;
 mod over_optimization;
 mod pareto;
 mod response;
 
+pub use circuit::{Circuit, Prompted};
 pub use efficiency::{
     Multiplier, Ratio, Reached, Reading, compute_multiplier, efficiency_ratio, final_performance, log_area,
     median_steps, steps_to,
