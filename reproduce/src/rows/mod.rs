@@ -65,6 +65,7 @@ mod rating_and_preference;
 mod regularised_relevance;
 mod reward_math;
 mod robust_rewards;
+mod rollout_errors;
 mod rounds_of_mathematics;
 mod rsrm;
 mod score_turn_two;
@@ -162,6 +163,7 @@ pub const ROWS: &[&Row] = &[
     &hidden_outcomes::ROW,
     &impact_curve::ROW,
     &circuit::ROW,
+    &rollout_errors::ROW,
     &objective_mismatch::ROW,
     &subgoals::ROW,
     &online_intrinsic::ROW,

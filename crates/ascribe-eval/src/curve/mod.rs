@@ -1,4 +1,4 @@
-//! Curves: divergence, over-optimisation, efficiency, fronts, responses, accuracy by examples and steps.
+//! Curves: divergence, over-optimisation, efficiency, fronts, responses, accuracy by examples and steps, rollouts.
 
 mod circuit;
 mod efficiency;
@@ -6,6 +6,7 @@ mod kl;
 mod over_optimization;
 mod pareto;
 mod response;
+mod rollout;
 
 pub use circuit::{Circuit, Prompted};
 pub use efficiency::{
@@ -21,3 +22,4 @@ pub use over_optimization::{
 };
 pub use pareto::{Continual, additive_epsilon, continual, hypervolume, pareto_front, spacing};
 pub use response::{Response, response};
+pub use rollout::{errors_by_horizon, useful_horizon};
