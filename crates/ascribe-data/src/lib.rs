@@ -19,6 +19,7 @@ mod load;
 
 mod budget;
 mod curriculum;
+mod fold;
 mod shuffle;
 mod split;
 mod task_order;
@@ -41,6 +42,7 @@ pub use curriculum::{Curriculum, Cyclical, Ease};
 pub use doctor::{Check, Diagnosis, Doctor, Figure, Finding, ModelText};
 pub use duplicates::{Match, NearDuplicates};
 pub use error::DataError;
+pub use fold::{Folded, fold_by_key};
 pub use formats::Format;
 pub use labelled::{Choices, PromptOnly, Rated, Stepwise, Unpaired};
 pub use load::{Loaded, Records, load};

@@ -24,6 +24,7 @@ mod dpo_overoptimisation;
 mod dynamic_beta;
 mod ensembles;
 mod ensembles_in_rl;
+mod folded_histories;
 mod follow_ups;
 mod glore_stages;
 mod gpm_cycles;
@@ -103,6 +104,7 @@ pub const ROWS: &[&Row] = &[
     &tutoring::ROW,
     &curated_instructions::ROW,
     &one_model_of_tasks::ROW,
+    &folded_histories::ROW,
     &summaries::ROW,
     &t_reg::ROW,
     &ma_rlhf::ROW,
