@@ -86,6 +86,7 @@ mod trade_offs;
 mod transfer_q;
 mod tutoring;
 mod voting;
+mod who_wrote_it;
 
 use crate::row::Row;
 
@@ -154,6 +155,7 @@ pub const ROWS: &[&Row] = &[
     &tools::ROW,
     &concepts::ROW,
     &machine_text::ROW,
+    &who_wrote_it::ROW,
     &balance::ROW,
     &imbalance::ROW,
     &starc::ROW,
