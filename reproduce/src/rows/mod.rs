@@ -82,6 +82,7 @@ mod t_reg;
 mod task_order;
 mod test_time_compute;
 mod tools;
+mod traced_matches;
 mod trade_offs;
 mod transfer_q;
 mod tutoring;
@@ -106,6 +107,7 @@ pub const ROWS: &[&Row] = &[
     &curated_instructions::ROW,
     &one_model_of_tasks::ROW,
     &folded_histories::ROW,
+    &traced_matches::ROW,
     &summaries::ROW,
     &t_reg::ROW,
     &ma_rlhf::ROW,
