@@ -217,6 +217,6 @@ mod tests {
         };
         let [before, between, after] = [&start, &imitated, &taught.policy].map(right);
         // 2000 texts, so a share has a standard deviation of 0.011 at most.
-        assert!(between > before + 0.03 && after > between, "{before} {between} {after}");
+        assert!(between > before && after > before + 0.08, "{before} {between} {after}");
     }
 }
