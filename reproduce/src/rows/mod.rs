@@ -56,6 +56,7 @@ mod pav_provers;
 mod potential;
 mod ppo_vs_dpo;
 mod preference_trade_offs;
+mod preferred_pictures;
 mod pretraining_seeds;
 mod principles;
 mod process_verifiers;
@@ -133,6 +134,7 @@ pub const ROWS: &[&Row] = &[
     &strategies::ROW,
     &test_time_compute::ROW,
     &potential::ROW,
+    &preferred_pictures::ROW,
     &mcts_value::ROW,
     &transfer_q::ROW,
     &smc::ROW,
