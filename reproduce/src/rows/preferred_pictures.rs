@@ -40,7 +40,7 @@ pub const ROW: Row = Row {
     setting: "the pictures, the writer, the assessor and the judge of `potential`; DPO at beta 0.1 on 200 pairs a glyph, of pictures \
               of the writer that the judge orders, which changes how often each glyph is meant; a draft that is drawn once more, \
               with or without a look at it, and the better one by the judge; 600 pictures a seed",
-    seeds: 12,
+    seeds: 20,
     claims: &[
         Claim { says: "DPO draws what was asked for more often", more: "one picture, DPO", less: "one picture" },
         Claim {
