@@ -37,7 +37,7 @@ pub const ROW: Row = Row {
               with 0.1; two rounds of tree search on 300 problems with the published numbers (60 states, 3 children, 4 right \
               ends); the policy imitates the right paths in 3 passes, the process model learns the values of both rounds in 10; \
               one sample, best of 8 and the vote of 8 on 300 other problems",
-    seeds: 20,
+    seeds: 12,
     claims: &[
         Claim {
             says: "the right paths of the first search make the policy better",
