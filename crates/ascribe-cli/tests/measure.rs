@@ -53,6 +53,31 @@ fn a_metric_reads_json_and_csv_by_column_names() {
     );
 }
 
+/// Rows that test goals of three levels: 40 instructions, of which 30 are right, 30 values, of which 6 are, and one preference.
+#[test]
+fn a_metric_is_given_by_tag() {
+    let bench = Bench::new();
+    let row = |level: &str, correct: bool| json!({"level": level, "correct": correct});
+    let instructions = (0..40).map(|at| row("instructions", at < 30));
+    let values = (0..30).map(|at| row("values", at < 6));
+    bench.rows("tagged.jsonl", instructions.chain(values).chain([row("preferences", true)]));
+    let found = measured(&bench, "metric accuracy --input tagged.jsonl --by level");
+    check(&found, "accuracy", 37.0 / 71.0);
+    check(&found, "accuracy of level=instructions", 0.75);
+    check(&found, "accuracy of level=values", 0.2);
+    check(&found, "accuracy of level=preferences", 1.0);
+    assert_eq!(found["measures"]["accuracy of level=values"]["n"], 30);
+    let notes = found["notes"].to_string();
+    assert!(notes.contains("values has the lowest value (0.2000) and instructions the highest (0.7500)"), "{notes}");
+    // A tag whose rows have no such metric is named, and the others are given.
+    bench.write("one.csv", "score,label,level\n0.9,1,a\n0.1,0,a\n0.8,1,b\n");
+    let found = measured(&bench, "metric auroc --input one.csv --by level");
+    check(&found, "auroc of level=a", 1.0);
+    assert!(found["notes"].to_string().contains("auroc of level=b, 1 of 3 rows"), "{found}");
+    bench.run("metric accuracy --input tagged.jsonl --by levl").refused(&["did you mean `level`?"]);
+    bench.run("metric --list --by level").refused(&["--by"]);
+}
+
 /// What it takes to find the interval again: seed, resamples and method, and the method of every interval.
 #[test]
 fn the_settings_of_intervals_are_said() {

@@ -63,6 +63,9 @@ pub struct MetricArgs {
     /// Rows with equal values in this column are not independent; intervals resample its values.
     #[arg(long)]
     pub cluster: Option<String>,
+    /// Also the metric of the rows of each tag in this column, such as the level of the goal that a row tests.
+    #[arg(long, conflicts_with = "list")]
+    pub by: Option<String>,
     #[command(flatten)]
     pub measure: MeasureArgs,
 }
