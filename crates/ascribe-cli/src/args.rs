@@ -443,6 +443,9 @@ pub enum EarlyStoppingName {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct ScoreArgs {
+    // First: what is read before it is not there any more.
+    #[command(flatten)]
+    pub given: Given,
     /// A Hugging Face folder, a GGUF file, an adapter's folder that names its base, or a name on the hub (org/name,
     /// org/name@revision, org/name:file.gguf). With --endpoint only its tokenizer and chat template are read.
     #[arg(long, alias = "model-name-or-path", required_unless_present_any = ["reward", "process"], conflicts_with = "reward")]

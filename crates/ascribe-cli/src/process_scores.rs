@@ -29,6 +29,9 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     if args.adapter.is_some() || !args.served.endpoints.is_empty() {
         bail!("adapter and endpoint belong to log-probabilities; with --process name the folder of an adapter itself");
     }
+    if let Some(name) = ["beta", "weights"].into_iter().find(|name| !args.implicit && args.given.has(name)) {
+        bail!("{name} belongs to log-ratios; with --process add --implicit, or drop it");
+    }
     let judge = Judge::open(args, path)?;
     // A broken line anywhere refuses the whole file, before the first line is written.
     let mut total = 0;

@@ -317,6 +317,13 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     bench.run("score --process model --input rows.jsonl").refused(&["the process model `model`", "two classes"]);
     bench.run("score --process model --reference model --input rows.jsonl").refused(&["add --implicit"]);
     bench.run("score --model model --implicit --input rows.jsonl").refused(&["--process"]);
+    for option in ["--beta 0.1", "--weights f16"] {
+        let name = option.split(' ').next().unwrap_or_default().trim_start_matches('-');
+        let line = format!("score --process model --input rows.jsonl {option}");
+        bench.run(&line).refused(&[&format!("{name} belongs to log-ratios; with --process add --implicit")]);
+        let line = format!("score --reward model --input rows.jsonl {option}");
+        bench.run(&line).refused(&[&format!("{name} belongs to log-probabilities; drop it with --reward")]);
+    }
     let implicit = "score --process model --implicit --input rows.jsonl";
     bench.run(&format!("{implicit} --aggregate middle")).refused(&["sum, mean, min, max, prod or last"]);
     for (row, said) in [

@@ -19,11 +19,10 @@ use ascribe::process::model::{
     CARD, ProcessCard, ProcessHead, ProcessKind, ProcessLearner, ProcessLoss, ProcessModel, ProcessRow, Progress,
     rows_hash,
 };
-use ascribe::train::FitConfig;
 use serde_json::{Map, json};
 
 use super::fitting::{Run, Trained};
-use super::{base, check_run, finish_with, fit_config, headed, lora, refuse_other_runs, short, taken};
+use super::{base, check_run, finish_with, fit_config, headed, identity_of_head, refuse_other_runs, short, taken};
 use crate::args::{FormName, ObjectiveArgs, StepHeadName, StepLossName, TrainArgs};
 use crate::device::device;
 use crate::output::print_line;
@@ -124,22 +123,6 @@ fn worded(args: &TrainArgs, head: ProcessHead, tokenizer: &Tokenizer) -> anyhow:
     Ok(ProcessHead::Words { good: id(good)?, bad: id(bad)? })
 }
 
-/// What must be the same for a resumed run, but for the rows.
-fn identity(
-    args: &TrainArgs,
-    config: &FitConfig,
-    card: &ProcessCard,
-    model: &LanguageModel,
-) -> Vec<(&'static str, String)> {
-    vec![
-        ("method", args.method.clone()),
-        ("model", short(&model.decoder.hash())),
-        ("card", json!(card).to_string()),
-        ("options of training", json!(config).to_string()),
-        ("lora", lora(args).map_or_else(|| "none".to_owned(), |config| format!("{config:?}"))),
-    ]
-}
-
 pub fn run(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<()> {
     let mut card = card(args, kind)?;
     let config = fit_config(args);
@@ -156,7 +139,8 @@ pub fn run(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<()> {
         None => base(args, &device)?,
     };
     card.head.check(&model.config)?;
-    let mut identity = identity(args, &config, &card, &model);
+    let mut identity = identity_of_head(args, &config, &model);
+    identity.push(("card", json!(card).to_string()));
     refuse_other_runs(args, &identity)?;
     let limit = super::length_limit(args, model.config.context);
     let encoder = Encoder::new(&model, limit)?;
