@@ -116,7 +116,7 @@ pub struct TrainArgs {
     /// The objective by name, such as sft, dpo, kto, simpo or t-reg, or a sum of some, such as dpo+sft; on rollouts grpo, dr_grpo,
     /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo, ma_ppo, raft, oreal, oreo, brain or score; in rounds of
     /// pairs that it writes iterative-dpo, iterative-cream or iterative-scir; on games in turns archer; or reward, for a reward
-    /// model; or orm, prm, pav, tvm or implicit-prm, for a process model.
+    /// model; or orm, prm, pav, tvm, p-ik or implicit-prm, for a process model.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
@@ -453,7 +453,7 @@ pub struct ScoreArgs {
     #[command(flatten)]
     pub rewarded: RewardedArgs,
     /// Scores of steps by this process model (a folder of transformers or peft, or a name on the hub), or with --implicit by the
-    /// log-ratios of this policy.
+    /// log-ratios of this policy. A model of `train p-ik` reads prompts alone.
     #[arg(long, conflicts_with_all = ["model", "reward"])]
     pub process: Option<PathBuf>,
     /// Score steps by `beta * (log pi - log pi_ref)` of a policy that was trained on outcomes, against --reference.

@@ -109,6 +109,7 @@ fn every_method_labels_and_keeps_to_its_caps() {
         ("evolve", "--children 2 --rows completions"),
         ("refine", "--rollouts 2"),
         ("self-correct", "--rollouts 2"),
+        ("outcomes", "--rollouts 2"),
     ] {
         let line = format!("{LABEL} --method {method} {options} --max-policy-calls 9 --output labels.jsonl");
         let ran = bench.run(&line).succeeded();
@@ -121,6 +122,30 @@ fn every_method_labels_and_keeps_to_its_caps() {
         bench.run("label --merge labels.jsonl --output rows.jsonl").succeeded();
         fs::remove_file(bench.path("labels.jsonl")).expect("the labels");
     }
+}
+
+#[test]
+fn attempts_with_their_outcomes_are_rows_to_learn_from() {
+    let bench = with_problems();
+    bench.run(&format!("{LABEL} --method outcomes --rollouts 4 --output work.jsonl")).succeeded();
+    bench.run("label --merge work.jsonl --output rows.jsonl").succeeded();
+    let rows = lines(&bench.read("rows.jsonl"));
+    let prompts: Vec<&str> = rows.iter().filter_map(|row| row["prompt"].as_str()).collect();
+    assert_eq!((rows.len(), prompts[0], prompts[11]), (12, "what is 1+1?", "what is 3+3?"));
+    assert!(rows.iter().all(|row| row["label"].is_boolean()));
+    let written = |row: &&Value| row["completion"].as_str().is_some_and(|text| !text.trim().is_empty());
+    for row in rows.iter().filter(written) {
+        // Only what the checker calls right is right.
+        let problem: u64 = row["prompt"].as_str().and_then(|text| text[8..9].parse().ok()).expect("a digit");
+        bench.rows("one.jsonl", [json!({"completion": row["completion"], "answer": 2 * problem})]);
+        let checked = bench.run("check-answer --input one.jsonl").succeeded();
+        let right = lines(&checked.stdout)[0]["verdict"] == "correct";
+        // And an attempt that was cut is wrong, whatever stands in it.
+        assert!(right || row["label"] == false, "{row}");
+    }
+    bench.run("convert rows.jsonl unpaired.jsonl --kind unpaired").succeeded();
+    bench.run(&format!("{LABEL} --method outcomes --rollouts 0 --output no.jsonl")).refused(&["at least 1"]);
+    bench.run(&format!("{LABEL} --method outcomes --rows steps --output no.jsonl")).refused(&["--rows"]);
 }
 
 #[test]

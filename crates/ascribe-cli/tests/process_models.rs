@@ -1,4 +1,4 @@
-//! Process models from data to scores of steps: `ascribe train orm | prm | pav | tvm | implicit-prm`, `ascribe score
+//! Process models from data to scores of steps: `ascribe train orm | prm | pav | tvm | p-ik | implicit-prm`, `ascribe score
 //! --process`, `ascribe search --scorer process`.
 
 mod support;
@@ -164,6 +164,115 @@ fn labels_that_a_model_made_are_learned() {
     // Steps that the segmenter would cut otherwise are said.
     let ran = train(&bench, "prm", "steps.jsonl", "other", "--max-steps 1 --steps headers").succeeded();
     assert!(ran.stderr.contains("warning: the steps of 8 training rows"), "{}", ran.stderr);
+}
+
+#[test]
+fn pairs_of_steps_are_learned_and_score_steps() {
+    let bench = with_steps();
+    let pair = |n: usize| {
+        let so_far = format!("the sum of {n}");
+        json!({"prompt": format!("what is {n}?"), "chosen": format!("{so_far}\nis {n}\n"),
+               "rejected": format!("{so_far}\nis none\n"), "margin": 0.75, "values": [0.75, 0.0],
+               "segmentation": "delimiter \"\\n\""})
+    };
+    bench.rows("steps-of.jsonl", (0..12).map(pair));
+    let options = "--step-loss pairwise --steps lines --eval-steps 2";
+    let ran = train(&bench, "prm", "steps-of.jsonl", "pairs", options).succeeded();
+    assert!(ran.stdout.contains("held-out reward accuracy") && !ran.stdout.contains("AUROC"), "{}", ran.stdout);
+    let summary = bench.json("pairs/summary.json");
+    assert!(summary["reward_accuracy"].is_object() && number(&summary, "eval_loss") > 0.0, "{summary}");
+    assert_eq!(bench.json("pairs/process.json")["loss"], json!("pairwise"));
+    let rows = written(&bench.run("score --process pairs --input rows.jsonl").succeeded());
+    assert!(rows.iter().all(|row| numbers(row, "step_scores").iter().all(|score| (0.0..=1.0).contains(score))));
+    let line = format!("validate prm --model model --data steps-of.jsonl --output-dir out {SHORT} {options}");
+    let ran = bench.run(&line).succeeded();
+    assert!(ran.stdout.contains("8 rows to train on, 4 held out, 4 steps of 2 rows, 16 labels"), "{}", ran.stdout);
+    for (method, data, rest, said) in [
+        ("orm", "pairs.jsonl", "", "step_loss pairwise compares two steps behind one state, which orm has not"),
+        ("prm", "steps.jsonl", "", "steps.jsonl"),
+        ("prm", "steps-of.jsonl", "--balance", "balance does nothing with step_loss pairwise"),
+        ("prm", "steps-of.jsonl", "--step-separator x", "step_separator does nothing with step_loss pairwise"),
+        ("prm", "steps-of.jsonl", "--zeta 1", "zeta is the margin of step_loss ranking"),
+        ("prm", "steps-of.jsonl", "--steps headers", "segmentation"),
+    ] {
+        train(&bench, method, data, "out", &format!("--step-loss pairwise {rest}")).refused(&[said]);
+    }
+}
+
+#[test]
+fn questions_are_learned_from_shares_or_from_samples() {
+    let bench = with_steps();
+    let share = |n: usize| json!({"prompt": format!("what is {n}?"), "share": (n % 3) as f64 / 2.0});
+    bench.rows("shares.jsonl", (0..12).map(share));
+    let ran = train(&bench, "p-ik", "shares.jsonl", "shares", "").succeeded();
+    assert!(ran.stdout.contains("held-out Brier score"), "{}", ran.stdout);
+    assert_eq!(bench.json("shares/process.json")["kind"], json!("p-ik"));
+    assert!(bench.json("shares/summary.json")["brier"].is_object());
+    // Three samples to a prompt, of which none, one, two or all are right.
+    let sample = |n: usize| {
+        let (question, which) = (n / 3, n % 3);
+        json!({"prompt": format!("what is {question}?"), "completion": format!("it is {which}"),
+               "correct": which < question % 4})
+    };
+    bench.rows("samples.jsonl", (0..36).map(sample));
+    let line = format!("validate p-ik --model model --data samples.jsonl --output-dir out {SHORT} --min-samples 3");
+    let ran = bench.run(&line).succeeded();
+    assert!(ran.stdout.contains("8 rows to train on, 4 held out, 4 steps of 2 rows, 8 labels"), "{}", ran.stdout);
+    train(&bench, "p-ik", "samples.jsonl", "samples", "--step-head score --step-loss squared").succeeded();
+
+    // The prompt alone is read, whatever answer stands in the row.
+    bench.rows(
+        "asked.jsonl",
+        [
+            json!({"id": 1, "prompt": "what is 1?", "completion": "the sum"}),
+            json!({"id": 2, "question": "what is 1?"}),
+            json!({"id": 3, "prompt": "what is 2?"}),
+        ],
+    );
+    let rows = written(&bench.run("score --process samples --input asked.jsonl").succeeded());
+    let known: Vec<f64> = rows.iter().map(|row| number(row, "p_ik")).collect();
+    assert!((known[0] - known[1]).abs() < 1e-6 && known[0] != known[2], "{known:?}");
+    assert!(known.iter().all(|p| (0.0..=1.0).contains(p)), "{known:?}");
+
+    bench
+        .run("score --process samples --input asked.jsonl --aggregate min")
+        .refused(&["steps and aggregate do nothing"]);
+    bench.rows("asked.jsonl", [json!({"answer": "1"})]);
+    bench.run("score --process samples --input asked.jsonl").refused(&["asked.jsonl, row 1", "`question`"]);
+    bench.rows("prompts.jsonl", (0..2).map(|n| json!({"prompt": format!("what is {n}?")})));
+    let search = "search --model model --input prompts.jsonl --strategy greedy --output no.jsonl --segment length:3";
+    bench.run(&format!("{search} --scorer process --process samples")).refused(&["orm, prm, pav or tvm"]);
+    let grpo = "train grpo --model model --data prompts.jsonl --output-dir no --reward samples --held-out 0 --num-generations 4 \
+                --per-device-train-batch-size 4 --gradient-accumulation-steps 1 --max-completion-length 4 --max-steps 1";
+    bench.run(grpo).refused(&["orm, prm, pav or tvm"]);
+    for (data, rest, said) in [
+        ("samples.jsonl", "--min-samples 4", "the prompt of line 1 has 3 samples, and min_samples is 4"),
+        ("shares.jsonl", "--min-samples 2", "min_samples counts responses"),
+        ("same.jsonl", "", "the shares to learn from are all 0.5"),
+        ("wrong.jsonl", "", "`share` of line 2 must be a number from 0 to 1, got 1.5"),
+        ("shares.jsonl", "--steps lines", "steps does nothing with p-ik; leave it out, or use orm, prm, pav, tvm"),
+        ("shares.jsonl", "--step-loss ranking", "orders right and wrong steps, which p-ik has not"),
+        ("shares.jsonl", "--max-samples-per-prompt 1", "max_samples_per_prompt does nothing with p-ik"),
+    ] {
+        bench.rows("same.jsonl", (0..12).map(|n| json!({"prompt": format!("what is {n}?"), "share": 0.5})));
+        bench.rows("wrong.jsonl", (0..12).map(|n| json!({"prompt": format!("what is {n}?"), "share": 1.5 * n as f64})));
+        train(&bench, "p-ik", data, "out", rest).refused(&[said]);
+    }
+}
+
+#[test]
+fn a_prompt_gives_at_most_so_many_rows() {
+    let bench = with_steps();
+    let sample = |n: usize| json!({"prompt": format!("what is {}?", n / 4), "completion": format!("it is {n}"), "label": n % 4 == 0});
+    bench.rows("samples.jsonl", (0..24).map(sample));
+    let ran = |rest: &str| train(&bench, "orm", "samples.jsonl", "out", &format!("--held-out 0 --max-steps 1 {rest}"));
+    let said = ran("--max-samples-per-prompt 2").succeeded().stderr;
+    assert!(said.contains("12 of 24 rows are learned from, at most 2 to a prompt"), "{said}");
+    assert!(said.contains("6 of 12 responses to learn from are right"), "{said}");
+    ran("--max-samples-per-prompt 0").refused(&["max_samples_per_prompt must be at least 1"]);
+    let line = format!("validate prm --model model --data steps.jsonl --output-dir no {SHORT}");
+    let said = bench.run(&format!("{line} --max-samples-per-prompt 1")).succeeded().stderr;
+    assert!(said.contains("8 of 8 rows are learned from, at most 1 to a prompt"), "{said}");
 }
 
 #[test]

@@ -4,7 +4,8 @@ use ascribe_core::{Credit, Episode, Scorer, Seed, Tokens};
 use ascribe_eval::auroc;
 use ascribe_lm::{DecoderConfig, Head, HeadInit, LanguageModel, LoraConfig, Roles, Row, Tokenizer};
 use ascribe_process::model::{
-    CARD, OutcomeAt, ProcessCard, ProcessHead, ProcessLearner, ProcessLoss, ProcessModel, ProcessRow, Progress,
+    CARD, OutcomeAt, ProcessCard, ProcessHead, ProcessKind, ProcessLearner, ProcessLoss, ProcessModel, ProcessRow,
+    Progress,
 };
 use ascribe_process::{Aggregate, ProcessError, Segmenter};
 use ascribe_testkit::device::device;
@@ -181,6 +182,31 @@ fn what_a_question_is_known_to_be_hangs_on_no_answer() {
     close("no answer", &[read(&[])], &known[..1], 1e-6);
     close("some answer", &[read(&[5, 6, 7])], &known[..1], 1e-6);
     assert!(model.knows(&[&[]]).is_err());
+    // A model that learned from questions says nothing of responses.
+    let card = ProcessCard { head: ProcessHead::Score, kind: ProcessKind::PIk, ..ProcessCard::default() };
+    let asked = ProcessModel::new(&headed(ProcessHead::Score), card).expect("it fits");
+    close("questions", &asked.knows(&[&one, &other]).expect("two questions"), &known, 1e-6);
+    let refused = asked.score(&[Episode::new(&one, &[5, 6])]).err().map(|error| error.to_string());
+    assert!(refused.is_some_and(|said| said.contains("orm, prm, pav or tvm")));
+}
+
+#[test]
+fn questions_are_told_apart_by_the_share_of_right_answers() {
+    // Prompts that end in one of two tokens, of which one is answered rightly three times of four and the other never.
+    let question = |at: u32| {
+        let (last, share) = if at.is_multiple_of(2) { (15, 0.75) } else { (16, 0.0) };
+        let prompt = Tokens::from([ids(at, 3).as_slice(), &[last]].concat());
+        ProcessRow::of_question(prompt, share).expect("a question")
+    };
+    let rows: Vec<ProcessRow> = (0..8).map(question).collect();
+    let learner = ProcessLearner { head: ProcessHead::Score, loss: ProcessLoss::CrossEntropy };
+    let model = trained(&headed(ProcessHead::Score), learner, &rows, config(5e-3, 80));
+    let card = ProcessCard { head: ProcessHead::Score, kind: ProcessKind::PIk, ..ProcessCard::default() };
+    let judge = ProcessModel::new(&model, card).expect("it fits");
+    let fresh: Vec<Tokens> = (20..24).map(|at| question(at).prompt).collect();
+    let asked: Vec<&[u32]> = fresh.iter().map(|prompt| &**prompt).collect();
+    let known = judge.knows(&asked).expect("four questions");
+    assert!(known[0].min(known[2]) > known[1].max(known[3]), "{known:?}");
 }
 
 #[test]
@@ -247,6 +273,37 @@ fn outcomes_of_one_kind_drive_scores_to_it() {
         let mean = tally.values("steps/score").iter().sum::<f64>() / 8.0;
         assert!((mean - f64::from(u8::from(right))).abs() < 0.1, "{loss:?}: {mean}");
     }
+}
+
+#[test]
+fn the_better_of_two_steps_is_learned() {
+    let head = ProcessHead::Score;
+    let pair = |at: u32| {
+        let step = |last: u32| Tokens::from([ids(at + 20, 3).as_slice(), &[last]].concat());
+        ProcessRow::of_pair(ids(at, 3).into(), step(15), step(16)).expect("two steps")
+    };
+    let rows: Vec<ProcessRow> = (0..8).map(pair).collect();
+    let learner = ProcessLearner { head, loss: ProcessLoss::Pairwise };
+    let start = headed(head);
+    // What is measured is -log sigmoid of the difference of the logits, which are read from each side alone.
+    let card = ProcessCard { head, ..ProcessCard::default() };
+    let judge = ProcessModel::new(&start, card).expect("it fits");
+    let logit = |prompt: &[u32], response: &[u32]| {
+        let place = prompt.len() + response.len() - 1;
+        let p = judge.values(&[Row { prompt, response }], &[vec![place]]).expect("a place")[0][0];
+        (p / (1.0 - p)).ln()
+    };
+    let margins: Vec<f64> =
+        rows.iter().map(|row| logit(&row.prompt, &row.response) - logit(&row.prompt, &row.sibling)).collect();
+    let expected = margins.iter().map(|margin| (-margin).exp().ln_1p()).sum::<f64>() / 8.0;
+    for batch in [1, 3, 8] {
+        let tally = evaluate(&learner, &start.decoder, &rows, batch).expect("sound rows");
+        close("loss", &[tally.loss / tally.weight], &[expected], 1e-4);
+        close("margins", tally.values("rewards/margins"), &margins, 1e-3);
+    }
+    let model = trained(&start, learner, &rows, config(5e-3, 60));
+    let tally = evaluate(&learner, &model.decoder, &rows, 8).expect("sound rows");
+    assert_eq!(tally.values("rewards/accuracies"), [1.0; 8]);
 }
 
 /// Whether each step of a solution is right, up to the first wrong one, and where steps end.

@@ -75,6 +75,8 @@ pub enum LabelMethod {
     Refine,
     /// Two attempts each, of which the second mends the first: SCoRe.
     SelfCorrect,
+    /// Attempts of the model's own, right or wrong: what orm, tvm, p-ik and implicit-prm learn from.
+    Outcomes,
 }
 
 /// What rows a method writes.
@@ -86,6 +88,8 @@ pub enum RowsName {
     Pairs,
     /// Completions to imitate.
     Completions,
+    /// Completions that are right or wrong.
+    Outcomes,
 }
 
 #[derive(Debug, Args)]
@@ -136,7 +140,8 @@ pub struct LabelArgs {
     /// Count a right rollout only if it uses the results of its prefix (sorm).
     #[arg(long)]
     pub consistent: bool,
-    /// Rollouts from a prefix (monte-carlo, sorm, omega); attempts at a problem (refine, self-correct). 8 unless it is given.
+    /// Rollouts from a prefix (monte-carlo, sorm, omega); attempts at a problem (refine, self-correct, outcomes). 8 unless it is
+    /// given.
     #[arg(long)]
     pub rollouts: Option<usize>,
     /// Rollouts from the question alone (omega); --rollouts unless it is given.

@@ -7,13 +7,13 @@ use clap::{Args, ValueEnum};
 use super::named;
 use super::process::segmenter;
 
-/// How a process model learns: `ascribe train orm`, `prm`, `tvm` and `pav`; and `implicit-prm`.
+/// How a process model learns: `ascribe train orm`, `prm`, `tvm`, `pav` and `p-ik`; and `implicit-prm`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ProcessArgs {
     /// The loss of an implicit process model: ce (unless it is given), dpo, kto or nca (implicit-prm).
     #[arg(long, value_enum)]
     pub form: Option<FormName>,
-    /// The loss of steps: cross-entropy (unless it is given), squared or ranking.
+    /// The loss of steps: cross-entropy (unless it is given), squared, or for prm ranking, or pairwise on pairs of steps.
     #[arg(long, value_enum)]
     pub step_loss: Option<StepLossName>,
     /// Margin of wrong steps (step_loss ranking); 4 unless it is given.
@@ -50,7 +50,11 @@ pub struct ProcessArgs {
     /// Learn from as many rows that end right as wrong (in a label below 1/2); which of the others go is drawn.
     #[arg(long)]
     pub balance: bool,
-    /// Fewest samples of a problem (tvm); 1 unless it is given.
+    /// Learn from at most so many rows of a prompt, as many right ones as wrong ones (by their last label) as far as there are;
+    /// which they are is drawn.
+    #[arg(long)]
+    pub max_samples_per_prompt: Option<usize>,
+    /// Fewest samples of a problem (tvm, p-ik); 1 unless it is given.
     #[arg(long)]
     pub min_samples: Option<usize>,
 }
@@ -89,6 +93,8 @@ pub enum StepLossName {
     Squared,
     /// The order of the steps of a response, for hard labels: PQM.
     Ranking,
+    /// Which of two steps behind one state is better; rows are pairs, as `label --rows pairs` writes them.
+    Pairwise,
 }
 
 /// What says how likely all is right so far.

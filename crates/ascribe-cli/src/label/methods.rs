@@ -1,6 +1,6 @@
 //! What each method makes of one item.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use ascribe::core::{Seed, Tokens};
 use ascribe::data::{Message, Prompt};
 use ascribe::lm::FrozenModel;
@@ -73,6 +73,7 @@ pub fn label(
         LabelMethod::Evolve => evolve(job, completer),
         LabelMethod::Refine => refine(job, completer),
         LabelMethod::SelfCorrect => self_correct(job, model, completer),
+        LabelMethod::Outcomes => outcomes(job, completer),
     }
 }
 
@@ -193,6 +194,7 @@ fn pair_row(
         "rejected": text(&pair.rejected)?,
         "margin": pair.values[0] - pair.values[1],
         "values": pair.values,
+        "segmentation": args.segment.id(),
         "completer": completer.name(),
         "seed": args.seed,
     }))
@@ -323,6 +325,30 @@ fn self_correct(job: Job, model: &FrozenModel, completer: &mut Completer) -> any
         }));
     }
     Ok(Labelled { rows, ended })
+}
+
+/// Attempts with their outcomes; one that was cut by the limit, or whose verdict is not known, is wrong.
+fn outcomes(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
+    let Job { args, problem, item, texts, .. } = job;
+    let attempts = args.rollouts.unwrap_or(ROLLOUTS);
+    if attempts == 0 {
+        bail!("rollouts must be at least 1, got 0");
+    }
+    let asked = Asked { problem, prompt: &item.ids, prefix: &[], n: attempts, again: 0 };
+    let Some(mut estimates) = completer.estimate(&[asked])? else { return Ok(Labelled::new(Vec::new(), true)) };
+    let made = estimates.pop().unwrap_or_default();
+    let row = |(attempt, right): (&Tokens, bool)| -> anyhow::Result<Value> {
+        Ok(json!({
+            "prompt": item.prompt,
+            "completion": texts.text(attempt)?,
+            "label": right,
+            "completer": completer.name(),
+            "seed": args.seed,
+        }))
+    };
+    let right = made.right.iter().map(|attempt| (attempt, true));
+    let all = right.chain(made.wrong.iter().map(|attempt| (attempt, false)));
+    Ok(Labelled::new(all.map(row).collect::<anyhow::Result<Vec<Value>>>()?, false))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `ascribe label`: labels of steps, made by a model that completes.
+//! `ascribe label`: labels of steps, and of whole responses, made by a model that completes.
 //!
 //! The output has one line for the run and one for each item, written when the item is done. The same command goes on from
 //! where it stopped, and `--merge` makes one file of rows out of the outputs of all shards. What is made for an item hangs on
@@ -108,6 +108,7 @@ fn kind_of_rows(method: LabelMethod, wanted: Option<RowsName>) -> anyhow::Result
         LabelMethod::Mcts => &[RowsName::Pairs],
         LabelMethod::Evolve => &[RowsName::Steps, RowsName::Completions],
         LabelMethod::Refine | LabelMethod::SelfCorrect => &[RowsName::Completions],
+        LabelMethod::Outcomes => &[RowsName::Outcomes],
     };
     match wanted {
         None => Ok(kinds[0]),
@@ -118,12 +119,12 @@ fn kind_of_rows(method: LabelMethod, wanted: Option<RowsName>) -> anyhow::Result
 
 /// Refuses an option that the method does not heed.
 fn refuse_idle(args: &LabelArgs, method: LabelMethod) -> anyhow::Result<()> {
-    use LabelMethod::{Evolve, Mcts, MonteCarlo, Omega, Refine, SelfCorrect, Sorm};
+    use LabelMethod::{Evolve, Mcts, MonteCarlo, Omega, Outcomes, Refine, SelfCorrect, Sorm};
     let options: [(&str, bool, &[LabelMethod]); 10] = [
         ("--labels", args.labels.is_some(), &[MonteCarlo, Omega, Evolve]),
         ("--after-error", args.after_error.is_some(), &[MonteCarlo]),
         ("--consistent", args.consistent, &[Sorm]),
-        ("--rollouts", args.rollouts.is_some(), &[MonteCarlo, Sorm, Omega, Refine, SelfCorrect]),
+        ("--rollouts", args.rollouts.is_some(), &[MonteCarlo, Sorm, Omega, Refine, SelfCorrect, Outcomes]),
         ("--root-rollouts", args.root_rollouts.is_some(), &[Omega]),
         ("--searches", args.searches.is_some(), &[Omega]),
         ("--confirm", args.confirm, &[Omega]),

@@ -106,6 +106,7 @@ fn process_model(args: &TrainArgs, folder: &Path) -> anyhow::Result<ProcessModel
     eprintln!("loading {}", folder.display());
     let model = ProcessModel::load(folder, &device(&args.common.device)?);
     let model = model.with_context(|| format!("the process model `{}`", folder.display()))?;
+    model.reads_responses().with_context(|| format!("the process model `{}`", folder.display()))?;
     if model.model().tokenizer.hash() != Words::load(&args.model)?.tokenizer.hash() {
         bail!("the process model has another tokenizer than the model that is trained; use models of one family");
     }

@@ -92,17 +92,19 @@ const WRITING: [&str; 4] = ["iterative-dpo", "iterative-cream", "iterative-scir"
 const PULLED_TOO: [&str; 4] = [OBJECTIVES, "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Methods that train a process model.
-const PROCESS: [&str; 4] = ["orm", "prm", "pav", "tvm"];
+const PROCESS: [&str; 5] = ["orm", "prm", "pav", "tvm", "p-ik"];
+/// Those of them whose models read responses.
+const RESPONSES: &[&str] = PROCESS.split_at(PROCESS.len() - 1).0;
 /// Methods that train a head of scores.
-const HEADS: [&str; 5] = ["reward", "orm", "prm", "pav", "tvm"];
+const HEADS: [&str; 6] = ["reward", "orm", "prm", "pav", "tvm", "p-ik"];
 /// Methods that learn from the rows of a file as they are.
-const ON_ROWS: [&str; 6] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm"];
+const ON_ROWS: [&str; 7] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "p-ik"];
 /// Methods that read rows of prompts, whatever else these have.
-const READING: [&str; 9] =
-    [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "iterative-dpo", "iterative-cream", "iterative-scir"];
+const READING: [&str; 10] =
+    [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "p-ik", "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 115] = [
+static OPTIONS: [(&str, Takers, &[&str]); 116] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("combine", Takers::All, &["iterative-dpo"]),
@@ -204,13 +206,14 @@ static OPTIONS: [(&str, Takers, &[&str]); 115] = [
     ("step_head", Takers::None, &PROCESS),
     ("step_words", Takers::None, &PROCESS),
     ("outcome_at", Takers::None, &["orm"]),
-    ("steps", Takers::None, &PROCESS),
+    ("steps", Takers::None, RESPONSES),
     ("step_separator", Takers::None, &["prm", "pav"]),
-    ("aggregate", Takers::None, &PROCESS),
+    ("aggregate", Takers::None, RESPONSES),
     ("prover", Takers::None, &["pav"]),
     ("progress_weight", Takers::None, &["pav"]),
     ("balance", Takers::None, &PROCESS),
-    ("min_samples", Takers::None, &["tvm"]),
+    ("max_samples_per_prompt", Takers::None, RESPONSES),
+    ("min_samples", Takers::None, &["tvm", "p-ik"]),
     ("loss_type", Takers::All, &PULLED_TOO),
     ("loss_weights", Takers::None, &PULLED_TOO),
     ("columns", Takers::All, &READING),

@@ -25,6 +25,8 @@ pub enum ProcessKind {
     Pav,
     /// Values of tokens.
     Tvm,
+    /// How likely questions are answered right, from the questions alone: P(IK).
+    PIk,
 }
 
 /// Progress of the steps under a prover, which is best-of-`prover` of the policy whose values the model learned.
@@ -133,6 +135,7 @@ mod tests {
                 segmenter: Segmenter::Headers,
                 ..ProcessCard::default()
             },
+            ProcessCard { kind: ProcessKind::PIk, loss: ProcessLoss::Pairwise, ..ProcessCard::default() },
         ];
         for card in cards {
             std::fs::write(folder.path().join(CARD), card.to_text()).unwrap();

@@ -18,7 +18,7 @@ use burn::tensor::Device;
 use burn::tensor::activation::sigmoid;
 
 use super::row::check_ends;
-use super::{ProcessCard, Progress};
+use super::{ProcessCard, ProcessKind, Progress};
 use crate::credit::effective;
 use crate::{ProcessError, Tokenized};
 
@@ -128,12 +128,27 @@ impl ProcessModel {
         Ok(self.values(&rows, &places)?.concat())
     }
 
+    /// Checks that it reads responses: a model of P(IK) reads questions alone, and is asked by [`knows`](Self::knows).
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn reads_responses(&self) -> Result<(), ProcessError> {
+        match self.card.kind {
+            ProcessKind::PIk => {
+                Err(ProcessError::range("the kind of a model that scores responses", "orm, prm, pav or tvm", "p-ik"))
+            }
+            ProcessKind::Orm | ProcessKind::Prm | ProcessKind::Pav | ProcessKind::Tvm => Ok(()),
+        }
+    }
+
     /// The score of each step of each response; `ends[i][h]` is where step `h` of row `i` ends in tokens of its response.
     /// Values are in [0, 1]; with progress they may lie outside.
     ///
     /// # Errors
-    /// When a response has no step, or one without a token or outside of it; as [`values`](Self::values).
+    /// When a response has no step, or one without a token or outside of it; as [`reads_responses`](Self::reads_responses) and
+    /// [`values`](Self::values).
     pub fn steps(&self, rows: &[Row], ends: &[Vec<usize>]) -> Result<Vec<Vec<f64>>, ProcessError> {
+        self.reads_responses()?;
         let (expected, got) = (rows.len(), ends.len());
         if expected != got {
             return Err(ProcessError::Length { what: "the ends of steps", each: "a row", expected, got });
