@@ -1,11 +1,11 @@
 //! Process models on a decoder: what a score must not depend on, what is saved, and learning to find planted wrong steps.
 
-use ascribe_core::{Credit, Episode, Scorer, Seed, Tokens};
+use ascribe_core::{CoreError, Credit, CreditAssigner, Episode, Evidence, Place, Placed, Scorer, Seed, Tokens};
 use ascribe_eval::auroc;
 use ascribe_lm::{DecoderConfig, Head, HeadInit, LanguageModel, LoraConfig, Roles, Row, Tokenizer};
 use ascribe_process::model::{
     CARD, OutcomeAt, ProcessCard, ProcessHead, ProcessKind, ProcessLearner, ProcessLoss, ProcessModel, ProcessRow,
-    Progress,
+    Progress, StepProgress, TokenScores,
 };
 use ascribe_process::{Aggregate, ProcessError, Segmenter};
 use ascribe_testkit::device::device;
@@ -171,6 +171,79 @@ fn progress_is_made_of_the_values() {
     close("values alone", &of(Progress { prover: 4, alpha: 0.0 }), &q, 1e-6);
     let refused = process_model(ProcessHead::Classes).with_progress(Some(Progress { prover: 0, alpha: 0.5 }));
     assert!(refused.is_err());
+}
+
+#[test]
+fn tokens_are_scored_one_by_one() {
+    let model = process_model(ProcessHead::Classes);
+    let end = model.model().tokenizer.eos()[0];
+    let (prompt, response) = (ids(1, 4), [ids(3, 3), vec![end]].concat());
+    let episode = Episode::new(&prompt, &response);
+    let credit = TokenScores(&model).score(std::slice::from_ref(&episode)).expect("a response");
+    // Each token is a step of its own to the model; the end is read at the token before it.
+    let apart = scores(&model, &[(prompt, response, vec![1, 2, 3, 4])]).concat();
+    let expected: Vec<f64> = [0.0; 4].into_iter().chain(apart.iter().copied()).collect();
+    let got: Vec<f64> = credit[0].values().iter().map(|score| f64::from(*score)).collect();
+    close("tokens", &got, &expected, 1e-6);
+    close("end", &apart[3..], &apart[2..3], 1e-6);
+    // A scorer is an assigner of the same.
+    let scorer = TokenScores(&model);
+    let placed = Placed { scorer: &scorer, place: Place::LastToken }.assign(&episode, &Evidence::default());
+    assert_eq!(placed.expect("a response"), credit[0]);
+}
+
+#[test]
+fn step_scores_are_paid_where_steps_end() {
+    let model = process_model(ProcessHead::Score);
+    let episode = Episode::new(&ids(1, 4), &ids(3, 5)).with_steps(vec![4..6, 6..9]).expect("steps");
+    let steps = scores(&model, &[(ids(1, 4), ids(3, 5), vec![2, 5])]).concat();
+    let placed = |place| {
+        let credit = Placed { scorer: &model, place }.assign(&episode, &Evidence::default()).expect("steps");
+        credit.values().iter().map(|score| f64::from(*score)).collect::<Vec<f64>>()
+    };
+    close("ends", &placed(Place::LastToken), &[0.0, 0.0, 0.0, 0.0, 0.0, steps[0], 0.0, 0.0, steps[1]], 1e-6);
+    let every = [vec![0.0; 4], vec![steps[0]; 2], vec![steps[1]; 3]].concat();
+    close("every", &placed(Place::Every), &every, 1e-6);
+}
+
+#[test]
+fn progress_is_paid_beside_the_outcome_and_never_summed() {
+    let model = process_model(ProcessHead::Classes);
+    let (prompt, response) = (ids(1, 4), ids(3, 5));
+    let q = scores(&model, &[(prompt.clone(), response.clone(), vec![2, 5])]).concat();
+    let row = Row { prompt: &prompt, response: &response };
+    let start = model.values(&[row], &[vec![3]]).expect("a place")[0][0];
+    let two = |q: f64| 1.0 - (1.0 - q) * (1.0 - q);
+    let advantages = [two(q[0]) - two(start), two(q[1]) - two(q[0])];
+    let got = model.progress(&[row], &[vec![2, 5]], 2).expect("two steps").concat();
+    close("advantages", &got, &advantages, 1e-6);
+    // They telescope.
+    close("sum", &[got[0] + got[1]], &[two(q[1]) - two(start)], 1e-6);
+
+    let episode = Episode::new(&prompt, &response).with_steps(vec![4..6, 6..9]).expect("steps");
+    let bonus = |alpha| StepProgress { model: &model, progress: Progress { prover: 2, alpha } };
+    let mut evidence = Evidence::default();
+    evidence.reward = Some(Credit::sequence(1.0));
+    let assigned = |alpha| {
+        let credit = bonus(alpha).assign(&episode, &evidence).expect("an outcome");
+        credit.values().iter().map(|value| f64::from(*value)).collect::<Vec<f64>>()
+    };
+    let [one, other] = advantages.map(|advantage| 1.0 + 3.0 * advantage);
+    close("credit", &assigned(3.0), &[0.0, 0.0, 0.0, 0.0, one, one, other, other, other], 1e-5);
+    close("outcome", &assigned(0.0), &[0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0], 1e-6);
+    let steps = bonus(3.0).score(std::slice::from_ref(&episode)).expect("steps").remove(0);
+    let steps: Vec<f64> = steps.values().iter().map(|value| f64::from(*value)).collect();
+    close("bonus", &steps, &advantages.map(|advantage| 3.0 * advantage), 1e-5);
+
+    let says = |result: Result<Credit, CoreError>, said: &str| {
+        let error = result.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains(said) && !error.contains('\n'), "{error}");
+    };
+    says(bonus(1.0).assign(&episode, &Evidence::default()), "needs the evidence `reward`");
+    says(bonus(f64::NAN).assign(&episode, &evidence), "alpha must be finite and at least 0");
+    let whole = Episode::new(&prompt, &response);
+    says(bonus(1.0).assign(&whole, &evidence), "credit by step needs an episode with steps");
+    assert!(model.progress(&[row], &[vec![2, 5]], 0).is_err());
 }
 
 #[test]

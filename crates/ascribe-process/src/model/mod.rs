@@ -13,6 +13,7 @@
 //! on its score.
 
 mod card;
+mod credit;
 mod head;
 mod learner;
 mod loss;
@@ -20,6 +21,7 @@ mod process_model;
 mod row;
 
 pub use card::{CARD, ProcessCard, ProcessKind, Progress};
+pub use credit::{StepProgress, TokenScores};
 pub use head::ProcessHead;
 pub use learner::ProcessLearner;
 pub use loss::ProcessLoss;

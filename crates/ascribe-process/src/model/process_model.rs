@@ -19,7 +19,7 @@ use burn::tensor::activation::sigmoid;
 
 use super::row::check_ends;
 use super::{ProcessCard, ProcessKind, Progress};
-use crate::credit::effective;
+use crate::credit::{best_of, effective, progress};
 use crate::{ProcessError, Tokenized};
 
 /// Tokens that go through the model at once.
@@ -148,6 +148,27 @@ impl ProcessModel {
     /// When a response has no step, or one without a token or outside of it; as [`reads_responses`](Self::reads_responses) and
     /// [`values`](Self::values).
     pub fn steps(&self, rows: &[Row], ends: &[Vec<usize>]) -> Result<Vec<Vec<f64>>, ProcessError> {
+        let Some(Progress { prover, alpha }) = self.card.progress else { return self.behind(rows, ends, false) };
+        let values = self.behind(rows, ends, true)?;
+        values.iter().map(|values| effective(values[0], &values[1..], alpha, prover)).collect()
+    }
+
+    /// What each step adds to the value of best-of-`prover` of the policy: `A_h = B_h - B_{h-1}`, in [-1, 1], which sum to
+    /// `B_H - B_0`. `ends` are those of [`steps`](Self::steps).
+    ///
+    /// # Errors
+    /// When `prover` is 0, a prompt is empty, and as [`steps`](Self::steps).
+    pub fn progress(&self, rows: &[Row], ends: &[Vec<usize>], prover: u32) -> Result<Vec<Vec<f64>>, ProcessError> {
+        let one = |values: &Vec<f64>| {
+            let best =
+                values.iter().map(|value| best_of(*value, prover)).collect::<Result<Vec<f64>, ProcessError>>()?;
+            progress(best[0], &best[1..])
+        };
+        self.behind(rows, ends, true)?.iter().map(one).collect()
+    }
+
+    /// The values behind the steps of each row; `with_start` puts that of the prompt before them.
+    fn behind(&self, rows: &[Row], ends: &[Vec<usize>], with_start: bool) -> Result<Vec<Vec<f64>>, ProcessError> {
         self.reads_responses()?;
         let (expected, got) = (rows.len(), ends.len());
         if expected != got {
@@ -160,19 +181,19 @@ impl ProcessModel {
             }
             check_ends(ends, row.response.len())?;
             let mut of_row = Vec::with_capacity(1 + ends.len());
-            if self.card.progress.is_some() {
+            if with_start {
                 of_row.push(last_of(row.prompt)?);
             }
-            for end in ends {
-                let last = end - 1;
-                let closes = last > 0 && self.model.tokenizer.eos().contains(&row.response[last]);
-                of_row.push(row.prompt.len() + last - usize::from(closes));
-            }
+            of_row.extend(ends.iter().map(|end| self.place(row, end - 1)));
             places.push(of_row);
         }
-        let values = self.values(rows, &places)?;
-        let Some(Progress { prover, alpha }) = self.card.progress else { return Ok(values) };
-        values.iter().map(|values| effective(values[0], &values[1..], alpha, prover)).collect()
+        self.values(rows, &places)
+    }
+
+    /// Where token `at` of a response is read: a token that ends the text at the token before it.
+    pub(super) fn place(&self, row: &Row, at: usize) -> usize {
+        let closes = at > 0 && self.model.tokenizer.eos().contains(&row.response[at]);
+        row.prompt.len() + at - usize::from(closes)
     }
 
     /// Where the steps of a response end, in its tokens, by the segmenter of the card.
