@@ -373,8 +373,12 @@ fn a_policy_learns_from_a_process_model() {
     bench.rows("prompts.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?")})));
     let line = "train grpo --model model --data prompts.jsonl --reward prm --held-out 2 --per-device-train-batch-size 4 \
                 --gradient-accumulation-steps 1 --num-generations 4 --max-completion-length 6 --max-steps 2 --logging-steps 1";
-    // Of whole responses, and of every step.
-    for (out, more) in [("whole", ""), ("steps", "--advantage-estimator step_level --segment fixed:3")] {
+    // Of whole responses, of every step with what comes after it, and of every step by itself.
+    for (out, more) in [
+        ("whole", ""),
+        ("steps", "--advantage-estimator step_level --segment fixed:3"),
+        ("own", "--advantage-estimator own_step --segment fixed:3"),
+    ] {
         let ran = bench.run(&format!("{line} --output-dir {out} {more}")).succeeded();
         assert!(ran.stderr.contains("loading prm") && ran.stdout.contains("held-out reward "), "{}", ran.stderr);
         let log = bench.read(&format!("{out}/log.jsonl"));
@@ -385,6 +389,56 @@ fn a_policy_learns_from_a_process_model() {
         // Probabilities of at most two steps.
         assert!(rewards.len() == 2 && rewards.iter().all(|reward| 0.0 < *reward && *reward < 2.0), "{rewards:?}");
     }
+}
+
+#[test]
+fn a_policy_learns_from_refined_scores_of_steps_beside_success() {
+    let bench = with_steps();
+    train(&bench, "prm", "steps.jsonl", "prm", "").succeeded();
+    bench.rows("sums.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?"), "answer": n.to_string()})));
+    let line = |more: &str| {
+        format!(
+            "train grpo --model model --data sums.jsonl --held-out 2 --per-device-train-batch-size 4 \
+             --gradient-accumulation-steps 1 --num-generations 4 --max-completion-length 6 --max-steps 2 \
+             --logging-steps 1 {more}"
+        )
+    };
+    let estimator = "--advantage-estimator step_level --segment fixed:3";
+    for how in ["clip --step-eta 0.5", "delta", "clip-delta"] {
+        let out = how.split(' ').next().unwrap_or_default();
+        let options = format!("--output-dir {out} --reward arithmetic,prm --reward-weights 1,0.1 --step-rewards {how}");
+        let ran = bench.run(&line(&format!("{options} {estimator}"))).succeeded();
+        // Held-out responses are judged by their success: none, of a model that writes no numbers, or all.
+        assert!(ran.stdout.contains("held-out reward "), "{}", ran.stdout);
+        let log = bench.read(&format!("{out}/log.jsonl"));
+        let rewards: Vec<f64> = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok().and_then(|row| row["reward"].as_f64()))
+            .collect();
+        // A tenth of what clipping takes from two steps, or of the first score, and at most 1 for success.
+        assert!(rewards.len() == 2 && rewards.iter().all(|reward| (-0.2..=1.1).contains(reward)), "{rewards:?}");
+        assert!(how != "delta" || rewards.iter().all(|reward| *reward >= 0.0), "{rewards:?}");
+    }
+    let refined = |more: &str| line(&format!("--output-dir out {more}"));
+    let both = "--reward arithmetic,prm";
+    for (options, said) in [
+        (format!("{both} --step-rewards clip --advantage-estimator step_level"), "say with --segment where they end"),
+        (format!("{both} --step-rewards clip"), "step_rewards does nothing with grpo"),
+        (format!("{both} --step-eta 0.5 {estimator}"), "step_eta is where --step-rewards clip cuts"),
+        (format!("{both} --step-rewards delta --step-eta 0.5 {estimator}"), "step_eta belongs to step_rewards clip"),
+        (format!("{both} --step-rewards clip --combine min {estimator}"), "which step_rewards keeps apart"),
+        (format!("--reward prm --step-rewards clip {estimator}"), "name a reward of it beside the process model"),
+        (format!("--reward arithmetic --step-rewards clip {estimator}"), "reward names 0; name one"),
+        (format!("--reward prm,arithmetic,prm --step-rewards clip {estimator}"), "reward names 2; name one"),
+        (format!("{both} --reward-weights 1 --step-rewards clip {estimator}"), "1 numbers for 2 rewards"),
+        (
+            format!("{both} --step-rewards delta --advantage-estimator turn_level --gamma 0.9 --segment fixed:3"),
+            "telescopes where gamma is 1, and it is 0.9",
+        ),
+    ] {
+        bench.run(&refined(&options)).refused(&[said]);
+    }
+    assert!(bench.files("out").is_empty());
 }
 
 #[test]

@@ -25,7 +25,7 @@ enum Takers {
 }
 
 /// Estimators that see a penalty for leaving the reference, and other rewards of tokens.
-const OF_REWARDS: [&str; 15] = [
+const OF_REWARDS: [&str; 16] = [
     "grpo",
     "dr_grpo",
     "rloo",
@@ -40,8 +40,11 @@ const OF_REWARDS: [&str; 15] = [
     "macro_gae",
     "turn_level",
     "step_level",
+    "own_step",
     "raft",
 ];
+/// Estimators that hand rewards of steps to what leads to them.
+const PLACED: [&str; 4] = ["gae", "macro_gae", "turn_level", "step_level"];
 const DISCOUNTED: [&str; 13] = [
     "grpo",
     "dr_grpo",
@@ -104,12 +107,14 @@ const READING: [&str; 10] =
     [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "p-ik", "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 116] = [
+static OPTIONS: [(&str, Takers, &[&str]); 118] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("combine", Takers::All, &["iterative-dpo"]),
     ("combine_weight", Takers::All, &["iterative-dpo"]),
     ("log_sigmoid", Takers::All, &["iterative-dpo"]),
+    ("step_rewards", Takers::Estimators(&PLACED), &[]),
+    ("step_eta", Takers::Estimators(&PLACED), &[]),
     ("num_generations", Takers::All, &IN_ROUNDS),
     ("max_completion_length", Takers::All, &WRITING),
     ("temperature", Takers::All, &WRITING),
@@ -333,6 +338,7 @@ mod tests {
             "reward" | "gold" | "advantage_estimator" | "second_attempt" | "loss_type" => &["x"],
             "labels" => &["both"],
             "combine" => &["min"],
+            "step_rewards" => &["clip"],
             "meta_data" => &["x", "--meta-rate", "1"],
             "meta_rate" => &["1", "--meta-data", "x"],
             "agreement" => &["top"],

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn refinements_of_four_scores_worked_in_the_specification() {
+    fn refinements_of_four_other_scores_by_hand() {
         let scores = [0.95, 0.6, 0.92, 0.4];
         let keeps = ClipDeltaConfig { last: LastStep::Keeps, ..ClipDeltaConfig::default() };
         let both = ClipDeltaConfig { eta: Some(0.9), ..keeps };
