@@ -130,20 +130,26 @@ fn attempts_with_their_outcomes_are_rows_to_learn_from() {
     bench.run(&format!("{LABEL} --method outcomes --rollouts 4 --output work.jsonl")).succeeded();
     bench.run("label --merge work.jsonl --output rows.jsonl").succeeded();
     let rows = lines(&bench.read("rows.jsonl"));
-    let prompts: Vec<&str> = rows.iter().filter_map(|row| row["prompt"].as_str()).collect();
-    assert_eq!((rows.len(), prompts[0], prompts[11]), (12, "what is 1+1?", "what is 3+3?"));
+    // The model has a chat template, so that it was asked in a message, and so are those who learn from the rows.
+    assert_eq!(rows.len(), 12);
+    assert_eq!(rows[0]["prompt"], json!([{"role": "user", "content": "what is 1+1?"}]));
+    assert_eq!(rows[11]["prompt"][0]["content"], "what is 3+3?");
     assert!(rows.iter().all(|row| row["label"].is_boolean()));
     let written = |row: &&Value| row["completion"].as_str().is_some_and(|text| !text.trim().is_empty());
     for row in rows.iter().filter(written) {
         // Only what the checker calls right is right.
-        let problem: u64 = row["prompt"].as_str().and_then(|text| text[8..9].parse().ok()).expect("a digit");
-        bench.rows("one.jsonl", [json!({"completion": row["completion"], "answer": 2 * problem})]);
+        bench.rows("one.jsonl", [json!({"completion": row["completion"], "answer": row["answer"]})]);
         let checked = bench.run("check-answer --input one.jsonl").succeeded();
         let right = lines(&checked.stdout)[0]["verdict"] == "correct";
         // And an attempt that was cut is wrong, whatever stands in it.
         assert!(right || row["label"] == false, "{row}");
     }
+    assert_eq!((&rows[0]["answer"], &rows[11]["answer"]), (&json!(2), &json!(6)));
     bench.run("convert rows.jsonl unpaired.jsonl --kind unpaired").succeeded();
+    let raw = format!("{LABEL} --raw --method outcomes --rollouts 1 --output raw.jsonl");
+    bench.run(&raw).succeeded();
+    bench.run("label --merge raw.jsonl --output rows.jsonl").succeeded();
+    assert_eq!(lines(&bench.read("rows.jsonl"))[0]["prompt"], "what is 1+1?");
     bench.run(&format!("{LABEL} --method outcomes --rollouts 0 --output no.jsonl")).refused(&["at least 1"]);
     bench.run(&format!("{LABEL} --method outcomes --rows steps --output no.jsonl")).refused(&["--rows"]);
 }

@@ -327,7 +327,8 @@ fn self_correct(job: Job, model: &FrozenModel, completer: &mut Completer) -> any
     Ok(Labelled { rows, ended })
 }
 
-/// Attempts with their outcomes; one that was cut by the limit, or whose verdict is not known, is wrong.
+/// Attempts with their outcomes; one that was cut by the limit, or whose verdict is not known, is wrong. The right answer
+/// stands beside them, so that the steps of the attempts can be labelled.
 fn outcomes(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
     let Job { args, problem, item, texts, .. } = job;
     let attempts = args.rollouts.unwrap_or(ROLLOUTS);
@@ -342,6 +343,7 @@ fn outcomes(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
             "prompt": item.prompt,
             "completion": texts.text(attempt)?,
             "label": right,
+            "answer": item.answer,
             "completer": completer.name(),
             "seed": args.seed,
         }))

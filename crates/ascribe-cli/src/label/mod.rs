@@ -30,8 +30,11 @@ use work::Work;
 
 /// A problem with its right answer.
 struct Item {
-    /// The prompt as the file has it.
+    /// The prompt as it is asked, for the rows: a text that a chat template renders is a message there, too, so that whoever
+    /// learns from the rows reads the same ids.
     prompt: Value,
+    /// The right answer as the file has it.
+    answer: Value,
     /// The prompt as it is asked.
     asked: Prompt,
     /// Token ids of the prompt.
@@ -224,7 +227,8 @@ fn items(args: &LabelArgs, method: LabelMethod, records: &Records, model: &Froze
             }
         }
         let gold = checker.gold(&records.label(row, &answer)?)?;
-        Ok(Item { prompt: value.clone(), asked, ids, gold, completion })
+        let answer = records.value(row, &answer)?.clone();
+        Ok(Item { prompt: serde_json::to_value(&asked)?, answer, asked, ids, gold, completion })
     };
     records.rows.iter().map(|row| read(row).with_context(|| records.place(row))).collect()
 }
