@@ -130,6 +130,12 @@ fn an_adapter_and_two_words_are_process_models_too() {
     assert!(bench.json("words/process.json")["head"]["words"]["good"].is_number());
     let rows = written(&bench.run("score --process words --input rows.jsonl").succeeded());
     assert!(numbers(&rows[0], "step_scores").iter().all(|score| (0.0..=1.0).contains(score)));
+    // Two words at a tag behind each step.
+    train(&bench, "prm", "steps.jsonl", "tagged", "--step-head words --step-words + - --step-tag *").succeeded();
+    assert_eq!(bench.json("tagged/process.json")["tag"].as_array().map(Vec::len), Some(1));
+    let rows = written(&bench.run("score --process tagged --input rows.jsonl").succeeded());
+    assert_eq!(rows.iter().map(|row| numbers(row, "step_scores").len()).collect::<Vec<_>>(), [2, 3, 2]);
+    train(&bench, "orm", "pairs.jsonl", "out", "--step-tag *").refused(&["step_tag does nothing with orm", "prm, pav"]);
 }
 
 #[test]

@@ -155,6 +155,35 @@ fn a_token_that_ends_the_text_is_not_read() {
 }
 
 #[test]
+fn steps_are_read_at_their_tags() {
+    let tag = vec![21, 22];
+    let card = ProcessCard { tag: tag.clone(), ..ProcessCard::default() };
+    let model = ProcessModel::new(&headed(ProcessHead::Classes), card.clone()).expect("it fits");
+    let end = model.model().tokenizer.eos()[0];
+    let (prompt, response) = (ids(1, 4), ids(3, 5));
+    // The same text with its tags written out, read at the second token of each by a model without.
+    let written = [&response[..2], &tag[..], &response[2..], &tag[..]].concat();
+    let row = Row { prompt: &prompt, response: &written };
+    let plain = process_model(ProcessHead::Classes);
+    let expected = plain.values(&[row], &[vec![4 + 3, 4 + 8]]).expect("places").concat();
+    let got = scores(&model, &[(prompt.clone(), response.clone(), vec![2, 5])]).concat();
+    close("tags", &got, &expected, 1e-6);
+    // A token that ends the text stands behind the last tag and changes nothing.
+    let ended = [response.as_slice(), &[end]].concat();
+    let with = scores(&model, &[(prompt.clone(), ended.clone(), vec![2, 6])]).concat();
+    close("with an end", &with, &expected, 1e-6);
+    let alone = scores(&model, &[(prompt, ended, vec![2, 5, 6])]).concat();
+    close("an end alone", &alone, &[expected[0], expected[1], expected[1]], 1e-6);
+
+    let says = |error: Option<String>, said: &str| assert!(error.as_deref().is_some_and(|it| it.contains(said)));
+    let far = ProcessCard { tag: vec![9999], ..card };
+    let refused = ProcessModel::new(&headed(ProcessHead::Classes), far).err();
+    says(refused.map(|error| error.to_string()), "the tag of steps must be tokens of the vocabulary");
+    let refused = TokenScores(&model).score(&[Episode::new(&[5], &[6])]).err();
+    says(refused.map(|error| error.to_string()), "read at tags");
+}
+
+#[test]
 fn progress_is_made_of_the_values() {
     let plain = process_model(ProcessHead::Classes);
     let text = (ids(1, 4), ids(3, 5), vec![2, 5]);

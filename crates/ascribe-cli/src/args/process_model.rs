@@ -37,6 +37,9 @@ pub struct ProcessArgs {
     /// is given.
     #[arg(long)]
     pub step_separator: Option<String>,
+    /// Put this behind each step, and read the step there (prm, pav), as models with a tag for the ends of steps want it.
+    #[arg(long, allow_hyphen_values = true)]
+    pub step_tag: Option<String>,
     /// How the scores of steps become that of a response, unless scoring says otherwise: last (unless it is given), min,
     /// prod, mean, geo-mean, max, sum-logit or sum-log.
     #[arg(long, value_parser = named::<Aggregate>)]

@@ -107,7 +107,7 @@ const READING: [&str; 10] =
     [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "p-ik", "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 118] = [
+static OPTIONS: [(&str, Takers, &[&str]); 119] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("combine", Takers::All, &["iterative-dpo"]),
@@ -213,6 +213,7 @@ static OPTIONS: [(&str, Takers, &[&str]); 118] = [
     ("outcome_at", Takers::None, &["orm"]),
     ("steps", Takers::None, RESPONSES),
     ("step_separator", Takers::None, &["prm", "pav"]),
+    ("step_tag", Takers::None, &["prm", "pav"]),
     ("aggregate", Takers::None, RESPONSES),
     ("prover", Takers::None, &["pav"]),
     ("progress_weight", Takers::None, &["pav"]),

@@ -22,6 +22,11 @@ pub struct TokenScores<'a>(pub &'a ProcessModel);
 impl Scorer for TokenScores<'_> {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
         self.0.reads_responses()?;
+        let tag = &self.0.card().tag;
+        if !tag.is_empty() {
+            let rule = "empty, as scores that are read at tags are none of tokens";
+            return Err(ProcessError::range("the tag of a model that scores tokens", rule, tag).into());
+        }
         let asked = |episode: &Episode| -> Vec<usize> {
             let row = row_of(episode);
             episode.response.positions().map(|at| self.0.place(&row, at - row.prompt.len())).collect()

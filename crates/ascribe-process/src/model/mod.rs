@@ -26,4 +26,4 @@ pub use head::ProcessHead;
 pub use learner::ProcessLearner;
 pub use loss::ProcessLoss;
 pub use process_model::ProcessModel;
-pub use row::{OutcomeAt, ProcessRow, at_most, balanced, rows_hash};
+pub use row::{OutcomeAt, ProcessRow, at_most, balanced, rows_hash, tagged};

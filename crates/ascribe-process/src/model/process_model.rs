@@ -7,7 +7,8 @@
 //! Texts are laid one after another without padding, so a score depends on its own text alone (up to rounding), and on
 //! nothing behind its step. A text that is longer than the context loses the left of its prompt. A token that ends a text
 //! is not read: its step is read at the token before it, as steps are whose text goes on, and one that is nothing else
-//! has the score of the step before it.
+//! has the score of the step before it. Where the card names a tag, it is put behind each step, in front of a token that
+//! ends the text, and the step is read there.
 
 use std::path::Path;
 
@@ -17,7 +18,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use burn::tensor::activation::sigmoid;
 
-use super::row::check_ends;
+use super::row::{check_ends, tagged};
 use super::{ProcessCard, ProcessKind, Progress};
 use crate::credit::{best_of, effective, progress};
 use crate::{ProcessError, Tokenized};
@@ -47,10 +48,13 @@ impl ProcessModel {
     /// A process model of `model`, as it is now.
     ///
     /// # Errors
-    /// When its head is not the one that the card speaks of, or an option of the card is out of its range.
+    /// When its head is not the one that the card speaks of, or an option of the card is out of its range or no token of it.
     pub fn new(model: &LanguageModel, card: ProcessCard) -> Result<Self, ProcessError> {
         card.check()?;
         card.head.check(&model.config)?;
+        if card.tag.iter().any(|id| *id as usize >= model.config.vocab_size) {
+            return Err(ProcessError::range("the tag of steps", "tokens of the vocabulary", &card.tag));
+        }
         let model = model.with_decoder(model.decoder.clone().valid());
         Ok(Self { model, card, tokens: TOKENS })
     }
@@ -174,7 +178,7 @@ impl ProcessModel {
         if expected != got {
             return Err(ProcessError::Length { what: "the ends of steps", each: "a row", expected, got });
         }
-        let mut places = Vec::with_capacity(rows.len());
+        let (mut places, mut responses) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
         for (row, ends) in rows.iter().zip(ends) {
             if ends.is_empty() {
                 return Err(ProcessError::Empty { what: "the steps of a response", remedy: "cut it, or drop it" });
@@ -184,10 +188,15 @@ impl ProcessModel {
             if with_start {
                 of_row.push(last_of(row.prompt)?);
             }
-            of_row.extend(ends.iter().map(|end| self.place(row, end - 1)));
+            let begin = row.prompt.len();
+            let read: Vec<usize> = ends.iter().map(|end| self.place(row, end - 1) + 1 - begin).collect();
+            let (response, read) = tagged(row.response, &read, &self.card.tag);
+            of_row.extend(read.iter().map(|end| begin + end - 1));
             places.push(of_row);
+            responses.push(response);
         }
-        self.values(rows, &places)
+        let with_tags = rows.iter().zip(&responses).map(|(row, response)| Row { prompt: row.prompt, response });
+        self.values(&with_tags.collect::<Vec<Row>>(), &places)
     }
 
     /// Where token `at` of a response is read: a token that ends the text at the token before it.

@@ -214,6 +214,23 @@ pub(super) fn check_ends(ends: &[usize], tokens: usize) -> Result<(), ProcessErr
     Ok(())
 }
 
+/// A response with `tag` behind each of its steps, and where each tag ends: the ends of steps that are read at their tags.
+/// `ends` do not fall, and steps that end in one place share a tag.
+pub fn tagged(response: &[u32], ends: &[usize], tag: &[u32]) -> (Vec<u32>, Vec<usize>) {
+    let (mut ids, mut done) = (Vec::with_capacity(response.len() + ends.len() * tag.len()), 0);
+    let mut tags = Vec::with_capacity(ends.len());
+    for end in ends {
+        if *end > done {
+            ids.extend_from_slice(&response[done..*end]);
+            ids.extend_from_slice(tag);
+            done = *end;
+        }
+        tags.push(ids.len());
+    }
+    ids.extend_from_slice(&response[done..]);
+    (ids, tags)
+}
+
 /// Rows of which as many end with a label of 1/2 or more as with one below, in their order; which of the others go is drawn from the
 /// stream `balance`. Where all are of one kind they stay.
 pub fn balanced(rows: Vec<ProcessRow>, seed: Seed) -> Vec<ProcessRow> {
@@ -317,6 +334,15 @@ mod tests {
         let trie = crate::credit::TokenTrie::new(&[(response.clone(), true)], 1).unwrap();
         let tokens = ProcessRow::of_tokens(prompt.clone(), response.clone(), &trie.targets(0)).unwrap();
         assert_eq!(tokens, outcome(OutcomeAt::Every));
+    }
+
+    #[test]
+    fn tags_stand_behind_steps() {
+        // Steps of two and of one token, and a token behind them; the third step ends where the second one does.
+        let (with, ends) = tagged(&[1, 2, 3, 4], &[2, 3, 3], &[8, 9]);
+        assert_eq!(with, [1, 2, 8, 9, 3, 8, 9, 4]);
+        assert_eq!(ends, [4, 7, 7]);
+        assert_eq!(tagged(&[1, 2], &[1, 2], &[]), (vec![1, 2], vec![1, 2]));
     }
 
     #[test]

@@ -10,7 +10,9 @@ use ascribe::data::{
 use ascribe::lm::Tokenizer;
 use ascribe::preference::Encoder;
 use ascribe::process::credit::TokenTrie;
-use ascribe::process::model::{OutcomeAt, ProcessCard, ProcessKind, ProcessLoss, ProcessRow, at_most, balanced};
+use ascribe::process::model::{
+    OutcomeAt, ProcessCard, ProcessKind, ProcessLoss, ProcessRow, at_most, balanced, tagged,
+};
 use ascribe::process::steps::given_steps;
 use ascribe::process::{ProcessError, Segmenter, Tokenized};
 use serde_json::{Map, Value, json};
@@ -256,6 +258,7 @@ impl Making<'_> {
             };
             made.otherwise += usize::from(self.card.segmenter.segment(&response)? != steps);
             let ends: Vec<usize> = steps.iter().map(|step| step.tokens.end).collect();
+            let (ids, ends) = tagged(&ids, &ends, &self.card.tag);
             let mut row = ProcessRow::of_steps(prompt, ids.into(), &ends, &record.labels)?;
             if let Some(value) = starts.get(&record.key()) {
                 row = row.with_start(*value)?;

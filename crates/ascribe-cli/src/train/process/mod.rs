@@ -68,7 +68,7 @@ pub fn objective(args: &TrainArgs) -> anyhow::Result<(String, ObjectiveArgs)> {
     Ok((name.to_owned(), ObjectiveArgs { beta, ..args.objective.clone() }))
 }
 
-/// The card of the model, but for the ids of its words.
+/// The card of the model, but for the ids of its words and of its tag.
 fn card(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<ProcessCard> {
     taken::refuse(args)?;
     if let Some(name) = args.objective.given().keys().next() {
@@ -94,7 +94,11 @@ fn card(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<ProcessCard> {
         (StepLossName::Squared, None) => ProcessLoss::Squared,
         (StepLossName::Pairwise, None) => ProcessLoss::Pairwise,
     };
-    let idle = [("balance", given.balance), ("step_separator", given.step_separator.is_some())];
+    let idle = [
+        ("balance", given.balance),
+        ("step_separator", given.step_separator.is_some()),
+        ("step_tag", given.step_tag.is_some()),
+    ];
     if let Some((name, _)) = idle.into_iter().find(|(_, given)| *given && loss == ProcessLoss::Pairwise) {
         bail!("{name} does nothing with step_loss pairwise, whose rows are pairs; leave it out");
     }
@@ -124,6 +128,7 @@ fn card(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<ProcessCard> {
         head,
         loss,
         segmenter: given.steps.clone().unwrap_or(usual.segmenter),
+        tag: Vec::new(),
         aggregate: given.aggregate.unwrap_or_default(),
         progress,
     };
@@ -146,6 +151,16 @@ fn worded(args: &TrainArgs, head: ProcessHead, tokenizer: &Tokenizer) -> anyhow:
     Ok(ProcessHead::Words { good: id(good)?, bad: id(bad)? })
 }
 
+/// The ids of what stands behind each step.
+fn tag(args: &TrainArgs, tokenizer: &Tokenizer) -> anyhow::Result<Vec<u32>> {
+    let Some(text) = &args.process.step_tag else { return Ok(Vec::new()) };
+    let ids = tokenizer.encode(&text.replace("\\n", "\n"))?;
+    if ids.is_empty() {
+        bail!("step_tag `{text}` has no token of this model; choose another one");
+    }
+    Ok(ids)
+}
+
 pub fn run(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<()> {
     let mut card = card(args, kind)?;
     let config = fit_config(args);
@@ -153,10 +168,11 @@ pub fn run(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<()> {
     let device = device(&args.common.device)?;
     check_run(args)?;
     let data = Data::load(args, &card)?;
-    card.head = match card.head {
-        ProcessHead::Words { .. } => worded(args, card.head, &Words::load(&args.model)?.tokenizer)?,
-        head => head,
-    };
+    if matches!(card.head, ProcessHead::Words { .. }) || args.process.step_tag.is_some() {
+        let tokenizer = Words::load(&args.model)?.tokenizer;
+        card.head = worded(args, card.head, &tokenizer)?;
+        card.tag = tag(args, &tokenizer)?;
+    }
     let model = match card.head.decoder_head() {
         Some(wanted) => headed(args, wanted, &device)?,
         None => base(args, &device)?,
@@ -237,6 +253,7 @@ pub fn validate(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<()> {
     check_run(args)?;
     let words = words(args)?;
     card.head = worded(args, card.head, &words.tokenizer)?;
+    card.tag = tag(args, &words.tokenizer)?;
     let limit = words.limit(args.max_length);
     let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?;
     let data = Data::load(args, &card)?;
