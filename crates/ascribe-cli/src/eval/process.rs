@@ -1,9 +1,9 @@
 //! ProcessBench and PRMBench-like files.
 //!
 //! ProcessBench rows have `label`, the index of the first wrong step or -1, and `prediction`, which is null where no
-//! answer could be read; or `step_scores` with `--threshold`, or with `--threshold-on` a subset that it is chosen on. With a column `subset` every subset is scored, and the
-//! average is the plain mean of their F1. PRMBench rows have `step_scores` and `error_steps`, counted from 1 as in the
-//! release, and may have a `classification`.
+//! answer could be read; or `step_scores` with `--threshold`, or with `--threshold-on` the subset that it is chosen on. With
+//! a column `subset` every subset is scored, and the average is the plain mean of their F1. PRMBench rows have
+//! `step_scores` and `error_steps`, counted from 1 as in the release, and may have a `classification`.
 
 use std::collections::BTreeMap;
 
