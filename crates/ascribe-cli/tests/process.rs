@@ -98,6 +98,41 @@ fn labels_by_monte_carlo_are_whole_in_shards_and_after_a_kill() {
 }
 
 #[test]
+fn only_completions_on_which_a_judge_agrees_are_kept() {
+    let bench = with_problems();
+    let method = format!("{LABEL} --method monte-carlo --rollouts 2");
+    bench.run(&format!("{method} --output plain.jsonl")).succeeded();
+    bench.run("label --merge plain.jsonl --output rows.jsonl").succeeded();
+    // The first step from which no rollout is right, or -1.
+    let first = |row: &Value| {
+        let correct = row["correct"].as_array().expect("counts");
+        correct.iter().position(|count| *count == 0).map_or(-1, |step| step as i64)
+    };
+    let firsts: Vec<i64> = lines(&bench.read("rows.jsonl")).iter().map(first).collect();
+    let problems = lines(&bench.read("problems.jsonl"));
+    let judged = |at: usize, step: i64| {
+        let mut row = problems[at].clone();
+        row["judge"] = json!(step);
+        row
+    };
+    // Of the second problem the judge says something else.
+    bench.rows("problems.jsonl", [judged(0, firsts[0]), judged(1, firsts[1] + 1), judged(2, firsts[2])]);
+    let line = format!("{method} --consensus --columns judged=judge");
+    bench.run(&format!("{line} --output work.jsonl")).succeeded();
+    let done = lines(&bench.read("work.jsonl"));
+    let ended: Vec<Option<&str>> = done[1..].iter().map(|item| item["ended"].as_str()).collect();
+    assert_eq!(ended, [Some("done"), Some("no consensus"), Some("done")]);
+    bench.run("label --merge work.jsonl --output kept.jsonl").succeeded();
+    assert_eq!(lines(&bench.read("kept.jsonl")).len(), 2);
+    bench.run(&format!("{method} --consensus --output no.jsonl")).refused(&["`judged`"]);
+    bench
+        .run(&format!("{LABEL} --method sorm --consensus --output no.jsonl"))
+        .refused(&["--consensus", "leave it out"]);
+    bench.rows("problems.jsonl", [judged(0, -2)]);
+    bench.run(&format!("{line} --output no.jsonl")).refused(&["line 1", "from 0, or -1, got -2"]);
+}
+
+#[test]
 fn every_method_labels_and_keeps_to_its_caps() {
     let bench = with_problems();
     for (method, options) in [

@@ -137,6 +137,10 @@ pub struct LabelArgs {
     /// Labels behind the first wrong step: mask (the default), zero or keep (monte-carlo).
     #[arg(long, value_parser = named::<AfterError>)]
     pub after_error: Option<AfterError>,
+    /// Keep a completion only if rollouts and a judge name the same first wrong step, or both none: the column `judged` has the
+    /// judge's, counted from 0, or -1 (monte-carlo).
+    #[arg(long)]
+    pub consensus: bool,
     /// Count a right rollout only if it uses the results of its prefix (sorm).
     #[arg(long)]
     pub consistent: bool,

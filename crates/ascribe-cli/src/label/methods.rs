@@ -8,7 +8,7 @@ use ascribe::preference::Encoder;
 use ascribe::process::ProcessError;
 use ascribe::process::label::{
     Asked, Completer, EvolveConfig, Imitate, MctsConfig, MonteCarlo, OmegaConfig, PathLabels, Question, Refinement,
-    Softness, Solution, StepLabels, StepPair, global_refinements, imitated, local_refinements, path_labels,
+    Softness, Solution, StepLabels, StepPair, consensus, global_refinements, imitated, local_refinements, path_labels,
     sorm_labels, targets, traces, uses_results,
 };
 use serde_json::{Value, json};
@@ -87,6 +87,15 @@ fn given(job: Job, method: LabelMethod, completer: &mut Completer) -> anyhow::Re
         Solution { problem, prompt: &item.ids, response: &ids, ends: &cut.ends, segmentation: &segmentation };
     let labeller = MonteCarlo::new(args.rollouts.unwrap_or(ROLLOUTS))?;
     let StepLabels { rows, exhausted, .. } = labeller.label(&solution, completer)?;
+    if let Some(judged) = item.judged {
+        if exhausted {
+            return Ok(Labelled::new(Vec::new(), true));
+        }
+        // -1 is no step: there is none that is wrong.
+        if !consensus(&rows, usize::try_from(judged).ok()) {
+            return Ok(Labelled { rows: Vec::new(), ended: "no consensus".to_owned() });
+        }
+    }
     // Behind what the caps did not reach a step may be right, so that a 0 before it is not known.
     let known = |good: bool| (good || !exhausted).then_some(f32::from(u8::from(good)));
     let labels: Vec<Option<f32>> = match method {

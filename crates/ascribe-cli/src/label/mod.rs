@@ -41,6 +41,8 @@ struct Item {
     ids: Tokens,
     gold: Gold,
     completion: Option<String>,
+    /// The first wrong step by a judge, or -1; where consensus is asked for.
+    judged: Option<i64>,
 }
 
 pub fn run(args: &LabelArgs) -> anyhow::Result<()> {
@@ -123,9 +125,10 @@ fn kind_of_rows(method: LabelMethod, wanted: Option<RowsName>) -> anyhow::Result
 /// Refuses an option that the method does not heed.
 fn refuse_idle(args: &LabelArgs, method: LabelMethod) -> anyhow::Result<()> {
     use LabelMethod::{Evolve, Mcts, MonteCarlo, Omega, Outcomes, Refine, SelfCorrect, Sorm};
-    let options: [(&str, bool, &[LabelMethod]); 10] = [
+    let options: [(&str, bool, &[LabelMethod]); 11] = [
         ("--labels", args.labels.is_some(), &[MonteCarlo, Omega, Evolve]),
         ("--after-error", args.after_error.is_some(), &[MonteCarlo]),
+        ("--consensus", args.consensus, &[MonteCarlo]),
         ("--consistent", args.consistent, &[Sorm]),
         ("--rollouts", args.rollouts.is_some(), &[MonteCarlo, Sorm, Omega, Refine, SelfCorrect, Outcomes]),
         ("--root-rollouts", args.root_rollouts.is_some(), &[Omega]),
@@ -168,6 +171,7 @@ fn header(args: &LabelArgs, method: LabelMethod, rows: RowsName, records: &Recor
         ("segmentation", json!(args.segment.id())),
         ("labels", json!(args.labels.unwrap_or_default())),
         ("after_error", json!(args.after_error.unwrap_or_default())),
+        ("consensus", json!(args.consensus)),
         ("consistent", json!(args.consistent)),
         ("rollouts", json!(args.rollouts.unwrap_or(methods::ROLLOUTS))),
         ("root_rollouts", json!(args.root_rollouts)),
@@ -201,7 +205,8 @@ fn digest(records: &Records) -> anyhow::Result<String> {
 
 /// Reads every row, so that a broken one refuses the run before anything is asked.
 fn items(args: &LabelArgs, method: LabelMethod, records: &Records, model: &FrozenModel) -> anyhow::Result<Vec<Item>> {
-    let [prompt, answer, completion] = columns(&args.columns, ["prompt", "answer", "completion"])?;
+    let names = ["prompt", "answer", "completion", "judged"];
+    let [prompt, answer, completion, judged] = columns(&args.columns, names)?;
     let (checker, encoder) = (args.checker.checker(), Encoder::frozen(model)?);
     let chat = !args.raw && model.template.is_some();
     let given = matches!(method, LabelMethod::MonteCarlo | LabelMethod::Sorm);
@@ -228,7 +233,14 @@ fn items(args: &LabelArgs, method: LabelMethod, records: &Records, model: &Froze
         }
         let gold = checker.gold(&records.label(row, &answer)?)?;
         let answer = records.value(row, &answer)?.clone();
-        Ok(Item { prompt: serde_json::to_value(&asked)?, answer, asked, ids, gold, completion })
+        let judged = match args.consensus {
+            true => Some(records.integer(row, &judged)?),
+            false => None,
+        };
+        if let Some(step) = judged.filter(|step| *step < -1) {
+            bail!("`judged` must be the number of a step, from 0, or -1, got {step}; correct or drop the row");
+        }
+        Ok(Item { prompt: serde_json::to_value(&asked)?, answer, asked, ids, gold, completion, judged })
     };
     records.rows.iter().map(|row| read(row).with_context(|| records.place(row))).collect()
 }
