@@ -137,10 +137,10 @@ fn every_method_labels_and_keeps_to_its_caps() {
     let bench = with_problems();
     for (method, options) in [
         ("sorm", "--rollouts 2 --consistent"),
-        ("omega", "--rollouts 2 --searches 2"),
+        ("omega", "--rollouts 2 --searches 2 --method-args alpha=0.6,c_puct=1"),
         ("omega", "--rollouts 2 --searches 2 --rows pairs --confirm"),
-        ("mcts", "--simulations 4 --children 2 --threshold 0"),
-        ("evolve", "--children 2 --labels hard"),
+        ("mcts", "--simulations 4 --children 2 --threshold 0 --method-args exploration=0.5,min_visits=1"),
+        ("evolve", "--children 2 --labels hard --method-args max_nodes=9,back_up=\"half\""),
         ("evolve", "--children 2 --rows completions"),
         ("refine", "--rollouts 2"),
         ("self-correct", "--rollouts 2"),
@@ -199,6 +199,18 @@ fn labelling_runs_that_cannot_be_are_refused() {
     for (method, option) in [("mcts", "--rollouts 2"), ("omega", "--consistent"), ("monte-carlo", "--threshold 0.5")] {
         let name = option.split(' ').next().unwrap_or_default();
         bench.run(&format!("{LABEL} --method {method} {option} --output out.jsonl")).refused(&[name, "leave it out"]);
+    }
+    for (method, numbers, said) in [
+        ("omega", "alpha=2", "alpha must be in (0, 1], got 2"),
+        ("omega", "alpah=0.5", "unknown field `alpah`"),
+        ("omega", "rollouts=4", "rollouts is no number of method_args"),
+        ("mcts", "exploration=-1", "exploration must be finite and at least 0"),
+        ("evolve", "bear_ratio=2", "bear_ratio must be in [0, 1]"),
+        ("monte-carlo", "alpha=0.5", "--method-args is no option of this method"),
+    ] {
+        let line = format!("{LABEL} --method {method} --method-args {numbers} --output none.jsonl");
+        bench.run(&line).refused(&[said]);
+        assert!(!bench.path("none.jsonl").exists(), "{line}");
     }
     // A file of somebody else is kept, with a line break and without.
     for kept in ["{}", "{}\n", "mine"] {

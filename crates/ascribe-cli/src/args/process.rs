@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use ascribe::process::label::{AfterError, Softness};
 use ascribe::process::{AnswerKind, Checker, Extraction, Preset, Segmenter, Shard};
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 
-use super::{CommonArgs, WeightsName, named};
+use super::{CommonArgs, WeightsName, named, table};
 
 /// How answers are compared.
 #[derive(Clone, Debug, Args)]
@@ -166,6 +167,10 @@ pub struct LabelArgs {
     /// Difference of values above which siblings are a pair (mcts); 0.7 unless it is given.
     #[arg(long, allow_negative_numbers = true)]
     pub threshold: Option<f64>,
+    /// Numbers of a search without an option of their own, as `name=value,..` or as JSON: alpha, beta, length, c_puct (omega);
+    /// exploration, min_visits (mcts); exploration, simulations, max_nodes, max_depth, right_ends, bear_ratio, back_up (evolve).
+    #[arg(long, value_parser = table::<Value>, default_value = "", hide_default_value = true)]
+    pub method_args: Value,
     /// Most tokens of a rollout.
     #[arg(long, alias = "max-completion-length", default_value_t = 256)]
     pub max_new_tokens: usize,

@@ -11,7 +11,8 @@ use ascribe::process::label::{
     Softness, Solution, StepLabels, StepPair, consensus, global_refinements, imitated, local_refinements, path_labels,
     sorm_labels, targets, traces, uses_results,
 };
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 
 use super::Item;
 use super::texts::Texts;
@@ -125,17 +126,63 @@ fn given(job: Job, method: LabelMethod, completer: &mut Completer) -> anyhow::Re
     Ok(Labelled::new(if taught { vec![row] } else { Vec::new() }, exhausted))
 }
 
-fn omega(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
-    let Job { args, kind, problem, item, texts } = job;
-    let usual = OmegaConfig::default();
+/// Refuses numbers of a search that are none of the method, or out of their ranges.
+pub fn check(args: &LabelArgs, method: LabelMethod) -> anyhow::Result<()> {
+    match method {
+        LabelMethod::Omega => omega_config(args)?.init().map(|_| ())?,
+        LabelMethod::Mcts => mcts_config(args, Vec::new())?.init().map(|_| ())?,
+        LabelMethod::Evolve => evolve_config(args, Vec::new())?.init().map(|_| ())?,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The usual numbers of a search but for those of --method-args; `own` have options of their own.
+fn numbers<C: DeserializeOwned>(args: &LabelArgs, own: &[&str]) -> anyhow::Result<C> {
+    let mut given = args.method_args.as_object().into_iter().flat_map(Map::keys);
+    if let Some(name) = given.find(|name| own.contains(&name.as_str())) {
+        bail!("{name} is no number of method_args: it has an option of its own, or follows from others; drop it there");
+    }
+    serde_json::from_value(args.method_args.clone()).context("method_args")
+}
+
+fn omega_config(args: &LabelArgs) -> anyhow::Result<OmegaConfig> {
+    let usual: OmegaConfig = numbers(args, &["rollouts", "root_rollouts", "searches", "confirm"])?;
     let rollouts = args.rollouts.unwrap_or(ROLLOUTS);
-    let config = OmegaConfig {
+    Ok(OmegaConfig {
         rollouts,
         root_rollouts: args.root_rollouts.unwrap_or(rollouts),
         searches: args.searches.unwrap_or(usual.searches),
         confirm: args.confirm,
         ..usual
-    };
+    })
+}
+
+fn mcts_config(args: &LabelArgs, separators: Vec<u32>) -> anyhow::Result<MctsConfig> {
+    let usual: MctsConfig = numbers(args, &["children", "simulations", "threshold", "separators", "max_step"])?;
+    Ok(MctsConfig {
+        children: args.children.unwrap_or(usual.children),
+        simulations: args.simulations.unwrap_or(usual.simulations),
+        threshold: args.threshold.unwrap_or(usual.threshold),
+        separators,
+        max_step: args.max_new_tokens,
+        ..usual
+    })
+}
+
+fn evolve_config(args: &LabelArgs, separators: Vec<u32>) -> anyhow::Result<EvolveConfig> {
+    let usual: EvolveConfig = numbers(args, &["children", "separators", "max_step"])?;
+    Ok(EvolveConfig {
+        children: args.children.unwrap_or(usual.children),
+        separators,
+        max_step: args.max_new_tokens,
+        ..usual
+    })
+}
+
+fn omega(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
+    let Job { args, kind, problem, item, texts } = job;
+    let config = omega_config(args)?;
     let segmentation = args.segment.id();
     let cut = |ids: &[u32]| -> Result<Vec<usize>, ProcessError> { Ok(texts.cut(ids)?.ends) };
     let question = Question { problem, prompt: &item.ids, cut: &cut, segmentation: &segmentation };
@@ -173,15 +220,7 @@ fn omega(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
 
 fn mcts(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
     let Job { args, problem, item, texts, .. } = job;
-    let usual = MctsConfig::default();
-    let config = MctsConfig {
-        children: args.children.unwrap_or(usual.children),
-        simulations: args.simulations.unwrap_or(usual.simulations),
-        threshold: args.threshold.unwrap_or(usual.threshold),
-        separators: texts.separators()?,
-        max_step: args.max_new_tokens,
-        ..usual
-    };
+    let config = mcts_config(args, texts.separators()?)?;
     let searched = config.init()?.search(problem, &item.ids, completer)?;
     let row = |pair: &StepPair| pair_row(args, item, texts, pair, completer);
     let rows = searched.pairs.iter().map(row).collect::<anyhow::Result<Vec<Value>>>()?;
@@ -211,13 +250,7 @@ fn pair_row(
 
 fn evolve(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
     let Job { args, kind, problem, item, texts } = job;
-    let usual = EvolveConfig::default();
-    let config = EvolveConfig {
-        children: args.children.unwrap_or(usual.children),
-        separators: texts.separators()?,
-        max_step: args.max_new_tokens,
-        ..usual
-    };
+    let config = evolve_config(args, texts.separators()?)?;
     let evolved = config.init()?.search(problem, &item.ids, completer)?;
     let form = match args.labels.unwrap_or_default() {
         Softness::Soft => PathLabels::Soft,

@@ -54,6 +54,7 @@ pub fn run(args: &LabelArgs) -> anyhow::Result<()> {
     };
     let rows = kind_of_rows(method, args.rows)?;
     refuse_idle(args, method)?;
+    methods::check(args, method)?;
     let sampling = sampling(args)?;
     let records = Records::read(input)?;
     let model = frozen(path, args.adapter.as_deref(), args.weights, &device(&args.common.device)?)?;
@@ -125,7 +126,8 @@ fn kind_of_rows(method: LabelMethod, wanted: Option<RowsName>) -> anyhow::Result
 /// Refuses an option that the method does not heed.
 fn refuse_idle(args: &LabelArgs, method: LabelMethod) -> anyhow::Result<()> {
     use LabelMethod::{Evolve, Mcts, MonteCarlo, Omega, Outcomes, Refine, SelfCorrect, Sorm};
-    let options: [(&str, bool, &[LabelMethod]); 11] = [
+    let numbers = args.method_args.as_object().is_some_and(|numbers| !numbers.is_empty());
+    let options: [(&str, bool, &[LabelMethod]); 12] = [
         ("--labels", args.labels.is_some(), &[MonteCarlo, Omega, Evolve]),
         ("--after-error", args.after_error.is_some(), &[MonteCarlo]),
         ("--consensus", args.consensus, &[MonteCarlo]),
@@ -137,6 +139,7 @@ fn refuse_idle(args: &LabelArgs, method: LabelMethod) -> anyhow::Result<()> {
         ("--simulations", args.simulations.is_some(), &[Mcts]),
         ("--children", args.children.is_some(), &[Mcts, Evolve]),
         ("--threshold", args.threshold.is_some(), &[Mcts]),
+        ("--method-args", numbers, &[Omega, Mcts, Evolve]),
     ];
     for (name, given, methods) in options {
         if given && !methods.contains(&method) {
@@ -180,6 +183,7 @@ fn header(args: &LabelArgs, method: LabelMethod, rows: RowsName, records: &Recor
         ("simulations", json!(args.simulations)),
         ("children", json!(args.children)),
         ("threshold", json!(args.threshold)),
+        ("method_args", args.method_args.clone()),
         ("max_new_tokens", json!(args.max_new_tokens)),
         ("temperature", json!(args.temperature)),
         ("top_k", json!(args.top_k)),
