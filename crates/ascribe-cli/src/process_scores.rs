@@ -43,15 +43,21 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     }
     let mut rows = Rows::open(&args.input)?;
     let mut progress = Progress::new("score", total);
-    let mut done = 0;
+    let (mut done, mut steps) = (0_usize, 0_usize);
     loop {
         let batch: Vec<(usize, Map<String, Value>)> = rows.by_ref().take(ROWS).collect::<Result<_, _>>()?;
         if batch.is_empty() {
+            drop(progress);
+            // One step each would be no scores of steps.
+            if steps > 0 {
+                eprintln!("{:.2} steps a response in the mean", steps as f64 / done as f64);
+            }
             return Ok(());
         }
         let given = batch.iter().map(|(_, row)| judge.read(row)).collect::<anyhow::Result<Vec<Given>>>()?;
         let said = judge.say(&given)?;
         done += batch.len();
+        steps += given.iter().map(|one| one.steps.len()).sum::<usize>();
         for (((_, mut row), given), said) in batch.into_iter().zip(given).zip(said) {
             if !given.was_cut {
                 row.insert("steps".into(), json!(given.steps));

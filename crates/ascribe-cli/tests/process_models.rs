@@ -59,6 +59,8 @@ fn every_kind_trains_and_scores_steps() {
         let out = format!("{method}-{labels}");
         let ran = train(&bench, method, data, &out, options).succeeded();
         assert!(ran.stdout.contains("held-out AUROC"), "{}", ran.stdout);
+        let said = ran.stderr.contains("2.00 steps a response in the mean of training rows");
+        assert_eq!(said, data == "steps.jsonl", "{}", ran.stderr);
         let config = bench.json(&format!("{out}/config.json"));
         assert_eq!(config["architectures"], json!(["LlamaForTokenClassification"]), "{out}");
         assert_eq!(config["id2label"].as_object().map(|names| names.len()), Some(labels), "{out}");
@@ -67,7 +69,10 @@ fn every_kind_trains_and_scores_steps() {
         let summary = bench.json(&format!("{out}/summary.json"));
         assert!(number(&summary, "eval_loss").is_finite() && summary["auroc"].is_object(), "{summary}");
 
-        let rows = written(&bench.run(&format!("score --process {out} --input rows.jsonl")).succeeded());
+        let ran = bench.run(&format!("score --process {out} --input rows.jsonl")).succeeded();
+        // Two, three and two.
+        assert!(ran.stderr.contains("2.33 steps a response in the mean"), "{}", ran.stderr);
+        let rows = written(&ran);
         let steps: Vec<usize> = rows.iter().map(|row| numbers(row, "step_scores").len()).collect();
         assert_eq!(steps, [2, 3, 2], "{out}");
         for row in &rows {

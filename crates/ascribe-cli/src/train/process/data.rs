@@ -55,6 +55,8 @@ struct Made {
     skipped: Skipped,
     /// Rows that lost tokens to the limit.
     cut: usize,
+    /// Steps of all rows, where these are cut into steps.
+    steps: usize,
     /// Rows whose steps the segmenter of the card cuts otherwise.
     otherwise: usize,
 }
@@ -258,6 +260,7 @@ impl Making<'_> {
             };
             made.otherwise += usize::from(self.card.segmenter.segment(&response)? != steps);
             let ends: Vec<usize> = steps.iter().map(|step| step.tokens.end).collect();
+            made.steps += ends.len();
             let (ids, ends) = tagged(&ids, &ends, &self.card.tag);
             let mut row = ProcessRow::of_steps(prompt, ids.into(), &ends, &record.labels)?;
             if let Some(value) = starts.get(&record.key()) {
@@ -359,7 +362,7 @@ impl Making<'_> {
 
     /// Says what was left out and cut.
     fn say(&self, what: &str, made: Made) -> anyhow::Result<Vec<ProcessRow>> {
-        let Made { rows, skipped, cut, otherwise } = made;
+        let Made { rows, skipped, cut, steps, otherwise } = made;
         say_skipped(self.args, &skipped, rows.len())?;
         if cut > 0 {
             eprintln!(
@@ -367,6 +370,9 @@ impl Making<'_> {
                 self.limit,
                 rows.len()
             );
+        }
+        if steps > 0 && !rows.is_empty() {
+            eprintln!("{:.2} steps a response in the mean of {what} rows", steps as f64 / rows.len() as f64);
         }
         if otherwise > 0 {
             eprintln!(
