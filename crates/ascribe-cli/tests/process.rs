@@ -58,10 +58,18 @@ fn answers_that_cannot_be_checked_are_refused_by_row() {
 fn labels_by_monte_carlo_are_whole_in_shards_and_after_a_kill() {
     let bench = with_problems();
     let method = format!("{LABEL} --method monte-carlo --rollouts 2 --after-error keep");
-    bench.run(&format!("{method} --output whole.jsonl")).succeeded();
+    let said = bench.run(&format!("{method} --output whole.jsonl")).succeeded().stderr;
     bench.run("label --merge whole.jsonl --output rows.jsonl").succeeded();
     let rows = lines(&bench.read("rows.jsonl"));
     assert_eq!(rows.len(), 3);
+    // Two rollouts from the first step of each; a hard label misses where both are wrong.
+    let right: u64 = rows.iter().filter_map(|row| row["correct"][0].as_u64()).sum();
+    let share = right as f64 / 6.0;
+    let missed = (1.0 - share) * (1.0 - share);
+    assert!(
+        said.contains(&format!("{share:.3} of 6 rollouts")) && said.contains(&format!("with {missed:.4}")),
+        "{said}"
+    );
     for (at, row) in rows.iter().enumerate() {
         let n = at + 1;
         assert_eq!(row["completions"], json!([format!("{n}+{n} is it.\n"), format!("so {}", n + n)]));

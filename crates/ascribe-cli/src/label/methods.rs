@@ -7,9 +7,9 @@ use ascribe::lm::FrozenModel;
 use ascribe::preference::Encoder;
 use ascribe::process::ProcessError;
 use ascribe::process::label::{
-    Asked, Completer, EvolveConfig, Imitate, MctsConfig, MonteCarlo, OmegaConfig, PathLabels, Question, Refinement,
-    Softness, Solution, StepLabels, StepPair, consensus, global_refinements, imitated, local_refinements, path_labels,
-    sorm_labels, targets, traces, uses_results,
+    Asked, Completer, EvolveConfig, Imitate, LabelRow, MctsConfig, MonteCarlo, OmegaConfig, PathLabels, Question,
+    Refinement, Softness, Solution, StepLabels, StepPair, consensus, global_refinements, imitated, local_refinements,
+    path_labels, sorm_labels, targets, traces, uses_results,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -33,11 +33,17 @@ pub struct Labelled {
     pub rows: Vec<Value>,
     /// Why it ended: `done`, or what cut it short.
     pub ended: String,
+    /// Right rollouts from prefixes, and all of them; where a method labels the steps that were given.
+    pub rollouts: [u64; 2],
 }
 
 impl Labelled {
     fn new(rows: Vec<Value>, exhausted: bool) -> Self {
-        Self { rows, ended: if exhausted { "exhausted".to_owned() } else { "done".to_owned() } }
+        Self::ended(rows, if exhausted { "exhausted" } else { "done" })
+    }
+
+    fn ended(rows: Vec<Value>, ended: impl Into<String>) -> Self {
+        Self { rows, ended: ended.into(), rollouts: [0; 2] }
     }
 }
 
@@ -88,13 +94,16 @@ fn given(job: Job, method: LabelMethod, completer: &mut Completer) -> anyhow::Re
         Solution { problem, prompt: &item.ids, response: &ids, ends: &cut.ends, segmentation: &segmentation };
     let labeller = MonteCarlo::new(args.rollouts.unwrap_or(ROLLOUTS))?;
     let StepLabels { rows, exhausted, .. } = labeller.label(&solution, completer)?;
+    let estimated = || rows.iter().filter(|row| !row.exact);
+    let sum = |of: &dyn Fn(&LabelRow) -> u32| estimated().map(|row| u64::from(of(row))).sum::<u64>();
+    let rollouts = [sum(&|row| row.correct), sum(&|row| row.rollouts)];
     if let Some(judged) = item.judged {
         if exhausted {
-            return Ok(Labelled::new(Vec::new(), true));
+            return Ok(Labelled { rollouts, ..Labelled::new(Vec::new(), true) });
         }
         // -1 is no step: there is none that is wrong.
         if !consensus(&rows, usize::try_from(judged).ok()) {
-            return Ok(Labelled { rows: Vec::new(), ended: "no consensus".to_owned() });
+            return Ok(Labelled { rollouts, ..Labelled::ended(Vec::new(), "no consensus") });
         }
     }
     // Behind what the caps did not reach a step may be right, so that a 0 before it is not known.
@@ -123,7 +132,7 @@ fn given(job: Job, method: LabelMethod, completer: &mut Completer) -> anyhow::Re
         "seed": args.seed,
     });
     let taught = labels.iter().any(Option::is_some);
-    Ok(Labelled::new(if taught { vec![row] } else { Vec::new() }, exhausted))
+    Ok(Labelled { rollouts, ..Labelled::new(if taught { vec![row] } else { Vec::new() }, exhausted) })
 }
 
 /// Refuses numbers of a search that are none of the method, or out of their ranges.
@@ -193,7 +202,7 @@ fn omega(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
         for pair in tree.pairs(problem) {
             rows.push(pair_row(args, item, texts, &pair, completer)?);
         }
-        return Ok(Labelled { rows, ended });
+        return Ok(Labelled::ended(rows, ended));
     }
     for row in tree.rows(&question, completer) {
         let steps = texts.cut(&row.prefix)?.steps();
@@ -215,7 +224,7 @@ fn omega(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
             "seed": args.seed,
         }));
     }
-    Ok(Labelled { rows, ended })
+    Ok(Labelled::ended(rows, ended))
 }
 
 fn mcts(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
@@ -366,7 +375,7 @@ fn self_correct(job: Job, model: &FrozenModel, completer: &mut Completer) -> any
             "first": first,
         }));
     }
-    Ok(Labelled { rows, ended })
+    Ok(Labelled::ended(rows, ended))
 }
 
 /// Attempts with their outcomes; one that was cut by the limit, or whose verdict is not known, is wrong. The right answer

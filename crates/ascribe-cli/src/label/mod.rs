@@ -15,7 +15,7 @@ use ascribe::core::{CoreError, Sampling, Seed, Tokens};
 use ascribe::data::{Message, Prompt};
 use ascribe::lm::{FrozenModel, SpecialTokens};
 use ascribe::preference::Encoder;
-use ascribe::process::label::{Completer, Limits, Spent};
+use ascribe::process::label::{Completer, Limits, Spent, miss_probability};
 use ascribe::process::{Gold, Verdict};
 use serde_json::{Value, json};
 
@@ -74,6 +74,7 @@ pub fn run(args: &LabelArgs) -> anyhow::Result<()> {
     let mine: Vec<usize> = (0..items.len()).filter(|item| args.shard.holds(*item)).collect();
     let mut progress = Progress::new("label", mine.len());
     let (began, mut spent, mut written) = (Instant::now(), Spent::default(), 0);
+    let (mut right, mut rollouts) = (0, 0);
     for (at, number) in mine.iter().enumerate() {
         progress.at(at);
         if work.has(*number) {
@@ -90,10 +91,20 @@ pub fn run(args: &LabelArgs) -> anyhow::Result<()> {
         let job = methods::Job { args, kind: rows, problem: *number as u64, item, texts: &texts };
         let labelled = methods::label(job, method, &model, &mut completer).with_context(place)?;
         written += labelled.rows.len();
+        let [more_right, more] = labelled.rollouts;
+        (right, rollouts) = (right + more_right, rollouts + more);
         spent += completer.spent();
         work.write(*number, &labelled.rows, &labelled.ended, &completer.spent())?;
     }
     drop(progress);
+    if rollouts > 0 {
+        let share = right as f64 / rollouts as f64;
+        let each = args.rollouts.unwrap_or(methods::ROLLOUTS);
+        eprintln!(
+            "{share:.3} of {rollouts} rollouts from steps are right; where that is the chance, none of {each} is with {:.4}",
+            miss_probability(share, each as u32)?
+        );
+    }
     print_line(&format!(
         "{} items in {}, {written} new rows in {:.1} s: {} policy calls, {} tokens read and {} written, {} answers checked",
         mine.len(),

@@ -385,7 +385,7 @@ mod tests {
             |most: usize, seed: u64| at_most(&samples[..6], most, Seed(seed)).into_iter().filter(|at| *at < 2).count();
         let odd: std::collections::HashSet<[usize; 4]> =
             (0..40).map(|seed| [0, 1, 2, 3].map(|most| right(most, seed))).collect();
-        assert_eq!(odd, [[0, 0, 1, 1], [0, 1, 1, 2]].into());
+        assert_eq!(odd, std::collections::HashSet::from([[0, 0, 1, 1], [0, 1, 1, 2]]));
         assert_eq!(at_most(&samples, 9, Seed(1)), (0..samples.len()).collect::<Vec<_>>());
     }
 
