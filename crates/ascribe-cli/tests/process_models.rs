@@ -372,6 +372,16 @@ fn a_process_run_can_be_checked_without_weights() {
     let line = format!("validate tvm --model model --data pairs.jsonl --output-dir out {SHORT}");
     let ran = bench.run(&format!("{line} --min-samples 2 --held-out 3")).succeeded();
     assert!(ran.stdout.contains("20 rows to train on, 3 held out"), "{}", ran.stdout);
+    // Of labels 0 and 1 the second goes, or is none to begin with.
+    let wrong =
+        |n: usize| json!({"prompt": format!("what is {n}?"), "completions": ["the sum", "is none"], "labels": [0, 1]});
+    bench.rows("wrong.jsonl", (0..12).map(wrong));
+    let line = format!("validate prm --model model --data wrong.jsonl --output-dir out {SHORT}");
+    for (after, labels) in [("", 16), ("--after-error keep", 16), ("--after-error zero", 16), ("--after-error mask", 8)]
+    {
+        let ran = bench.run(&format!("{line} {after}")).succeeded();
+        assert!(ran.stdout.contains(&format!("rows, {labels} labels")), "{after}: {}", ran.stdout);
+    }
     let line = format!("validate implicit-prm --model model --data pairs.jsonl --output-dir out {SHORT}");
     assert!(bench.run(&line).succeeded().stdout.contains("rows to train on"));
     assert!(!bench.path("out").exists());

@@ -1,5 +1,6 @@
 //! Options of process models: how they learn.
 
+use ascribe::process::label::AfterError;
 use ascribe::process::model::OutcomeAt;
 use ascribe::process::{Aggregate, Segmenter};
 use clap::{Args, ValueEnum};
@@ -37,6 +38,9 @@ pub struct ProcessArgs {
     /// is given.
     #[arg(long)]
     pub step_separator: Option<String>,
+    /// Labels behind the first wrong step, whose label is 0 (prm, pav): mask, zero or keep (unless it is given).
+    #[arg(long, value_parser = named::<AfterError>)]
+    pub after_error: Option<AfterError>,
     /// Put this behind each step, and read the step there (prm, pav), as models with a tag for the ends of steps want it.
     #[arg(long, allow_hyphen_values = true)]
     pub step_tag: Option<String>,

@@ -107,7 +107,7 @@ const READING: [&str; 10] =
     [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "p-ik", "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 119] = [
+static OPTIONS: [(&str, Takers, &[&str]); 120] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("combine", Takers::All, &["iterative-dpo"]),
@@ -213,6 +213,7 @@ static OPTIONS: [(&str, Takers, &[&str]); 119] = [
     ("outcome_at", Takers::None, &["orm"]),
     ("steps", Takers::None, RESPONSES),
     ("step_separator", Takers::None, &["prm", "pav"]),
+    ("after_error", Takers::None, &["prm", "pav"]),
     ("step_tag", Takers::None, &["prm", "pav"]),
     ("aggregate", Takers::None, RESPONSES),
     ("prover", Takers::None, &["pav"]),
@@ -340,6 +341,7 @@ mod tests {
             "labels" => &["both"],
             "combine" => &["min"],
             "step_rewards" => &["clip"],
+            "after_error" => &["mask"],
             "meta_data" => &["x", "--meta-rate", "1"],
             "meta_rate" => &["1", "--meta-data", "x"],
             "agreement" => &["top"],

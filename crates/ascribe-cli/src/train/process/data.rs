@@ -262,7 +262,8 @@ impl Making<'_> {
             let ends: Vec<usize> = steps.iter().map(|step| step.tokens.end).collect();
             made.steps += ends.len();
             let (ids, ends) = tagged(&ids, &ends, &self.card.tag);
-            let mut row = ProcessRow::of_steps(prompt, ids.into(), &ends, &record.labels)?;
+            let labels = after_first_error(&record.labels, self.args.process.after_error.unwrap_or(AfterError::Keep));
+            let mut row = ProcessRow::of_steps(prompt, ids.into(), &ends, &labels)?;
             if let Some(value) = starts.get(&record.key()) {
                 row = row.with_start(*value)?;
             }
