@@ -10,6 +10,7 @@ use ascribe::data::{
 use ascribe::lm::Tokenizer;
 use ascribe::preference::Encoder;
 use ascribe::process::credit::TokenTrie;
+use ascribe::process::label::{AfterError, after_first_error};
 use ascribe::process::model::{
     OutcomeAt, ProcessCard, ProcessKind, ProcessLoss, ProcessRow, at_most, balanced, tagged,
 };
