@@ -302,6 +302,9 @@ pub struct ProcessBenchArgs {
     /// Predict the first step whose score is below this; without it the column `prediction` is read.
     #[arg(long, allow_negative_numbers = true)]
     pub threshold: Option<f64>,
+    /// Take the threshold with the highest F1 on this subset (gsm8k, say) for all of them.
+    #[arg(long, conflicts_with = "threshold")]
+    pub threshold_on: Option<String>,
     #[command(flatten)]
     pub measure: MeasureArgs,
 }

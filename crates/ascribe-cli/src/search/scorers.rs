@@ -58,6 +58,7 @@ impl Process {
         eprintln!("loading {}", path.display());
         let load = ProcessModel::load(&resolve(path)?, &device(&args.common.device)?);
         let scores = load.with_context(|| format!("the process model `{}`", path.display()))?;
+        scores.reads_responses().with_context(|| format!("the process model `{}`", path.display()))?;
         if scores.model().tokenizer.hash() != tokenizer.hash() {
             bail!("the process model has another tokenizer than the model that writes; use models of one family");
         }

@@ -468,6 +468,16 @@ fn identity(
     ])
 }
 
+/// What must be the same for a resumed run of a head of scores, but for its loss and its rows.
+fn identity_of_head(args: &TrainArgs, config: &FitConfig, model: &LanguageModel) -> Vec<(&'static str, String)> {
+    vec![
+        ("method", args.method.clone()),
+        ("model", short(&model.decoder.hash())),
+        ("options of training", json!(config).to_string()),
+        ("lora", lora(args).map_or_else(|| "none".to_owned(), |config| format!("{config:?}"))),
+    ]
+}
+
 fn rows_hash(rows: &[TrainRow]) -> String {
     let mut hash = ascribe::preference::RowHash::default();
     rows.iter().for_each(|row| hash.add(row));

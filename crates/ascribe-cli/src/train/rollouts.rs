@@ -11,10 +11,11 @@ use ascribe::lm::LanguageModel;
 use ascribe::preference::Encoder;
 use ascribe::preference::rl::{Actor, OnPolicy, PromptRow, RolloutLearner, SecondAttempt, WeightedRewards, text_of};
 use ascribe::process::model::{CARD, ProcessModel};
+use ascribe::reward::ClipDeltaConfig;
 use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, TrainError};
 use serde_json::{Map, json};
 
-use super::combined::{Combined, LogSigmoidOf};
+use super::combined::{Combined, LogSigmoidOf, Refined};
 use super::fitting::{RunLog, run_of};
 use super::recipes::Recipe;
 use super::rows::parts;
@@ -106,6 +107,7 @@ fn process_model(args: &TrainArgs, folder: &Path) -> anyhow::Result<ProcessModel
     eprintln!("loading {}", folder.display());
     let model = ProcessModel::load(folder, &device(&args.common.device)?);
     let model = model.with_context(|| format!("the process model `{}`", folder.display()))?;
+    model.reads_responses().with_context(|| format!("the process model `{}`", folder.display()))?;
     if model.model().tokenizer.hash() != Words::load(&args.model)?.tokenizer.hash() {
         bail!("the process model has another tokenizer than the model that is trained; use models of one family");
     }
@@ -127,6 +129,9 @@ pub(super) fn combined(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) 
     if let Some(centre) = centre.filter(|centre| !centre.is_finite()) {
         bail!("log_sigmoid must be finite, got {centre}");
     }
+    if let Some(rule) = args.rl.refinement()? {
+        return refined(args, rule, catalog, rows);
+    }
     let Some(aggregate) = args.rl.aggregate()? else {
         return weighted(args, names, &args.rl.reward_weights, centre, catalog, rows);
     };
@@ -138,6 +143,39 @@ pub(super) fn combined(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) 
     let members = names.iter().map(member).collect::<anyhow::Result<_>>()?;
     let ensemble: Box<dyn Scorer> = Box::new(Combined { members, aggregate });
     Ok(WeightedRewards::new(vec![(ensemble, 1.0)])?)
+}
+
+/// The refined scores of steps by the process model among the rewards, at its weight, and what the others pay for success.
+fn refined(
+    args: &TrainArgs,
+    rule: ClipDeltaConfig,
+    catalog: &Catalog,
+    rows: &[PromptRow],
+) -> anyhow::Result<WeightedRewards> {
+    let (names, weights) = (&args.rl.reward, &args.rl.reward_weights);
+    if !weights.is_empty() && weights.len() != names.len() {
+        bail!("reward_weights has {} numbers for {} rewards; give one each", weights.len(), names.len());
+    }
+    let table = catalog.rollouts.rewards.names();
+    let is_process = |name: &str| !table.contains(&name) && Path::new(name).join(CARD).is_file();
+    let weight = |at: usize| weights.get(at).copied().unwrap_or(1.0);
+    let (process, success): (Vec<usize>, Vec<usize>) = (0..names.len()).partition(|at| is_process(&names[*at]));
+    let [process] = process.as_slice() else {
+        bail!("step_rewards refines the scores of one process model, and reward names {}; name one", process.len());
+    };
+    if success.is_empty() {
+        bail!(
+            "step_rewards pays success at the last step; name a reward of it beside the process model, such as exact"
+        );
+    }
+    let rule = ClipDeltaConfig { alpha: weight(*process), ..rule }.init()?;
+    // Values and not what progress makes of them, which may leave [0, 1].
+    let process = Box::new(process_model(args, Path::new(&names[*process]))?.with_progress(None)?);
+    let others: Vec<String> = success.iter().map(|at| names[*at].clone()).collect();
+    let of_others: Vec<f64> = success.iter().map(|at| weight(*at)).collect();
+    let success = Box::new(weighted(args, &others, &of_others, None, catalog, rows)?);
+    let refined: Box<dyn Scorer> = Box::new(Refined { process, success, rule });
+    Ok(WeightedRewards::new(vec![(refined, 1.0)])?)
 }
 
 /// The reward `name`, or the log-sigmoid of what it is above a centre.

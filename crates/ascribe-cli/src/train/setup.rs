@@ -47,6 +47,9 @@ impl Setup {
         })?;
         let config = rollout_config(args, recipe, fit)?;
         config.check()?;
+        if rl.refinement()?.is_some() && config.segmentation.is_none() {
+            bail!("step_rewards refines the scores of steps; say with --segment where they end");
+        }
         let loss_name = loss_name(args, recipe)?;
         let clip = (rl.cliprange_value > 0.0).then_some(rl.cliprange_value);
         let options = PolicyOptions {

@@ -25,7 +25,7 @@ enum Takers {
 }
 
 /// Estimators that see a penalty for leaving the reference, and other rewards of tokens.
-const OF_REWARDS: [&str; 15] = [
+const OF_REWARDS: [&str; 16] = [
     "grpo",
     "dr_grpo",
     "rloo",
@@ -40,8 +40,11 @@ const OF_REWARDS: [&str; 15] = [
     "macro_gae",
     "turn_level",
     "step_level",
+    "own_step",
     "raft",
 ];
+/// Estimators that hand rewards of steps to what leads to them.
+const PLACED: [&str; 4] = ["gae", "macro_gae", "turn_level", "step_level"];
 const DISCOUNTED: [&str; 13] = [
     "grpo",
     "dr_grpo",
@@ -92,22 +95,26 @@ const WRITING: [&str; 4] = ["iterative-dpo", "iterative-cream", "iterative-scir"
 const PULLED_TOO: [&str; 4] = [OBJECTIVES, "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Methods that train a process model.
-const PROCESS: [&str; 4] = ["orm", "prm", "pav", "tvm"];
+const PROCESS: [&str; 5] = ["orm", "prm", "pav", "tvm", "p-ik"];
+/// Those of them whose models read responses.
+const RESPONSES: &[&str] = PROCESS.split_at(PROCESS.len() - 1).0;
 /// Methods that train a head of scores.
-const HEADS: [&str; 5] = ["reward", "orm", "prm", "pav", "tvm"];
+const HEADS: [&str; 6] = ["reward", "orm", "prm", "pav", "tvm", "p-ik"];
 /// Methods that learn from the rows of a file as they are.
-const ON_ROWS: [&str; 6] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm"];
+const ON_ROWS: [&str; 7] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "p-ik"];
 /// Methods that read rows of prompts, whatever else these have.
-const READING: [&str; 9] =
-    [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "iterative-dpo", "iterative-cream", "iterative-scir"];
+const READING: [&str; 10] =
+    [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "p-ik", "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 115] = [
+static OPTIONS: [(&str, Takers, &[&str]); 120] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("combine", Takers::All, &["iterative-dpo"]),
     ("combine_weight", Takers::All, &["iterative-dpo"]),
     ("log_sigmoid", Takers::All, &["iterative-dpo"]),
+    ("step_rewards", Takers::Estimators(&PLACED), &[]),
+    ("step_eta", Takers::Estimators(&PLACED), &[]),
     ("num_generations", Takers::All, &IN_ROUNDS),
     ("max_completion_length", Takers::All, &WRITING),
     ("temperature", Takers::All, &WRITING),
@@ -204,13 +211,16 @@ static OPTIONS: [(&str, Takers, &[&str]); 115] = [
     ("step_head", Takers::None, &PROCESS),
     ("step_words", Takers::None, &PROCESS),
     ("outcome_at", Takers::None, &["orm"]),
-    ("steps", Takers::None, &PROCESS),
+    ("steps", Takers::None, RESPONSES),
     ("step_separator", Takers::None, &["prm", "pav"]),
-    ("aggregate", Takers::None, &PROCESS),
+    ("after_error", Takers::None, &["prm", "pav"]),
+    ("step_tag", Takers::None, &["prm", "pav"]),
+    ("aggregate", Takers::None, RESPONSES),
     ("prover", Takers::None, &["pav"]),
     ("progress_weight", Takers::None, &["pav"]),
     ("balance", Takers::None, &PROCESS),
-    ("min_samples", Takers::None, &["tvm"]),
+    ("max_samples_per_prompt", Takers::None, RESPONSES),
+    ("min_samples", Takers::None, &["tvm", "p-ik"]),
     ("loss_type", Takers::All, &PULLED_TOO),
     ("loss_weights", Takers::None, &PULLED_TOO),
     ("columns", Takers::All, &READING),
@@ -330,6 +340,8 @@ mod tests {
             "reward" | "gold" | "advantage_estimator" | "second_attempt" | "loss_type" => &["x"],
             "labels" => &["both"],
             "combine" => &["min"],
+            "step_rewards" => &["clip"],
+            "after_error" => &["mask"],
             "meta_data" => &["x", "--meta-rate", "1"],
             "meta_rate" => &["1", "--meta-data", "x"],
             "agreement" => &["top"],
