@@ -142,6 +142,23 @@ fn a_reward_model_judges_what_a_policy_writes() {
 }
 
 #[test]
+fn a_reward_model_that_has_changed_makes_another_run() {
+    let bench = bench();
+    bench.copy_model("llama_seqcls", "judge");
+    let short = SHORT.replace("--reward arithmetic", "--reward judge");
+    let line = format!("train grpo --model model --data prompts.jsonl --output-dir out {short} --max-steps 2");
+    bench.run(&line).succeeded();
+    let config = bench.read("judge/config.json");
+    bench.write("judge/config.json", format!("{config}\n"));
+    bench.run(&line).refused(&["another set of judges", "judge "]);
+    // What a run leaves beside a model does not change it.
+    bench.write("judge/config.json", config);
+    bench.write("judge/log.jsonl", "{}\n");
+    let ran = bench.run(&line).succeeded();
+    assert!(ran.stderr.contains("2 of 2 steps done"), "{}", ran.stderr);
+}
+
+#[test]
 fn what_cannot_run_is_refused_before_any_work() {
     let bench = bench();
     let refused = |method: &str, more: &str, words: &[&str]| train(&bench, method, "out", more).refused(words);
@@ -168,6 +185,15 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("grpo", "--second-attempt again", &["second_attempt does nothing with grpo"]);
     refused("score", "--second-attempt again --progress-bonus -1", &["progress_bonus"]);
     refused("raft", "--keep-top 0", &["keep_top"]);
+    let penalty =
+        "does nothing without a penalty for leaving the reference in the reward, whose strength is 0; raise --kl-coef";
+    refused("grpo", "--kl-target 1", &[&format!("kl_target {penalty}, or leave kl_target out")]);
+    refused("ppo", "--kl-coef 0 --kl-target 1", &[&format!("kl_target {penalty}")]);
+    refused("grpo", "--kl-reward-estimator k2", &[&format!("kl_reward_estimator {penalty}")]);
+    refused("ppo", "--kl-horizon 100", &["kl_horizon does nothing without a divergence to follow", "--kl-target"]);
+    refused("grpo", "--overlong-penalty-factor 2", &["overlong_penalty_factor does nothing", "--overlong-buffer"]);
+    let range = "--importance-sampling-range 0,1";
+    refused("grpo", range, &["importance_sampling_range does nothing", "--importance-sampling-correction"]);
     refused("oreo", "--oreo-level step", &["steps"]);
     refused("oreo", "--loss-agg-mode token-mean", &["loss_agg_mode does nothing"]);
     refused("brain", "--brain-gamma 0", &["brain_gamma"]);

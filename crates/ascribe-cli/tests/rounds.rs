@@ -146,6 +146,14 @@ fn a_curriculum_has_parts_of_the_rows_and_goes_on() {
     assert_eq!(bench.equal_files("cut"), bench.equal_files("whole"));
     let anti = format!("{more} --curriculum-anti");
     bench.run(&line("cut", &anti)).refused(&["options of the curriculum"]);
+    // The same path with another model in it is another run, and another path with the same model is none.
+    bench.copy_model("llama_gqa", "kept");
+    std::fs::rename(bench.path("moved"), bench.path("vanilla")).expect("a folder of that name");
+    std::fs::rename(bench.path("kept"), bench.path("moved")).expect("a folder of that name");
+    bench.run(&line("cut", more)).refused(&["options of the curriculum"]);
+    std::fs::remove_dir_all(bench.path("moved")).expect("a folder of that name");
+    bench.run(&line("cut", &more.replace("moved", "vanilla"))).succeeded();
+    std::fs::rename(bench.path("vanilla"), bench.path("moved")).expect("a folder of that name");
     bench.run(&line("length", "--curriculum-ease length")).succeeded();
     bench.run(&line("margin", "--curriculum-ease margin --curriculum-model moved")).succeeded();
     let refused = |more: &str, words: &[&str]| bench.run(&line("out", more)).refused(words);

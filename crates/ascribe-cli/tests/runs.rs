@@ -250,6 +250,11 @@ fn token_rewards_come_from_a_model_that_dpo_trained() {
         assert!(ran.stderr.contains("token rewards: mean size"), "{}", ran.stderr);
         assert!(ran.stdout.contains("held-out reward accuracy"), "{}", ran.stdout);
     }
+    // Another model at the same path has other rewards.
+    let config = bench.read("dpo/config.json");
+    bench.write("dpo/config.json", format!("{config}\n"));
+    let own = line("t-reg --credit dpo_reward --dpo-model dpo", "t-reg");
+    bench.run(&format!("train {own}")).refused(&["another dpo_model"]);
 }
 
 #[test]

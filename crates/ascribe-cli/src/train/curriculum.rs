@@ -7,7 +7,7 @@ use ascribe::lm::{Decoder, LanguageModel};
 use ascribe::preference::{LogpLearner, TrainRow};
 use ascribe::train::{CurriculumRows, FitConfig, Learner, Source};
 
-use super::load;
+use super::{contents, load};
 use crate::args::{CurriculumArgs, CurriculumName, EaseName, TrainArgs};
 use crate::output::Progress;
 
@@ -37,9 +37,18 @@ pub fn check(args: &TrainArgs) -> anyhow::Result<()> {
 }
 
 /// What tells a run with a curriculum from others.
-pub fn identity(args: &TrainArgs) -> (&'static str, String) {
-    let said = args.curriculum.curriculum.map_or_else(|| "none".to_owned(), |_| format!("{:?}", args.curriculum));
-    ("set of options of the curriculum", said)
+pub fn identity(args: &TrainArgs) -> anyhow::Result<(&'static str, String)> {
+    let options = &args.curriculum;
+    let said = match (options.curriculum, &options.curriculum_model) {
+        (None, _) => "none".to_owned(),
+        (Some(_), None) => format!("{options:?}"),
+        // What lies there, and not where.
+        (Some(_), Some(path)) => {
+            let others = CurriculumArgs { curriculum_model: None, ..options.clone() };
+            format!("{others:?} {}", contents::of_model(path)?)
+        }
+    };
+    Ok(("set of options of the curriculum", said))
 }
 
 /// The rows by the curriculum, if there is one. `judge` says how easy each is.

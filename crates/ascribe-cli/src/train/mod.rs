@@ -2,6 +2,7 @@
 
 pub(crate) mod archer;
 mod combined;
+mod contents;
 pub(crate) mod curriculum;
 mod fitting;
 pub(crate) mod process;
@@ -330,7 +331,7 @@ fn fit(
     // loss and rewards, which are also the same for both.
     let judge = LogpLearner::new(chosen.judge()).with_reference(&reference.decoder);
     identity.push(("set of rows", rows_hash(train)));
-    identity.push(curriculum::identity(args));
+    identity.push(curriculum::identity(args)?);
     let source = curriculum::source(args, &config, &judge, model, train)?;
     let run =
         Run { args, config, learner: &learner, judge: &judge, model, identity, train, held_out, source, beside: None };
@@ -446,7 +447,7 @@ fn identity(
         ("beta", chosen.option("beta").unwrap_or_else(|| "none".to_owned())),
         ("set of options", json!(chosen.options).to_string()),
         ("revision", revision),
-        ("dpo_model", args.dpo_model.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string())),
+        ("dpo_model", args.dpo_model.as_deref().map_or_else(|| Ok("none".to_owned()), contents::of_model)?),
         ("boundary", args.boundary.to_string()),
         ("learning_rate", learning_rate.to_string()),
         ("lr_scheduler_type", format!("{lr_scheduler_type:?}").to_lowercase()),

@@ -19,7 +19,7 @@ use super::fitting::{RunLog, run_of};
 use super::recipes::Recipe;
 use super::rows::parts;
 use super::setup::{Setup, second_attempt};
-use super::{base, fit_config, identity, load, refuse_other_runs, short, start};
+use super::{base, contents, fit_config, identity, load, refuse_other_runs, short, start};
 use crate::Catalog;
 use crate::args::TrainArgs;
 use crate::device::device;
@@ -89,16 +89,20 @@ fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::R
 
 /// The reward `name`: one of the table, or a reward model or a process model in the folder of that name.
 fn reward(args: &TrainArgs, name: &str, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<Box<dyn Scorer>> {
-    let table = &catalog.rollouts.rewards;
-    let folder = Path::new(name);
-    if !table.names().contains(&name) && folder.is_dir() {
+    if let Some(folder) = folder_of(name, catalog) {
         if folder.join(CARD).is_file() {
             return Ok(Box::new(process_model(args, folder)?));
         }
         let prompts = rows.iter().map(|(tokens, row)| (tokens.clone(), row.prompt.clone()));
         return Ok(Box::new(Judge::open(folder, &device(&args.common.device)?, prompts)?));
     }
-    Ok(table.get(name)?(rows)?)
+    Ok(catalog.rollouts.rewards.get(name)?(rows)?)
+}
+
+/// The folder of the model that the reward `name` is, if it is none of the table.
+pub(super) fn folder_of<'a>(name: &'a str, catalog: &Catalog) -> Option<&'a Path> {
+    let folder = Path::new(name);
+    (!catalog.rollouts.rewards.names().contains(&name) && folder.is_dir()).then_some(folder)
 }
 
 /// A process model that reads the tokens of the policy: it scores steps where responses are cut into them, else the whole.
@@ -205,6 +209,7 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
         bail!("the reference has another tokenizer or chat template than the model; use models of one family");
     }
     let mut run = identity(args, &config, &model, other.as_ref(), &setup.chosen)?;
+    run.push(contents::of_judges(args, catalog)?);
     refuse_other_runs(args, &run)?;
     let context = model.config.context;
     setup.config.second = second_attempt(&args.rl, recipe, &model.tokenizer)?;

@@ -13,7 +13,7 @@ use ascribe::train::TrainError;
 use super::fitting::{Run, Trained};
 use super::rollouts::{combined, prompts, prompts_hash, tell_held_out, weighted};
 use super::rows::parts;
-use super::{base, check_run, fit_config, identity, load, refuse_other_runs, taken};
+use super::{base, check_run, contents, fit_config, identity, load, refuse_other_runs, taken};
 use crate::Catalog;
 use crate::args::{LabelsName, TrainArgs};
 use crate::catalog::Chosen;
@@ -153,6 +153,7 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
     }
     let mut run = identity(args, &config, &model, other.as_ref(), &chosen)?;
     run.push(("set of options of rounds", format!("{:?} {:?}", args.rounds, args.rl)));
+    run.push(contents::of_judges(args, catalog)?);
     refuse_other_runs(args, &run)?;
     let context = model.config.context;
     let encoder = Encoder::new(&model, context)?;

@@ -184,6 +184,7 @@ fn rollout_config(args: &TrainArgs, recipe: &Recipe, fit: &FitConfig) -> anyhow:
         );
     }
     let coef = rl.kl_coef.unwrap_or(recipe.kl.0);
+    alone(args, coef)?;
     let adaptive = rl.kl_target.map(|target| AdaptiveKl { target, horizon: rl.kl_horizon });
     let kind = match rl.importance_sampling_correction {
         CorrectionName::None => None,
@@ -230,6 +231,28 @@ fn rollout_config(args: &TrainArgs, recipe: &Recipe, fit: &FitConfig) -> anyhow:
         seed: Seed(args.seed).child("rollouts", 0),
         ..RolloutConfig::default()
     })
+}
+
+/// Refuses options whose partner is absent, without which they change nothing. `coef` is the strength of the penalty for leaving
+/// the reference in the reward.
+fn alone(args: &TrainArgs, coef: f64) -> anyhow::Result<()> {
+    let rl = &args.rl;
+    let penalty = "a penalty for leaving the reference in the reward, whose strength is 0; raise --kl-coef";
+    let partners = [
+        ("kl_target", coef != 0.0, penalty),
+        ("kl_reward_estimator", coef != 0.0, penalty),
+        ("kl_horizon", rl.kl_target.is_some(), "a divergence to follow; name it with --kl-target"),
+        ("overlong_penalty_factor", rl.overlong_buffer > 0, "tokens in which the score falls; give --overlong-buffer"),
+        (
+            "importance_sampling_range",
+            rl.importance_sampling_correction != CorrectionName::None,
+            "a correction; name it with --importance-sampling-correction",
+        ),
+    ];
+    match partners.into_iter().find(|(name, is_there, _)| args.given.has(name) && !is_there) {
+        Some((name, _, lacking)) => bail!("{name} does nothing without {lacking}, or leave {name} out"),
+        None => Ok(()),
+    }
 }
 
 /// Where responses are cut, by name.
