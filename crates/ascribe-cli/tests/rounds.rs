@@ -104,6 +104,7 @@ fn rounds_refuse_what_does_nothing() {
     refused("iterative-dpo", "--max-steps 0", &["--max-steps"]);
     refused("iterative-dpo", "--loss-type cream", &["iterative-cream"]);
     refused("iterative-dpo", "--loss-type kto", &["loss_type"]);
+    refused("iterative-dpo", "--label-weights mean", &["its loss asks for more"]);
     refused("iterative-dpo", "--loss-type tdpo2", &["tdpo2 goes by the whole distributions", "--keep-reference"]);
     refused("iterative-dpo", "--num-generations 1", &["num_generations"]);
     refused("iterative-dpo", "--gamma 0.5", &["gamma does nothing with iterative-dpo", "ppo"]);

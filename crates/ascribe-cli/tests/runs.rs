@@ -237,6 +237,29 @@ fn a_running_mean_goes_on_where_it_was() {
 }
 
 #[test]
+fn labels_are_weighed_by_their_column() {
+    let bench = Bench::new();
+    let pair = |n: usize| json!({"prompt": format!("what is {n}?"), "chosen": "the sum", "rejected": "no", "trust": 1 + n % 2});
+    bench.rows("weighed.jsonl", (0..8).map(pair));
+    let line = |how: &str| {
+        format!(
+            "train dpo --label-weights {how} --model model --data weighed.jsonl --output-dir {how} {SHORT} --held-out 2 \
+             --max-steps 1 --columns weight=trust"
+        )
+    };
+    let first = |how: &str| {
+        bench.run(&line(how)).succeeded();
+        let log = log(&bench, how);
+        (number(&log[0], "loss"), number(&log[0], "label_weight"))
+    };
+    // At the reference every pair says ln 2; the pairs of a step weigh 1 or 2 each.
+    let ((mean, weight), (weighted, same)) = (first("mean"), first("weighted_mean"));
+    assert!((1.0..=2.0).contains(&weight) && weight == same, "{weight} and {same}");
+    assert!((mean - weight * std::f64::consts::LN_2).abs() < 1e-4, "{mean}");
+    assert!((weighted - std::f64::consts::LN_2).abs() < 1e-4, "{weighted}");
+}
+
+#[test]
 fn token_rewards_come_from_a_model_that_dpo_trained() {
     let bench = Bench::new();
     let line = |method: &str, out: &str| {

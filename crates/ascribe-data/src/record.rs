@@ -67,6 +67,9 @@ pub struct Preference {
     /// How far the order can be relied upon, if the file says so: from 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consistency: Option<f32>,
+    /// What the label counts for, if the file says so: finite and at least 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f32>,
     /// Number of the row: its line in JSONL, its element in a JSON array, its row in Parquet, from 1.
     #[serde(skip)]
     pub line: usize,
@@ -141,6 +144,7 @@ impl Record for Preference {
         let margin = margin(place, row.shift_remove("margin"))?;
         let reference = row.shift_remove("reference").and_then(last_reply);
         let consistency = consistency(place, row.shift_remove("consistency"))?;
+        let weight = weight(place, row.shift_remove("weight"))?;
         let line = place.number;
         let pair = match (prompt, chosen, rejected) {
             (None, Prompt::Text(chosen), Prompt::Text(rejected)) => {
@@ -173,7 +177,7 @@ impl Record for Preference {
             } else if prompt.is_blank() {
                 Err(Why::EmptyPrompt)
             } else {
-                Ok(Self { prompt, chosen, rejected, margin, reference, consistency, line })
+                Ok(Self { prompt, chosen, rejected, margin, reference, consistency, weight, line })
             }
         });
         Ok(taught.map_err(|why| Untaught { line, why }))
@@ -312,6 +316,18 @@ fn consistency(place: Place<'_>, value: Option<Value>) -> Result<Option<f32>, Da
     }
 }
 
+fn weight(place: Place<'_>, value: Option<Value>) -> Result<Option<f32>, DataError> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        // A cell of CSV.
+        Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
+        Some(value) => match number(&value).map(|weight| weight as f32) {
+            Some(weight) if weight >= 0.0 && weight.is_finite() => Ok(Some(weight)),
+            _ => Err(refuse(place, "weight", "a finite number of 32 bits, 0 or above", value.to_string())),
+        },
+    }
+}
+
 /// A number, or a text that spells one, as in CSV.
 fn number(value: &Value) -> Option<f64> {
     value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())
@@ -385,6 +401,7 @@ mod tests {
             margin,
             reference: None,
             consistency: None,
+            weight: None,
             line: 3,
         }
     }
@@ -403,6 +420,20 @@ mod tests {
         assert_eq!(read(row).unwrap(), Ok(pair(Prompt::Text("q".into()), None)));
         let row = json!({"prompt": [user("q")], "chosen": "yes", "rejected": "no", "margin": 2});
         assert_eq!(read(row).unwrap(), Ok(pair(Prompt::Messages(vec![Message::new("user", "q")]), Some(2.0))));
+    }
+
+    #[test]
+    fn a_label_may_have_a_weight() {
+        let row = |weight: Value| json!({"prompt": "q", "chosen": "a", "rejected": "b", "weight": weight});
+        let read = |weight: Value| read::<Preference>(row(weight)).map(|pair| pair.unwrap().weight);
+        assert_eq!(read(json!(2.5)), Ok(Some(2.5)));
+        assert_eq!(read(json!(0)), Ok(Some(0.0)));
+        assert_eq!((read(json!(null)), read(json!(" ")), read(json!("0.5"))), (Ok(None), Ok(None), Ok(Some(0.5))));
+        for wrong in [json!(-1), json!(1e300), json!("much"), json!([1])] {
+            let said = read(wrong.clone()).unwrap_err();
+            let rule = format!("`weight` must hold a finite number of 32 bits, 0 or above, got {wrong}");
+            assert!(said.contains(&rule), "{said}");
+        }
     }
 
     #[test]
@@ -475,7 +506,7 @@ mod tests {
         check(json!({"chosen": "a", "rejected": "b"}), "plain texts without a prompt; add a `prompt` column");
         check(
             json!({"chosen": "a"}),
-            "`rejected` is missing; wanted prompt, chosen, rejected [, margin, reference, consistency], found chosen;",
+            "`rejected` is missing; wanted prompt, chosen, rejected [, margin, reference, consistency, weight], found chosen;",
         );
         check(
             json!({"prompt": 1, "chosen": "a", "rejected": "b"}),

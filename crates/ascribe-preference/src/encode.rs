@@ -35,17 +35,22 @@ pub struct Encoded<R> {
 }
 
 impl<R> Encoded<R> {
-    /// The same, with rows left out and named that lack a score or a consistency which an objective needs.
+    /// The same, with rows left out and named that lack a score, a consistency or a weight which an objective needs.
     pub fn needing(mut self, needs: &Needs) -> Self {
-        let complete = |row: &TrainRow| {
-            (!needs.scores || row.responses.iter().all(|response| response.score.is_some()))
-                && (!needs.consistency || row.consistency.is_some())
-        };
-        let (kept, lacking) = self.rows.into_iter().partition(|(row, _)| complete(row));
-        self.rows = kept;
-        for (row, _) in lacking {
-            self.skipped.push(Untaught { line: row.line, why: Why::NoScore });
+        let mut kept = Vec::with_capacity(self.rows.len());
+        for (row, record) in self.rows {
+            let unscored = needs.scores && row.responses.iter().any(|response| response.score.is_none());
+            let why = if unscored || (needs.consistency && row.consistency.is_none()) {
+                Why::NoScore
+            } else if needs.label_weights && row.weight.is_none() {
+                Why::NoWeight
+            } else {
+                kept.push((row, record));
+                continue;
+            };
+            self.skipped.push(Untaught { line: row.line, why });
         }
+        self.rows = kept;
         self
     }
 }
@@ -350,7 +355,7 @@ fn of_pair(record: &Preference, row: &mut TrainRow) -> Result<(), Why> {
             response.score = Some(score);
         }
     }
-    row.consistency = record.consistency;
+    (row.consistency, row.weight) = (record.consistency, record.weight);
     Ok(())
 }
 

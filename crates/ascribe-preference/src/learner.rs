@@ -140,6 +140,11 @@ impl<'a> LogpLearner<'a> {
             let shares: Option<Vec<f32>> = rows.iter().map(|row| row.consistency).collect();
             batch = batch.with_consistency(column(shares.ok_or(CoreError::MissingInput("consistency"))?, &device))?;
         }
+        if needs.label_weights {
+            let weights: Option<Vec<f32>> = rows.iter().map(|row| row.weight).collect();
+            batch =
+                batch.with_label_weights(column(weights.ok_or(CoreError::MissingInput("label_weights"))?, &device))?;
+        }
         if needs.kind == RowKind::Labelled {
             let labels: Option<Vec<bool>> = rows.iter().map(|row| row.label).collect();
             batch = batch.with_labels(labels.ok_or(CoreError::MissingInput("labels"))?)?;

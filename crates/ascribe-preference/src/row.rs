@@ -34,6 +34,8 @@ pub struct TrainRow {
     pub label: Option<bool>,
     /// How far the order of a pair can be relied upon, from 0 to 1.
     pub consistency: Option<f32>,
+    /// What the label of a pair counts for; at least 0.
+    pub weight: Option<f32>,
     /// A response to another prompt, see [`mismatch`](crate::mismatch()).
     pub mismatched: Option<Response>,
     /// Line of the row in its file, for messages; 0 when it has none.
@@ -87,6 +89,10 @@ impl RowHash {
         }
         for known in row.responses.iter().filter_map(|response| response.score).chain(row.consistency) {
             self.0.update(&known.to_le_bytes());
+        }
+        if let Some(weight) = row.weight {
+            // Behind a word of its own, so that a weight is no consistency.
+            self.0.update(b"weight").update(&weight.to_le_bytes());
         }
     }
 

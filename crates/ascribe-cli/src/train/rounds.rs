@@ -49,8 +49,8 @@ pub fn rounds(name: &str) -> Option<&'static Rounds> {
 /// The loss on pairs.
 fn chosen(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Result<Chosen> {
     let objective = catalog.make(rounds.objective, &args.objective)?;
-    let Needs { kind, credit, scores, consistency, divergence, mismatched, .. } = objective.needs();
-    if kind != RowKind::Pairs || credit || scores || mismatched {
+    let Needs { kind, credit, scores, consistency, label_weights, divergence, mismatched, .. } = objective.needs();
+    if kind != RowKind::Pairs || credit || scores || mismatched || label_weights {
         bail!(
             "{} makes pairs of responses, and its loss asks for more; leave loss_type out, or name one on pairs",
             rounds.name
