@@ -12,6 +12,7 @@ pub(crate) mod rollouts;
 pub(crate) mod rounds;
 mod rows;
 mod setup;
+mod stopping;
 mod taken;
 
 use std::path::Path;

@@ -14,6 +14,7 @@ use ascribe::train::FitConfig;
 use serde_json::Value;
 
 use super::recipes::Recipe;
+use super::stopping::Stopping;
 use super::{check_run, taken};
 use crate::Catalog;
 use crate::args::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName, TrainArgs};
@@ -45,9 +46,13 @@ impl Setup {
             keep_top: rl.keep_top,
             token_rewards: rl.token_rewards,
         })?;
-        let config = rollout_config(args, recipe, fit)?;
-        config.check()?;
+        let mut config = rollout_config(args, recipe, fit)?;
         let loss_name = loss_name(args, recipe)?;
+        // Likelihood of what is kept is supervised fine-tuning, whatever it was drawn with; a ratio is to what was drawn.
+        let imitates = estimator_name == "raft" && ["reinforce", "gpg"].contains(&loss_name);
+        config.fit_temperature = imitates.then_some(1.0);
+        config.check()?;
+        Stopping::new(rl)?;
         let clip = (rl.cliprange_value > 0.0).then_some(rl.cliprange_value);
         let options = PolicyOptions {
             epsilon: rl.epsilon,
@@ -242,6 +247,11 @@ fn alone(args: &TrainArgs, coef: f64) -> anyhow::Result<()> {
         ("kl_target", coef != 0.0, penalty),
         ("kl_reward_estimator", coef != 0.0, penalty),
         ("kl_horizon", rl.kl_target.is_some(), "a divergence to follow; name it with --kl-target"),
+        (
+            "early_stopping_perplexity",
+            rl.perplexity_data.is_some(),
+            "texts to measure; name them with --perplexity-data",
+        ),
         ("overlong_penalty_factor", rl.overlong_buffer > 0, "tokens in which the score falls; give --overlong-buffer"),
         (
             "importance_sampling_range",

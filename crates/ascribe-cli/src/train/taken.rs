@@ -102,7 +102,7 @@ const READING: [&str; 9] =
     [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 115] = [
+static OPTIONS: [(&str, Takers, &[&str]); 118] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("combine", Takers::All, &["iterative-dpo"]),
@@ -154,6 +154,9 @@ static OPTIONS: [(&str, Takers, &[&str]); 115] = [
     ("dead_groups", Takers::All, &[]),
     // A reward of one's own may judge steps, whatever is made of its scores.
     ("segment", Takers::All, &[]),
+    ("perplexity_data", Takers::All, &[]),
+    ("early_stopping_perplexity", Takers::All, &[]),
+    ("early_stopping_patience", Takers::All, &[]),
     ("keep_top", Takers::Estimators(&["raft"]), &[]),
     ("token_rewards", Takers::Estimators(&["oreal"]), &[]),
     ("oreo_level", Takers::Losses(&["oreo"]), &[]),

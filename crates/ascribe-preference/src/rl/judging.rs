@@ -1,5 +1,7 @@
 //! Scores of responses, and what each token earned: from a scorer's credit to advantages.
 
+use std::collections::HashSet;
+
 use ascribe_core::advantage::{Graded, Mean, Variance, dead_groups, whiten};
 use ascribe_core::{CoreError, Credit, Episode, Granularity, Place, Reduce, ResponseMask, StepSpans, Tokens};
 use ascribe_train::TrainError;
@@ -282,7 +284,20 @@ impl Metrics {
         self.push("completions/mean_length", lengths.iter().sum::<f64>() / lengths.len() as f64);
         let cut: Vec<bool> = rollouts.iter().map(|rollout| !rollout.complete).collect();
         self.push("completions/clipped_ratio", share(&cut));
+        for (name, n) in [("completions/distinct_1", 1), ("completions/distinct_2", 2)] {
+            if let Some(share) = distinct(rollouts, n) {
+                self.push(name, share);
+            }
+        }
     }
+}
+
+/// The share of distinct runs of `n` tokens among all in the responses, arXiv:1510.03055: 1 where none comes twice. None where
+/// no response is as long.
+fn distinct(rollouts: &[Rollout], n: usize) -> Option<f64> {
+    let all = || rollouts.iter().flat_map(move |rollout| rollout.response.windows(n));
+    let (kinds, count) = (all().collect::<HashSet<&[u32]>>().len(), all().count());
+    (count > 0).then(|| kinds as f64 / count as f64)
 }
 
 /// The values, or 0 for each of `n` tokens where there are none.
@@ -311,6 +326,19 @@ fn whiten_rewards(graded: &mut [Graded]) -> Result<(), CoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn distinct_runs_by_hand() {
+        let rollouts = |responses: &[&[u32]]| -> Vec<Rollout> {
+            responses.iter().map(|ids| Rollout { response: (*ids).into(), ..Rollout::default() }).collect()
+        };
+        // 1, 2 and 3 among six tokens; 12 and 21 among three pairs of neighbours, none of them across responses.
+        let three = rollouts(&[&[1, 2, 1], &[1, 2], &[3]]);
+        assert_eq!((distinct(&three, 1), distinct(&three, 2)), (Some(0.5), Some(2.0 / 3.0)));
+        assert_eq!(distinct(&three, 4), None);
+        let same = rollouts(&[&[4, 4, 4, 4]]);
+        assert_eq!((distinct(&same, 1), distinct(&same, 2)), (Some(0.25), Some(1.0 / 3.0)));
+    }
 
     #[test]
     fn explained_variance_by_hand() {
