@@ -88,6 +88,29 @@ fn what_a_policy_decides_alike_in_two_ways_is_learned() {
 }
 
 #[test]
+fn preferences_in_a_table_are_learned_from_in_rounds() {
+    let bench = Bench::new();
+    bench.rows("prompts.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?")})));
+    let short = "--learning-rate 1e-3 --max-steps 2 --per-device-train-batch-size 2 --gradient-accumulation-steps 1";
+    let line = "train reward --loss gpm --model model --data pairs.jsonl --output-dir gpm";
+    bench.run(&format!("{line} {short} --head-init wide")).succeeded();
+    let line = format!("train iterative-gpo --model model --output-dir out --reward gpm {ROUND}");
+    let ran = bench.run(&line).succeeded();
+    assert!(ran.stderr.contains("iterative-gpo: labels Reward, 3 prompts x 4 responses"), "{}", ran.stderr);
+    let log = log(&bench, "out");
+    assert_eq!(log.len(), 6);
+    for row in &log {
+        // A skew-symmetric table sums up to 0, whoever wins.
+        let [reward, margin] = ["reward", "pairs/margin"].map(|name| row[name].as_f64().expect("it is logged"));
+        assert!(margin > 0.0 && reward.abs() < 1e-4 * (1.0 + margin), "{row}");
+    }
+    bench.run(&line.replacen("train", "validate", 1)).succeeded();
+    // By the margins of a reward, another loss on scores.
+    let other = format!("train iterative-dpo --loss-type mm-dpo --model model --output-dir mm --reward gpm {ROUND}");
+    bench.run(&other).succeeded();
+}
+
+#[test]
 fn rounds_refuse_what_does_nothing() {
     let bench = Bench::new();
     bench.rows("prompts.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?"), "answer": n})));
@@ -103,6 +126,10 @@ fn rounds_refuse_what_does_nothing() {
     refused("iterative-scir", "--reward exact", &["reward does nothing with iterative-scir", "iterative-dpo"]);
     refused("iterative-dpo", "--max-steps 0", &["--max-steps"]);
     refused("iterative-dpo", "--loss-type cream", &["iterative-cream"]);
+    refused("iterative-gpo", "", &["gpo learns the scores of a reward; name it with --reward"]);
+    refused("iterative-gpo", "--labels implicit", &["gpo learns the scores of a reward"]);
+    refused("iterative-dpo", "--loss-type mm-dpo", &["mm-dpo learns the scores of a reward"]);
+    refused("iterative-gpo", "--agreement top", &["agreement does nothing with iterative-gpo", "iterative-cream"]);
     refused("iterative-dpo", "--loss-type kto", &["loss_type"]);
     refused("iterative-dpo", "--label-weights mean", &["its loss asks for more"]);
     refused("iterative-dpo", "--loss-type tdpo2", &["tdpo2 goes by the whole distributions", "--keep-reference"]);

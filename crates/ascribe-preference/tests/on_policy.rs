@@ -8,7 +8,7 @@ use ascribe_core::advantage::{AdvantageEstimator, Baseline, Gae, Normalize, Orea
 use ascribe_core::tensor::KlEstimator;
 use ascribe_core::{CoreError, Credit, Episode, Objective, Sampling, Scorer, Seed, Tokens, rule};
 use ascribe_lm::{Decoder, DecoderConfig, LanguageModel, RandomWeights, Row};
-use ascribe_preference::objectives::DpoConfig;
+use ascribe_preference::objectives::{DpoConfig, GpoConfig};
 use ascribe_preference::rl::{
     Actor, AdaptiveKl, Agreement, Correction, CorrectionKind, DeadGroups, ESTIMATORS, EstimatorOptions, KlPlace,
     KlReward, Labeler, OTHER_LOSSES, OnPolicy, OnlinePairs, POLICY_LOSSES, PairConfig, PolicyOptions, Rollout,
@@ -706,6 +706,41 @@ fn rounds_of_pairs_are_labelled_by_a_reward_and_learned_from() {
         }
     }
     assert!(round > Some(1.0));
+}
+
+#[test]
+fn responses_of_a_round_carry_what_they_earn_above_their_prompt() {
+    let (prompts, scorer) = (prompts(), threes());
+    let config = PairConfig { num_generations: 2, ..pair_config() };
+    let mut source = OnlinePairs::new(&prompts, Labeler::Explicit(&scorer), tiny(1), config).expect("sound options");
+    take(&mut source, &tiny(1)).expect("pairs");
+    for row in source.pending() {
+        let share = |side: usize| -> f64 {
+            let tokens = &row.responses[side].tokens;
+            tokens.iter().filter(|token| **token == 3).count() as f64 / tokens.len() as f64
+        };
+        // Of two responses, each is half of the difference away from their mean.
+        let half = (share(0) - share(1)) / 2.0;
+        let got = [0, 1].map(|side| f64::from(row.responses[side].score.expect("it has one")));
+        assert!(half > 0.0);
+        close("scores", &got, &[half, -half], 1e-6);
+    }
+    assert!(!source.pending().is_empty());
+    // Of more, GPO learns them from a round on, whose reference is the policy: (0 - s / beta)^2 of both sides.
+    let source = OnlinePairs::new(&prompts, Labeler::Explicit(&scorer), tiny(1), pair_config()).expect("sound options");
+    let gpo = GpoConfig { beta: 0.5, ..GpoConfig::default() }.init().expect("sound options");
+    let learner = LogpLearner::new(&gpo);
+    let mut again =
+        OnlinePairs::new(&prompts, Labeler::Explicit(&scorer), tiny(1), pair_config()).expect("sound options");
+    let rows = take(&mut again, &tiny(1)).expect("pairs");
+    let squares = rows.iter().flat_map(|row| row.responses[..2].iter()).map(|response| {
+        let score = f64::from(response.score.expect("it has one"));
+        (score / 0.5).powi(2)
+    });
+    let expected = squares.sum::<f64>() / rows.len() as f64;
+    let mut fit = Fit::from_source(&learner, tiny(1), Box::new(source), 1, fit_config()).expect("sound options");
+    let report = fit.next().expect("a step").expect("the numbers are finite");
+    close("loss", &[report.metric("loss").expect("it is logged")], &[expected], 1e-4);
 }
 
 #[test]

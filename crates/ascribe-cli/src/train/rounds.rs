@@ -1,5 +1,5 @@
-//! `ascribe train iterative-dpo`, `iterative-cream` and `iterative-scir`: in rounds the policy writes, someone labels, and the
-//! pairs are learned from.
+//! `ascribe train iterative-dpo`, `iterative-gpo`, `iterative-cream` and `iterative-scir`: in rounds the policy writes, someone
+//! labels, and the pairs are learned from.
 
 use anyhow::bail;
 use ascribe::core::{Continuation, CoreError, Needs, Policy, RowKind, Scorer, Seed, Tokens};
@@ -34,8 +34,9 @@ pub struct Rounds {
 }
 
 /// Every method of rounds.
-pub static ROUNDS: [Rounds; 3] = [
+pub static ROUNDS: [Rounds; 4] = [
     Rounds { name: "iterative-dpo", objective: "dpo", agrees: false, judges: false },
+    Rounds { name: "iterative-gpo", objective: "gpo", agrees: false, judges: false },
     Rounds { name: "iterative-cream", objective: "cream", agrees: true, judges: false },
     Rounds { name: "iterative-scir", objective: "dpo", agrees: false, judges: true },
 ];
@@ -50,7 +51,10 @@ pub fn rounds(name: &str) -> Option<&'static Rounds> {
 fn chosen(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Result<Chosen> {
     let objective = catalog.make(rounds.objective, &args.objective)?;
     let Needs { kind, credit, scores, consistency, label_weights, divergence, mismatched, .. } = objective.needs();
-    if kind != RowKind::Pairs || credit || scores || mismatched || label_weights {
+    if scores && labels(args, rounds) == LabelsName::Implicit {
+        bail!("{} learns the scores of a reward; name it with --reward, and let it label", objective.name);
+    }
+    if kind != RowKind::Pairs || credit || mismatched || label_weights {
         bail!(
             "{} makes pairs of responses, and its loss asks for more; leave loss_type out, or name one on pairs",
             rounds.name

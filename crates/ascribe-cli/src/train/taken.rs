@@ -86,10 +86,12 @@ const SURROGATES: &[&str] = PULLED.split_at(PULLED.len() - 1).0;
 /// Every objective on rows of a file.
 const OBJECTIVES: &str = "the objectives on rows of a file";
 /// Methods of rounds.
-const IN_ROUNDS: [&str; 3] = ["iterative-dpo", "iterative-cream", "iterative-scir"];
+const IN_ROUNDS: [&str; 4] = ["iterative-dpo", "iterative-gpo", "iterative-cream", "iterative-scir"];
+/// Methods of rounds whose labels may come from a reward.
+const REWARDED: [&str; 2] = ["iterative-dpo", "iterative-gpo"];
 /// Methods of rounds and of games.
-const WRITING: [&str; 4] = ["iterative-dpo", "iterative-cream", "iterative-scir", "archer"];
-const PULLED_TOO: [&str; 4] = [OBJECTIVES, "iterative-dpo", "iterative-cream", "iterative-scir"];
+const WRITING: [&str; 5] = ["iterative-dpo", "iterative-gpo", "iterative-cream", "iterative-scir", "archer"];
+const PULLED_TOO: [&str; 5] = [OBJECTIVES, "iterative-dpo", "iterative-gpo", "iterative-cream", "iterative-scir"];
 
 /// Methods that train a process model.
 const PROCESS: [&str; 4] = ["orm", "prm", "pav", "tvm"];
@@ -98,16 +100,26 @@ const HEADS: [&str; 5] = ["reward", "orm", "prm", "pav", "tvm"];
 /// Methods that learn from the rows of a file as they are.
 const ON_ROWS: [&str; 6] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm"];
 /// Methods that read rows of prompts, whatever else these have.
-const READING: [&str; 9] =
-    [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "iterative-dpo", "iterative-cream", "iterative-scir"];
+const READING: [&str; 10] = [
+    OBJECTIVES,
+    "reward",
+    "orm",
+    "prm",
+    "pav",
+    "tvm",
+    "iterative-dpo",
+    "iterative-gpo",
+    "iterative-cream",
+    "iterative-scir",
+];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
 static OPTIONS: [(&str, Takers, &[&str]); 118] = [
-    ("reward", Takers::All, &["iterative-dpo"]),
-    ("reward_weights", Takers::All, &["iterative-dpo"]),
-    ("combine", Takers::All, &["iterative-dpo"]),
-    ("combine_weight", Takers::All, &["iterative-dpo"]),
-    ("log_sigmoid", Takers::All, &["iterative-dpo"]),
+    ("reward", Takers::All, &REWARDED),
+    ("reward_weights", Takers::All, &REWARDED),
+    ("combine", Takers::All, &REWARDED),
+    ("combine_weight", Takers::All, &REWARDED),
+    ("log_sigmoid", Takers::All, &REWARDED),
     ("num_generations", Takers::All, &IN_ROUNDS),
     ("max_completion_length", Takers::All, &WRITING),
     ("temperature", Takers::All, &WRITING),
@@ -171,7 +183,7 @@ static OPTIONS: [(&str, Takers, &[&str]); 118] = [
     ("constraint_multiplier", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("constraint_learning_rate", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("constraint_momentum", Takers::Estimators(&["gae", "macro_gae"]), &[]),
-    ("labels", Takers::None, &["iterative-dpo"]),
+    ("labels", Takers::None, &REWARDED),
     ("round_prompts", Takers::None, &IN_ROUNDS),
     ("label_margin", Takers::None, &IN_ROUNDS),
     ("keep_reference", Takers::None, &IN_ROUNDS),
@@ -445,7 +457,8 @@ mod tests {
         refused("dpo", "form", "; leave it out, or use implicit-prm");
         refused("pav", "loss", "; leave it out, or use reward");
         refused("tvm", "curriculum", "; leave it out, or use the objectives on rows of a file");
-        let on_pairs = "the objectives on rows of a file, iterative-dpo, iterative-cream, iterative-scir";
+        let on_pairs =
+            "the objectives on rows of a file, iterative-dpo, iterative-gpo, iterative-cream, iterative-scir";
         refused("prm", "loss_weights", &format!("; leave it out, or use {on_pairs}"));
         refused("prm", "games", "; leave it out, or use archer");
         assert!(refuse(&parsed("prm", "gamma")).is_err() && refuse(&parsed("implicit-prm", "reward")).is_err());

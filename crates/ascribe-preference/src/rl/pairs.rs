@@ -6,6 +6,9 @@
 //! round:  n responses to each prompt -> label r -> (best, worst) where r_best - r_worst >= margin -> passes over the pairs
 //! implicit label:  r = beta (log pi(y|x) - log pi_0(y|x)),   pi the policy of the round, pi_0 the first reference
 //! ```
+//! Each response carries by how much its label is above the mean of those of all responses to its prompt, for a loss on scores:
+//! GPO, arXiv:2410.02197, section 5, whose reward is the mean of the preferences over all of them; these sum up to 0.
+//!
 //! The reference of a round is its policy, or the first reference. With both labels a pair stays where they agree. Of equal
 //! labels the first is taken. Rounds are read in the order of the data, and the rows of a round wait in checkpoints.
 //!
@@ -324,8 +327,11 @@ impl<'a> OnlinePairs<'a> {
                 rollouts[worst].response.clone(),
             );
             let reference = if config.follow { &ours } else { &first };
+            let known: Vec<f64> = labels[start..end].iter().flatten().copied().collect();
+            let centre = known.iter().sum::<f64>() / known.len() as f64;
             for (response, at) in row.responses.iter_mut().zip([best, worst]) {
                 response.ref_logps = Some(reference[at].clone());
+                response.score = labels[at].map(|label| (label - centre) as f32);
             }
             row.consistency = consistency;
             pending.push(row);
