@@ -81,6 +81,9 @@ fn pairs_train_by_every_objective_on_pairs() {
             "logps/chosen",
             "logps/rejected",
             "logps/chosen_displacement",
+            "logps/chosen_per_token",
+            "rankings/accuracies",
+            "lengths/rejected",
         ];
         for row in &trained {
             for name in names.iter().chain(&["grad_norm", "learning_rate", "epoch", "num_tokens"]) {
@@ -91,6 +94,9 @@ fn pairs_train_by_every_objective_on_pairs() {
         }
         for row in &evaluated {
             assert!(names.iter().all(|name| number(row, &format!("eval_{name}")).is_finite()));
+            let [low, middle, high] =
+                ["p05", "p50", "p95"].map(|at| number(row, &format!("eval_rewards/margins_{at}")));
+            assert!(low <= middle && middle <= high, "{row}");
         }
         // Before the first step there is nothing between the policy and its reference.
         assert!(number(trained[0], "rewards/margins").abs() < 1e-5);

@@ -556,6 +556,28 @@ fn long_tails_and_unlikely_pairs_by_hand() {
 }
 
 #[test]
+fn a_policy_may_earn_rewards_and_rank_wrongly() {
+    let side = |logps: &[f64], refs: &[f64]| Side { logps: logps.to_vec(), refs: refs.to_vec() };
+    // Rewards say that the chosen one is ahead; its sum of -4 is behind -3, its mean of -2 ahead of -3. Then two equal ones.
+    let sides =
+        [side(&[-1.0, -3.0], &[-4.0, -4.0]), side(&[-2.0], &[-2.0]), side(&[-3.0], &[-1.0]), side(&[-2.0], &[-2.0])];
+    for name in ["dpo", "ipo", "tdpo2", "apo-zero"] {
+        let given = Given { divergence: vec![0.0; 4], ..Given::default() };
+        let got = run(made(name, "{}").as_ref(), &sides, &given);
+        close(name, &got.stat("rewards/accuracies"), &[1.0, 0.5], 0.0);
+        close(name, &got.stat("rankings/accuracies"), &[0.0, 0.5], 0.0);
+        close(name, &got.stat("rankings/accuracies_per_token"), &[1.0, 0.5], 0.0);
+        close(name, &got.stat("logps/chosen"), &[-4.0, -2.0], 0.0);
+        close(name, &got.stat("logps/chosen_per_token"), &[-2.0, -2.0], 0.0);
+        close(name, &got.stat("logps/rejected_per_token"), &[-3.0, -2.0], 0.0);
+        close(name, &got.stat("lengths/chosen"), &[2.0, 1.0], 0.0);
+        close(name, &got.stat("lengths/rejected"), &[1.0, 1.0], 0.0);
+    }
+    let simpo = alone(made("simpo", "{}").as_ref(), &sides);
+    close("simpo", &simpo.stat("rankings/accuracies"), &[0.0, 0.5], 0.0);
+}
+
+#[test]
 fn labels_count_what_they_weigh() {
     // DPO at margins 8 and -3: 0.371101 and 0.854355, weighed 0.5 and 2.
     let given = |weights: [f64; 2]| Given { weights: weights.to_vec(), ..Given::default() };

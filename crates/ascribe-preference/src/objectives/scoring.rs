@@ -20,7 +20,9 @@
 //! Statistics are those of TRL, with three departures. A tie counts one half in `rewards/accuracies` (TRL: 0). Without a
 //! reference the rewards, too, are without it (TRL still subtracts it). And `logps/chosen_displacement` is added: the
 //! change of the chosen response's log-probability per token since the reference. When it falls below about -1, the
-//! policy unlearns what it should learn; raise beta or stop earlier.
+//! policy unlearns what it should learn; raise beta or stop earlier. Beside them stand lengths, log-probabilities per token,
+//! and `rankings/accuracies`: whether the policy alone finds the chosen response likelier, by sums and by tokens, which rewards
+//! may rise without (arXiv:2405.19534).
 
 use ascribe_core::{CoreError, LogpBatch, Loss, Needs, Pairs, RowKind, Side};
 use burn::tensor::{Tensor, activation::log_sigmoid};
@@ -294,17 +296,29 @@ impl Scorer {
     }
 }
 
+/// 1 for a win, 1/2 for a tie, 0 for a loss.
+fn wins(leads: Tensor<1>) -> Tensor<1> {
+    leads.detach().sign().add_scalar(1.0).div_scalar(2.0)
+}
+
 /// `loss` with the statistics that all losses on pairs share.
 pub(super) fn with_rewards(loss: Loss, pairs: &Pairs, chosen: Tensor<1>, rejected: Tensor<1>) -> Loss {
     let margins = chosen.clone() - rejected.clone(); // [pairs]
-    // 1 for a win, 1/2 for a tie, 0 for a loss.
-    let accuracies = margins.clone().detach().sign().add_scalar(1.0).div_scalar(2.0); // [pairs]
+    let accuracies = wins(margins.clone()); // [pairs]
+    let (ours, theirs) = (pairs.chosen.mean(), pairs.rejected.mean()); // [pairs]
+    let (sum, other) = (pairs.chosen.sum(), pairs.rejected.sum()); // [pairs]
     loss.stat("rewards/chosen", chosen)
         .stat("rewards/rejected", rejected)
         .stat("rewards/margins", margins)
         .stat("rewards/accuracies", accuracies)
-        .stat("logps/chosen", pairs.chosen.sum())
-        .stat("logps/rejected", pairs.rejected.sum())
+        .stat("rankings/accuracies", wins(sum.clone() - other.clone()))
+        .stat("rankings/accuracies_per_token", wins(ours.clone() - theirs.clone()))
+        .stat("logps/chosen", sum)
+        .stat("logps/rejected", other)
+        .stat("logps/chosen_per_token", ours)
+        .stat("logps/rejected_per_token", theirs)
+        .stat("lengths/chosen", pairs.chosen.lengths())
+        .stat("lengths/rejected", pairs.rejected.lengths())
 }
 
 /// `-(1 - e) log sigmoid(x) - e log sigmoid(-x)`: the loss of a margin whose sign is wrong with probability `e`.
