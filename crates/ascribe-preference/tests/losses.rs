@@ -446,6 +446,8 @@ fn simpo_reg_by_hand() {
     // -(2 / 2) 0.2 (-1) and -(2 / 1) (-0.4) (-0.9).
     close("regulariser", &got.stat("t_reg/regulariser"), &[0.2 - 0.72], 1e-12);
     close("weight", &got.stat("t_reg/weight"), &[sigmoid(0.2)], 1e-12);
+    close("least likely", &got.stat("logps/min_chosen_token"), &[-0.75], 1e-12);
+    close("least likely", &got.stat("logps/min_rejected_token"), &[-0.9], 1e-12);
     close("loss", &got.rows, &[0.798139 + 0.25 * sigmoid(0.2) * -0.52], 5e-7);
     // SimPO with its token gradients reweighted by 1 + alpha r and 1 - alpha r.
     let simpo = alone(made("simpo", "{}").as_ref(), &sides).slopes();

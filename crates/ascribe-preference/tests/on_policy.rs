@@ -183,6 +183,28 @@ fn a_penalty_in_the_reward_is_taken_off_each_token_or_off_the_score() {
 }
 
 #[test]
+fn the_divergence_from_the_reference_is_told_in_two_ways() {
+    let penalty = KlReward { coef: 0.5, estimator: KlEstimator::K1, place: KlPlace::Score, adaptive: None };
+    let setup = Setup::new("reinforce", "reinforce", RolloutConfig { kl_reward: Some(penalty), ..config() });
+    let (prompts, scorer) = (prompts(), threes());
+    let mut source = setup.source(&prompts, &scorer).expect("sound options").with_reference(tiny(2));
+    let metrics = source.window(&setup.actor(tiny(1))).expect("rollouts can be written").metrics;
+    let told = |name: &str| metrics.iter().find(|(known, _)| known == name).expect("it is logged").1;
+    let mut sums = [0.0; 2];
+    for rollout in source.pending() {
+        let (old, reference) = (rollout.old_logps.as_ref().expect("kept"), rollout.ref_logps.as_ref().expect("kept"));
+        for (old, reference) in old.iter().zip(reference) {
+            let h = f64::from(*old) - f64::from(*reference);
+            sums[0] += h;
+            sums[1] += (-h).exp() - 1.0 + h;
+        }
+    }
+    let n = source.pending().len() as f64;
+    close("k1 and k3", &[told("kl_to_reference"), told("kl_to_reference_k3")], &sums.map(|sum| sum / n), 1e-6);
+    assert!(told("kl_to_reference_k3") > 0.0);
+}
+
+#[test]
 fn dead_groups_and_cut_responses_are_counted_and_may_be_left_out() {
     let (prompts, actor) = (prompts(), Actor::new(tiny(1)));
     // The first prompt is always right, the others are judged by their length.

@@ -333,7 +333,10 @@ fn fit(
     let judge = LogpLearner::new(chosen.judge()).with_reference(&reference.decoder);
     identity.push(("set of rows", rows_hash(train)));
     identity.push(curriculum::identity(args)?);
-    let source = curriculum::source(args, &config, &judge, model, train)?;
+    let source = match curriculum::source(args, &config, &judge, model, train)? {
+        None => curriculum::by_label(&config, train)?,
+        some => some,
+    };
     let run =
         Run { args, config, learner: &learner, judge: &judge, model, identity, train, held_out, source, beside: None };
     let start = run.start()?;

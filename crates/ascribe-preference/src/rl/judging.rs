@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use ascribe_core::advantage::{Graded, Mean, Variance, dead_groups, whiten};
+use ascribe_core::tensor::KlEstimator;
 use ascribe_core::{CoreError, Credit, Episode, Granularity, Place, Reduce, ResponseMask, StepSpans, Tokens};
 use ascribe_train::TrainError;
 
@@ -220,13 +221,14 @@ impl OnPolicy<'_> {
 
     /// Takes off what leaving the reference costs; gives the strength for the next generation.
     fn penalise(&self, rollouts: &[Rollout], graded: &mut [Graded], metrics: &mut Metrics) -> f64 {
-        let mut divergences = Vec::new();
+        let (mut divergences, mut bounded) = (Vec::new(), 0.0);
         for (rollout, graded) in rollouts.iter().zip(graded) {
             // At temperature 1 the engine's own are as good where no others are kept.
             let old = rollout.old_logps.as_ref().or((rollout.sampling.temperature == 1.0).then_some(&rollout.logps));
             let (Some(old), Some(reference)) = (old, &rollout.ref_logps) else { continue };
             let pairs = || old.iter().zip(reference).map(|(old, reference)| (f64::from(*old), f64::from(*reference)));
             divergences.push(pairs().map(|(old, reference)| old - reference).sum::<f64>());
+            bounded += pairs().map(|(old, reference)| KlEstimator::K3.of_token(old, reference)).sum::<f64>();
             let Some(kl) = &self.config.kl_reward else { continue };
             let costs = pairs().map(|(old, reference)| self.state.coef * kl.estimator.of_token(old, reference));
             match kl.place {
@@ -242,6 +244,8 @@ impl OnPolicy<'_> {
         }
         let mean = divergences.iter().sum::<f64>() / divergences.len() as f64;
         metrics.push("kl_to_reference", mean);
+        // Of the same responses by k3, which is never negative and varies less.
+        metrics.push("kl_to_reference_k3", bounded / divergences.len() as f64);
         let Some(kl) = &self.config.kl_reward else { return self.state.coef };
         metrics.push("kl_coef", self.state.coef);
         kl.adaptive.map_or(self.state.coef, |control| control.next(self.state.coef, mean, divergences.len()))
