@@ -243,6 +243,36 @@ fn a_running_mean_goes_on_where_it_was() {
 }
 
 #[test]
+fn conversations_that_part_early_train_by_all_that_the_assistant_says() {
+    let bench = Bench::new();
+    let says = |role: &str, content: &str| json!({"role": role, "content": content});
+    let talk = |n: usize, first: &str, last: &str| {
+        let asked = says("user", &format!("what is {n}?"));
+        json!([asked, says("assistant", first), says("user", "are you sure?"), says("assistant", last)])
+    };
+    let row = |n: usize| json!({"chosen": talk(n, "the sum", "yes"), "rejected": talk(n, "the rest", "no")});
+    bench.rows("talks.jsonl", (0..8).map(row));
+    let line = |method: &str| {
+        format!(
+            "train {method} --model model --data talks.jsonl --output-dir out-{method} {SHORT} --held-out 2 --max-length 128"
+        )
+    };
+    let ran = bench.run(&line("dpo")).succeeded();
+    assert!(ran.stderr.contains("6 rows to train on, 2 held out"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("step 0: DPO loss 0.693147"), "{}", ran.stderr);
+    let log = log(&bench, "out-dpo");
+    // The words of the assistant alone: without those of the user and the openings of turns.
+    let tokenizer = Tokenizer::from_folder(bench.path("model")).expect("a tokenizer");
+    let tokens = |reply: &str| tokenizer.encode(reply).expect("words").len() as f64 + 1.0;
+    let expected = tokens("the sum") + tokens("yes");
+    assert!((number(&log[0], "lengths/chosen") - expected).abs() < 1e-9, "{} and {expected}", log[0]);
+    // Revision prompts quote one reply, so token rewards need pairs that share all before it.
+    bench.run(&line("t-reg")).refused(&["chosen and rejected answer different prompts (lines 1, 2"]);
+    let line = line("dpo").replacen("train", "validate", 1);
+    assert!(bench.run(&line).succeeded().stdout.contains("6 rows to train on"));
+}
+
+#[test]
 fn labels_are_weighed_by_their_column() {
     let bench = Bench::new();
     let pair = |n: usize| json!({"prompt": format!("what is {n}?"), "chosen": "the sum", "rejected": "no", "trust": 1 + n % 2});

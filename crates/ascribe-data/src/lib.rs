@@ -44,7 +44,7 @@ pub use labelled::{Choices, PromptOnly, Rated, Stepwise, Unpaired};
 pub use load::{Loaded, Records, load};
 pub use ranked::Ranked;
 pub use read::{Place, Rows, decompressed};
-pub use record::{LanguageModelling, Preference, Prompt, PromptCompletion, Record};
+pub use record::{Dialogues, LanguageModelling, Preference, Prompt, PromptCompletion, Record};
 pub use shuffle::{Batch, Cursor, Epochs, spread_labels};
 pub use split::{HeldOut, Split, is_held_out, split_by_prompt};
 pub use task_order::{TaskOrder, similarities, task_orders};

@@ -109,7 +109,16 @@ impl<'a> LogpLearner<'a> {
         let needs = self.objective.needs();
         let flat = responses(needs.kind, rows)?;
         let ([_, seq], device) = (pass.logps.dims(), pass.logps.device());
-        let flags: Vec<Vec<bool>> = flat.iter().map(|(_, response)| vec![true; response.tokens.len()]).collect();
+        let mut flags = Vec::with_capacity(flat.len());
+        for (_, response) in &flat {
+            let (expected, counts) = (response.tokens.len(), response.counts.clone());
+            let counts = counts.unwrap_or_else(|| vec![true; expected]);
+            if counts.len() != expected {
+                let what = "the flags of what counts";
+                return Err(CoreError::Length { what, expected, got: counts.len() }.into());
+            }
+            flags.push(counts);
+        }
         let mut batch = LogpBatch::new(needs.kind, pass.logps.clone(), Mask::from_rows(&flags, &device))?;
         if needs.ref_logps {
             batch = batch.with_ref_logps(padded(&flat, |one| &one.ref_logps, seq, &device, "ref_logps")?)?;

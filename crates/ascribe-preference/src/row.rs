@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Response {
     /// Token ids, with the end token when the response ended by itself.
     pub tokens: Tokens,
+    /// Which of them count, where not all do: of a continuation of several turns, what the assistant says.
+    pub counts: Option<Vec<bool>>,
     /// Log-probability of each token under the reference.
     pub ref_logps: Option<Vec<f32>>,
     /// Credit of each token.
@@ -89,6 +91,11 @@ impl RowHash {
         }
         for known in row.responses.iter().filter_map(|response| response.score).chain(row.consistency) {
             self.0.update(&known.to_le_bytes());
+        }
+        for counts in row.responses.iter().filter_map(|response| response.counts.as_ref()) {
+            counts.iter().for_each(|counts| {
+                self.0.update(&[2 + u8::from(*counts)]);
+            });
         }
         if let Some(weight) = row.weight {
             // Behind a word of its own, so that a weight is no consistency.

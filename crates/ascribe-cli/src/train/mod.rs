@@ -68,7 +68,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     config.check()?;
     let device = device(&args.common.device)?;
     check_options(args, &chosen)?;
-    let data = Data::load(args, needs.kind)?;
+    let data = Data::load(args, &needs)?;
     let model = base(args, &device)?;
     let other = args.reference.as_deref().map(|path| load(path, &device)).transpose()?;
     let reference = other.as_ref().unwrap_or(&model);

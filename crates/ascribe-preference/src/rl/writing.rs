@@ -1,8 +1,9 @@
 //! Responses of the policy as it is, and what it says of them.
 //!
 //! An engine writes with the weights of this generation. The code that trains reads the responses again at the sampling
-//! temperature, because ratios compare its own numbers; or at another one, where what it learns has none. Where the distribution was cut, the log-probability that a token was
-//! drawn with comes from the same chain of transforms over the same logits.
+//! temperature, because ratios compare its own numbers; or at another one, where what it learns has none. Where the
+//! distribution was cut, the log-probability that a token was drawn with comes from the same chain of transforms over the same
+//! logits.
 
 use ascribe_core::{Mode, Policy, Request, Sampling, Tokens, Until};
 use ascribe_lm::{LocalPolicy, Row, Transform};
