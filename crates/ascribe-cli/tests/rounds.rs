@@ -108,6 +108,10 @@ fn preferences_in_a_table_are_learned_from_in_rounds() {
     // By the margins of a reward, another loss on scores.
     let other = format!("train iterative-dpo --loss-type mm-dpo --model model --output-dir mm --reward gpm {ROUND}");
     bench.run(&other).succeeded();
+    // By how often a response wins: another run.
+    bench.run(&format!("{line} --win-rates")).refused(&["options of rounds"]);
+    let other = format!("train iterative-gpo --model model --output-dir sppo --reward gpm --win-rates {ROUND}");
+    bench.run(&other).succeeded();
 }
 
 #[test]
@@ -129,6 +133,8 @@ fn rounds_refuse_what_does_nothing() {
     refused("iterative-gpo", "", &["gpo learns the scores of a reward; name it with --reward"]);
     refused("iterative-gpo", "--labels implicit", &["gpo learns the scores of a reward"]);
     refused("iterative-dpo", "--loss-type mm-dpo", &["mm-dpo learns the scores of a reward"]);
+    refused("iterative-dpo", "--win-rates", &["win_rates does nothing with dpo, which learns no scores"]);
+    refused("iterative-cream", "--win-rates", &["win_rates does nothing with iterative-cream", "iterative-gpo"]);
     refused("iterative-gpo", "--agreement top", &["agreement does nothing with iterative-gpo", "iterative-cream"]);
     refused("iterative-dpo", "--loss-type kto", &["loss_type"]);
     refused("iterative-dpo", "--label-weights mean", &["its loss asks for more"]);

@@ -4,7 +4,7 @@
 use ascribe_core::advantage::{AdvantageEstimator, Oreal};
 use ascribe_core::tensor::KlEstimator;
 use ascribe_core::{Episode, Objective, Sampling, Scorer, Seed, Tokens, rule};
-use ascribe_lm::{Decoder, DecoderConfig, RandomWeights};
+use ascribe_lm::{Decoder, DecoderConfig, RandomWeights, Row};
 use ascribe_preference::objectives::Sft;
 use ascribe_preference::rl::{
     Actor, ESTIMATORS, EstimatorOptions, KlPlace, KlReward, OnPolicy, POLICY_LOSSES, PolicyOptions, Rollout,
@@ -128,6 +128,46 @@ fn raft_with_one_response_a_prompt_is_fine_tuning_on_what_was_written() {
     assert!(again.iter().zip(&rollouts).all(|(one, other)| one.response == other.response));
     let apart = others.iter().zip(&expected).map(|(one, other)| (one - other).abs()).fold(0.0, f64::max);
     assert!(apart > 1e-2 * expected.iter().fold(0.0f64, |largest, slope| largest.max(slope.abs())), "{apart}");
+}
+
+#[test]
+fn raft_ranks_by_the_reward_less_the_penalty() {
+    let actor = Actor::new(tiny(1));
+    let (objective, scorer) = (loss("reinforce", &PolicyOptions::default()), odd());
+    // So strong that it decides.
+    let penalty = KlReward { coef: 20.0, estimator: KlEstimator::K1, place: KlPlace::Tokens, adaptive: None };
+    let sampling = Sampling { temperature: 0.7, ..Sampling::default() };
+    let config = || RolloutConfig { kl_reward: Some(penalty), fit_temperature: Some(1.0), sampling, ..config() };
+    let run = |name: &str| learned(&actor, estimator(name).as_ref(), objective.as_ref(), config(), &scorer).0;
+    let (kept, all) = (run("raft"), run("reinforce"));
+    let worth = |one: &Rollout| -> f64 {
+        let (old, reference) = (one.old_logps.as_ref().expect("kept"), one.ref_logps.as_ref().expect("kept"));
+        let h: f64 = old.iter().zip(reference).map(|(old, reference)| f64::from(*old) - f64::from(*reference)).sum();
+        one.score.expect("every response is judged") - 20.0 * h
+    };
+    assert_eq!((kept.len(), all.len()), (2, 8));
+    for one in &kept {
+        let group = all.iter().filter(|other| other.group == one.group);
+        let best = group.max_by(|a, b| worth(a).total_cmp(&worth(b))).expect("a group");
+        assert_eq!(one.response, best.response);
+        // The log-ratio is that of temperature 1, by which it is imitated.
+        let row = [Row { prompt: &one.prompt, response: &one.response }];
+        let (logps, _) = actor.decoder.clone().valid().response_logps(&row).expect("a response");
+        let old: Vec<f64> = one.old_logps.iter().flatten().map(|logp| f64::from(*logp)).collect();
+        close("temperature 1", &old, &values(logps), 1e-5);
+    }
+}
+
+#[test]
+fn fit_temperatures_out_of_range_are_refused() {
+    for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let said =
+            RolloutConfig { fit_temperature: Some(wrong), ..config() }.check().expect_err("out of range").to_string();
+        assert!(said.contains("fit_temperature") && said.contains("finite and above 0"), "{said}");
+    }
+    // That of sampling, where none is given.
+    let sampling = Sampling { temperature: 0.5, ..Sampling::default() };
+    assert_eq!(RolloutConfig { sampling, ..config() }.temperature(), 0.5);
 }
 
 #[test]

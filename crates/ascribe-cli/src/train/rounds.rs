@@ -54,6 +54,12 @@ fn chosen(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resul
     if scores && labels(args, rounds) == LabelsName::Implicit {
         bail!("{} learns the scores of a reward; name it with --reward, and let it label", objective.name);
     }
+    if args.rounds.win_rates && !scores {
+        bail!(
+            "win_rates does nothing with {}, which learns no scores; leave it out, or use iterative-gpo",
+            objective.name
+        );
+    }
     if kind != RowKind::Pairs || credit || mismatched || label_weights {
         bail!(
             "{} makes pairs of responses, and its loss asks for more; leave loss_type out, or name one on pairs",
@@ -114,6 +120,7 @@ fn pair_config(args: &TrainArgs, ends: &[u32], context: usize, beta: f64) -> Pai
         margin: args.rounds.label_margin,
         beta,
         follow: !args.rounds.keep_reference,
+        win_rates: args.rounds.win_rates,
         batch: args.per_device_train_batch_size,
         seed: Seed(args.seed).child("rounds", 0),
     }

@@ -114,7 +114,7 @@ const READING: [&str; 10] = [
 ];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 118] = [
+static OPTIONS: [(&str, Takers, &[&str]); 119] = [
     ("reward", Takers::All, &REWARDED),
     ("reward_weights", Takers::All, &REWARDED),
     ("combine", Takers::All, &REWARDED),
@@ -187,6 +187,7 @@ static OPTIONS: [(&str, Takers, &[&str]); 118] = [
     ("round_prompts", Takers::None, &IN_ROUNDS),
     ("label_margin", Takers::None, &IN_ROUNDS),
     ("keep_reference", Takers::None, &IN_ROUNDS),
+    ("win_rates", Takers::None, &REWARDED),
     ("gold", Takers::None, &IN_ROUNDS),
     ("agreement", Takers::None, &["iterative-cream"]),
     ("agreement_per_prompt", Takers::None, &["iterative-cream"]),
@@ -331,7 +332,7 @@ mod tests {
     fn parsed(method: &str, name: &str) -> Box<TrainArgs> {
         let value: &[&str] = match name {
             "use_bias_correction_kl" | "whiten_rewards" | "mask_truncated_completions" | "token_rewards" => &[],
-            "keep_reference" | "agreement_per_prompt" | "balance" | "strict" => &[],
+            "keep_reference" | "agreement_per_prompt" | "balance" | "strict" | "win_rates" => &[],
             "loss_kwargs" => &["tau=1"],
             "head_init" => &["narrow"],
             "form" => &["ce"],
