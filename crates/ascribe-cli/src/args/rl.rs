@@ -1,5 +1,7 @@
 //! Options of training on rollouts, under the names of TRL and verl.
 
+use std::path::PathBuf;
+
 use anyhow::bail;
 use ascribe::core::Sampling;
 use ascribe::core::tensor::KlEstimator;
@@ -155,6 +157,16 @@ pub struct RlArgs {
     /// Cut responses into steps or macro actions: `separator:TEXT`, `fixed:N`, `random:N`, `perplexity` or `parsing:N`.
     #[arg(long)]
     pub segment: Option<String>,
+    /// Log the perplexity of these completions, of which nothing is learned, with each generation: a file with the columns
+    /// `prompt` and `completion`.
+    #[arg(long)]
+    pub perplexity_data: Option<PathBuf>,
+    /// End where that perplexity is above this number.
+    #[arg(long, allow_negative_numbers = true)]
+    pub early_stopping_perplexity: Option<f64>,
+    /// End where the mean reward of so many generations, one after another, was not above the best before them; 0 goes on.
+    #[arg(long, default_value_t = 0)]
+    pub early_stopping_patience: usize,
     /// raft: keep this share of all responses; without it, the best to each prompt.
     #[arg(long, allow_negative_numbers = true)]
     pub keep_top: Option<f64>,

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use ascribe::burn::module::Module;
 use ascribe::core::{CoreError, Episode, Finish, Mode, Policy, Request, Scorer, Seed, Tokens, Until, rule};
-use ascribe::data::{ColumnMap, PromptOnly, Split};
+use ascribe::data::{ColumnMap, Loaded, PromptCompletion, PromptOnly, Split};
 use ascribe::eval::{Bootstrap, Estimate};
 use ascribe::lm::LanguageModel;
-use ascribe::preference::Encoder;
 use ascribe::preference::rl::{Actor, OnPolicy, PromptRow, RolloutLearner, SecondAttempt, WeightedRewards, text_of};
+use ascribe::preference::{Encoded, Encoder, TrainRow};
 use ascribe::process::model::{CARD, ProcessModel};
 use ascribe::reward::ClipDeltaConfig;
 use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, TrainError};
@@ -18,9 +18,10 @@ use serde_json::{Map, json};
 use super::combined::{Combined, LogSigmoidOf, Refined};
 use super::fitting::{RunLog, run_of};
 use super::recipes::Recipe;
-use super::rows::parts;
+use super::rows::{parts, say_skipped};
 use super::setup::{Setup, second_attempt};
-use super::{base, fit_config, identity, load, refuse_other_runs, short, start};
+use super::stopping::Stopping;
+use super::{base, contents, fit_config, identity, load, refuse_other_runs, rows_hash, short, start};
 use crate::Catalog;
 use crate::args::TrainArgs;
 use crate::device::device;
@@ -69,6 +70,20 @@ pub(super) fn prompts(
     Ok([train, held_out])
 }
 
+/// The completions whose perplexity is logged.
+fn texts(args: &TrainArgs, encoder: &Encoder) -> anyhow::Result<Vec<TrainRow>> {
+    let Some(path) = &args.rl.perplexity_data else { return Ok(Vec::new()) };
+    let Loaded { rows, skipped, notes } = ascribe::data::load::<PromptCompletion>(path, &ColumnMap::default())?;
+    notes.iter().for_each(|note| eprintln!("{note}"));
+    say_skipped(args, &skipped, rows.len())?;
+    let Encoded { rows, skipped, .. } = encoder.completions(rows)?;
+    say_skipped(args, &skipped, rows.len())?;
+    if rows.is_empty() {
+        bail!("perplexity_data `{}` holds no completion", path.display());
+    }
+    Ok(rows.into_iter().map(|(row, _)| row).collect())
+}
+
 /// The rewards that the options name, as one.
 fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<WeightedRewards> {
     args.rl.aggregate()?;
@@ -90,16 +105,20 @@ fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::R
 
 /// The reward `name`: one of the table, or a reward model or a process model in the folder of that name.
 fn reward(args: &TrainArgs, name: &str, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<Box<dyn Scorer>> {
-    let table = &catalog.rollouts.rewards;
-    let folder = Path::new(name);
-    if !table.names().contains(&name) && folder.is_dir() {
+    if let Some(folder) = folder_of(name, catalog) {
         if folder.join(CARD).is_file() {
             return Ok(Box::new(process_model(args, folder)?));
         }
         let prompts = rows.iter().map(|(tokens, row)| (tokens.clone(), row.prompt.clone()));
         return Ok(Box::new(Judge::open(folder, &device(&args.common.device)?, prompts)?));
     }
-    Ok(table.get(name)?(rows)?)
+    Ok(catalog.rollouts.rewards.get(name)?(rows)?)
+}
+
+/// The folder of the model that the reward `name` is, if it is none of the table.
+pub(super) fn folder_of<'a>(name: &'a str, catalog: &Catalog) -> Option<&'a Path> {
+    let folder = Path::new(name);
+    (!catalog.rollouts.rewards.names().contains(&name) && folder.is_dir()).then_some(folder)
 }
 
 /// A process model that reads the tokens of the policy: it scores steps where responses are cut into them, else the whole.
@@ -225,6 +244,7 @@ pub fn validate(
     let second = second_attempt(&args.rl, recipe, &words.tokenizer)?;
     let [train, held_out] = prompts(args, &encoder, split, context, second.as_ref())?;
     let (n, m) = (train.len(), held_out.len());
+    texts(args, &encoder)?;
     let rows = [train, held_out].concat();
     rewards(args, catalog, &rows)?;
     bounded(args, catalog, &rows)?;
@@ -243,6 +263,7 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
         bail!("the reference has another tokenizer or chat template than the model; use models of one family");
     }
     let mut run = identity(args, &config, &model, other.as_ref(), &setup.chosen)?;
+    run.push(contents::of_judges(args, catalog)?);
     refuse_other_runs(args, &run)?;
     let context = model.config.context;
     setup.config.second = second_attempt(&args.rl, recipe, &model.tokenizer)?;
@@ -263,6 +284,8 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     }
 
     run.push(("set of prompts", prompts_hash(&train)));
+    let texts = texts(args, &Encoder::new(&model, context)?)?;
+    run.push(("set of texts", if texts.is_empty() { "none".to_owned() } else { rows_hash(&texts) }));
     let checkpoints = Checkpoints::new(&args.output_dir, args.save_total_limit);
     let last = checkpoints.last()?;
     let critic = setup.estimator.needs().values;
@@ -271,7 +294,8 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     let reference = setup.needs_reference().then(|| other.as_ref().unwrap_or(&model).decoder.clone());
     let mut source =
         OnPolicy::new(&asked, &scorer, setup.estimator.as_ref(), setup.chosen.needs(), setup.config.clone())?
-            .with_tokenizer(&model.tokenizer);
+            .with_tokenizer(&model.tokenizer)
+            .with_texts(&texts);
     if let Some(constraints) = &setup.constraints {
         source = source.with_constraints(bounded.iter().map(|scorer| &**scorer).collect(), constraints)?;
     }
@@ -279,8 +303,7 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
         source = source.with_reference(reference.clone());
     }
     let steps = if args.max_steps > 0 { args.max_steps } else { source.steps(args.num_train_epochs) };
-    let temperature = f64::from(setup.config.sampling.temperature);
-    let mut learner = RolloutLearner::new(setup.chosen.objective.as_ref(), temperature);
+    let mut learner = RolloutLearner::new(setup.chosen.objective.as_ref(), setup.config.temperature());
     if let Some(reference) = &reference {
         learner = learner.with_reference(reference);
     }
@@ -344,18 +367,21 @@ pub(super) fn drive(
         eprintln!("going on from {} ({} of {steps} steps done)", path.display(), fit.step());
     }
     let mut log = RunLog::open(&args.output_dir, fit.step())?;
+    let mut stopping = Stopping::new(&args.rl)?.after(&args.output_dir.join("log.jsonl"));
     let mut progress = Progress::new(&format!("train {}", args.method), steps);
     progress.at(fit.step());
     let due = |every: usize, step: usize| step == steps || (every > 0 && step.is_multiple_of(every));
-    while let Some(report) = fit.next() {
+    while stopping.why().is_none() {
+        let Some(report) = fit.next() else { break };
         let report = report?;
         let step = fit.step();
+        stopping.see(step, |name| report.metric(name));
         progress.at(step);
         if due(args.logging_steps, step) || step == 1 {
             progress.line(&line(&report, steps, progress.seconds()));
         }
         log.write(&report, &[])?;
-        if due(args.save_steps, step) {
+        if due(args.save_steps, step) || stopping.why().is_some() {
             let now = RunProgress { run: run_of(run), ..fit.progress() };
             let weights = model.with_decoder(fit.model().decoder.valid());
             checkpoints.save(&fit, &now, |folder| {
@@ -365,6 +391,9 @@ pub(super) fn drive(
         }
     }
     drop(progress);
+    if let Some(why) = stopping.why() {
+        eprintln!("stopped after step {} of {steps}: {why}", fit.step());
+    }
     let trained = model.with_decoder(fit.into_model().decoder.valid());
     trained.save(&args.output_dir)?;
     print_line(&format!("model written to {}", args.output_dir.display()))?;

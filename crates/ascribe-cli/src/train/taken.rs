@@ -89,10 +89,12 @@ const SURROGATES: &[&str] = PULLED.split_at(PULLED.len() - 1).0;
 /// Every objective on rows of a file.
 const OBJECTIVES: &str = "the objectives on rows of a file";
 /// Methods of rounds.
-const IN_ROUNDS: [&str; 3] = ["iterative-dpo", "iterative-cream", "iterative-scir"];
+const IN_ROUNDS: [&str; 4] = ["iterative-dpo", "iterative-gpo", "iterative-cream", "iterative-scir"];
+/// Methods of rounds whose labels may come from a reward.
+const REWARDED: [&str; 2] = ["iterative-dpo", "iterative-gpo"];
 /// Methods of rounds and of games.
-const WRITING: [&str; 4] = ["iterative-dpo", "iterative-cream", "iterative-scir", "archer"];
-const PULLED_TOO: [&str; 4] = [OBJECTIVES, "iterative-dpo", "iterative-cream", "iterative-scir"];
+const WRITING: [&str; 5] = ["iterative-dpo", "iterative-gpo", "iterative-cream", "iterative-scir", "archer"];
+const PULLED_TOO: [&str; 5] = [OBJECTIVES, "iterative-dpo", "iterative-gpo", "iterative-cream", "iterative-scir"];
 
 /// Methods that train a process model.
 const PROCESS: [&str; 5] = ["orm", "prm", "pav", "tvm", "p-ik"];
@@ -103,16 +105,27 @@ const HEADS: [&str; 6] = ["reward", "orm", "prm", "pav", "tvm", "p-ik"];
 /// Methods that learn from the rows of a file as they are.
 const ON_ROWS: [&str; 7] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "p-ik"];
 /// Methods that read rows of prompts, whatever else these have.
-const READING: [&str; 10] =
-    [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "p-ik", "iterative-dpo", "iterative-cream", "iterative-scir"];
+const READING: [&str; 11] = [
+    OBJECTIVES,
+    "reward",
+    "orm",
+    "prm",
+    "pav",
+    "tvm",
+    "p-ik",
+    "iterative-dpo",
+    "iterative-gpo",
+    "iterative-cream",
+    "iterative-scir",
+];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 120] = [
-    ("reward", Takers::All, &["iterative-dpo"]),
-    ("reward_weights", Takers::All, &["iterative-dpo"]),
-    ("combine", Takers::All, &["iterative-dpo"]),
-    ("combine_weight", Takers::All, &["iterative-dpo"]),
-    ("log_sigmoid", Takers::All, &["iterative-dpo"]),
+static OPTIONS: &[(&str, Takers, &[&str])] = &[
+    ("reward", Takers::All, &REWARDED),
+    ("reward_weights", Takers::All, &REWARDED),
+    ("combine", Takers::All, &REWARDED),
+    ("combine_weight", Takers::All, &REWARDED),
+    ("log_sigmoid", Takers::All, &REWARDED),
     ("step_rewards", Takers::Estimators(&PLACED), &[]),
     ("step_eta", Takers::Estimators(&PLACED), &[]),
     ("num_generations", Takers::All, &IN_ROUNDS),
@@ -161,6 +174,9 @@ static OPTIONS: [(&str, Takers, &[&str]); 120] = [
     ("dead_groups", Takers::All, &[]),
     // A reward of one's own may judge steps, whatever is made of its scores.
     ("segment", Takers::All, &[]),
+    ("perplexity_data", Takers::All, &[]),
+    ("early_stopping_perplexity", Takers::All, &[]),
+    ("early_stopping_patience", Takers::All, &[]),
     ("keep_top", Takers::Estimators(&["raft"]), &[]),
     ("token_rewards", Takers::Estimators(&["oreal"]), &[]),
     ("oreo_level", Takers::Losses(&["oreo"]), &[]),
@@ -175,10 +191,11 @@ static OPTIONS: [(&str, Takers, &[&str]); 120] = [
     ("constraint_multiplier", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("constraint_learning_rate", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("constraint_momentum", Takers::Estimators(&["gae", "macro_gae"]), &[]),
-    ("labels", Takers::None, &["iterative-dpo"]),
+    ("labels", Takers::None, &REWARDED),
     ("round_prompts", Takers::None, &IN_ROUNDS),
     ("label_margin", Takers::None, &IN_ROUNDS),
     ("keep_reference", Takers::None, &IN_ROUNDS),
+    ("win_rates", Takers::None, &REWARDED),
     ("gold", Takers::None, &IN_ROUNDS),
     ("agreement", Takers::None, &["iterative-cream"]),
     ("agreement_per_prompt", Takers::None, &["iterative-cream"]),
@@ -326,7 +343,7 @@ mod tests {
     fn parsed(method: &str, name: &str) -> Box<TrainArgs> {
         let value: &[&str] = match name {
             "use_bias_correction_kl" | "whiten_rewards" | "mask_truncated_completions" | "token_rewards" => &[],
-            "keep_reference" | "agreement_per_prompt" | "balance" | "strict" => &[],
+            "keep_reference" | "agreement_per_prompt" | "balance" | "strict" | "win_rates" => &[],
             "loss_kwargs" => &["tau=1"],
             "head_init" => &["narrow"],
             "form" => &["ce"],
@@ -385,14 +402,14 @@ mod tests {
         for name in &typed {
             assert_eq!(OPTIONS.iter().filter(|(known, ..)| known == name).count(), 1, "{name}");
         }
-        for (name, ..) in &OPTIONS {
+        for (name, ..) in OPTIONS {
             assert!(typed.contains(name) || OF_RUNS.contains(name), "{name}");
         }
     }
 
     #[test]
     fn rows_name_what_there_is_and_every_option_has_a_taker() {
-        for (name, takers, others) in &OPTIONS {
+        for (name, takers, others) in OPTIONS {
             let known = match takers {
                 Takers::None => !others.is_empty(),
                 Takers::All => true,
@@ -411,7 +428,7 @@ mod tests {
 
     #[test]
     fn an_option_is_refused_exactly_where_it_does_nothing() {
-        for (name, takers, others) in &OPTIONS {
+        for (name, takers, others) in OPTIONS {
             let mut args = parsed("grpo", name);
             // The value `x` is no estimator.
             args.rl.advantage_estimator = None;
@@ -454,7 +471,8 @@ mod tests {
         refused("dpo", "form", "; leave it out, or use implicit-prm");
         refused("pav", "loss", "; leave it out, or use reward");
         refused("tvm", "curriculum", "; leave it out, or use the objectives on rows of a file");
-        let on_pairs = "the objectives on rows of a file, iterative-dpo, iterative-cream, iterative-scir";
+        let on_pairs =
+            "the objectives on rows of a file, iterative-dpo, iterative-gpo, iterative-cream, iterative-scir";
         refused("prm", "loss_weights", &format!("; leave it out, or use {on_pairs}"));
         refused("prm", "games", "; leave it out, or use archer");
         assert!(refuse(&parsed("prm", "gamma")).is_err() && refuse(&parsed("implicit-prm", "reward")).is_err());
