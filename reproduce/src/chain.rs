@@ -87,6 +87,22 @@ pub fn asked(prompt: &[u32], written: &[u32]) -> (Operator, u8, u8) {
     (Operator::ALL[(prompt[at] - OPERATORS) as usize], left as u8, prompt[at + 1] as u8)
 }
 
+/// A problem and what is written of its response: operators are larger than results.
+pub fn split(text: &[u32]) -> (&[u32], &[u32]) {
+    let operations = text[1..].chunks(2).take_while(|pair| pair[0] >= OPERATORS).count();
+    text.split_at(1 + 2 * operations)
+}
+
+/// The right results of a problem, one after the other.
+pub fn solution(prompt: &[u32]) -> Vec<u32> {
+    let mut results = Vec::with_capacity(prompt.len() / 2);
+    while results.len() < prompt.len() / 2 {
+        let (operator, left, right) = asked(prompt, &results);
+        results.push(u32::from(operator.apply(left, right)));
+    }
+    results
+}
+
 /// The first step whose result is not that of its own question.
 pub fn first_slip(prompt: &[u32], response: &[u32]) -> Option<usize> {
     (0..response.len()).find(|at| {
@@ -182,6 +198,9 @@ mod tests {
             assert_eq!(careful.solutions(prompt, 2, Seed(1)), vec![Tokens::from(results.clone()); 2]);
             assert_eq!((chains.is_right(number, &results), first_slip(prompt, &results)), (true, None));
             assert!(!chains.is_right(number, &results[..4]), "a response that stops short");
+            assert_eq!(solution(prompt), results);
+            assert_eq!(split(&prompt.followed_by(&results[..2])), (&prompt[..], &results[..2]));
+            assert_eq!(split(prompt), (&prompt[..], &[][..]));
             let careless = Solver { hard: 1.0, easy: 1.0, steps: 5 };
             assert_eq!(first_slip(prompt, &careless.solutions(prompt, 1, Seed(1))[0]), Some(0));
         }

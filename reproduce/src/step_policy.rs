@@ -5,9 +5,15 @@
 //! r(y) = beta sum_t log pi(y_t | .) / ref(y_t | .)
 //! ```
 //! Trained by a loss on `r` alone, so on outcomes: cross-entropy of one response, or DPO, which is Bradley-Terry on the `r` of a pair.
+//! Or it is trained as any policy is, by an objective on the log-probabilities of what it wrote.
 
 use anyhow::Result;
-use ascribe::core::{CoreError, Credit, Episode, Loss, Scorer, Seed};
+use ascribe::core::tensor::Mask;
+use ascribe::core::{
+    Candidate, Capabilities, CoreError, Credit, Episode, Finish, LogpBatch, Loss, Mode, Objective, Policy, Reply,
+    Request, Scorer, Seed, TokenInput, Tokens, Usage,
+};
+use ascribe::preference::rl::Rollout;
 use ascribe::process::ProcessError;
 use ascribe::process::credit::{ImplicitForm, implicit_steps};
 use ascribe::reward::{RewardError, RewardLoss};
@@ -15,9 +21,11 @@ use ascribe::train::{Learned, Learner, Tally, TrainError};
 use ascribe::worlds::Operator;
 use burn::nn::Embedding;
 use burn::optim::GradientsParams;
-use burn::tensor::{Tensor, TensorData, activation::log_softmax};
+use burn::tensor::{Device, Tensor, TensorData, activation::log_softmax};
+use rand::RngExt;
 
-use crate::chain::{Solver, asked};
+use crate::chain::{Solver, asked, split};
+use crate::heads::best;
 use crate::step_table::{Marked, fitted, loss_of, number};
 use crate::tabular::indices;
 
@@ -34,7 +42,8 @@ pub fn places(prompt: &[u32], response: &[u32]) -> Vec<usize> {
     response.iter().enumerate().map(place).collect()
 }
 
-/// Log-probabilities of every result of every question.
+/// Log-probabilities of every result of every question. It draws at temperature 1 whatever it is asked, or takes the likeliest.
+#[derive(Clone)]
 pub struct StepPolicy {
     logps: Vec<f64>,
 }
@@ -54,6 +63,11 @@ impl StepPolicy {
         Self { logps }
     }
 
+    /// Log-probabilities of the ten results of a question.
+    pub fn of_question(&self, question: usize) -> &[f64] {
+        &self.logps[RESULTS * question..][..RESULTS]
+    }
+
     /// What a loss on implicit rewards makes of this policy. Rows hold [`places`].
     pub fn trained(
         &self,
@@ -64,18 +78,160 @@ impl StepPolicy {
         seed: Seed,
     ) -> Result<StepPolicy> {
         let learner = OnRatios { reference: &self.logps, loss, beta };
-        let changes = fitted(&learner, [QUESTIONS, RESULTS], rows, passes, seed)?;
+        Ok(self.changed(&fitted(&learner, [QUESTIONS, RESULTS], rows, passes, seed)?))
+    }
+
+    /// What an objective on log-probabilities makes of this policy. Responses have one length.
+    pub fn learned(&self, objective: &dyn Objective, rows: &[Rollout], passes: f64, seed: Seed) -> Result<StepPolicy> {
+        let learner = OnTokens { reference: &self.logps, objective };
+        Ok(self.changed(&fitted(&learner, [QUESTIONS, RESULTS], rows, passes, seed)?))
+    }
+
+    /// `samples` responses to each problem, a group a problem.
+    pub fn texts(&self, prompts: &[Tokens], samples: usize, seed: Seed) -> Vec<Rollout> {
+        let mut texts = Vec::with_capacity(samples * prompts.len());
+        for (group, prompt) in prompts.iter().enumerate() {
+            let seed = seed.child("problem", group as u64);
+            for index in 0..samples {
+                let (response, logps) = self.written(prompt, prompt.len() / 2, None, seed, index);
+                texts.push(Rollout {
+                    prompt: prompt.clone(),
+                    response: response.into(),
+                    group,
+                    complete: true,
+                    old_logps: Some(logps.clone()),
+                    logps,
+                    ..Rollout::default()
+                });
+            }
+        }
+        texts
+    }
+
+    /// The policy behind these changes of its logits.
+    fn changed(&self, changes: &[f64]) -> StepPolicy {
         let mut logps: Vec<f64> = self.logps.iter().zip(changes).map(|(logp, change)| logp + change).collect();
         for question in logps.chunks_mut(RESULTS) {
             let total = question.iter().map(|logit| logit.exp()).sum::<f64>().ln();
             question.iter_mut().for_each(|logit| *logit -= total);
         }
-        Ok(StepPolicy { logps })
+        StepPolicy { logps }
+    }
+
+    /// What follows a prefix, with the log-probability of each result.
+    fn written(
+        &self,
+        prefix: &[u32],
+        most: usize,
+        mode: Option<Mode>,
+        seed: Seed,
+        index: usize,
+    ) -> (Vec<u32>, Vec<f32>) {
+        let mut stream = seed.stream("sample", index as u64);
+        let (prompt, before) = split(prefix);
+        let (mut results, mut logps) = (before.to_vec(), Vec::new());
+        while results.len() < prompt.len() / 2 && logps.len() < most {
+            let of_question = self.of_question(number(asked(prompt, &results)));
+            let mut point: f64 = stream.random();
+            let passed = |logp: &f64| {
+                point -= logp.exp();
+                point < 0.0
+            };
+            // Rounding can leave a little; the likeliest result takes it.
+            let likeliest = best(of_question);
+            let drawn = of_question.iter().position(passed).unwrap_or(likeliest);
+            let result = if mode == Some(Mode::Greedy) { likeliest } else { drawn };
+            results.push(result as u32);
+            logps.push(of_question[result] as f32);
+        }
+        (results.split_off(before.len()), logps)
     }
 
     /// Of each token of a response.
     fn tokens(&self, prompt: &[u32], response: &[u32]) -> Vec<f32> {
         places(prompt, response).into_iter().map(|place| self.logps[place] as f32).collect()
+    }
+}
+
+impl Policy for StepPolicy {
+    fn propose(&self, requests: &[Request]) -> Result<Vec<Reply>, CoreError> {
+        let reply = |request: &Request| {
+            let (prompt, before) = split(&request.prefix);
+            let candidate = |index: usize| {
+                let (tokens, logps) =
+                    self.written(&request.prefix, request.max_new, Some(request.mode), request.seed, index);
+                let whole = before.len() + tokens.len() == prompt.len() / 2;
+                let finish = if whole { Finish::End } else { Finish::Length };
+                Candidate { tokens: tokens.into(), logps, finish }
+            };
+            let candidates: Vec<Candidate> = (0..request.n).map(candidate).collect();
+            let generated = candidates.iter().map(|one| one.tokens.len() as u64).sum();
+            Reply { candidates, usage: Usage { generated, scored: request.prefix.len() as u64, reused: 0 } }
+        };
+        Ok(requests.iter().map(reply).collect())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { score: false, top: false, context: usize::MAX }
+    }
+}
+
+/// The numbers of a policy, `[questions, results]`.
+fn table(logps: &[f64], device: &Device) -> Tensor<2> {
+    let logps: Vec<f32> = logps.iter().map(|logp| *logp as f32).collect();
+    Tensor::from_data(TensorData::new(logps, [QUESTIONS, RESULTS]), device)
+}
+
+/// Learns the changes of a policy by what it wrote.
+struct OnTokens<'a> {
+    reference: &'a [f64],
+    objective: &'a dyn Objective,
+}
+
+impl OnTokens<'_> {
+    fn loss(&self, model: &Embedding, rows: &[&Rollout]) -> Result<Loss, CoreError> {
+        let changes = model.weight.val(); // [questions, results]
+        let device = changes.device();
+        let logps = log_softmax(changes + table(self.reference, &device), 1); // [questions, results]
+        let logps: Tensor<2> = logps.reshape([QUESTIONS * RESULTS, 1]); // [questions * results, 1]
+        let mut of_rows: Vec<i64> = Vec::new();
+        for row in rows {
+            of_rows.extend(places(&row.prompt, &row.response).into_iter().map(|place| place as i64));
+        }
+        let shape = [rows.len(), of_rows.len() / rows.len().max(1)];
+        let logps = logps.select(0, indices(of_rows, &device)).reshape(shape); // [rows, seq]
+        let told = |of: &dyn Fn(&Rollout) -> Option<&Vec<f32>>, name: &'static str| -> Result<Tensor<2>, CoreError> {
+            let mut values: Vec<f32> = Vec::new();
+            for &row in rows {
+                values.extend(of(row).ok_or(CoreError::MissingInput(name))?);
+            }
+            Ok(Tensor::from_data(TensorData::new(values, shape), &device))
+        };
+        let needs = self.objective.needs();
+        let mask = Mask::from_rows(&vec![vec![true; shape[1]]; shape[0]], &device);
+        let mut batch = LogpBatch::new(needs.kind, logps, mask)?;
+        if needs.credit {
+            batch = batch.with_credit(told(&|row| Some(&row.advantages), "advantages")?)?;
+        }
+        if needs.old_logps {
+            batch = batch.with_tokens(TokenInput::OldLogps, told(&|row| row.old_logps.as_ref(), "old_logps")?)?;
+        }
+        self.objective.loss(&batch)
+    }
+}
+
+impl Learner for OnTokens<'_> {
+    type Model = Embedding;
+    type Row = Rollout;
+
+    fn learn(&self, model: &Embedding, rows: &[&Rollout]) -> Result<Learned, TrainError> {
+        let loss = self.loss(model, rows)?;
+        let gradients = GradientsParams::from_grads(loss.rows.clone().sum().backward(), model);
+        Ok(Learned { gradients, tally: Tally::of(loss, 0) })
+    }
+
+    fn measure(&self, model: &Embedding, rows: &[&Rollout]) -> Result<Tally, TrainError> {
+        Ok(Tally::of(self.loss(model, rows)?, 0))
     }
 }
 
@@ -90,8 +246,7 @@ impl OnRatios<'_> {
     fn loss(&self, model: &Embedding, rows: &[&Marked]) -> Result<Loss, RewardError> {
         let changes = model.weight.val(); // [questions, results]
         let device = changes.device();
-        let reference: Vec<f32> = self.reference.iter().map(|logp| *logp as f32).collect();
-        let reference = Tensor::<2>::from_data(TensorData::new(reference, [QUESTIONS, RESULTS]), &device); // [questions, results]
+        let reference = table(self.reference, &device); // [questions, results]
         let ratios: Tensor<2> = log_softmax(changes + reference.clone(), 1) - reference; // [questions, results]
         let ratios: Tensor<2> = ratios.reshape([QUESTIONS * RESULTS, 1]); // [questions * results, 1]
         loss_of(self.loss, rows, &|places, shape| {
@@ -149,6 +304,8 @@ impl Scorer for ImplicitScorer<'_> {
 
 #[cfg(test)]
 mod tests {
+    use ascribe::preference::objectives::Sft;
+
     use super::*;
     use crate::step_table::CrossEntropy;
 
@@ -169,5 +326,26 @@ mod tests {
         assert_eq!(rewards(&reference, 4), 0.0);
         // E_ref exp(r / beta) = 1, whatever was learned.
         assert!((0.5 * rewards(&policy, 5).exp() + 0.5 * rewards(&policy, 4).exp() - 1.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn a_policy_that_imitates_a_response_writes_it_and_draws_as_often_as_it_says() {
+        let start = StepPolicy::of(&Solver { hard: 0.5, easy: 0.25, steps: 2 });
+        // 7+8 is 5; then 5-9 is 6, borrows, and its slip writes 4.
+        let prompt = Tokens::from(vec![7, 10, 8, 11, 9]);
+        let texts = start.texts(std::slice::from_ref(&prompt), 2000, Seed(1));
+        let share = |wanted: [u32; 2]| {
+            texts.iter().filter(|text| text.response[..] == wanted).count() as f64 / texts.len() as f64
+        };
+        // 0.75 * 0.5 each, with a standard deviation of 0.011; and the slip of the first step, 4.
+        assert!((share([5, 6]) - 0.375).abs() < 0.05 && (share([5, 4]) - 0.375).abs() < 0.05, "{}", share([5, 6]));
+        let of_first: f32 = if texts[0].response[0] == 5 { 0.75 } else { 0.25 };
+        assert!((texts[0].logps[0] - of_first.ln()).abs() < 1e-6);
+        let taught: Vec<Rollout> =
+            vec![Rollout { prompt: prompt.clone(), response: vec![5, 6].into(), ..Rollout::default() }; 64];
+        let imitated = start.learned(&Sft, &taught, 60.0, Seed(2)).unwrap();
+        let written = imitated.texts(&[prompt], 50, Seed(3));
+        let right = written.iter().filter(|text| text.response[..] == [5, 6]).count();
+        assert!(right >= 45, "{right} of 50");
     }
 }

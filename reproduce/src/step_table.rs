@@ -91,10 +91,10 @@ impl RewardLoss for CrossEntropy {
 }
 
 /// Trains a table of weights of `[rows, width]`, from zeros, in so many passes over the rows; the rate falls to 0.
-pub fn fitted<L: Learner<Model = Embedding, Row = Marked>>(
+pub fn fitted<L: Learner<Model = Embedding>>(
     learner: &L,
     shape: [usize; 2],
-    rows: &[Marked],
+    rows: &[L::Row],
     passes: f64,
     seed: Seed,
 ) -> Result<Vec<f64>> {
@@ -185,7 +185,12 @@ impl StepScorer {
 
     /// Of one prefix.
     pub fn value(&self, prompt: &[u32], written: &[u32]) -> f64 {
-        sigmoid(features(prompt, written).into_iter().map(|place| self.weights[place]).sum())
+        sigmoid(self.logit(prompt, written))
+    }
+
+    /// The same as log-odds: the raw score of a reward model.
+    pub fn logit(&self, prompt: &[u32], written: &[u32]) -> f64 {
+        features(prompt, written).into_iter().map(|place| self.weights[place]).sum()
     }
 
     /// Behind each step.

@@ -34,7 +34,7 @@ pub use objective::ObjectiveArgs;
 pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
 pub use process_model::{FormName, ProcessArgs, StepHeadName, StepLossName};
 pub use reward::{CombineName, HeadInitName, RewardArgs, RewardedArgs};
-pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName};
+pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName, StepRewardsName};
 pub use rounds::{CurriculumArgs, CurriculumName, EaseName, LabelsName, RoundArgs};
 pub use search::{ScorerName, SearchArgs};
 pub use served::ServedArgs;
@@ -115,8 +115,8 @@ pub struct TrainArgs {
     pub given: Given,
     /// The objective by name, such as sft, dpo, kto, simpo or t-reg, or a sum of some, such as dpo+sft; on rollouts grpo, dr_grpo,
     /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo, ma_ppo, raft, oreal, oreo, brain or score; in rounds of
-    /// pairs that it writes iterative-dpo, iterative-cream or iterative-scir; on games in turns archer; or reward, for a reward
-    /// model; or orm, prm, pav, tvm or implicit-prm, for a process model.
+    /// pairs that it writes iterative-dpo, iterative-gpo, iterative-cream or iterative-scir; on games in turns archer; or reward, for
+    /// a reward model; or orm, prm, pav, tvm, p-ik or implicit-prm, for a process model.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
@@ -443,6 +443,9 @@ pub enum EarlyStoppingName {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct ScoreArgs {
+    // First: what is read before it is not there any more.
+    #[command(flatten)]
+    pub given: Given,
     /// A Hugging Face folder, a GGUF file, an adapter's folder that names its base, or a name on the hub (org/name,
     /// org/name@revision, org/name:file.gguf). With --endpoint only its tokenizer and chat template are read.
     #[arg(long, alias = "model-name-or-path", required_unless_present_any = ["reward", "process"], conflicts_with = "reward")]
@@ -450,7 +453,7 @@ pub struct ScoreArgs {
     #[command(flatten)]
     pub rewarded: RewardedArgs,
     /// Scores of steps by this process model (a folder of transformers or peft, or a name on the hub), or with --implicit by the
-    /// log-ratios of this policy.
+    /// log-ratios of this policy. A model of `train p-ik` reads prompts alone.
     #[arg(long, conflicts_with_all = ["model", "reward"])]
     pub process: Option<PathBuf>,
     /// Score steps by `beta * (log pi - log pi_ref)` of a policy that was trained on outcomes, against --reference.

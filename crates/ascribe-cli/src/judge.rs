@@ -9,9 +9,12 @@ use ascribe::core::{CoreError, Credit, Episode, Scorer, Tokens};
 use ascribe::data::Prompt;
 use ascribe::lm::Row;
 use ascribe::preference::Encoder;
-use ascribe::reward::RewardModel;
+use ascribe::reward::{Reading, RewardModel};
 
 /// A reward model with the prompts that it may be asked about. It reads texts in its own tokenizer and template.
+///
+/// The reward of a general preference model is the mean of `s(i > j) / tau` over all K responses j to the prompt that it is
+/// asked about at once, the response itself included: arXiv:2410.02197, section 5. These sum up to 0 for each prompt.
 pub struct Judge {
     model: RewardModel,
     /// By the tokens that the policy reads.
@@ -58,8 +61,13 @@ impl Scorer for Judge {
         let there: Vec<usize> = (0..texts.len()).filter(|at| !texts[*at].1.is_empty()).collect();
         let row = |at: &usize| Row { prompt: &texts[*at].0, response: &texts[*at].1 };
         let rows: Vec<Row> = there.iter().map(row).collect();
-        for (at, scored) in there.iter().zip(self.model.scored(&rows)?) {
-            credits[*at] = Credit::sequence(scored.reward as f32);
+        let relative = matches!(self.model.card().reading, Reading::Preference(_));
+        let mut asked: HashMap<&[u32], f64> = HashMap::new();
+        rows.iter().for_each(|row| *asked.entry(row.prompt).or_default() += 1.0);
+        for ((at, row), scored) in there.iter().zip(&rows).zip(self.model.scored(&rows)?) {
+            // The model's own mean is over the others.
+            let share = if relative { 1.0 - 1.0 / asked[row.prompt] } else { 1.0 };
+            credits[*at] = Credit::sequence((share * scored.reward) as f32);
         }
         Ok(credits)
     }

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, anyhow, bail};
 use ascribe::eval::calibrate::Binning;
-use ascribe::eval::{CLUSTER, Column, Columns, Direction, EvalError, Holds, METRICS, ScalarMetric};
+use ascribe::eval::slices::{GroupMask, MIN_GROUP, by_group};
+use ascribe::eval::{Bootstrap, CLUSTER, Column, Columns, Direction, EvalError, Holds, METRICS, ScalarMetric};
 use serde_json::{Value, json};
 
 use crate::args::MetricArgs;
@@ -42,7 +43,40 @@ pub fn run(args: &MetricArgs) -> anyhow::Result<()> {
         }
         _ => findings,
     };
+    let findings = match &args.by {
+        Some(by) => {
+            let tags = records.every(by, Records::label)?;
+            by_tag(findings, metric, &columns, by, &tags, &bootstrap)?
+        }
+        None => findings,
+    };
     findings.print(args.measure.json)
+}
+
+/// The same with the metric of the rows of each tag, and the tags with the smallest and the largest value.
+fn by_tag(
+    mut findings: Findings,
+    metric: &ScalarMetric,
+    columns: &Columns,
+    by: &str,
+    tags: &[String],
+    bootstrap: &Bootstrap,
+) -> anyhow::Result<Findings> {
+    let groups = GroupMask::of_tags(tags);
+    let found = by_group(columns.rows(), &groups, MIN_GROUP, |rows| metric.measure(&columns.pick(rows)?, bootstrap))?;
+    for (tag, rows, result) in &found.groups {
+        let name = format!("{} of {by}={tag}", metric.name);
+        findings = match result {
+            Ok(estimate) => findings.with(Finding::of(name, estimate)),
+            Err(error) => findings.note(format!("{name}, {rows} of {} rows: {error}", tags.len())),
+        };
+    }
+    if let (Some((lowest, low)), Some((highest, high))) = (&found.lowest, &found.highest) {
+        let of = format!("of the tags with at least {MIN_GROUP} rows");
+        findings = findings
+            .note(format!("{of}, {lowest} has the lowest value ({low:.4}) and {highest} the highest ({high:.4})"));
+    }
+    Ok(findings)
 }
 
 /// The metric, or the nearest name.

@@ -1,7 +1,8 @@
 //! `ascribe score --process`: scores of the steps of given completions, and of each completion by those of its steps.
 //!
 //! With `--implicit` they come from the log-ratios of a policy that was trained on outcomes and its reference:
-//! `step_rewards`, what each step adds; `step_scores`, the logistic function of their sum so far.
+//! `step_rewards`, what each step adds; `step_scores`, the logistic function of their sum so far. A model that was trained by
+//! `ascribe train p-ik` reads the prompts alone and says `p_ik`, how likely they are answered rightly.
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use ascribe::data::{Prompt, Rows};
 use ascribe::lm::{ChatTemplate, FrozenModel, Row, Tokenizer};
 use ascribe::preference::Encoder;
 use ascribe::process::credit::{ImplicitForm, ImplicitProcess};
-use ascribe::process::model::{ProcessCard, ProcessModel};
+use ascribe::process::model::{ProcessCard, ProcessKind, ProcessModel};
 use ascribe::process::steps::given_steps;
 use ascribe::process::{Aggregate, Segmenter, Tokenized};
 use serde_json::{Map, Value, json};
@@ -29,6 +30,9 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     if args.adapter.is_some() || !args.served.endpoints.is_empty() {
         bail!("adapter and endpoint belong to log-probabilities; with --process name the folder of an adapter itself");
     }
+    if let Some(name) = ["beta", "weights"].into_iter().find(|name| !args.implicit && args.given.has(name)) {
+        bail!("{name} belongs to log-ratios; with --process add --implicit, or drop it");
+    }
     let judge = Judge::open(args, path)?;
     // A broken line anywhere refuses the whole file, before the first line is written.
     let mut total = 0;
@@ -39,15 +43,21 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     }
     let mut rows = Rows::open(&args.input)?;
     let mut progress = Progress::new("score", total);
-    let mut done = 0;
+    let (mut done, mut steps) = (0_usize, 0_usize);
     loop {
         let batch: Vec<(usize, Map<String, Value>)> = rows.by_ref().take(ROWS).collect::<Result<_, _>>()?;
         if batch.is_empty() {
+            drop(progress);
+            // One step each would be no scores of steps.
+            if steps > 0 {
+                eprintln!("{:.2} steps a response in the mean", steps as f64 / done as f64);
+            }
             return Ok(());
         }
         let given = batch.iter().map(|(_, row)| judge.read(row)).collect::<anyhow::Result<Vec<Given>>>()?;
         let said = judge.say(&given)?;
         done += batch.len();
+        steps += given.iter().map(|one| one.steps.len()).sum::<usize>();
         for (((_, mut row), given), said) in batch.into_iter().zip(given).zip(said) {
             if !given.was_cut {
                 row.insert("steps".into(), json!(given.steps));
@@ -84,6 +94,8 @@ enum Scores {
         progress: Option<Box<ProcessModel>>,
         aggregate: Aggregate,
     },
+    /// Reads questions alone.
+    Questions(Box<ProcessModel>),
     Implicit {
         policy: Box<FrozenModel>,
         reference: Option<Box<FrozenModel>>,
@@ -123,6 +135,12 @@ impl Judge {
         let model = ProcessModel::load(&resolve(path)?, &device)
             .with_context(|| format!("the process model `{}`", path.display()))?;
         let card = model.card().clone();
+        if card.kind == ProcessKind::PIk {
+            if args.steps.is_some() || args.aggregate.is_some() {
+                bail!("steps and aggregate do nothing with a model of questions, which have no steps; drop them");
+            }
+            return Ok(Self { scores: Scores::Questions(Box::new(model)), segmenter: card.segmenter });
+        }
         let aggregate = match &args.aggregate {
             None => card.aggregate,
             Some(name) => name.parse()?,
@@ -136,7 +154,7 @@ impl Judge {
     /// What turns text into ids, and how many the model reads.
     fn words(&self) -> (&Tokenizer, Option<&ChatTemplate>, usize) {
         match &self.scores {
-            Scores::Model { values, .. } => {
+            Scores::Model { values, .. } | Scores::Questions(values) => {
                 let model = values.model();
                 (&model.tokenizer, model.template.as_ref(), model.config.context)
             }
@@ -147,8 +165,19 @@ impl Judge {
     /// What a row holds, cut into steps.
     fn read(&self, row: &Map<String, Value>) -> anyhow::Result<Given> {
         let (tokenizer, template, context) = self.words();
+        let encoder = Encoder::from_parts(tokenizer, template, context)?;
+        if matches!(self.scores, Scores::Questions(_)) {
+            let prompt = encoder.prompt(&question(row)?)?;
+            if prompt.len() > context {
+                bail!(
+                    "{} tokens do not fit the context of {context}; shorten the prompt, or drop the row",
+                    prompt.len()
+                );
+            }
+            return Ok(Given { prompt, response: Vec::new(), ends: Vec::new(), steps: Vec::new(), was_cut: true });
+        }
         let (prompt, written) = Written::of(row)?;
-        let prompt = Encoder::from_parts(tokenizer, template, context)?.prompt(&prompt)?;
+        let prompt = encoder.prompt(&prompt)?;
         let (text, cut) = match &written {
             Written::Whole(text) => (text.clone(), None),
             Written::Steps(steps) => {
@@ -189,6 +218,10 @@ impl Judge {
                     }
                 }
                 Ok(said)
+            }
+            Scores::Questions(model) => {
+                let questions: Vec<&[u32]> = given.iter().map(|one| &*one.prompt).collect();
+                Ok(model.knows(&questions)?.into_iter().map(|p| columns([("p_ik", json!(p))])).collect())
             }
             Scores::Implicit { policy, reference, beta, reduce } => {
                 let texts: Vec<Continuation> = given
@@ -246,11 +279,7 @@ impl Written {
                 .context("the last message must be the assistant's")?;
             return Ok((Prompt::Messages(messages), Self::Whole(reply.content)));
         }
-        let prompt = match first_of(row, &["prompt", "problem", "modified_question", "original_question", "question"]) {
-            Some(Value::String(text)) => Prompt::Text(text.clone()),
-            Some(messages) => Prompt::Messages(messages_of(messages)?),
-            None => return Err(missing(row)),
-        };
+        let prompt = asked(row)?.ok_or_else(|| missing(row))?;
         if let Some(Value::String(text)) = row.get("completion") {
             return Ok((prompt, Self::Whole(text.clone())));
         }
@@ -261,6 +290,26 @@ impl Written {
             serde_json::from_value(steps.clone()).context("the steps of a response must be a list of texts")?;
         Ok((prompt, Self::Steps(steps)))
     }
+}
+
+/// What a row asks, under our name, ProcessBench's or PRMBench's.
+fn asked(row: &Map<String, Value>) -> anyhow::Result<Option<Prompt>> {
+    Ok(match first_of(row, &["prompt", "problem", "modified_question", "original_question", "question"]) {
+        Some(Value::String(text)) => Some(Prompt::Text(text.clone())),
+        Some(messages) => Some(Prompt::Messages(messages_of(messages)?)),
+        None => None,
+    })
+}
+
+/// What a row asks; of a conversation what stands before the last reply.
+fn question(row: &Map<String, Value>) -> anyhow::Result<Prompt> {
+    if let Some(messages) = row.get("messages") {
+        let mut messages = messages_of(messages)?;
+        messages.pop_if(|message| message.role == "assistant");
+        return Ok(Prompt::Messages(messages));
+    }
+    let found: Vec<&str> = row.keys().map(String::as_str).collect();
+    asked(row)?.with_context(|| format!("a row needs `prompt`, `question` or `messages`; it has {}", found.join(", ")))
 }
 
 /// What stands in the first of these columns that holds anything.

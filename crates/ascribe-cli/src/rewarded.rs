@@ -21,6 +21,9 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
             "reference, adapter and endpoint belong to log-probabilities; with --reward name the folder of an adapter itself"
         );
     }
+    if let Some(name) = ["beta", "weights"].into_iter().find(|name| args.given.has(name)) {
+        bail!("{name} belongs to log-probabilities; drop it with --reward");
+    }
     let judges = Judges::open(&args.rewarded, &args.common.device)?.context("name a reward model with --reward")?;
     // A broken line anywhere refuses the whole file, before the first line is written.
     let mut total = 0;

@@ -55,7 +55,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     }
     let (needs, limit) = (chosen.needs(), words.limit(args.max_length));
     let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?.with_boundary(args.boundary);
-    let rows = Data::load(args, needs.kind)?.encode(args, &encoder, &needs, limit)?;
+    let rows = Data::load(args, &needs)?.encode(args, &encoder, &needs, limit)?;
     say_last(args)?;
     let steps = match curriculum::steps(args, &config, rows.train.len())? {
         Some(steps) => steps,

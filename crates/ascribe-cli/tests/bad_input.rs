@@ -315,6 +315,11 @@ fn rows_that_lack_what_an_objective_needs() {
     train("tpo", "pairs.jsonl").refused(&["no reference reply (lines 1, 2"]);
     train("cream", "pairs.jsonl").refused(&["no margin, score or consistency (lines 1, 2"]);
     train("mm-dpo", "pairs.jsonl").refused(&["no margin, score or consistency"]);
+    train("dpo --label-weights mean", "pairs.jsonl").refused(&["no weight of the label (lines 1, 2"]);
+    train("simpo --label-weights mean", "pairs.jsonl").refused(&["`label_weights` is no option of simpo"]);
+    bench.rows("rows.jsonl", [json!({"prompt": "q", "chosen": "a", "rejected": "b", "weight": -1})]);
+    train("dpo", "rows.jsonl")
+        .refused(&["line 1", "`weight` must hold a finite number of 32 bits, 0 or above, got -1"]);
     let row = |consistency: f64| json!({"prompt": "q", "chosen": "a", "rejected": "b", "consistency": consistency});
     bench.rows("rows.jsonl", [row(0.5), row(1.5)]);
     train("cream", "rows.jsonl").refused(&["line 2", "`consistency` must hold a number from 0 to 1"]);

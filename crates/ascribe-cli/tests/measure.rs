@@ -53,6 +53,31 @@ fn a_metric_reads_json_and_csv_by_column_names() {
     );
 }
 
+/// Rows that test goals of three levels: 40 instructions, of which 30 are right, 30 values, of which 6 are, and one preference.
+#[test]
+fn a_metric_is_given_by_tag() {
+    let bench = Bench::new();
+    let row = |level: &str, correct: bool| json!({"level": level, "correct": correct});
+    let instructions = (0..40).map(|at| row("instructions", at < 30));
+    let values = (0..30).map(|at| row("values", at < 6));
+    bench.rows("tagged.jsonl", instructions.chain(values).chain([row("preferences", true)]));
+    let found = measured(&bench, "metric accuracy --input tagged.jsonl --by level");
+    check(&found, "accuracy", 37.0 / 71.0);
+    check(&found, "accuracy of level=instructions", 0.75);
+    check(&found, "accuracy of level=values", 0.2);
+    check(&found, "accuracy of level=preferences", 1.0);
+    assert_eq!(found["measures"]["accuracy of level=values"]["n"], 30);
+    let notes = found["notes"].to_string();
+    assert!(notes.contains("values has the lowest value (0.2000) and instructions the highest (0.7500)"), "{notes}");
+    // A tag whose rows have no such metric is named, and the others are given.
+    bench.write("one.csv", "score,label,level\n0.9,1,a\n0.1,0,a\n0.8,1,b\n");
+    let found = measured(&bench, "metric auroc --input one.csv --by level");
+    check(&found, "auroc of level=a", 1.0);
+    assert!(found["notes"].to_string().contains("auroc of level=b, 1 of 3 rows"), "{found}");
+    bench.run("metric accuracy --input tagged.jsonl --by levl").refused(&["did you mean `level`?"]);
+    bench.run("metric --list --by level").refused(&["--by"]);
+}
+
 /// What it takes to find the interval again: seed, resamples and method, and the method of every interval.
 #[test]
 fn the_settings_of_intervals_are_said() {
@@ -371,6 +396,40 @@ fn processbench_from_predictions_and_step_scores() {
     );
     check(&measured(&bench, "eval processbench --input steps.jsonl --threshold 0.5"), "x, F1", 1.0);
     bench.run("eval processbench --input steps.jsonl").refused(&["column `prediction` is missing"]);
+    bench.rows("wrong.jsonl", [json!({"label": 2, "step_scores": [0.9, 0.2]})]);
+    bench.run("eval processbench --input wrong.jsonl --threshold 0.5").refused(&["wrong.jsonl, line 1", "`label`"]);
+}
+
+/// On `gsm8k` 0.6 finds the error and keeps both right solutions, and no lower score does. By it the error of `math` is missed,
+/// at 0.7, and its right solution is kept: F1 is 0 there.
+#[test]
+fn the_threshold_of_one_subset_is_that_of_all() {
+    let bench = Bench::new();
+    let row =
+        |subset: &str, label: i64, scores: [f64; 2]| json!({"subset": subset, "label": label, "step_scores": scores});
+    let rows = || {
+        [
+            row("gsm8k", 1, [0.9, 0.2]),
+            row("gsm8k", -1, [0.8, 0.7]),
+            row("gsm8k", -1, [0.6, 0.9]),
+            row("math", 0, [0.7, 0.7]),
+            row("math", -1, [0.9, 0.9]),
+        ]
+    };
+    bench.rows("steps.jsonl", rows());
+    let found = measured(&bench, "eval processbench --input steps.jsonl --threshold-on gsm8k");
+    assert_eq!(found["threshold"], json!(0.6));
+    check(&found, "gsm8k, F1", 1.0);
+    check(&found, "math, with an error", 0.0);
+    check(&found, "math, correct", 1.0);
+    let other = measured(&bench, "eval processbench --input steps.jsonl --threshold-on math");
+    assert_eq!(other["threshold"], json!(0.9));
+    check(&other, "math, F1", 1.0);
+    let run = |rest: &str| bench.run(&format!("eval processbench --input steps.jsonl {rest}"));
+    run("--threshold-on omni").refused(&["none has the `subset` omni"]);
+    run("--threshold-on math --threshold 0.5").refused(&["--threshold"]);
+    bench.rows("steps.jsonl", rows().into_iter().skip(1));
+    run("--threshold-on gsm8k").refused(&["subset `gsm8k`", "a threshold needs responses with an error"]);
 }
 
 /// Of three right steps two are found and one wrong step is called right: 4/6; the classes swapped: 2/4.

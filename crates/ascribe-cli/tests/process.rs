@@ -58,10 +58,18 @@ fn answers_that_cannot_be_checked_are_refused_by_row() {
 fn labels_by_monte_carlo_are_whole_in_shards_and_after_a_kill() {
     let bench = with_problems();
     let method = format!("{LABEL} --method monte-carlo --rollouts 2 --after-error keep");
-    bench.run(&format!("{method} --output whole.jsonl")).succeeded();
+    let said = bench.run(&format!("{method} --output whole.jsonl")).succeeded().stderr;
     bench.run("label --merge whole.jsonl --output rows.jsonl").succeeded();
     let rows = lines(&bench.read("rows.jsonl"));
     assert_eq!(rows.len(), 3);
+    // Two rollouts from the first step of each; a hard label misses where both are wrong.
+    let right: u64 = rows.iter().filter_map(|row| row["correct"][0].as_u64()).sum();
+    let share = right as f64 / 6.0;
+    let missed = (1.0 - share) * (1.0 - share);
+    assert!(
+        said.contains(&format!("{share:.3} of 6 rollouts")) && said.contains(&format!("with {missed:.4}")),
+        "{said}"
+    );
     for (at, row) in rows.iter().enumerate() {
         let n = at + 1;
         assert_eq!(row["completions"], json!([format!("{n}+{n} is it.\n"), format!("so {}", n + n)]));
@@ -98,17 +106,53 @@ fn labels_by_monte_carlo_are_whole_in_shards_and_after_a_kill() {
 }
 
 #[test]
+fn only_completions_on_which_a_judge_agrees_are_kept() {
+    let bench = with_problems();
+    let method = format!("{LABEL} --method monte-carlo --rollouts 2");
+    bench.run(&format!("{method} --output plain.jsonl")).succeeded();
+    bench.run("label --merge plain.jsonl --output rows.jsonl").succeeded();
+    // The first step from which no rollout is right, or -1.
+    let first = |row: &Value| {
+        let correct = row["correct"].as_array().expect("counts");
+        correct.iter().position(|count| *count == 0).map_or(-1, |step| step as i64)
+    };
+    let firsts: Vec<i64> = lines(&bench.read("rows.jsonl")).iter().map(first).collect();
+    let problems = lines(&bench.read("problems.jsonl"));
+    let judged = |at: usize, step: i64| {
+        let mut row = problems[at].clone();
+        row["judge"] = json!(step);
+        row
+    };
+    // Of the second problem the judge says something else.
+    bench.rows("problems.jsonl", [judged(0, firsts[0]), judged(1, firsts[1] + 1), judged(2, firsts[2])]);
+    let line = format!("{method} --consensus --columns judged=judge");
+    bench.run(&format!("{line} --output work.jsonl")).succeeded();
+    let done = lines(&bench.read("work.jsonl"));
+    let ended: Vec<Option<&str>> = done[1..].iter().map(|item| item["ended"].as_str()).collect();
+    assert_eq!(ended, [Some("done"), Some("no consensus"), Some("done")]);
+    bench.run("label --merge work.jsonl --output kept.jsonl").succeeded();
+    assert_eq!(lines(&bench.read("kept.jsonl")).len(), 2);
+    bench.run(&format!("{method} --consensus --output no.jsonl")).refused(&["`judged`"]);
+    bench
+        .run(&format!("{LABEL} --method sorm --consensus --output no.jsonl"))
+        .refused(&["--consensus", "leave it out"]);
+    bench.rows("problems.jsonl", [judged(0, -2)]);
+    bench.run(&format!("{line} --output no.jsonl")).refused(&["line 1", "from 0, or -1, got -2"]);
+}
+
+#[test]
 fn every_method_labels_and_keeps_to_its_caps() {
     let bench = with_problems();
     for (method, options) in [
         ("sorm", "--rollouts 2 --consistent"),
-        ("omega", "--rollouts 2 --searches 2"),
+        ("omega", "--rollouts 2 --searches 2 --method-args alpha=0.6,c_puct=1"),
         ("omega", "--rollouts 2 --searches 2 --rows pairs --confirm"),
-        ("mcts", "--simulations 4 --children 2 --threshold 0"),
-        ("evolve", "--children 2 --labels hard"),
+        ("mcts", "--simulations 4 --children 2 --threshold 0 --method-args exploration=0.5,min_visits=1"),
+        ("evolve", "--children 2 --labels hard --method-args max_nodes=9,back_up=\"half\""),
         ("evolve", "--children 2 --rows completions"),
         ("refine", "--rollouts 2"),
         ("self-correct", "--rollouts 2"),
+        ("outcomes", "--rollouts 2"),
     ] {
         let line = format!("{LABEL} --method {method} {options} --max-policy-calls 9 --output labels.jsonl");
         let ran = bench.run(&line).succeeded();
@@ -124,6 +168,36 @@ fn every_method_labels_and_keeps_to_its_caps() {
 }
 
 #[test]
+fn attempts_with_their_outcomes_are_rows_to_learn_from() {
+    let bench = with_problems();
+    bench.run(&format!("{LABEL} --method outcomes --rollouts 4 --output work.jsonl")).succeeded();
+    bench.run("label --merge work.jsonl --output rows.jsonl").succeeded();
+    let rows = lines(&bench.read("rows.jsonl"));
+    // The model has a chat template, so that it was asked in a message, and so are those who learn from the rows.
+    assert_eq!(rows.len(), 12);
+    assert_eq!(rows[0]["prompt"], json!([{"role": "user", "content": "what is 1+1?"}]));
+    assert_eq!(rows[11]["prompt"][0]["content"], "what is 3+3?");
+    assert!(rows.iter().all(|row| row["label"].is_boolean()));
+    let written = |row: &&Value| row["completion"].as_str().is_some_and(|text| !text.trim().is_empty());
+    for row in rows.iter().filter(written) {
+        // Only what the checker calls right is right.
+        bench.rows("one.jsonl", [json!({"completion": row["completion"], "answer": row["answer"]})]);
+        let checked = bench.run("check-answer --input one.jsonl").succeeded();
+        let right = lines(&checked.stdout)[0]["verdict"] == "correct";
+        // And an attempt that was cut is wrong, whatever stands in it.
+        assert!(right || row["label"] == false, "{row}");
+    }
+    assert_eq!((&rows[0]["answer"], &rows[11]["answer"]), (&json!(2), &json!(6)));
+    bench.run("convert rows.jsonl unpaired.jsonl --kind unpaired").succeeded();
+    let raw = format!("{LABEL} --raw --method outcomes --rollouts 1 --output raw.jsonl");
+    bench.run(&raw).succeeded();
+    bench.run("label --merge raw.jsonl --output rows.jsonl").succeeded();
+    assert_eq!(lines(&bench.read("rows.jsonl"))[0]["prompt"], "what is 1+1?");
+    bench.run(&format!("{LABEL} --method outcomes --rollouts 0 --output no.jsonl")).refused(&["at least 1"]);
+    bench.run(&format!("{LABEL} --method outcomes --rows steps --output no.jsonl")).refused(&["--rows"]);
+}
+
+#[test]
 fn labelling_runs_that_cannot_be_are_refused() {
     let bench = with_problems();
     bench.run("label --output out.jsonl").refused(&["--method"]);
@@ -133,6 +207,18 @@ fn labelling_runs_that_cannot_be_are_refused() {
     for (method, option) in [("mcts", "--rollouts 2"), ("omega", "--consistent"), ("monte-carlo", "--threshold 0.5")] {
         let name = option.split(' ').next().unwrap_or_default();
         bench.run(&format!("{LABEL} --method {method} {option} --output out.jsonl")).refused(&[name, "leave it out"]);
+    }
+    for (method, numbers, said) in [
+        ("omega", "alpha=2", "alpha must be in (0, 1], got 2"),
+        ("omega", "alpah=0.5", "unknown field `alpah`"),
+        ("omega", "rollouts=4", "rollouts is no number of method_args"),
+        ("mcts", "exploration=-1", "exploration must be finite and at least 0"),
+        ("evolve", "bear_ratio=2", "bear_ratio must be in [0, 1]"),
+        ("monte-carlo", "alpha=0.5", "--method-args is no option of this method"),
+    ] {
+        let line = format!("{LABEL} --method {method} --method-args {numbers} --output none.jsonl");
+        bench.run(&line).refused(&[said]);
+        assert!(!bench.path("none.jsonl").exists(), "{line}");
     }
     // A file of somebody else is kept, with a line break and without.
     for kept in ["{}", "{}\n", "mine"] {

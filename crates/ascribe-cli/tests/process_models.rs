@@ -1,4 +1,4 @@
-//! Process models from data to scores of steps: `ascribe train orm | prm | pav | tvm | implicit-prm`, `ascribe score
+//! Process models from data to scores of steps: `ascribe train orm | prm | pav | tvm | p-ik | implicit-prm`, `ascribe score
 //! --process`, `ascribe search --scorer process`.
 
 mod support;
@@ -59,6 +59,8 @@ fn every_kind_trains_and_scores_steps() {
         let out = format!("{method}-{labels}");
         let ran = train(&bench, method, data, &out, options).succeeded();
         assert!(ran.stdout.contains("held-out AUROC"), "{}", ran.stdout);
+        let said = ran.stderr.contains("2.00 steps a response in the mean of training rows");
+        assert_eq!(said, data == "steps.jsonl", "{}", ran.stderr);
         let config = bench.json(&format!("{out}/config.json"));
         assert_eq!(config["architectures"], json!(["LlamaForTokenClassification"]), "{out}");
         assert_eq!(config["id2label"].as_object().map(|names| names.len()), Some(labels), "{out}");
@@ -67,7 +69,10 @@ fn every_kind_trains_and_scores_steps() {
         let summary = bench.json(&format!("{out}/summary.json"));
         assert!(number(&summary, "eval_loss").is_finite() && summary["auroc"].is_object(), "{summary}");
 
-        let rows = written(&bench.run(&format!("score --process {out} --input rows.jsonl")).succeeded());
+        let ran = bench.run(&format!("score --process {out} --input rows.jsonl")).succeeded();
+        // Two, three and two.
+        assert!(ran.stderr.contains("2.33 steps a response in the mean"), "{}", ran.stderr);
+        let rows = written(&ran);
         let steps: Vec<usize> = rows.iter().map(|row| numbers(row, "step_scores").len()).collect();
         assert_eq!(steps, [2, 3, 2], "{out}");
         for row in &rows {
@@ -130,6 +135,12 @@ fn an_adapter_and_two_words_are_process_models_too() {
     assert!(bench.json("words/process.json")["head"]["words"]["good"].is_number());
     let rows = written(&bench.run("score --process words --input rows.jsonl").succeeded());
     assert!(numbers(&rows[0], "step_scores").iter().all(|score| (0.0..=1.0).contains(score)));
+    // Two words at a tag behind each step.
+    train(&bench, "prm", "steps.jsonl", "tagged", "--step-head words --step-words + - --step-tag *").succeeded();
+    assert_eq!(bench.json("tagged/process.json")["tag"].as_array().map(Vec::len), Some(1));
+    let rows = written(&bench.run("score --process tagged --input rows.jsonl").succeeded());
+    assert_eq!(rows.iter().map(|row| numbers(row, "step_scores").len()).collect::<Vec<_>>(), [2, 3, 2]);
+    train(&bench, "orm", "pairs.jsonl", "out", "--step-tag *").refused(&["step_tag does nothing with orm", "prm, pav"]);
 }
 
 #[test]
@@ -164,6 +175,115 @@ fn labels_that_a_model_made_are_learned() {
     // Steps that the segmenter would cut otherwise are said.
     let ran = train(&bench, "prm", "steps.jsonl", "other", "--max-steps 1 --steps headers").succeeded();
     assert!(ran.stderr.contains("warning: the steps of 8 training rows"), "{}", ran.stderr);
+}
+
+#[test]
+fn pairs_of_steps_are_learned_and_score_steps() {
+    let bench = with_steps();
+    let pair = |n: usize| {
+        let so_far = format!("the sum of {n}");
+        json!({"prompt": format!("what is {n}?"), "chosen": format!("{so_far}\nis {n}\n"),
+               "rejected": format!("{so_far}\nis none\n"), "margin": 0.75, "values": [0.75, 0.0],
+               "segmentation": "delimiter \"\\n\""})
+    };
+    bench.rows("steps-of.jsonl", (0..12).map(pair));
+    let options = "--step-loss pairwise --steps lines --eval-steps 2";
+    let ran = train(&bench, "prm", "steps-of.jsonl", "pairs", options).succeeded();
+    assert!(ran.stdout.contains("held-out reward accuracy") && !ran.stdout.contains("AUROC"), "{}", ran.stdout);
+    let summary = bench.json("pairs/summary.json");
+    assert!(summary["reward_accuracy"].is_object() && number(&summary, "eval_loss") > 0.0, "{summary}");
+    assert_eq!(bench.json("pairs/process.json")["loss"], json!("pairwise"));
+    let rows = written(&bench.run("score --process pairs --input rows.jsonl").succeeded());
+    assert!(rows.iter().all(|row| numbers(row, "step_scores").iter().all(|score| (0.0..=1.0).contains(score))));
+    let line = format!("validate prm --model model --data steps-of.jsonl --output-dir out {SHORT} {options}");
+    let ran = bench.run(&line).succeeded();
+    assert!(ran.stdout.contains("8 rows to train on, 4 held out, 4 steps of 2 rows, 16 labels"), "{}", ran.stdout);
+    for (method, data, rest, said) in [
+        ("orm", "pairs.jsonl", "", "step_loss pairwise compares two steps behind one state, which orm has not"),
+        ("prm", "steps.jsonl", "", "steps.jsonl"),
+        ("prm", "steps-of.jsonl", "--balance", "balance does nothing with step_loss pairwise"),
+        ("prm", "steps-of.jsonl", "--step-separator x", "step_separator does nothing with step_loss pairwise"),
+        ("prm", "steps-of.jsonl", "--zeta 1", "zeta is the margin of step_loss ranking"),
+        ("prm", "steps-of.jsonl", "--steps headers", "segmentation"),
+    ] {
+        train(&bench, method, data, "out", &format!("--step-loss pairwise {rest}")).refused(&[said]);
+    }
+}
+
+#[test]
+fn questions_are_learned_from_shares_or_from_samples() {
+    let bench = with_steps();
+    let share = |n: usize| json!({"prompt": format!("what is {n}?"), "share": (n % 3) as f64 / 2.0});
+    bench.rows("shares.jsonl", (0..12).map(share));
+    let ran = train(&bench, "p-ik", "shares.jsonl", "shares", "").succeeded();
+    assert!(ran.stdout.contains("held-out Brier score"), "{}", ran.stdout);
+    assert_eq!(bench.json("shares/process.json")["kind"], json!("p-ik"));
+    assert!(bench.json("shares/summary.json")["brier"].is_object());
+    // Three samples to a prompt, of which none, one, two or all are right.
+    let sample = |n: usize| {
+        let (question, which) = (n / 3, n % 3);
+        json!({"prompt": format!("what is {question}?"), "completion": format!("it is {which}"),
+               "correct": which < question % 4})
+    };
+    bench.rows("samples.jsonl", (0..36).map(sample));
+    let line = format!("validate p-ik --model model --data samples.jsonl --output-dir out {SHORT} --min-samples 3");
+    let ran = bench.run(&line).succeeded();
+    assert!(ran.stdout.contains("8 rows to train on, 4 held out, 4 steps of 2 rows, 8 labels"), "{}", ran.stdout);
+    train(&bench, "p-ik", "samples.jsonl", "samples", "--step-head score --step-loss squared").succeeded();
+
+    // The prompt alone is read, whatever answer stands in the row.
+    bench.rows(
+        "asked.jsonl",
+        [
+            json!({"id": 1, "prompt": "what is 1?", "completion": "the sum"}),
+            json!({"id": 2, "question": "what is 1?"}),
+            json!({"id": 3, "prompt": "what is 2?"}),
+        ],
+    );
+    let rows = written(&bench.run("score --process samples --input asked.jsonl").succeeded());
+    let known: Vec<f64> = rows.iter().map(|row| number(row, "p_ik")).collect();
+    assert!((known[0] - known[1]).abs() < 1e-6 && known[0] != known[2], "{known:?}");
+    assert!(known.iter().all(|p| (0.0..=1.0).contains(p)), "{known:?}");
+
+    bench
+        .run("score --process samples --input asked.jsonl --aggregate min")
+        .refused(&["steps and aggregate do nothing"]);
+    bench.rows("asked.jsonl", [json!({"answer": "1"})]);
+    bench.run("score --process samples --input asked.jsonl").refused(&["asked.jsonl, row 1", "`question`"]);
+    bench.rows("prompts.jsonl", (0..2).map(|n| json!({"prompt": format!("what is {n}?")})));
+    let search = "search --model model --input prompts.jsonl --strategy greedy --output no.jsonl --segment length:3";
+    bench.run(&format!("{search} --scorer process --process samples")).refused(&["orm, prm, pav or tvm"]);
+    let grpo = "train grpo --model model --data prompts.jsonl --output-dir no --reward samples --held-out 0 --num-generations 4 \
+                --per-device-train-batch-size 4 --gradient-accumulation-steps 1 --max-completion-length 4 --max-steps 1";
+    bench.run(grpo).refused(&["orm, prm, pav or tvm"]);
+    for (data, rest, said) in [
+        ("samples.jsonl", "--min-samples 4", "the prompt of line 1 has 3 samples, and min_samples is 4"),
+        ("shares.jsonl", "--min-samples 2", "min_samples counts responses"),
+        ("same.jsonl", "", "the shares to learn from are all 0.5"),
+        ("wrong.jsonl", "", "`share` of line 2 must be a number from 0 to 1, got 1.5"),
+        ("shares.jsonl", "--steps lines", "steps does nothing with p-ik; leave it out, or use orm, prm, pav, tvm"),
+        ("shares.jsonl", "--step-loss ranking", "orders right and wrong steps, which p-ik has not"),
+        ("shares.jsonl", "--max-samples-per-prompt 1", "max_samples_per_prompt does nothing with p-ik"),
+    ] {
+        bench.rows("same.jsonl", (0..12).map(|n| json!({"prompt": format!("what is {n}?"), "share": 0.5})));
+        bench.rows("wrong.jsonl", (0..12).map(|n| json!({"prompt": format!("what is {n}?"), "share": 1.5 * n as f64})));
+        train(&bench, "p-ik", data, "out", rest).refused(&[said]);
+    }
+}
+
+#[test]
+fn a_prompt_gives_at_most_so_many_rows() {
+    let bench = with_steps();
+    let sample = |n: usize| json!({"prompt": format!("what is {}?", n / 4), "completion": format!("it is {n}"), "label": n % 4 == 0});
+    bench.rows("samples.jsonl", (0..24).map(sample));
+    let ran = |rest: &str| train(&bench, "orm", "samples.jsonl", "out", &format!("--held-out 0 --max-steps 1 {rest}"));
+    let said = ran("--max-samples-per-prompt 2").succeeded().stderr;
+    assert!(said.contains("12 of 24 rows are learned from, at most 2 to a prompt"), "{said}");
+    assert!(said.contains("6 of 12 responses to learn from are right"), "{said}");
+    ran("--max-samples-per-prompt 0").refused(&["max_samples_per_prompt must be at least 1"]);
+    let line = format!("validate prm --model model --data steps.jsonl --output-dir no {SHORT}");
+    let said = bench.run(&format!("{line} --max-samples-per-prompt 1")).succeeded().stderr;
+    assert!(said.contains("8 of 8 rows are learned from, at most 1 to a prompt"), "{said}");
 }
 
 #[test]
@@ -252,6 +372,16 @@ fn a_process_run_can_be_checked_without_weights() {
     let line = format!("validate tvm --model model --data pairs.jsonl --output-dir out {SHORT}");
     let ran = bench.run(&format!("{line} --min-samples 2 --held-out 3")).succeeded();
     assert!(ran.stdout.contains("20 rows to train on, 3 held out"), "{}", ran.stdout);
+    // Of labels 0 and 1 the second goes, or is none to begin with.
+    let wrong =
+        |n: usize| json!({"prompt": format!("what is {n}?"), "completions": ["the sum", "is none"], "labels": [0, 1]});
+    bench.rows("wrong.jsonl", (0..12).map(wrong));
+    let line = format!("validate prm --model model --data wrong.jsonl --output-dir out {SHORT}");
+    for (after, labels) in [("", 16), ("--after-error keep", 16), ("--after-error zero", 16), ("--after-error mask", 8)]
+    {
+        let ran = bench.run(&format!("{line} {after}")).succeeded();
+        assert!(ran.stdout.contains(&format!("rows, {labels} labels")), "{after}: {}", ran.stdout);
+    }
     let line = format!("validate implicit-prm --model model --data pairs.jsonl --output-dir out {SHORT}");
     assert!(bench.run(&line).succeeded().stdout.contains("rows to train on"));
     assert!(!bench.path("out").exists());
@@ -264,8 +394,12 @@ fn a_policy_learns_from_a_process_model() {
     bench.rows("prompts.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?")})));
     let line = "train grpo --model model --data prompts.jsonl --reward prm --held-out 2 --per-device-train-batch-size 4 \
                 --gradient-accumulation-steps 1 --num-generations 4 --max-completion-length 6 --max-steps 2 --logging-steps 1";
-    // Of whole responses, and of every step.
-    for (out, more) in [("whole", ""), ("steps", "--advantage-estimator step_level --segment fixed:3")] {
+    // Of whole responses, of every step with what comes after it, and of every step by itself.
+    for (out, more) in [
+        ("whole", ""),
+        ("steps", "--advantage-estimator step_level --segment fixed:3"),
+        ("own", "--advantage-estimator own_step --segment fixed:3"),
+    ] {
         let ran = bench.run(&format!("{line} --output-dir {out} {more}")).succeeded();
         assert!(ran.stderr.contains("loading prm") && ran.stdout.contains("held-out reward "), "{}", ran.stderr);
         let log = bench.read(&format!("{out}/log.jsonl"));
@@ -276,6 +410,56 @@ fn a_policy_learns_from_a_process_model() {
         // Probabilities of at most two steps.
         assert!(rewards.len() == 2 && rewards.iter().all(|reward| 0.0 < *reward && *reward < 2.0), "{rewards:?}");
     }
+}
+
+#[test]
+fn a_policy_learns_from_refined_scores_of_steps_beside_success() {
+    let bench = with_steps();
+    train(&bench, "prm", "steps.jsonl", "prm", "").succeeded();
+    bench.rows("sums.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?"), "answer": n.to_string()})));
+    let line = |more: &str| {
+        format!(
+            "train grpo --model model --data sums.jsonl --held-out 2 --per-device-train-batch-size 4 \
+             --gradient-accumulation-steps 1 --num-generations 4 --max-completion-length 6 --max-steps 2 \
+             --logging-steps 1 {more}"
+        )
+    };
+    let estimator = "--advantage-estimator step_level --segment fixed:3";
+    for how in ["clip --step-eta 0.5", "delta", "clip-delta"] {
+        let out = how.split(' ').next().unwrap_or_default();
+        let options = format!("--output-dir {out} --reward arithmetic,prm --reward-weights 1,0.1 --step-rewards {how}");
+        let ran = bench.run(&line(&format!("{options} {estimator}"))).succeeded();
+        // Held-out responses are judged by their success: none, of a model that writes no numbers, or all.
+        assert!(ran.stdout.contains("held-out reward "), "{}", ran.stdout);
+        let log = bench.read(&format!("{out}/log.jsonl"));
+        let rewards: Vec<f64> = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok().and_then(|row| row["reward"].as_f64()))
+            .collect();
+        // A tenth of what clipping takes from two steps, or of the first score, and at most 1 for success.
+        assert!(rewards.len() == 2 && rewards.iter().all(|reward| (-0.2..=1.1).contains(reward)), "{rewards:?}");
+        assert!(how != "delta" || rewards.iter().all(|reward| *reward >= 0.0), "{rewards:?}");
+    }
+    let refined = |more: &str| line(&format!("--output-dir out {more}"));
+    let both = "--reward arithmetic,prm";
+    for (options, said) in [
+        (format!("{both} --step-rewards clip --advantage-estimator step_level"), "say with --segment where they end"),
+        (format!("{both} --step-rewards clip"), "step_rewards does nothing with grpo"),
+        (format!("{both} --step-eta 0.5 {estimator}"), "step_eta is where --step-rewards clip cuts"),
+        (format!("{both} --step-rewards delta --step-eta 0.5 {estimator}"), "step_eta belongs to step_rewards clip"),
+        (format!("{both} --step-rewards clip --combine min {estimator}"), "which step_rewards keeps apart"),
+        (format!("--reward prm --step-rewards clip {estimator}"), "name a reward of it beside the process model"),
+        (format!("--reward arithmetic --step-rewards clip {estimator}"), "reward names 0; name one"),
+        (format!("--reward prm,arithmetic,prm --step-rewards clip {estimator}"), "reward names 2; name one"),
+        (format!("{both} --reward-weights 1 --step-rewards clip {estimator}"), "1 numbers for 2 rewards"),
+        (
+            format!("{both} --step-rewards delta --advantage-estimator turn_level --gamma 0.9 --segment fixed:3"),
+            "telescopes where gamma is 1, and it is 0.9",
+        ),
+    ] {
+        bench.run(&refined(&options)).refused(&[said]);
+    }
+    assert!(bench.files("out").is_empty());
 }
 
 #[test]
@@ -317,6 +501,13 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     bench.run("score --process model --input rows.jsonl").refused(&["the process model `model`", "two classes"]);
     bench.run("score --process model --reference model --input rows.jsonl").refused(&["add --implicit"]);
     bench.run("score --model model --implicit --input rows.jsonl").refused(&["--process"]);
+    for option in ["--beta 0.1", "--weights f16"] {
+        let name = option.split(' ').next().unwrap_or_default().trim_start_matches('-');
+        let line = format!("score --process model --input rows.jsonl {option}");
+        bench.run(&line).refused(&[&format!("{name} belongs to log-ratios; with --process add --implicit")]);
+        let line = format!("score --reward model --input rows.jsonl {option}");
+        bench.run(&line).refused(&[&format!("{name} belongs to log-probabilities; drop it with --reward")]);
+    }
     let implicit = "score --process model --implicit --input rows.jsonl";
     bench.run(&format!("{implicit} --aggregate middle")).refused(&["sum, mean, min, max, prod or last"]);
     for (row, said) in [

@@ -142,6 +142,73 @@ fn a_reward_model_judges_what_a_policy_writes() {
 }
 
 #[test]
+fn imitation_is_watched_and_may_end_early() {
+    let bench = bench();
+    bench.rows("texts.jsonl", (0..3).map(|n| json!({"prompt": format!("what is {n}?"), "completion": "the sum"})));
+    // The reward is the same in every generation.
+    let options = "--temperature 0.7 --num-iterations 2 --max-steps 8 --save-steps 2 --perplexity-data texts.jsonl \
+                   --reward-clip-range -1 -0.5";
+    train(&bench, "raft", "whole", options).succeeded();
+    let whole = log(&bench, "whole");
+    assert_eq!(whole.len(), 8);
+    let scored = bench.run("score --model model --input texts.jsonl").succeeded().stdout;
+    let row = |line: &str| -> Vec<f64> {
+        let row: Value = serde_json::from_str(line).expect("a line of JSON");
+        row["token_logps"].as_array().expect("a list").iter().filter_map(Value::as_f64).collect()
+    };
+    let logps: Vec<f64> = scored.lines().flat_map(row).collect();
+    let expected = (-logps.iter().sum::<f64>() / logps.len() as f64).exp();
+    let got = |at: usize, name: &str| whole[at][name].as_f64().expect("it is logged");
+    assert!((got(0, "perplexity") / expected - 1.0).abs() < 1e-3, "{} and {expected}", got(0, "perplexity"));
+    // Two steps of a generation say the same of it, and then the policy has moved.
+    assert_eq!(got(1, "perplexity"), got(0, "perplexity"));
+    assert_ne!(got(2, "perplexity"), got(0, "perplexity"));
+    for name in ["completions/distinct_1", "completions/distinct_2"] {
+        assert!((0..8).all(|at| got(at, name) > 0.0 && got(at, name) <= 1.0), "{name}");
+    }
+    // It is over behind the first step of the third generation, and stays over.
+    let patient = format!("{options} --early-stopping-patience 2");
+    for _ in 0..2 {
+        let ran = train(&bench, "raft", "patient", &patient).succeeded();
+        let said = "stopped after step 5 of 8: the reward of 2 generations was not above the best before, -0.5000";
+        assert!(ran.stderr.contains(said), "{}", ran.stderr);
+        assert_eq!(log(&bench, "patient"), whole[..5]);
+        assert!(bench.path("patient/checkpoint-5").is_dir() && bench.path("patient/model.safetensors").is_file());
+    }
+    let bounded = format!("{options} --early-stopping-perplexity 1.5");
+    let ran = train(&bench, "raft", "bounded", &bounded).succeeded();
+    assert!(ran.stderr.contains("stopped after step 1 of 8: the perplexity of the texts is "), "{}", ran.stderr);
+    // Other texts make another run.
+    bench.rows("texts.jsonl", [json!({"prompt": "what is it?", "completion": "a rest"})]);
+    train(&bench, "raft", "whole", options).refused(&["another set of texts"]);
+    let refused = |method: &str, more: &str, words: &[&str]| train(&bench, method, "out", more).refused(words);
+    refused("raft", "--early-stopping-perplexity 2", &["early_stopping_perplexity does nothing without texts"]);
+    let low = "--perplexity-data texts.jsonl --early-stopping-perplexity 1";
+    refused("raft", low, &["early_stopping_perplexity must be finite and above 1", "got 1"]);
+    refused("raft", "--perplexity-data prompts.jsonl", &["`completion` is missing"]);
+    bench
+        .run("train dpo --model model --data pairs.jsonl --output-dir out --early-stopping-patience 2")
+        .refused(&["early_stopping_patience does nothing with dpo", "raft"]);
+}
+
+#[test]
+fn a_reward_model_that_has_changed_makes_another_run() {
+    let bench = bench();
+    bench.copy_model("llama_seqcls", "judge");
+    let short = SHORT.replace("--reward arithmetic", "--reward judge");
+    let line = format!("train grpo --model model --data prompts.jsonl --output-dir out {short} --max-steps 2");
+    bench.run(&line).succeeded();
+    let config = bench.read("judge/config.json");
+    bench.write("judge/config.json", format!("{config}\n"));
+    bench.run(&line).refused(&["another set of judges", "judge "]);
+    // What a run leaves beside a model does not change it.
+    bench.write("judge/config.json", config);
+    bench.write("judge/log.jsonl", "{}\n");
+    let ran = bench.run(&line).succeeded();
+    assert!(ran.stderr.contains("2 of 2 steps done"), "{}", ran.stderr);
+}
+
+#[test]
 fn what_cannot_run_is_refused_before_any_work() {
     let bench = bench();
     let refused = |method: &str, more: &str, words: &[&str]| train(&bench, method, "out", more).refused(words);
@@ -168,6 +235,15 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("grpo", "--second-attempt again", &["second_attempt does nothing with grpo"]);
     refused("score", "--second-attempt again --progress-bonus -1", &["progress_bonus"]);
     refused("raft", "--keep-top 0", &["keep_top"]);
+    let penalty =
+        "does nothing without a penalty for leaving the reference in the reward, whose strength is 0; raise --kl-coef";
+    refused("grpo", "--kl-target 1", &[&format!("kl_target {penalty}, or leave kl_target out")]);
+    refused("ppo", "--kl-coef 0 --kl-target 1", &[&format!("kl_target {penalty}")]);
+    refused("grpo", "--kl-reward-estimator k2", &[&format!("kl_reward_estimator {penalty}")]);
+    refused("ppo", "--kl-horizon 100", &["kl_horizon does nothing without a divergence to follow", "--kl-target"]);
+    refused("grpo", "--overlong-penalty-factor 2", &["overlong_penalty_factor does nothing", "--overlong-buffer"]);
+    let range = "--importance-sampling-range 0,1";
+    refused("grpo", range, &["importance_sampling_range does nothing", "--importance-sampling-correction"]);
     refused("oreo", "--oreo-level step", &["steps"]);
     refused("oreo", "--loss-agg-mode token-mean", &["loss_agg_mode does nothing"]);
     refused("brain", "--brain-gamma 0", &["brain_gamma"]);

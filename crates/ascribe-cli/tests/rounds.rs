@@ -88,6 +88,33 @@ fn what_a_policy_decides_alike_in_two_ways_is_learned() {
 }
 
 #[test]
+fn preferences_in_a_table_are_learned_from_in_rounds() {
+    let bench = Bench::new();
+    bench.rows("prompts.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?")})));
+    let short = "--learning-rate 1e-3 --max-steps 2 --per-device-train-batch-size 2 --gradient-accumulation-steps 1";
+    let line = "train reward --loss gpm --model model --data pairs.jsonl --output-dir gpm";
+    bench.run(&format!("{line} {short} --head-init wide")).succeeded();
+    let line = format!("train iterative-gpo --model model --output-dir out --reward gpm {ROUND}");
+    let ran = bench.run(&line).succeeded();
+    assert!(ran.stderr.contains("iterative-gpo: labels Reward, 3 prompts x 4 responses"), "{}", ran.stderr);
+    let log = log(&bench, "out");
+    assert_eq!(log.len(), 6);
+    for row in &log {
+        // A skew-symmetric table sums up to 0, whoever wins.
+        let [reward, margin] = ["reward", "pairs/margin"].map(|name| row[name].as_f64().expect("it is logged"));
+        assert!(margin > 0.0 && reward.abs() < 1e-4 * (1.0 + margin), "{row}");
+    }
+    bench.run(&line.replacen("train", "validate", 1)).succeeded();
+    // By the margins of a reward, another loss on scores.
+    let other = format!("train iterative-dpo --loss-type mm-dpo --model model --output-dir mm --reward gpm {ROUND}");
+    bench.run(&other).succeeded();
+    // By how often a response wins: another run.
+    bench.run(&format!("{line} --win-rates")).refused(&["options of rounds"]);
+    let other = format!("train iterative-gpo --model model --output-dir sppo --reward gpm --win-rates {ROUND}");
+    bench.run(&other).succeeded();
+}
+
+#[test]
 fn rounds_refuse_what_does_nothing() {
     let bench = Bench::new();
     bench.rows("prompts.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?"), "answer": n})));
@@ -103,7 +130,14 @@ fn rounds_refuse_what_does_nothing() {
     refused("iterative-scir", "--reward exact", &["reward does nothing with iterative-scir", "iterative-dpo"]);
     refused("iterative-dpo", "--max-steps 0", &["--max-steps"]);
     refused("iterative-dpo", "--loss-type cream", &["iterative-cream"]);
+    refused("iterative-gpo", "", &["gpo learns the scores of a reward; name it with --reward"]);
+    refused("iterative-gpo", "--labels implicit", &["gpo learns the scores of a reward"]);
+    refused("iterative-dpo", "--loss-type mm-dpo", &["mm-dpo learns the scores of a reward"]);
+    refused("iterative-dpo", "--win-rates", &["win_rates does nothing with dpo, which learns no scores"]);
+    refused("iterative-cream", "--win-rates", &["win_rates does nothing with iterative-cream", "iterative-gpo"]);
+    refused("iterative-gpo", "--agreement top", &["agreement does nothing with iterative-gpo", "iterative-cream"]);
     refused("iterative-dpo", "--loss-type kto", &["loss_type"]);
+    refused("iterative-dpo", "--label-weights mean", &["its loss asks for more"]);
     refused("iterative-dpo", "--loss-type tdpo2", &["tdpo2 goes by the whole distributions", "--keep-reference"]);
     refused("iterative-dpo", "--num-generations 1", &["num_generations"]);
     refused("iterative-dpo", "--gamma 0.5", &["gamma does nothing with iterative-dpo", "ppo"]);
@@ -146,6 +180,14 @@ fn a_curriculum_has_parts_of_the_rows_and_goes_on() {
     assert_eq!(bench.equal_files("cut"), bench.equal_files("whole"));
     let anti = format!("{more} --curriculum-anti");
     bench.run(&line("cut", &anti)).refused(&["options of the curriculum"]);
+    // The same path with another model in it is another run, and another path with the same model is none.
+    bench.copy_model("llama_gqa", "kept");
+    std::fs::rename(bench.path("moved"), bench.path("vanilla")).expect("a folder of that name");
+    std::fs::rename(bench.path("kept"), bench.path("moved")).expect("a folder of that name");
+    bench.run(&line("cut", more)).refused(&["options of the curriculum"]);
+    std::fs::remove_dir_all(bench.path("moved")).expect("a folder of that name");
+    bench.run(&line("cut", &more.replace("moved", "vanilla"))).succeeded();
+    std::fs::rename(bench.path("vanilla"), bench.path("moved")).expect("a folder of that name");
     bench.run(&line("length", "--curriculum-ease length")).succeeded();
     bench.run(&line("margin", "--curriculum-ease margin --curriculum-model moved")).succeeded();
     let refused = |more: &str, words: &[&str]| bench.run(&line("out", more)).refused(words);

@@ -81,6 +81,9 @@ fn pairs_train_by_every_objective_on_pairs() {
             "logps/chosen",
             "logps/rejected",
             "logps/chosen_displacement",
+            "logps/chosen_per_token",
+            "rankings/accuracies",
+            "lengths/rejected",
         ];
         for row in &trained {
             for name in names.iter().chain(&["grad_norm", "learning_rate", "epoch", "num_tokens"]) {
@@ -91,6 +94,9 @@ fn pairs_train_by_every_objective_on_pairs() {
         }
         for row in &evaluated {
             assert!(names.iter().all(|name| number(row, &format!("eval_{name}")).is_finite()));
+            let [low, middle, high] =
+                ["p05", "p50", "p95"].map(|at| number(row, &format!("eval_rewards/margins_{at}")));
+            assert!(low <= middle && middle <= high, "{row}");
         }
         // Before the first step there is nothing between the policy and its reference.
         assert!(number(trained[0], "rewards/margins").abs() < 1e-5);
@@ -237,6 +243,59 @@ fn a_running_mean_goes_on_where_it_was() {
 }
 
 #[test]
+fn conversations_that_part_early_train_by_all_that_the_assistant_says() {
+    let bench = Bench::new();
+    let says = |role: &str, content: &str| json!({"role": role, "content": content});
+    let talk = |n: usize, first: &str, last: &str| {
+        let asked = says("user", &format!("what is {n}?"));
+        json!([asked, says("assistant", first), says("user", "are you sure?"), says("assistant", last)])
+    };
+    let row = |n: usize| json!({"chosen": talk(n, "the sum", "yes"), "rejected": talk(n, "the rest", "no")});
+    bench.rows("talks.jsonl", (0..8).map(row));
+    let line = |method: &str| {
+        format!(
+            "train {method} --model model --data talks.jsonl --output-dir out-{method} {SHORT} --held-out 2 --max-length 128"
+        )
+    };
+    let ran = bench.run(&line("dpo")).succeeded();
+    assert!(ran.stderr.contains("6 rows to train on, 2 held out"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("step 0: DPO loss 0.693147"), "{}", ran.stderr);
+    let log = log(&bench, "out-dpo");
+    // The words of the assistant alone: without those of the user and the openings of turns.
+    let tokenizer = Tokenizer::from_folder(bench.path("model")).expect("a tokenizer");
+    let tokens = |reply: &str| tokenizer.encode(reply).expect("words").len() as f64 + 1.0;
+    let expected = tokens("the sum") + tokens("yes");
+    assert!((number(&log[0], "lengths/chosen") - expected).abs() < 1e-9, "{} and {expected}", log[0]);
+    // Revision prompts quote one reply, so token rewards need pairs that share all before it.
+    bench.run(&line("t-reg")).refused(&["chosen and rejected answer different prompts (lines 1, 2"]);
+    let line = line("dpo").replacen("train", "validate", 1);
+    assert!(bench.run(&line).succeeded().stdout.contains("6 rows to train on"));
+}
+
+#[test]
+fn labels_are_weighed_by_their_column() {
+    let bench = Bench::new();
+    let pair = |n: usize| json!({"prompt": format!("what is {n}?"), "chosen": "the sum", "rejected": "no", "trust": 1 + n % 2});
+    bench.rows("weighed.jsonl", (0..8).map(pair));
+    let line = |how: &str| {
+        format!(
+            "train dpo --label-weights {how} --model model --data weighed.jsonl --output-dir {how} {SHORT} --held-out 2 \
+             --max-steps 1 --columns weight=trust"
+        )
+    };
+    let first = |how: &str| {
+        bench.run(&line(how)).succeeded();
+        let log = log(&bench, how);
+        (number(&log[0], "loss"), number(&log[0], "label_weight"))
+    };
+    // At the reference every pair says ln 2; the pairs of a step weigh 1 or 2 each.
+    let ((mean, weight), (weighted, same)) = (first("mean"), first("weighted_mean"));
+    assert!((1.0..=2.0).contains(&weight) && weight == same, "{weight} and {same}");
+    assert!((mean - weight * std::f64::consts::LN_2).abs() < 1e-4, "{mean}");
+    assert!((weighted - std::f64::consts::LN_2).abs() < 1e-4, "{weighted}");
+}
+
+#[test]
 fn token_rewards_come_from_a_model_that_dpo_trained() {
     let bench = Bench::new();
     let line = |method: &str, out: &str| {
@@ -250,6 +309,11 @@ fn token_rewards_come_from_a_model_that_dpo_trained() {
         assert!(ran.stderr.contains("token rewards: mean size"), "{}", ran.stderr);
         assert!(ran.stdout.contains("held-out reward accuracy"), "{}", ran.stdout);
     }
+    // Another model at the same path has other rewards.
+    let config = bench.read("dpo/config.json");
+    bench.write("dpo/config.json", format!("{config}\n"));
+    let own = line("t-reg --credit dpo_reward --dpo-model dpo", "t-reg");
+    bench.run(&format!("train {own}")).refused(&["another dpo_model"]);
 }
 
 #[test]

@@ -31,7 +31,7 @@ const SEARCH: &str = "search --model model --input prompts.jsonl --segment lengt
 fn every_strategy_writes_a_row_for_each_prompt() {
     let bench = with_prompts();
     let names = bench.run("search --list").succeeded().stdout;
-    assert!(names.lines().count() >= 16, "{names}");
+    assert!(names.lines().count() >= 17, "{names}");
     for (number, name) in names.lines().enumerate() {
         let votes = ["majority"].contains(&name);
         // The scores of paths are probabilities.
@@ -61,6 +61,7 @@ fn every_strategy_writes_a_row_for_each_prompt() {
             assert!(row["usage"]["generated"].as_u64().expect("a number") > 0, "{name}");
         }
         assert!(rows[0]["correct"].is_number() && rows[2].get("correct").is_none(), "{name}");
+        assert!(name == "dvts" || rows.iter().all(|row| row.get("subtrees").is_none()), "{name}");
     }
 }
 
@@ -145,7 +146,8 @@ fn a_reward_model_says_which_text_is_the_best() {
     bench.copy_model("llama_seqcls", "judge");
     for (number, strategy) in ["best-of-n --strategy-args n=4", "step-beam"].into_iter().enumerate() {
         let out = format!("out-{number}.jsonl");
-        let line = format!("{SEARCH} --strategy {strategy} --scorer reward --reward judge --output {out}");
+        // The best of all, whether or not it ended.
+        let line = format!("{SEARCH} --strategy {strategy} --scorer reward --reward judge --allow-cut --output {out}");
         assert!(bench.run(&line).succeeded().stderr.contains("loading judge"));
         for row in lines(&bench.read(&out)) {
             let scores: Vec<f64> = row["scores"].as_array().expect("a list").iter().filter_map(Value::as_f64).collect();
@@ -185,6 +187,155 @@ fn an_aligned_model_values_tokens() {
     refused("--strategy greedy --baseline aligned", "--baseline does nothing with the strategy `greedy`");
     refused("--strategy transfer-q --judge logp --baseline aligned", "--baseline needs --scorer");
     refused("--strategy transfer-q --scorer logp --baseline-scorer logp", "--baseline");
+}
+
+#[test]
+fn texts_are_scored_by_words_stems_patterns_and_length() {
+    let bench = with_prompts();
+    let scores = |name: &str, options: &str| -> Vec<f64> {
+        let out = format!("{name}.jsonl");
+        let line = format!("{SEARCH} --strategy best-of-n --strategy-args n=4 {options} --output {out}");
+        bench.run(&line).succeeded();
+        let rows = lines(&bench.read(&out));
+        rows.iter().flat_map(|row| row["scores"].as_array().expect("a list")).filter_map(Value::as_f64).collect()
+    };
+    // Nine tokens beside four: each text is five quarters of the limit too long, unless it ended before.
+    let limit = scores("limit", "--scorer length-limit --target-length 4");
+    assert!(limit.len() == 12 && limit.contains(&-1.25) && limit.iter().all(|one| (-1.25..=0.0).contains(one)));
+    let hard = scores("hard", "--scorer length-limit --target-length 4 --hard");
+    assert!(limit.iter().zip(&hard).all(|(soft, hard)| (*hard == 1.0) == (*soft == 0.0)), "{limit:?} {hard:?}");
+    // Every text has some character, and as many matches as characters.
+    let patterns = scores("patterns", r"--scorer patterns --pattern (?s).");
+    assert!(patterns.iter().all(|one| *one <= 0.0 && one.fract() == 0.0) && patterns.iter().any(|one| *one < 0.0));
+    let twice = scores("twice", "--scorer patterns --pattern (?s). --also patterns=1 --also length-limit=0");
+    assert!(patterns.iter().zip(&twice).all(|(one, two)| 2.0 * one == *two), "{patterns:?} {twice:?}");
+    let words = scores("words", "--scorer keywords --keywords e,t,a --stems");
+    let all = scores("all", "--scorer keywords --keywords e,t,a --stems --hard");
+    assert!(words.iter().zip(&all).all(|(soft, hard)| (*hard == 1.0) == (*soft == 1.0)), "{words:?} {all:?}");
+    let refused = |options: &str, said: &str| {
+        bench.run(&format!("{SEARCH} --strategy best-of-n --output no.jsonl {options}")).refused(&[said]);
+        assert!(!bench.path("no.jsonl").exists(), "{options}");
+    };
+    refused("--also length=1", "--scorer");
+    refused("--scorer logp --also length", "a scorer and its weight are wanted");
+    refused("--scorer patterns", "at least one regular expression");
+    refused("--scorer patterns --pattern (a", "must be a regular expression, got `(a`");
+    refused("--scorer logp --pattern a", "--pattern does nothing without the scorer patterns");
+    refused("--scorer patterns --pattern a --stems", "--stems does nothing without the scorer keywords or forbidden");
+    refused("--scorer length --hard", "--hard does nothing without the scorer keywords or length-limit");
+    refused("--scorer length-limit --target-length 0", "a length limit must be at least 1");
+}
+
+#[test]
+fn texts_stop_where_they_are_told_to() {
+    let bench = with_prompts();
+    let run = |out: &str, options: &str| {
+        bench.run(&format!("{SEARCH} --strategy majority --strategy-args n=8 --output {out} {options}")).succeeded();
+        lines(&bench.read(out))
+    };
+    let texts = |row: &Value| -> Vec<String> {
+        let texts = row["completions"].as_array().expect("a list").iter();
+        texts.map(|text| text.as_str().expect("a text").to_owned()).collect()
+    };
+    let free = run("free.jsonl", "");
+    // The letter that is written most: texts are what they were up to it.
+    let letters = free.iter().flat_map(&texts).collect::<String>();
+    let written = letters.chars().filter(char::is_ascii_alphanumeric);
+    let letter = written.max_by_key(|letter| letters.matches(*letter).count()).expect("a letter");
+    let told = run("told.jsonl", &format!("--stop {letter}"));
+    let mut stopped = 0;
+    for (free, told) in free.iter().zip(&told) {
+        for (free, told) in texts(free).iter().zip(texts(told)) {
+            assert!(free.starts_with(&told), "{free:?} {told:?}");
+            assert!(told == *free || told.contains(letter), "{free:?} {told:?}");
+            // A token may say more than the letter, but no other token follows.
+            stopped += usize::from(told.len() < free.len());
+        }
+    }
+    assert!(stopped > 0);
+    // This model boxes nothing.
+    let boxed = run("boxed.jsonl", "--stop-at-boxed");
+    assert!(boxed.iter().zip(&free).all(|(boxed, free)| boxed["completions"] == free["completions"]));
+    let line = format!("{SEARCH} --strategy greedy --output no.jsonl");
+    let empty = [&support::words(&line)[..], &["--stop", ""]].concat();
+    support::ran(bench.command(&empty)).refused(&["--stop needs some text"]);
+}
+
+#[test]
+fn a_choice_is_reflected_on_in_rounds() {
+    let bench = with_prompts();
+    // Nothing that this model writes has the tags, so every round finds something to mend.
+    let run = |out: &str, options: &str| {
+        let line = format!("{SEARCH} --strategy paths --scorer think-format --output {out} {options}");
+        bench.run(&line).succeeded();
+        lines(&bench.read(out))
+    };
+    let written = |rows: &[Value]| -> Vec<(usize, u64)> {
+        let texts = |row: &Value| row["completions"].as_array().expect("a list").len();
+        rows.iter().map(|row| (texts(row), row["usage"]["generated"].as_u64().expect("a count"))).collect()
+    };
+    for more in ["", "--raw"] {
+        let name = more.trim_start_matches('-');
+        let plain = written(&run(&format!("plain{name}.jsonl"), &format!("--strategy-args n=2 {more}")));
+        let mute = run(&format!("mute{name}.jsonl"), &format!("--strategy-args n=2,reflections=2 {more}"));
+        let asked = format!("--strategy-args n=2,reflections=2 --reflection Wrong? {more}");
+        let asked = written(&run(&format!("asked{name}.jsonl"), &asked));
+        for ((plain, mute), asked) in plain.iter().zip(written(&mute)).zip(asked) {
+            assert_eq!((plain.0, mute.0, asked.0), (1, 3, 3));
+            // A revision is at least a token, and so is an answer to the question.
+            assert!(plain.1 + 2 <= mute.1 && plain.1 + 4 <= asked.1, "{plain:?} {mute:?} {asked:?}");
+        }
+    }
+    let refused = |options: &str, said: &str| {
+        bench.run(&format!("{SEARCH} --scorer think-format --output no.jsonl {options}")).refused(&[said]);
+    };
+    refused("--strategy best-of-n --reflection Wrong?", "--reflection does nothing with the strategy `best-of-n`");
+    refused("--strategy paths --reflection Wrong?", "set `reflections` in --strategy-args");
+}
+
+#[test]
+fn particles_follow_a_product_with_another_model() {
+    let bench = with_prompts();
+    bench.copy_model("llama_gqa", "expert");
+    let run = |out: &str, options: &str| {
+        let ran = bench.run(&format!("{SEARCH} --strategy smc --output {out} {options}")).succeeded();
+        assert_eq!(ran.stderr.contains("loading expert"), options.contains("--expert"));
+        lines(&bench.read(out)).iter().map(|row| row["completions"].clone()).collect::<Vec<_>>()
+    };
+    // Guidance by the model itself is the model itself: p^2 / p.
+    let guided = r#"--strategy-args {"n":3,"target":"product","strength":2.0,"grain":{"tokens":4}} --expert expert"#;
+    let plain = r#"--strategy-args {"n":3,"target":"power","grain":{"tokens":4}}"#;
+    assert_eq!(run("guided.jsonl", guided), run("plain.jsonl", plain));
+    let refused = |options: &str, said: &str| {
+        bench.run(&format!("{SEARCH} --output no.jsonl {options}")).refused(&[said]);
+        assert!(!bench.path("no.jsonl").exists(), "{options}");
+    };
+    refused("--strategy greedy --expert expert", "--expert does nothing with the strategy `greedy`");
+    refused(r#"--strategy smc --strategy-args {"target":"product"}"#, "needs another policy");
+    refused(r#"--strategy smc --strategy-args {"target":"power"} --expert expert"#, "is for the target `product`");
+}
+
+#[test]
+fn options_of_sampling_and_choice_are_heeded_or_refused() {
+    let bench = with_prompts();
+    let run = |out: &str, options: &str| {
+        bench.run(&format!("{SEARCH} --output {out} {options}")).succeeded();
+        lines(&bench.read(out)).iter().map(|row| row["completions"].clone()).collect::<Vec<_>>()
+    };
+    // Where only what is as likely as the likeliest token may be drawn, that is drawn.
+    let greedy = run("greedy.jsonl", "--strategy greedy");
+    let cut = run("cut.jsonl", "--strategy majority --strategy-args n=1 --min-p 1");
+    assert_eq!(greedy, cut);
+    let likely = run("likely.jsonl", "--strategy likelihood --strategy-args beams=2");
+    assert!(likely.iter().all(|texts| texts.as_array().is_some_and(|texts| (1..=2).contains(&texts.len()))));
+    let refused = |options: &str, said: &str| {
+        bench.run(&format!("{SEARCH} --output no.jsonl {options}")).refused(&[said]);
+    };
+    refused("--strategy greedy --min-p 1.5", "min_p must be in [0, 1]");
+    refused("--strategy greedy --min-p 0.5 --temperature 0", "temperature 0");
+    for name in ["greedy", "beam", "likelihood", "smc"] {
+        refused(&format!("--strategy {name} --allow-cut"), "--allow-cut does nothing with the strategy");
+    }
 }
 
 #[test]

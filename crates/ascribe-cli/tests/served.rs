@@ -236,7 +236,7 @@ fn what_a_server_cannot_do_is_refused_before_the_first_row() {
         let line = format!("search --endpoint {} --model model --input rows.jsonl --output out.jsonl", server.address);
         bench.run(&format!("{line} {options}"))
     };
-    for name in ["beam", "deal", "transfer-q", "controlled"] {
+    for name in ["beam", "likelihood", "deal", "transfer-q", "controlled"] {
         let said = [name, "most likely next tokens", "docs/served.md"];
         run(&format!("--strategy {name} --scorer length")).refused(&said);
     }

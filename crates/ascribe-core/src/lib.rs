@@ -26,7 +26,7 @@ mod objective;
 #[cfg(feature = "tensor")]
 pub mod tensor;
 
-pub use assign::{CreditAssigner, Evidence, LogRatio, OutcomeBroadcast};
+pub use assign::{CreditAssigner, Evidence, LogRatio, OutcomeBroadcast, Placed};
 pub use budget::{Budget, Meter, Usage};
 pub use credit::{Credit, Granularity, Place, Reduce};
 pub use episode::{Episode, Text};

@@ -55,6 +55,8 @@ pub struct Needs {
     pub scores: bool,
     /// How far the order of each pair can be relied upon.
     pub consistency: bool,
+    /// What the label of each pair counts for.
+    pub label_weights: bool,
     /// Rows count by weights of their own, their tokens say, and not one each.
     pub weighted: bool,
     /// The loss of a row depends on the other rows, so it is taken over the whole optimizer window.
@@ -130,6 +132,12 @@ impl Needs {
     /// The same, and how far the order of each pair can be relied upon.
     pub fn with_consistency(mut self) -> Self {
         self.consistency = true;
+        self
+    }
+
+    /// The same, and what the label of each pair counts for.
+    pub fn with_label_weights(mut self) -> Self {
+        self.label_weights = true;
         self
     }
 
@@ -244,6 +252,7 @@ pub struct LogpBatch {
     mismatched: Option<Tensor<1>>,
     scores: Option<Tensor<1>>,
     consistency: Option<Tensor<1>>,
+    label_weights: Option<Tensor<1>>,
     labels: Option<Vec<bool>>,
     groups: Option<Vec<usize>>,
     frozen: Option<Box<LogpBatch>>,
@@ -268,6 +277,7 @@ impl LogpBatch {
             mismatched: None,
             scores: None,
             consistency: None,
+            label_weights: None,
             labels: None,
             groups: None,
             frozen: None,
@@ -342,6 +352,14 @@ impl LogpBatch {
         let rule = "there must be one consistency for each example";
         self.check_rows(rule, consistency.dims()[0], self.examples())?;
         self.consistency = Some(consistency.detach());
+        Ok(self)
+    }
+
+    /// The same batch with what the label of each example counts for, `[examples]`; its gradient is cut.
+    pub fn with_label_weights(mut self, weights: Tensor<1>) -> Result<Self, CoreError> {
+        let rule = "there must be one weight for the label of each example";
+        self.check_rows(rule, weights.dims()[0], self.examples())?;
+        self.label_weights = Some(weights.detach());
         Ok(self)
     }
 
@@ -477,6 +495,11 @@ impl LogpBatch {
     /// How far the order of each example can be relied upon, `[examples]`, without gradient.
     pub fn consistency(&self) -> Result<Tensor<1>, CoreError> {
         self.consistency.clone().ok_or(CoreError::MissingInput("consistency"))
+    }
+
+    /// What the label of each example counts for, `[examples]`, without gradient.
+    pub fn label_weights(&self) -> Result<Tensor<1>, CoreError> {
+        self.label_weights.clone().ok_or(CoreError::MissingInput("label_weights"))
     }
 
     /// Log-probabilities of the prompts of the preferred responses, `[examples, any]`, and which of them are real.

@@ -201,6 +201,16 @@ pub trait Policy: Send + Sync {
 
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
+
+    /// Whether it ever writes an end token; `false` where its texts go on until they are cut off.
+    fn ends(&self) -> bool {
+        true
+    }
+
+    /// Number of its token ids, where that is known. What multiplies policies refuses those that differ in it.
+    fn vocabulary(&self) -> Option<usize> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ impl Kind {
             Self::LanguageModelling => "messages or text",
             Self::PromptOnly => "prompt",
             Self::PromptCompletion => "prompt, completion",
-            Self::Preference => "prompt, chosen, rejected [, margin, reference, consistency]",
+            Self::Preference => "prompt, chosen, rejected [, margin, reference, consistency, weight]",
             Self::Unpaired => "prompt, completion, label",
             Self::Stepwise => "prompt, completions, labels",
             Self::Rated => "prompt, completion, ratings",
@@ -180,7 +180,7 @@ pub(crate) fn found(row: &Map<String, Value>) -> String {
 }
 
 /// Our columns, each with names under which other collections keep the same thing. These are suggested, never assumed.
-const ALIASES: [(&str, &[&str]); 14] = [
+const ALIASES: [(&str, &[&str]); 15] = [
     ("prompt", &["question", "instruction", "query", "input", "problem"]),
     ("chosen", &["chosen_response", "response_chosen", "response_0"]),
     ("rejected", &["rejected_response", "dispreferred", "response_rejected", "response_1"]),
@@ -195,6 +195,7 @@ const ALIASES: [(&str, &[&str]); 14] = [
     ("preferred", &["better_response_id", "safer_response_id"]),
     ("reference", &["reference_answer", "gold"]),
     ("consistency", &["agreement"]),
+    ("weight", &["confidence", "label_weight"]),
 ];
 
 /// The column of a row that could be meant by `name`: one of its aliases, or one that is spelled much like it.

@@ -152,6 +152,22 @@ pub enum DataError {
         /// The value received.
         got: f64,
     },
+    /// A solution of a teacher that lacks what its format shows.
+    #[error("a trace must have {rule}, got none for `{question}`")]
+    Trace {
+        /// What is accepted.
+        rule: &'static str,
+        /// The question of the trace.
+        question: String,
+    },
+    /// A template that is none, or that a record cannot fill.
+    #[error("the template `{template}` cannot be used: {reason}")]
+    Template {
+        /// The template, or its slot.
+        template: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A similarity that near-duplicates cannot be found by.
     #[error("the similarity of near-duplicates must be between 0.5 and 1, got {got}; 0.8 is a usual choice")]
     Threshold {

@@ -84,8 +84,8 @@ mod tests {
         let ranked = Ranked::from(Choices { prompt: prompt.clone(), chosen, rejected, subset: None, line: 3 });
         assert_eq!(ranked.replies.iter().map(|(_, score)| *score).collect::<Vec<_>>(), [1.0, 0.0, 0.0]);
         let (chosen, rejected) = ("a".to_owned(), "b".to_owned());
-        let pair =
-            Preference { prompt, chosen, rejected, margin: Some(0.5), reference: None, consistency: None, line: 1 };
+        let (margin, reference, consistency, weight) = (Some(0.5), None, None, None);
+        let pair = Preference { prompt, chosen, rejected, margin, reference, consistency, weight, line: 1 };
         assert_eq!(Ranked::from(pair).replies, [("a".to_owned(), 0.5), ("b".to_owned(), 0.0)]);
     }
 }

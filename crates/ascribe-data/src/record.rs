@@ -67,9 +67,22 @@ pub struct Preference {
     /// How far the order can be relied upon, if the file says so: from 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consistency: Option<f32>,
+    /// What the label counts for, if the file says so: finite and at least 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f32>,
     /// Number of the row: its line in JSONL, its element in a JSON array, its row in Parquet, from 1.
     #[serde(skip)]
     pub line: usize,
+}
+
+/// Two continuations of one conversation, of which the first is preferred; each may have several turns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dialogues {
+    /// What both share is the prompt, and the replies are the last ones.
+    pub pair: Preference,
+    /// What stands between the prompt and the last reply, of the preferred side and of the other one: nothing, or turns of which
+    /// the first is the assistant's.
+    pub between: [Vec<Message>; 2],
 }
 
 /// A prompt and the reply to learn.
@@ -138,9 +151,7 @@ impl Record for Preference {
             true => Some(take(place, "prompt", &mut row)?),
             false => None,
         };
-        let margin = margin(place, row.shift_remove("margin"))?;
-        let reference = row.shift_remove("reference").and_then(last_reply);
-        let consistency = consistency(place, row.shift_remove("consistency"))?;
+        let Told { margin, reference, consistency, weight } = Told::take(place, &mut row)?;
         let line = place.number;
         let pair = match (prompt, chosen, rejected) {
             (None, Prompt::Text(chosen), Prompt::Text(rejected)) => {
@@ -173,7 +184,7 @@ impl Record for Preference {
             } else if prompt.is_blank() {
                 Err(Why::EmptyPrompt)
             } else {
-                Ok(Self { prompt, chosen, rejected, margin, reference, consistency, line })
+                Ok(Self { prompt, chosen, rejected, margin, reference, consistency, weight, line })
             }
         });
         Ok(taught.map_err(|why| Untaught { line, why }))
@@ -181,6 +192,64 @@ impl Record for Preference {
 
     fn key(&self) -> String {
         self.prompt.key()
+    }
+}
+
+impl Record for Dialogues {
+    const KIND: Kind = Kind::Preference;
+
+    fn from_row(place: Place<'_>, row: Map<String, Value>) -> Result<Result<Self, Untaught>, DataError> {
+        match Preference::from_row(place, row.clone())? {
+            Ok(pair) => Ok(Ok(Self { pair, between: [Vec::new(), Vec::new()] })),
+            Err(Untaught { why: Why::DifferentPrompts, .. }) => Self::parted(place, row),
+            Err(untaught) => Ok(Err(untaught)),
+        }
+    }
+
+    fn key(&self) -> String {
+        self.pair.key()
+    }
+}
+
+impl Dialogues {
+    /// Two conversations that part at a message of the assistant before the last one.
+    fn parted(place: Place<'_>, mut row: Map<String, Value>) -> Result<Result<Self, Untaught>, DataError> {
+        let line = place.number;
+        let untaught = |why: Why| Ok(Err(Untaught { line, why }));
+        let (chosen, rejected) = (take(place, "chosen", &mut row)?, take(place, "rejected", &mut row)?);
+        let prompt = match row.contains_key("prompt") {
+            true => Some(take(place, "prompt", &mut row)?),
+            false => None,
+        };
+        let (Prompt::Messages(chosen), Prompt::Messages(rejected)) = (chosen, rejected) else {
+            return untaught(Why::DifferentPrompts);
+        };
+        let (Some(chosen), Some(rejected)) =
+            (answered(place, prompt.clone(), chosen)?, answered(place, prompt, rejected)?)
+        else {
+            return untaught(Why::NoReply);
+        };
+        let ((Prompt::Messages(mut first), chosen), (Prompt::Messages(mut second), rejected)) = (chosen, rejected)
+        else {
+            return untaught(Why::DifferentPrompts);
+        };
+        let shared = first.iter().zip(&second).take_while(|(one, other)| one == other).count();
+        let between = [first.split_off(shared), second.split_off(shared)];
+        // Without turns between, the reply itself comes first.
+        let is_taught = |turns: &Vec<Message>| turns.first().is_none_or(|turn| turn.role == "assistant");
+        if !between.iter().all(is_taught) {
+            return untaught(Why::DifferentPrompts);
+        }
+        let prompt = Prompt::Messages(first);
+        if prompt.is_blank() {
+            return untaught(Why::EmptyPrompt);
+        }
+        if chosen.trim().is_empty() || rejected.trim().is_empty() {
+            return untaught(Why::EmptyCompletion);
+        }
+        let Told { margin, reference, consistency, weight } = Told::take(place, &mut row)?;
+        let pair = Preference { prompt, chosen, rejected, margin, reference, consistency, weight, line };
+        Ok(Ok(Self { pair, between }))
     }
 }
 
@@ -278,6 +347,25 @@ fn message(item: Value) -> Result<Message, String> {
     Ok(Message { role: field("role")?, content: field("content")? })
 }
 
+/// What else the row of a pair may say.
+struct Told {
+    margin: Option<f32>,
+    reference: Option<String>,
+    consistency: Option<f32>,
+    weight: Option<f32>,
+}
+
+impl Told {
+    fn take(place: Place<'_>, row: &mut Map<String, Value>) -> Result<Self, DataError> {
+        Ok(Self {
+            margin: margin(place, row.shift_remove("margin"))?,
+            reference: row.shift_remove("reference").and_then(last_reply),
+            consistency: consistency(place, row.shift_remove("consistency"))?,
+            weight: weight(place, row.shift_remove("weight"))?,
+        })
+    }
+}
+
 fn margin(place: Place<'_>, value: Option<Value>) -> Result<Option<f32>, DataError> {
     match value {
         None | Some(Value::Null) => Ok(None),
@@ -308,6 +396,18 @@ fn consistency(place: Place<'_>, value: Option<Value>) -> Result<Option<f32>, Da
         Some(value) => match number(&value) {
             Some(share) if (0.0..=1.0).contains(&share) => Ok(Some(share as f32)),
             _ => Err(refuse(place, "consistency", "a number from 0 to 1", value.to_string())),
+        },
+    }
+}
+
+fn weight(place: Place<'_>, value: Option<Value>) -> Result<Option<f32>, DataError> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        // A cell of CSV.
+        Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
+        Some(value) => match number(&value).map(|weight| weight as f32) {
+            Some(weight) if weight >= 0.0 && weight.is_finite() => Ok(Some(weight)),
+            _ => Err(refuse(place, "weight", "a finite number of 32 bits, 0 or above", value.to_string())),
         },
     }
 }
@@ -385,6 +485,7 @@ mod tests {
             margin,
             reference: None,
             consistency: None,
+            weight: None,
             line: 3,
         }
     }
@@ -403,6 +504,55 @@ mod tests {
         assert_eq!(read(row).unwrap(), Ok(pair(Prompt::Text("q".into()), None)));
         let row = json!({"prompt": [user("q")], "chosen": "yes", "rejected": "no", "margin": 2});
         assert_eq!(read(row).unwrap(), Ok(pair(Prompt::Messages(vec![Message::new("user", "q")]), Some(2.0))));
+    }
+
+    #[test]
+    fn conversations_may_part_before_their_last_reply() {
+        let row = |chosen: &[Value], rejected: &[Value]| json!({"chosen": chosen, "rejected": rejected, "weight": 0.5});
+        let opening = || vec![Message::new("user", "x")];
+        let turns = |reply: &str| vec![Message::new("assistant", reply), Message::new("user", "y")];
+        let got = read::<Dialogues>(row(
+            &[user("x"), says("a"), user("y"), says("b")],
+            &[user("x"), says("c"), user("y"), says("d")],
+        ));
+        let Dialogues { pair, between } = got.unwrap().unwrap();
+        assert_eq!((pair.prompt, pair.weight), (Prompt::Messages(opening()), Some(0.5)));
+        assert_eq!((pair.chosen.as_str(), pair.rejected.as_str()), ("b", "d"));
+        assert_eq!(between, [turns("a"), turns("c")]);
+        // One side may be shorter.
+        let got = read::<Dialogues>(row(&[user("x"), says("a"), user("y"), says("b")], &[user("x"), says("d")]));
+        let Dialogues { pair, between } = got.unwrap().unwrap();
+        assert_eq!((pair.prompt, between), (Prompt::Messages(opening()), [turns("a"), Vec::new()]));
+        // What other pairs are, they stay.
+        let plain = json!({"prompt": "q", "chosen": "yes", "rejected": "no"});
+        let Dialogues { pair: got, between } = read::<Dialogues>(plain).unwrap().unwrap();
+        assert_eq!((got, between), (pair_of_texts(), [Vec::new(), Vec::new()]));
+        let why = |chosen: &[Value], rejected: &[Value]| read::<Dialogues>(row(chosen, rejected)).unwrap().unwrap_err();
+        // They part at what the user says, or at the first message.
+        let asked = |text: &str| [user("x"), says("a"), user(text), says("b")];
+        assert_eq!(why(&asked("y"), &asked("z")), Why::DifferentPrompts);
+        assert_eq!(why(&[says("a"), user("y"), says("b")], &[says("c"), user("y"), says("d")]), Why::EmptyPrompt);
+        assert_eq!(why(&[user("x"), says("a"), user("y"), says(" ")], &[user("x"), says("d")]), Why::EmptyCompletion);
+        assert_eq!(why(&[user("x"), says("a"), user("y")], &[user("x"), says("d")]), Why::NoReply);
+    }
+
+    /// What the plain row of the tests is.
+    fn pair_of_texts() -> Preference {
+        pair(Prompt::Text("q".into()), None)
+    }
+
+    #[test]
+    fn a_label_may_have_a_weight() {
+        let row = |weight: Value| json!({"prompt": "q", "chosen": "a", "rejected": "b", "weight": weight});
+        let read = |weight: Value| read::<Preference>(row(weight)).map(|pair| pair.unwrap().weight);
+        assert_eq!(read(json!(2.5)), Ok(Some(2.5)));
+        assert_eq!(read(json!(0)), Ok(Some(0.0)));
+        assert_eq!((read(json!(null)), read(json!(" ")), read(json!("0.5"))), (Ok(None), Ok(None), Ok(Some(0.5))));
+        for wrong in [json!(-1), json!(1e300), json!("much"), json!([1])] {
+            let said = read(wrong.clone()).unwrap_err();
+            let rule = format!("`weight` must hold a finite number of 32 bits, 0 or above, got {wrong}");
+            assert!(said.contains(&rule), "{said}");
+        }
     }
 
     #[test]
@@ -475,7 +625,7 @@ mod tests {
         check(json!({"chosen": "a", "rejected": "b"}), "plain texts without a prompt; add a `prompt` column");
         check(
             json!({"chosen": "a"}),
-            "`rejected` is missing; wanted prompt, chosen, rejected [, margin, reference, consistency], found chosen;",
+            "`rejected` is missing; wanted prompt, chosen, rejected [, margin, reference, consistency, weight], found chosen;",
         );
         check(
             json!({"prompt": 1, "chosen": "a", "rejected": "b"}),

@@ -88,6 +88,28 @@ impl Epochs {
     }
 }
 
+/// The same rows with those of both labels spread evenly, each label's in the order that they had: the i-th of n stands where
+/// `(2 i + 1) / 2 n` of the epoch is over. With n rows of one label and m of the other, m no more than n, every `n / m + 2` rows one
+/// after another, and at least 3, have both. `labels` are those of all rows.
+pub fn spread_labels(order: &[usize], labels: &[bool]) -> Vec<usize> {
+    let of = |label: bool| order.iter().copied().filter(|row| labels.get(*row) == Some(&label)).collect::<Vec<usize>>();
+    let (wanted, others) = (of(true), of(false));
+    let mut spread = Vec::with_capacity(wanted.len() + others.len());
+    let (mut a, mut b) = (0, 0);
+    while a < wanted.len() || b < others.len() {
+        // The fractions times both numbers, so that nothing is rounded.
+        let first = b == others.len() || (a < wanted.len() && (2 * a + 1) * others.len() <= (2 * b + 1) * wanted.len());
+        if first {
+            spread.push(wanted[a]);
+            a += 1;
+        } else {
+            spread.push(others[b]);
+            b += 1;
+        }
+    }
+    spread
+}
+
 fn refuse(name: &'static str, rule: String, got: usize, remedy: &'static str) -> DataError {
     DataError::Sampler { name, rule, got, remedy }
 }
@@ -133,7 +155,38 @@ mod tests {
         );
     }
 
+    #[test]
+    fn labels_are_spread_evenly() {
+        // Two of six: at 1/4 and 3/4, between four at 1/8, 3/8, 5/8 and 7/8.
+        let labels = [true, false, false, true, false, false];
+        assert_eq!(spread_labels(&[5, 3, 4, 0, 2, 1], &labels), [5, 3, 4, 2, 0, 1]);
+        // Half of each: by turns, the wanted ones first.
+        assert_eq!(spread_labels(&[0, 1, 2, 3], &[true, true, false, false]), [0, 2, 1, 3]);
+        assert_eq!(spread_labels(&[1, 0], &[false, false]), [1, 0]);
+        assert!(spread_labels(&[], &[]).is_empty());
+    }
+
     proptest! {
+        #[test]
+        fn windows_have_both_labels(labels in prop::collection::vec(any::<bool>(), 2..60), seed: u64) {
+            let order = Epochs::new(labels.len(), Seed(seed)).unwrap().order(0);
+            let spread = spread_labels(&order, &labels);
+            let mut sorted = spread.clone();
+            sorted.sort_unstable();
+            prop_assert_eq!(sorted, (0..labels.len()).collect::<Vec<_>>());
+            // Within a label nothing has moved.
+            for label in [true, false] {
+                let of = |rows: &[usize]| rows.iter().copied().filter(|row| labels[*row] == label).collect::<Vec<_>>();
+                prop_assert_eq!(of(&spread), of(&order));
+            }
+            let wanted = labels.iter().filter(|label| **label).count();
+            let (least, most) = (wanted.min(labels.len() - wanted), wanted.max(labels.len() - wanted));
+            prop_assume!(least > 0);
+            for window in spread.windows((most / least + 2).max(3)) {
+                prop_assert!([true, false].iter().all(|label| window.iter().any(|row| labels[*row] == *label)));
+            }
+        }
+
         #[test]
         fn every_row_once_an_epoch(rows in 1usize..50, size in 1usize..60, seed: u64) {
             let epochs = Epochs::new(rows, Seed(seed)).unwrap();

@@ -29,6 +29,8 @@ pub enum Why {
     NoReference,
     /// Replies have no scores, or no consistency, and a loss is made of them.
     NoScore,
+    /// A label has no weight, and a loss is weighed by it.
+    NoWeight,
     /// Steps and labels do not belong together: their numbers, or their texts, differ.
     StepLabels,
 }
@@ -46,6 +48,7 @@ impl fmt::Display for Why {
             Self::NoLabel => "no label",
             Self::NoReference => "no reference reply",
             Self::NoScore => "no margin, score or consistency",
+            Self::NoWeight => "no weight of the label",
             Self::StepLabels => "steps and labels that do not match",
         })
     }

@@ -101,6 +101,7 @@ mod tests {
             margin,
             reference: margin.map(|_| "c".to_owned()),
             consistency: margin,
+            weight: margin,
             line,
         };
         let rows = [

@@ -93,6 +93,24 @@ fn sound_pairs_have_no_findings() {
 }
 
 #[test]
+fn pairs_that_part_before_their_last_reply_are_sound_unless_the_user_parts_them() {
+    let says = |role: &str, content: &str| json!({"role": role, "content": content});
+    let talk = |first: &str, asked: &str, last: &str| {
+        json!([says("user", "what is it?"), says("assistant", first), says("user", asked), says("assistant", last)])
+    };
+    let row = |chosen: Value, rejected: Value| json!({"chosen": chosen, "rejected": rejected});
+    let rows = [
+        row(talk("one", "sure?", "yes"), talk("two", "sure?", "yes")),
+        row(talk("one", "sure?", "yes"), talk("one", "why?", "yes")),
+        // What the first row said, turned round.
+        row(talk("two", "sure?", "yes"), talk("one", "sure?", "yes")),
+    ];
+    let diagnosis = examined(&rows, &Doctor { text: None, test_set: None });
+    assert_eq!(found(&diagnosis), [(Check::Untaught, vec![2]), (Check::Contradiction, vec![3])]);
+    assert_eq!((diagnosis.kind, diagnosis.rows), (Kind::Preference, 2));
+}
+
+#[test]
 fn a_bias_or_a_lone_class_is_a_fault_of_the_file() {
     let rows: Vec<Value> = (0..60).map(|at| pair(&format!("q{at}"), "a long reply", "short")).collect();
     let diagnosis = examined(&rows, &Doctor::default());

@@ -215,6 +215,8 @@ fn candidates_end_where_they_should() {
 
     // Nothing ends it, so it is the context that does.
     let endless = LocalPolicy::new(&decoder(), &[], CONTEXT).expect("finite weights");
+    assert!(policy.ends() && !endless.ends());
+    assert_eq!(policy.vocabulary(), Some(37));
     let long = Request { max_new: 1000, ..sampled(prompt(1, CONTEXT - 3), 2, 1) };
     for candidate in endless.propose(&[long]).expect("three tokens fit").remove(0).candidates {
         assert_eq!((candidate.tokens.len(), candidate.finish), (3, Finish::Length));

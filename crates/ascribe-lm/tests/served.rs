@@ -770,7 +770,7 @@ fn strategies_run_where_their_needs_are_met() {
         for ((name, make), row) in STRATEGIES.iter().zip(&rows) {
             // These servers name two tokens at most.
             let options = match *name {
-                "beam" => json!({"beams": 1}),
+                "beam" | "likelihood" => json!({"beams": 1}),
                 "deal" => json!({"k": 2, "lookahead": 1}),
                 "transfer-q" | "controlled" => json!({"k": 2}),
                 "mcts" => json!({"tree": {"simulations": 3}, "levels": 2}),

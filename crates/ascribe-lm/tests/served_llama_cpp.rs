@@ -247,7 +247,7 @@ fn every_strategy_runs_within_its_limits() {
     let same = |left: &str, right: &str| left == right;
     for (name, make) in STRATEGIES {
         let options = match name {
-            "beam" => json!({"beams": 2}),
+            "beam" | "likelihood" => json!({"beams": 2}),
             "best-of-n" | "majority" | "paths" => json!({"n": 2}),
             "step-beam" | "lookahead" | "dvts" => json!({"n": 2, "expand": 2}),
             "oreo" => json!({"k": 1}),

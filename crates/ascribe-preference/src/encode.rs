@@ -8,9 +8,10 @@
 
 use ascribe_core::{Needs, Tokens};
 use ascribe_data::{
-    Boundary, Message, Parts, Preference, Prompt, PromptCompletion, Ranked, Rated, Skipped, Unpaired, Untaught, Why,
+    Boundary, Dialogues, Message, Parts, Preference, Prompt, PromptCompletion, Ranked, Rated, Skipped, Unpaired,
+    Untaught, Why,
 };
-use ascribe_lm::{ChatTemplate, FrozenModel, LanguageModel, LmError, Render, Tokenizer};
+use ascribe_lm::{ChatTemplate, Ending, FrozenModel, LanguageModel, LmError, MaskedTokens, Render, Tokenizer};
 
 use crate::{PreferenceError, Response, RevisedPrompts, RevisionTemplate, TrainRow};
 
@@ -35,17 +36,22 @@ pub struct Encoded<R> {
 }
 
 impl<R> Encoded<R> {
-    /// The same, with rows left out and named that lack a score or a consistency which an objective needs.
+    /// The same, with rows left out and named that lack a score, a consistency or a weight which an objective needs.
     pub fn needing(mut self, needs: &Needs) -> Self {
-        let complete = |row: &TrainRow| {
-            (!needs.scores || row.responses.iter().all(|response| response.score.is_some()))
-                && (!needs.consistency || row.consistency.is_some())
-        };
-        let (kept, lacking) = self.rows.into_iter().partition(|(row, _)| complete(row));
-        self.rows = kept;
-        for (row, _) in lacking {
-            self.skipped.push(Untaught { line: row.line, why: Why::NoScore });
+        let mut kept = Vec::with_capacity(self.rows.len());
+        for (row, record) in self.rows {
+            let unscored = needs.scores && row.responses.iter().any(|response| response.score.is_none());
+            let why = if unscored || (needs.consistency && row.consistency.is_none()) {
+                Why::NoScore
+            } else if needs.label_weights && row.weight.is_none() {
+                Why::NoWeight
+            } else {
+                kept.push((row, record));
+                continue;
+            };
+            self.skipped.push(Untaught { line: row.line, why });
         }
+        self.rows = kept;
         self
     }
 }
@@ -140,10 +146,7 @@ impl<'a> Encoder<'a> {
         match prompt {
             Prompt::Text(text) => Ok((text.clone(), responses.iter().map(|one| (*one).to_owned()).collect())),
             Prompt::Messages(messages) => {
-                let template = self.template.ok_or_else(|| LmError::Unsupported {
-                    what: "a conversation with a model that has no chat template".into(),
-                    remedy: "give the prompt as plain text".into(),
-                })?;
+                let template = self.template.ok_or_else(without_template)?;
                 template.opened(messages, responses, &Render::default())
             }
         }
@@ -178,6 +181,56 @@ impl<'a> Encoder<'a> {
             |record| (&record.prompt, vec![record.chosen.as_str(), record.rejected.as_str()], record.line),
             of_pair,
         )
+    }
+
+    /// Pairs whose sides may have several turns behind what they share: a template writes each conversation as a whole, so nothing
+    /// merges otherwise than in the text, whatever the boundary; their prompt ends where the ids of both part from it, and of what
+    /// follows, what the assistant says counts. Records that cannot teach are left out and named.
+    ///
+    /// # Errors
+    /// When a record cannot be encoded at all.
+    pub fn dialogues(&self, records: Vec<Dialogues>) -> Result<Encoded<Dialogues>, PreferenceError> {
+        let mut encoded = Encoded { rows: Vec::new(), skipped: Skipped::default(), truncation: Truncation::default() };
+        for record in records {
+            let pair = &record.pair;
+            let (prompt, responses) = match (&pair.prompt, record.between.iter().all(Vec::is_empty)) {
+                (Prompt::Messages(messages), false) => self.turns(messages, &record)?,
+                (Prompt::Text(_), false) => {
+                    let what = "several turns behind a prompt of plain text".to_owned();
+                    return Err(LmError::Unsupported { what, remedy: "give the prompt as messages".into() }.into());
+                }
+                (prompt, true) => {
+                    let (prompt, sides) = self.parts(prompt, &[&pair.chosen, &pair.rejected])?;
+                    (prompt, sides.into_iter().map(Response::new).collect())
+                }
+            };
+            let row = TrainRow { prompt, responses, line: pair.line, ..TrainRow::default() };
+            self.add(&mut encoded, row, record, |record, row| of_pair(&record.pair, row));
+        }
+        Ok(encoded)
+    }
+
+    /// The prompt that both conversations share, and what follows on each side.
+    fn turns(&self, messages: &[Message], record: &Dialogues) -> Result<(Tokens, Vec<Response>), LmError> {
+        let template = self.template.ok_or_else(without_template)?;
+        let mut sides = Vec::with_capacity(2);
+        for (turns, reply) in record.between.iter().zip([&record.pair.chosen, &record.pair.rejected]) {
+            let reply = Message::new("assistant", reply.as_str());
+            let whole = [messages, turns, &[reply]].concat();
+            sides.push(template.encode_masked(&whole, &Render::default(), self.tokenizer)?);
+        }
+        let opening = Render { ending: Ending::GenerationPrompt, ..Render::default() };
+        let opening = self.tokenizer.encode(&template.render(messages, &opening)?)?;
+        let shared = |side: &MaskedTokens| opening.iter().zip(side.ids.iter()).take_while(|(a, b)| a == b).count();
+        let prompt = sides.iter().map(shared).min().unwrap_or(0);
+        let response = |side: &MaskedTokens| {
+            let counts = &side.response[prompt..];
+            // What a template writes behind the last reply is nobody's.
+            let end = counts.iter().rposition(|counts| *counts).map_or(0, |last| last + 1);
+            let tokens = Response::new(&side.ids[prompt..prompt + end]);
+            Response { counts: Some(counts[..end].to_vec()), ..tokens }
+        };
+        Ok((opening[..prompt].into(), sides.iter().map(response).collect()))
     }
 
     /// Pairs with a third response. Records that cannot teach, or have none, are left out and named.
@@ -263,18 +316,29 @@ impl<'a> Encoder<'a> {
             let (prompt, responses, line) = parts(&record);
             let (prompt, responses) = self.parts(prompt, &responses)?;
             let responses = responses.into_iter().map(Response::new).collect();
-            let mut row = TrainRow { prompt, responses, line, ..TrainRow::default() };
-            let cut = self.truncate(&mut row);
-            match teaches(&row).and_then(|()| complete(&record, &mut row)) {
-                Err(why) => encoded.skipped.push(Untaught { line, why }),
-                Ok(()) => {
-                    encoded.truncation.prompts += cut.prompts;
-                    encoded.truncation.responses += cut.responses;
-                    encoded.rows.push((row, record));
-                }
-            }
+            let row = TrainRow { prompt, responses, line, ..TrainRow::default() };
+            self.add(&mut encoded, row, record, &complete);
         }
         Ok(encoded)
+    }
+
+    /// Adds a row, cut to the longest there may be, or names it where it cannot teach.
+    fn add<R>(
+        &self,
+        encoded: &mut Encoded<R>,
+        mut row: TrainRow,
+        record: R,
+        complete: impl Fn(&R, &mut TrainRow) -> Result<(), Why>,
+    ) {
+        let (line, cut) = (row.line, self.truncate(&mut row));
+        match teaches(&row).and_then(|()| complete(&record, &mut row)) {
+            Err(why) => encoded.skipped.push(Untaught { line, why }),
+            Ok(()) => {
+                encoded.truncation.prompts += cut.prompts;
+                encoded.truncation.responses += cut.responses;
+                encoded.rows.push((row, record));
+            }
+        }
     }
 
     /// Cuts a row to `max_length`: the prompt from the left, then the responses from the right.
@@ -290,6 +354,9 @@ impl<'a> Encoder<'a> {
         for response in &mut row.responses {
             if response.tokens.len() > room {
                 response.tokens = response.tokens[..room].into();
+                if let Some(counts) = &mut response.counts {
+                    counts.truncate(room);
+                }
                 cut.responses += 1;
             }
         }
@@ -329,6 +396,13 @@ impl<'a> Encoder<'a> {
     }
 }
 
+fn without_template() -> LmError {
+    LmError::Unsupported {
+        what: "a conversation with a model that has no chat template".into(),
+        remedy: "give the prompt as plain text".into(),
+    }
+}
+
 /// A conversation as one text; a single message stands alone.
 fn spoken(messages: &[Message]) -> String {
     match messages {
@@ -350,7 +424,7 @@ fn of_pair(record: &Preference, row: &mut TrainRow) -> Result<(), Why> {
             response.score = Some(score);
         }
     }
-    row.consistency = record.consistency;
+    (row.consistency, row.weight) = (record.consistency, record.weight);
     Ok(())
 }
 
@@ -358,7 +432,11 @@ fn teaches(row: &TrainRow) -> Result<(), Why> {
     if row.prompt.is_empty() {
         return Err(Why::EmptyPrompt);
     }
-    if row.responses.iter().any(|response| response.tokens.is_empty()) {
+    let is_counted = |response: &Response| match &response.counts {
+        Some(counts) => counts.contains(&true),
+        None => !response.tokens.is_empty(),
+    };
+    if !row.responses.iter().all(is_counted) {
         return Err(Why::NoTokenLeft);
     }
     Ok(())

@@ -109,7 +109,16 @@ impl<'a> LogpLearner<'a> {
         let needs = self.objective.needs();
         let flat = responses(needs.kind, rows)?;
         let ([_, seq], device) = (pass.logps.dims(), pass.logps.device());
-        let flags: Vec<Vec<bool>> = flat.iter().map(|(_, response)| vec![true; response.tokens.len()]).collect();
+        let mut flags = Vec::with_capacity(flat.len());
+        for (_, response) in &flat {
+            let (expected, counts) = (response.tokens.len(), response.counts.clone());
+            let counts = counts.unwrap_or_else(|| vec![true; expected]);
+            if counts.len() != expected {
+                let what = "the flags of what counts";
+                return Err(CoreError::Length { what, expected, got: counts.len() }.into());
+            }
+            flags.push(counts);
+        }
         let mut batch = LogpBatch::new(needs.kind, pass.logps.clone(), Mask::from_rows(&flags, &device))?;
         if needs.ref_logps {
             batch = batch.with_ref_logps(padded(&flat, |one| &one.ref_logps, seq, &device, "ref_logps")?)?;
@@ -139,6 +148,11 @@ impl<'a> LogpLearner<'a> {
         if needs.consistency {
             let shares: Option<Vec<f32>> = rows.iter().map(|row| row.consistency).collect();
             batch = batch.with_consistency(column(shares.ok_or(CoreError::MissingInput("consistency"))?, &device))?;
+        }
+        if needs.label_weights {
+            let weights: Option<Vec<f32>> = rows.iter().map(|row| row.weight).collect();
+            batch =
+                batch.with_label_weights(column(weights.ok_or(CoreError::MissingInput("label_weights"))?, &device))?;
         }
         if needs.kind == RowKind::Labelled {
             let labels: Option<Vec<bool>> = rows.iter().map(|row| row.label).collect();

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Response {
     /// Token ids, with the end token when the response ended by itself.
     pub tokens: Tokens,
+    /// Which of them count, where not all do: of a continuation of several turns, what the assistant says.
+    pub counts: Option<Vec<bool>>,
     /// Log-probability of each token under the reference.
     pub ref_logps: Option<Vec<f32>>,
     /// Credit of each token.
@@ -34,6 +36,8 @@ pub struct TrainRow {
     pub label: Option<bool>,
     /// How far the order of a pair can be relied upon, from 0 to 1.
     pub consistency: Option<f32>,
+    /// What the label of a pair counts for; at least 0.
+    pub weight: Option<f32>,
     /// A response to another prompt, see [`mismatch`](crate::mismatch()).
     pub mismatched: Option<Response>,
     /// Line of the row in its file, for messages; 0 when it has none.
@@ -87,6 +91,15 @@ impl RowHash {
         }
         for known in row.responses.iter().filter_map(|response| response.score).chain(row.consistency) {
             self.0.update(&known.to_le_bytes());
+        }
+        for counts in row.responses.iter().filter_map(|response| response.counts.as_ref()) {
+            counts.iter().for_each(|counts| {
+                self.0.update(&[2 + u8::from(*counts)]);
+            });
+        }
+        if let Some(weight) = row.weight {
+            // Behind a word of its own, so that a weight is no consistency.
+            self.0.update(b"weight").update(&weight.to_le_bytes());
         }
     }
 

@@ -41,6 +41,7 @@ struct Example {
     prompt: Vec<f64>,
     label: bool,
     consistency: f64,
+    weight: f64,
     mismatched: f64,
 }
 
@@ -248,6 +249,7 @@ fn large_margins_are_finite(objective: &dyn Objective, device: &Device) {
                 prompt: vec![-1.0],
                 label: turned,
                 consistency: 0.5,
+                weight: 0.5,
                 mismatched: size,
             };
             let examples = [example.clone(), Example { label: !turned, ..example }];
@@ -271,7 +273,8 @@ fn what_is_needed_must_be_there(objective: &dyn Objective, device: &Device) {
         || needs.prompt_logps
         || needs.mismatched
         || needs.scores
-        || needs.consistency;
+        || needs.consistency
+        || needs.label_weights;
     assert_eq!(objective.loss(&given(&Needs::of(needs.kind))).is_err(), more, "a batch without what is needed");
     if !matches!(needs.kind, RowKind::Single) {
         let mut alone = needs;
@@ -326,6 +329,7 @@ fn draw(needs: &Needs, examples: usize, seed: Seed) -> Vec<Example> {
             prompt: (0..1 + at % 3).map(|_| next(-4.0, -0.1)).collect(),
             label: at % 2 == 0,
             consistency: next(0.0, 1.0),
+            weight: 0.25 * (1 + at) as f64,
             mismatched: next(-0.5, 2.0),
             ..Example::default()
         };
@@ -432,6 +436,10 @@ fn batch(needs: &Needs, examples: &[Example], padding: Padding, dtype: DType, de
         let shares = examples.iter().map(|example| example.consistency).collect();
         batch = batch.with_consistency(column(shares)).expect(sound);
     }
+    if needs.label_weights {
+        let weights = examples.iter().map(|example| example.weight).collect();
+        batch = batch.with_label_weights(column(weights)).expect(sound);
+    }
     if needs.kind == RowKind::Labelled {
         batch = batch.with_labels(flat.iter().map(|(at, _)| example(at).label).collect()).expect(sound);
     }
@@ -507,7 +515,7 @@ mod tests {
     use crate::{LogpCache, mismatch, reference_logps};
 
     /// Options that make another loss of a row.
-    const VARIANTS: [(&str, &str); 31] = [
+    const VARIANTS: [(&str, &str); 34] = [
         ("dpo", r#"{"label_smoothing": 0.2}"#),
         ("dpo", r#"{"reference_free": true}"#),
         ("dpo", r#"{"reference_weight": 0.5}"#),
@@ -516,6 +524,9 @@ mod tests {
         ("dpo", r#"{"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 0.5}"#),
         ("dpo", r#"{"ld_alpha": 0.3}"#),
         ("dpo", r#"{"use_weighting": true}"#),
+        ("dpo", r#"{"label_weights": "mean"}"#),
+        ("dpo", r#"{"label_weights": "weighted_mean", "use_weighting": true}"#),
+        ("hinge", r#"{"label_weights": "weighted_mean", "lambda": 0.5, "nll_reduction": "window"}"#),
         ("ipo", r#"{"length_normalized": false}"#),
         ("ipo", r#"{"ld_alpha": 0.0, "use_weighting": true}"#),
         ("hinge", r#"{"lambda": 0.5, "nll_on": "reference"}"#),
@@ -684,6 +695,7 @@ mod tests {
                     row.responses.push(response);
                 }
                 (row.label, row.consistency) = (Some(n.is_multiple_of(2)), Some(0.2 * n as f32));
+                row.weight = Some(0.5 + n as f32);
                 row
             })
             .collect();

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 fn pair(prompt: Prompt, chosen: &str, rejected: &str) -> Preference {
     let (chosen, rejected) = (chosen.into(), rejected.into());
-    Preference { prompt, chosen, rejected, margin: None, reference: None, consistency: None, line: 1 }
+    Preference { prompt, chosen, rejected, margin: None, reference: None, consistency: None, weight: None, line: 1 }
 }
 
 /// One token a character; what ends a text also fills it up.

@@ -37,6 +37,7 @@ fn tokens(logps: &[f64]) -> Side {
 struct Given {
     scores: Vec<f64>,
     consistency: Vec<f64>,
+    weights: Vec<f64>,
     divergence: Vec<f64>,
     concentration: Vec<f64>,
     mismatched: Vec<f64>,
@@ -105,6 +106,9 @@ fn run(objective: &dyn Objective, sides: &[Side], given: &Given) -> Outcome {
     }
     if needs.consistency {
         batch = batch.with_consistency(column(&given.consistency)).expect(sound);
+    }
+    if needs.label_weights {
+        batch = batch.with_label_weights(column(&given.weights)).expect(sound);
     }
     if needs.kind == RowKind::Labelled {
         batch = batch.with_labels(given.labels.clone()).expect(sound);
@@ -442,6 +446,8 @@ fn simpo_reg_by_hand() {
     // -(2 / 2) 0.2 (-1) and -(2 / 1) (-0.4) (-0.9).
     close("regulariser", &got.stat("t_reg/regulariser"), &[0.2 - 0.72], 1e-12);
     close("weight", &got.stat("t_reg/weight"), &[sigmoid(0.2)], 1e-12);
+    close("least likely", &got.stat("logps/min_chosen_token"), &[-0.75], 1e-12);
+    close("least likely", &got.stat("logps/min_rejected_token"), &[-0.9], 1e-12);
     close("loss", &got.rows, &[0.798139 + 0.25 * sigmoid(0.2) * -0.52], 5e-7);
     // SimPO with its token gradients reweighted by 1 + alpha r and 1 - alpha r.
     let simpo = alone(made("simpo", "{}").as_ref(), &sides).slopes();
@@ -552,6 +558,68 @@ fn long_tails_and_unlikely_pairs_by_hand() {
 }
 
 #[test]
+fn a_policy_may_earn_rewards_and_rank_wrongly() {
+    let side = |logps: &[f64], refs: &[f64]| Side { logps: logps.to_vec(), refs: refs.to_vec() };
+    // Rewards say that the chosen one is ahead; its sum of -4 is behind -3, its mean of -2 ahead of -3. Then two equal ones.
+    let sides =
+        [side(&[-1.0, -3.0], &[-4.0, -4.0]), side(&[-2.0], &[-2.0]), side(&[-3.0], &[-1.0]), side(&[-2.0], &[-2.0])];
+    for name in ["dpo", "ipo", "tdpo2", "apo-zero"] {
+        let given = Given { divergence: vec![0.0; 4], ..Given::default() };
+        let got = run(made(name, "{}").as_ref(), &sides, &given);
+        close(name, &got.stat("rewards/accuracies"), &[1.0, 0.5], 0.0);
+        close(name, &got.stat("rankings/accuracies"), &[0.0, 0.5], 0.0);
+        close(name, &got.stat("rankings/accuracies_per_token"), &[1.0, 0.5], 0.0);
+        close(name, &got.stat("logps/chosen"), &[-4.0, -2.0], 0.0);
+        close(name, &got.stat("logps/chosen_per_token"), &[-2.0, -2.0], 0.0);
+        close(name, &got.stat("logps/rejected_per_token"), &[-3.0, -2.0], 0.0);
+        close(name, &got.stat("lengths/chosen"), &[2.0, 1.0], 0.0);
+        close(name, &got.stat("lengths/rejected"), &[1.0, 1.0], 0.0);
+    }
+    let simpo = alone(made("simpo", "{}").as_ref(), &sides);
+    close("simpo", &simpo.stat("rankings/accuracies"), &[0.0, 0.5], 0.0);
+}
+
+#[test]
+fn labels_count_what_they_weigh() {
+    // DPO at margins 8 and -3: 0.371101 and 0.854355, weighed 0.5 and 2.
+    let given = |weights: [f64; 2]| Given { weights: weights.to_vec(), ..Given::default() };
+    let (mean, weighted) = (r#"{"label_weights": "mean"}"#, r#"{"label_weights": "weighted_mean"}"#);
+    let of = |options: &str, weights| run(made("dpo", options).as_ref(), &two_pairs(), &given(weights));
+    let rows = [0.5 * 0.371101, 2.0 * 0.854355];
+    for options in [mean, weighted] {
+        let got = of(options, [0.5, 2.0]);
+        close("rows", &got.rows, &rows, 2e-6);
+        close("told", &got.stat("label_weight"), &[0.5, 2.0], 0.0);
+    }
+    // Divided by 2 pairs, or by the sum of the weights, which scaling does not change.
+    let loss = |options: &str, weights| values(of(options, weights).loss.mean())[0];
+    close("mean", &[loss(mean, [0.5, 2.0])], &[(rows[0] + rows[1]) / 2.0], 2e-6);
+    close("weighted", &[loss(weighted, [0.5, 2.0])], &[(rows[0] + rows[1]) / 2.5], 2e-6);
+    close("scaled", &[loss(weighted, [1.5, 6.0])], &[loss(weighted, [0.5, 2.0])], 1e-12);
+    close("scaled", &[loss(mean, [1.5, 6.0])], &[3.0 * loss(mean, [0.5, 2.0])], 1e-12);
+    // A weight of 0 leaves the pair out, and one of 1 is none, to the bit.
+    close("left out", &[loss(weighted, [0.0, 2.0])], &[0.854355], 5e-7);
+    let (plain, ones) = (alone(made("dpo", "{}").as_ref(), &two_pairs()), of(mean, [1.0, 1.0]));
+    close("ones", &ones.rows, &plain.rows, 0.0);
+    close("ones", &ones.slopes(), &plain.slopes(), 0.0);
+    // In a sum with likelihoods each part keeps its own divisor: 0.854355, and 16 nats over 2 tokens.
+    let parts = vec![(1.0, made("dpo", weighted)), (1.0, Box::new(Sft) as Box<dyn Objective>)];
+    let objective = Mixture::new(parts).expect("they learn from pairs");
+    assert!(objective.needs().label_weights && objective.needs().coupled);
+    let got = run(&objective, &two_pairs(), &given([0.0, 2.0]));
+    // The chosen tokens are 5 - 10 and -1 - 10.
+    close("sum", &values(got.loss.mean()), &[0.854355 + (5.0 + 11.0) / 2.0], 5e-7);
+    // Without weights there is nothing to weigh by.
+    let device = device();
+    let pair = floats::<2>(&[-1.0, -2.0], [2, 1], &device, DType::F64);
+    let batch = LogpBatch::new(RowKind::Pairs, pair.clone(), Mask::from_rows(&[[true], [true]], &device));
+    let batch = batch.and_then(|batch| batch.with_ref_logps(pair)).expect("the shapes agree");
+    let missing = made("dpo", mean).loss(&batch);
+    assert!(matches!(missing, Err(CoreError::MissingInput("label_weights"))));
+    assert!(batch.with_label_weights(floats::<1>(&[1.0, 1.0], [2], &device, DType::F64)).is_err(), "two for one pair");
+}
+
+#[test]
 fn sums_of_losses_by_hand() {
     let sum = |parts: Vec<(f64, Box<dyn Objective>)>| Mixture::new(parts);
     let sides = [tokens(&[-1.0, -2.0]), tokens(&[-3.0]), tokens(&[-0.5]), tokens(&[-1.0, -1.0])];
@@ -617,6 +685,11 @@ fn options_out_of_range_are_refused() {
         ("tdpo2", r#"{"alpha": -0.5}"#, "alpha must be finite and at least 0"),
         ("t-reg", r#"{"alpha": -0.5}"#, "alpha must be finite and at least 0, got -0.5; start from 0.25"),
         ("simpo-reg", r#"{"alpha": -0.5}"#, "alpha must be finite and at least 0"),
+        (
+            "dpo",
+            r#"{"label_weights": "sum"}"#,
+            "unknown variant `sum`, expected one of `none`, `mean`, `weighted_mean`",
+        ),
         ("gpo", r#"{"target_clamp": 0}"#, "target_clamp must be above 0"),
         ("aot", r#"{"label_smoothing": 0.7}"#, "label_smoothing must be in [0, 0.5]"),
         ("mm-dpo", r#"{"margin_weight": -0.1}"#, "margin_weight must be finite and at least 0"),

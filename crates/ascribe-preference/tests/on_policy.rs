@@ -8,7 +8,7 @@ use ascribe_core::advantage::{AdvantageEstimator, Baseline, Gae, Normalize, Orea
 use ascribe_core::tensor::KlEstimator;
 use ascribe_core::{CoreError, Credit, Episode, Objective, Sampling, Scorer, Seed, Tokens, rule};
 use ascribe_lm::{Decoder, DecoderConfig, LanguageModel, RandomWeights, Row};
-use ascribe_preference::objectives::DpoConfig;
+use ascribe_preference::objectives::{DpoConfig, GpoConfig};
 use ascribe_preference::rl::{
     Actor, AdaptiveKl, Agreement, Correction, CorrectionKind, DeadGroups, ESTIMATORS, EstimatorOptions, KlPlace,
     KlReward, Labeler, OTHER_LOSSES, OnPolicy, OnlinePairs, POLICY_LOSSES, PairConfig, PolicyOptions, Rollout,
@@ -180,6 +180,28 @@ fn a_penalty_in_the_reward_is_taken_off_each_token_or_off_the_score() {
         let got: Vec<f64> = score.advantages.iter().map(|advantage| f64::from(*advantage)).collect();
         close("score", &got, &vec![from(0); kl.len()], 1e-5);
     }
+}
+
+#[test]
+fn the_divergence_from_the_reference_is_told_in_two_ways() {
+    let penalty = KlReward { coef: 0.5, estimator: KlEstimator::K1, place: KlPlace::Score, adaptive: None };
+    let setup = Setup::new("reinforce", "reinforce", RolloutConfig { kl_reward: Some(penalty), ..config() });
+    let (prompts, scorer) = (prompts(), threes());
+    let mut source = setup.source(&prompts, &scorer).expect("sound options").with_reference(tiny(2));
+    let metrics = source.window(&setup.actor(tiny(1))).expect("rollouts can be written").metrics;
+    let told = |name: &str| metrics.iter().find(|(known, _)| known == name).expect("it is logged").1;
+    let mut sums = [0.0; 2];
+    for rollout in source.pending() {
+        let (old, reference) = (rollout.old_logps.as_ref().expect("kept"), rollout.ref_logps.as_ref().expect("kept"));
+        for (old, reference) in old.iter().zip(reference) {
+            let h = f64::from(*old) - f64::from(*reference);
+            sums[0] += h;
+            sums[1] += (-h).exp() - 1.0 + h;
+        }
+    }
+    let n = source.pending().len() as f64;
+    close("k1 and k3", &[told("kl_to_reference"), told("kl_to_reference_k3")], &sums.map(|sum| sum / n), 1e-6);
+    assert!(told("kl_to_reference_k3") > 0.0);
 }
 
 #[test]
@@ -706,6 +728,41 @@ fn rounds_of_pairs_are_labelled_by_a_reward_and_learned_from() {
         }
     }
     assert!(round > Some(1.0));
+}
+
+#[test]
+fn responses_of_a_round_carry_what_they_earn_above_their_prompt() {
+    let (prompts, scorer) = (prompts(), threes());
+    let config = PairConfig { num_generations: 2, ..pair_config() };
+    let mut source = OnlinePairs::new(&prompts, Labeler::Explicit(&scorer), tiny(1), config).expect("sound options");
+    take(&mut source, &tiny(1)).expect("pairs");
+    for row in source.pending() {
+        let share = |side: usize| -> f64 {
+            let tokens = &row.responses[side].tokens;
+            tokens.iter().filter(|token| **token == 3).count() as f64 / tokens.len() as f64
+        };
+        // Of two responses, each is half of the difference away from their mean.
+        let half = (share(0) - share(1)) / 2.0;
+        let got = [0, 1].map(|side| f64::from(row.responses[side].score.expect("it has one")));
+        assert!(half > 0.0);
+        close("scores", &got, &[half, -half], 1e-6);
+    }
+    assert!(!source.pending().is_empty());
+    // Of more, GPO learns them from a round on, whose reference is the policy: (0 - s / beta)^2 of both sides.
+    let source = OnlinePairs::new(&prompts, Labeler::Explicit(&scorer), tiny(1), pair_config()).expect("sound options");
+    let gpo = GpoConfig { beta: 0.5, ..GpoConfig::default() }.init().expect("sound options");
+    let learner = LogpLearner::new(&gpo);
+    let mut again =
+        OnlinePairs::new(&prompts, Labeler::Explicit(&scorer), tiny(1), pair_config()).expect("sound options");
+    let rows = take(&mut again, &tiny(1)).expect("pairs");
+    let squares = rows.iter().flat_map(|row| row.responses[..2].iter()).map(|response| {
+        let score = f64::from(response.score.expect("it has one"));
+        (score / 0.5).powi(2)
+    });
+    let expected = squares.sum::<f64>() / rows.len() as f64;
+    let mut fit = Fit::from_source(&learner, tiny(1), Box::new(source), 1, fit_config()).expect("sound options");
+    let report = fit.next().expect("a step").expect("the numbers are finite");
+    close("loss", &[report.metric("loss").expect("it is logged")], &[expected], 1e-4);
 }
 
 #[test]

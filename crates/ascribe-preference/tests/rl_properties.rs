@@ -217,7 +217,7 @@ fn options_out_of_range_are_refused() {
         EstimatorOptions { epsilon: -1.0, ..estimators },
     ] {
         for (name, make) in ESTIMATORS {
-            let without_options = ["leave_one_step_out", "raft", "oreal", "oreo", "brain"].contains(&name);
+            let without_options = ["own_step", "leave_one_step_out", "raft", "oreal", "oreo", "brain"].contains(&name);
             assert_eq!(make(&options).is_err(), !without_options, "{name}: {options:?}");
         }
     }

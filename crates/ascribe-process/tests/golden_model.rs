@@ -80,7 +80,7 @@ fn golden_token_classifiers_are_process_models() {
             let taught = real.iter().enumerate().filter(|(_, place)| labels[**place] != -100);
             let (places, labels) = taught.map(|(at, place)| (at, labels[*place] as f64)).unzip();
             let (prompt, response) = (ids[..2].into(), ids[2..].into());
-            rows.push(ProcessRow { prompt, response, places, labels, line: 0 });
+            rows.push(ProcessRow { prompt, response, places, labels, ..ProcessRow::default() });
         }
         // Every token, against the softmax of the stored logits.
         let asked: Vec<Row> = rows.iter().map(|row| Row { prompt: &row.prompt, response: &row.response }).collect();

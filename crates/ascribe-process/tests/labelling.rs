@@ -5,9 +5,9 @@ mod support;
 use ascribe_core::{Candidate, Capabilities, CoreError, Finish, Policy, Reply, Request, Seed, Tokens, Usage};
 use ascribe_process::label::{
     AfterError, Asked, BackUp, Completer, Ended, EvolveConfig, Imitate, LabelRow, Limits, MctsConfig, MonteCarlo,
-    OmegaConfig, PathLabels, Question, Refinement, Softness, Solution, StepLabels, Trace, balanced, consensus,
-    first_error, global_refinements, imitated, local_refinements, miss_probability, paired, path_labels, propagated,
-    targets, traces, uct, uses_results,
+    OmegaConfig, PathLabels, Question, Refinement, Softness, Solution, StepLabels, Trace, after_first_error, balanced,
+    consensus, first_error, global_refinements, imitated, local_refinements, miss_probability, paired, path_labels,
+    propagated, targets, traces, uct, uses_results,
 };
 use ascribe_process::{ProcessError, Verdict};
 use proptest::prelude::*;
@@ -223,6 +223,13 @@ fn targets_behind_an_error_follow_the_rule() {
         targets(&rows, "lines", Softness::Soft, AfterError::Mask),
         Err(ProcessError::Segmentation { .. })
     ));
+    // Labels that somebody else gave, some steps without.
+    let given = [Some(1.0), None, Some(0.0), None, Some(1.0)];
+    let behind = |after| after_first_error(&given, after);
+    assert_eq!(behind(AfterError::Mask), [Some(1.0), None, Some(0.0), None, None]);
+    assert_eq!(behind(AfterError::Zero), [Some(1.0), None, Some(0.0), Some(0.0), Some(0.0)]);
+    assert_eq!(behind(AfterError::Keep), given);
+    assert_eq!(after_first_error(&[Some(0.5), None], AfterError::Zero), [Some(0.5), None]);
     assert_eq!(first_error(&rows), Some(2));
     assert!(consensus(&rows, Some(2)) && !consensus(&rows, None));
     // sqrt(.25 * .75 / 4).

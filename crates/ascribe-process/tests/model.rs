@@ -1,10 +1,11 @@
 //! Process models on a decoder: what a score must not depend on, what is saved, and learning to find planted wrong steps.
 
-use ascribe_core::{Credit, Episode, Scorer, Seed, Tokens};
+use ascribe_core::{CoreError, Credit, CreditAssigner, Episode, Evidence, Place, Placed, Scorer, Seed, Tokens};
 use ascribe_eval::auroc;
 use ascribe_lm::{DecoderConfig, Head, HeadInit, LanguageModel, LoraConfig, Roles, Row, Tokenizer};
 use ascribe_process::model::{
-    CARD, OutcomeAt, ProcessCard, ProcessHead, ProcessLearner, ProcessLoss, ProcessModel, ProcessRow, Progress,
+    CARD, OutcomeAt, ProcessCard, ProcessHead, ProcessKind, ProcessLearner, ProcessLoss, ProcessModel, ProcessRow,
+    Progress, StepProgress, TokenScores,
 };
 use ascribe_process::{Aggregate, ProcessError, Segmenter};
 use ascribe_testkit::device::device;
@@ -154,6 +155,35 @@ fn a_token_that_ends_the_text_is_not_read() {
 }
 
 #[test]
+fn steps_are_read_at_their_tags() {
+    let tag = vec![21, 22];
+    let card = ProcessCard { tag: tag.clone(), ..ProcessCard::default() };
+    let model = ProcessModel::new(&headed(ProcessHead::Classes), card.clone()).expect("it fits");
+    let end = model.model().tokenizer.eos()[0];
+    let (prompt, response) = (ids(1, 4), ids(3, 5));
+    // The same text with its tags written out, read at the second token of each by a model without.
+    let written = [&response[..2], &tag[..], &response[2..], &tag[..]].concat();
+    let row = Row { prompt: &prompt, response: &written };
+    let plain = process_model(ProcessHead::Classes);
+    let expected = plain.values(&[row], &[vec![4 + 3, 4 + 8]]).expect("places").concat();
+    let got = scores(&model, &[(prompt.clone(), response.clone(), vec![2, 5])]).concat();
+    close("tags", &got, &expected, 1e-6);
+    // A token that ends the text stands behind the last tag and changes nothing.
+    let ended = [response.as_slice(), &[end]].concat();
+    let with = scores(&model, &[(prompt.clone(), ended.clone(), vec![2, 6])]).concat();
+    close("with an end", &with, &expected, 1e-6);
+    let alone = scores(&model, &[(prompt, ended, vec![2, 5, 6])]).concat();
+    close("an end alone", &alone, &[expected[0], expected[1], expected[1]], 1e-6);
+
+    let says = |error: Option<String>, said: &str| assert!(error.as_deref().is_some_and(|it| it.contains(said)));
+    let far = ProcessCard { tag: vec![9999], ..card };
+    let refused = ProcessModel::new(&headed(ProcessHead::Classes), far).err();
+    says(refused.map(|error| error.to_string()), "the tag of steps must be tokens of the vocabulary");
+    let refused = TokenScores(&model).score(&[Episode::new(&[5], &[6])]).err();
+    says(refused.map(|error| error.to_string()), "read at tags");
+}
+
+#[test]
 fn progress_is_made_of_the_values() {
     let plain = process_model(ProcessHead::Classes);
     let text = (ids(1, 4), ids(3, 5), vec![2, 5]);
@@ -173,6 +203,79 @@ fn progress_is_made_of_the_values() {
 }
 
 #[test]
+fn tokens_are_scored_one_by_one() {
+    let model = process_model(ProcessHead::Classes);
+    let end = model.model().tokenizer.eos()[0];
+    let (prompt, response) = (ids(1, 4), [ids(3, 3), vec![end]].concat());
+    let episode = Episode::new(&prompt, &response);
+    let credit = TokenScores(&model).score(std::slice::from_ref(&episode)).expect("a response");
+    // Each token is a step of its own to the model; the end is read at the token before it.
+    let apart = scores(&model, &[(prompt, response, vec![1, 2, 3, 4])]).concat();
+    let expected: Vec<f64> = [0.0; 4].into_iter().chain(apart.iter().copied()).collect();
+    let got: Vec<f64> = credit[0].values().iter().map(|score| f64::from(*score)).collect();
+    close("tokens", &got, &expected, 1e-6);
+    close("end", &apart[3..], &apart[2..3], 1e-6);
+    // A scorer is an assigner of the same.
+    let scorer = TokenScores(&model);
+    let placed = Placed { scorer: &scorer, place: Place::LastToken }.assign(&episode, &Evidence::default());
+    assert_eq!(placed.expect("a response"), credit[0]);
+}
+
+#[test]
+fn step_scores_are_paid_where_steps_end() {
+    let model = process_model(ProcessHead::Score);
+    let episode = Episode::new(&ids(1, 4), &ids(3, 5)).with_steps(vec![4..6, 6..9]).expect("steps");
+    let steps = scores(&model, &[(ids(1, 4), ids(3, 5), vec![2, 5])]).concat();
+    let placed = |place| {
+        let credit = Placed { scorer: &model, place }.assign(&episode, &Evidence::default()).expect("steps");
+        credit.values().iter().map(|score| f64::from(*score)).collect::<Vec<f64>>()
+    };
+    close("ends", &placed(Place::LastToken), &[0.0, 0.0, 0.0, 0.0, 0.0, steps[0], 0.0, 0.0, steps[1]], 1e-6);
+    let every = [vec![0.0; 4], vec![steps[0]; 2], vec![steps[1]; 3]].concat();
+    close("every", &placed(Place::Every), &every, 1e-6);
+}
+
+#[test]
+fn progress_is_paid_beside_the_outcome_and_never_summed() {
+    let model = process_model(ProcessHead::Classes);
+    let (prompt, response) = (ids(1, 4), ids(3, 5));
+    let q = scores(&model, &[(prompt.clone(), response.clone(), vec![2, 5])]).concat();
+    let row = Row { prompt: &prompt, response: &response };
+    let start = model.values(&[row], &[vec![3]]).expect("a place")[0][0];
+    let two = |q: f64| 1.0 - (1.0 - q) * (1.0 - q);
+    let advantages = [two(q[0]) - two(start), two(q[1]) - two(q[0])];
+    let got = model.progress(&[row], &[vec![2, 5]], 2).expect("two steps").concat();
+    close("advantages", &got, &advantages, 1e-6);
+    // They telescope.
+    close("sum", &[got[0] + got[1]], &[two(q[1]) - two(start)], 1e-6);
+
+    let episode = Episode::new(&prompt, &response).with_steps(vec![4..6, 6..9]).expect("steps");
+    let bonus = |alpha| StepProgress { model: &model, progress: Progress { prover: 2, alpha } };
+    let mut evidence = Evidence::default();
+    evidence.reward = Some(Credit::sequence(1.0));
+    let assigned = |alpha| {
+        let credit = bonus(alpha).assign(&episode, &evidence).expect("an outcome");
+        credit.values().iter().map(|value| f64::from(*value)).collect::<Vec<f64>>()
+    };
+    let [one, other] = advantages.map(|advantage| 1.0 + 3.0 * advantage);
+    close("credit", &assigned(3.0), &[0.0, 0.0, 0.0, 0.0, one, one, other, other, other], 1e-5);
+    close("outcome", &assigned(0.0), &[0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0], 1e-6);
+    let steps = bonus(3.0).score(std::slice::from_ref(&episode)).expect("steps").remove(0);
+    let steps: Vec<f64> = steps.values().iter().map(|value| f64::from(*value)).collect();
+    close("bonus", &steps, &advantages.map(|advantage| 3.0 * advantage), 1e-5);
+
+    let says = |result: Result<Credit, CoreError>, said: &str| {
+        let error = result.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains(said) && !error.contains('\n'), "{error}");
+    };
+    says(bonus(1.0).assign(&episode, &Evidence::default()), "needs the evidence `reward`");
+    says(bonus(f64::NAN).assign(&episode, &evidence), "alpha must be finite and at least 0");
+    let whole = Episode::new(&prompt, &response);
+    says(bonus(1.0).assign(&whole, &evidence), "credit by step needs an episode with steps");
+    assert!(model.progress(&[row], &[vec![2, 5]], 0).is_err());
+}
+
+#[test]
 fn what_a_question_is_known_to_be_hangs_on_no_answer() {
     let model = process_model(ProcessHead::Score);
     let (one, other) = (ids(1, 4), ids(2, 6));
@@ -181,6 +284,31 @@ fn what_a_question_is_known_to_be_hangs_on_no_answer() {
     close("no answer", &[read(&[])], &known[..1], 1e-6);
     close("some answer", &[read(&[5, 6, 7])], &known[..1], 1e-6);
     assert!(model.knows(&[&[]]).is_err());
+    // A model that learned from questions says nothing of responses.
+    let card = ProcessCard { head: ProcessHead::Score, kind: ProcessKind::PIk, ..ProcessCard::default() };
+    let asked = ProcessModel::new(&headed(ProcessHead::Score), card).expect("it fits");
+    close("questions", &asked.knows(&[&one, &other]).expect("two questions"), &known, 1e-6);
+    let refused = asked.score(&[Episode::new(&one, &[5, 6])]).err().map(|error| error.to_string());
+    assert!(refused.is_some_and(|said| said.contains("orm, prm, pav or tvm")));
+}
+
+#[test]
+fn questions_are_told_apart_by_the_share_of_right_answers() {
+    // Prompts that end in one of two tokens, of which one is answered rightly three times of four and the other never.
+    let question = |at: u32| {
+        let (last, share) = if at.is_multiple_of(2) { (15, 0.75) } else { (16, 0.0) };
+        let prompt = Tokens::from([ids(at, 3).as_slice(), &[last]].concat());
+        ProcessRow::of_question(prompt, share).expect("a question")
+    };
+    let rows: Vec<ProcessRow> = (0..8).map(question).collect();
+    let learner = ProcessLearner { head: ProcessHead::Score, loss: ProcessLoss::CrossEntropy };
+    let model = trained(&headed(ProcessHead::Score), learner, &rows, config(5e-3, 80));
+    let card = ProcessCard { head: ProcessHead::Score, kind: ProcessKind::PIk, ..ProcessCard::default() };
+    let judge = ProcessModel::new(&model, card).expect("it fits");
+    let fresh: Vec<Tokens> = (20..24).map(|at| question(at).prompt).collect();
+    let asked: Vec<&[u32]> = fresh.iter().map(|prompt| &**prompt).collect();
+    let known = judge.knows(&asked).expect("four questions");
+    assert!(known[0].min(known[2]) > known[1].max(known[3]), "{known:?}");
 }
 
 #[test]
@@ -247,6 +375,37 @@ fn outcomes_of_one_kind_drive_scores_to_it() {
         let mean = tally.values("steps/score").iter().sum::<f64>() / 8.0;
         assert!((mean - f64::from(u8::from(right))).abs() < 0.1, "{loss:?}: {mean}");
     }
+}
+
+#[test]
+fn the_better_of_two_steps_is_learned() {
+    let head = ProcessHead::Score;
+    let pair = |at: u32| {
+        let step = |last: u32| Tokens::from([ids(at + 20, 3).as_slice(), &[last]].concat());
+        ProcessRow::of_pair(ids(at, 3).into(), step(15), step(16)).expect("two steps")
+    };
+    let rows: Vec<ProcessRow> = (0..8).map(pair).collect();
+    let learner = ProcessLearner { head, loss: ProcessLoss::Pairwise };
+    let start = headed(head);
+    // What is measured is -log sigmoid of the difference of the logits, which are read from each side alone.
+    let card = ProcessCard { head, ..ProcessCard::default() };
+    let judge = ProcessModel::new(&start, card).expect("it fits");
+    let logit = |prompt: &[u32], response: &[u32]| {
+        let place = prompt.len() + response.len() - 1;
+        let p = judge.values(&[Row { prompt, response }], &[vec![place]]).expect("a place")[0][0];
+        (p / (1.0 - p)).ln()
+    };
+    let margins: Vec<f64> =
+        rows.iter().map(|row| logit(&row.prompt, &row.response) - logit(&row.prompt, &row.sibling)).collect();
+    let expected = margins.iter().map(|margin| (-margin).exp().ln_1p()).sum::<f64>() / 8.0;
+    for batch in [1, 3, 8] {
+        let tally = evaluate(&learner, &start.decoder, &rows, batch).expect("sound rows");
+        close("loss", &[tally.loss / tally.weight], &[expected], 1e-4);
+        close("margins", tally.values("rewards/margins"), &margins, 1e-3);
+    }
+    let model = trained(&start, learner, &rows, config(5e-3, 60));
+    let tally = evaluate(&learner, &model.decoder, &rows, 8).expect("sound rows");
+    assert_eq!(tally.values("rewards/accuracies"), [1.0; 8]);
 }
 
 /// Whether each step of a solution is right, up to the first wrong one, and where steps end.

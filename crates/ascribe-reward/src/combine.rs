@@ -1,20 +1,21 @@
-//! Rewards out of rewards: weighted sums of scorers, and the merge of attributes.
+//! Rewards out of rewards: weighted sums of scorers, a model beside a verifier, and the merge of attributes.
 //!
 //! ```text
-//! sum:   r = sum_i w_i r_i;   of log-sigmoid rewards it is a logical AND (arXiv:2402.00742)
-//! merge: r = sum_k w_k a_k of the attributes of a regression head (HelpSteer2, arXiv:2406.08673)
+//! sum:      r = sum_i w_i r_i;   of log-sigmoid rewards it is a logical AND (arXiv:2402.00742)
+//! verified: r = sigmoid(alpha r_m) + (v - 1),   v = 1 for a right response, 0 for a wrong one (Qwen2.5-Math, arXiv:2409.12122)
+//! merge:    r = sum_k w_k a_k of the attributes of a regression head (HelpSteer2, arXiv:2406.08673)
 //! ```
 //! A merge is best fitted: logistic regression of the pair label on differences of attributes, without an intercept, because
 //! differences change sign with the pair. Attributes must be on the scale that they were fitted on.
 
-use ascribe_core::{CoreError, Credit, Episode, Scorer};
+use ascribe_core::{CoreError, Credit, Episode, Reduce, Scorer};
 use serde::{Deserialize, Serialize};
 
 use crate::RewardError;
 use crate::ensemble::same_credit;
 use crate::error::{finite, not_empty, option, same_length, within};
 use crate::linear::logistic;
-use crate::math::dot;
+use crate::math::{dot, sigmoid};
 use crate::transforms::credit;
 
 /// A weighted sum of scorers: a reward with a price, a rule beside a model, several properties at once.
@@ -65,6 +66,42 @@ impl Scorer for Sum<'_> {
             Ok(credit(first.granularity(), sums.into_iter().map(|sum| sum as f32).collect()))
         };
         Ok(credits[0].iter().enumerate().map(sum).collect::<Result<Vec<_>, _>>()?)
+    }
+}
+
+/// A reward model that orders right responses among themselves, and wrong ones; every right response is above every wrong one.
+pub struct Verified<'a> {
+    model: &'a dyn Scorer,
+    verifier: &'a dyn Scorer,
+    alpha: f64,
+}
+
+impl<'a> Verified<'a> {
+    /// Joins a reward model, of whose credit the last value counts, with a verifier, which says 1 of a right response and 0 of a
+    /// wrong one. The published `alpha` is 0.5.
+    ///
+    /// # Errors
+    /// When `alpha` is not finite and above 0.
+    pub fn new(model: &'a dyn Scorer, verifier: &'a dyn Scorer, alpha: f64) -> Result<Self, RewardError> {
+        option("alpha", "finite and above 0, such as 0.5", alpha, 0.0 < alpha && alpha.is_finite())?;
+        Ok(Self { model, verifier, alpha })
+    }
+}
+
+impl Scorer for Verified<'_> {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let (rewards, verdicts) = (self.model.score(episodes)?, self.verifier.score(episodes)?);
+        same_length("the rewards of the model", episodes.len(), rewards.len())?;
+        same_length("the verdicts", episodes.len(), verdicts.len())?;
+        let mut credits = Vec::with_capacity(episodes.len());
+        for ((episode, reward), verdict) in episodes.iter().zip(&rewards).zip(&verdicts) {
+            let reward = f64::from(reward.to_sequence(episode, Reduce::Last)?);
+            let verdict = f64::from(verdict.to_sequence(episode, Reduce::Last)?);
+            within("a reward", &[reward], "finite", f64::is_finite)?;
+            within("a verdict", &[verdict], "1 for right or 0 for wrong", |verdict| verdict == 0.0 || verdict == 1.0)?;
+            credits.push(Credit::sequence((sigmoid(self.alpha * reward) + verdict - 1.0) as f32));
+        }
+        Ok(credits)
     }
 }
 
@@ -148,6 +185,25 @@ mod tests {
         assert!(Sum::weighted_and(vec![(2.0, &good)]).is_ok());
         let nothing = rule(|_: &Episode| f32::NAN);
         assert!(Sum::and(vec![&good, &nothing]).unwrap().score(&[Episode::new(&[1], &[7])]).is_err());
+    }
+
+    #[test]
+    fn a_verified_reward_by_hand() {
+        // alpha 0.5 and rewards 0 and 2 ln 3: sigmoid(0) = 0.5, sigmoid(ln 3) = 0.75; wrong ones are 1 lower.
+        let model = rule(|episode: &Episode| if episode.response_tokens()[0] == 3 { 2.0 * 3f32.ln() } else { 0.0 });
+        let verifier = rule(|episode: &Episode| if episode.response_tokens()[1] == 1 { 1.0 } else { 0.0 });
+        let reward = Verified::new(&model, &verifier, 0.5).unwrap();
+        let episodes = [[0, 1], [3, 1], [0, 0], [3, 0]].map(|response: [u32; 2]| Episode::new(&[1], &response));
+        let rewards = reward.score(&episodes).unwrap();
+        for (credit, expected) in rewards.iter().zip([0.5, 0.75, -0.5, -0.25]) {
+            assert!((credit.values()[0] - expected).abs() < 1e-6, "{credit:?}");
+        }
+        let unsure = rule(|_: &Episode| 0.5);
+        let refused = Verified::new(&model, &unsure, 0.5).unwrap().score(&episodes).err().unwrap().to_string();
+        assert!(refused.contains("a verdict must be 1 for right or 0 for wrong, got 0.5"), "{refused}");
+        for alpha in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(Verified::new(&model, &verifier, alpha).is_err(), "{alpha}");
+        }
     }
 
     /// Of 5 pairs with a difference of 1 four are won: ln 4.

@@ -38,7 +38,7 @@ pub mod soup;
 
 pub use agreement::{Consistency, implicit_preferences, self_rewards, unanimous};
 pub use batch::{RewardLoss, ScoreBatch, ScoreNeeds};
-pub use combine::{Merge, Sum};
+pub use combine::{Merge, Sum, Verified};
 pub use concepts::{ConceptEnergies, Inferred, perturbed, split_energies};
 pub use detect::{Detector, usable_texts};
 pub use ensemble::{Aggregate, Ensemble};

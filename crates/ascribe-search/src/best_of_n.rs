@@ -1,12 +1,13 @@
 //! Best-of-n: sample n, keep the one that the judge (the scorer, where there is none) likes best.
 //!
-//! A tie goes to the likelier sample, then to the first. Where the limits cover fewer than n samples, those are taken.
+//! A tie goes to the likelier sample, then to the first. Where the limits cover fewer than n samples, those are taken. A sample
+//! that was cut off is chosen where none ended, or where the context allows it ([`SearchCtx::with_cut`]).
 
 use ascribe_core::Tokens;
 use serde::{Deserialize, Serialize};
 
 use crate::context::Scored;
-use crate::{Found, Needs, Search, SearchCtx, SearchError, ranked};
+use crate::{Found, Needs, Search, SearchCtx, SearchError};
 
 /// The best of `n` samples under the context's judge, or its scorer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,7 +25,7 @@ impl Default for BestOfN {
 
 impl Search for BestOfN {
     fn search(&self, prompts: &[Tokens], ctx: &mut SearchCtx) -> Result<Vec<Found>, SearchError> {
-        ctx.sampled(prompts, self.n, ctx.mode(), Scored::Yes, |_, paths, scores| Ok(ranked(scores, paths)[0]))
+        ctx.sampled(prompts, self.n, ctx.mode(), Scored::Yes, |ctx, paths, scores| Ok(ctx.best(scores, paths)))
     }
 
     fn needs(&self) -> Needs {

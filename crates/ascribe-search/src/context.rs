@@ -15,6 +15,9 @@ const WIDTH: usize = 64;
 /// The text of token ids, with the bytes of each.
 pub type TextOf<'a> = &'a (dyn Fn(&[u32]) -> Text + Sync);
 
+/// Where a text stops before its end token: how many of its tokens are kept, the stop included; `None` where it goes on.
+pub type StopOf<'a> = &'a (dyn Fn(&[u32]) -> Option<usize> + Sync);
+
 /// The answer of an episode; `None` where it has none.
 pub type AnswerOf<'a> = &'a (dyn Fn(&Episode) -> Option<String> + Sync);
 
@@ -37,6 +40,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) text: Option<TextOf<'a>>,
     pub(crate) answers: Option<(AnswerOf<'a>, SameAnswer<'a>)>,
     pub(crate) record: bool,
+    pub(crate) cut: bool,
+    pub(crate) stop: Option<StopOf<'a>>,
 }
 
 impl<'a> Setup<'a> {
@@ -73,6 +78,8 @@ impl<'a> SearchCtx<'a> {
             text: None,
             answers: None,
             record: false,
+            cut: false,
+            stop: None,
         };
         Self { setup, spent: Usage::default(), calls: Calls::default() }
     }
@@ -150,6 +157,21 @@ impl<'a> SearchCtx<'a> {
         self
     }
 
+    /// The same, where a text that was cut off by the greatest length may be chosen beside those that ended. Else it may only
+    /// where none ended. `Beam` and `Smc` compare texts of at most that length whatever this says, and what writes a single
+    /// text has no choice.
+    pub fn with_cut(mut self) -> Self {
+        self.setup.cut = true;
+        self
+    }
+
+    /// The same, where a text ends as soon as `stop` says so of the tokens after the prompt: what was written beyond is dropped,
+    /// and the text counts as ended. It is asked about every text that is written, so it should be quick.
+    pub fn with_stop(mut self, stop: StopOf<'a>) -> Self {
+        self.setup.stop = Some(stop);
+        self
+    }
+
     /// The same, where the first prompt of a search is number `first` of a longer list, and draws as that one.
     pub fn with_first(mut self, first: u64) -> Self {
         self.setup.first = first;
@@ -204,6 +226,11 @@ impl<'a> SearchCtx<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &'a dyn Policy {
+        self.setup.policy
     }
 
     /// How tokens are drawn.

@@ -6,7 +6,8 @@
 //! The best `beams` texts by `c` live on; only `y_t` is kept of what was written. `h` is the context's scorer, on the text with
 //! its lookahead; see [`heuristics`](crate::heuristics) for scorers by rule, and a reward model is one as well. A token that
 //! ends the text gets no lookahead. A text that ends among the best takes its place in the beam with it, and the best `c` of
-//! those that ended is chosen. Ties go to the likelier text, then to the smaller id.
+//! those that ended is chosen. Ties go to the likelier text, then to the smaller id. With `force_end` nothing is cut off: the last
+//! token that there is room for is one that ends the text.
 //!
 //! The published k, l and lambda are not known to us: k 10 and l 32 are ours, and lambda is to be tuned on held-out prompts.
 //! Ranking blocks of tokens by reward alone is another algorithm: [`StepBeam`](crate::StepBeam) over
@@ -14,7 +15,7 @@
 
 use std::cmp::Ordering;
 
-use ascribe_core::Tokens;
+use ascribe_core::{Candidate, CoreError, Finish, Tokens};
 use serde::{Deserialize, Serialize};
 
 use crate::error::check;
@@ -33,11 +34,14 @@ pub struct Deal {
     pub lambda: f64,
     /// Texts that are followed at once; at least 1.
     pub beams: usize,
+    /// The last token that there is room for has to end the text, however unlikely that is. A policy that tells no number of
+    /// its token ids can only be asked for the `k` likeliest; where none of these ends the text, it is cut off all the same.
+    pub force_end: bool,
 }
 
 impl Default for Deal {
     fn default() -> Self {
-        Self { k: 10, lookahead: 32, lambda: 1.0, beams: 1 }
+        Self { k: 10, lookahead: 32, lambda: 1.0, beams: 1, force_end: false }
     }
 }
 
@@ -68,11 +72,19 @@ impl Deal {
                 break;
             }
             let paths: Vec<Path> = live.iter().map(|(_, path)| path.clone()).collect();
-            let Some(next) = ctx.top(&paths, self.k)? else { break };
+            // Live texts are equally long.
+            let forced = self.force_end && paths[0].tokens().len() + 1 == ctx.room();
+            let every = ctx.policy().vocabulary().unwrap_or(self.k);
+            let Some(next) = ctx.top(&paths, if forced { every } else { self.k })? else { break };
             let mut children = Vec::new();
             for (path, next) in paths.iter().zip(&next) {
+                let ends = |token: &Candidate| token.finish == Finish::End;
+                let forced = forced && next.iter().any(ends);
                 for (index, token) in next.iter().enumerate() {
-                    children.push(ctx.child(path, index, token));
+                    let allowed = if forced { ends(token) } else { index < self.k };
+                    if allowed {
+                        children.push(ctx.child(path, index, token));
+                    }
                 }
             }
             if children.is_empty() {
@@ -91,7 +103,12 @@ impl Deal {
                 if path.ended() { finished.push((c, path)) } else { live.push((c, path)) }
             }
         }
-        let mut found = if finished.is_empty() { [cut, live].concat() } else { finished };
+        let mut found = if finished.is_empty() {
+            [cut, live].concat()
+        } else {
+            cut.retain(|(_, path)| ctx.competes(path));
+            [finished, cut].concat()
+        };
         found.sort_by_key(|(_, path)| path.node());
         // The first of equals.
         let best = (0..found.len()).min_by(|left, right| better_first(&found[*left], &found[*right])).unwrap_or(0);
@@ -124,6 +141,10 @@ impl Search for Deal {
         check("k", "at least 1", self.k as f64, self.k > 0)?;
         check("beams", "at least 1", self.beams as f64, self.beams > 0)?;
         check("lambda", "at least 0", self.lambda, self.lambda >= 0.0)?;
+        if self.force_end && !ctx.policy().ends() {
+            let rule = "`force_end` needs a policy that ends its texts; give it an end token, or leave `force_end` out";
+            return Err(CoreError::Shape { rule, got: "a policy without an end token".to_owned() }.into());
+        }
         ctx.each(prompts, |ctx| self.one(ctx))
     }
 

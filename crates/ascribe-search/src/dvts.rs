@@ -63,8 +63,8 @@ impl DiverseTrees {
             let from: Vec<Path> = open.iter().map(|number| trees[*number].kept.clone()).collect();
             let reach = if level + 1 == self.levels { Reach::End } else { Reach::Step };
             let Some(children) = ctx.write(&from, self.expand, reach)? else { break };
-            let Some(scores) = looked_ahead(ctx, &children.concat(), self.lookahead)? else { break };
-            let mut scores = scores.into_iter();
+            let Some(ahead) = looked_ahead(ctx, &children.concat(), self.lookahead)? else { break };
+            let mut scores = ahead.scores.into_iter();
             for (number, children) in open.into_iter().zip(children) {
                 let scores: Vec<f32> = scores.by_ref().take(children.len()).collect();
                 let tree = &mut trees[number];
@@ -79,13 +79,22 @@ impl DiverseTrees {
                 tree.last = children.into_iter().zip(scores).collect();
             }
         }
-        let last = trees.into_iter().flat_map(|tree| tree.last);
-        let (ended, open): (Vec<(Path, f32)>, Vec<(Path, f32)>) = last.partition(|(path, _)| path.ended());
+        let (mut ended, mut subtrees, mut open) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, tree) in trees.into_iter().enumerate() {
+            for one in tree.last {
+                if ctx.competes(&one.0) {
+                    ended.push(one);
+                    subtrees.push(number);
+                } else {
+                    open.push(one);
+                }
+            }
+        }
         if ended.is_empty() {
             let (paths, scores): (Vec<Path>, Vec<f32>) = open.into_iter().unzip();
             return best_unfinished(ctx, &paths, &scores);
         }
-        last_choice(ctx, ended, self.pick)
+        Ok(Found { subtrees: Some(subtrees), ..last_choice(ctx, ended, self.pick)? })
     }
 }
 

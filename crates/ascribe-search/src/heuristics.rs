@@ -1,9 +1,23 @@
-//! Scorers by rule that search with lookahead is used with: coverage of words, length, forbidden words, and their sum.
+//! Scorers by rule that search with lookahead is used with: coverage of words, forbidden words and patterns, length, and their
+//! sum.
 //!
 //! They read the text of the response, so the context needs [`SearchCtx::with_text`](crate::SearchCtx::with_text); only
-//! [`LengthTarget`] counts tokens.
+//! [`LengthTarget`] and [`LengthLimit`] count tokens.
 
 use ascribe_core::{CoreError, Credit, Episode, Scorer};
+use regex::Regex;
+
+use crate::stem::stem;
+
+/// When two words are the same; upper and lower case always are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WordForm {
+    /// As they are written.
+    #[default]
+    Written,
+    /// By their stem, so that `running` is `run`: Porter, 1980, steps 1 and 5, for English.
+    Stem,
+}
 
 /// The share of required words that stand in the text (soft), or whether all do (hard): each counts once, upper and lower
 /// case are one, and a word is found only as a whole.
@@ -11,6 +25,7 @@ use ascribe_core::{CoreError, Credit, Episode, Scorer};
 pub struct Coverage {
     words: Vec<Vec<String>>,
     hard: bool,
+    form: WordForm,
 }
 
 impl Coverage {
@@ -19,7 +34,7 @@ impl Coverage {
     /// # Errors
     /// When there is none, or one has no letter or digit.
     pub fn soft(words: &[impl AsRef<str>]) -> Result<Self, CoreError> {
-        let words: Vec<Vec<String>> = words.iter().map(|word| split(word.as_ref())).collect();
+        let words: Vec<Vec<String>> = words.iter().map(|word| split(word.as_ref(), WordForm::Written)).collect();
         if words.is_empty() || words.iter().any(Vec::is_empty) {
             let got = format!("{words:?}");
             return Err(CoreError::Shape {
@@ -27,7 +42,7 @@ impl Coverage {
                 got,
             });
         }
-        Ok(Self { words, hard: false })
+        Ok(Self { words, hard: false, form: WordForm::Written })
     }
 
     /// 1 if all of `words` are found, else 0.
@@ -38,9 +53,18 @@ impl Coverage {
         Ok(Self { hard: true, ..Self::soft(words)? })
     }
 
+    /// The same, where words are the same by this form.
+    pub fn with_form(mut self, form: WordForm) -> Self {
+        if form == WordForm::Stem {
+            self.words.iter_mut().flatten().for_each(|part| *part = stem(part));
+        }
+        self.form = form;
+        self
+    }
+
     /// What is covered of a text.
     pub fn of(&self, text: &str) -> f32 {
-        let text = split(text);
+        let text = split(text, self.form);
         let found = self.words.iter().filter(|word| text.windows(word.len()).any(|run| run == &word[..])).count();
         match self.hard {
             true => f32::from(u8::from(found == self.words.len())),
@@ -56,21 +80,99 @@ impl Scorer for Coverage {
 }
 
 /// Less the number of times that a forbidden word stands in the text.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Forbidden {
     /// The words; a word of several is found as a whole.
     pub words: Vec<String>,
+    /// When two words are the same.
+    pub form: WordForm,
 }
 
 impl Scorer for Forbidden {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
         let words: Vec<Vec<String>> =
-            self.words.iter().map(|word| split(word)).filter(|word| !word.is_empty()).collect();
+            self.words.iter().map(|word| split(word, self.form)).filter(|word| !word.is_empty()).collect();
         by_text(episodes, |text| {
-            let text = split(text);
+            let text = split(text, self.form);
             let times = |word: &Vec<String>| text.windows(word.len()).filter(|run| *run == &word[..]).count();
             0.0 - words.iter().map(times).sum::<usize>() as f32
         })
+    }
+}
+
+/// Less the number of matches of regular expressions in the text, those of one expression without overlap.
+#[derive(Clone, Debug)]
+pub struct ForbiddenPatterns(Vec<Regex>);
+
+impl ForbiddenPatterns {
+    /// The expressions, in the syntax of the crate `regex`; matching takes time linear in the text.
+    ///
+    /// # Errors
+    /// When there is none, or one cannot be read.
+    pub fn new(patterns: &[impl AsRef<str>]) -> Result<Self, CoreError> {
+        if patterns.is_empty() {
+            let (rule, got) = ("forbidden patterns need at least one regular expression", "none".to_owned());
+            return Err(CoreError::Shape { rule, got });
+        }
+        let read = |pattern: &str| {
+            Regex::new(pattern).map_err(|error| {
+                // The last of several lines says what is wrong; those before it show the pattern.
+                let (rule, said) = ("a forbidden pattern must be a regular expression", error.to_string());
+                CoreError::Shape { rule, got: format!("`{pattern}` ({})", said.lines().last().unwrap_or_default()) }
+            })
+        };
+        let patterns: Result<Vec<Regex>, CoreError> = patterns.iter().map(|pattern| read(pattern.as_ref())).collect();
+        Ok(Self(patterns?))
+    }
+}
+
+impl Scorer for ForbiddenPatterns {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        by_text(episodes, |text| {
+            0.0 - self.0.iter().map(|pattern| pattern.find_iter(text).count()).sum::<usize>() as f32
+        })
+    }
+}
+
+/// Whether the length in tokens keeps to a limit: `-max(0, length - limit) / limit` (soft), or 1 within it and 0 beyond (hard). A
+/// text that has not ended is at least as long as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LengthLimit {
+    limit: usize,
+    hard: bool,
+}
+
+impl LengthLimit {
+    /// The share of the limit that the text is too long by, as a negative number.
+    ///
+    /// # Errors
+    /// When the limit is 0.
+    pub fn soft(limit: usize) -> Result<Self, CoreError> {
+        match limit {
+            0 => Err(CoreError::Range { name: "a length limit", rule: "at least 1", got: 0.0 }),
+            _ => Ok(Self { limit, hard: false }),
+        }
+    }
+
+    /// 1 for a text of at most `limit` tokens, else 0.
+    ///
+    /// # Errors
+    /// As [`soft`](Self::soft).
+    pub fn hard(limit: usize) -> Result<Self, CoreError> {
+        Ok(Self { hard: true, ..Self::soft(limit)? })
+    }
+}
+
+impl Scorer for LengthLimit {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let keeps = |episode: &Episode| {
+            let over = episode.response.count().saturating_sub(self.limit);
+            match self.hard {
+                true => f32::from(u8::from(over == 0)),
+                false => 0.0 - over as f32 / self.limit as f32,
+            }
+        };
+        Ok(episodes.iter().map(|episode| Credit::sequence(keeps(episode))).collect())
     }
 }
 
@@ -130,9 +232,13 @@ fn by_text(episodes: &[Episode], score: impl Fn(&str) -> f32) -> Result<Vec<Cred
 }
 
 /// Runs of letters and digits, in lower case.
-fn split(text: &str) -> Vec<String> {
+fn split(text: &str, form: WordForm) -> Vec<String> {
     let words = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.map(str::to_lowercase).collect()
+    let words = words.map(str::to_lowercase);
+    match form {
+        WordForm::Written => words.collect(),
+        WordForm::Stem => words.map(|word| stem(&word)).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -167,8 +273,11 @@ mod tests {
         let score = |scorer: &dyn Scorer, text: &str, complete| {
             scorer.score(&[episode(text, complete)]).unwrap()[0].values()[0]
         };
-        let forbidden = Forbidden { words: vec!["bad".into(), "very bad".into()] };
+        let forbidden = Forbidden { words: vec!["bad".into(), "very bad".into()], ..Forbidden::default() };
         assert_eq!(score(&forbidden, "bad, very bad", true), -3.0);
+        let stems = |form| Forbidden { words: vec!["run".into()], form };
+        assert_eq!(score(&stems(WordForm::Written), "run, running, runs", true), -1.0);
+        assert_eq!(score(&stems(WordForm::Stem), "run, running, runs", true), -3.0);
         let target = LengthTarget { target: 4 };
         assert_eq!(
             [score(&target, "abc", true), score(&target, "abcdef", true), score(&target, "a", false)],
@@ -187,6 +296,35 @@ mod tests {
         assert!(Weighted(parts.to_vec()).score(&[episode("ab", true)]).is_err());
         assert!(LengthTarget { target: 0 }.score(&[]).is_err());
         assert!(forbidden.score(&[Episode::new(&[0], &[1])]).is_err());
+    }
+
+    #[test]
+    fn stems_are_covered_where_they_are_asked_for() {
+        let words = ["dog", "running dogs", "dance"];
+        let covered = |form| Coverage::soft(&words).unwrap().with_form(form).of("The dogs run dog; she danced");
+        // Stems: the, dog, run, dog, she, danc. As written: dog alone.
+        assert_eq!((covered(WordForm::Written), covered(WordForm::Stem)), (1.0 / 3.0, 1.0));
+        assert_eq!(Coverage::hard(&words).unwrap().with_form(WordForm::Stem).of("running dogs dance"), 1.0);
+    }
+
+    #[test]
+    fn patterns_and_limits_worked_by_hand() {
+        let score = |scorer: &dyn Scorer, text: &str| scorer.score(&[episode(text, true)]).unwrap()[0].values()[0];
+        let patterns = ForbiddenPatterns::new(&[r"\d+", "(?i)sorry"]).unwrap();
+        // 12, 3 and two apologies; a number counts once.
+        assert_eq!(score(&patterns, "Sorry, 12 and 3, sorry"), -4.0);
+        assert_eq!(score(&patterns, "fine"), 0.0);
+        let none: [&str; 0] = [];
+        let error = ForbiddenPatterns::new(&none).unwrap_err().to_string();
+        assert!(error.contains("at least one regular expression"), "{error}");
+        let error = ForbiddenPatterns::new(&["a", "(b"]).unwrap_err().to_string();
+        assert!(error.contains("must be a regular expression, got `(b`"), "{error}");
+        assert!(patterns.score(&[Episode::new(&[0], &[1])]).is_err());
+        // Six tokens beside four: two of four too many.
+        let (soft, hard) = (LengthLimit::soft(4).unwrap(), LengthLimit::hard(4).unwrap());
+        assert_eq!([score(&soft, "abcd"), score(&soft, "abcdef")], [0.0, -0.5]);
+        assert_eq!([score(&hard, "abcd"), score(&hard, "abcde")], [1.0, 0.0]);
+        assert!(LengthLimit::soft(0).is_err() && LengthLimit::hard(0).is_err());
     }
 
     proptest! {

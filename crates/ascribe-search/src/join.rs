@@ -184,6 +184,14 @@ impl Policy for Seat<'_> {
     fn capabilities(&self) -> Capabilities {
         self.join.policy.capabilities()
     }
+
+    fn ends(&self) -> bool {
+        self.join.policy.ends()
+    }
+
+    fn vocabulary(&self) -> Option<usize> {
+        self.join.policy.vocabulary()
+    }
 }
 
 impl Scorer for Seat<'_> {
@@ -251,6 +259,30 @@ mod tests {
         assert_eq!(beside, alone);
         assert_eq!(side_by_side(&counted, &[&judge], 6, 4, work), alone);
         assert!(side_by_side(&counted, &[], 0, 4, work).is_empty());
+    }
+
+    #[test]
+    fn a_place_says_of_the_policy_what_the_policy_says() {
+        /// It never ends.
+        struct Endless;
+        impl Policy for Endless {
+            fn propose(&self, _: &[Request]) -> Result<Vec<Reply>, CoreError> {
+                Ok(Vec::new())
+            }
+
+            fn capabilities(&self) -> Capabilities {
+                Capabilities { score: false, top: false, context: 9 }
+            }
+
+            fn ends(&self) -> bool {
+                false
+            }
+        }
+        let tree = TokenTree::drawn(3, 4, Seed(1)).unwrap();
+        let policy = TreePolicy::uniform(&tree);
+        let said = |_: usize, policy: &dyn Policy, _: &[&dyn Scorer]| (policy.ends(), policy.vocabulary());
+        assert_eq!(side_by_side(&policy, &[], 2, 2, said), [(true, Some(3)); 2]);
+        assert_eq!(side_by_side(&Endless, &[], 2, 2, said), [(false, None); 2]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Majority vote, also called self-consistency (arXiv:2203.11171), and the weighted vote.
 //!
 //! The candidate that is returned is the best-scored one of the winning group, its first where there are no scores. Where no
-//! sample has an answer it is the best-scored sample, or the first.
+//! sample has an answer it is the best-scored sample, or the first. A sample that was cut off votes where none ended, or where
+//! the context allows it ([`SearchCtx::with_cut`]).
 
 use ascribe_core::{Candidate, Tokens};
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,9 @@ impl<A: PartialEq, F: Fn(usize, &Candidate) -> Option<A> + Send + Sync> Search f
     fn search(&self, prompts: &[Tokens], ctx: &mut SearchCtx) -> Result<Vec<Found>, SearchError> {
         ctx.sampled(prompts, self.n, ctx.mode(), Scored::No, |ctx, paths, _| {
             let answer = |path: &Path| (self.answer)(ctx.number(), &path.candidate());
-            Ok(vote(&paths.iter().map(answer).collect::<Vec<_>>()))
+            let among = ctx.choosable(paths);
+            let votes: Vec<Option<A>> = among.iter().map(|at| answer(&paths[*at])).collect();
+            Ok(among[vote(&votes)])
         })
     }
 }
@@ -53,12 +56,13 @@ impl Search for Vote {
     fn search(&self, prompts: &[Tokens], ctx: &mut SearchCtx) -> Result<Vec<Found>, SearchError> {
         match self.weights {
             None => ctx.sampled(prompts, self.n, ctx.mode(), Scored::No, |ctx, paths, _| {
-                let answers = ctx.answers(paths)?;
+                let among = ctx.choosable(paths);
+                let answers = only(ctx.answers(paths)?, &among);
                 let groups = groups(&answers, |left, right| ctx.same_answer(left, right));
-                Ok(winner(&groups).map_or(0, |group| group.members[0]))
+                Ok(winner(&groups).map_or(among[0], |group| group.members[0]))
             }),
             Some(weights) => ctx.sampled(prompts, self.n, ctx.mode(), Scored::Yes, |ctx, paths, scores| {
-                voted(ctx, paths, scores, weights)
+                voted(ctx, paths, scores, weights, &ctx.choosable(paths))
             }),
         }
     }
@@ -68,17 +72,24 @@ impl Search for Vote {
     }
 }
 
-/// The best-scored path of the group with the heaviest scores; the best-scored path where nobody votes.
+/// The answers of the candidates `among` alone.
+fn only(answers: Vec<Option<String>>, among: &[usize]) -> Vec<Option<String>> {
+    answers.into_iter().enumerate().map(|(at, answer)| answer.filter(|_| among.contains(&at))).collect()
+}
+
+/// The best-scored path of the group with the heaviest scores; the best-scored path where nobody votes. Only those `among`
+/// vote, or are chosen.
 pub(crate) fn voted(
     ctx: &PromptCtx,
     paths: &[Path],
     scores: &[f32],
     weights: VoteWeights,
+    among: &[usize],
 ) -> Result<usize, SearchError> {
-    let answers = ctx.answers(paths)?;
+    let answers = only(ctx.answers(paths)?, among);
     let groups = weighted_groups(&answers, &weights.of(scores)?, |left, right| ctx.same_answer(left, right))?;
     let order = ranked(scores, paths);
-    let elected = |at: &&usize| winner(&groups).is_none_or(|group| group.members.contains(at));
+    let elected = |at: &&usize| among.contains(*at) && winner(&groups).is_none_or(|group| group.members.contains(*at));
     Ok(order.iter().find(elected).copied().unwrap_or(0))
 }
 

@@ -32,6 +32,12 @@ impl Path {
         }
     }
 
+    /// The text `child`, which continues one of the same tokens as this, as child number `index` of this one: what is drawn after
+    /// it comes from this one's seed.
+    pub(crate) fn reaching(&self, index: usize, child: &Self) -> Self {
+        Self { seed: self.seed.child("node", index as u64), ..child.clone() }
+    }
+
     /// The same text, after which other things are drawn: those of draw `index` for the purpose `name`.
     pub fn redrawn(&self, name: &str, index: u64) -> Self {
         Self { seed: self.seed.child(name, index), ..self.clone() }

@@ -1,16 +1,20 @@
-//! Potential assessment of paths, stopped early: PARM of arXiv:2501.13926, for steps of any kind.
+//! Potential assessment of paths, stopped early: PARM of arXiv:2501.13926, for steps of any kind; and PARM++, which reflects on
+//! what was chosen.
 //!
 //! ```text
 //! clarity     is asked of a path after each step until it is first said yes: the text can be assessed
 //! potential   is asked once, at that step; no: the path stops, and P(no) is kept
 //! choice      among paths with potential: the best by the judge (or the scorer). None has any: the least P(no), written to the
 //!             end. None was ever clear: the judge over all. None of these ended: the likeliest of them
+//! reflection  while the judge says no more than `enough` of the choice, at most `reflections` times: what is wrong with it is
+//!             put into words, and it is written again with these before it; the best by the judge stays
 //! ```
 //! The potential of a text is the context's scorer, in [0, 1], and yes is above `threshold`; clarity is a step number, or a
-//! scorer of its own with the threshold 1/2. Departures: the authors write stopped paths to the end all the same; and where no
-//! path is ever clear their rule returns the first.
+//! scorer of its own with the threshold 1/2. The words of a reflection are those of [`Reflection`]; without one the text is
+//! written again after itself, as in [`Revise`](crate::Revise). Departures: the authors write stopped paths to the end all the
+//! same; and where no path is ever clear their rule returns the first.
 
-use ascribe_core::{Reduce, Scorer, Tokens};
+use ascribe_core::{Policy, Reduce, Scorer, Tokens};
 use serde::{Deserialize, Serialize};
 
 use crate::error::check;
@@ -28,12 +32,27 @@ pub struct PathOptions {
     pub clear_from: usize,
     /// A text has potential when the scorer says more than this.
     pub threshold: f32,
+    /// Most times that the choice is reflected on and written again; 0 is PARM.
+    pub reflections: usize,
+    /// A choice of which the judge says more than this is not reflected on.
+    pub enough: f32,
 }
 
 impl Default for PathOptions {
     fn default() -> Self {
-        Self { n: 4, levels: 40, clear_from: 1, threshold: 0.5 }
+        Self { n: 4, levels: 40, clear_from: 1, threshold: 0.5, reflections: 0, enough: 0.5 }
     }
+}
+
+/// Says in words what is wrong with a text, for its revision.
+#[derive(Clone, Copy)]
+pub struct Reflection<'a> {
+    /// Who says it; `None` is the policy of the context.
+    pub policy: Option<&'a dyn Policy>,
+    /// What is asked: from the prompt and the text.
+    pub question: &'a (dyn Fn(&Tokens, &[u32]) -> Tokens + Send + Sync),
+    /// What the revision is written after: from the prompt, the text, and what was said of it, its end token included.
+    pub revision: &'a (dyn Fn(&Tokens, &[u32], &[u32]) -> Tokens + Send + Sync),
 }
 
 /// Paths that are stopped when they have no potential.
@@ -43,7 +62,12 @@ pub struct PathSelection<'a> {
     pub options: PathOptions,
     /// Says in [0, 1] whether a text is clear.
     pub clarity: Option<&'a dyn Scorer>,
+    /// Says what is wrong with what was chosen; `None` says nothing, and the text alone is what its revision sees.
+    pub reflection: Option<Reflection<'a>>,
 }
+
+/// Texts that were found, with their scores and the index of the choice.
+type Choice = (Vec<Path>, Option<Vec<f32>>, usize);
 
 /// A path with what was said of it.
 struct Walk {
@@ -76,7 +100,58 @@ impl PathSelection<'_> {
                 break;
             }
         }
-        self.chosen(ctx, walks)
+        let Some((paths, scores, chosen)) = self.chosen(ctx, walks)? else { return Ok(ctx.unfinished()) };
+        if self.options.reflections == 0 {
+            return Ok(ctx.found(&paths, scores, chosen));
+        }
+        self.reflected(ctx, paths, scores, chosen)
+    }
+
+    /// Reflects on the choice, and writes it again, until it is good enough.
+    fn reflected(
+        &self,
+        ctx: &mut PromptCtx,
+        mut paths: Vec<Path>,
+        scores: Option<Vec<f32>>,
+        mut chosen: usize,
+    ) -> Result<Found, SearchError> {
+        let judged = if scores.is_some() { scores } else { ctx.judge(&paths)? };
+        let Some(mut scores) = judged else { return Ok(ctx.found(&paths, None, chosen)) };
+        let root = ctx.root();
+        for round in 0..self.options.reflections {
+            if scores[chosen] > self.options.enough {
+                break;
+            }
+            let text = paths[chosen].tokens().to_vec();
+            let prefix = match self.reflection {
+                None => ctx.prompt().followed_by(&text).followed_by(ctx.prompt()),
+                Some(reflection) => {
+                    let policy = reflection.policy.unwrap_or(ctx.policy());
+                    let from = root.redrawn("reflection", round as u64);
+                    let question = (reflection.question)(ctx.prompt(), &text);
+                    let Some(request) = ctx.request_after(policy, question, &from) else { break };
+                    let Some(replies) = ctx.ask(policy, &[request])? else { break };
+                    let said = replies.first().and_then(|reply| reply.candidates.first());
+                    let said = said.map_or_else(Tokens::default, |said| said.tokens.clone());
+                    (reflection.revision)(ctx.prompt(), &text, &said)
+                }
+            };
+            let from = root.redrawn("regeneration", round as u64);
+            let Some(request) = ctx.request_after(ctx.policy(), prefix, &from) else { break };
+            let Some(replies) = ctx.ask(ctx.policy(), &[request])? else { break };
+            let new: Vec<Path> = replies.iter().flat_map(|reply| ctx.children(&from, 1, reply)).collect();
+            if new.is_empty() {
+                ctx.stop(Stopped::Nothing);
+                break;
+            }
+            let Some(more) = ctx.judge(&new)? else { break };
+            paths.extend(new);
+            scores.extend(more);
+            // Strictly better: what was there first stays.
+            let rank = |at: usize| (ctx.competes(&paths[at]), scores[at]);
+            chosen = (0..paths.len()).fold(chosen, |best, at| if rank(at) > rank(best) { at } else { best });
+        }
+        Ok(ctx.found(&paths, Some(scores), chosen))
     }
 
     /// One more step for every path that may go on. False when none may, or the limits do not cover it.
@@ -125,7 +200,8 @@ impl PathSelection<'_> {
         Ok(true)
     }
 
-    fn chosen(&self, ctx: &mut PromptCtx, walks: Vec<Walk>) -> Result<Found, SearchError> {
+    /// What PARM chooses; `None` where there is nothing.
+    fn chosen(&self, ctx: &mut PromptCtx, walks: Vec<Walk>) -> Result<Option<Choice>, SearchError> {
         let stopped = walks.iter().filter_map(|walk| match walk.verdict {
             Verdict::Stopped(no) => Some((&walk.path, no)),
             Verdict::Unclear | Verdict::Potential => None,
@@ -140,32 +216,31 @@ impl PathSelection<'_> {
             {
                 path = whole;
             }
-            return Ok(ctx.found(&[path], None, 0));
+            return Ok(Some((vec![path], None, 0)));
         }
         let verdict = if hopeful { Verdict::Potential } else { Verdict::Unclear };
         let left = walks.into_iter().filter(|walk| walk.verdict == verdict).map(|walk| walk.path);
-        let (ended, open): (Vec<Path>, Vec<Path>) = left.partition(Path::ended);
+        let (ended, open): (Vec<Path>, Vec<Path>) = left.partition(|path| ctx.competes(path));
         if !ended.is_empty() {
             // Where the limits do not cover the judge, likelihood decides.
             let scores = ctx.judge(&ended)?;
             let best = ranked(scores.as_deref().unwrap_or(&vec![0.0f32; ended.len()]), &ended)[0];
-            return Ok(ctx.found(&ended, scores, best));
+            return Ok(Some((ended, scores, best)));
         }
-        Ok(match ranked(&vec![0.0; open.len()], &open).first() {
-            Some(likeliest) => ctx.found(&[open[*likeliest].clone()], None, 0),
-            None => ctx.unfinished(),
-        })
+        let likeliest = ranked(&vec![0.0; open.len()], &open).first().copied();
+        Ok(likeliest.map(|likeliest| (vec![open[likeliest].clone()], None, 0)))
     }
 }
 
 impl Search for PathSelection<'_> {
     fn search(&self, prompts: &[Tokens], ctx: &mut SearchCtx) -> Result<Vec<Found>, SearchError> {
-        let PathOptions { n, levels, threshold, .. } = self.options;
+        let PathOptions { n, levels, threshold, enough, .. } = self.options;
         if n == 0 {
             return Err(SearchError::NoSamples);
         }
         check("levels", "at least 1", levels as f64, levels > 0)?;
         check("threshold", "in [0, 1]", threshold.into(), (0.0..=1.0).contains(&threshold))?;
+        check("enough", "a number", enough.into(), !enough.is_nan())?;
         ctx.each(prompts, |ctx| self.one(ctx))
     }
 

@@ -9,7 +9,7 @@ use ascribe_core::{
 
 use crate::context::{Scored, Setup};
 use crate::error::check;
-use crate::{Calls, Found, NodeState, Path, SearchError, SearchTree, Stopped, TreeNode};
+use crate::{Calls, Estimate, Found, NodeState, Path, SearchError, SearchTree, Stopped, TreeNode, ranked};
 
 /// How far a policy writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +95,24 @@ impl<'c> PromptCtx<'c> {
     /// Whether something can be written after `path`.
     pub fn is_open(&self, path: &Path) -> bool {
         !path.ended() && path.tokens().len() < self.room
+    }
+
+    /// Whether `path` may be chosen beside texts that ended: it ended itself, or it was cut off and the context allows that
+    /// ([`SearchCtx::with_cut`](crate::SearchCtx::with_cut)).
+    pub fn competes(&self, path: &Path) -> bool {
+        path.ended() || (self.setup.cut && !self.is_open(path) && !path.tokens().is_empty())
+    }
+
+    /// Indices of the paths that may be chosen: those that [compete](Self::competes), or all where none does.
+    pub fn choosable(&self, paths: &[Path]) -> Vec<usize> {
+        let competing: Vec<usize> = (0..paths.len()).filter(|at| self.competes(&paths[*at])).collect();
+        if competing.is_empty() { (0..paths.len()).collect() } else { competing }
+    }
+
+    /// Index of the best of the paths that may be chosen, by score, then by log-probability, then by age; 0 where there is none.
+    pub(crate) fn best(&self, scores: &[f32], paths: &[Path]) -> usize {
+        let among = self.choosable(paths);
+        ranked(scores, paths).into_iter().find(|at| among.contains(at)).unwrap_or(0)
     }
 
     /// Tokens spent so far.
@@ -258,8 +276,20 @@ impl<'c> PromptCtx<'c> {
         self.calls.policy += continuations(request);
     }
 
-    /// The text `candidate` after `parent`, as its child number `index`.
+    /// What is kept of `candidate` after `parent`, where the text stops within it.
+    pub(crate) fn stops(&self, parent: &Path, candidate: &Candidate) -> Option<Candidate> {
+        let stop = self.setup.stop?;
+        let before = parent.tokens().len();
+        let kept = stop(&[parent.tokens(), &candidate.tokens[..]].concat())?.checked_sub(before)?;
+        let (tokens, logps) = (candidate.tokens.get(..kept)?, candidate.logps.get(..kept)?);
+        let kept = Candidate { tokens: Tokens::from(tokens), logps: logps.to_vec(), finish: Finish::End };
+        (!kept.tokens.is_empty()).then_some(kept)
+    }
+
+    /// The text `candidate` after `parent`, as its child number `index`; as far as it is kept where the text stops in it.
     pub fn child(&mut self, parent: &Path, index: usize, candidate: &Candidate) -> Path {
+        let kept = self.stops(parent, candidate);
+        let candidate = kept.as_ref().unwrap_or(candidate);
         let path = parent.child(index, candidate, self.nodes);
         self.nodes += 1;
         if let Some(tree) = &mut self.tree {
@@ -443,6 +473,13 @@ impl<'c> PromptCtx<'c> {
     pub fn value(&mut self, path: &Path, value: f64) {
         if let Some(node) = self.node(path) {
             node.value = Some(value);
+        }
+    }
+
+    /// Notes what the value of a text was estimated from.
+    pub fn estimate(&mut self, path: &Path, estimate: Estimate) {
+        if let Some(node) = self.node(path) {
+            node.estimate = Some(estimate);
         }
     }
 

@@ -4,6 +4,7 @@
 //! draft      one sample; refined only if its outcome score is below `gate`
 //! global     a new solution, given the prompt and the draft
 //! local      the draft up to its first wrong step, and a continuation from there; no such step: no local refinement
+//!            (either kind can be left out)
 //! choice     the best outcome score of draft, global and local; from it the next round goes on
 //! stop       after `rounds`, above `enough`, or when the choice has the answer that the draft had
 //! ```
@@ -12,11 +13,24 @@
 //! [`Refiner::prompt`] makes; without refiners the policy simply tries again, from the prompt and from the last right step. What
 //! was found before is kept, so the outcome score never falls from round to round.
 
-use ascribe_core::{Granularity, Policy, Reduce, Tokens};
+use ascribe_core::{CoreError, Granularity, Policy, Reduce, Tokens};
 use serde::{Deserialize, Serialize};
 
 use crate::error::check;
 use crate::{Found, Needs, Path, PromptCtx, Reach, Search, SearchCtx, SearchError, Stopped};
+
+/// Which refinements a round writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refinements {
+    /// A global one, and a local one where a step is wrong.
+    #[default]
+    Both,
+    /// A new solution alone; no step is looked at.
+    Global,
+    /// What follows the steps that are right, alone; a draft without a wrong step stays as it is.
+    Local,
+}
 
 /// Numbers of [`Refine`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +42,8 @@ pub struct RefineOptions {
     pub gate: Option<f32>,
     /// No round follows an outcome score above this.
     pub enough: Option<f32>,
+    /// What a round writes.
+    pub refinements: Refinements,
     /// A step is wrong below this.
     pub wrong: f32,
     /// Go on to the last round even when a round left the answer as it was.
@@ -36,7 +52,7 @@ pub struct RefineOptions {
 
 impl Default for RefineOptions {
     fn default() -> Self {
-        Self { rounds: 1, gate: None, enough: None, wrong: 0.5, stubborn: false }
+        Self { rounds: 1, gate: None, enough: None, refinements: Refinements::Both, wrong: 0.5, stubborn: false }
     }
 }
 
@@ -82,7 +98,10 @@ impl Refine<'_> {
             }
             let Some(new) = self.refined(ctx, &root, &all[best], round)? else { break };
             if new.is_empty() {
-                ctx.stop(Stopped::Nothing);
+                // No step is wrong, or the policy wrote nothing.
+                if self.options.refinements != Refinements::Local {
+                    ctx.stop(Stopped::Nothing);
+                }
                 break;
             }
             let Some(more) = ctx.judge(&new)? else { break };
@@ -90,7 +109,8 @@ impl Refine<'_> {
             scores.extend(more);
             let before = best;
             // Strictly better: what was there first stays.
-            best = (0..all.len()).fold(best, |best, at| if scores[at] > scores[best] { at } else { best });
+            let rank = |at: usize| (ctx.competes(&all[at]), scores[at]);
+            best = (0..all.len()).fold(best, |best, at| if rank(at) > rank(best) { at } else { best });
             if !self.options.stubborn && self.same(ctx, &all[before], &all[best])? {
                 break;
             }
@@ -106,8 +126,16 @@ impl Refine<'_> {
         draft: &Path,
         round: usize,
     ) -> Result<Option<Vec<Path>>, SearchError> {
-        let from = root.redrawn("global", round as u64);
-        let Some(mut new) = rewritten(ctx, self.global, &from, draft, None)? else { return Ok(None) };
+        let refinements = self.options.refinements;
+        let mut new = Vec::new();
+        if refinements != Refinements::Local {
+            let from = root.redrawn("global", round as u64);
+            let Some(global) = rewritten(ctx, self.global, &from, draft, None)? else { return Ok(None) };
+            new.extend(global);
+        }
+        if refinements == Refinements::Global {
+            return Ok(Some(new));
+        }
         let Some(first_wrong) = self.first_wrong(ctx, draft)? else { return Ok(None) };
         if let Some(kept) = first_wrong {
             let prefix = ctx.beginning(root, draft, kept).redrawn("local", round as u64);
@@ -119,10 +147,17 @@ impl Refine<'_> {
 
     /// Tokens before the first step that is wrong; the inner `None` where no step is, or the scorer speaks of none.
     fn first_wrong(&self, ctx: &mut PromptCtx, draft: &Path) -> Result<Option<Option<usize>>, SearchError> {
-        let Some(scorer) = ctx.scorer() else { return Ok(Some(None)) };
+        let alone = self.options.refinements == Refinements::Local;
+        let Some(scorer) = ctx.scorer() else {
+            return if alone { Err(SearchError::NoScorer) } else { Ok(Some(None)) };
+        };
         let Some((credits, episodes)) = ctx.credits(scorer, std::slice::from_ref(draft))? else { return Ok(None) };
         let (Some(credit), Some(episode)) = (credits.first(), episodes.first()) else { return Ok(Some(None)) };
         if matches!(credit.granularity(), Granularity::Sequence | Granularity::Turn) {
+            if alone {
+                let rule = "local refinements alone need a scorer of steps or tokens; take one, or `refinements` both";
+                return Err(CoreError::Shape { rule, got: format!("{:?}", credit.granularity()) }.into());
+            }
             return Ok(Some(None));
         }
         let steps = credit.to_steps(episode, Reduce::Last)?;

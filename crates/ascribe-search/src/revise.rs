@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::context::Scored;
 use crate::error::check;
 use crate::step_beam::pick_among;
-use crate::{Found, Needs, Path, Pick, PromptCtx, Search, SearchCtx, SearchError, ranked};
+use crate::{Found, Needs, Path, Pick, PromptCtx, Search, SearchCtx, SearchError};
 
 /// Numbers of [`Revise`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,7 +103,10 @@ impl Revise<'_> {
         for attempts in &chains {
             let (own, others) = rest.split_at(attempts.len());
             rest = others;
-            best.extend(ranked(own, attempts).first().map(|at| (attempts[*at].clone(), own[*at])));
+            if !attempts.is_empty() {
+                let at = ctx.best(own, attempts);
+                best.push((attempts[at].clone(), own[at]));
+            }
         }
         pick_among(ctx, best, pick)
     }

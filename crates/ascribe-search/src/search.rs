@@ -37,6 +37,9 @@ pub struct Found {
     pub stopped: Option<Stopped>,
     /// Values that hung on too few of the texts they were estimated from ([`TransferOptions::floor`](crate::TransferOptions)).
     pub doubtful: u64,
+    /// Number of the sub-tree that each candidate is of, where sub-trees were searched apart
+    /// ([`DiverseTrees`](crate::DiverseTrees)).
+    pub subtrees: Option<Vec<usize>>,
     /// What was looked at, when the context records it.
     pub tree: Option<SearchTree>,
 }
@@ -52,6 +55,7 @@ impl Found {
             calls: Calls::default(),
             stopped: None,
             doubtful: 0,
+            subtrees: None,
             tree: None,
         }
     }

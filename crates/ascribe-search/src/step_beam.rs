@@ -3,7 +3,8 @@
 //! ```text
 //! level 0     n first steps of the prompt                 level h     `expand` next steps of each of the n / expand kept texts
 //! score       of each candidate text, by the context's scorer and reduction, all at once
-//! lookahead   L > 0: the score is that of the text after L more steps, each the likeliest; only the candidate is kept
+//! lookahead   L > 0: the score is that of the text after L more steps, each the likeliest; only the candidate is kept, or with
+//!             `reuse` the first of these steps is one of its children
 //! keep        the best n / expand; ties by log-probability, then by age
 //! ```
 //! The last level writes to the end. The search ends when no text is left to go on from, or n are finished; the judge (or
@@ -15,7 +16,9 @@
 //! arXiv:2412.16145) it is value-guided beam search: [`StepBeam::value_guided`]. With steps that are blocks of tokens
 //! ([`Steps::blocks`](crate::Steps::blocks)) it is blockwise controlled decoding.
 
-use ascribe_core::Tokens;
+use std::collections::HashMap;
+
+use ascribe_core::{CoreError, Tokens};
 use serde::{Deserialize, Serialize};
 
 use crate::error::check;
@@ -67,12 +70,13 @@ pub struct StepBeam {
     pub levels: usize,
     /// Steps that are looked ahead before a candidate is scored.
     pub lookahead: usize,
+    /// The first step that was looked ahead of a kept text is one of its children, and one fewer is drawn; not on the last level,
+    /// which writes to the end. For a lookahead of at least 1 and at least 2 children.
+    pub reuse: bool,
     /// What happens to a text that finished.
     pub when_finished: WhenFinished,
     /// Texts of equal tokens are one.
     pub merge: bool,
-    /// A text that was cut off by the greatest length may be chosen beside those that ended.
-    pub allow_cut: bool,
     /// How the last choice is made.
     pub pick: Pick,
 }
@@ -84,9 +88,9 @@ impl Default for StepBeam {
             expand: 4,
             levels: 40,
             lookahead: 0,
+            reuse: false,
             when_finished: WhenFinished::SetAside,
             merge: true,
-            allow_cut: false,
             pick: Pick::Best,
         }
     }
@@ -120,28 +124,45 @@ impl StepBeam {
         if !self.n.is_multiple_of(self.expand) {
             return Err(SearchError::Uneven { n: self.n, expand: self.expand });
         }
+        if self.reuse && (self.lookahead == 0 || self.expand < 2) {
+            let rule =
+                "`reuse` makes a child of what was looked ahead, and needs `lookahead` of at least 1 and `expand` of 2";
+            let got = format!("lookahead {} and expand {}", self.lookahead, self.expand);
+            return Err(CoreError::Shape { rule, got }.into());
+        }
         Ok(())
     }
 
     fn one(&self, ctx: &mut PromptCtx) -> Result<Found, SearchError> {
         let keep = self.n / self.expand;
         let mut state = State { keep, active: vec![(ctx.root(), 0.0)], finished: Vec::new(), cut: Vec::new() };
+        // The first step that was looked ahead of each text, by its node.
+        let mut ahead: HashMap<usize, Path> = HashMap::new();
         for level in 0..self.levels {
             let open: Vec<Path> =
                 state.active.iter().map(|(path, _)| path.clone()).filter(|path| ctx.is_open(path)).collect();
             if open.is_empty() || state.finished.len() >= self.n {
                 break;
             }
-            let each = if level == 0 { self.n } else { self.expand };
-            let reach = if level + 1 == self.levels { Reach::End } else { Reach::Step };
-            let Some(children) = ctx.write(&open, each, reach)? else { break };
-            let children = children.concat();
+            let is_last = level + 1 == self.levels;
+            let reused = self.reuse && level > 0 && !is_last;
+            let each = if level == 0 { self.n } else { self.expand - usize::from(reused) };
+            let reach = if is_last { Reach::End } else { Reach::Step };
+            let Some(written) = ctx.write(&open, each, reach)? else { break };
+            let mut children = Vec::new();
+            for (path, written) in open.iter().zip(written) {
+                children.extend(written);
+                if reused {
+                    children.extend(ahead.get(&path.node()).map(|step| step.redrawn("ahead", 0)));
+                }
+            }
             let children = if self.merge { merged(children) } else { children };
             if children.is_empty() {
                 ctx.stop(Stopped::Nothing);
                 break;
             }
-            let Some(scores) = looked_ahead(ctx, &children, self.lookahead)? else { break };
+            let Some(LookedAhead { scores, first }) = looked_ahead(ctx, &children, self.lookahead)? else { break };
+            ahead = children.iter().zip(first).filter_map(|(path, step)| Some((path.node(), step?))).collect();
             self.keep_best(ctx, &mut state, children, &scores);
         }
         self.chosen(ctx, state)
@@ -183,9 +204,7 @@ impl StepBeam {
         let (ended, open): (Vec<Valued>, Vec<Valued>) = state.active.into_iter().partition(|(path, _)| path.ended());
         let mut found = state.finished;
         found.extend(ended);
-        if self.allow_cut {
-            found.extend(state.cut.iter().cloned());
-        }
+        found.extend(state.cut.iter().filter(|(path, _)| ctx.competes(path)).cloned());
         if !found.is_empty() {
             found.sort_by_key(|(path, _)| path.node());
             return last_choice(ctx, found, self.pick);
@@ -212,9 +231,21 @@ fn merged(paths: Vec<Path>) -> Vec<Path> {
     paths.into_iter().filter(|path| seen.insert(path.tokens().to_vec())).collect()
 }
 
+/// What looking ahead said of some paths.
+pub(crate) struct LookedAhead {
+    /// The score of each.
+    pub(crate) scores: Vec<f32>,
+    /// The first step ahead of each, where there is one.
+    pub(crate) first: Vec<Option<Path>>,
+}
+
 /// The score of each path after `steps` more steps, each the likeliest; `None` when the limits do not cover it.
-pub(crate) fn looked_ahead(ctx: &mut PromptCtx, paths: &[Path], steps: usize) -> Result<Option<Vec<f32>>, SearchError> {
-    let mut ahead = paths.to_vec();
+pub(crate) fn looked_ahead(
+    ctx: &mut PromptCtx,
+    paths: &[Path],
+    steps: usize,
+) -> Result<Option<LookedAhead>, SearchError> {
+    let (mut ahead, mut first) = (paths.to_vec(), vec![None; paths.len()]);
     for _ in 0..steps {
         let open: Vec<usize> = (0..ahead.len()).filter(|at| ctx.is_open(&ahead[*at])).collect();
         if open.is_empty() {
@@ -225,6 +256,7 @@ pub(crate) fn looked_ahead(ctx: &mut PromptCtx, paths: &[Path], steps: usize) ->
         for (at, next) in open.into_iter().zip(next) {
             // A policy that has nothing to add leaves the text as it is.
             if let Some(next) = next.into_iter().next() {
+                first[at].get_or_insert_with(|| next.clone());
                 ahead[at] = next;
             }
         }
@@ -233,7 +265,7 @@ pub(crate) fn looked_ahead(ctx: &mut PromptCtx, paths: &[Path], steps: usize) ->
     for (path, score) in paths.iter().zip(&scores) {
         ctx.value(path, f64::from(*score));
     }
-    Ok(Some(scores))
+    Ok(Some(LookedAhead { scores, first }))
 }
 
 /// Lets the judge, if there is one, and then `pick` choose among texts that were found.
@@ -248,8 +280,8 @@ pub(crate) fn last_choice(ctx: &mut PromptCtx, found: Vec<Valued>, pick: Pick) -
 pub(crate) fn pick_among(ctx: &mut PromptCtx, found: Vec<Valued>, pick: Pick) -> Result<Found, SearchError> {
     let (paths, scores): (Vec<Path>, Vec<f32>) = found.into_iter().unzip();
     let chosen = match pick {
-        Pick::Best => ranked(&scores, &paths)[0],
-        Pick::Vote(weights) => voted(ctx, &paths, &scores, weights)?,
+        Pick::Best => ctx.best(&scores, &paths),
+        Pick::Vote(weights) => voted(ctx, &paths, &scores, weights, &ctx.choosable(&paths))?,
     };
     Ok(ctx.found(&paths, Some(scores), chosen))
 }

@@ -1,13 +1,14 @@
 //! Decoders by name, with options as data.
 
+use ascribe_core::Policy;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    Beam, BestOfN, Controlled, Deal, DiverseTrees, Grain, Greedy, Mcts, PathOptions, PathSelection, PickParticle,
-    Refine, RefineOptions, Resampler, Revise, ReviseOptions, Schedule, Search, SearchError, Smc, SmcOptions, StepBeam,
-    Target, TransferOptions, TransferQ, Vote,
+    Beam, BestOfN, Controlled, Deal, DiverseTrees, Grain, Greedy, Likelihood, Mcts, PathOptions, PathSelection,
+    PickParticle, Refine, RefineOptions, Resampler, Revise, ReviseOptions, Schedule, Search, SearchError, Smc,
+    SmcOptions, StepBeam, Target, TransferOptions, TransferQ, Vote,
 };
 
 /// Makes a decoder from its options, an object by name. What is left out has its default, and an unknown name is refused.
@@ -15,11 +16,12 @@ pub type MakeSearch = fn(&Value) -> Result<Box<dyn Search>, SearchError>;
 
 /// Every decoder by the name that the command line uses: the only list.
 ///
-/// [`Search::needs`] says what each asks for: votes read answers, `beam`, `deal`, `transfer-q` and `controlled` weigh the most
-/// likely next tokens, and all but `greedy`, `beam` and `majority` have a scorer decide.
-pub const STRATEGIES: [(&str, MakeSearch); 16] = [
+/// [`Search::needs`] says what each asks for: votes read answers, `beam`, `likelihood`, `deal`, `transfer-q` and `controlled`
+/// weigh the most likely next tokens, and all but `greedy`, `beam`, `likelihood` and `majority` have a scorer decide.
+pub const STRATEGIES: [(&str, MakeSearch); 17] = [
     ("greedy", |options| options_of::<NoOptions>("greedy", options).map(|_| Box::new(Greedy) as Box<dyn Search>)),
     ("beam", |options| of::<Beam>("beam", options)),
+    ("likelihood", |options| of::<Likelihood>("likelihood", options)),
     ("best-of-n", |options| of::<BestOfN>("best-of-n", options)),
     ("majority", |options| of::<Vote>("majority", options)),
     ("step-beam", |options| of::<StepBeam>("step-beam", options)),
@@ -30,7 +32,7 @@ pub const STRATEGIES: [(&str, MakeSearch); 16] = [
     }),
     ("paths", |options| {
         let options: PathOptions = options_of("paths", options)?;
-        Ok(Box::new(PathSelection { options, clarity: None }))
+        Ok(Box::new(PathSelection { options, ..PathSelection::default() }))
     }),
     ("mcts", |options| of::<Mcts>("mcts", options)),
     ("oreo", |options| {
@@ -51,10 +53,7 @@ pub const STRATEGIES: [(&str, MakeSearch); 16] = [
         let options: ReviseOptions = options_of("revise", options)?;
         Ok(Box::new(Revise { options, ..Revise::default() }))
     }),
-    ("smc", |options| {
-        let options: ParticleOptions = options_of("smc", options)?;
-        Ok(Box::new(options.search()))
-    }),
+    ("smc", |options| Ok(Box::new(smc_of(options, None)?))),
 ];
 
 /// Makes the decoder `name`; `None` when there is none of this name.
@@ -69,6 +68,16 @@ pub fn strategy(name: &str, options: &Value) -> Option<Result<Box<dyn Search>, S
 pub fn options_of<T: DeserializeOwned>(name: &'static str, options: &Value) -> Result<T, SearchError> {
     serde_json::from_value(options.clone())
         .map_err(|error| SearchError::Options { name, message: format!("{error}; see its documentation") })
+}
+
+/// The decoder `smc` from its options, with another policy for the target `product`, which has to be of the same vocabulary. The
+/// table knows no other policies, so there `product` is refused.
+///
+/// # Errors
+/// When the options are none of it, or a target is a product without another policy, or another policy has no product.
+pub fn smc_of<'a>(options: &Value, expert: Option<&'a dyn Policy>) -> Result<Smc<'a>, SearchError> {
+    let options: ParticleOptions = options_of("smc", options)?;
+    options.search(expert).map_err(|message| SearchError::Options { name: "smc", message: message.to_owned() })
 }
 
 fn of<T: DeserializeOwned + Search + 'static>(
@@ -110,6 +119,7 @@ impl Default for OreoOptions {
 #[serde(rename_all = "snake_case")]
 enum TargetName {
     Power,
+    Product,
     #[default]
     Tilted,
     Twisted,
@@ -125,8 +135,10 @@ struct ParticleOptions {
     levels: usize,
     pick: PickParticle,
     target: TargetName,
-    /// The power, the tilt or the scale.
+    /// The power, the tilt or the scale; of a product the power of the policy.
     strength: f64,
+    /// Of a product the power of the other policy; `None` is what makes both sum to 1.
+    expert_power: Option<f64>,
     /// What it begins with, at step 1; `None` is the same all the way.
     from: Option<f64>,
     /// Steps until it is reached.
@@ -137,28 +149,55 @@ impl Default for ParticleOptions {
     fn default() -> Self {
         let SmcOptions { n, kappa, resampler, grain, levels, pick } = SmcOptions::default();
         let target = TargetName::default();
-        Self { n, kappa, resampler, grain, levels, pick, target, strength: 1.0, from: None, steps: 0 }
+        Self {
+            n,
+            kappa,
+            resampler,
+            grain,
+            levels,
+            pick,
+            target,
+            strength: 1.0,
+            expert_power: None,
+            from: None,
+            steps: 0,
+        }
     }
 }
 
 impl ParticleOptions {
-    fn search(self) -> Smc<'static> {
-        let Self { n, kappa, resampler, grain, levels, pick, target, strength, from, steps } = self;
+    fn search(self, expert: Option<&dyn Policy>) -> Result<Smc<'_>, &'static str> {
+        let Self { n, kappa, resampler, grain, levels, pick, target, strength, expert_power, from, steps } = self;
         let schedule = Schedule { from: from.unwrap_or(strength), to: strength, steps };
-        Smc {
-            options: SmcOptions { n, kappa, resampler, grain, levels, pick },
-            target: match target {
-                TargetName::Power => Target::Power(schedule),
-                TargetName::Tilted => Target::Tilted(schedule),
-                TargetName::Twisted => Target::Twisted(strength),
-            },
+        let is_constant = from.is_none() && steps == 0;
+        if expert_power.is_some() && expert.is_none() {
+            return Err("`expert_power` is that of another policy; give one (--expert on the command line)");
         }
+        let target = match (target, expert) {
+            (TargetName::Product, None) => {
+                return Err("the target `product` needs another policy; give one (--expert on the command line)");
+            }
+            (TargetName::Product, Some(_)) if !is_constant => {
+                return Err("`from` and `steps` change a power or a tilt on the way; leave them out of a product");
+            }
+            (TargetName::Product, Some(expert)) => {
+                let power = expert_power.unwrap_or(1.0 - strength);
+                Target::Product { own: strength, experts: vec![(expert, power)] }
+            }
+            (_, Some(_)) => {
+                return Err("another policy is for the target `product`; choose it, or leave the policy out");
+            }
+            (TargetName::Power, None) => Target::Power(schedule),
+            (TargetName::Tilted, None) => Target::Tilted(schedule),
+            (TargetName::Twisted, None) => Target::Twisted(strength),
+        };
+        Ok(Smc { options: SmcOptions { n, kappa, resampler, grain, levels, pick }, target })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use ascribe_core::{Capabilities, CoreError, Episode, Mode, Policy, Reduce, Reply, Request, Seed, Tokens, rule};
+    use ascribe_core::{Capabilities, CoreError, Episode, Mode, Reduce, Reply, Request, Seed, Tokens, rule};
     use ascribe_worlds::{TokenTree, TreePolicy};
     use serde_json::json;
 
@@ -260,7 +299,35 @@ mod tests {
         let read: Mcts = options_of("mcts", &tree).unwrap();
         assert_eq!((read.tree.batch, read.worth), (4, crate::mcts::Worth::Rollouts(3)));
         let smc = json!({"n": 8, "grain": {"tokens": 5}, "target": "power", "strength": 2.0});
-        let read: ParticleOptions = options_of("smc", &smc).unwrap();
-        assert!(matches!(read.search().target, Target::Power(Schedule { to, .. }) if to == 2.0));
+        assert!(matches!(smc_of(&smc, None).unwrap().target, Target::Power(Schedule { to, .. }) if to == 2.0));
+    }
+
+    #[test]
+    fn a_product_has_another_policy_and_nothing_else_has() {
+        let tree = TokenTree::drawn(3, 3, Seed(1)).unwrap();
+        let policy = TreePolicy::uniform(&tree);
+        let target = |options: Value, expert: Option<&dyn Policy>| match smc_of(&options, expert) {
+            Ok(Smc { target: Target::Product { own, experts }, .. }) => Ok((own, experts[0].1)),
+            Ok(_) => panic!("a product"),
+            Err(error) => Err(error.to_string()),
+        };
+        let product = |more: Value| {
+            let mut options = json!({"target": "product", "grain": {"tokens": 3}});
+            options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            options
+        };
+        // Guidance by 3, a geometric mean, and a product of experts.
+        assert_eq!(target(product(json!({"strength": 3.0})), Some(&policy)), Ok((3.0, -2.0)));
+        assert_eq!(target(product(json!({"strength": 0.5})), Some(&policy)), Ok((0.5, 0.5)));
+        assert_eq!(target(product(json!({"expert_power": 1.0})), Some(&policy)), Ok((1.0, 1.0)));
+        for (options, expert, said) in [
+            (product(json!({})), None, "needs another policy"),
+            (product(json!({"steps": 3})), Some(&policy as &dyn Policy), "leave them out of a product"),
+            (json!({"target": "power"}), Some(&policy as &dyn Policy), "is for the target `product`"),
+            (json!({"expert_power": 1.0}), None, "`expert_power` is that of another policy"),
+        ] {
+            let error = target(options, expert).unwrap_err();
+            assert!(error.contains("strategy `smc`") && error.contains(said), "{error}");
+        }
     }
 }

@@ -19,6 +19,17 @@ pub enum NodeState {
     Chosen,
 }
 
+/// What a value by rollouts was estimated from.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Rollouts; 0 where nothing can follow the text, so that its value is known.
+    pub rollouts: u64,
+    /// How many of them are in effect under their weights.
+    pub effective: f64,
+    /// Standard error of the value; `None` for a single rollout, which has no spread.
+    pub error: Option<f64>,
+}
+
 /// A piece of text that was written after its parent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TreeNode {
@@ -34,6 +45,9 @@ pub struct TreeNode {
     pub logp: f64,
     /// The value that the search gave it, if it did.
     pub value: Option<f64>,
+    /// What the value was estimated from, where it is that of rollouts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Estimate>,
     /// How often the search came by.
     pub visits: u64,
     /// What became of it.

@@ -1,7 +1,9 @@
 //! Decoders against the enumerable token tree, where everything is known exactly.
 
-use ascribe_core::{Budget, Finish, Reduce, Seed, Tokens, rule};
-use ascribe_search::{Beam, BestOfN, EarlyStopping, Greedy, Majority, Search, SearchCtx, SearchError, Stopped};
+use ascribe_core::{Budget, Capabilities, CoreError, Finish, Policy, Reduce, Reply, Request, Seed, Tokens, rule};
+use ascribe_search::{
+    Beam, BestOfN, EarlyStopping, Greedy, Likelihood, Majority, Search, SearchCtx, SearchError, Stopped,
+};
 use ascribe_worlds::{TokenTree, TreePolicy};
 
 fn tree() -> TokenTree {
@@ -145,6 +147,44 @@ fn a_beam_keeps_to_the_budget_and_to_its_options() {
     assert!(search(Beam { length_penalty: f64::NAN, ..beam }, 99).is_err());
     let nothing = beam.search(&prompts(1), &mut SearchCtx::new(&policy, 0, Seed(0))).expect("nothing to write");
     assert!(nothing[0].best().tokens.is_empty());
+}
+
+/// A policy that never ends a text.
+struct Endless(TreePolicy);
+
+impl Policy for Endless {
+    fn propose(&self, requests: &[Request]) -> Result<Vec<Reply>, CoreError> {
+        self.0.propose(requests)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    fn ends(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn the_most_likely_whole_texts_are_those_of_a_beam_without_lengths_and_need_an_end() {
+    let policy = TreePolicy::drawn(&tree(), Seed(3), 1.0).expect("the temperature is sound");
+    let found = |search: &dyn Search| {
+        search.search(&prompts(1), &mut SearchCtx::new(&policy, 3, Seed(0))).expect("it fits").remove(0)
+    };
+    assert_eq!(found(&Likelihood { beams: 4 }), found(&Beam::likelihood(4)));
+    // As wide as the tree it is the order of all leaves.
+    let mut leaves: Vec<(f64, Vec<u32>)> = tree().leaves().map(|(path, _)| (logp(&policy, &path), path)).collect();
+    leaves.sort_by(|left, right| right.0.total_cmp(&left.0));
+    let got: Vec<Vec<u32>> =
+        found(&Likelihood { beams: 27 }).candidates.iter().map(|one| one.tokens.to_vec()).collect();
+    assert_eq!(got, leaves.into_iter().map(|(_, path)| path).collect::<Vec<_>>());
+    let endless = Endless(policy.clone());
+    let mut ctx = SearchCtx::new(&endless, 3, Seed(0));
+    let error = Likelihood::default().search(&prompts(1), &mut ctx).expect_err("no end token").to_string();
+    assert!(error.contains("needs a policy that ends its texts"), "{error}");
+    let mut ctx = SearchCtx::new(&policy, 3, Seed(0));
+    assert!(matches!(Likelihood { beams: 0 }.search(&prompts(1), &mut ctx), Err(SearchError::Beams { .. })));
 }
 
 #[test]

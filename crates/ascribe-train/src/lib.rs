@@ -25,4 +25,4 @@ pub use gradients::scaled;
 pub use learner::{Learned, Learner, Tally};
 pub use optim::{OptimArgs, OptimKind};
 pub use schedule::{Schedule, ScheduleKind, ScheduleOptions};
-pub use source::{Source, Window};
+pub use source::{LabelledRows, Source, Window};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ascribe_data::{Batch, Cursor, Epochs};
+use ascribe_data::{Batch, Cursor, Epochs, spread_labels};
 
 use crate::TrainError;
 
@@ -46,6 +46,59 @@ pub trait Source<M, R> {
     fn resume(&mut self, folder: &Path, cursor: Cursor) -> Result<(), TrainError>;
 }
 
+/// A data set of labelled rows in shuffled epochs, over which both labels are spread evenly: [`spread_labels`]. A window without
+/// one of them would teach the other side alone.
+pub struct LabelledRows<'a, R> {
+    rows: &'a [R],
+    labels: Vec<bool>,
+    order: Epochs,
+    window: usize,
+    cursor: Cursor,
+    next: Cursor,
+}
+
+impl<'a, R> LabelledRows<'a, R> {
+    /// Windows of `window` rows, each with its label.
+    ///
+    /// # Errors
+    /// When the rows are none, or have another number than their labels.
+    pub fn new(rows: &'a [R], labels: Vec<bool>, order: Epochs, window: usize) -> Result<Self, TrainError> {
+        let n = rows.len();
+        if n == 0 || labels.len() != n || order.rows() != n {
+            return Err(TrainError::NoRows);
+        }
+        Ok(Self { rows, labels, order, window, cursor: Cursor::default(), next: Cursor::default() })
+    }
+}
+
+impl<M, R> Source<M, R> for LabelledRows<'_, R> {
+    fn window(&mut self, _model: &M) -> Result<Window<'_, R>, TrainError> {
+        let Cursor { epoch, position } = self.cursor;
+        let Batch { rows, next } = self.order.batch(self.cursor, self.window)?;
+        self.next = next;
+        let spread = spread_labels(&self.order.order(epoch), &self.labels);
+        let rows = spread[position..position + rows.len()].iter().map(|row| &self.rows[*row]).collect();
+        Ok(Window { rows, metrics: Vec::new() })
+    }
+
+    fn advance(&mut self) {
+        self.cursor = self.next;
+    }
+
+    fn epoch(&self) -> f64 {
+        self.cursor.epoch as f64 + self.cursor.position as f64 / self.rows.len() as f64
+    }
+
+    fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    fn resume(&mut self, _folder: &Path, cursor: Cursor) -> Result<(), TrainError> {
+        self.cursor = cursor;
+        Ok(())
+    }
+}
+
 /// A data set in shuffled epochs.
 pub(crate) struct Dataset<'a, R> {
     rows: &'a [R],
@@ -84,5 +137,44 @@ impl<M, R> Source<M, R> for Dataset<'_, R> {
     fn resume(&mut self, _folder: &Path, cursor: Cursor) -> Result<(), TrainError> {
         self.cursor = cursor;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ascribe_core::Seed;
+
+    use super::*;
+
+    #[test]
+    fn windows_of_labelled_rows_have_both_labels_and_go_on() {
+        // Three of twelve are wanted: one in each window of four.
+        let rows: Vec<usize> = (0..12).collect();
+        let labels: Vec<bool> = rows.iter().map(|row| row % 4 == 0).collect();
+        let order = Epochs::new(12, Seed(7)).unwrap();
+        let make = || LabelledRows::new(&rows, labels.clone(), order, 4).unwrap();
+        let take = |source: &mut LabelledRows<usize>| -> Vec<usize> {
+            let taken = Source::<(), usize>::window(source, &()).unwrap().rows.into_iter().copied().collect();
+            Source::<(), usize>::advance(source);
+            taken
+        };
+        let mut source = make();
+        let all: Vec<Vec<usize>> = (0..6).map(|_| take(&mut source)).collect();
+        for window in &all {
+            assert_eq!(window.iter().filter(|row| *row % 4 == 0).count(), 1, "{window:?}");
+        }
+        for epoch in all.chunks(3) {
+            let mut seen = epoch.concat();
+            seen.sort_unstable();
+            assert_eq!(seen, rows);
+        }
+        assert_ne!(all[..3], all[3..]);
+        assert_eq!(Source::<(), usize>::epoch(&source), 2.0);
+        let mut again = make();
+        let cursor = Cursor { epoch: 1, position: 4 };
+        Source::<(), usize>::resume(&mut again, Path::new("nowhere"), cursor).unwrap();
+        assert_eq!([take(&mut again), take(&mut again)], [all[4].clone(), all[5].clone()]);
+        assert!(LabelledRows::new(&rows, vec![true; 11], order, 4).is_err());
+        assert!(LabelledRows::<usize>::new(&[], Vec::new(), order, 4).is_err());
     }
 }

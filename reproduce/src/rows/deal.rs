@@ -126,7 +126,7 @@ struct Sums {
 fn run(seed: Seed) -> Result<Figures> {
     let drawn = Drawn::new(seed);
     let language = Language(|text: &[u32]| drawn.next(text));
-    let deal = Deal { k: 10, lookahead: 8, lambda: 20.0, beams: 1 };
+    let deal = Deal { k: 10, lookahead: 8, lambda: 20.0, ..Deal::default() };
     let (best, short) = (BestOfN { n: 16 }, Deal { lookahead: 0, ..deal });
     let length = LengthTarget { target: WISHED };
     let mut sums: Vec<(&str, Sums)> = Vec::new();

@@ -8,19 +8,23 @@ mod balance;
 mod blank_perplexity;
 mod brain;
 mod calibrated_rewards;
+mod circuit;
 mod clip_delta;
 mod concepts;
 mod concepts_and_hints;
 mod constrained;
 mod cream;
+mod curated_instructions;
 mod cyclical_curriculum;
 mod deal;
 mod deception;
+mod distilled_traces;
 mod domain_features;
 mod dpo_overoptimisation;
 mod dynamic_beta;
 mod ensembles;
 mod ensembles_in_rl;
+mod folded_histories;
 mod follow_ups;
 mod glore_stages;
 mod gpm_cycles;
@@ -43,6 +47,7 @@ mod more;
 mod noisy_labels;
 mod objective_mismatch;
 mod omega_prm;
+mod one_model_of_tasks;
 mod online_intrinsic;
 mod oreal;
 mod oreo;
@@ -51,6 +56,7 @@ mod pav_provers;
 mod potential;
 mod ppo_vs_dpo;
 mod preference_trade_offs;
+mod preferred_pictures;
 mod pretraining_seeds;
 mod principles;
 mod process_verifiers;
@@ -61,8 +67,11 @@ mod rating_and_preference;
 mod regularised_relevance;
 mod reward_math;
 mod robust_rewards;
+mod rollout_errors;
+mod rounds_of_mathematics;
 mod rsrm;
 mod score_turn_two;
+mod self_evolution;
 mod smc;
 mod starc;
 mod steer_lm;
@@ -74,10 +83,12 @@ mod t_reg;
 mod task_order;
 mod test_time_compute;
 mod tools;
+mod traced_matches;
 mod trade_offs;
 mod transfer_q;
 mod tutoring;
 mod voting;
+mod who_wrote_it;
 
 use crate::row::Row;
 
@@ -94,6 +105,10 @@ pub const ROWS: &[&Row] = &[
     &steer_lm::ROW,
     &kto_unpaired::ROW,
     &tutoring::ROW,
+    &curated_instructions::ROW,
+    &one_model_of_tasks::ROW,
+    &folded_histories::ROW,
+    &traced_matches::ROW,
     &summaries::ROW,
     &t_reg::ROW,
     &ma_rlhf::ROW,
@@ -111,11 +126,15 @@ pub const ROWS: &[&Row] = &[
     &implicit_prm_data::ROW,
     &clip_delta::ROW,
     &glore_stages::ROW,
+    &rounds_of_mathematics::ROW,
+    &self_evolution::ROW,
+    &distilled_traces::ROW,
     &step_level_models::ROW,
     &p_ik::ROW,
     &strategies::ROW,
     &test_time_compute::ROW,
     &potential::ROW,
+    &preferred_pictures::ROW,
     &mcts_value::ROW,
     &transfer_q::ROW,
     &smc::ROW,
@@ -140,6 +159,7 @@ pub const ROWS: &[&Row] = &[
     &tools::ROW,
     &concepts::ROW,
     &machine_text::ROW,
+    &who_wrote_it::ROW,
     &balance::ROW,
     &imbalance::ROW,
     &starc::ROW,
@@ -150,6 +170,8 @@ pub const ROWS: &[&Row] = &[
     &groupwise_regret::ROW,
     &hidden_outcomes::ROW,
     &impact_curve::ROW,
+    &circuit::ROW,
+    &rollout_errors::ROW,
     &objective_mismatch::ROW,
     &subgoals::ROW,
     &online_intrinsic::ROW,

@@ -6,7 +6,7 @@
 
 use anyhow::Result;
 use ascribe::core::{Seed, Stream};
-use ascribe::reward::shaping::{IntrinsicConfig, IntrinsicForm};
+use ascribe::reward::shaping::{AnnotatorThread, IntrinsicConfig, IntrinsicForm};
 use rand::RngExt;
 
 use crate::rooms::{Agent, Event};
@@ -21,7 +21,8 @@ pub const ROW: Row = Row {
     paper: "Online Intrinsic Rewards for Decision Making Agents from Large Language Model Feedback, arXiv:2410.23022",
     setting: "two rooms with a key, a door and a goal that alone pays; Q-learning on 300 walks of at most 120 steps; captions of \
               five events, told in eight ways; a rule labels one caption after every tenth walk, or five after each; the \
-              intrinsic reward is 0.1 and decays with the cube of how often a caption came; the share of walks that arrive",
+              intrinsic reward is 0.1 and decays with the cube of how often a caption came; or the labels come from a thread, \
+              five a walk, which has the next walk to think of them; the share of walks that arrive",
     seeds: 12,
     claims: &[
         Claim {
@@ -39,6 +40,11 @@ pub const ROW: Row = Row {
             says: "a faster annotator is better",
             more: "retrieval, five labels a walk",
             less: "retrieval, few labels",
+        },
+        Claim {
+            says: "labels of a thread of its own, a walk late, help too",
+            more: "retrieval, a walk late",
+            less: "sparse",
         },
     ],
     tried: "No other setting was tried. With 30 labels, most of them of walking, the classifier likely calls every caption no \
@@ -69,6 +75,8 @@ struct Annotator {
     labels: usize,
     /// Walks from one time to the next.
     every: u64,
+    /// On a thread of its own, with labels that come behind the next walk.
+    late: bool,
 }
 
 /// The share of walks that arrive; without an annotator nothing but the goal pays.
@@ -76,6 +84,7 @@ fn arrivals(seed: Seed, form: IntrinsicForm, annotator: Option<Annotator>) -> Re
     let config = IntrinsicConfig { form, external: 1.0, internal: 0.1, retrain: 5, ..IntrinsicConfig::default() };
     let mut intrinsic = config.init()?;
     let mut agent = Agent::fresh();
+    let mut thread = AnnotatorThread::new(|caption| Ok(progress(caption)));
     let mut arrived = 0;
     for number in 0..WALKS {
         let walk = agent.walk(&mut seed.stream("walk", number));
@@ -88,7 +97,10 @@ fn arrivals(seed: Seed, form: IntrinsicForm, annotator: Option<Annotator>) -> Re
         let told: Vec<String> = walk.events.iter().map(|event| caption(*event, &mut stream)).collect();
         let told: Vec<&str> = told.iter().map(String::as_str).collect();
         agent.learn(&walk, &intrinsic.episode(&told, &walk.paid())?);
-        if number.is_multiple_of(annotator.every) {
+        if annotator.late {
+            thread.wait(&mut intrinsic)?;
+            thread.ask(&mut intrinsic, annotator.labels)?;
+        } else if number.is_multiple_of(annotator.every) {
             for asked in intrinsic.queries(annotator.labels) {
                 intrinsic.label(&asked, progress(&asked))?;
             }
@@ -98,12 +110,15 @@ fn arrivals(seed: Seed, form: IntrinsicForm, annotator: Option<Annotator>) -> Re
 }
 
 fn run(seed: Seed) -> Result<Figures> {
-    let (fast, slow) = (Annotator { labels: 5, every: 1 }, Annotator { labels: 1, every: 10 });
+    let fast = Annotator { labels: 5, every: 1, late: false };
+    let slow = Annotator { labels: 1, every: 10, late: false };
+    let late = Annotator { late: true, ..fast };
     let classification = IntrinsicForm::Classification { eta: 0.5 };
     Ok(vec![
         ("sparse".into(), arrivals(seed, IntrinsicForm::Retrieval, None)?),
         ("retrieval, five labels a walk".into(), arrivals(seed, IntrinsicForm::Retrieval, Some(fast))?),
         ("classification, five labels a walk".into(), arrivals(seed, classification, Some(fast))?),
+        ("retrieval, a walk late".into(), arrivals(seed, IntrinsicForm::Retrieval, Some(late))?),
         ("retrieval, few labels".into(), arrivals(seed, IntrinsicForm::Retrieval, Some(slow))?),
         ("classification, few labels".into(), arrivals(seed, classification, Some(slow))?),
     ])

@@ -18,9 +18,9 @@ use crate::language::Language;
 use crate::row::{Claim, Figures, Row};
 use crate::world::normal;
 
-const ROWS: usize = 6;
+pub const ROWS: usize = 6;
 /// Values of a row.
-const VALUES: u32 = 64;
+pub const VALUES: u32 = 64;
 const TURNED: f64 = 0.05;
 /// How often the writer draws what was asked for; the other glyphs share the rest.
 const WANTED: f64 = 0.3;
@@ -34,7 +34,7 @@ const SAMPLES: usize = 8;
 const PATHS: usize = 9;
 
 /// E, F, P, B, R and D, from the top.
-const GLYPHS: [[u32; ROWS]; 6] = [
+pub const GLYPHS: [[u32; ROWS]; 6] = [
     [0b111110, 0b100000, 0b111100, 0b100000, 0b100000, 0b111110],
     [0b111110, 0b100000, 0b111100, 0b100000, 0b100000, 0b100000],
     [0b111100, 0b100010, 0b111100, 0b100000, 0b100000, 0b100000],
@@ -49,7 +49,7 @@ pub const ROW: Row = Row {
     paper: "Can We Generate Images with CoT? Let's Verify and Reinforce Image Generation Step by Step, arXiv:2501.13926",
     setting: "300 pictures a seed of six glyphs of 6 by 6 pixels, a row a token, in place of images; the writer draws what was asked \
               for three times in ten; an assessor of potential that is mistaken about one text in 20, a judge of whole pictures \
-              with an error of 0.1; no reflection",
+              with an error of 0.1",
     seeds: 12,
     claims: &[
         Claim {
@@ -73,30 +73,53 @@ pub const ROW: Row = Row {
     run,
 };
 
+/// How likely each glyph is.
+pub type Odds = [f64; GLYPHS.len()];
+
 /// The probability of a row where another is meant.
 fn of_row(row: u32, meant: u32) -> f64 {
     let turned = (row ^ meant).count_ones() as i32;
     TURNED.powi(turned) * (1.0 - TURNED).powi(ROWS as i32 - turned)
 }
 
-/// Which glyph a picture becomes, by its first rows.
-fn becomes(wanted: u32, rows: &[u32]) -> [f64; GLYPHS.len()] {
+/// How often the writer draws each glyph where one is wanted.
+pub fn meant(wanted: u32) -> Odds {
     let mut odds = [(1.0 - WANTED) / (GLYPHS.len() - 1) as f64; GLYPHS.len()];
     odds[wanted as usize] = WANTED;
-    for (odds, glyph) in odds.iter_mut().zip(&GLYPHS) {
-        *odds *= rows.iter().zip(glyph).map(|(row, meant)| of_row(*row, *meant)).product::<f64>();
-    }
+    odds
+}
+
+/// The probability of rows where each glyph is meant.
+pub fn likelihoods(rows: &[u32]) -> Odds {
+    GLYPHS.map(|glyph| rows.iter().zip(glyph).map(|(row, meant)| of_row(*row, meant)).product())
+}
+
+/// Which glyph a picture becomes, by its first rows.
+pub fn posterior(mut odds: Odds, rows: &[u32]) -> Odds {
+    odds.iter_mut().zip(likelihoods(rows)).for_each(|(odds, likelihood)| *odds *= likelihood);
     let total: f64 = odds.iter().sum();
     odds.map(|odds| odds / total)
 }
 
-/// The next rows behind a prompt and some rows, with their probabilities.
-fn next(text: &[u32]) -> Vec<(u32, f64)> {
-    let Some((wanted, rows)) = text.split_first().filter(|(_, rows)| rows.len() < ROWS) else { return Vec::new() };
-    let odds = becomes(*wanted, rows);
+/// The same of the writer.
+fn becomes(wanted: u32, rows: &[u32]) -> Odds {
+    posterior(meant(wanted), rows)
+}
+
+/// The next rows behind some rows of what may be meant, with their probabilities; none behind a whole picture.
+pub fn next_rows(odds: Odds, rows: &[u32]) -> Vec<(u32, f64)> {
+    if rows.len() >= ROWS {
+        return Vec::new();
+    }
+    let odds = posterior(odds, rows);
     let chance =
         |row: u32| odds.iter().zip(&GLYPHS).map(|(odds, glyph)| odds * of_row(row, glyph[rows.len()])).sum::<f64>();
     (0..VALUES).map(|row| (row, chance(row))).collect()
+}
+
+/// The next rows behind a prompt and some rows.
+fn next(text: &[u32]) -> Vec<(u32, f64)> {
+    text.split_first().map(|(wanted, rows)| next_rows(meant(*wanted), rows)).unwrap_or_default()
 }
 
 /// Pixels of a picture that are not those of a glyph.
@@ -105,13 +128,13 @@ fn apart(rows: &[u32], glyph: &[u32; ROWS]) -> u32 {
 }
 
 /// Whether no glyph is nearer to a picture than the wanted one.
-fn is_right(wanted: u32, rows: &[u32]) -> bool {
+pub fn is_right(wanted: u32, rows: &[u32]) -> bool {
     let distances = GLYPHS.map(|glyph| apart(rows, &glyph));
     rows.len() == ROWS && distances.iter().all(|other| distances[wanted as usize] <= *other)
 }
 
 /// Who looks at a picture.
-enum Looks {
+pub enum Looks {
     /// Whether it is clear what it becomes.
     Clarity,
     /// How likely that is what was asked for.
@@ -121,7 +144,8 @@ enum Looks {
 }
 
 impl Looks {
-    fn at(&self, text: &[u32]) -> f64 {
+    /// What is said of a prompt and its rows.
+    pub fn at(&self, text: &[u32]) -> f64 {
         let Some((wanted, rows)) = text.split_first() else { return 0.0 };
         // One number for each text.
         let name = text.iter().fold(1, |name: u64, token| name * u64::from(VALUES) + u64::from(*token));
@@ -150,8 +174,8 @@ impl Scorer for Looks {
 fn run(seed: Seed) -> Result<Figures> {
     let clarity = Looks::Clarity;
     let paths = |n: usize| PathOptions { n, levels: ROWS, ..PathOptions::default() };
-    let clear = |n: usize| PathSelection { options: paths(n), clarity: Some(&clarity) };
-    let at_once = PathSelection { options: paths(SAMPLES), clarity: None };
+    let clear = |n: usize| PathSelection { options: paths(n), clarity: Some(&clarity), reflection: None };
+    let at_once = PathSelection { options: paths(SAMPLES), ..PathSelection::default() };
     let arms: [(&str, &dyn Search); 4] = [
         ("best of 8", &BestOfN { n: SAMPLES }),
         ("potential of 8 paths", &clear(SAMPLES)),

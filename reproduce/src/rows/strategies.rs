@@ -95,10 +95,11 @@ fn decoders(n: usize) -> Vec<(&'static str, &'static str, Value)> {
             ("greedy", "greedy", json!({})),
             ("one sample", "majority", json!({"n": 1})),
             ("controlled", "controlled", json!({"k": 2, "weight": 5.0})),
+            ("beam of one", "beam", json!({"beams": 1})),
         ];
     }
     let mut decoders = vec![
-        ("likelihood beam", "beam", json!({"beams": n, "length_penalty": 0.0})),
+        ("likelihood beam", "likelihood", json!({"beams": n})),
         ("best of n", "best-of-n", json!({"n": n})),
         ("vote", "majority", json!({"n": n})),
         ("weighted vote", "majority", json!({"n": n, "weights": "identity"})),

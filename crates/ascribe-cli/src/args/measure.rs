@@ -63,6 +63,9 @@ pub struct MetricArgs {
     /// Rows with equal values in this column are not independent; intervals resample its values.
     #[arg(long)]
     pub cluster: Option<String>,
+    /// Also the metric of the rows of each tag in this column, such as the level of the goal that a row tests.
+    #[arg(long, conflicts_with = "list")]
+    pub by: Option<String>,
     #[command(flatten)]
     pub measure: MeasureArgs,
 }
@@ -299,6 +302,9 @@ pub struct ProcessBenchArgs {
     /// Predict the first step whose score is below this; without it the column `prediction` is read.
     #[arg(long, allow_negative_numbers = true)]
     pub threshold: Option<f64>,
+    /// Take the threshold with the highest F1 on this subset (gsm8k, say) for all of them.
+    #[arg(long, conflicts_with = "threshold")]
+    pub threshold_on: Option<String>,
     #[command(flatten)]
     pub measure: MeasureArgs,
 }

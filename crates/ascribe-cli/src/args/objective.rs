@@ -45,6 +45,10 @@ pub struct ObjectiveArgs {
     /// Weigh pairs by how likely the policy would write them (WPO).
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub use_weighting: Option<bool>,
+    /// What the column `weight` does to the pairs: `none`, `mean` (it multiplies their losses) or `weighted_mean` (the same, divided
+    /// by the sum of the weights).
+    #[arg(long)]
+    pub label_weights: Option<String>,
     /// Divide the score of each response by its number of tokens (dpo, ipo).
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub length_normalized: Option<bool>,

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use ascribe::process::label::{AfterError, Softness};
 use ascribe::process::{AnswerKind, Checker, Extraction, Preset, Segmenter, Shard};
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 
-use super::{CommonArgs, WeightsName, named};
+use super::{CommonArgs, WeightsName, named, table};
 
 /// How answers are compared.
 #[derive(Clone, Debug, Args)]
@@ -75,6 +76,8 @@ pub enum LabelMethod {
     Refine,
     /// Two attempts each, of which the second mends the first: SCoRe.
     SelfCorrect,
+    /// Attempts of the model's own, right or wrong: what orm, tvm, p-ik and implicit-prm learn from.
+    Outcomes,
 }
 
 /// What rows a method writes.
@@ -86,6 +89,8 @@ pub enum RowsName {
     Pairs,
     /// Completions to imitate.
     Completions,
+    /// Completions that are right or wrong.
+    Outcomes,
 }
 
 #[derive(Debug, Args)]
@@ -133,10 +138,15 @@ pub struct LabelArgs {
     /// Labels behind the first wrong step: mask (the default), zero or keep (monte-carlo).
     #[arg(long, value_parser = named::<AfterError>)]
     pub after_error: Option<AfterError>,
+    /// Keep a completion only if rollouts and a judge name the same first wrong step, or both none: the column `judged` has the
+    /// judge's, counted from 0, or -1 (monte-carlo).
+    #[arg(long)]
+    pub consensus: bool,
     /// Count a right rollout only if it uses the results of its prefix (sorm).
     #[arg(long)]
     pub consistent: bool,
-    /// Rollouts from a prefix (monte-carlo, sorm, omega); attempts at a problem (refine, self-correct). 8 unless it is given.
+    /// Rollouts from a prefix (monte-carlo, sorm, omega); attempts at a problem (refine, self-correct, outcomes). 8 unless it is
+    /// given.
     #[arg(long)]
     pub rollouts: Option<usize>,
     /// Rollouts from the question alone (omega); --rollouts unless it is given.
@@ -157,6 +167,10 @@ pub struct LabelArgs {
     /// Difference of values above which siblings are a pair (mcts); 0.7 unless it is given.
     #[arg(long, allow_negative_numbers = true)]
     pub threshold: Option<f64>,
+    /// Numbers of a search without an option of their own, as `name=value,..` or as JSON: alpha, beta, length, c_puct (omega);
+    /// exploration, min_visits (mcts); exploration, simulations, max_nodes, max_depth, right_ends, bear_ratio, back_up (evolve).
+    #[arg(long, value_parser = table::<Value>, default_value = "", hide_default_value = true)]
+    pub method_args: Value,
     /// Most tokens of a rollout.
     #[arg(long, alias = "max-completion-length", default_value_t = 256)]
     pub max_new_tokens: usize,

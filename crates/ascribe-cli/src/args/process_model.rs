@@ -1,5 +1,6 @@
 //! Options of process models: how they learn.
 
+use ascribe::process::label::AfterError;
 use ascribe::process::model::OutcomeAt;
 use ascribe::process::{Aggregate, Segmenter};
 use clap::{Args, ValueEnum};
@@ -7,13 +8,13 @@ use clap::{Args, ValueEnum};
 use super::named;
 use super::process::segmenter;
 
-/// How a process model learns: `ascribe train orm`, `prm`, `tvm` and `pav`; and `implicit-prm`.
+/// How a process model learns: `ascribe train orm`, `prm`, `tvm`, `pav` and `p-ik`; and `implicit-prm`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ProcessArgs {
     /// The loss of an implicit process model: ce (unless it is given), dpo, kto or nca (implicit-prm).
     #[arg(long, value_enum)]
     pub form: Option<FormName>,
-    /// The loss of steps: cross-entropy (unless it is given), squared or ranking.
+    /// The loss of steps: cross-entropy (unless it is given), squared, or for prm ranking, or pairwise on pairs of steps.
     #[arg(long, value_enum)]
     pub step_loss: Option<StepLossName>,
     /// Margin of wrong steps (step_loss ranking); 4 unless it is given.
@@ -37,6 +38,12 @@ pub struct ProcessArgs {
     /// is given.
     #[arg(long)]
     pub step_separator: Option<String>,
+    /// Labels behind the first wrong step, whose label is 0 (prm, pav): mask, zero or keep (unless it is given).
+    #[arg(long, value_parser = named::<AfterError>)]
+    pub after_error: Option<AfterError>,
+    /// Put this behind each step, and read the step there (prm, pav), as models with a tag for the ends of steps want it.
+    #[arg(long, allow_hyphen_values = true)]
+    pub step_tag: Option<String>,
     /// How the scores of steps become that of a response, unless scoring says otherwise: last (unless it is given), min,
     /// prod, mean, geo-mean, max, sum-logit or sum-log.
     #[arg(long, value_parser = named::<Aggregate>)]
@@ -50,7 +57,11 @@ pub struct ProcessArgs {
     /// Learn from as many rows that end right as wrong (in a label below 1/2); which of the others go is drawn.
     #[arg(long)]
     pub balance: bool,
-    /// Fewest samples of a problem (tvm); 1 unless it is given.
+    /// Learn from at most so many rows of a prompt, as many right ones as wrong ones (by their last label) as far as there are;
+    /// which they are is drawn.
+    #[arg(long)]
+    pub max_samples_per_prompt: Option<usize>,
+    /// Fewest samples of a problem (tvm, p-ik); 1 unless it is given.
     #[arg(long)]
     pub min_samples: Option<usize>,
 }
@@ -89,6 +100,8 @@ pub enum StepLossName {
     Squared,
     /// The order of the steps of a response, for hard labels: PQM.
     Ranking,
+    /// Which of two steps behind one state is better; rows are pairs, as `label --rows pairs` writes them.
+    Pairwise,
 }
 
 /// What says how likely all is right so far.

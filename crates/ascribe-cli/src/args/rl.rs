@@ -1,10 +1,12 @@
 //! Options of training on rollouts, under the names of TRL and verl.
 
+use std::path::PathBuf;
+
 use anyhow::bail;
 use ascribe::core::Sampling;
 use ascribe::core::tensor::KlEstimator;
 use ascribe::preference::rl::{Aggregation, ScaleRewards};
-use ascribe::reward::Aggregate;
+use ascribe::reward::{Aggregate, ClipDeltaConfig};
 use clap::{Args, ValueEnum};
 
 use super::{CombineName, named};
@@ -31,6 +33,13 @@ pub struct RlArgs {
     /// Make each reward the log-sigmoid of what it is above this number, a good answer's reward: their sum is a logical AND.
     #[arg(long, allow_negative_numbers = true)]
     pub log_sigmoid: Option<f64>,
+    /// Refine the scores of steps by the process model among the rewards, so that repeating good steps earns nothing: clip, delta
+    /// or clip-delta. The other rewards are of success, and the last step is paid them.
+    #[arg(long, value_enum)]
+    pub step_rewards: Option<StepRewardsName>,
+    /// clip: where scores are cut off, so that most steps get 0; 0.9 unless it is given.
+    #[arg(long, allow_negative_numbers = true)]
+    pub step_eta: Option<f64>,
     /// Responses to each prompt.
     #[arg(long, default_value_t = 8)]
     pub num_generations: usize,
@@ -148,6 +157,16 @@ pub struct RlArgs {
     /// Cut responses into steps or macro actions: `separator:TEXT`, `fixed:N`, `random:N`, `perplexity` or `parsing:N`.
     #[arg(long)]
     pub segment: Option<String>,
+    /// Log the perplexity of these completions, of which nothing is learned, with each generation: a file with the columns
+    /// `prompt` and `completion`.
+    #[arg(long)]
+    pub perplexity_data: Option<PathBuf>,
+    /// End where that perplexity is above this number.
+    #[arg(long, allow_negative_numbers = true)]
+    pub early_stopping_perplexity: Option<f64>,
+    /// End where the mean reward of so many generations, one after another, was not above the best before them; 0 goes on.
+    #[arg(long, default_value_t = 0)]
+    pub early_stopping_patience: usize,
     /// raft: keep this share of all responses; without it, the best to each prompt.
     #[arg(long, allow_negative_numbers = true)]
     pub keep_top: Option<f64>,
@@ -197,6 +216,31 @@ impl RlArgs {
         }))
     }
 
+    /// How scores of steps are refined, where they are; the weight of the process model is not known here.
+    pub fn refinement(&self) -> anyhow::Result<Option<ClipDeltaConfig>> {
+        let Some(how) = self.step_rewards else {
+            if self.step_eta.is_some() {
+                bail!("step_eta is where --step-rewards clip cuts scores off; name both, or drop it");
+            }
+            return Ok(None);
+        };
+        let clips = matches!(how, StepRewardsName::Clip | StepRewardsName::ClipDelta);
+        if self.step_eta.is_some() && !clips {
+            bail!("step_eta belongs to step_rewards clip and clip-delta; drop it with delta");
+        }
+        if self.combine.is_some() || self.log_sigmoid.is_some() {
+            bail!("combine and log_sigmoid make one reward of several, which step_rewards keeps apart; drop them");
+        }
+        let delta = how != StepRewardsName::Clip;
+        if delta && self.gamma != 1.0 {
+            bail!("step_rewards delta telescopes where gamma is 1, and it is {}; drop gamma, or use clip", self.gamma);
+        }
+        let eta = clips.then_some(self.step_eta.unwrap_or(ETA));
+        let config = ClipDeltaConfig { eta, delta, ..ClipDeltaConfig::default() };
+        config.init()?;
+        Ok(Some(config))
+    }
+
     /// How tokens are drawn.
     pub fn sampling(&self) -> Sampling {
         Sampling {
@@ -208,6 +252,20 @@ impl RlArgs {
         }
     }
 }
+
+/// How scores of steps are refined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StepRewardsName {
+    /// What is above --step-eta counts as nothing, what is below it as what is missing.
+    Clip,
+    /// Each step gets its score less that of the next one.
+    Delta,
+    /// Clip, then delta.
+    ClipDelta,
+}
+
+/// Where scores are cut off, unless it is said.
+const ETA: f64 = 0.9;
 
 /// What becomes of groups in which no two scores differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

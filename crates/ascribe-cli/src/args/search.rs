@@ -23,8 +23,12 @@ pub enum ScorerName {
     Keywords,
     /// Less the number of times that one of --keywords stands in the text.
     Forbidden,
+    /// Less the number of matches of --pattern in the text.
+    Patterns,
     /// How near the length of a text that ended is to --target-length, as a negative share of it.
     Length,
+    /// 0 up to --target-length, and less the share of it that a longer text has beyond.
+    LengthLimit,
     /// 1 where thinking and answer stand in their tags.
     ThinkFormat,
     /// What the process model of --process says of the last step: with progress where it was trained for it.
@@ -74,6 +78,10 @@ pub struct SearchArgs {
     /// What says how good a text, or its beginning, is.
     #[arg(long, value_enum)]
     pub scorer: Option<ScorerName>,
+    /// More that is added to what --scorer says, each with a weight: `length=0.5`. For scorers of whole texts, and not for the
+    /// judge. Repeatable.
+    #[arg(long = "also", value_name = "SCORER=WEIGHT", value_parser = weighed, requires = "scorer")]
+    pub also: Vec<(ScorerName, f32)>,
     /// What has the last word among the texts that were found; by default the scorer.
     #[arg(long, value_enum)]
     pub judge: Option<ScorerName>,
@@ -90,13 +98,30 @@ pub struct SearchArgs {
     /// What --baseline was aligned to, where that is not --scorer; its `beta` stands in --strategy-args.
     #[arg(long, value_enum, requires = "baseline")]
     pub baseline_scorer: Option<ScorerName>,
+    /// The other policy of a product, for the strategy `smc` with `target` `product`: a model of the same tokenizer, named as
+    /// --baseline is. Its power stands in --strategy-args as `expert_power`, that of --model as `strength`.
+    #[arg(long)]
+    pub expert: Option<PathBuf>,
+    /// What is asked about a text that the judge does not find good enough, for the strategy `paths` with `reflections`; what the
+    /// model answers stands before the next attempt.
+    #[arg(long)]
+    pub reflection: Option<String>,
     /// How several values of a text become one: sum, mean, min, max, prod or last.
     #[arg(long, value_parser = named::<Reduce>, default_value = "last")]
     pub reduce: Reduce,
     /// Words for the scorers `keywords` and `forbidden`, separated by commas.
     #[arg(long, value_delimiter = ',')]
     pub keywords: Vec<String>,
-    /// Tokens for the scorer `length`.
+    /// Find --keywords by their stem: `running` is `run`, in English.
+    #[arg(long)]
+    pub stems: bool,
+    /// All or nothing, for the scorers `keywords` and `length-limit`: 1 where all words are found, or the limit is kept, else 0.
+    #[arg(long)]
+    pub hard: bool,
+    /// A regular expression for the scorer `patterns`. Repeatable.
+    #[arg(long = "pattern", alias = "patterns")]
+    pub patterns: Vec<String>,
+    /// Tokens for the scorers `length` and `length-limit`.
     #[arg(long, default_value_t = 128)]
     pub target_length: usize,
     /// Where steps end: paragraphs, lines, delimiter:TEXT, marker:ID or length:N.
@@ -120,6 +145,13 @@ pub struct SearchArgs {
     /// Most tokens of a text.
     #[arg(long, alias = "max-completion-length", default_value_t = 256)]
     pub max_new_tokens: usize,
+    /// A text ends with the token that completes this, as with an end token; for models that go on to the next question.
+    /// Repeatable.
+    #[arg(long = "stop", alias = "stop-strings")]
+    pub stop: Vec<String>,
+    /// A text ends with the token that closes its first `\boxed{..}`.
+    #[arg(long)]
+    pub stop_at_boxed: bool,
     /// Divides the logits; 0 takes the most likely token wherever one would be drawn.
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub temperature: f32,
@@ -129,6 +161,12 @@ pub struct SearchArgs {
     /// Keep the most likely tokens up to this probability.
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub top_p: f32,
+    /// Keep tokens with at least this share of the highest probability; 0 keeps all.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub min_p: f32,
+    /// Let texts that were cut off by the greatest length be chosen beside those that ended; else they are only where none ended.
+    #[arg(long)]
+    pub allow_cut: bool,
     /// Prompts that are searched side by side; what they ask at the same time is one batch.
     #[arg(long, default_value_t = 16)]
     pub parallel: usize,
@@ -147,6 +185,30 @@ pub struct SearchArgs {
 impl SearchArgs {
     /// The scorers that are named.
     pub fn scorers(&self) -> impl Iterator<Item = ScorerName> {
-        [self.scorer, self.judge, self.baseline_scorer].into_iter().flatten()
+        let named = [self.scorer, self.judge, self.baseline_scorer].into_iter().flatten();
+        named.chain(self.also.iter().map(|(name, _)| *name))
+    }
+}
+
+/// A scorer with its weight: `length=0.5`.
+fn weighed(text: &str) -> Result<(ScorerName, f32), String> {
+    let (name, weight) = text.split_once('=').ok_or("a scorer and its weight are wanted, such as `length=0.5`")?;
+    let weight: f32 = weight.parse().map_err(|_| format!("`{weight}` is no weight; give a number"))?;
+    match weight.is_finite() {
+        true => Ok((ScorerName::from_str(name, false)?, weight)),
+        false => Err(format!("a weight must be finite, got {weight}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scorer_comes_with_a_finite_weight() {
+        assert_eq!(weighed("length-limit=-0.5"), Ok((ScorerName::LengthLimit, -0.5)));
+        for wrong in ["length", "length=", "length=nan", "length=inf", "lengths=1"] {
+            assert!(weighed(wrong).is_err(), "{wrong}");
+        }
     }
 }

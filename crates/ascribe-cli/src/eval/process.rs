@@ -1,15 +1,16 @@
 //! ProcessBench and PRMBench-like files.
 //!
 //! ProcessBench rows have `label`, the index of the first wrong step or -1, and `prediction`, which is null where no
-//! answer could be read; or `step_scores` with `--threshold`. With a column `subset` every subset is scored, and the
-//! average is the plain mean of their F1. PRMBench rows have `step_scores` and `error_steps`, counted from 1 as in the
-//! release, and may have a `classification`.
+//! answer could be read; or `step_scores` with `--threshold`, or with `--threshold-on` the subset that it is chosen on. With
+//! a column `subset` every subset is scored, and the average is the plain mean of their F1. PRMBench rows have
+//! `step_scores` and `error_steps`, counted from 1 as in the release, and may have a `classification`.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
 use ascribe::eval::bench::{first_error, process_f1};
 use ascribe::eval::protocol::{PrmItem, prm_score};
+use ascribe::process::credit::best_threshold;
 use serde_json::Value;
 
 use crate::args::{PrmBenchArgs, ProcessBenchArgs};
@@ -25,10 +26,16 @@ pub fn process_bench(args: &ProcessBenchArgs) -> anyhow::Result<()> {
     let mut subsets = Subsets::new();
     let mut unread = 0;
     let has_subsets = records.has("subset");
+    let threshold = match &args.threshold_on {
+        Some(subset) => Some(best_on(&records, subset)?),
+        None => args.threshold,
+    };
     for row in &records.rows {
-        let prediction = match args.threshold {
+        let mut steps = None;
+        let prediction = match threshold {
             Some(threshold) => {
                 let scores = records.numbers(row, "step_scores")?;
+                steps = Some(scores.len() as i64);
                 Some(first_error(&scores, threshold).with_context(|| records.place(row))?)
             }
             None => match records.value(row, "prediction")? {
@@ -38,7 +45,7 @@ pub fn process_bench(args: &ProcessBenchArgs) -> anyhow::Result<()> {
         };
         unread += usize::from(prediction.is_none());
         let label = records.integer(row, "label")?;
-        if label < -1 {
+        if label < -1 || steps.is_some_and(|steps| label >= steps) {
             return Err(records.wrong(row, "label", "-1 or the index of a step", records.value(row, "label")?));
         }
         let subset = if has_subsets { records.label(row, "subset")? } else { "all".to_owned() };
@@ -49,8 +56,12 @@ pub fn process_bench(args: &ProcessBenchArgs) -> anyhow::Result<()> {
     let bootstrap = args.measure.bootstrap(records.rows.len());
     let mut findings =
         Findings::new("processbench").fact("input", records.name()).drawn(&bootstrap).fact("unread", unread);
-    if let Some(threshold) = args.threshold {
+    if let Some(threshold) = threshold {
         findings = findings.fact("threshold", threshold);
+    }
+    if let Some(subset) = &args.threshold_on {
+        findings =
+            findings.note(format!("The threshold is the best one of `{subset}`, whose own figures it flatters."));
     }
     let mut estimates = Vec::new();
     for (subset, (predictions, labels)) in &subsets {
@@ -66,6 +77,21 @@ pub fn process_bench(args: &ProcessBenchArgs) -> anyhow::Result<()> {
         findings = findings.with(Finding::number("average F1", mean));
     }
     findings.figure(verdicts(&subsets)).show(args.measure.json, args.file.report.as_deref())
+}
+
+/// The threshold with the highest F1 on one subset.
+fn best_on(records: &Records, subset: &str) -> anyhow::Result<f64> {
+    let (mut scores, mut labels) = (Vec::new(), Vec::new());
+    for row in &records.rows {
+        if records.label(row, "subset")? == subset {
+            scores.push(records.numbers(row, "step_scores")?);
+            labels.push(records.integer(row, "label")?);
+        }
+    }
+    if labels.is_empty() {
+        bail!("threshold_on names a subset of the rows, and none has the `subset` {subset}; name one that is there");
+    }
+    Ok(best_threshold(&scores, &labels).with_context(|| format!("subset `{subset}`"))?.0)
 }
 
 /// What was said of solutions with and without a wrong step.

@@ -1,17 +1,18 @@
 //! What each method makes of one item.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use ascribe::core::{Seed, Tokens};
 use ascribe::data::{Message, Prompt};
 use ascribe::lm::FrozenModel;
 use ascribe::preference::Encoder;
 use ascribe::process::ProcessError;
 use ascribe::process::label::{
-    Asked, Completer, EvolveConfig, Imitate, MctsConfig, MonteCarlo, OmegaConfig, PathLabels, Question, Refinement,
-    Softness, Solution, StepLabels, StepPair, global_refinements, imitated, local_refinements, path_labels,
-    sorm_labels, targets, traces, uses_results,
+    Asked, Completer, EvolveConfig, Imitate, LabelRow, MctsConfig, MonteCarlo, OmegaConfig, PathLabels, Question,
+    Refinement, Softness, Solution, StepLabels, StepPair, consensus, global_refinements, imitated, local_refinements,
+    path_labels, sorm_labels, targets, traces, uses_results,
 };
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 
 use super::Item;
 use super::texts::Texts;
@@ -32,11 +33,17 @@ pub struct Labelled {
     pub rows: Vec<Value>,
     /// Why it ended: `done`, or what cut it short.
     pub ended: String,
+    /// Right rollouts from prefixes, and all of them; where a method labels the steps that were given.
+    pub rollouts: [u64; 2],
 }
 
 impl Labelled {
     fn new(rows: Vec<Value>, exhausted: bool) -> Self {
-        Self { rows, ended: if exhausted { "exhausted".to_owned() } else { "done".to_owned() } }
+        Self::ended(rows, if exhausted { "exhausted" } else { "done" })
+    }
+
+    fn ended(rows: Vec<Value>, ended: impl Into<String>) -> Self {
+        Self { rows, ended: ended.into(), rollouts: [0; 2] }
     }
 }
 
@@ -73,6 +80,7 @@ pub fn label(
         LabelMethod::Evolve => evolve(job, completer),
         LabelMethod::Refine => refine(job, completer),
         LabelMethod::SelfCorrect => self_correct(job, model, completer),
+        LabelMethod::Outcomes => outcomes(job, completer),
     }
 }
 
@@ -86,6 +94,18 @@ fn given(job: Job, method: LabelMethod, completer: &mut Completer) -> anyhow::Re
         Solution { problem, prompt: &item.ids, response: &ids, ends: &cut.ends, segmentation: &segmentation };
     let labeller = MonteCarlo::new(args.rollouts.unwrap_or(ROLLOUTS))?;
     let StepLabels { rows, exhausted, .. } = labeller.label(&solution, completer)?;
+    let estimated = || rows.iter().filter(|row| !row.exact);
+    let sum = |of: &dyn Fn(&LabelRow) -> u32| estimated().map(|row| u64::from(of(row))).sum::<u64>();
+    let rollouts = [sum(&|row| row.correct), sum(&|row| row.rollouts)];
+    if let Some(judged) = item.judged {
+        if exhausted {
+            return Ok(Labelled { rollouts, ..Labelled::new(Vec::new(), true) });
+        }
+        // -1 is no step: there is none that is wrong.
+        if !consensus(&rows, usize::try_from(judged).ok()) {
+            return Ok(Labelled { rollouts, ..Labelled::ended(Vec::new(), "no consensus") });
+        }
+    }
     // Behind what the caps did not reach a step may be right, so that a 0 before it is not known.
     let known = |good: bool| (good || !exhausted).then_some(f32::from(u8::from(good)));
     let labels: Vec<Option<f32>> = match method {
@@ -112,20 +132,66 @@ fn given(job: Job, method: LabelMethod, completer: &mut Completer) -> anyhow::Re
         "seed": args.seed,
     });
     let taught = labels.iter().any(Option::is_some);
-    Ok(Labelled::new(if taught { vec![row] } else { Vec::new() }, exhausted))
+    Ok(Labelled { rollouts, ..Labelled::new(if taught { vec![row] } else { Vec::new() }, exhausted) })
 }
 
-fn omega(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
-    let Job { args, kind, problem, item, texts } = job;
-    let usual = OmegaConfig::default();
+/// Refuses numbers of a search that are none of the method, or out of their ranges.
+pub fn check(args: &LabelArgs, method: LabelMethod) -> anyhow::Result<()> {
+    match method {
+        LabelMethod::Omega => omega_config(args)?.init().map(|_| ())?,
+        LabelMethod::Mcts => mcts_config(args, Vec::new())?.init().map(|_| ())?,
+        LabelMethod::Evolve => evolve_config(args, Vec::new())?.init().map(|_| ())?,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The usual numbers of a search but for those of --method-args; `own` have options of their own.
+fn numbers<C: DeserializeOwned>(args: &LabelArgs, own: &[&str]) -> anyhow::Result<C> {
+    let mut given = args.method_args.as_object().into_iter().flat_map(Map::keys);
+    if let Some(name) = given.find(|name| own.contains(&name.as_str())) {
+        bail!("{name} is no number of method_args: it has an option of its own, or follows from others; drop it there");
+    }
+    serde_json::from_value(args.method_args.clone()).context("method_args")
+}
+
+fn omega_config(args: &LabelArgs) -> anyhow::Result<OmegaConfig> {
+    let usual: OmegaConfig = numbers(args, &["rollouts", "root_rollouts", "searches", "confirm"])?;
     let rollouts = args.rollouts.unwrap_or(ROLLOUTS);
-    let config = OmegaConfig {
+    Ok(OmegaConfig {
         rollouts,
         root_rollouts: args.root_rollouts.unwrap_or(rollouts),
         searches: args.searches.unwrap_or(usual.searches),
         confirm: args.confirm,
         ..usual
-    };
+    })
+}
+
+fn mcts_config(args: &LabelArgs, separators: Vec<u32>) -> anyhow::Result<MctsConfig> {
+    let usual: MctsConfig = numbers(args, &["children", "simulations", "threshold", "separators", "max_step"])?;
+    Ok(MctsConfig {
+        children: args.children.unwrap_or(usual.children),
+        simulations: args.simulations.unwrap_or(usual.simulations),
+        threshold: args.threshold.unwrap_or(usual.threshold),
+        separators,
+        max_step: args.max_new_tokens,
+        ..usual
+    })
+}
+
+fn evolve_config(args: &LabelArgs, separators: Vec<u32>) -> anyhow::Result<EvolveConfig> {
+    let usual: EvolveConfig = numbers(args, &["children", "separators", "max_step"])?;
+    Ok(EvolveConfig {
+        children: args.children.unwrap_or(usual.children),
+        separators,
+        max_step: args.max_new_tokens,
+        ..usual
+    })
+}
+
+fn omega(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
+    let Job { args, kind, problem, item, texts } = job;
+    let config = omega_config(args)?;
     let segmentation = args.segment.id();
     let cut = |ids: &[u32]| -> Result<Vec<usize>, ProcessError> { Ok(texts.cut(ids)?.ends) };
     let question = Question { problem, prompt: &item.ids, cut: &cut, segmentation: &segmentation };
@@ -136,7 +202,7 @@ fn omega(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
         for pair in tree.pairs(problem) {
             rows.push(pair_row(args, item, texts, &pair, completer)?);
         }
-        return Ok(Labelled { rows, ended });
+        return Ok(Labelled::ended(rows, ended));
     }
     for row in tree.rows(&question, completer) {
         let steps = texts.cut(&row.prefix)?.steps();
@@ -158,20 +224,12 @@ fn omega(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
             "seed": args.seed,
         }));
     }
-    Ok(Labelled { rows, ended })
+    Ok(Labelled::ended(rows, ended))
 }
 
 fn mcts(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
     let Job { args, problem, item, texts, .. } = job;
-    let usual = MctsConfig::default();
-    let config = MctsConfig {
-        children: args.children.unwrap_or(usual.children),
-        simulations: args.simulations.unwrap_or(usual.simulations),
-        threshold: args.threshold.unwrap_or(usual.threshold),
-        separators: texts.separators()?,
-        max_step: args.max_new_tokens,
-        ..usual
-    };
+    let config = mcts_config(args, texts.separators()?)?;
     let searched = config.init()?.search(problem, &item.ids, completer)?;
     let row = |pair: &StepPair| pair_row(args, item, texts, pair, completer);
     let rows = searched.pairs.iter().map(row).collect::<anyhow::Result<Vec<Value>>>()?;
@@ -193,6 +251,7 @@ fn pair_row(
         "rejected": text(&pair.rejected)?,
         "margin": pair.values[0] - pair.values[1],
         "values": pair.values,
+        "segmentation": args.segment.id(),
         "completer": completer.name(),
         "seed": args.seed,
     }))
@@ -200,13 +259,7 @@ fn pair_row(
 
 fn evolve(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
     let Job { args, kind, problem, item, texts } = job;
-    let usual = EvolveConfig::default();
-    let config = EvolveConfig {
-        children: args.children.unwrap_or(usual.children),
-        separators: texts.separators()?,
-        max_step: args.max_new_tokens,
-        ..usual
-    };
+    let config = evolve_config(args, texts.separators()?)?;
     let evolved = config.init()?.search(problem, &item.ids, completer)?;
     let form = match args.labels.unwrap_or_default() {
         Softness::Soft => PathLabels::Soft,
@@ -322,7 +375,33 @@ fn self_correct(job: Job, model: &FrozenModel, completer: &mut Completer) -> any
             "first": first,
         }));
     }
-    Ok(Labelled { rows, ended })
+    Ok(Labelled::ended(rows, ended))
+}
+
+/// Attempts with their outcomes; one that was cut by the limit, or whose verdict is not known, is wrong. The right answer
+/// stands beside them, so that the steps of the attempts can be labelled.
+fn outcomes(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
+    let Job { args, problem, item, texts, .. } = job;
+    let attempts = args.rollouts.unwrap_or(ROLLOUTS);
+    if attempts == 0 {
+        bail!("rollouts must be at least 1, got 0");
+    }
+    let asked = Asked { problem, prompt: &item.ids, prefix: &[], n: attempts, again: 0 };
+    let Some(mut estimates) = completer.estimate(&[asked])? else { return Ok(Labelled::new(Vec::new(), true)) };
+    let made = estimates.pop().unwrap_or_default();
+    let row = |(attempt, right): (&Tokens, bool)| -> anyhow::Result<Value> {
+        Ok(json!({
+            "prompt": item.prompt,
+            "completion": texts.text(attempt)?,
+            "label": right,
+            "answer": item.answer,
+            "completer": completer.name(),
+            "seed": args.seed,
+        }))
+    };
+    let right = made.right.iter().map(|attempt| (attempt, true));
+    let all = right.chain(made.wrong.iter().map(|attempt| (attempt, false)));
+    Ok(Labelled::new(all.map(row).collect::<anyhow::Result<Vec<Value>>>()?, false))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `ascribe label`: labels of steps, made by a model that completes.
+//! `ascribe label`: labels of steps, and of whole responses, made by a model that completes.
 //!
 //! The output has one line for the run and one for each item, written when the item is done. The same command goes on from
 //! where it stopped, and `--merge` makes one file of rows out of the outputs of all shards. What is made for an item hangs on
@@ -15,7 +15,7 @@ use ascribe::core::{CoreError, Sampling, Seed, Tokens};
 use ascribe::data::{Message, Prompt};
 use ascribe::lm::{FrozenModel, SpecialTokens};
 use ascribe::preference::Encoder;
-use ascribe::process::label::{Completer, Limits, Spent};
+use ascribe::process::label::{Completer, Limits, Spent, miss_probability};
 use ascribe::process::{Gold, Verdict};
 use serde_json::{Value, json};
 
@@ -30,14 +30,19 @@ use work::Work;
 
 /// A problem with its right answer.
 struct Item {
-    /// The prompt as the file has it.
+    /// The prompt as it is asked, for the rows: a text that a chat template renders is a message there, too, so that whoever
+    /// learns from the rows reads the same ids.
     prompt: Value,
+    /// The right answer as the file has it.
+    answer: Value,
     /// The prompt as it is asked.
     asked: Prompt,
     /// Token ids of the prompt.
     ids: Tokens,
     gold: Gold,
     completion: Option<String>,
+    /// The first wrong step by a judge, or -1; where consensus is asked for.
+    judged: Option<i64>,
 }
 
 pub fn run(args: &LabelArgs) -> anyhow::Result<()> {
@@ -49,6 +54,7 @@ pub fn run(args: &LabelArgs) -> anyhow::Result<()> {
     };
     let rows = kind_of_rows(method, args.rows)?;
     refuse_idle(args, method)?;
+    methods::check(args, method)?;
     let sampling = sampling(args)?;
     let records = Records::read(input)?;
     let model = frozen(path, args.adapter.as_deref(), args.weights, &device(&args.common.device)?)?;
@@ -68,6 +74,7 @@ pub fn run(args: &LabelArgs) -> anyhow::Result<()> {
     let mine: Vec<usize> = (0..items.len()).filter(|item| args.shard.holds(*item)).collect();
     let mut progress = Progress::new("label", mine.len());
     let (began, mut spent, mut written) = (Instant::now(), Spent::default(), 0);
+    let (mut right, mut rollouts) = (0, 0);
     for (at, number) in mine.iter().enumerate() {
         progress.at(at);
         if work.has(*number) {
@@ -84,10 +91,20 @@ pub fn run(args: &LabelArgs) -> anyhow::Result<()> {
         let job = methods::Job { args, kind: rows, problem: *number as u64, item, texts: &texts };
         let labelled = methods::label(job, method, &model, &mut completer).with_context(place)?;
         written += labelled.rows.len();
+        let [more_right, more] = labelled.rollouts;
+        (right, rollouts) = (right + more_right, rollouts + more);
         spent += completer.spent();
         work.write(*number, &labelled.rows, &labelled.ended, &completer.spent())?;
     }
     drop(progress);
+    if rollouts > 0 {
+        let share = right as f64 / rollouts as f64;
+        let each = args.rollouts.unwrap_or(methods::ROLLOUTS);
+        eprintln!(
+            "{share:.3} of {rollouts} rollouts from steps are right; where that is the chance, none of {each} is with {:.4}",
+            miss_probability(share, each as u32)?
+        );
+    }
     print_line(&format!(
         "{} items in {}, {written} new rows in {:.1} s: {} policy calls, {} tokens read and {} written, {} answers checked",
         mine.len(),
@@ -108,6 +125,7 @@ fn kind_of_rows(method: LabelMethod, wanted: Option<RowsName>) -> anyhow::Result
         LabelMethod::Mcts => &[RowsName::Pairs],
         LabelMethod::Evolve => &[RowsName::Steps, RowsName::Completions],
         LabelMethod::Refine | LabelMethod::SelfCorrect => &[RowsName::Completions],
+        LabelMethod::Outcomes => &[RowsName::Outcomes],
     };
     match wanted {
         None => Ok(kinds[0]),
@@ -118,18 +136,21 @@ fn kind_of_rows(method: LabelMethod, wanted: Option<RowsName>) -> anyhow::Result
 
 /// Refuses an option that the method does not heed.
 fn refuse_idle(args: &LabelArgs, method: LabelMethod) -> anyhow::Result<()> {
-    use LabelMethod::{Evolve, Mcts, MonteCarlo, Omega, Refine, SelfCorrect, Sorm};
-    let options: [(&str, bool, &[LabelMethod]); 10] = [
+    use LabelMethod::{Evolve, Mcts, MonteCarlo, Omega, Outcomes, Refine, SelfCorrect, Sorm};
+    let numbers = args.method_args.as_object().is_some_and(|numbers| !numbers.is_empty());
+    let options: [(&str, bool, &[LabelMethod]); 12] = [
         ("--labels", args.labels.is_some(), &[MonteCarlo, Omega, Evolve]),
         ("--after-error", args.after_error.is_some(), &[MonteCarlo]),
+        ("--consensus", args.consensus, &[MonteCarlo]),
         ("--consistent", args.consistent, &[Sorm]),
-        ("--rollouts", args.rollouts.is_some(), &[MonteCarlo, Sorm, Omega, Refine, SelfCorrect]),
+        ("--rollouts", args.rollouts.is_some(), &[MonteCarlo, Sorm, Omega, Refine, SelfCorrect, Outcomes]),
         ("--root-rollouts", args.root_rollouts.is_some(), &[Omega]),
         ("--searches", args.searches.is_some(), &[Omega]),
         ("--confirm", args.confirm, &[Omega]),
         ("--simulations", args.simulations.is_some(), &[Mcts]),
         ("--children", args.children.is_some(), &[Mcts, Evolve]),
         ("--threshold", args.threshold.is_some(), &[Mcts]),
+        ("--method-args", numbers, &[Omega, Mcts, Evolve]),
     ];
     for (name, given, methods) in options {
         if given && !methods.contains(&method) {
@@ -164,6 +185,7 @@ fn header(args: &LabelArgs, method: LabelMethod, rows: RowsName, records: &Recor
         ("segmentation", json!(args.segment.id())),
         ("labels", json!(args.labels.unwrap_or_default())),
         ("after_error", json!(args.after_error.unwrap_or_default())),
+        ("consensus", json!(args.consensus)),
         ("consistent", json!(args.consistent)),
         ("rollouts", json!(args.rollouts.unwrap_or(methods::ROLLOUTS))),
         ("root_rollouts", json!(args.root_rollouts)),
@@ -172,6 +194,7 @@ fn header(args: &LabelArgs, method: LabelMethod, rows: RowsName, records: &Recor
         ("simulations", json!(args.simulations)),
         ("children", json!(args.children)),
         ("threshold", json!(args.threshold)),
+        ("method_args", args.method_args.clone()),
         ("max_new_tokens", json!(args.max_new_tokens)),
         ("temperature", json!(args.temperature)),
         ("top_k", json!(args.top_k)),
@@ -197,7 +220,8 @@ fn digest(records: &Records) -> anyhow::Result<String> {
 
 /// Reads every row, so that a broken one refuses the run before anything is asked.
 fn items(args: &LabelArgs, method: LabelMethod, records: &Records, model: &FrozenModel) -> anyhow::Result<Vec<Item>> {
-    let [prompt, answer, completion] = columns(&args.columns, ["prompt", "answer", "completion"])?;
+    let names = ["prompt", "answer", "completion", "judged"];
+    let [prompt, answer, completion, judged] = columns(&args.columns, names)?;
     let (checker, encoder) = (args.checker.checker(), Encoder::frozen(model)?);
     let chat = !args.raw && model.template.is_some();
     let given = matches!(method, LabelMethod::MonteCarlo | LabelMethod::Sorm);
@@ -223,7 +247,15 @@ fn items(args: &LabelArgs, method: LabelMethod, records: &Records, model: &Froze
             }
         }
         let gold = checker.gold(&records.label(row, &answer)?)?;
-        Ok(Item { prompt: value.clone(), asked, ids, gold, completion })
+        let answer = records.value(row, &answer)?.clone();
+        let judged = match args.consensus {
+            true => Some(records.integer(row, &judged)?),
+            false => None,
+        };
+        if let Some(step) = judged.filter(|step| *step < -1) {
+            bail!("`judged` must be the number of a step, from 0, or -1, got {step}; correct or drop the row");
+        }
+        Ok(Item { prompt: serde_json::to_value(&asked)?, answer, asked, ids, gold, completion, judged })
     };
     records.rows.iter().map(|row| read(row).with_context(|| records.place(row))).collect()
 }

@@ -3,9 +3,11 @@
 //! Rows are searched side by side and written in their order, each as soon as all before it are done. What is found for a row
 //! hangs on its number, the options and the seed alone, so a run that was stopped goes on to the same file.
 
+mod reflecting;
 mod scorers;
 mod sink;
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -17,7 +19,8 @@ use ascribe::lm::{ChatTemplate, ServedPolicy, SpecialTokens, Tokenizer};
 use ascribe::preference::Encoder;
 use ascribe::process::{Checker, Gold, Segmenter, Verdict};
 use ascribe::search::{
-    Found, Limits, Needs, Search, SearchCtx, SearchTree, Steps, Stopped, TransferOptions, TransferQ, side_by_side,
+    Found, Limits, Needs, PathSelection, Reflection, Search, SearchCtx, SearchTree, Steps, Stopped, TransferOptions,
+    TransferQ, side_by_side, smc_of,
 };
 use serde_json::{Map, Value, json};
 
@@ -30,6 +33,7 @@ use crate::label::texts::Texts;
 use crate::output::{Progress, print_line};
 use crate::records::{Record, Records};
 use crate::words::Words;
+use reflecting::Reflecting;
 use scorers::{Process, Scorers};
 use sink::Sink;
 
@@ -84,13 +88,49 @@ impl Baseline {
             bail!("--baseline needs --scorer, which says how good its rollouts are");
         }
         let options = serde_json::from_value(args.strategy_args.clone()).context("the options of transfer-q")?;
-        eprintln!("loading {}", path.display());
-        let model = frozen(path, None, args.weights, &device(&args.common.device)?)?;
-        if model.tokenizer.hash() != tokenizer.hash() {
-            bail!("the model of --baseline has another tokenizer than the one that writes; use models of one family");
-        }
-        Ok(Some(Self { policy: Box::new(model.policy), options }))
+        Ok(Some(Self { policy: relative(path, "--baseline", args, tokenizer)?, options }))
     }
+}
+
+/// The model of an option, which has the tokens of the model that writes.
+fn relative(path: &Path, option: &str, args: &SearchArgs, tokenizer: &Tokenizer) -> anyhow::Result<Box<dyn Policy>> {
+    eprintln!("loading {}", path.display());
+    let model = frozen(path, None, args.weights, &device(&args.common.device)?)?;
+    if model.tokenizer.hash() != tokenizer.hash() {
+        bail!("the model of {option} has another tokenizer than the one that writes; use models of one family");
+    }
+    Ok(Box::new(model.policy))
+}
+
+/// Strategies that `--allow-cut` says nothing to: those that write one text, or compare texts of at most the greatest length.
+const WITHOUT_CUT: [&str; 6] = ["greedy", "beam", "likelihood", "transfer-q", "controlled", "smc"];
+
+/// Refuses options that change nothing here.
+fn refuse_idle(args: &SearchArgs, name: &str) -> anyhow::Result<()> {
+    use ScorerName::{Forbidden, Keywords, LengthLimit, Patterns};
+    if args.stop.iter().any(String::is_empty) {
+        bail!("--stop needs some text, got none; drop it, or say where a text stops");
+    }
+    let asked = |names: &[ScorerName]| args.scorers().any(|name| names.contains(&name));
+    if args.allow_cut && WITHOUT_CUT.contains(&name) {
+        bail!("--allow-cut does nothing with the strategy `{name}`, which has no choice between texts; drop it");
+    }
+    if args.expert.is_some() && name != "smc" {
+        bail!("--expert does nothing with the strategy `{name}`; drop it, or take --strategy smc");
+    }
+    if args.reflection.is_some() && name != "paths" {
+        bail!("--reflection does nothing with the strategy `{name}`; drop it, or take --strategy paths");
+    }
+    for (option, given, scorers, which) in [
+        ("--pattern", !args.patterns.is_empty(), &[Patterns][..], "patterns"),
+        ("--stems", args.stems, &[Keywords, Forbidden][..], "keywords or forbidden"),
+        ("--hard", args.hard, &[Keywords, LengthLimit][..], "keywords or length-limit"),
+    ] {
+        if given && !asked(scorers) {
+            bail!("{option} does nothing without the scorer {which}; drop it");
+        }
+    }
+    Ok(())
 }
 
 pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
@@ -100,13 +140,29 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let (Some(name), Some(input), Some(output)) = (&args.strategy, &args.input, &args.output) else {
         bail!("a search needs --strategy, --input and --output");
     };
-    let search = catalog.make_search(name, &args.strategy_args)?;
+    refuse_idle(args, name)?;
+    // A product is made once its other policy is there.
+    let plain = if args.expert.is_none() { Some(catalog.make_search(name, &args.strategy_args)?) } else { None };
     let sampling = sampling(args)?;
     let records = Records::read(input)?;
     let model = Model::open(args)?;
+    let tokenizer = &model.tokenizer;
+    let expert = match &args.expert {
+        Some(path) => Some(relative(path, "--expert", args, tokenizer)?),
+        None => None,
+    };
+    let product = match &expert {
+        Some(expert) => Some(smc_of(&args.strategy_args, Some(&**expert))?),
+        None => None,
+    };
+    let search: &dyn Search = match (&plain, &product) {
+        (Some(plain), _) => &**plain,
+        (None, Some(product)) => product,
+        (None, None) => bail!("a search needs --strategy"),
+    };
     check_needs(search.needs(), name, args, &*model.policy)?;
     let items = items(args, &records, &model)?;
-    let tokenizer = &model.tokenizer;
+    let reflecting = Reflecting::open(args, &model)?;
     let baseline = Baseline::open(args, name, tokenizer)?;
     let steps = steps(args, tokenizer)?;
     let checker = args.checker.checker();
@@ -126,8 +182,16 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
         if hopeless.load(Ordering::Relaxed) {
             return;
         }
-        let one = One { args, tokenizer, sampling, steps: &steps, checker: &checker, baseline: baseline.as_ref() };
-        let found = one.search(&*search, policy, &scorers, number as u64, &items[number]);
+        let one = One {
+            args,
+            tokenizer,
+            sampling,
+            steps: &steps,
+            checker: &checker,
+            baseline: baseline.as_ref(),
+            reflecting: reflecting.as_ref(),
+        };
+        let found = one.search(search, policy, &scorers, number as u64, &items[number]);
         let mut sink = locked(&sink);
         let line = found.map(|mut row| {
             row.insert("run".into(), run.clone());
@@ -179,6 +243,7 @@ struct One<'a> {
     steps: &'a Steps,
     checker: &'a Checker,
     baseline: Option<&'a Baseline>,
+    reflecting: Option<&'a Reflecting<'a>>,
 }
 
 impl One<'_> {
@@ -207,7 +272,7 @@ impl One<'_> {
             Ok(gold) => left == right || self.checker.compare(left, &gold).verdict == Verdict::Correct,
             Err(_) => left == right,
         };
-        let scorer = scorers.make(args.scorer, item)?;
+        let scorer = scorers.searched(item)?;
         let judge = scorers.make(args.judge, item)?;
         let baseline_scorer = scorers.make(args.baseline_scorer, item)?;
         let transfer = self.baseline.map(|baseline| TransferQ {
@@ -215,9 +280,26 @@ impl One<'_> {
             baseline: Some(&*baseline.policy),
             baseline_reward: baseline_scorer.as_deref().map(|scorer| (scorer, args.reduce)),
         });
-        let search: &dyn Search = match &transfer {
-            Some(transfer) => transfer,
-            None => search,
+        let question = |_: &Tokens, text: &[u32]| self.reflection(item, text, None);
+        let revision = |_: &Tokens, text: &[u32], said: &[u32]| self.reflection(item, text, Some(said));
+        let reflection = Some(Reflection { policy: None, question: &question, revision: &revision });
+        let paths = self.reflecting.map(|reflecting| PathSelection {
+            options: reflecting.options,
+            reflection,
+            ..PathSelection::default()
+        });
+        let search: &dyn Search = match (&transfer, &paths) {
+            (Some(transfer), _) => transfer,
+            (None, Some(paths)) => paths,
+            (None, None) => search,
+        };
+        // The first token with which a text to stop at is whole.
+        let stop = |ids: &[u32]| {
+            let Text { text, spans } = self.text(ids);
+            let ends = args.stop.iter().filter_map(|stop| text.find(stop).map(|at| at + stop.len()));
+            let boxed = if args.stop_at_boxed { boxed_end(&text) } else { None };
+            let end = ends.chain(boxed).min()?;
+            spans.iter().position(|span| span.end >= end).map(|at| at + 1)
         };
         let mut ctx = SearchCtx::new(policy, args.max_new_tokens, Seed(args.seed)).with_first(number);
         ctx = ctx.with_limits(limits).with_clock(&clock).with_steps(self.steps.clone());
@@ -235,9 +317,20 @@ impl One<'_> {
         if args.tree {
             ctx = ctx.with_tree();
         }
+        if args.allow_cut {
+            ctx = ctx.with_cut();
+        }
+        if !args.stop.is_empty() || args.stop_at_boxed {
+            ctx = ctx.with_stop(&stop);
+        }
         let mut found = search.search(std::slice::from_ref(&item.ids), &mut ctx)?;
         let Some(found) = found.pop() else { bail!("the strategy found nothing at all; it must answer every prompt") };
         self.row(item, found)
+    }
+
+    /// What a reflection, or a revision after it, is written after.
+    fn reflection(&self, item: &Item, text: &[u32], said: Option<&[u32]>) -> Tokens {
+        self.reflecting.map_or_else(Tokens::default, |reflecting| reflecting.prompt(item, text, said))
     }
 
     fn row(&self, item: &Item, found: Found) -> anyhow::Result<Map<String, Value>> {
@@ -253,6 +346,9 @@ impl One<'_> {
         row.insert("usage".into(), serde_json::to_value(found.usage)?);
         row.insert("calls".into(), serde_json::to_value(found.calls)?);
         row.insert("stopped".into(), serde_json::to_value::<Option<Stopped>>(found.stopped)?);
+        if let Some(subtrees) = &found.subtrees {
+            row.insert("subtrees".into(), json!(subtrees));
+        }
         if found.doubtful > 0 {
             row.insert("doubtful".into(), json!(found.doubtful));
         }
@@ -288,6 +384,25 @@ impl One<'_> {
     }
 }
 
+/// Where the first `\boxed{..}` whose braces are closed ends; `None` where there is none.
+fn boxed_end(text: &str) -> Option<usize> {
+    const OPEN: &str = "\\boxed{";
+    let starts = text.match_indices(OPEN).map(|(at, _)| at + OPEN.len());
+    let ends = starts.filter_map(|start| {
+        let mut depth = 1;
+        let close = text[start..].bytes().position(|byte| {
+            match byte {
+                b'{' => depth += 1,
+                b'}' => depth -= 1,
+                _ => {}
+            }
+            depth == 0
+        });
+        close.map(|at| start + at + 1)
+    });
+    ends.min()
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -298,9 +413,11 @@ fn sampling(args: &SearchArgs) -> anyhow::Result<Option<Sampling>> {
         bail!("--max-seconds must be finite and at least 0, got {}", args.max_seconds);
     }
     let top_k = (args.top_k > 0).then_some(args.top_k);
-    let sampling = Sampling { temperature: args.temperature, top_k, top_p: args.top_p, ..Sampling::default() };
+    // A NaN stays, and is refused.
+    let min_p = (args.min_p != 0.0).then_some(args.min_p);
+    let sampling = Sampling { temperature: args.temperature, top_k, top_p: args.top_p, min_p, ..Sampling::default() };
     if args.temperature == 0.0 {
-        if top_k.is_some() || args.top_p != 1.0 {
+        if top_k.is_some() || args.top_p != 1.0 || min_p.is_some() {
             bail!("at temperature 0 only the most likely token is taken, so nothing is cut off; set --temperature 1");
         }
         return Ok(None);
@@ -329,23 +446,33 @@ fn run_of(args: &SearchArgs, name: &str) -> Value {
         "adapter": args.adapter,
         "weights": format!("{:?}", args.weights),
         "scorer": args.scorer.map(|name| format!("{name:?}")),
+        "also": args.also.iter().map(|(name, weight)| json!([format!("{name:?}"), weight])).collect::<Vec<_>>(),
         "judge": args.judge.map(|name| format!("{name:?}")),
         "process": args.process,
         "reward": args.reward,
         "baseline": args.baseline,
         "baseline_scorer": args.baseline_scorer.map(|name| format!("{name:?}")),
         "reduce": args.reduce,
+        "expert": args.expert,
+        "reflection": args.reflection,
         "keywords": args.keywords,
+        "stems": args.stems,
+        "hard": args.hard,
+        "patterns": args.patterns,
         "target_length": args.target_length,
         "segmentation": args.segment.id(),
         "max_step_tokens": args.max_step_tokens,
         "budget": args.budget,
         "max_policy_calls": args.max_policy_calls,
         "max_scorer_calls": args.max_scorer_calls,
+        "stop": args.stop,
+        "stop_at_boxed": args.stop_at_boxed,
         "max_new_tokens": args.max_new_tokens,
         "temperature": args.temperature,
         "top_k": args.top_k,
         "top_p": args.top_p,
+        "min_p": args.min_p,
+        "allow_cut": args.allow_cut,
         "raw": args.raw,
         "checker": format!("{:?}", args.checker.checker()),
         "tree": args.tree,
@@ -395,4 +522,19 @@ fn items(args: &SearchArgs, records: &Records, model: &Model) -> anyhow::Result<
         }
     }
     Ok(items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_box_ends_where_its_braces_are_closed() {
+        let kept = |text: &'static str| boxed_end(text).map(|end| &text[..end]);
+        assert_eq!(kept(r"so \boxed{\frac{1}{2}} and on"), Some(r"so \boxed{\frac{1}{2}}"));
+        assert_eq!((kept(r"so \boxed{\frac{1}{2}"), kept("so {5}"), kept("")), (None, None, None));
+        // The first that is closed, whether or not one around it is.
+        assert_eq!(kept(r"\boxed{a \boxed{b} c"), Some(r"\boxed{a \boxed{b}"));
+        assert_eq!(kept(r"\boxed{} \boxed{2}"), Some(r"\boxed{}"));
+    }
 }

@@ -6,7 +6,9 @@ use ascribe::lm::Tokenizer;
 use ascribe::process::model::ProcessModel;
 use ascribe::process::{AnswerReward, Checker, Gold, ProcessError};
 use ascribe::reward::think_format;
-use ascribe::search::heuristics::{Coverage, Forbidden, LengthTarget};
+use ascribe::search::heuristics::{
+    Coverage, Forbidden, ForbiddenPatterns, LengthLimit, LengthTarget, Weighted, WordForm,
+};
 use ascribe::worlds::Problem;
 
 use super::Item;
@@ -56,6 +58,7 @@ impl Process {
         eprintln!("loading {}", path.display());
         let load = ProcessModel::load(&resolve(path)?, &device(&args.common.device)?);
         let scores = load.with_context(|| format!("the process model `{}`", path.display()))?;
+        scores.reads_responses().with_context(|| format!("the process model `{}`", path.display()))?;
         if scores.model().tokenizer.hash() != tokenizer.hash() {
             bail!("the process model has another tokenizer than the model that writes; use models of one family");
         }
@@ -71,6 +74,7 @@ impl<'a> Scorers<'a> {
             for name in self.args.scorers() {
                 self.make(Some(name), first)?;
             }
+            self.searched(first)?;
         }
         if self.args.scorers().any(|name| name == ScorerName::Chain) {
             for item in items {
@@ -78,6 +82,19 @@ impl<'a> Scorers<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What a search goes by for one row: --scorer, with what --also adds to it.
+    pub fn searched(&self, item: &'a Item) -> anyhow::Result<Option<Box<dyn Scorer + 'a>>> {
+        let Some(scorer) = self.make(self.args.scorer, item)? else { return Ok(None) };
+        if self.args.also.is_empty() {
+            return Ok(Some(scorer));
+        }
+        let mut parts = vec![(1.0, scorer)];
+        for (name, weight) in &self.args.also {
+            parts.extend(self.make(Some(*name), item)?.map(|scorer| (*weight, scorer)));
+        }
+        Ok(Some(Box::new(Sum(parts))))
     }
 
     /// The scorer `name` for one row.
@@ -96,11 +113,20 @@ impl<'a> Scorers<'a> {
                 }
                 Box::new(MeanLogp(self.model))
             }
-            ScorerName::Keywords => Box::new(Coverage::soft(&self.args.keywords)?),
+            ScorerName::Keywords => {
+                let words = &self.args.keywords;
+                let coverage = if self.args.hard { Coverage::hard(words)? } else { Coverage::soft(words)? };
+                Box::new(coverage.with_form(self.form()))
+            }
             ScorerName::Forbidden => {
                 // Checked as keywords are.
                 Coverage::soft(&self.args.keywords)?;
-                Box::new(Forbidden { words: self.args.keywords.clone() })
+                Box::new(Forbidden { words: self.args.keywords.clone(), form: self.form() })
+            }
+            ScorerName::Patterns => Box::new(ForbiddenPatterns::new(&self.args.patterns)?),
+            ScorerName::LengthLimit => {
+                let limit = self.args.target_length;
+                Box::new(if self.args.hard { LengthLimit::hard(limit)? } else { LengthLimit::soft(limit)? })
             }
             ScorerName::Length => {
                 let length = LengthTarget { target: self.args.target_length };
@@ -115,8 +141,22 @@ impl<'a> Scorers<'a> {
         Ok(Some(scorer))
     }
 
+    /// When two words are the same.
+    fn form(&self) -> WordForm {
+        if self.args.stems { WordForm::Stem } else { WordForm::Written }
+    }
+
     fn process(&self) -> anyhow::Result<&'a Process> {
         self.process.context("name a process model with --process")
+    }
+}
+
+/// A weighted sum of scorers of whole texts.
+struct Sum<'a>(Vec<(f32, Box<dyn Scorer + 'a>)>);
+
+impl Scorer for Sum<'_> {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        Weighted(self.0.iter().map(|(weight, scorer)| (*weight, &**scorer as &dyn Scorer)).collect()).score(episodes)
     }
 }
 

@@ -1,7 +1,8 @@
-//! Several rewards as one, besides their sum: an ensemble, or rewards as the chance to be good.
+//! Several rewards as one, besides their sum: an ensemble, rewards as the chance to be good, or refined scores of steps beside
+//! success.
 
 use ascribe::core::{CoreError, Credit, Episode, Reduce, Scorer};
-use ascribe::reward::Aggregate;
+use ascribe::reward::{Aggregate, ClipDelta, TamedSteps};
 
 /// Rewards of whole responses; a NaN is none.
 fn rewards(scorer: &dyn Scorer, episodes: &[Episode]) -> Result<Vec<f64>, CoreError> {
@@ -50,9 +51,27 @@ impl Scorer for LogSigmoidOf {
     }
 }
 
+/// Refined scores of steps, and success at the last one. Responses that were not cut into steps are judged by their success
+/// alone.
+pub struct Refined {
+    pub process: Box<dyn Scorer>,
+    pub success: Box<dyn Scorer>,
+    pub rule: ClipDelta,
+}
+
+impl Scorer for Refined {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        if episodes.iter().all(|episode| episode.steps.is_empty()) {
+            return self.success.score(episodes);
+        }
+        TamedSteps { process: &*self.process, success: Some(&*self.success), rule: self.rule }.score(episodes)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use ascribe::core::rule;
+    use ascribe::reward::ClipDeltaConfig;
 
     use super::*;
 
@@ -78,6 +97,25 @@ mod tests {
         // Variances 18 and 8 with one member less.
         let uwo = combined(Aggregate::MeanMinusVariance { lambda: 0.5, ddof: 1 });
         assert_eq!(uwo[..2], [-3.0, 0.0]);
+    }
+
+    /// Scores every step one half.
+    struct Half;
+
+    impl Scorer for Half {
+        fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+            Ok(episodes.iter().map(|episode| Credit::steps(vec![0.5; episode.steps.len()])).collect())
+        }
+    }
+
+    #[test]
+    fn refined_steps_by_hand() {
+        let rule = ClipDeltaConfig { eta: Some(0.75), delta: false, alpha: 2.0, ..ClipDeltaConfig::default() };
+        let refined = Refined { process: Box::new(Half), success: last(1.0), rule: rule.init().unwrap() };
+        let cut = Episode::new(&[7], &[1, 3]).with_steps(vec![1..2, 2..3]).unwrap();
+        // Each step misses a quarter, twice; the last one is paid 3 for success.
+        assert_eq!(refined.score(std::slice::from_ref(&cut)).unwrap(), [Credit::steps(vec![-0.5, 2.5])]);
+        assert_eq!(scores(&refined)[..2], [3.0, 2.0]);
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use anyhow::bail;
 use ascribe::core::Seed;
-use ascribe::data::{Curriculum, Cyclical, Ease};
+use ascribe::data::{Curriculum, Cyclical, Ease, Epochs};
 use ascribe::lm::{Decoder, LanguageModel};
 use ascribe::preference::{LogpLearner, TrainRow};
-use ascribe::train::{CurriculumRows, FitConfig, Learner, Source};
+use ascribe::train::{CurriculumRows, FitConfig, LabelledRows, Learner, Source};
 
-use super::load;
+use super::{contents, load};
 use crate::args::{CurriculumArgs, CurriculumName, EaseName, TrainArgs};
 use crate::output::Progress;
 
@@ -37,9 +37,18 @@ pub fn check(args: &TrainArgs) -> anyhow::Result<()> {
 }
 
 /// What tells a run with a curriculum from others.
-pub fn identity(args: &TrainArgs) -> (&'static str, String) {
-    let said = args.curriculum.curriculum.map_or_else(|| "none".to_owned(), |_| format!("{:?}", args.curriculum));
-    ("set of options of the curriculum", said)
+pub fn identity(args: &TrainArgs) -> anyhow::Result<(&'static str, String)> {
+    let options = &args.curriculum;
+    let said = match (options.curriculum, &options.curriculum_model) {
+        (None, _) => "none".to_owned(),
+        (Some(_), None) => format!("{options:?}"),
+        // What lies there, and not where.
+        (Some(_), Some(path)) => {
+            let others = CurriculumArgs { curriculum_model: None, ..options.clone() };
+            format!("{others:?} {}", contents::of_model(path)?)
+        }
+    };
+    Ok(("set of options of the curriculum", said))
 }
 
 /// The rows by the curriculum, if there is one. `judge` says how easy each is.
@@ -68,6 +77,15 @@ pub fn source<'a>(
     let curriculum = made(args, config, log_weights)?;
     let steps = planned(&curriculum, config)?;
     Ok(Some((Box::new(CurriculumRows::new(rows, curriculum, config.window())), steps)))
+}
+
+/// The rows in shuffled epochs, with both labels in every window as far as there are enough of each, if they have labels.
+pub fn by_label<'a>(config: &FitConfig, rows: &'a [TrainRow]) -> anyhow::Result<Option<Steps<'a>>> {
+    let labels: Option<Vec<bool>> = rows.iter().map(|row| row.label).collect();
+    let Some(labels) = labels.filter(|labels| !labels.is_empty()) else { return Ok(None) };
+    let order = Epochs::new(rows.len(), config.seed)?;
+    let source = LabelledRows::new(rows, labels, order, config.window())?;
+    Ok(Some((Box::new(source), config.steps(rows.len()))))
 }
 
 /// Steps of a run on so many rows, if it has a curriculum: they do not depend on which rows are easy.

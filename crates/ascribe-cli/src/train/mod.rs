@@ -2,6 +2,7 @@
 
 pub(crate) mod archer;
 mod combined;
+mod contents;
 pub(crate) mod curriculum;
 mod fitting;
 pub(crate) mod process;
@@ -11,6 +12,7 @@ pub(crate) mod rollouts;
 pub(crate) mod rounds;
 mod rows;
 mod setup;
+mod stopping;
 mod taken;
 
 use std::path::Path;
@@ -66,7 +68,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     config.check()?;
     let device = device(&args.common.device)?;
     check_options(args, &chosen)?;
-    let data = Data::load(args, needs.kind)?;
+    let data = Data::load(args, &needs)?;
     let model = base(args, &device)?;
     let other = args.reference.as_deref().map(|path| load(path, &device)).transpose()?;
     let reference = other.as_ref().unwrap_or(&model);
@@ -330,8 +332,11 @@ fn fit(
     // loss and rewards, which are also the same for both.
     let judge = LogpLearner::new(chosen.judge()).with_reference(&reference.decoder);
     identity.push(("set of rows", rows_hash(train)));
-    identity.push(curriculum::identity(args));
-    let source = curriculum::source(args, &config, &judge, model, train)?;
+    identity.push(curriculum::identity(args)?);
+    let source = match curriculum::source(args, &config, &judge, model, train)? {
+        None => curriculum::by_label(&config, train)?,
+        some => some,
+    };
     let run =
         Run { args, config, learner: &learner, judge: &judge, model, identity, train, held_out, source, beside: None };
     let start = run.start()?;
@@ -446,7 +451,7 @@ fn identity(
         ("beta", chosen.option("beta").unwrap_or_else(|| "none".to_owned())),
         ("set of options", json!(chosen.options).to_string()),
         ("revision", revision),
-        ("dpo_model", args.dpo_model.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string())),
+        ("dpo_model", args.dpo_model.as_deref().map_or_else(|| Ok("none".to_owned()), contents::of_model)?),
         ("boundary", args.boundary.to_string()),
         ("learning_rate", learning_rate.to_string()),
         ("lr_scheduler_type", format!("{lr_scheduler_type:?}").to_lowercase()),
@@ -466,6 +471,16 @@ fn identity(
         ("seed", seed.0.to_string()),
         ("lora", adapter.unwrap_or_else(|| "none".to_owned())),
     ])
+}
+
+/// What must be the same for a resumed run of a head of scores, but for its loss and its rows.
+fn identity_of_head(args: &TrainArgs, config: &FitConfig, model: &LanguageModel) -> Vec<(&'static str, String)> {
+    vec![
+        ("method", args.method.clone()),
+        ("model", short(&model.decoder.hash())),
+        ("options of training", json!(config).to_string()),
+        ("lora", lora(args).map_or_else(|| "none".to_owned(), |config| format!("{config:?}"))),
+    ]
 }
 
 fn rows_hash(rows: &[TrainRow]) -> String {

@@ -5,21 +5,23 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use ascribe::burn::module::Module;
 use ascribe::core::{CoreError, Episode, Finish, Mode, Policy, Request, Scorer, Seed, Tokens, Until, rule};
-use ascribe::data::{ColumnMap, PromptOnly, Split};
+use ascribe::data::{ColumnMap, Loaded, PromptCompletion, PromptOnly, Split};
 use ascribe::eval::{Bootstrap, Estimate};
 use ascribe::lm::LanguageModel;
-use ascribe::preference::Encoder;
 use ascribe::preference::rl::{Actor, OnPolicy, PromptRow, RolloutLearner, SecondAttempt, WeightedRewards, text_of};
+use ascribe::preference::{Encoded, Encoder, TrainRow};
 use ascribe::process::model::{CARD, ProcessModel};
+use ascribe::reward::ClipDeltaConfig;
 use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, TrainError};
 use serde_json::{Map, json};
 
-use super::combined::{Combined, LogSigmoidOf};
+use super::combined::{Combined, LogSigmoidOf, Refined};
 use super::fitting::{RunLog, run_of};
 use super::recipes::Recipe;
-use super::rows::parts;
+use super::rows::{parts, say_skipped};
 use super::setup::{Setup, second_attempt};
-use super::{base, fit_config, identity, load, refuse_other_runs, short, start};
+use super::stopping::Stopping;
+use super::{base, contents, fit_config, identity, load, refuse_other_runs, rows_hash, short, start};
 use crate::Catalog;
 use crate::args::TrainArgs;
 use crate::device::device;
@@ -68,6 +70,20 @@ pub(super) fn prompts(
     Ok([train, held_out])
 }
 
+/// The completions whose perplexity is logged.
+fn texts(args: &TrainArgs, encoder: &Encoder) -> anyhow::Result<Vec<TrainRow>> {
+    let Some(path) = &args.rl.perplexity_data else { return Ok(Vec::new()) };
+    let Loaded { rows, skipped, notes } = ascribe::data::load::<PromptCompletion>(path, &ColumnMap::default())?;
+    notes.iter().for_each(|note| eprintln!("{note}"));
+    say_skipped(args, &skipped, rows.len())?;
+    let Encoded { rows, skipped, .. } = encoder.completions(rows)?;
+    say_skipped(args, &skipped, rows.len())?;
+    if rows.is_empty() {
+        bail!("perplexity_data `{}` holds no completion", path.display());
+    }
+    Ok(rows.into_iter().map(|(row, _)| row).collect())
+}
+
 /// The rewards that the options name, as one.
 fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<WeightedRewards> {
     args.rl.aggregate()?;
@@ -89,16 +105,20 @@ fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::R
 
 /// The reward `name`: one of the table, or a reward model or a process model in the folder of that name.
 fn reward(args: &TrainArgs, name: &str, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<Box<dyn Scorer>> {
-    let table = &catalog.rollouts.rewards;
-    let folder = Path::new(name);
-    if !table.names().contains(&name) && folder.is_dir() {
+    if let Some(folder) = folder_of(name, catalog) {
         if folder.join(CARD).is_file() {
             return Ok(Box::new(process_model(args, folder)?));
         }
         let prompts = rows.iter().map(|(tokens, row)| (tokens.clone(), row.prompt.clone()));
         return Ok(Box::new(Judge::open(folder, &device(&args.common.device)?, prompts)?));
     }
-    Ok(table.get(name)?(rows)?)
+    Ok(catalog.rollouts.rewards.get(name)?(rows)?)
+}
+
+/// The folder of the model that the reward `name` is, if it is none of the table.
+pub(super) fn folder_of<'a>(name: &'a str, catalog: &Catalog) -> Option<&'a Path> {
+    let folder = Path::new(name);
+    (!catalog.rollouts.rewards.names().contains(&name) && folder.is_dir()).then_some(folder)
 }
 
 /// A process model that reads the tokens of the policy: it scores steps where responses are cut into them, else the whole.
@@ -106,6 +126,7 @@ fn process_model(args: &TrainArgs, folder: &Path) -> anyhow::Result<ProcessModel
     eprintln!("loading {}", folder.display());
     let model = ProcessModel::load(folder, &device(&args.common.device)?);
     let model = model.with_context(|| format!("the process model `{}`", folder.display()))?;
+    model.reads_responses().with_context(|| format!("the process model `{}`", folder.display()))?;
     if model.model().tokenizer.hash() != Words::load(&args.model)?.tokenizer.hash() {
         bail!("the process model has another tokenizer than the model that is trained; use models of one family");
     }
@@ -127,6 +148,9 @@ pub(super) fn combined(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) 
     if let Some(centre) = centre.filter(|centre| !centre.is_finite()) {
         bail!("log_sigmoid must be finite, got {centre}");
     }
+    if let Some(rule) = args.rl.refinement()? {
+        return refined(args, rule, catalog, rows);
+    }
     let Some(aggregate) = args.rl.aggregate()? else {
         return weighted(args, names, &args.rl.reward_weights, centre, catalog, rows);
     };
@@ -138,6 +162,39 @@ pub(super) fn combined(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) 
     let members = names.iter().map(member).collect::<anyhow::Result<_>>()?;
     let ensemble: Box<dyn Scorer> = Box::new(Combined { members, aggregate });
     Ok(WeightedRewards::new(vec![(ensemble, 1.0)])?)
+}
+
+/// The refined scores of steps by the process model among the rewards, at its weight, and what the others pay for success.
+fn refined(
+    args: &TrainArgs,
+    rule: ClipDeltaConfig,
+    catalog: &Catalog,
+    rows: &[PromptRow],
+) -> anyhow::Result<WeightedRewards> {
+    let (names, weights) = (&args.rl.reward, &args.rl.reward_weights);
+    if !weights.is_empty() && weights.len() != names.len() {
+        bail!("reward_weights has {} numbers for {} rewards; give one each", weights.len(), names.len());
+    }
+    let table = catalog.rollouts.rewards.names();
+    let is_process = |name: &str| !table.contains(&name) && Path::new(name).join(CARD).is_file();
+    let weight = |at: usize| weights.get(at).copied().unwrap_or(1.0);
+    let (process, success): (Vec<usize>, Vec<usize>) = (0..names.len()).partition(|at| is_process(&names[*at]));
+    let [process] = process.as_slice() else {
+        bail!("step_rewards refines the scores of one process model, and reward names {}; name one", process.len());
+    };
+    if success.is_empty() {
+        bail!(
+            "step_rewards pays success at the last step; name a reward of it beside the process model, such as exact"
+        );
+    }
+    let rule = ClipDeltaConfig { alpha: weight(*process), ..rule }.init()?;
+    // Values and not what progress makes of them, which may leave [0, 1].
+    let process = Box::new(process_model(args, Path::new(&names[*process]))?.with_progress(None)?);
+    let others: Vec<String> = success.iter().map(|at| names[*at].clone()).collect();
+    let of_others: Vec<f64> = success.iter().map(|at| weight(*at)).collect();
+    let success = Box::new(weighted(args, &others, &of_others, None, catalog, rows)?);
+    let refined: Box<dyn Scorer> = Box::new(Refined { process, success, rule });
+    Ok(WeightedRewards::new(vec![(refined, 1.0)])?)
 }
 
 /// The reward `name`, or the log-sigmoid of what it is above a centre.
@@ -187,6 +244,7 @@ pub fn validate(
     let second = second_attempt(&args.rl, recipe, &words.tokenizer)?;
     let [train, held_out] = prompts(args, &encoder, split, context, second.as_ref())?;
     let (n, m) = (train.len(), held_out.len());
+    texts(args, &encoder)?;
     let rows = [train, held_out].concat();
     rewards(args, catalog, &rows)?;
     bounded(args, catalog, &rows)?;
@@ -205,6 +263,7 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
         bail!("the reference has another tokenizer or chat template than the model; use models of one family");
     }
     let mut run = identity(args, &config, &model, other.as_ref(), &setup.chosen)?;
+    run.push(contents::of_judges(args, catalog)?);
     refuse_other_runs(args, &run)?;
     let context = model.config.context;
     setup.config.second = second_attempt(&args.rl, recipe, &model.tokenizer)?;
@@ -225,6 +284,8 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     }
 
     run.push(("set of prompts", prompts_hash(&train)));
+    let texts = texts(args, &Encoder::new(&model, context)?)?;
+    run.push(("set of texts", if texts.is_empty() { "none".to_owned() } else { rows_hash(&texts) }));
     let checkpoints = Checkpoints::new(&args.output_dir, args.save_total_limit);
     let last = checkpoints.last()?;
     let critic = setup.estimator.needs().values;
@@ -233,7 +294,8 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     let reference = setup.needs_reference().then(|| other.as_ref().unwrap_or(&model).decoder.clone());
     let mut source =
         OnPolicy::new(&asked, &scorer, setup.estimator.as_ref(), setup.chosen.needs(), setup.config.clone())?
-            .with_tokenizer(&model.tokenizer);
+            .with_tokenizer(&model.tokenizer)
+            .with_texts(&texts);
     if let Some(constraints) = &setup.constraints {
         source = source.with_constraints(bounded.iter().map(|scorer| &**scorer).collect(), constraints)?;
     }
@@ -241,8 +303,7 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
         source = source.with_reference(reference.clone());
     }
     let steps = if args.max_steps > 0 { args.max_steps } else { source.steps(args.num_train_epochs) };
-    let temperature = f64::from(setup.config.sampling.temperature);
-    let mut learner = RolloutLearner::new(setup.chosen.objective.as_ref(), temperature);
+    let mut learner = RolloutLearner::new(setup.chosen.objective.as_ref(), setup.config.temperature());
     if let Some(reference) = &reference {
         learner = learner.with_reference(reference);
     }
@@ -306,18 +367,21 @@ pub(super) fn drive(
         eprintln!("going on from {} ({} of {steps} steps done)", path.display(), fit.step());
     }
     let mut log = RunLog::open(&args.output_dir, fit.step())?;
+    let mut stopping = Stopping::new(&args.rl)?.after(&args.output_dir.join("log.jsonl"));
     let mut progress = Progress::new(&format!("train {}", args.method), steps);
     progress.at(fit.step());
     let due = |every: usize, step: usize| step == steps || (every > 0 && step.is_multiple_of(every));
-    while let Some(report) = fit.next() {
+    while stopping.why().is_none() {
+        let Some(report) = fit.next() else { break };
         let report = report?;
         let step = fit.step();
+        stopping.see(step, |name| report.metric(name));
         progress.at(step);
         if due(args.logging_steps, step) || step == 1 {
             progress.line(&line(&report, steps, progress.seconds()));
         }
         log.write(&report, &[])?;
-        if due(args.save_steps, step) {
+        if due(args.save_steps, step) || stopping.why().is_some() {
             let now = RunProgress { run: run_of(run), ..fit.progress() };
             let weights = model.with_decoder(fit.model().decoder.valid());
             checkpoints.save(&fit, &now, |folder| {
@@ -327,6 +391,9 @@ pub(super) fn drive(
         }
     }
     drop(progress);
+    if let Some(why) = stopping.why() {
+        eprintln!("stopped after step {} of {steps}: {why}", fit.step());
+    }
     let trained = model.with_decoder(fit.into_model().decoder.valid());
     trained.save(&args.output_dir)?;
     print_line(&format!("model written to {}", args.output_dir.display()))?;

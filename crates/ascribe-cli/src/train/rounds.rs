@@ -1,5 +1,5 @@
-//! `ascribe train iterative-dpo`, `iterative-cream` and `iterative-scir`: in rounds the policy writes, someone labels, and the
-//! pairs are learned from.
+//! `ascribe train iterative-dpo`, `iterative-gpo`, `iterative-cream` and `iterative-scir`: in rounds the policy writes, someone
+//! labels, and the pairs are learned from.
 
 use anyhow::bail;
 use ascribe::core::{Continuation, CoreError, Needs, Policy, RowKind, Scorer, Seed, Tokens};
@@ -13,7 +13,7 @@ use ascribe::train::TrainError;
 use super::fitting::{Run, Trained};
 use super::rollouts::{combined, prompts, prompts_hash, tell_held_out, weighted};
 use super::rows::parts;
-use super::{base, check_run, fit_config, identity, load, refuse_other_runs, taken};
+use super::{base, check_run, contents, fit_config, identity, load, refuse_other_runs, taken};
 use crate::Catalog;
 use crate::args::{LabelsName, TrainArgs};
 use crate::catalog::Chosen;
@@ -34,8 +34,9 @@ pub struct Rounds {
 }
 
 /// Every method of rounds.
-pub static ROUNDS: [Rounds; 3] = [
+pub static ROUNDS: [Rounds; 4] = [
     Rounds { name: "iterative-dpo", objective: "dpo", agrees: false, judges: false },
+    Rounds { name: "iterative-gpo", objective: "gpo", agrees: false, judges: false },
     Rounds { name: "iterative-cream", objective: "cream", agrees: true, judges: false },
     Rounds { name: "iterative-scir", objective: "dpo", agrees: false, judges: true },
 ];
@@ -49,8 +50,17 @@ pub fn rounds(name: &str) -> Option<&'static Rounds> {
 /// The loss on pairs.
 fn chosen(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Result<Chosen> {
     let objective = catalog.make(rounds.objective, &args.objective)?;
-    let Needs { kind, credit, scores, consistency, divergence, mismatched, .. } = objective.needs();
-    if kind != RowKind::Pairs || credit || scores || mismatched {
+    let Needs { kind, credit, scores, consistency, label_weights, divergence, mismatched, .. } = objective.needs();
+    if scores && labels(args, rounds) == LabelsName::Implicit {
+        bail!("{} learns the scores of a reward; name it with --reward, and let it label", objective.name);
+    }
+    if args.rounds.win_rates && !scores {
+        bail!(
+            "win_rates does nothing with {}, which learns no scores; leave it out, or use iterative-gpo",
+            objective.name
+        );
+    }
+    if kind != RowKind::Pairs || credit || mismatched || label_weights {
         bail!(
             "{} makes pairs of responses, and its loss asks for more; leave loss_type out, or name one on pairs",
             rounds.name
@@ -110,6 +120,7 @@ fn pair_config(args: &TrainArgs, ends: &[u32], context: usize, beta: f64) -> Pai
         margin: args.rounds.label_margin,
         beta,
         follow: !args.rounds.keep_reference,
+        win_rates: args.rounds.win_rates,
         batch: args.per_device_train_batch_size,
         seed: Seed(args.seed).child("rounds", 0),
     }
@@ -153,6 +164,7 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
     }
     let mut run = identity(args, &config, &model, other.as_ref(), &chosen)?;
     run.push(("set of options of rounds", format!("{:?} {:?}", args.rounds, args.rl)));
+    run.push(contents::of_judges(args, catalog)?);
     refuse_other_runs(args, &run)?;
     let context = model.config.context;
     let encoder = Encoder::new(&model, context)?;

@@ -3,8 +3,8 @@
 use anyhow::bail;
 use ascribe::core::{Needs, RowKind, Seed};
 use ascribe::data::{
-    Choices, ColumnMap, HeldOut, Kind, LanguageModelling, Loaded, Preference, Prompt, PromptCompletion, Ranked, Rated,
-    Record, Skipped, Split, Unpaired, split_by_prompt,
+    Choices, ColumnMap, Dialogues, HeldOut, Kind, LanguageModelling, Loaded, Preference, Prompt, PromptCompletion,
+    Ranked, Rated, Record, Skipped, Split, Unpaired, split_by_prompt,
 };
 use ascribe::preference::{Encoded, Encoder, PreferenceError, TrainRow, mismatch};
 
@@ -13,7 +13,9 @@ use crate::args::TrainArgs;
 /// The records of a run, split by prompt.
 pub(crate) enum Data {
     Completions(Split<PromptCompletion>),
+    /// With their records, for revision prompts.
     Pairs(Split<Preference>),
+    Dialogues(Split<Dialogues>),
     Triples(Split<Preference>),
     Labelled(Split<Unpaired>),
     Groups(Split<Ranked>),
@@ -23,17 +25,18 @@ pub(crate) enum Data {
 pub(crate) struct Rows {
     pub train: Vec<TrainRow>,
     pub held_out: Vec<TrainRow>,
-    /// The records that training rows were made from, if these are pairs.
+    /// The records that training rows were made from, if these are pairs or triples and token rewards are made of them.
     pub pairs: Vec<Preference>,
 }
 
 impl Data {
-    /// Reads the rows that an objective of this kind learns from, out of a file of any kind that has them.
-    pub fn load(args: &TrainArgs, kind: RowKind) -> anyhow::Result<Self> {
+    /// Reads the rows that an objective with these needs learns from, out of a file of any kind that has them.
+    pub fn load(args: &TrainArgs, needs: &Needs) -> anyhow::Result<Self> {
         let columns = ColumnMap::parse(&args.columns)?;
-        Ok(match kind {
+        Ok(match needs.kind {
             RowKind::Single => Self::Completions(parts(args, completions(args, &columns)?)?),
-            RowKind::Pairs => Self::Pairs(parts(args, ascribe::data::load(&args.data, &columns)?)?),
+            RowKind::Pairs if needs.credit => Self::Pairs(parts(args, ascribe::data::load(&args.data, &columns)?)?),
+            RowKind::Pairs => Self::Dialogues(parts(args, ascribe::data::load(&args.data, &columns)?)?),
             RowKind::Triples => Self::Triples(parts(args, ascribe::data::load(&args.data, &columns)?)?),
             RowKind::Labelled => Self::Labelled(parts(args, labelled(args, &columns)?)?),
             RowKind::Groups => Self::Groups(parts(args, groups(args, &columns)?)?),
@@ -47,6 +50,7 @@ impl Data {
             Self::Labelled(split) => without_records(encoded(args, split, needs, |all| encoder.labelled(all))?),
             Self::Groups(split) => without_records(encoded(args, split, needs, |all| encoder.groups(all))?),
             Self::Pairs(split) => with_records(encoded(args, split, needs, |all| encoder.pairs(all))?),
+            Self::Dialogues(split) => without_records(encoded(args, split, needs, |all| encoder.dialogues(all))?),
             Self::Triples(split) => with_records(encoded(args, split, needs, |all| encoder.triples(all))?),
         };
         if needs.mismatched {

@@ -14,6 +14,7 @@ use ascribe::train::FitConfig;
 use serde_json::Value;
 
 use super::recipes::Recipe;
+use super::stopping::Stopping;
 use super::{check_run, taken};
 use crate::Catalog;
 use crate::args::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName, TrainArgs};
@@ -45,9 +46,16 @@ impl Setup {
             keep_top: rl.keep_top,
             token_rewards: rl.token_rewards,
         })?;
-        let config = rollout_config(args, recipe, fit)?;
-        config.check()?;
+        let mut config = rollout_config(args, recipe, fit)?;
         let loss_name = loss_name(args, recipe)?;
+        // Likelihood of what is kept is supervised fine-tuning, whatever it was drawn with; a ratio is to what was drawn.
+        let imitates = estimator_name == "raft" && ["reinforce", "gpg"].contains(&loss_name);
+        config.fit_temperature = imitates.then_some(1.0);
+        config.check()?;
+        if rl.refinement()?.is_some() && config.segmentation.is_none() {
+            bail!("step_rewards refines the scores of steps; say with --segment where they end");
+        }
+        Stopping::new(rl)?;
         let clip = (rl.cliprange_value > 0.0).then_some(rl.cliprange_value);
         let options = PolicyOptions {
             epsilon: rl.epsilon,
@@ -184,6 +192,7 @@ fn rollout_config(args: &TrainArgs, recipe: &Recipe, fit: &FitConfig) -> anyhow:
         );
     }
     let coef = rl.kl_coef.unwrap_or(recipe.kl.0);
+    alone(args, coef)?;
     let adaptive = rl.kl_target.map(|target| AdaptiveKl { target, horizon: rl.kl_horizon });
     let kind = match rl.importance_sampling_correction {
         CorrectionName::None => None,
@@ -230,6 +239,33 @@ fn rollout_config(args: &TrainArgs, recipe: &Recipe, fit: &FitConfig) -> anyhow:
         seed: Seed(args.seed).child("rollouts", 0),
         ..RolloutConfig::default()
     })
+}
+
+/// Refuses options whose partner is absent, without which they change nothing. `coef` is the strength of the penalty for leaving
+/// the reference in the reward.
+fn alone(args: &TrainArgs, coef: f64) -> anyhow::Result<()> {
+    let rl = &args.rl;
+    let penalty = "a penalty for leaving the reference in the reward, whose strength is 0; raise --kl-coef";
+    let partners = [
+        ("kl_target", coef != 0.0, penalty),
+        ("kl_reward_estimator", coef != 0.0, penalty),
+        ("kl_horizon", rl.kl_target.is_some(), "a divergence to follow; name it with --kl-target"),
+        (
+            "early_stopping_perplexity",
+            rl.perplexity_data.is_some(),
+            "texts to measure; name them with --perplexity-data",
+        ),
+        ("overlong_penalty_factor", rl.overlong_buffer > 0, "tokens in which the score falls; give --overlong-buffer"),
+        (
+            "importance_sampling_range",
+            rl.importance_sampling_correction != CorrectionName::None,
+            "a correction; name it with --importance-sampling-correction",
+        ),
+    ];
+    match partners.into_iter().find(|(name, is_there, _)| args.given.has(name) && !is_there) {
+        Some((name, _, lacking)) => bail!("{name} does nothing without {lacking}, or leave {name} out"),
+        None => Ok(()),
+    }
 }
 
 /// Where responses are cut, by name.

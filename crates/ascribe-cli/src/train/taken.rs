@@ -25,7 +25,7 @@ enum Takers {
 }
 
 /// Estimators that see a penalty for leaving the reference, and other rewards of tokens.
-const OF_REWARDS: [&str; 15] = [
+const OF_REWARDS: [&str; 16] = [
     "grpo",
     "dr_grpo",
     "rloo",
@@ -40,8 +40,11 @@ const OF_REWARDS: [&str; 15] = [
     "macro_gae",
     "turn_level",
     "step_level",
+    "own_step",
     "raft",
 ];
+/// Estimators that hand rewards of steps to what leads to them.
+const PLACED: [&str; 4] = ["gae", "macro_gae", "turn_level", "step_level"];
 const DISCOUNTED: [&str; 13] = [
     "grpo",
     "dr_grpo",
@@ -86,28 +89,45 @@ const SURROGATES: &[&str] = PULLED.split_at(PULLED.len() - 1).0;
 /// Every objective on rows of a file.
 const OBJECTIVES: &str = "the objectives on rows of a file";
 /// Methods of rounds.
-const IN_ROUNDS: [&str; 3] = ["iterative-dpo", "iterative-cream", "iterative-scir"];
+const IN_ROUNDS: [&str; 4] = ["iterative-dpo", "iterative-gpo", "iterative-cream", "iterative-scir"];
+/// Methods of rounds whose labels may come from a reward.
+const REWARDED: [&str; 2] = ["iterative-dpo", "iterative-gpo"];
 /// Methods of rounds and of games.
-const WRITING: [&str; 4] = ["iterative-dpo", "iterative-cream", "iterative-scir", "archer"];
-const PULLED_TOO: [&str; 4] = [OBJECTIVES, "iterative-dpo", "iterative-cream", "iterative-scir"];
+const WRITING: [&str; 5] = ["iterative-dpo", "iterative-gpo", "iterative-cream", "iterative-scir", "archer"];
+const PULLED_TOO: [&str; 5] = [OBJECTIVES, "iterative-dpo", "iterative-gpo", "iterative-cream", "iterative-scir"];
 
 /// Methods that train a process model.
-const PROCESS: [&str; 4] = ["orm", "prm", "pav", "tvm"];
+const PROCESS: [&str; 5] = ["orm", "prm", "pav", "tvm", "p-ik"];
+/// Those of them whose models read responses.
+const RESPONSES: &[&str] = PROCESS.split_at(PROCESS.len() - 1).0;
 /// Methods that train a head of scores.
-const HEADS: [&str; 5] = ["reward", "orm", "prm", "pav", "tvm"];
+const HEADS: [&str; 6] = ["reward", "orm", "prm", "pav", "tvm", "p-ik"];
 /// Methods that learn from the rows of a file as they are.
-const ON_ROWS: [&str; 6] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm"];
+const ON_ROWS: [&str; 7] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "p-ik"];
 /// Methods that read rows of prompts, whatever else these have.
-const READING: [&str; 9] =
-    [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "iterative-dpo", "iterative-cream", "iterative-scir"];
+const READING: [&str; 11] = [
+    OBJECTIVES,
+    "reward",
+    "orm",
+    "prm",
+    "pav",
+    "tvm",
+    "p-ik",
+    "iterative-dpo",
+    "iterative-gpo",
+    "iterative-cream",
+    "iterative-scir",
+];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 115] = [
-    ("reward", Takers::All, &["iterative-dpo"]),
-    ("reward_weights", Takers::All, &["iterative-dpo"]),
-    ("combine", Takers::All, &["iterative-dpo"]),
-    ("combine_weight", Takers::All, &["iterative-dpo"]),
-    ("log_sigmoid", Takers::All, &["iterative-dpo"]),
+static OPTIONS: &[(&str, Takers, &[&str])] = &[
+    ("reward", Takers::All, &REWARDED),
+    ("reward_weights", Takers::All, &REWARDED),
+    ("combine", Takers::All, &REWARDED),
+    ("combine_weight", Takers::All, &REWARDED),
+    ("log_sigmoid", Takers::All, &REWARDED),
+    ("step_rewards", Takers::Estimators(&PLACED), &[]),
+    ("step_eta", Takers::Estimators(&PLACED), &[]),
     ("num_generations", Takers::All, &IN_ROUNDS),
     ("max_completion_length", Takers::All, &WRITING),
     ("temperature", Takers::All, &WRITING),
@@ -154,6 +174,9 @@ static OPTIONS: [(&str, Takers, &[&str]); 115] = [
     ("dead_groups", Takers::All, &[]),
     // A reward of one's own may judge steps, whatever is made of its scores.
     ("segment", Takers::All, &[]),
+    ("perplexity_data", Takers::All, &[]),
+    ("early_stopping_perplexity", Takers::All, &[]),
+    ("early_stopping_patience", Takers::All, &[]),
     ("keep_top", Takers::Estimators(&["raft"]), &[]),
     ("token_rewards", Takers::Estimators(&["oreal"]), &[]),
     ("oreo_level", Takers::Losses(&["oreo"]), &[]),
@@ -168,10 +191,11 @@ static OPTIONS: [(&str, Takers, &[&str]); 115] = [
     ("constraint_multiplier", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("constraint_learning_rate", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("constraint_momentum", Takers::Estimators(&["gae", "macro_gae"]), &[]),
-    ("labels", Takers::None, &["iterative-dpo"]),
+    ("labels", Takers::None, &REWARDED),
     ("round_prompts", Takers::None, &IN_ROUNDS),
     ("label_margin", Takers::None, &IN_ROUNDS),
     ("keep_reference", Takers::None, &IN_ROUNDS),
+    ("win_rates", Takers::None, &REWARDED),
     ("gold", Takers::None, &IN_ROUNDS),
     ("agreement", Takers::None, &["iterative-cream"]),
     ("agreement_per_prompt", Takers::None, &["iterative-cream"]),
@@ -204,13 +228,16 @@ static OPTIONS: [(&str, Takers, &[&str]); 115] = [
     ("step_head", Takers::None, &PROCESS),
     ("step_words", Takers::None, &PROCESS),
     ("outcome_at", Takers::None, &["orm"]),
-    ("steps", Takers::None, &PROCESS),
+    ("steps", Takers::None, RESPONSES),
     ("step_separator", Takers::None, &["prm", "pav"]),
-    ("aggregate", Takers::None, &PROCESS),
+    ("after_error", Takers::None, &["prm", "pav"]),
+    ("step_tag", Takers::None, &["prm", "pav"]),
+    ("aggregate", Takers::None, RESPONSES),
     ("prover", Takers::None, &["pav"]),
     ("progress_weight", Takers::None, &["pav"]),
     ("balance", Takers::None, &PROCESS),
-    ("min_samples", Takers::None, &["tvm"]),
+    ("max_samples_per_prompt", Takers::None, RESPONSES),
+    ("min_samples", Takers::None, &["tvm", "p-ik"]),
     ("loss_type", Takers::All, &PULLED_TOO),
     ("loss_weights", Takers::None, &PULLED_TOO),
     ("columns", Takers::All, &READING),
@@ -316,7 +343,7 @@ mod tests {
     fn parsed(method: &str, name: &str) -> Box<TrainArgs> {
         let value: &[&str] = match name {
             "use_bias_correction_kl" | "whiten_rewards" | "mask_truncated_completions" | "token_rewards" => &[],
-            "keep_reference" | "agreement_per_prompt" | "balance" | "strict" => &[],
+            "keep_reference" | "agreement_per_prompt" | "balance" | "strict" | "win_rates" => &[],
             "loss_kwargs" => &["tau=1"],
             "head_init" => &["narrow"],
             "form" => &["ce"],
@@ -330,6 +357,8 @@ mod tests {
             "reward" | "gold" | "advantage_estimator" | "second_attempt" | "loss_type" => &["x"],
             "labels" => &["both"],
             "combine" => &["min"],
+            "step_rewards" => &["clip"],
+            "after_error" => &["mask"],
             "meta_data" => &["x", "--meta-rate", "1"],
             "meta_rate" => &["1", "--meta-data", "x"],
             "agreement" => &["top"],
@@ -373,14 +402,14 @@ mod tests {
         for name in &typed {
             assert_eq!(OPTIONS.iter().filter(|(known, ..)| known == name).count(), 1, "{name}");
         }
-        for (name, ..) in &OPTIONS {
+        for (name, ..) in OPTIONS {
             assert!(typed.contains(name) || OF_RUNS.contains(name), "{name}");
         }
     }
 
     #[test]
     fn rows_name_what_there_is_and_every_option_has_a_taker() {
-        for (name, takers, others) in &OPTIONS {
+        for (name, takers, others) in OPTIONS {
             let known = match takers {
                 Takers::None => !others.is_empty(),
                 Takers::All => true,
@@ -399,7 +428,7 @@ mod tests {
 
     #[test]
     fn an_option_is_refused_exactly_where_it_does_nothing() {
-        for (name, takers, others) in &OPTIONS {
+        for (name, takers, others) in OPTIONS {
             let mut args = parsed("grpo", name);
             // The value `x` is no estimator.
             args.rl.advantage_estimator = None;
@@ -442,7 +471,8 @@ mod tests {
         refused("dpo", "form", "; leave it out, or use implicit-prm");
         refused("pav", "loss", "; leave it out, or use reward");
         refused("tvm", "curriculum", "; leave it out, or use the objectives on rows of a file");
-        let on_pairs = "the objectives on rows of a file, iterative-dpo, iterative-cream, iterative-scir";
+        let on_pairs =
+            "the objectives on rows of a file, iterative-dpo, iterative-gpo, iterative-cream, iterative-scir";
         refused("prm", "loss_weights", &format!("; leave it out, or use {on_pairs}"));
         refused("prm", "games", "; leave it out, or use archer");
         assert!(refuse(&parsed("prm", "gamma")).is_err() && refuse(&parsed("implicit-prm", "reward")).is_err());

@@ -3,8 +3,9 @@
 //! ```text
 //! A = 1 for a response that is kept; the others are left out
 //! ```
-//! With a loss that is the log-probability times the advantage this is supervised fine-tuning on what is kept. Only the order
-//! of the scores counts. Of equal ones the first is taken, and a response without a score is never kept.
+//! With a loss that is the log-probability at temperature 1 times the advantage this is supervised fine-tuning on what is kept.
+//! Penalties that are part of the rewards are part of the ranking: `r - beta h` with a divergence. Only the order of the scores
+//! counts. Of equal ones the first is taken, and a response without a score is never kept.
 
 use crate::CoreError;
 

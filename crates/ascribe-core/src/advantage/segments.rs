@@ -4,7 +4,9 @@
 //! r_k = sum of the rewards of stretch k,   G_k = sum_{j >= k} gamma^(j - k) r_j
 //! turns:  A_k = G_k - mean over the group of the G_k of its k-th turns
 //! steps:  A_k = sum_{j >= k} (r_j - mean) / (std + epsilon), over all steps of the group   (arXiv:2402.03300, section 4.1.3)
+//! own:    A_k = r_k - mean, over all steps of the group   (arXiv:2410.08146, section 3, whose r_k = Q_k + alpha A_k)
 //! ```
+//! Own rewards are for values of steps, whose sum over later steps would count the same future again and again.
 //! The score is paid on the last token. All tokens of a stretch share its advantage, and tokens of none get that of the next
 //! stretch. A turn that only one response of the group has is compared with nothing and gets 0. Turn-level credit with a
 //! baseline by place is our reading of the multi-turn forms of GRPO; the baseline is unverified.
@@ -28,6 +30,8 @@ pub enum Level {
         /// Added to the standard deviation.
         epsilon: f64,
     },
+    /// Rewards of steps, each for itself, with those of all steps of the group.
+    Own,
 }
 
 /// Advantages by turn or by step.
@@ -38,7 +42,7 @@ impl Segments {
     fn spans(&self, rollout: &Graded) -> Vec<Range<usize>> {
         let spans = match self.0 {
             Level::Turns { .. } => &rollout.turns,
-            Level::Steps { .. } => &rollout.steps,
+            Level::Steps { .. } | Level::Own => &rollout.steps,
         };
         if spans.is_empty() { std::iter::once(0..rollout.tokens()).collect() } else { spans.clone() }
     }
@@ -129,6 +133,11 @@ impl Segments {
                 };
                 rewards.iter().map(|row| super::returns_to_go(&normalized(row), 1.0)).collect()
             }
+            Level::Own => {
+                let all: Vec<f64> = rewards.iter().flat_map(|row| row.iter().copied()).collect();
+                let centre = mean(&all);
+                rewards.iter().map(|row| row.iter().map(|reward| reward - centre).collect()).collect()
+            }
         }
     }
 }
@@ -160,6 +169,25 @@ mod tests {
         let close = |got: &[f64], expected: [f64; 3]| got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12);
         assert!(close(&got[0].tokens, [0.0, -unit, -unit]), "{got:?}");
         assert!(close(&got[1].tokens, [0.0, unit, unit]), "{got:?}");
+    }
+
+    #[test]
+    fn own_rewards_by_hand() {
+        // Rewards 1 and 0.25 | 0.5 and 0.25 (the score ends the second): the mean is 1/2.
+        let mut one = Graded { steps: vec![0..1, 1..3], ..Graded::scored(0, 0.0, 3) };
+        (one.rewards[0], one.rewards[2]) = (1.0, 0.25);
+        let mut other = Graded { steps: vec![0..2, 2..3], ..Graded::scored(0, 0.25, 3) };
+        other.rewards[1] = 0.5;
+        let got = Segments(Level::Own).estimate(&[one, other]).unwrap();
+        // No step is told what comes after it.
+        assert_eq!(got[0].tokens, [0.5, -0.25, -0.25]);
+        assert_eq!(got[1].tokens, [0.0, 0.0, -0.25]);
+        // Of one step a response, it is the centred score.
+        let rows: Vec<Graded> = [1.0, 0.0, 0.25].iter().map(|score| Graded::scored(3, *score, 2)).collect();
+        assert_eq!(
+            Segments(Level::Own).estimate(&rows).unwrap(),
+            Outcome::new(Baseline::GroupMean).estimate(&rows).unwrap()
+        );
     }
 
     #[test]

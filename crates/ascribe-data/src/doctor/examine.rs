@@ -8,7 +8,7 @@ use ascribe_eval::{Estimate, wilson};
 use super::text::Seen;
 use super::{Check, Figure, Finding, Found, ModelText};
 use crate::{
-    Choices, LanguageModelling, Preference, Prompt, PromptCompletion, PromptOnly, Rated, Record, Stepwise, Unpaired,
+    Choices, Dialogues, LanguageModelling, Prompt, PromptCompletion, PromptOnly, Rated, Record, Stepwise, Unpaired,
 };
 
 /// Shares outside these limits, interval and all, are findings.
@@ -189,28 +189,37 @@ impl Patient for PromptCompletion {
     }
 }
 
-impl Patient for Preference {
+impl Dialogues {
+    /// All that one side says behind what both share.
+    fn side(&self, side: usize, reply: &str) -> String {
+        let turns = self.between[side].iter().map(|turn| turn.content.as_str());
+        turns.chain([reply]).collect::<Vec<&str>>().join("\n")
+    }
+}
+
+impl Patient for Dialogues {
     fn line(&self) -> usize {
-        self.line
+        self.pair.line
     }
 
     fn prompt(&self) -> Option<&Prompt> {
-        Some(&self.prompt)
+        Some(&self.pair.prompt)
     }
 
     fn replies(&self) -> Vec<String> {
-        vec![self.chosen.clone(), self.rejected.clone()]
+        vec![self.side(0, &self.pair.chosen), self.side(1, &self.pair.rejected)]
     }
 
     fn claims(&self) -> (Vec<String>, Option<Vec<String>>) {
-        (self.replies(), Some(vec![self.rejected.clone(), self.chosen.clone()]))
+        let turned = vec![self.side(1, &self.pair.rejected), self.side(0, &self.pair.chosen)];
+        (self.replies(), Some(turned))
     }
 
     fn special(&self, ward: &mut Ward, _text: Option<&ModelText<'_>>) {
-        ward.compare(&self.chosen, &self.rejected);
-        if let Some(margin) = self.margin.filter(|margin| *margin <= 0.0) {
+        ward.compare(&self.side(0, &self.pair.chosen), &self.side(1, &self.pair.rejected));
+        if let Some(margin) = self.pair.margin.filter(|margin| *margin <= 0.0) {
             // A margin below 0 says that the other side is the better one.
-            ward.found(Check::Tied, self.line, || format!("margin {margin}"));
+            ward.found(Check::Tied, self.pair.line, || format!("margin {margin}"));
         }
     }
 }

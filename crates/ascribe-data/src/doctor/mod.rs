@@ -10,7 +10,7 @@ use std::path::Path;
 use ascribe_eval::Estimate;
 
 use crate::{
-    Choices, ColumnMap, DataError, Kind, LanguageModelling, NearDuplicates, Preference, PromptCompletion, PromptOnly,
+    Choices, ColumnMap, DataError, Dialogues, Kind, LanguageModelling, NearDuplicates, PromptCompletion, PromptOnly,
     Rated, Record, Records, Skipped, Stepwise, Unpaired,
 };
 use examine::{Patient, Ward};
@@ -187,7 +187,7 @@ impl Doctor<'_> {
             Kind::LanguageModelling => self.rows::<LanguageModelling>(path, map),
             Kind::PromptOnly => self.rows::<PromptOnly>(path, map),
             Kind::PromptCompletion => self.rows::<PromptCompletion>(path, map),
-            Kind::Preference => self.rows::<Preference>(path, map),
+            Kind::Preference => self.rows::<Dialogues>(path, map),
             Kind::Unpaired => self.rows::<Unpaired>(path, map),
             Kind::Stepwise => self.rows::<Stepwise>(path, map),
             Kind::Rated => self.rows::<Rated>(path, map),

@@ -1,9 +1,10 @@
-//! Classifiers and detectors by scores and labels.
+//! Classifiers and detectors by scores and labels, and sources of texts by a network.
 
 pub(crate) mod auroc;
 pub(crate) mod confusion;
 pub(crate) mod curves;
 mod multiclass;
+mod network;
 pub(crate) mod scored;
 
 pub use auroc::{auroc, auroc_estimate, clustered_auroc, weighted_auroc};
@@ -13,3 +14,4 @@ pub use curves::{Between, Curve, Threshold, average_precision, tpr_at_fpr, tripl
 pub use multiclass::{
     Against, ConfusionMatrix, Mean, auroc_multiclass, brier_multiclass, log_loss_multiclass, top_k_accuracy, top_label,
 };
+pub use network::{attribute, ngram_distances};

@@ -1,11 +1,14 @@
-//! Curves: divergence, over-optimisation, efficiency, fronts, responses.
+//! Curves: divergence, over-optimisation, efficiency, fronts, responses, accuracy by examples and steps, rollouts.
 
+mod circuit;
 mod efficiency;
 mod kl;
 mod over_optimization;
 mod pareto;
 mod response;
+mod rollout;
 
+pub use circuit::{Circuit, Prompted};
 pub use efficiency::{
     Multiplier, Ratio, Reached, Reading, compute_multiplier, efficiency_ratio, final_performance, log_area,
     median_steps, steps_to,
@@ -19,3 +22,4 @@ pub use over_optimization::{
 };
 pub use pareto::{Continual, additive_epsilon, continual, hypervolume, pareto_front, spacing};
 pub use response::{Response, response};
+pub use rollout::{errors_by_horizon, useful_horizon};

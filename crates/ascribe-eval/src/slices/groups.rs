@@ -19,6 +19,30 @@ pub struct GroupMask {
     pub members: Vec<bool>,
 }
 
+impl GroupMask {
+    /// A group for each tag, in the order of their first rows. So a row counts for one tag alone. O(rows tags).
+    ///
+    /// ```
+    /// use ascribe_eval::slices::GroupMask;
+    /// let groups = GroupMask::of_tags(&["values".to_owned(), "instructions".to_owned(), "values".to_owned()]);
+    /// assert_eq!((groups[0].name.as_str(), &groups[0].members[..]), ("values", &[true, false, true][..]));
+    /// assert_eq!(groups[1].members, [false, true, false]);
+    /// ```
+    pub fn of_tags(tags: &[String]) -> Vec<Self> {
+        let mut groups: Vec<Self> = Vec::new();
+        for (row, tag) in tags.iter().enumerate() {
+            match groups.iter_mut().find(|group| group.name == *tag) {
+                Some(group) => group.members[row] = true,
+                None => {
+                    let members = (0..tags.len()).map(|at| at == row).collect();
+                    groups.push(Self { name: tag.clone(), members });
+                }
+            }
+        }
+        groups
+    }
+}
+
 /// A metric by group.
 #[derive(Debug)]
 pub struct ByGroup {
@@ -207,6 +231,18 @@ mod tests {
 
     fn mask(name: &str, members: &[bool]) -> GroupMask {
         GroupMask { name: name.to_owned(), members: members.to_vec() }
+    }
+
+    #[test]
+    fn every_row_counts_for_its_own_tag() {
+        let tags = ["preferences", "values", "values", "instructions", "values"].map(str::to_owned);
+        let groups = GroupMask::of_tags(&tags);
+        let found: Vec<(&str, Vec<usize>)> = groups
+            .iter()
+            .map(|group| (group.name.as_str(), (0..5).filter(|row| group.members[*row]).collect()))
+            .collect();
+        assert_eq!(found, [("preferences", vec![0]), ("values", vec![1, 2, 4]), ("instructions", vec![3])]);
+        assert!(GroupMask::of_tags(&[]).is_empty());
     }
 
     #[test]

@@ -164,4 +164,12 @@ impl Policy for LocalPolicy {
     fn capabilities(&self) -> Capabilities {
         Capabilities { score: true, top: true, context: self.context }
     }
+
+    fn ends(&self) -> bool {
+        !self.ends.is_empty()
+    }
+
+    fn vocabulary(&self) -> Option<usize> {
+        Some(self.config.vocab_size)
+    }
 }

@@ -8,7 +8,8 @@
 //! Responses have a label and no partner. `y'_j` is the response to another prompt
 //! ([`mismatch`](crate::mismatch())), so `z0` is an estimate of the divergence from the reference; it is the mean over the
 //! whole optimizer window, where TRL takes that of a micro-batch. `no_kl` sets it to 0, which is `apo_zero_unpaired` of TRL.
-//! `lambda_D n_D / (lambda_U n_U)` should be between 1 and 4/3, for `n_D` wanted and `n_U` unwanted responses.
+//! `lambda_D n_D / (lambda_U n_U)` should be between 1 and 4/3, for `n_D` wanted and `n_U` unwanted responses. A window of one
+//! label trains that side alone, so both should stand in each: [`LabelledRows`](ascribe_train::LabelledRows).
 
 use ascribe_core::{CoreError, LogpBatch, Loss, Needs, Objective, RowKind};
 use burn::tensor::activation::sigmoid;

@@ -43,6 +43,7 @@ impl Mixture {
             needs.mismatched |= more.mismatched;
             needs.scores |= more.scores;
             needs.consistency |= more.consistency;
+            needs.label_weights |= more.label_weights;
             needs.coupled |= more.coupled || needs.weighted || more.weighted;
         }
         Ok(Self { parts, needs })

@@ -59,7 +59,7 @@ pub use options::ObjectiveOptions;
 pub use orpo::{Orpo, OrpoConfig};
 pub use robust::{Robust, RobustConfig};
 pub use rrhf::{Rrhf, RrhfConfig};
-pub use scoring::{FDivergence, Scoring};
+pub use scoring::{FDivergence, LabelWeights, Scoring};
 pub use sft::{Sft, SftConfig};
 pub use simpo::{SimPo, SimPoConfig};
 pub use t_reg::{RegTokens, RegWeight, SimPoReg, SimPoRegConfig, TReg, TRegConfig, TokenCredit};

@@ -13,12 +13,16 @@
 //! capped, which changes nothing below e^80. `ld_alpha` is LD-DPO
 //! (arXiv:2409.06411): tokens past the length of the shorter response count so much, 1 is no difference. `use_weighting`
 //! is WPO (arXiv:2406.11827, eq. 2): the loss of a pair times `exp(mean_t (log pi_t - log sum_v p_v^2))` of both sides,
-//! so that responses which the policy would hardly write count less; no gradient flows through it.
+//! so that responses which the policy would hardly write count less; no gradient flows through it. `label_weights` multiplies
+//! the loss of a pair by the weight that comes with it, how far its label is trusted, say. `mean` still divides by the number
+//! of pairs, and `weighted_mean` by the sum of the weights, so that doubling them all changes nothing.
 //!
 //! Statistics are those of TRL, with three departures. A tie counts one half in `rewards/accuracies` (TRL: 0). Without a
 //! reference the rewards, too, are without it (TRL still subtracts it). And `logps/chosen_displacement` is added: the
 //! change of the chosen response's log-probability per token since the reference. When it falls below about -1, the
-//! policy unlearns what it should learn; raise beta or stop earlier.
+//! policy unlearns what it should learn; raise beta or stop earlier. Beside them stand lengths, log-probabilities per token,
+//! and `rankings/accuracies`: whether the policy alone finds the chosen response likelier, by sums and by tokens, which rewards
+//! may rise without (arXiv:2405.19534).
 
 use ascribe_core::{CoreError, LogpBatch, Loss, Needs, Pairs, RowKind, Side};
 use burn::tensor::{Tensor, activation::log_sigmoid};
@@ -45,6 +49,19 @@ pub enum FDivergence {
     AlphaDivergence,
 }
 
+/// What the weights of labels do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LabelWeights {
+    /// Nothing: all labels count alike.
+    #[default]
+    None,
+    /// They multiply the losses of their pairs, of which the mean is taken.
+    Mean,
+    /// The same, divided by their sum.
+    WeightedMean,
+}
+
 /// Options of how responses are scored, under the names of TRL.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -61,6 +78,8 @@ pub struct Scoring {
     pub ld_alpha: Option<f64>,
     /// Weigh pairs by how likely the policy would write them.
     pub use_weighting: bool,
+    /// Weigh pairs by the weights of their labels.
+    pub label_weights: LabelWeights,
 }
 
 impl Default for Scoring {
@@ -72,6 +91,7 @@ impl Default for Scoring {
             f_alpha_divergence_coef: None,
             ld_alpha: None,
             use_weighting: false,
+            label_weights: LabelWeights::None,
         }
     }
 }
@@ -93,6 +113,8 @@ pub(super) struct Scored {
     /// `h` of the rejected responses, `[pairs]`.
     pub(super) rejected: Tensor<1>,
     weights: Option<Tensor<1>>,
+    /// Weights of the labels, `[pairs]`.
+    labels: Option<Tensor<1>>,
 }
 
 /// Refuses a beta that is not finite and above 0.
@@ -150,7 +172,12 @@ impl Scorer {
     pub(super) fn needs(&self) -> Needs {
         let needs = Needs::of(RowKind::Pairs);
         let needs = if self.is_reference_free() { needs } else { needs.with_ref_logps() };
-        if self.scoring.use_weighting { needs.with_log_sum_sq_probs() } else { needs }
+        let needs = if self.scoring.use_weighting { needs.with_log_sum_sq_probs() } else { needs };
+        match self.scoring.label_weights {
+            LabelWeights::None => needs,
+            LabelWeights::Mean => needs.with_label_weights(),
+            LabelWeights::WeightedMean => needs.with_label_weights().weighted(),
+        }
     }
 
     /// The pairs of `batch` with their log-ratios.
@@ -171,7 +198,11 @@ impl Scorer {
                 Some(confidence(&still.chosen)? * confidence(&still.rejected)?) // [pairs]
             }
         };
-        Ok(Scored { pairs, chosen, rejected, weights })
+        let labels = match self.scoring.label_weights {
+            LabelWeights::None => None,
+            LabelWeights::Mean | LabelWeights::WeightedMean => Some(batch.label_weights()?),
+        };
+        Ok(Scored { pairs, chosen, rejected, weights, labels })
     }
 
     /// `h` of one side, `[pairs]`; `weights` of its tokens are `[pairs, seq]`.
@@ -244,10 +275,17 @@ impl Scorer {
         rows: Tensor<1>,
         rewards: (Tensor<1>, Tensor<1>),
     ) -> Result<Loss, CoreError> {
-        let loss = match &scored.weights {
+        let mut loss = match &scored.weights {
             None => Loss::mean_of(rows),
             Some(weights) => Loss::mean_of(rows * weights.clone()).stat("wpo/weight", weights.clone()),
         };
+        if let Some(labels) = &scored.labels {
+            loss.rows = loss.rows * labels.clone();
+            if self.scoring.label_weights == LabelWeights::WeightedMean {
+                loss.weights = loss.weights * labels.clone();
+            }
+            loss = loss.stat("label_weight", labels.clone());
+        }
         let loss = with_rewards(loss, &scored.pairs, rewards.0, rewards.1);
         if self.is_reference_free() {
             return Ok(loss);
@@ -258,17 +296,29 @@ impl Scorer {
     }
 }
 
+/// 1 for a win, 1/2 for a tie, 0 for a loss.
+fn wins(leads: Tensor<1>) -> Tensor<1> {
+    leads.detach().sign().add_scalar(1.0).div_scalar(2.0)
+}
+
 /// `loss` with the statistics that all losses on pairs share.
 pub(super) fn with_rewards(loss: Loss, pairs: &Pairs, chosen: Tensor<1>, rejected: Tensor<1>) -> Loss {
     let margins = chosen.clone() - rejected.clone(); // [pairs]
-    // 1 for a win, 1/2 for a tie, 0 for a loss.
-    let accuracies = margins.clone().detach().sign().add_scalar(1.0).div_scalar(2.0); // [pairs]
+    let accuracies = wins(margins.clone()); // [pairs]
+    let (ours, theirs) = (pairs.chosen.mean(), pairs.rejected.mean()); // [pairs]
+    let (sum, other) = (pairs.chosen.sum(), pairs.rejected.sum()); // [pairs]
     loss.stat("rewards/chosen", chosen)
         .stat("rewards/rejected", rejected)
         .stat("rewards/margins", margins)
         .stat("rewards/accuracies", accuracies)
-        .stat("logps/chosen", pairs.chosen.sum())
-        .stat("logps/rejected", pairs.rejected.sum())
+        .stat("rankings/accuracies", wins(sum.clone() - other.clone()))
+        .stat("rankings/accuracies_per_token", wins(ours.clone() - theirs.clone()))
+        .stat("logps/chosen", sum)
+        .stat("logps/rejected", other)
+        .stat("logps/chosen_per_token", ours)
+        .stat("logps/rejected_per_token", theirs)
+        .stat("lengths/chosen", pairs.chosen.lengths())
+        .stat("lengths/rejected", pairs.rejected.lengths())
 }
 
 /// `-(1 - e) log sigmoid(x) - e log sigmoid(-x)`: the loss of a margin whose sign is wrong with probability `e`.

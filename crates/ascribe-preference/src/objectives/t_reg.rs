@@ -9,7 +9,8 @@
 //! batch's token credit. The weight is the factor that also multiplies the base's gradient, so DPO-REG is DPO with its
 //! token gradients reweighted by `1 + alpha * r_t` (chosen) and `1 - alpha * r_t` (rejected). That the weight is cut from
 //! the gradient is our reading of "extracted from the DPO gradient". The paper does not write SimPO-REG out: its form is
-//! derived from SimPO's token reward `(beta / n) log pi` and not confirmed.
+//! derived from SimPO's token reward `(beta / n) log pi` and not confirmed. Nothing bounds the regulariser where `r_t` is below 0:
+//! the log has the least likely token of both sides.
 //!
 //! `RegWeight::Static` (w = 1), `TokenCredit::SftOnChosen` (r = 1/2 on the chosen response, 0 on the rejected),
 //! `TokenCredit::DpoReward` (r from a model that DPO trained) and `RegTokens` are the paper's ablations.
@@ -265,12 +266,13 @@ impl Regulariser {
             RegWeight::Static => margins.ones_like(),
         }; // [pairs]
         loss.rows = loss.rows + (weight.clone() * reg.clone()).mul_scalar(self.alpha);
-        let lowest = pairs.chosen.mask.keep(pairs.chosen.logps.clone()).min_dim(1).squeeze_dim::<1>(1); // [pairs]
+        let lowest = |side: &Side| side.mask.keep(side.logps.clone()).min_dim(1).squeeze_dim::<1>(1); // [pairs]
         Ok(loss
             .stat("t_reg/weight", weight)
             .stat("t_reg/regulariser", reg)
             .stat("t_reg/credit_chosen", pairs.chosen.mask.mean(chosen))
             .stat("t_reg/credit_rejected", pairs.rejected.mask.mean(rejected))
-            .stat("logps/min_chosen_token", lowest))
+            .stat("logps/min_chosen_token", lowest(&pairs.chosen))
+            .stat("logps/min_rejected_token", lowest(&pairs.rejected)))
     }
 }

@@ -46,6 +46,9 @@ pub struct RolloutConfig {
     pub num_generations: usize,
     /// How tokens are drawn.
     pub sampling: Sampling,
+    /// Temperature of the log-probabilities that are learned from, finite and above 0; `None` is that of `sampling`, as ratios to
+    /// what was drawn need it. What imitates alone has no ratio and takes 1, as supervised fine-tuning does.
+    pub fit_temperature: Option<f64>,
     /// Most tokens of a response.
     pub max_completion_length: usize,
     /// Tokens that end a response.
@@ -88,6 +91,7 @@ impl Default for RolloutConfig {
             prompts: 1,
             num_generations: 8,
             sampling: Sampling::default(),
+            fit_temperature: None,
             max_completion_length: 256,
             ends: Vec::new(),
             context: 2048,
@@ -117,6 +121,9 @@ impl RolloutConfig {
     pub fn check(&self) -> Result<(), CoreError> {
         self.sampling.check()?;
         self.length.check(self.max_completion_length)?;
+        if let Some(got) = self.fit_temperature.filter(|got| !(*got > 0.0 && got.is_finite())) {
+            return Err(CoreError::Range { name: "fit_temperature", rule: "finite and above 0", got });
+        }
         let counts = [
             ("the number of prompts of a generation", self.prompts),
             ("num_generations", self.num_generations),
@@ -164,6 +171,11 @@ impl RolloutConfig {
             }
         }
         Ok(())
+    }
+
+    /// Temperature of the log-probabilities that are learned from.
+    pub fn temperature(&self) -> f64 {
+        self.fit_temperature.unwrap_or(f64::from(self.sampling.temperature))
     }
 
     /// Optimizer steps of a generation.

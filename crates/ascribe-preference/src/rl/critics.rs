@@ -341,6 +341,22 @@ mod tests {
     }
 
     #[test]
+    fn a_game_of_one_turn_is_reinforce_with_a_learned_baseline() {
+        let (mut critics, (turns, outcomes)) = (critics(0.5), turns());
+        // The turn ends the game, so a Q that has learned is the reward, whatever comes next.
+        let outcomes = Outcomes { discounts: vec![0.0; 2], ..outcomes };
+        for _ in 0..1000 {
+            critics.learn(&turns, &outcomes);
+        }
+        let baseline = critics.values(&turns.observations);
+        let got = critics.advantages(&turns.observations, &turns.utterances);
+        for ((got, reward), baseline) in got.iter().zip(&outcomes.rewards).zip(&baseline) {
+            let expected = f64::from(*reward) - baseline;
+            assert!((got - expected).abs() < 0.1, "{got} and {expected}");
+        }
+    }
+
+    #[test]
     fn the_loss_falls_and_critics_that_were_saved_go_on_alike() {
         let (mut whole, (turns, outcomes)) = (critics(0.5), turns());
         let first = whole.learn(&turns, &outcomes);

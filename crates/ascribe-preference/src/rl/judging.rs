@@ -1,6 +1,9 @@
 //! Scores of responses, and what each token earned: from a scorer's credit to advantages.
 
+use std::collections::HashSet;
+
 use ascribe_core::advantage::{Graded, Mean, Variance, dead_groups, whiten};
+use ascribe_core::tensor::KlEstimator;
 use ascribe_core::{CoreError, Credit, Episode, Granularity, Place, Reduce, ResponseMask, StepSpans, Tokens};
 use ascribe_train::TrainError;
 
@@ -218,13 +221,14 @@ impl OnPolicy<'_> {
 
     /// Takes off what leaving the reference costs; gives the strength for the next generation.
     fn penalise(&self, rollouts: &[Rollout], graded: &mut [Graded], metrics: &mut Metrics) -> f64 {
-        let mut divergences = Vec::new();
+        let (mut divergences, mut bounded) = (Vec::new(), 0.0);
         for (rollout, graded) in rollouts.iter().zip(graded) {
             // At temperature 1 the engine's own are as good where no others are kept.
             let old = rollout.old_logps.as_ref().or((rollout.sampling.temperature == 1.0).then_some(&rollout.logps));
             let (Some(old), Some(reference)) = (old, &rollout.ref_logps) else { continue };
             let pairs = || old.iter().zip(reference).map(|(old, reference)| (f64::from(*old), f64::from(*reference)));
             divergences.push(pairs().map(|(old, reference)| old - reference).sum::<f64>());
+            bounded += pairs().map(|(old, reference)| KlEstimator::K3.of_token(old, reference)).sum::<f64>();
             let Some(kl) = &self.config.kl_reward else { continue };
             let costs = pairs().map(|(old, reference)| self.state.coef * kl.estimator.of_token(old, reference));
             match kl.place {
@@ -240,6 +244,8 @@ impl OnPolicy<'_> {
         }
         let mean = divergences.iter().sum::<f64>() / divergences.len() as f64;
         metrics.push("kl_to_reference", mean);
+        // Of the same responses by k3, which is never negative and varies less.
+        metrics.push("kl_to_reference_k3", bounded / divergences.len() as f64);
         let Some(kl) = &self.config.kl_reward else { return self.state.coef };
         metrics.push("kl_coef", self.state.coef);
         kl.adaptive.map_or(self.state.coef, |control| control.next(self.state.coef, mean, divergences.len()))
@@ -282,7 +288,20 @@ impl Metrics {
         self.push("completions/mean_length", lengths.iter().sum::<f64>() / lengths.len() as f64);
         let cut: Vec<bool> = rollouts.iter().map(|rollout| !rollout.complete).collect();
         self.push("completions/clipped_ratio", share(&cut));
+        for (name, n) in [("completions/distinct_1", 1), ("completions/distinct_2", 2)] {
+            if let Some(share) = distinct(rollouts, n) {
+                self.push(name, share);
+            }
+        }
     }
+}
+
+/// The share of distinct runs of `n` tokens among all in the responses, arXiv:1510.03055: 1 where none comes twice. None where
+/// no response is as long.
+fn distinct(rollouts: &[Rollout], n: usize) -> Option<f64> {
+    let all = || rollouts.iter().flat_map(move |rollout| rollout.response.windows(n));
+    let (kinds, count) = (all().collect::<HashSet<&[u32]>>().len(), all().count());
+    (count > 0).then(|| kinds as f64 / count as f64)
 }
 
 /// The values, or 0 for each of `n` tokens where there are none.
@@ -311,6 +330,19 @@ fn whiten_rewards(graded: &mut [Graded]) -> Result<(), CoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn distinct_runs_by_hand() {
+        let rollouts = |responses: &[&[u32]]| -> Vec<Rollout> {
+            responses.iter().map(|ids| Rollout { response: (*ids).into(), ..Rollout::default() }).collect()
+        };
+        // 1, 2 and 3 among six tokens; 12 and 21 among three pairs of neighbours, none of them across responses.
+        let three = rollouts(&[&[1, 2, 1], &[1, 2], &[3]]);
+        assert_eq!((distinct(&three, 1), distinct(&three, 2)), (Some(0.5), Some(2.0 / 3.0)));
+        assert_eq!(distinct(&three, 4), None);
+        let same = rollouts(&[&[4, 4, 4, 4]]);
+        assert_eq!((distinct(&same, 1), distinct(&same, 2)), (Some(0.25), Some(1.0 / 3.0)));
+    }
 
     #[test]
     fn explained_variance_by_hand() {

@@ -6,6 +6,10 @@
 //! round:  n responses to each prompt -> label r -> (best, worst) where r_best - r_worst >= margin -> passes over the pairs
 //! implicit label:  r = beta (log pi(y|x) - log pi_0(y|x)),   pi the policy of the round, pi_0 the first reference
 //! ```
+//! Each response carries by how much its label is above the mean of those of all responses to its prompt, for a loss on scores:
+//! GPO, arXiv:2410.02197, section 5, whose reward is the mean of the preferences over all of them; these sum up to 0. Or the chance
+//! to win against one of them less one half, as Bradley and Terry have it: SPPO, arXiv:2405.00675, eq. 4.7.
+//!
 //! The reference of a round is its policy, or the first reference. With both labels a pair stays where they agree. Of equal
 //! labels the first is taken. Rounds are read in the order of the data, and the rows of a round wait in checkpoints.
 //!
@@ -102,6 +106,8 @@ pub struct PairConfig {
     pub beta: f64,
     /// Whether the reference of a round is its policy, and not the first reference.
     pub follow: bool,
+    /// Whether responses carry how often they win against those to their prompt, and not by how much they lead.
+    pub win_rates: bool,
     /// Responses that go through the model at once, outside of training.
     pub batch: usize,
     /// Root of the random streams.
@@ -122,6 +128,7 @@ impl Default for PairConfig {
             margin: 0.0,
             beta: 0.1,
             follow: true,
+            win_rates: false,
             batch: 8,
             seed: Seed(0),
         }
@@ -324,8 +331,10 @@ impl<'a> OnlinePairs<'a> {
                 rollouts[worst].response.clone(),
             );
             let reference = if config.follow { &ours } else { &first };
+            let known: Vec<f64> = labels[start..end].iter().flatten().copied().collect();
             for (response, at) in row.responses.iter_mut().zip([best, worst]) {
                 response.ref_logps = Some(reference[at].clone());
+                response.score = labels[at].map(|label| earned(label, &known, config.win_rates) as f32);
             }
             row.consistency = consistency;
             pending.push(row);
@@ -422,6 +431,16 @@ impl<'a> OnlinePairs<'a> {
     }
 }
 
+/// What a response with this label earns beside all to its prompt, itself included: the mean of its leads, or its chance to win
+/// less one half.
+fn earned(label: f64, all: &[f64], win_rates: bool) -> f64 {
+    let of = |other: &f64| match win_rates {
+        true => 1.0 / (1.0 + (other - label).exp()) - 0.5,
+        false => label - other,
+    };
+    all.iter().map(of).sum::<f64>() / all.len() as f64
+}
+
 /// Places of the best and of the worst label, the first of equal ones; `None` where fewer than two are there.
 fn extremes(labels: &[Option<f64>]) -> Option<(usize, usize)> {
     let there: Vec<(usize, f64)> = labels.iter().enumerate().filter_map(|(at, label)| Some((at, (*label)?))).collect();
@@ -501,6 +520,21 @@ fn without_adapter(model: &Decoder) -> Result<Decoder, TrainError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn earnings_by_hand() {
+        // Labels 0, ln 3 and ln 3: leads of ln 3 / 3 and -2 ln 3 / 3; wins of 3/4 against the one, and 1/2 against equals.
+        let three = 3.0f64.ln();
+        let all = [0.0, three, three];
+        let close = |got: f64, expected: f64| assert!((got - expected).abs() < 1e-12, "{got} beside {expected}");
+        close(earned(three, &all, false), three / 3.0);
+        close(earned(0.0, &all, false), -2.0 * three / 3.0);
+        close(earned(three, &all, true), 0.25 / 3.0);
+        close(earned(0.0, &all, true), -0.5 / 3.0);
+        // Far apart it is sure, and nothing overflows.
+        close(earned(-1e4, &[-1e4, 1e4], true), -0.25);
+        close(earned(1e4, &[-1e4, 1e4], true), 0.25);
+    }
 
     #[test]
     fn extremes_by_hand() {

@@ -13,7 +13,7 @@ use std::path::Path;
 use ascribe_core::advantage::AdvantageEstimator;
 use ascribe_core::{CoreError, Needs, Scorer, Tokens};
 use ascribe_data::{Batch, Cursor, Epochs};
-use ascribe_lm::{Decoder, Tokenizer};
+use ascribe_lm::{Decoder, Row, Tokenizer};
 use ascribe_train::{Source, TrainError, Window};
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::constrained::Constrained;
 use super::writing::cuts;
 use super::{Actor, CriticTokens, Rollout, RolloutConfig, Segmentation, kept, most_uncertain};
+use crate::TrainRow;
 
 /// The file of pending rollouts in a checkpoint.
 const FILE: &str = "rollouts.json";
@@ -61,6 +62,7 @@ pub struct OnPolicy<'a> {
     reference: Option<Decoder>,
     pub(super) constrained: Option<Constrained<'a>>,
     pub(super) tokenizer: Option<&'a Tokenizer>,
+    texts: &'a [TrainRow],
     pub(super) config: RolloutConfig,
     order: Epochs,
     cursor: Cursor,
@@ -136,6 +138,7 @@ impl<'a> OnPolicy<'a> {
             reference: None,
             constrained: None,
             tokenizer: None,
+            texts: &[],
             config,
             order,
             cursor,
@@ -153,6 +156,13 @@ impl<'a> OnPolicy<'a> {
     #[must_use]
     pub fn with_tokenizer(self, tokenizer: &'a Tokenizer) -> Self {
         Self { tokenizer: Some(tokenizer), ..self }
+    }
+
+    /// The same with texts that nothing is learned from: their perplexity, of the responses given the prompts at temperature 1,
+    /// is logged with each generation, as what imitation costs.
+    #[must_use]
+    pub fn with_texts(self, texts: &'a [TrainRow]) -> Self {
+        Self { texts, ..self }
     }
 
     /// Optimizer steps of `epochs` passes over the prompts.
@@ -183,7 +193,7 @@ impl<'a> OnPolicy<'a> {
         let mut metrics = Metrics::default();
         if kept_old || self.needs.values || config.top_entropy.is_some() {
             let known = self.know(&model, &rollouts)?;
-            if config.sampling.temperature == 1.0 {
+            if config.sampling.temperature == 1.0 && config.temperature() == 1.0 {
                 let gaps = rollouts.iter().zip(&known.logps).map(|(rollout, logps)| largest_gap(&rollout.logps, logps));
                 metrics.push("sampling/logp_difference", gaps.fold(0.0, f64::max));
             }
@@ -203,8 +213,26 @@ impl<'a> OnPolicy<'a> {
             let known = self.know(&Actor::new(reference.clone()), &rollouts)?;
             rollouts.iter_mut().zip(known.logps).for_each(|(rollout, logps)| rollout.ref_logps = Some(logps));
         }
+        if !self.texts.is_empty() {
+            metrics.push("perplexity", self.perplexity(&model)?);
+        }
         let (next_coef, next_kept) = self.judge(&mut rollouts, greedy, &mut metrics)?;
         Ok(Pending { rollouts, metrics: metrics.into_named(), next, next_coef, next_kept })
+    }
+
+    /// `exp` of the mean of `-log pi` over the tokens of all responses of the texts.
+    fn perplexity(&self, actor: &Actor) -> Result<f64, TrainError> {
+        let (mut sum, mut tokens) = (0.0, 0usize);
+        for batch in self.texts.chunks(self.config.batch) {
+            let responses = |row: &'a TrainRow| {
+                row.responses.iter().map(move |one| Row { prompt: &row.prompt, response: &one.tokens })
+            };
+            let rows: Vec<Row> = batch.iter().flat_map(responses).collect();
+            let (logps, mask) = actor.decoder.response_logps(&rows)?; // [rows, longest]
+            sum += mask.sum(logps).into_data().iter::<f64>().sum::<f64>();
+            tokens += rows.iter().map(|row| row.response.len()).sum::<usize>();
+        }
+        Ok((-sum / tokens.max(1) as f64).exp())
     }
 
     /// Places of the pending responses that the next step is made on.

@@ -267,7 +267,7 @@ pub type MadeEstimator = Result<Box<dyn AdvantageEstimator>, PreferenceError>;
 pub type MakeEstimator = fn(&EstimatorOptions) -> MadeEstimator;
 
 /// Every advantage estimator by the name that the command line uses.
-pub const ESTIMATORS: [(&str, MakeEstimator); 19] = [
+pub const ESTIMATORS: [(&str, MakeEstimator); 20] = [
     ("grpo", |options| {
         let epsilon = options.epsilon;
         let baseline = match options.scale_rewards {
@@ -311,6 +311,7 @@ pub const ESTIMATORS: [(&str, MakeEstimator); 19] = [
         options.check()?;
         Ok(Box::new(Segments(Level::Steps { epsilon: options.epsilon })))
     }),
+    ("own_step", |_| Ok(Box::new(Segments(Level::Own)))),
     ("leave_one_step_out", |_| Ok(Box::new(LeaveOneStepOut))),
     ("raft", |options| match options.keep_top {
         None => Ok(Box::new(Keep::Best)),

@@ -1,8 +1,9 @@
 //! Responses of the policy as it is, and what it says of them.
 //!
 //! An engine writes with the weights of this generation. The code that trains reads the responses again at the sampling
-//! temperature, because ratios compare its own numbers. Where the distribution was cut, the log-probability that a token was
-//! drawn with comes from the same chain of transforms over the same logits.
+//! temperature, because ratios compare its own numbers; or at another one, where what it learns has none. Where the
+//! distribution was cut, the log-probability that a token was drawn with comes from the same chain of transforms over the same
+//! logits.
 
 use ascribe_core::{Mode, Policy, Request, Sampling, Tokens, Until};
 use ascribe_lm::{LocalPolicy, Row, Transform};
@@ -70,7 +71,7 @@ impl OnPolicy<'_> {
 
     /// Passes over responses by the code that trains, without gradients.
     pub(super) fn know(&self, actor: &Actor, rollouts: &[Rollout]) -> Result<Known, TrainError> {
-        let temperature = f64::from(self.config.sampling.temperature);
+        let temperature = self.config.temperature();
         let mut known = Known::default();
         for batch in rollouts.chunks(self.config.batch) {
             let rows: Vec<Row> =
@@ -100,12 +101,17 @@ impl OnPolicy<'_> {
         known: &Known,
         metrics: &mut Metrics,
     ) -> Result<(), TrainError> {
-        let chain = cuts(&self.config.sampling);
+        let sampling = &self.config.sampling;
+        let chain = match self.config.temperature() == f64::from(sampling.temperature) {
+            true => cuts(sampling),
+            // What is learned from has another temperature, so no pass so far says how tokens were drawn.
+            false => Transform::of(sampling),
+        };
         let mut uncertain = 0usize;
         for (rollout, logps) in rollouts.iter_mut().zip(&known.logps) {
             if chain.is_empty() {
                 // The engine's own where they are the ones; it and the training code round otherwise.
-                let plain = self.config.sampling.temperature == 1.0;
+                let plain = sampling.temperature == 1.0;
                 rollout.drawn_logps = Some(if plain { rollout.logps.clone() } else { logps.clone() });
                 continue;
             }

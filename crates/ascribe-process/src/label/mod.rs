@@ -37,7 +37,7 @@ pub use evolve::{BackUp, Evolve, EvolveConfig, Evolved, PathLabels, ValuedPath, 
 pub use mcts::{Mcts, MctsConfig, SearchedSteps, StepState, uct};
 pub use monte_carlo::{MonteCarlo, Solution, StepLabels};
 pub use omega::{Ended, FoundError, Omega, OmegaConfig, OmegaTree, Question, StepPair, TreeNode};
-pub use row::{AfterError, LabelRow, Softness, consensus, first_error, miss_probability, targets};
+pub use row::{AfterError, LabelRow, Softness, after_first_error, consensus, first_error, miss_probability, targets};
 pub use self_correction::{Imitate, Trace, imitated, paired, traces};
 pub use shard::{Shard, merged};
 pub use sorm::{Refinement, balanced, global_refinements, local_refinements, propagated, sorm_labels, uses_results};

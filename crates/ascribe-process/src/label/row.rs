@@ -116,14 +116,23 @@ pub fn targets(
         let (expected, got) = (segmentation.to_owned(), row.segmentation.clone());
         return Err(ProcessError::Segmentation { expected, got });
     }
-    let first = first_error(rows);
-    let label = |(at, row): (usize, &LabelRow)| match (first.is_some_and(|first| at > first), after) {
+    let label = |row: &LabelRow| match softness {
+        Softness::Hard => Some(f32::from(u8::from(row.hard()))),
+        Softness::Soft => Some(row.soft() as f32),
+    };
+    Ok(after_first_error(&rows.iter().map(label).collect::<Vec<_>>(), after))
+}
+
+/// The labels of the steps of one response with what becomes of those behind the first wrong step, whose label is 0: no
+/// rollout from it is right, or somebody says so.
+pub fn after_first_error(labels: &[Option<f32>], after: AfterError) -> Vec<Option<f32>> {
+    let first = labels.iter().position(|label| *label == Some(0.0));
+    let label = |(at, label): (usize, &Option<f32>)| match (first.is_some_and(|first| at > first), after) {
         (true, AfterError::Mask) => None,
         (true, AfterError::Zero) => Some(0.0),
-        _ if softness == Softness::Hard => Some(if row.hard() { 1.0 } else { 0.0 }),
-        _ => Some(row.soft() as f32),
+        _ => *label,
     };
-    Ok(rows.iter().enumerate().map(label).collect())
+    labels.iter().enumerate().map(label).collect()
 }
 
 /// The first step from which no rollout ends right.

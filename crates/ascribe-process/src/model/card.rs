@@ -25,6 +25,8 @@ pub enum ProcessKind {
     Pav,
     /// Values of tokens.
     Tvm,
+    /// How likely questions are answered right, from the questions alone: P(IK).
+    PIk,
 }
 
 /// Progress of the steps under a prover, which is best-of-`prover` of the policy whose values the model learned.
@@ -55,6 +57,9 @@ pub struct ProcessCard {
     pub loss: ProcessLoss,
     /// Where steps end.
     pub segmenter: Segmenter,
+    /// Token ids that are put behind each step, at the last of which it is read, as published models want it (Math-Shepherd's
+    /// `ки`, with the words `+` and `-`); empty where steps are read at their own last tokens.
+    pub tag: Vec<u32>,
     /// How the scores of steps become that of the response, unless somebody says otherwise.
     pub aggregate: Aggregate,
     /// With it, a step is scored by its value and its progress.
@@ -68,6 +73,7 @@ impl Default for ProcessCard {
             head: ProcessHead::default(),
             loss: ProcessLoss::default(),
             segmenter: Segmenter::Delimiter("\n\n".to_owned()),
+            tag: Vec::new(),
             aggregate: Aggregate::default(),
             progress: None,
         }
@@ -124,6 +130,7 @@ mod tests {
                 head: ProcessHead::Score,
                 loss: ProcessLoss::Squared,
                 segmenter: Segmenter::EqualParts(4),
+                tag: vec![7, 8],
                 aggregate: Aggregate::GeoMean,
                 progress: Some(Progress { prover: 2, alpha: 0.25 }),
             },
@@ -133,6 +140,7 @@ mod tests {
                 segmenter: Segmenter::Headers,
                 ..ProcessCard::default()
             },
+            ProcessCard { kind: ProcessKind::PIk, loss: ProcessLoss::Pairwise, ..ProcessCard::default() },
         ];
         for card in cards {
             std::fs::write(folder.path().join(CARD), card.to_text()).unwrap();

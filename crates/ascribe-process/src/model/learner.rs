@@ -31,8 +31,7 @@ impl ProcessLearner {
     fn asked<'r>(&self, model: &Decoder, rows: &[&'r ProcessRow]) -> Result<Asked<'r>, ProcessError> {
         self.head.check(model.config())?;
         rows.iter().try_for_each(|row| row.check())?;
-        let places = rows.iter().map(|row| row.places.clone()).collect();
-        let rows: Vec<Row> = rows.iter().map(|row| Row { prompt: &row.prompt, response: &row.response }).collect();
+        let (rows, places): (Vec<Row>, Vec<Vec<usize>>) = rows.iter().flat_map(|row| row.read()).unzip();
         let tokens = rows.iter().map(|row| (row.prompt.len() + row.response.len()) as u64).sum();
         Ok(Asked { rows, places, tokens })
     }

@@ -4,11 +4,13 @@
 //! cross-entropy:  -[y log p + (1 - y) log(1 - p)],  p = sigmoid(z)        squares:  (p - y)^2
 //! ranking:        for each right step i of a response:  -log(e^{z_i} / (1 + sum_{right q <= i} e^{z_q} + sum_{wrong w} e^{z_w + zeta}))
 //!                 and, where a step is wrong:           -log(1 / (1 + sum_w e^{z_w + zeta}))
+//! pairs:          -log sigmoid(z_better - z_worse),  of two steps behind one state
 //! ```
 //! Cross-entropy and squares are summed over all labelled places and divided once by their number; their minimum is the
 //! mean of the labels. The ranking loss of PQM (arXiv:2410.11287, its code) wants the scores of right steps to rise along
 //! the response and every wrong one below the start, `1 = e^0`, by the margin zeta; it is the mean over the terms of a
-//! response, then over responses, and goes by log-sum-exp, so scores of 100 do not overflow.
+//! response, then over responses, and goes by log-sum-exp, so scores of 100 do not overflow. The loss of pairs is that of
+//! Bradley-Terry on sibling steps, by which step-level reward models learn preferences from tree search (arXiv:2412.15904).
 
 use ascribe_core::Loss;
 use ascribe_core::tensor::cross_entropy;
@@ -32,6 +34,9 @@ pub enum ProcessLoss {
         /// The margin of wrong steps; finite. 4 is usual.
         zeta: f64,
     },
+    /// Which of two steps behind one state is better: [`ProcessRow::of_pair`](super::ProcessRow::of_pair), whose labels are
+    /// 1 and 0.
+    Pairwise,
 }
 
 impl ProcessLoss {
@@ -49,14 +54,15 @@ impl ProcessLoss {
     /// Loss, weight and statistics of each row, whose labels are those of its places.
     ///
     /// The statistics are means over the places of a row: `steps/accuracy`, whether logit and label lie on one side (a
-    /// tie counts one half); `steps/score`, the probability; `steps/error`, how far it is from the label.
+    /// tie counts one half); `steps/score`, the probability; `steps/error`, how far it is from the label. Of pairs they are
+    /// `rewards/accuracies`, whether the better step has the higher logit (a tie counts one half), and `rewards/margins`.
     ///
     /// # Shapes
     /// - logits: `[places of all rows]`, row after row.
     ///
     /// # Errors
-    /// When there is no row, a row has no label, a label is not in [0, 1] (with the ranking loss: not 0 or 1), or the
-    /// logits are not one a label.
+    /// When there is no row, a row has no label, a label is not in [0, 1] (with the ranking loss: not 0 or 1), the labels of
+    /// a pair are not 1 and 0, or the logits are not one a label.
     pub fn of(self, logits: Tensor<1>, labels: &[&[f64]]) -> Result<Loss, ProcessError> {
         self.check()?;
         if labels.is_empty() {
@@ -85,6 +91,7 @@ impl ProcessLoss {
                 }
                 (Tensor::cat(rows, 0), places.ones_like())
             }
+            Self::Pairwise => return Ok(pairwise(logits)),
         };
         let logits = logits.detach();
         let agreed = logits.clone().sign() * targets.clone().sub_scalar(0.5).sign(); // [places]
@@ -109,9 +116,25 @@ impl ProcessLoss {
                 Some(label) => Err(ProcessError::range("a label of the ranking loss", "0 or 1", label)),
                 None => Ok(()),
             },
+            Self::Pairwise if labels != [1.0, 0.0] => {
+                Err(ProcessError::range("the labels of a pair", "1 and 0, the better step first", labels))
+            }
+            Self::Pairwise => Ok(()),
             Self::CrossEntropy | Self::Squared => Ok(()),
         }
     }
+}
+
+/// The loss of pairs, whose logits stand one behind the other, the better one first.
+fn pairwise(logits: Tensor<1>) -> Loss {
+    let [places] = logits.dims();
+    let sides: Tensor<2> = logits.reshape([places / 2, 2]);
+    let side = |at: usize| sides.clone().narrow(1, at, 1).squeeze_dim::<1>(1); // [pairs]
+    let margins = side(0) - side(1); // [pairs]
+    let rows = log_sigmoid(margins.clone()).neg(); // [pairs]
+    let margins = margins.detach();
+    let accuracies = margins.clone().sign().add_scalar(1.0).div_scalar(2.0);
+    Loss::mean_of(rows).stat("rewards/accuracies", accuracies).stat("rewards/margins", margins)
 }
 
 /// Cross-entropy of `sigmoid(z)` with the probability `y`, `[places]`.
@@ -250,6 +273,23 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_is_a_comparison_of_its_two_steps() {
+        let pairs: &[&[f64]] = &[&[1.0, 0.0], &[1.0, 0.0], &[1.0, 0.0]];
+        let at = [1.5, 0.5, -1.0, 1.0, 0.25, 0.25];
+        // Margins 1, -2 and 0: ln(1 + e^-1), ln(1 + e^2) and ln 2.
+        let expected = ((-1f64).exp().ln_1p() + 2f64.exp().ln_1p() + 2f64.ln()) / 3.0;
+        close("pairs", &[mean(ProcessLoss::Pairwise, &at, pairs)], &[expected], 1e-6);
+        let loss = ProcessLoss::Pairwise.of(tensor(&at), pairs).unwrap();
+        let stats: Vec<(&str, Vec<f64>)> = loss.stats.into_iter().map(|(name, found)| (name, values(found))).collect();
+        assert_eq!(stats[0], ("rewards/accuracies", vec![1.0, 0.0, 0.5]));
+        assert_eq!(stats[1], ("rewards/margins", vec![1.0, -2.0, 0.0]));
+        // Only the difference counts: d/dz of -log sigmoid(z) is -sigmoid(-z), for the sides with opposite signs.
+        let slopes = gradient(ProcessLoss::Pairwise, &at[..2], &pairs[..1]);
+        let slope = -1.0 / (1.0 + 1f64.exp());
+        close("slopes", &slopes, &[slope, -slope], 1e-6);
+    }
+
+    #[test]
     fn statistics_are_means_over_the_places_of_a_row() {
         let loss =
             ProcessLoss::CrossEntropy.of(tensor(&[logit(0.9), logit(0.6), 0.0]), &[&[1.0, 0.0], &[1.0]]).unwrap();
@@ -273,6 +313,8 @@ mod tests {
         refused(bce, &[0.0], &[&[f64::NAN]], "a label must be in [0, 1], got NaN");
         refused(bce, &[0.0], &[&[1.5]], "a label must be in [0, 1], got 1.5");
         refused(RANKING, &[0.0], &[&[0.5]], "0 or 1, got 0.5");
+        refused(ProcessLoss::Pairwise, &[0.0, 1.0], &[&[0.0, 1.0]], "the labels of a pair must be 1 and 0");
+        refused(ProcessLoss::Pairwise, &[0.0], &[&[1.0]], "the better step first, got [1.0]");
         refused(bce, &[0.0, 1.0], &[&[1.0]], "expected 1, got 2");
         refused(bce, &[0.0], &[&[1.0], &[]], "drop rows without any label");
         refused(bce, &[0.0], &[], "a batch of rows must not be empty");

@@ -7,7 +7,8 @@
 //! Texts are laid one after another without padding, so a score depends on its own text alone (up to rounding), and on
 //! nothing behind its step. A text that is longer than the context loses the left of its prompt. A token that ends a text
 //! is not read: its step is read at the token before it, as steps are whose text goes on, and one that is nothing else
-//! has the score of the step before it.
+//! has the score of the step before it. Where the card names a tag, it is put behind each step, in front of a token that
+//! ends the text, and the step is read there.
 
 use std::path::Path;
 
@@ -17,9 +18,9 @@ use burn::module::Module;
 use burn::tensor::Device;
 use burn::tensor::activation::sigmoid;
 
-use super::row::check_ends;
-use super::{ProcessCard, Progress};
-use crate::credit::effective;
+use super::row::{check_ends, tagged};
+use super::{ProcessCard, ProcessKind, Progress};
+use crate::credit::{best_of, effective, progress};
 use crate::{ProcessError, Tokenized};
 
 /// Tokens that go through the model at once.
@@ -47,10 +48,13 @@ impl ProcessModel {
     /// A process model of `model`, as it is now.
     ///
     /// # Errors
-    /// When its head is not the one that the card speaks of, or an option of the card is out of its range.
+    /// When its head is not the one that the card speaks of, or an option of the card is out of its range or no token of it.
     pub fn new(model: &LanguageModel, card: ProcessCard) -> Result<Self, ProcessError> {
         card.check()?;
         card.head.check(&model.config)?;
+        if card.tag.iter().any(|id| *id as usize >= model.config.vocab_size) {
+            return Err(ProcessError::range("the tag of steps", "tokens of the vocabulary", &card.tag));
+        }
         let model = model.with_decoder(model.decoder.clone().valid());
         Ok(Self { model, card, tokens: TOKENS })
     }
@@ -128,36 +132,77 @@ impl ProcessModel {
         Ok(self.values(&rows, &places)?.concat())
     }
 
+    /// Checks that it reads responses: a model of P(IK) reads questions alone, and is asked by [`knows`](Self::knows).
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn reads_responses(&self) -> Result<(), ProcessError> {
+        match self.card.kind {
+            ProcessKind::PIk => {
+                Err(ProcessError::range("the kind of a model that scores responses", "orm, prm, pav or tvm", "p-ik"))
+            }
+            ProcessKind::Orm | ProcessKind::Prm | ProcessKind::Pav | ProcessKind::Tvm => Ok(()),
+        }
+    }
+
     /// The score of each step of each response; `ends[i][h]` is where step `h` of row `i` ends in tokens of its response.
     /// Values are in [0, 1]; with progress they may lie outside.
     ///
     /// # Errors
-    /// When a response has no step, or one without a token or outside of it; as [`values`](Self::values).
+    /// When a response has no step, or one without a token or outside of it; as [`reads_responses`](Self::reads_responses) and
+    /// [`values`](Self::values).
     pub fn steps(&self, rows: &[Row], ends: &[Vec<usize>]) -> Result<Vec<Vec<f64>>, ProcessError> {
+        let Some(Progress { prover, alpha }) = self.card.progress else { return self.behind(rows, ends, false) };
+        let values = self.behind(rows, ends, true)?;
+        values.iter().map(|values| effective(values[0], &values[1..], alpha, prover)).collect()
+    }
+
+    /// What each step adds to the value of best-of-`prover` of the policy: `A_h = B_h - B_{h-1}`, in [-1, 1], which sum to
+    /// `B_H - B_0`. `ends` are those of [`steps`](Self::steps).
+    ///
+    /// # Errors
+    /// When `prover` is 0, a prompt is empty, and as [`steps`](Self::steps).
+    pub fn progress(&self, rows: &[Row], ends: &[Vec<usize>], prover: u32) -> Result<Vec<Vec<f64>>, ProcessError> {
+        let one = |values: &Vec<f64>| {
+            let best =
+                values.iter().map(|value| best_of(*value, prover)).collect::<Result<Vec<f64>, ProcessError>>()?;
+            progress(best[0], &best[1..])
+        };
+        self.behind(rows, ends, true)?.iter().map(one).collect()
+    }
+
+    /// The values behind the steps of each row; `with_start` puts that of the prompt before them.
+    fn behind(&self, rows: &[Row], ends: &[Vec<usize>], with_start: bool) -> Result<Vec<Vec<f64>>, ProcessError> {
+        self.reads_responses()?;
         let (expected, got) = (rows.len(), ends.len());
         if expected != got {
             return Err(ProcessError::Length { what: "the ends of steps", each: "a row", expected, got });
         }
-        let mut places = Vec::with_capacity(rows.len());
+        let (mut places, mut responses) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
         for (row, ends) in rows.iter().zip(ends) {
             if ends.is_empty() {
                 return Err(ProcessError::Empty { what: "the steps of a response", remedy: "cut it, or drop it" });
             }
             check_ends(ends, row.response.len())?;
             let mut of_row = Vec::with_capacity(1 + ends.len());
-            if self.card.progress.is_some() {
+            if with_start {
                 of_row.push(last_of(row.prompt)?);
             }
-            for end in ends {
-                let last = end - 1;
-                let closes = last > 0 && self.model.tokenizer.eos().contains(&row.response[last]);
-                of_row.push(row.prompt.len() + last - usize::from(closes));
-            }
+            let begin = row.prompt.len();
+            let read: Vec<usize> = ends.iter().map(|end| self.place(row, end - 1) + 1 - begin).collect();
+            let (response, read) = tagged(row.response, &read, &self.card.tag);
+            of_row.extend(read.iter().map(|end| begin + end - 1));
             places.push(of_row);
+            responses.push(response);
         }
-        let values = self.values(rows, &places)?;
-        let Some(Progress { prover, alpha }) = self.card.progress else { return Ok(values) };
-        values.iter().map(|values| effective(values[0], &values[1..], alpha, prover)).collect()
+        let with_tags = rows.iter().zip(&responses).map(|(row, response)| Row { prompt: row.prompt, response });
+        self.values(&with_tags.collect::<Vec<Row>>(), &places)
+    }
+
+    /// Where token `at` of a response is read: a token that ends the text at the token before it.
+    pub(super) fn place(&self, row: &Row, at: usize) -> usize {
+        let closes = at > 0 && self.model.tokenizer.eos().contains(&row.response[at]);
+        row.prompt.len() + at - usize::from(closes)
     }
 
     /// Where the steps of a response end, in its tokens, by the segmenter of the card.

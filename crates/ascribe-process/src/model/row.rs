@@ -1,6 +1,9 @@
 //! What a process model learns from: a prompt with a response, the places where it is read, and a label for each.
 
+use std::collections::HashMap;
+
 use ascribe_core::{Seed, Tokens};
+use ascribe_lm::Row;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -26,8 +29,10 @@ pub struct ProcessRow {
     pub response: Tokens,
     /// The tokens that are read, in order, by their positions in prompt and response together.
     pub places: Vec<usize>,
-    /// The probability that is taught at each place, in [0, 1].
+    /// The probability that is taught at each place, in [0, 1]; the last one belongs to `sibling`, where there is one.
     pub labels: Vec<f64>,
+    /// Another response to the same prompt, which is read at its last token alone; empty where there is none.
+    pub sibling: Tokens,
     /// Line of the row in its file, for messages; 0 when it has none.
     pub line: usize,
 }
@@ -88,6 +93,21 @@ impl ProcessRow {
         row.with_start(share)
     }
 
+    /// Two responses that go on from one state, of which the first is better: each is read at its last token, where their
+    /// last steps end.
+    ///
+    /// # Errors
+    /// When the prompt or a response is empty.
+    pub fn of_pair(prompt: Tokens, chosen: Tokens, rejected: Tokens) -> Result<Self, ProcessError> {
+        if chosen.is_empty() || rejected.is_empty() {
+            return Err(ProcessError::Empty { what: "a side of a pair", remedy: "drop the pair" });
+        }
+        let places = vec![(prompt.len() + chosen.len()).saturating_sub(1)];
+        let row = Self { prompt, response: chosen, places, labels: vec![1.0, 0.0], sibling: rejected, line: 0 };
+        row.check()?;
+        Ok(row)
+    }
+
     /// The same with a label at the last token of the prompt: the value of the question, which progress begins from.
     ///
     /// # Errors
@@ -107,20 +127,33 @@ impl ProcessRow {
         taught: impl Iterator<Item = (usize, f64)>,
     ) -> Result<Self, ProcessError> {
         let (places, labels) = taught.map(|(token, label)| (prompt.len() + token, label)).unzip();
-        let row = Self { prompt, response, places, labels, line: 0 };
+        let row = Self { prompt, response, places, labels, ..Self::default() };
         row.check()?;
         Ok(row)
     }
 
+    /// The texts that are read, each with its places, in the order of the labels.
+    pub fn read(&self) -> Vec<(Row<'_>, Vec<usize>)> {
+        let mut texts = vec![(Row { prompt: &self.prompt, response: &self.response }, self.places.clone())];
+        if !self.sibling.is_empty() {
+            let last = self.prompt.len() + self.sibling.len() - 1;
+            texts.push((Row { prompt: &self.prompt, response: &self.sibling }, vec![last]));
+        }
+        texts
+    }
+
     /// The row cut to `max_length` tokens, the prompt from the left and then the response from the right, without the
-    /// labels of what went; `None` when none is left.
+    /// labels of what went; `None` when none is left, or one side of a pair is not read any more.
     pub fn truncated(mut self, max_length: usize) -> Option<Self> {
-        let over = (self.prompt.len() + self.response.len()).saturating_sub(max_length);
+        let over = (self.prompt.len() + self.response.len().max(self.sibling.len())).saturating_sub(max_length);
         let left = over.min(self.prompt.len().saturating_sub(1));
         if left > 0 {
             self.prompt = self.prompt[left..].into();
         }
-        let room = max_length.saturating_sub(self.prompt.len()).min(self.response.len());
+        let room = max_length.saturating_sub(self.prompt.len());
+        if !self.sibling.is_empty() && room < self.response.len().max(self.sibling.len()) {
+            return None;
+        }
         if room < self.response.len() {
             self.response = self.response[..room].into();
         }
@@ -129,20 +162,22 @@ impl ProcessRow {
             let place = place.checked_sub(left)?;
             (place < tokens).then_some((place, *label))
         });
+        let of_sibling = self.labels.get(self.places.len()).copied();
         (self.places, self.labels) = kept.unzip();
+        self.labels.extend(of_sibling);
         (!self.places.is_empty()).then_some(self)
     }
 
     /// Checks that the row can teach.
     ///
     /// # Errors
-    /// When the prompt is empty, there is no label, there is not one a place, a place is not behind the one before it or
-    /// is no token of the row, or a label is not in [0, 1].
+    /// When the prompt is empty, there is no label, there is not one a place (and one for the sibling), a place is not behind
+    /// the one before it or is no token of the row, or a label is not in [0, 1].
     pub fn check(&self) -> Result<(), ProcessError> {
         if self.prompt.is_empty() {
             return Err(no_prompt());
         }
-        let (expected, got) = (self.places.len(), self.labels.len());
+        let (expected, got) = (self.places.len() + usize::from(!self.sibling.is_empty()), self.labels.len());
         if expected != got {
             return Err(ProcessError::Length { what: "the labels", each: "a place", expected, got });
         }
@@ -179,6 +214,23 @@ pub(super) fn check_ends(ends: &[usize], tokens: usize) -> Result<(), ProcessErr
     Ok(())
 }
 
+/// A response with `tag` behind each of its steps, and where each tag ends: the ends of steps that are read at their tags.
+/// `ends` do not fall, and steps that end in one place share a tag.
+pub fn tagged(response: &[u32], ends: &[usize], tag: &[u32]) -> (Vec<u32>, Vec<usize>) {
+    let (mut ids, mut done) = (Vec::with_capacity(response.len() + ends.len() * tag.len()), 0);
+    let mut tags = Vec::with_capacity(ends.len());
+    for end in ends {
+        if *end > done {
+            ids.extend_from_slice(&response[done..*end]);
+            ids.extend_from_slice(tag);
+            done = *end;
+        }
+        tags.push(ids.len());
+    }
+    ids.extend_from_slice(&response[done..]);
+    (ids, tags)
+}
+
 /// Rows of which as many end with a label of 1/2 or more as with one below, in their order; which of the others go is drawn from the
 /// stream `balance`. Where all are of one kind they stay.
 pub fn balanced(rows: Vec<ProcessRow>, seed: Seed) -> Vec<ProcessRow> {
@@ -200,21 +252,48 @@ pub fn balanced(rows: Vec<ProcessRow>, seed: Seed) -> Vec<ProcessRow> {
     rows.into_iter().zip(stays).filter_map(|(row, stays)| stays.then_some(row)).collect()
 }
 
+/// Numbers of the samples that are kept so that every problem has at most `most`: as many right ones as wrong ones, as far
+/// as there are, drawn from the stream `samples` of the problem; increasing. A sample is (number of its problem, right).
+pub fn at_most(samples: &[(usize, bool)], most: usize, seed: Seed) -> Vec<usize> {
+    let mut problems: HashMap<usize, [Vec<usize>; 2]> = HashMap::new();
+    for (at, (problem, right)) in samples.iter().enumerate() {
+        problems.entry(*problem).or_default()[usize::from(*right)].push(at);
+    }
+    let mut kept = Vec::new();
+    for (problem, mut sides) in problems {
+        let mut stream = seed.stream("samples", problem as u64);
+        // In turn, from either kind.
+        let first = stream.random_range(0..2);
+        let mut taken = 0_usize;
+        while taken < most && sides.iter().any(|side| !side.is_empty()) {
+            let wanted = (first + taken) % 2;
+            let side = if sides[wanted].is_empty() { 1 - wanted } else { wanted };
+            let drawn = stream.random_range(0..sides[side].len());
+            kept.push(sides[side].swap_remove(drawn));
+            taken += 1;
+        }
+    }
+    kept.sort_unstable();
+    kept
+}
+
 /// A hash over all rows: which there are, in which order.
 pub fn rows_hash(rows: &[ProcessRow]) -> String {
     let mut hash = blake3::Hasher::new();
     for row in rows {
-        for ids in [&row.prompt, &row.response] {
+        for ids in [&row.prompt, &row.response, &row.sibling] {
             hash.update(&(ids.len() as u64).to_le_bytes());
             ids.iter().for_each(|id| {
                 hash.update(&id.to_le_bytes());
             });
         }
         hash.update(&(row.places.len() as u64).to_le_bytes());
-        for (place, label) in row.places.iter().zip(&row.labels) {
+        row.places.iter().for_each(|place| {
             hash.update(&(*place as u64).to_le_bytes());
+        });
+        row.labels.iter().for_each(|label| {
             hash.update(&label.to_le_bytes());
-        }
+        });
     }
     hash.finalize().to_hex().to_string()
 }
@@ -258,6 +337,59 @@ mod tests {
     }
 
     #[test]
+    fn tags_stand_behind_steps() {
+        // Steps of two and of one token, and a token behind them; the third step ends where the second one does.
+        let (with, ends) = tagged(&[1, 2, 3, 4], &[2, 3, 3], &[8, 9]);
+        assert_eq!(with, [1, 2, 8, 9, 3, 8, 9, 4]);
+        assert_eq!(ends, [4, 7, 7]);
+        assert_eq!(tagged(&[1, 2], &[1, 2], &[]), (vec![1, 2], vec![1, 2]));
+    }
+
+    #[test]
+    fn a_pair_is_read_at_both_ends() {
+        let pair = || ProcessRow::of_pair(ids(0..3), ids(10..14), ids(20..22)).unwrap();
+        let row = pair();
+        let read: Vec<(&[u32], Vec<usize>)> =
+            row.read().into_iter().map(|(row, places)| (row.response, places)).collect();
+        assert_eq!(read, [(&[10, 11, 12, 13][..], vec![6]), (&[20, 21][..], vec![4])]);
+        assert_eq!(row.labels, [1.0, 0.0]);
+        // One text where there is no sibling.
+        let plain = steps(&[2, 6], &[Some(1.0), Some(0.0)]).unwrap();
+        assert_eq!(plain.read().into_iter().map(|(_, places)| places).collect::<Vec<_>>(), [[4, 8]]);
+        // The prompt goes first, and a side that would lose its end takes the pair with it.
+        let short = pair().truncated(5).unwrap();
+        assert_eq!((short.prompt.len(), short.places, short.labels), (1, vec![4], vec![1.0, 0.0]));
+        assert_eq!(pair().truncated(4), None);
+        let turned = ProcessRow::of_pair(ids(0..3), ids(20..22), ids(10..14)).unwrap();
+        assert_eq!(turned.truncated(4), None);
+    }
+
+    #[test]
+    fn every_problem_keeps_at_most_so_many_samples() {
+        // Of problem 0 two of six samples are right; problem 7 has wrong ones alone, problem 2 a single sample.
+        let samples: Vec<(usize, bool)> =
+            (0..6).map(|at| (0, at < 2)).chain((0..3).map(|_| (7, false))).chain([(2, true)]).collect();
+        let mut seen = std::collections::HashSet::new();
+        for seed in 0..40 {
+            let kept = at_most(&samples, 4, Seed(seed));
+            assert!(kept.windows(2).all(|pair| pair[0] < pair[1]));
+            // Both right ones with two of the four wrong ones; the others whole.
+            assert_eq!(kept.len(), 8);
+            assert!([0, 1, 6, 7, 8, 9].iter().all(|at| kept.contains(at)), "{kept:?}");
+            assert_eq!(at_most(&samples, 4, Seed(seed)), kept);
+            seen.extend(kept);
+        }
+        assert_eq!(seen.len(), samples.len());
+        // An odd one is of either kind.
+        let right =
+            |most: usize, seed: u64| at_most(&samples[..6], most, Seed(seed)).into_iter().filter(|at| *at < 2).count();
+        let odd: std::collections::HashSet<[usize; 4]> =
+            (0..40).map(|seed| [0, 1, 2, 3].map(|most| right(most, seed))).collect();
+        assert_eq!(odd, std::collections::HashSet::from([[0, 0, 1, 1], [0, 1, 1, 2]]));
+        assert_eq!(at_most(&samples, 9, Seed(1)), (0..samples.len()).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn long_rows_lose_the_left_of_the_prompt_and_then_the_right_of_the_response() {
         let row = || steps(&[2, 5, 6], &[Some(1.0), Some(0.5), Some(0.25)]).unwrap().with_start(0.75).unwrap();
         let places = |max| row().truncated(max).map(|row| (row.prompt.len(), row.response.len(), row.places));
@@ -284,6 +416,10 @@ mod tests {
         says(ProcessRow::of_outcome(ids(0..2), ids(0..0), true, OutcomeAt::Every), "drop rows without any label");
         says(ProcessRow::of_tokens(ids(0..2), ids(0..2), &[1.0]), "one entry a token: expected 2, got 1");
         says(ProcessRow::of_question(ids(0..2), 2.0), "a label must be in [0, 1], got 2.0");
+        says(ProcessRow::of_pair(ids(0..2), ids(0..1), ids(0..0)), "a side of a pair must not be empty");
+        says(ProcessRow::of_pair(ids(0..0), ids(0..1), ids(0..1)), "the prompt of a row");
+        let unlabelled = ProcessRow { sibling: ids(0..1), ..steps(&[6], &[Some(1.0)]).unwrap() };
+        says(unlabelled.check().map(|()| unlabelled.clone()), "one entry a place: expected 2, got 1");
         let turned = ProcessRow { places: vec![1, 0], labels: vec![1.0; 2], ..steps(&[6], &[Some(1.0)]).unwrap() };
         says(turned.check().map(|()| turned.clone()), "each behind the one before it");
     }
@@ -315,8 +451,10 @@ mod tests {
     fn a_hash_knows_tokens_places_labels_and_order() {
         let (a, b) = (steps(&[2], &[Some(1.0)]).unwrap(), steps(&[3], &[Some(1.0)]).unwrap());
         let relabelled = steps(&[2], &[Some(0.5)]).unwrap();
+        let pair = |rejected| ProcessRow::of_pair(ids(0..3), ids(10..16), rejected).unwrap();
+        let pairs = [vec![pair(ids(1..2))], vec![pair(ids(2..3))]];
         let all = [vec![a.clone(), b.clone()], vec![b, a.clone()], vec![a], vec![relabelled]];
-        let hashes: std::collections::HashSet<String> = all.iter().map(|rows| rows_hash(rows)).collect();
-        assert_eq!(hashes.len(), 4);
+        let hashes: std::collections::HashSet<String> = all.iter().chain(&pairs).map(|rows| rows_hash(rows)).collect();
+        assert_eq!(hashes.len(), 6);
     }
 }

@@ -137,7 +137,7 @@ impl Scorer for TamedSteps<'_> {
 
 #[cfg(test)]
 mod tests {
-    use ascribe_core::rule;
+    use ascribe_core::{CreditAssigner, Evidence, Place, Placed, rule};
     use proptest::prelude::*;
 
     use super::*;
@@ -167,6 +167,37 @@ mod tests {
         close(&rewards(plain, &[0.9], 1.0), &[1.0]);
         // 0.9 - 0.5 * 0.4, 0.4 - 0.5 * 0.8.
         close(&rewards(ClipDeltaConfig { gamma: 0.5, ..plain }, &P, 0.0), &[0.7, 0.0, 0.8, 0.0]);
+    }
+
+    #[test]
+    fn refinements_of_four_other_scores_by_hand() {
+        let scores = [0.95, 0.6, 0.92, 0.4];
+        let keeps = ClipDeltaConfig { last: LastStep::Keeps, ..ClipDeltaConfig::default() };
+        let both = ClipDeltaConfig { eta: Some(0.9), ..keeps };
+        // min(r - 0.9, 0); then each less the next, the last its own.
+        close(&rewards(ClipDeltaConfig { delta: false, ..both }, &scores, 0.0), &[0.0, -0.3, 0.0, -0.5]);
+        close(&rewards(keeps, &scores, 0.0), &[0.35, -0.32, 0.52, 0.4]);
+        close(&rewards(both, &scores, 0.0), &[0.3, -0.3, 0.5, -0.5]);
+        // Without a score of its own the last step leaves the one before it whole.
+        let drops = ClipDeltaConfig::default();
+        close(&rewards(drops, &scores, 0.0), &[0.35, -0.32, 0.92, 0.0]);
+        close(&rewards(ClipDeltaConfig { eta: Some(0.9), ..drops }, &scores, 0.0), &[0.3, -0.3, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn refined_scores_are_credit_of_tokens() {
+        let process = crate::transforms::tests::fixed(Credit::steps(vec![0.9, 0.4, 0.8]));
+        let episode = Episode::new(&[1], &[2, 3, 4, 5]).with_steps(vec![1..3, 3..4, 4..5]).unwrap();
+        let rule = ClipDeltaConfig { last: LastStep::Keeps, ..ClipDeltaConfig::default() }.init().unwrap();
+        let tamed = TamedSteps { process: &process, success: None, rule };
+        let assigner = Placed { scorer: &tamed, place: Place::LastToken };
+        let credit = assigner.assign(&episode, &Evidence::default()).unwrap();
+        let paid: Vec<f64> = credit.values().iter().map(|value| f64::from(*value)).collect();
+        // What is earned from the first token of a step on is the score of the step.
+        let from = |token: usize| paid[token..].iter().sum::<f64>();
+        for (token, score) in [(1, 0.9), (2, 0.9), (3, 0.4), (4, 0.8)] {
+            assert!((from(token) - score).abs() < 1e-6, "{paid:?}");
+        }
     }
 
     #[test]

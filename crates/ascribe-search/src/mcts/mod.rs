@@ -119,7 +119,7 @@ impl Domain for Texts<'_, '_> {
         let (mut values, mut own) = (vec![range.0; states.len()], Vec::new());
         let mut ended = Vec::new();
         for (at, (path, _)) in states.iter().enumerate() {
-            if path.ended() {
+            if self.ctx.competes(path) {
                 ended.push(at);
             } else if path.tokens().is_empty() {
                 values[at] = (range.0 + range.1) / 2.0;
@@ -142,7 +142,8 @@ impl Domain for Texts<'_, '_> {
                     values[*at] = part.iter().map(|one| f64::from(*one)).sum::<f64>() / count as f64;
                 }
             }
-            self.ended.extend(written.into_iter().zip(outcomes).filter(|(path, _)| path.ended()));
+            let whole = written.into_iter().zip(outcomes).filter(|(path, _)| self.ctx.competes(path));
+            self.ended.extend(whole);
             if worth.share() == 0.0 {
                 own.retain(|at| !open.contains(at));
             }
@@ -214,7 +215,7 @@ impl Mcts {
                 ctx.mark([&tree.nodes()[at].state.0], NodeState::Kept);
                 line = tree.nodes()[at].parent;
             }
-            if committed.ended()
+            if ctx.competes(&committed)
                 && let Some(chosen) = ended.iter().position(|(path, _)| path.tokens() == committed.tokens())
             {
                 let (paths, scores): (Vec<Path>, Vec<f32>) = ended.into_iter().unzip();

@@ -128,18 +128,33 @@ struct Particle {
     origin: usize,
 }
 
+/// What may follow each of some prefixes.
+struct Proposals {
+    /// Unnormalized log-probabilities of the next tokens.
+    logits: Vec<Vec<f64>>,
+    /// The next texts with what the scorer says of them, where it was asked before; else empty.
+    scored: Vec<Vec<(Path, f64)>>,
+}
+
+impl Proposals {
+    fn of(logits: Vec<Vec<f64>>) -> Self {
+        Self { logits, scored: Vec::new() }
+    }
+}
+
 impl Smc<'_> {
     /// Particles for each prompt.
     ///
     /// # Errors
     /// When an option is out of range, the policy or the scorer fails, or the target gives no particle any weight.
     pub fn particles(&self, prompts: &[Tokens], ctx: &mut SearchCtx) -> Result<Vec<Particles>, SearchError> {
-        self.check(ctx.mode())?;
+        self.check(ctx)?;
         ctx.each(prompts, |ctx| self.run(ctx))
     }
 
-    fn check(&self, mode: Mode) -> Result<(), SearchError> {
+    fn check(&self, ctx: &SearchCtx) -> Result<(), SearchError> {
         let SmcOptions { n, kappa, grain, levels, .. } = self.options;
+        let mode = ctx.mode();
         if n == 0 {
             return Err(SearchError::NoSamples);
         }
@@ -163,7 +178,18 @@ impl Smc<'_> {
             Target::Product { own, experts } => {
                 let mut powers = experts.iter().map(|(_, power)| *power).chain([*own]);
                 let wrong = powers.find(|power| !power.is_finite());
-                check("the power of an expert", "finite", wrong.unwrap_or(0.0), wrong.is_none())
+                check("the power of an expert", "finite", wrong.unwrap_or(0.0), wrong.is_none())?;
+                let ours = ctx.policy().vocabulary();
+                let differ = |(ours, other): &(usize, usize)| ours != other;
+                match experts.iter().find_map(|(expert, _)| ours.zip(expert.vocabulary()).filter(differ)) {
+                    None => Ok(()),
+                    Some((ours, other)) => {
+                        let rule =
+                            "experts of a product need the vocabulary of the policy; use models of one tokenizer";
+                        let got = format!("{ours} token ids beside {other}");
+                        Err(ascribe_core::CoreError::Shape { rule, got }.into())
+                    }
+                }
             }
         }
     }
@@ -215,8 +241,12 @@ impl Smc<'_> {
                 resampled.push((step, ancestors));
             }
         }
+        // Particles of one text may share its node.
+        let mut held: HashMap<usize, f64> = HashMap::new();
         for (particle, weight) in particles.iter().zip(&log_weights) {
-            ctx.value(&particle.path, weight.exp());
+            let held = held.entry(particle.path.node()).or_insert(0.0);
+            *held += weight.exp();
+            ctx.value(&particle.path, *held);
         }
         let mut origins: Vec<usize> = particles.iter().map(|particle| particle.origin).collect();
         origins.sort_unstable();
@@ -249,7 +279,9 @@ impl Smc<'_> {
             ctx.stop(Stopped::Nothing);
             return Ok(None);
         }
-        let Some((logits, twists)) = self.proposals(ctx, &prefixes, &next, step, k)? else { return Ok(None) };
+        let Some(Proposals { logits, scored }) = self.proposals(ctx, &prefixes, &next, step, k)? else {
+            return Ok(None);
+        };
         let mut gains = Vec::with_capacity(open.len());
         for (at, place) in open.iter().zip(place) {
             let particle = &mut particles[*at];
@@ -265,11 +297,16 @@ impl Smc<'_> {
                 Target::Product { .. } | Target::Tilted(_) => total,
                 Target::Twisted(scale) => {
                     let before = times(*scale, particle.potential);
-                    particle.potential = twists[place][chosen];
+                    particle.potential = scored[place][chosen].1;
                     total - before
                 }
             });
-            particle.path = ctx.child(&particle.path, chosen, &next[place][chosen]);
+            let token = &next[place][chosen];
+            particle.path = match scored.get(place) {
+                // It was written down when it was scored.
+                Some(scored) => particle.path.reaching(chosen, &scored[chosen].0),
+                None => ctx.child(&particle.path, chosen, token),
+            };
         }
         if let Target::Tilted(tilt) = &self.target {
             return self.tilt(ctx, particles, open, gains, [tilt.at(step - 1, 0.0), tilt.at(step, 0.0)]);
@@ -277,7 +314,7 @@ impl Smc<'_> {
         Ok(Some(gains))
     }
 
-    /// The unnormalized proposal after each prefix, and what the scorer says of each next text where it is asked before.
+    /// The unnormalized proposal after each prefix.
     fn proposals(
         &self,
         ctx: &mut PromptCtx,
@@ -285,13 +322,13 @@ impl Smc<'_> {
         next: &[Vec<Candidate>],
         step: usize,
         k: usize,
-    ) -> Result<Option<(Vec<Vec<f64>>, Vec<Vec<f64>>)>, SearchError> {
+    ) -> Result<Option<Proposals>, SearchError> {
         let powered = |power: f64| -> Vec<Vec<f64>> {
             next.iter().map(|next| next.iter().map(|token| times(power, logp(token))).collect()).collect()
         };
         match &self.target {
-            Target::Power(power) => Ok(Some((powered(power.at(step, 1.0)), Vec::new()))),
-            Target::Tilted(_) => Ok(Some((powered(1.0), Vec::new()))),
+            Target::Power(power) => Ok(Some(Proposals::of(powered(power.at(step, 1.0))))),
+            Target::Tilted(_) => Ok(Some(Proposals::of(powered(1.0)))),
             Target::Product { own, experts } => {
                 let mut logits = powered(*own);
                 for (expert, power) in experts.iter().filter(|(_, power)| *power != 0.0) {
@@ -300,7 +337,7 @@ impl Smc<'_> {
                         multiply(logits, ours, &theirs, *power)?;
                     }
                 }
-                Ok(Some((logits, Vec::new())))
+                Ok(Some(Proposals::of(logits)))
             }
             Target::Twisted(scale) => {
                 let mut children = Vec::new();
@@ -310,14 +347,14 @@ impl Smc<'_> {
                     }
                 }
                 let Some(scores) = ctx.score(&children)? else { return Ok(None) };
-                let mut scores = scores.into_iter().map(f64::from);
-                let twists: Vec<Vec<f64>> =
-                    next.iter().map(|next| scores.by_ref().take(next.len()).collect()).collect();
+                let mut all = children.into_iter().zip(scores.into_iter().map(f64::from));
+                let scored: Vec<Vec<(Path, f64)>> =
+                    next.iter().map(|next| all.by_ref().take(next.len()).collect()).collect();
                 let mut logits = powered(1.0);
-                for (logits, twists) in logits.iter_mut().zip(&twists) {
-                    logits.iter_mut().zip(twists).for_each(|(logit, twist)| *logit += times(*scale, *twist));
+                for (logits, scored) in logits.iter_mut().zip(&scored) {
+                    logits.iter_mut().zip(scored).for_each(|(logit, (_, twist))| *logit += times(*scale, *twist));
                 }
-                Ok(Some((logits, twists)))
+                Ok(Some(Proposals { logits, scored }))
             }
         }
     }
@@ -393,7 +430,7 @@ impl Smc<'_> {
 
 impl Search for Smc<'_> {
     fn search(&self, prompts: &[Tokens], ctx: &mut SearchCtx) -> Result<Vec<Found>, SearchError> {
-        self.check(ctx.mode())?;
+        self.check(ctx)?;
         ctx.each(prompts, |ctx| {
             let Particles { paths, log_weights, .. } = self.run(ctx)?;
             if paths.iter().all(|path| path.tokens().is_empty()) {
@@ -403,7 +440,10 @@ impl Search for Smc<'_> {
             let chosen = match self.options.pick {
                 PickParticle::Draw => draw(&log_weights, &mut ctx.seed().stream("particle", 0)),
                 PickParticle::Heaviest => crate::tilt::largest(&log_weights),
-                PickParticle::Vote => voted(ctx, &paths, &weights, VoteWeights::Identity)?,
+                PickParticle::Vote => {
+                    let all: Vec<usize> = (0..paths.len()).collect();
+                    voted(ctx, &paths, &weights, VoteWeights::Identity, &all)?
+                }
             };
             Ok(ctx.found(&paths, Some(weights), chosen))
         })

@@ -8,3 +8,4 @@ mod smc;
 mod steps;
 mod support;
 mod tokens;
+mod traces;

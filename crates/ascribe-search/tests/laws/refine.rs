@@ -2,8 +2,8 @@
 
 use ascribe_core::{Budget, CoreError, Credit, Episode, Finish, Reduce, Scorer, Seed, Tokens, rule};
 use ascribe_search::{
-    BestOfN, Limits, PathOptions, PathSelection, Pick, Refine, RefineOptions, Refiner, Revise, ReviseOptions, Search,
-    SearchCtx, Steps, Stopped,
+    BestOfN, Limits, PathOptions, PathSelection, Pick, Refine, RefineOptions, Refinements, Refiner, Reflection, Revise,
+    ReviseOptions, Search, SearchCtx, SearchError, Steps, Stopped,
 };
 use ascribe_worlds::TreePolicy;
 
@@ -66,6 +66,48 @@ fn refinement_never_falls_and_a_gate_says_when() {
     assert!(always.iter().all(|one| one.candidates.len() > 1));
     let enough = found(RefineOptions { rounds: 400, enough: Some(2.5), stubborn: true, ..RefineOptions::default() });
     assert!(enough.iter().all(|one| one.scores.as_ref().expect("judged")[one.chosen] == 3.0));
+}
+
+#[test]
+fn a_round_writes_the_refinements_that_it_is_told_to() {
+    let policy = TreePolicy::uniform(&tree(1));
+    let judge = rule(ones);
+    let found = |refinements: Refinements| {
+        let mut ctx = SearchCtx::new(&policy, 3, Seed(2)).with_steps(Steps::blocks(1));
+        ctx = ctx.with_scorer(&Ones, Reduce::Mean).with_judge(&judge, Reduce::Sum);
+        let options = RefineOptions { refinements, ..RefineOptions::default() };
+        Refine { options, ..Refine::default() }.search(&prompts(40), &mut ctx).expect("it fits")
+    };
+    let (both, global) = (found(Refinements::Both), found(Refinements::Global));
+    let mut whole = 0;
+    for ((both, global), local) in both.iter().zip(&global).zip(&found(Refinements::Local)) {
+        let draft = &both.candidates[0].tokens;
+        assert_eq!((&global.candidates[0].tokens, &local.candidates[0].tokens), (draft, draft));
+        assert_eq!(global.candidates[..], both.candidates[..2]);
+        // One question fewer: nobody asks for a wrong step.
+        assert_eq!(global.calls.scorer, 2);
+        match draft.iter().position(|token| *token != 1) {
+            None => {
+                whole += 1;
+                assert_eq!((local.candidates.len(), local.stopped), (1, None));
+            }
+            Some(wrong) => {
+                assert_eq!((local.candidates.len(), both.candidates.len()), (2, 3));
+                assert_eq!(local.candidates[1], both.candidates[2]);
+                assert_eq!(local.candidates[1].tokens[..wrong], draft[..wrong]);
+            }
+        }
+    }
+    // A draft is right with probability 1/27.
+    assert!(whole < 10);
+    // A scorer of whole texts knows no wrong step, and a judge alone is no scorer.
+    let options = RefineOptions { refinements: Refinements::Local, ..RefineOptions::default() };
+    let refine = Refine { options, ..Refine::default() };
+    let mut whole = SearchCtx::new(&policy, 3, Seed(2)).with_scorer(&judge, Reduce::Sum);
+    let error = refine.search(&prompts(1), &mut whole).expect_err("no steps").to_string();
+    assert!(error.contains("local refinements alone need a scorer of steps or tokens"), "{error}");
+    let mut judged = SearchCtx::new(&policy, 3, Seed(2)).with_judge(&judge, Reduce::Sum);
+    assert!(matches!(refine.search(&prompts(1), &mut judged), Err(SearchError::NoScorer)));
 }
 
 #[test]
@@ -170,7 +212,7 @@ fn paths_without_potential_stop() {
     let search = |options: PathOptions, potential: &dyn Scorer| {
         let mut ctx = SearchCtx::new(&policy, 3, Seed(2)).with_steps(Steps::blocks(1));
         ctx = ctx.with_scorer(potential, Reduce::Sum).with_judge(&oracle, Reduce::Sum);
-        PathSelection { options, clarity: None }.search(&prompts(5), &mut ctx).expect("it fits")
+        PathSelection { options, ..PathSelection::default() }.search(&prompts(5), &mut ctx).expect("it fits")
     };
     let plain = PathOptions { n: 4, ..PathOptions::default() };
     // Always potential: the best of n by the judge. Never clear: the same.
@@ -210,7 +252,8 @@ fn without_potential_the_least_doubt_is_chosen_over_what_was_never_clear() {
     let clear = rule(|episode| if episode.tokens[0] == 0 { 1.0 } else { 0.0 });
     let never = rule(|_| 0.25);
     let mut ctx = SearchCtx::new(&policy, 3, Seed(2)).with_steps(Steps::blocks(1)).with_scorer(&never, Reduce::Sum);
-    let search = PathSelection { options: PathOptions { n: 8, ..PathOptions::default() }, clarity: Some(&clear) };
+    let options = PathOptions { n: 8, ..PathOptions::default() };
+    let search = PathSelection { options, clarity: Some(&clear), ..PathSelection::default() };
     let found = search.search(&prompts(10), &mut ctx).expect("it fits");
     // The path of least P(no) is alone; where none was clear, all eight are there.
     let chosen = |one: &ascribe_search::Found| if one.best().tokens[0] == 0 { 1 } else { 8 };
@@ -219,12 +262,72 @@ fn without_potential_the_least_doubt_is_chosen_over_what_was_never_clear() {
 }
 
 #[test]
+fn what_was_chosen_is_reflected_on_until_it_is_enough() {
+    // The prompt is 0 and token 2 ends. A text says one more 1 than the one before it.
+    let weights = |text: &[u32]| {
+        let mut parts = text.split(|token| *token == 0);
+        let now = parts.next_back().map_or(0, <[u32]>::len);
+        let last = parts.next_back().map_or(0, |part| part.iter().filter(|token| **token == 1).count());
+        if now < last + 1 { vec![0.0, 1.0, 0.0] } else { vec![0.0, 0.0, 1.0] }
+    };
+    let policy = Toy { context: 60, weights };
+    let (sure, count) = (rule(|_| 1.0), rule(ones));
+    let prompt = [Tokens::from(vec![0u32])];
+    let found = |reflections: usize, enough: f32| {
+        let options = PathOptions { n: 1, reflections, enough, ..PathOptions::default() };
+        let mut ctx = SearchCtx::new(&policy, 9, Seed(2)).with_scorer(&sure, Reduce::Sum);
+        ctx = ctx.with_judge(&count, Reduce::Sum);
+        PathSelection { options, ..PathSelection::default() }.search(&prompt, &mut ctx).expect("it fits").remove(0)
+    };
+    // Attempts have 1, 2, 3, .. ones: none is written after the first that is enough.
+    for (reflections, enough, attempts) in [(0, 9.0, 1), (1, 9.0, 2), (4, 9.0, 5), (4, 2.5, 3), (4, 0.5, 1)] {
+        let found = found(reflections, enough);
+        assert_eq!((found.candidates.len(), found.best().tokens.len()), (attempts, attempts + 1));
+        assert_eq!((found.chosen, found.stopped), (attempts - 1, None));
+    }
+    let options = PathOptions { reflections: 1, enough: f32::NAN, ..PathOptions::default() };
+    let mut ctx = SearchCtx::new(&policy, 9, Seed(2)).with_scorer(&sure, Reduce::Sum);
+    let wrong = PathSelection { options, ..PathSelection::default() };
+    let error = wrong.search(&prompt, &mut ctx).expect_err("no number").to_string();
+    assert!(error.contains("enough must be a number"), "{error}");
+}
+
+#[test]
+fn a_reflection_puts_into_words_what_the_revision_reads() {
+    // After 4 the policy says 1, after 3 it says 1 as well, and to the prompt it says 0; then it ends with 2.
+    let weights = |text: &[u32]| match text {
+        [3 | 4] => vec![0.0, 1.0, 0.0],
+        [0] => vec![1.0, 0.0, 0.0],
+        _ => vec![0.0, 0.0, 1.0],
+    };
+    let policy = Toy { context: 9, weights };
+    let (sure, count) = (rule(|_| 1.0), rule(ones));
+    let question = |prompt: &Tokens, text: &[u32]| {
+        assert_eq!((&prompt[..], text), (&[0][..], &[0, 2][..]));
+        Tokens::from(vec![4u32])
+    };
+    let revision = |prompt: &Tokens, text: &[u32], said: &[u32]| {
+        assert_eq!((&prompt[..], text, said), (&[0][..], &[0, 2][..], &[1, 2][..]));
+        Tokens::from(vec![3u32])
+    };
+    let reflection = Some(Reflection { policy: None, question: &question, revision: &revision });
+    let options = PathOptions { n: 1, reflections: 3, ..PathOptions::default() };
+    let mut ctx = SearchCtx::new(&policy, 4, Seed(2)).with_scorer(&sure, Reduce::Sum).with_judge(&count, Reduce::Sum);
+    let search = PathSelection { options, clarity: None, reflection };
+    let found = search.search(&[Tokens::from(vec![0u32])], &mut ctx).expect("it fits").remove(0);
+    let texts: Vec<Vec<u32>> = found.candidates.iter().map(|one| one.tokens.to_vec()).collect();
+    assert_eq!((texts, found.chosen), (vec![vec![0, 2], vec![1, 2]], 1));
+    // Two tokens each: the text, what was said of it, and its revision, which is enough.
+    assert_eq!((found.usage.generated, found.scores), (6, Some(vec![0.0, 1.0])));
+}
+
+#[test]
 fn what_was_stopped_is_not_chosen_over_what_was_cut_off() {
     // Tokens 0 and 1 are equally likely, and 2, which ends, never comes: every path is cut off after four tokens.
     let policy = Toy { context: 9, weights: |_: &[u32]| vec![1.0, 1.0, 0.0] };
     let zeros = rule(|episode| if episode.response_tokens()[0] == 0 { 0.9 } else { 0.1 });
     let mut ctx = SearchCtx::new(&policy, 4, Seed(2)).with_steps(Steps::blocks(1)).with_scorer(&zeros, Reduce::Sum);
-    let search = PathSelection { options: PathOptions { n: 8, ..PathOptions::default() }, clarity: None };
+    let search = PathSelection { options: PathOptions { n: 8, ..PathOptions::default() }, ..PathSelection::default() };
     // A path that is stopped after one token is likelier than a whole one: 1/2 beside 1/16. All 8 paths begin with 1 in
     // one prompt of 256.
     for found in search.search(&[Tokens::from(vec![0u32])], &mut ctx).expect("it fits") {

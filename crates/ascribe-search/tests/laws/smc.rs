@@ -2,7 +2,7 @@
 
 use ascribe_core::{Policy, Reduce, Seed, rule};
 use ascribe_search::{
-    Grain, PickParticle, Resampler, Schedule, Search, SearchCtx, SearchError, Smc, SmcOptions, StepBeam, Steps, Target,
+    Grain, NodeState, PickParticle, Resampler, Schedule, Search, SearchCtx, SearchError, Smc, SmcOptions, StepBeam, Steps, Target,
     effective_size,
 };
 use ascribe_worlds::{TokenTree, TreePolicy};
@@ -166,6 +166,31 @@ fn a_perfect_twist_has_no_variance() {
     assert!(total_variation(&counts, &soft.policy.leaf_probabilities()) < 0.06);
 }
 
+#[test]
+fn the_tree_of_a_twist_holds_every_text_once() {
+    let (beta, tree) = (0.3, tree(6));
+    let policy = drawn(&tree, 7);
+    let soft = tree.soft_optimum(&policy, beta).expect("beta is sound");
+    let value = Exact { tree: &tree, value: &soft.value, scale: beta };
+    let smc = Smc { options: TOKENS, target: Target::Twisted(1.0) };
+    let mut ctx = SearchCtx::new(&policy, 3, Seed(5)).with_scorer(&value, Reduce::Sum).with_tree();
+    for found in smc.search(&prompts(10), &mut ctx).expect("it fits") {
+        let nodes = found.tree.expect("it is recorded").nodes;
+        let mut places: Vec<(Option<usize>, Vec<u32>)> =
+            nodes.iter().map(|node| (node.parent, node.tokens.clone())).collect();
+        places.sort();
+        assert!(places.windows(2).all(|pair| pair[0] != pair[1]));
+        // A text holds the weight of all particles that came to it, and nothing was written twice to find them.
+        let ends = |node: &&ascribe_search::TreeNode| matches!(node.state, NodeState::Found | NodeState::Chosen);
+        let held: f64 = nodes.iter().filter(ends).filter_map(|node| node.value).sum();
+        assert!((held - 1.0).abs() < 1e-6, "{held}");
+        let mut texts: Vec<Vec<u32>> = found.candidates.iter().map(|one| one.tokens.to_vec()).collect();
+        texts.sort();
+        texts.dedup();
+        assert_eq!(nodes.iter().filter(ends).count(), texts.len());
+    }
+}
+
 /// The tilted target of a tree, by leaf, and its normalizer.
 fn tilted(tree: &TokenTree, policy: &TreePolicy, strength: f64) -> (Vec<f64>, f64) {
     let gamma: Vec<f64> = tree.leaves().map(|(path, r)| (logp(policy, &path) + strength * r).exp()).collect();
@@ -290,6 +315,11 @@ fn impossible_targets_and_wrong_numbers_are_refused() {
     assert!(run(TOKENS, Target::Twisted(f64::NAN)).is_err());
     let steps = SmcOptions { grain: Grain::Steps, ..TOKENS };
     assert!(run(steps, Target::Product { own: 1.0, experts: Vec::new() }).is_err());
+    // Two token ids beside three.
+    let (_, other) = model();
+    let error = run(TOKENS, product(0.5, &other, 0.5)).expect_err("other vocabularies").to_string();
+    assert!(error.contains("3 token ids beside 2"), "{error}");
+    assert!(error.contains("vocabulary of the policy"), "{error}");
     let mut greedy = SearchCtx::new(&policy, 3, Seed(3)).with_scorer(&never, Reduce::Sum).with_greedy();
     assert!(Smc { options: steps, target: tilt }.search(&prompts(1), &mut greedy).is_err());
 }

@@ -1,10 +1,15 @@
 //! Beam search over steps, diverse trees, lookahead, votes.
 
-use ascribe_core::{Mode, Policy, Reduce, Request, Sampling, Seed, Tokens, Until, rule};
+use ascribe_core::{
+    CoreError, Credit, Finish, Mode, Policy, Reduce, Request, Sampling, Scorer, Seed, Tokens, Until, rule,
+};
 use ascribe_eval::curve::best_of_n_law;
+use ascribe_search::mcts::Outcome;
+use ascribe_search::mcts::tree::TreeOptions;
 use ascribe_search::{
-    Beam, BestOfN, Controlled, Deal, DiverseTrees, Found, Greedy, Mcts, NodeState, Pick, Schedule, Search, SearchCtx,
-    SearchError, SearchTree, Smc, SmcOptions, StepBeam, Steps, Stopped, Target, Vote, VoteWeights, WhenFinished,
+    Beam, BestOfN, Controlled, Deal, DiverseTrees, Found, Greedy, Majority, Mcts, NodeState, Pick, Revise,
+    ReviseOptions, STRATEGIES, Schedule, Search, SearchCtx, SearchError, SearchTree, Smc, SmcOptions, StepBeam, Steps,
+    Stopped, Target, Vote, VoteWeights, WhenFinished,
 };
 use ascribe_worlds::TreePolicy;
 
@@ -221,6 +226,70 @@ fn lookahead_has_whole_texts_scored_and_leaves_the_draws_alone() {
 }
 
 #[test]
+fn what_was_looked_ahead_can_be_a_child() {
+    let tree = tree(5);
+    let (policy, oracle) = (drawn(&tree, 3), Oracle(&tree));
+    let search = StepBeam { n: 4, expand: 2, lookahead: 1, merge: false, ..StepBeam::default() };
+    let found = |search: StepBeam| {
+        let mut ctx = by_token(&policy, 1).with_scorer(&oracle, Reduce::Sum).with_tree();
+        search.search(&prompts(10), &mut ctx).expect("it fits")
+    };
+    let reused = found(StepBeam { reuse: true, ..search });
+    for (drawn, reused) in found(search).iter().zip(&reused) {
+        // Level by level: 4 tokens and 4 ahead, 4 and 4, and 4 that end; reused, each of two kept texts draws one fewer.
+        assert_eq!((drawn.usage.generated, reused.usage.generated), (20, 16));
+        assert_eq!(drawn.calls.scorer, reused.calls.scorer);
+        // The likeliest token after a text that was kept is among the candidates after it.
+        let nodes = &reused.tree.as_ref().expect("it is recorded").nodes;
+        for kept in nodes[1..].iter().filter(|node| node.state == NodeState::Kept) {
+            let (mut path, mut at) = (kept.tokens.clone(), kept);
+            while let Some(parent) = at.parent {
+                at = &nodes[parent];
+                path = [&at.tokens[..], &path[..]].concat();
+            }
+            let logps = policy.logps(&path).expect("inside the tree");
+            let likeliest = (1..3).fold(0, |best, token| if logps[token] > logps[best] { token } else { best }) as u32;
+            let candidate =
+                |node: &ascribe_search::TreeNode| node.state != NodeState::Open && node.tokens == [likeliest];
+            assert!(nodes.iter().any(|node| node.parent == Some(kept.id) && candidate(node)));
+        }
+    }
+    for (lookahead, expand) in [(0, 2), (1, 1)] {
+        let wrong = StepBeam { n: 4, expand, lookahead, reuse: true, ..StepBeam::default() };
+        let mut ctx = by_token(&policy, 1).with_scorer(&oracle, Reduce::Sum);
+        let error = wrong.search(&prompts(1), &mut ctx).expect_err("nothing to reuse").to_string();
+        assert!(error.contains("`reuse` makes a child of what was looked ahead"), "{error}");
+    }
+}
+
+#[test]
+fn no_score_by_the_least_or_the_product_grows_along_a_path() {
+    /// Probabilities of steps, by token and place.
+    struct Chances;
+    impl Scorer for Chances {
+        fn score(&self, episodes: &[ascribe_core::Episode]) -> Result<Vec<Credit>, CoreError> {
+            let steps = |episode: &ascribe_core::Episode| {
+                let chance = |(at, token): (usize, &u32)| [0.9, 0.5, 0.7][(*token as usize + at) % 3];
+                Credit::steps(episode.response_tokens().iter().enumerate().map(chance).collect())
+            };
+            Ok(episodes.iter().map(steps).collect())
+        }
+    }
+    let policy = drawn(&tree(5), 3);
+    for reduce in [Reduce::Min, Reduce::Prod] {
+        let mut ctx = by_token(&policy, 1).with_scorer(&Chances, reduce).with_tree();
+        let search = StepBeam { n: 6, expand: 2, ..StepBeam::default() };
+        for found in search.search(&prompts(10), &mut ctx).expect("it fits") {
+            let nodes = found.tree.expect("it is recorded").nodes;
+            for node in &nodes[1..] {
+                let before = nodes[node.parent.expect("not the prompt")].value;
+                assert!(before.zip(node.value).is_none_or(|(before, now)| now <= before), "{reduce:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_single_diverse_tree_is_a_beam_of_one_that_competes() {
     let tree = tree(5);
     let oracle = Oracle(&tree);
@@ -246,6 +315,7 @@ fn diverse_trees_do_not_depend_on_one_another() {
     };
     for (four, six) in found(4).iter().zip(found(6)) {
         assert_eq!(four.candidates, six.candidates[..4]);
+        assert_eq!((&four.subtrees, &six.subtrees), (&Some(vec![0, 0, 1, 1]), &Some(vec![0, 0, 1, 1, 2, 2])));
     }
     // One candidate a tree: as many samples, each of its own.
     let mut ctx = by_token(&policy, 7).with_scorer(&oracle, Reduce::Sum);
@@ -312,13 +382,102 @@ fn what_is_cut_wins_only_where_it_may() {
     // A language that never ends before its context is full.
     let endless = Toy { context: 9, weights: |_: &[u32]| vec![0.5, 0.5, 0.0] };
     let constant = rule(|_| 1.0);
-    for allow_cut in [false, true] {
+    for allowed in [false, true] {
         let mut ctx = SearchCtx::new(&endless, 4, Seed(0)).with_steps(Steps::blocks(2));
         ctx = ctx.with_scorer(&constant, Reduce::Sum);
-        let search = StepBeam { n: 4, expand: 2, allow_cut, ..StepBeam::default() };
+        ctx = if allowed { ctx.with_cut() } else { ctx };
+        let search = StepBeam { n: 4, expand: 2, ..StepBeam::default() };
         let found = search.search(&prompts(1), &mut ctx).expect("it fits").remove(0);
         assert_eq!(found.best().tokens.len(), 4);
-        assert_eq!(found.candidates.len() > 1, allow_cut);
+        assert_eq!(found.candidates.len() > 1, allowed);
+    }
+}
+
+#[test]
+fn samples_that_were_cut_off_are_chosen_only_where_they_may() {
+    // A text of 0s is cut off after three tokens, or ends with a 1; the scorer and the vote like what was cut off.
+    let language = Toy { context: 9, weights: |_: &[u32]| vec![0.7, 0.3] };
+    let longer = rule(|episode| episode.response_tokens().iter().filter(|token| **token == 0).count() as f32);
+    let (answer, same) = (
+        |episode: &ascribe_core::Episode| Some(if episode.complete { "ended" } else { "cut" }.to_owned()),
+        |left: &str, right: &str| left == right,
+    );
+    let by_end = |_: usize, one: &ascribe_core::Candidate| Some(one.finish);
+    let attempts = ReviseOptions { n: 8, chain: 1, ..ReviseOptions::default() };
+    let searches: [(&str, &dyn Search); 7] = [
+        ("best of n", &BestOfN { n: 8 }),
+        ("vote", &Vote { n: 8, weights: None }),
+        ("weighted vote", &Vote { n: 8, weights: Some(VoteWeights::Identity) }),
+        ("majority", &Majority { n: 8, answer: by_end }),
+        ("revision", &Revise { options: attempts, ..Revise::default() }),
+        ("diverse trees", &DiverseTrees { n: 8, expand: 8, ..DiverseTrees::default() }),
+        (
+            "tree search",
+            &Mcts {
+                tree: TreeOptions { range: (0.0, 3.0), expand: 8, ..TreeOptions::default() },
+                outcome: Outcome::Best(Pick::Best),
+                ..Mcts::default()
+            },
+        ),
+    ];
+    for (name, search) in searches {
+        let found = |allowed: bool| {
+            let mut ctx = SearchCtx::new(&language, 3, Seed(5)).with_scorer(&longer, Reduce::Sum);
+            ctx = ctx.with_answers(&answer, &same);
+            ctx = if allowed { ctx.with_cut() } else { ctx };
+            search.search(&prompts(60), &mut ctx).expect("it fits")
+        };
+        let cut = |one: &Found| one.best().finish == Finish::Length;
+        let (strict, allowed) = (found(false), found(true));
+        // Eight samples are all cut off with probability 0.343^8, and none is with 0.657^8: 0.0002 and 0.035.
+        for one in &strict {
+            let some_ended = one.candidates.iter().any(|one| one.finish == Finish::End);
+            assert!(!some_ended || !cut(one), "{name}");
+        }
+        assert!(strict.iter().filter(|one| cut(one)).count() < allowed.iter().filter(|one| cut(one)).count(), "{name}");
+    }
+}
+
+#[test]
+fn every_text_ends_where_it_stops() {
+    // Tokens 0 and 1, and 2 that ends; a text stops with its first 1.
+    let language = Toy { context: 9, weights: |_: &[u32]| vec![0.5, 0.3, 0.2] };
+    let stop = |tokens: &[u32]| tokens.iter().position(|token| *token == 1).map(|at| at + 1);
+    let longer = rule(|episode| episode.tokens.len() as f32 / 9.0);
+    let (answer, same) = (
+        |episode: &ascribe_core::Episode| Some(episode.tokens.len().to_string()),
+        |left: &str, right: &str| left == right,
+    );
+    for (name, make) in STRATEGIES {
+        let options = match name {
+            "smc" => serde_json::json!({"grain": {"tokens": 3}, "target": "twisted"}),
+            _ => serde_json::json!({}),
+        };
+        let search = make(&options).expect("options of the strategy");
+        // Blocks of two, so that some stop within.
+        let mut ctx = SearchCtx::new(&language, 6, Seed(5)).with_steps(Steps::blocks(2)).with_stop(&stop);
+        ctx = ctx.with_scorer(&longer, Reduce::Sum).with_answers(&answer, &same).with_tree();
+        let mut stopped = 0;
+        for found in search.search(&prompts(20), &mut ctx).expect("it fits") {
+            for one in &found.candidates {
+                assert_eq!(one.logps.len(), one.tokens.len(), "{name}");
+                match stop(&one.tokens) {
+                    None => assert!(one.finish == Finish::Length || one.tokens.last() == Some(&2), "{name}"),
+                    Some(kept) => {
+                        stopped += 1;
+                        assert_eq!((one.tokens.len(), one.finish), (kept, Finish::End), "{name}");
+                    }
+                }
+            }
+            // Nothing follows a text that stopped.
+            let nodes = found.tree.expect("it is recorded").nodes;
+            assert!(
+                nodes.iter().all(|node| node.parent.is_none_or(|parent| !nodes[parent].tokens.contains(&1))),
+                "{name}"
+            );
+        }
+        let draws = ["best-of-n", "majority", "step-beam", "dvts", "mcts", "paths", "revise", "smc", "likelihood"];
+        assert!(stopped > 0 || !draws.contains(&name), "{name}");
     }
 }
 

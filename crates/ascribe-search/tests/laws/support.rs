@@ -129,6 +129,10 @@ impl<F: Fn(&[u32]) -> Vec<f64> + Send + Sync> Policy for Toy<F> {
     fn capabilities(&self) -> Capabilities {
         Capabilities { score: false, top: true, context: self.context }
     }
+
+    fn vocabulary(&self) -> Option<usize> {
+        Some((self.weights)(&[]).len())
+    }
 }
 
 /// Half of the frequencies' distance from the probabilities.

@@ -1,6 +1,6 @@
 //! Decoders that go token by token: likelihood, lookahead with a heuristic, values of an aligned model, controlled decoding.
 
-use ascribe_core::{Reduce, Seed, Tokens, rule};
+use ascribe_core::{Capabilities, CoreError, Finish, Policy, Reduce, Reply, Request, Seed, Tokens, rule};
 use ascribe_search::{
     Beam, BestOfN, Choose, Controlled, Deal, Found, Greedy, Search, SearchCtx, StepBeam, Steps, TransferOptions,
     TransferQ, tilted,
@@ -84,6 +84,49 @@ fn of_texts_that_end_apart_deal_takes_the_likelier_one() {
     let deal = Deal { lambda: f64::INFINITY, lookahead: 0, beams: 2, ..Deal::default() };
     let found = deal.search(&prompts(1), &mut ctx).expect("it fits").remove(0);
     assert_eq!((found.candidates.len(), found.best().tokens.to_vec()), (2, vec![0, 1]));
+}
+
+/// A policy that says of itself that it never ends.
+struct Endless<'a>(&'a TreePolicy);
+
+impl Policy for Endless<'_> {
+    fn propose(&self, requests: &[Request]) -> Result<Vec<Reply>, CoreError> {
+        self.0.propose(requests)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    fn ends(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_text_that_has_to_end_ends_with_the_last_token_that_there_is_room_for() {
+    // 2 ends, and is the least likely of three; one token is tried at each place.
+    let policy = Toy { context: 9, weights: |_: &[u32]| vec![0.6, 0.39, 0.01] };
+    let even = rule(|_| 1.0);
+    let found = |deal: Deal| {
+        let mut ctx = SearchCtx::new(&policy, 3, Seed(0)).with_scorer(&even, Reduce::Sum);
+        deal.search(&prompts(1), &mut ctx).expect("it fits").remove(0)
+    };
+    let deal = Deal { k: 1, lookahead: 0, ..Deal::default() };
+    let (free, forced) = (found(deal), found(Deal { force_end: true, ..deal }));
+    assert_eq!((free.best().tokens.to_vec(), free.best().finish), (vec![0, 0, 0], Finish::Length));
+    assert_eq!((forced.best().tokens.to_vec(), forced.best().finish), (vec![0, 0, 2], Finish::End));
+    // Three readings either way.
+    assert_eq!((free.usage.generated, forced.usage.generated), (3, 3));
+    // Two beams, with room for one token: both would be the end.
+    let mut ctx = SearchCtx::new(&policy, 1, Seed(0)).with_scorer(&even, Reduce::Sum);
+    let wide = Deal { k: 2, beams: 2, force_end: true, ..deal };
+    assert_eq!(wide.search(&prompts(1), &mut ctx).expect("it fits")[0].candidates.len(), 1);
+    let (_, table) = one_token();
+    let endless = Endless(&table);
+    let mut ctx = SearchCtx::new(&endless, 1, Seed(0)).with_scorer(&even, Reduce::Sum);
+    let error = Deal { force_end: true, ..deal }.search(&prompts(1), &mut ctx).expect_err("no end").to_string();
+    assert!(error.contains("`force_end` needs a policy that ends its texts"), "{error}");
 }
 
 #[test]
@@ -283,6 +326,49 @@ fn limits_of_transfer() {
         let mut ctx = SearchCtx::new(&sft, 3, Seed(4)).with_scorer(&constant, Reduce::Sum);
         assert!(transfer(wrong).search(&prompts(1), &mut ctx).is_err(), "{wrong:?}");
     }
+}
+
+#[test]
+fn further_rollouts_go_to_the_two_best_until_they_can_be_told_apart() {
+    let extra = 6;
+    let options = TransferOptions { rollouts: 2, greedy: false, extra, alpha: 0.5, ..TransferOptions::default() };
+    // Either first token is worth 1 or 0, as the second says; then the first says it.
+    for (even, tree) in [
+        (true, TokenTree::new(2, 2, |path| f64::from(path[1])).expect("finite")),
+        (false, TokenTree::new(2, 2, |path| f64::from(path[0])).expect("finite")),
+    ] {
+        let policy = TreePolicy::uniform(&tree);
+        let mut ctx = SearchCtx::new(&policy, 2, Seed(4)).with_scorer(&tree, Reduce::Sum).with_tree();
+        let found = transfer(options).search(&prompts(20), &mut ctx).expect("it fits");
+        let mut drawn = 0;
+        for one in &found {
+            let nodes = &one.tree.as_ref().expect("it is recorded").nodes;
+            let first: Vec<_> = nodes.iter().filter(|node| node.parent == Some(0)).collect();
+            let estimates: Vec<_> = first.iter().map(|node| node.estimate.expect("estimated")).collect();
+            let [left, right] = estimates[..] else { panic!("two tokens") };
+            assert_eq!(left.rollouts, right.rollouts);
+            assert!((2..=2 + extra as u64).contains(&left.rollouts));
+            // Both tokens are equally likely, so what is better is a matter of the values.
+            let gap = (first[0].value.expect("valued") - first[1].value.expect("valued")).abs();
+            let error = left.error.expect("two or more").hypot(right.error.expect("two or more"));
+            assert!(left.rollouts == 2 + extra as u64 || error <= gap + 1e-9, "{left:?} {right:?}");
+            // Plain means: all rollouts are in effect, and a node for each hangs below its token.
+            assert!((left.effective - left.rollouts as f64).abs() < 1e-9);
+            let below = nodes.iter().filter(|node| node.parent == Some(first[0].id)).count() as u64;
+            let chosen = one.best().tokens[0] as usize;
+            assert_eq!(below, left.rollouts + if first[chosen].id == first[0].id { 2 } else { 0 });
+            // Two readings, and a token for each rollout; a second token has ended.
+            assert_eq!(one.usage.generated, 2 + left.rollouts + right.rollouts);
+            drawn += left.rollouts - 2;
+        }
+        assert_eq!(drawn > 0, even);
+    }
+    let wrong = TransferOptions { greedy: true, ..options };
+    let policy = drawn(&tree(2), 3);
+    let constant = rule(|_| 0.3);
+    let mut ctx = SearchCtx::new(&policy, 3, Seed(4)).with_scorer(&constant, Reduce::Sum);
+    let error = transfer(wrong).search(&prompts(1), &mut ctx).expect_err("greedy").to_string();
+    assert!(error.contains("`extra` rollouts have to be drawn") && error.contains("extra 6"), "{error}");
 }
 
 #[test]

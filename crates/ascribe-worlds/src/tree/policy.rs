@@ -171,6 +171,10 @@ impl Policy for TreePolicy {
     fn capabilities(&self) -> Capabilities {
         Capabilities { score: true, top: true, context: self.shape.depth }
     }
+
+    fn vocabulary(&self) -> Option<usize> {
+        Some(self.shape.vocabulary)
+    }
 }
 
 /// `log sum exp`, without overflow; not finite when `values` are empty, all negative infinity, or hold NaN or infinity.

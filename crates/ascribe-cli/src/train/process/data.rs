@@ -2,16 +2,21 @@
 
 use std::collections::HashMap;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use ascribe::core::{Seed, Tokens};
-use ascribe::data::{ColumnMap, Record, Skipped, Split, Stepwise, Unpaired, Untaught, Why};
+use ascribe::data::{
+    ColumnMap, Loaded, Preference, PromptOnly, Record, Skipped, Split, Stepwise, Unpaired, Untaught, Why,
+};
 use ascribe::lm::Tokenizer;
 use ascribe::preference::Encoder;
 use ascribe::process::credit::TokenTrie;
-use ascribe::process::model::{OutcomeAt, ProcessCard, ProcessKind, ProcessRow, balanced};
+use ascribe::process::label::{AfterError, after_first_error};
+use ascribe::process::model::{
+    OutcomeAt, ProcessCard, ProcessKind, ProcessLoss, ProcessRow, at_most, balanced, tagged,
+};
 use ascribe::process::steps::given_steps;
 use ascribe::process::{ProcessError, Segmenter, Tokenized};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::args::TrainArgs;
 use crate::train::rows::{labelled, parts, say_skipped};
@@ -19,8 +24,15 @@ use crate::train::rows::{labelled, parts, say_skipped};
 /// The records of a run, split by prompt.
 pub(super) enum Data {
     Steps(Split<Stepwise>),
+    /// Two steps behind one state.
+    Pairs(Split<Preference>),
     Outcomes(Split<Unpaired>),
+    /// Questions with their shares of right samples.
+    Questions(Split<PromptOnly>),
 }
+
+/// The column of a question that says which share of its samples is right.
+const SHARE: &str = "share";
 
 /// Rows with labels.
 pub(super) struct Rows {
@@ -44,6 +56,8 @@ struct Made {
     skipped: Skipped,
     /// Rows that lost tokens to the limit.
     cut: usize,
+    /// Steps of all rows, where these are cut into steps.
+    steps: usize,
     /// Rows whose steps the segmenter of the card cuts otherwise.
     otherwise: usize,
 }
@@ -51,18 +65,26 @@ struct Made {
 impl Data {
     pub(super) fn load(args: &TrainArgs, card: &ProcessCard) -> anyhow::Result<Self> {
         let mut columns = args.columns.clone();
-        look_ahead(args, card, &mut columns)?;
+        let shares = look_ahead(args, card, &mut columns)?;
         let columns = ColumnMap::parse(&columns)?;
+        let fewest = args.process.min_samples.unwrap_or(1);
         Ok(match card.kind {
+            ProcessKind::Prm if card.loss == ProcessLoss::Pairwise => {
+                let split = parts(args, ascribe::data::load::<Preference>(&args.data, &columns)?)?;
+                Self::Pairs(thinned(args, split, |_| true))
+            }
             ProcessKind::Prm | ProcessKind::Pav => {
-                Self::Steps(parts(args, ascribe::data::load::<Stepwise>(&args.data, &columns)?)?)
+                let split = parts(args, ascribe::data::load::<Stepwise>(&args.data, &columns)?)?;
+                let ends_right =
+                    |row: &Stepwise| row.labels.iter().flatten().next_back().is_some_and(|label| *label >= 0.5);
+                Self::Steps(thinned(args, split, ends_right))
             }
             ProcessKind::Orm | ProcessKind::Tvm => {
                 let loaded = labelled(args, &columns)?;
                 if card.kind == ProcessKind::Tvm {
-                    check_samples(&loaded.rows, args.process.min_samples.unwrap_or(1))?;
+                    check_samples(&loaded.rows, fewest)?;
                 }
-                let split = parts(args, loaded)?;
+                let split = thinned(args, parts(args, loaded)?, |row: &Unpaired| row.label);
                 let right = split.train.iter().filter(|row| row.label).count();
                 if right == 0 || right == split.train.len() {
                     let kind = if right == 0 { "wrong" } else { "right" };
@@ -70,6 +92,16 @@ impl Data {
                 }
                 eprintln!("{right} of {} responses to learn from are right", split.train.len());
                 Self::Outcomes(split)
+            }
+            ProcessKind::PIk => {
+                let loaded = if shares { with_shares(args, &columns)? } else { counted(args, &columns, fewest)? };
+                let split = parts(args, loaded)?;
+                let shares: Vec<f64> = split.train.iter().map(share).collect::<anyhow::Result<_>>()?;
+                if shares.windows(2).all(|pair| pair[0] == pair[1]) {
+                    let all = shares.first().copied().unwrap_or_default();
+                    bail!("the shares to learn from are all {all}, which teaches no difference; add other questions");
+                }
+                Self::Questions(split)
             }
         })
     }
@@ -85,6 +117,8 @@ impl Data {
         let making = Making { args, card, encoder, tokenizer, limit };
         let (train, held_out) = match self {
             Self::Steps(Split { train, held_out, .. }) => (making.steps(train)?, making.steps(held_out)?),
+            Self::Pairs(Split { train, held_out, .. }) => (making.pairs(train)?, making.pairs(held_out)?),
+            Self::Questions(Split { train, held_out, .. }) => (making.questions(train)?, making.questions(held_out)?),
             Self::Outcomes(Split { train, held_out, .. }) if card.kind == ProcessKind::Tvm => {
                 (making.tokens(train)?, making.tokens(held_out)?)
             }
@@ -112,9 +146,70 @@ fn check_samples(rows: &[Unpaired], fewest: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses labels of another segmentation before anything is read by it; `correct` is read where there is no `label`.
-fn look_ahead(args: &TrainArgs, card: &ProcessCard, columns: &mut Vec<String>) -> anyhow::Result<()> {
-    let outcomes = matches!(card.kind, ProcessKind::Orm | ProcessKind::Tvm);
+/// At most so many samples of each prompt to learn from, as many right as wrong ones as far as there are.
+fn thinned<R: Record>(args: &TrainArgs, mut split: Split<R>, right: impl Fn(&R) -> bool) -> Split<R> {
+    let Some(most) = args.process.max_samples_per_prompt else { return split };
+    let mut known: HashMap<String, usize> = HashMap::new();
+    let sample = |row: &R| {
+        let next = known.len();
+        (*known.entry(row.key()).or_insert(next), right(row))
+    };
+    let samples: Vec<(usize, bool)> = split.train.iter().map(sample).collect();
+    let mut stays = vec![false; samples.len()];
+    at_most(&samples, most, Seed(args.seed)).into_iter().for_each(|at| stays[at] = true);
+    let mut stays = stays.into_iter();
+    split.train.retain(|_| stays.next().unwrap_or(true));
+    eprintln!("{} of {} rows are learned from, at most {most} to a prompt", split.train.len(), samples.len());
+    split
+}
+
+/// Questions whose rows say the share.
+fn with_shares(args: &TrainArgs, columns: &ColumnMap) -> anyhow::Result<Loaded<PromptOnly>> {
+    if args.process.min_samples.is_some() {
+        bail!("min_samples counts responses, and the rows have `{SHARE}` instead; drop it");
+    }
+    let loaded = ascribe::data::load::<PromptOnly>(&args.data, columns)?;
+    for row in &loaded.rows {
+        share(row)?;
+    }
+    Ok(loaded)
+}
+
+/// Questions with the share of the responses to each that is right.
+fn counted(args: &TrainArgs, columns: &ColumnMap, fewest: usize) -> anyhow::Result<Loaded<PromptOnly>> {
+    let Loaded { rows, skipped, notes } = labelled(args, columns)?;
+    check_samples(&rows, fewest)?;
+    let mut known: HashMap<String, usize> = HashMap::new();
+    let mut questions: Vec<(PromptOnly, usize, usize)> = Vec::new();
+    for row in rows {
+        let at = *known.entry(row.key()).or_insert(questions.len());
+        if at == questions.len() {
+            questions.push((PromptOnly { prompt: row.prompt, others: Map::new(), line: row.line }, 0, 0));
+        }
+        questions[at].1 += usize::from(row.label);
+        questions[at].2 += 1;
+    }
+    let question = |(mut row, right, all): (PromptOnly, usize, usize)| {
+        row.others.insert(SHARE.to_owned(), json!(right as f64 / all as f64));
+        row
+    };
+    Ok(Loaded { rows: questions.into_iter().map(question).collect(), skipped, notes })
+}
+
+/// The share that the row of a question says.
+fn share(row: &PromptOnly) -> anyhow::Result<f64> {
+    let value = row.others.get(SHARE).unwrap_or(&Value::Null);
+    // A cell of CSV is a text.
+    let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
+    number.filter(|share| (0.0..=1.0).contains(share)).with_context(|| {
+        format!("`{SHARE}` of line {} must be a number from 0 to 1, got {value}; correct it", row.line)
+    })
+}
+
+/// Refuses labels of another segmentation before anything is read by it; `correct` is read where there is no `label`. Whether
+/// rows are questions that say the share of their samples that is right.
+fn look_ahead(args: &TrainArgs, card: &ProcessCard, columns: &mut Vec<String>) -> anyhow::Result<bool> {
+    let outcomes = matches!(card.kind, ProcessKind::Orm | ProcessKind::Tvm | ProcessKind::PIk);
     for (at, row) in ascribe::data::Rows::open(&args.data)?.enumerate() {
         let (number, row) = row?;
         if at == 0 {
@@ -135,7 +230,7 @@ fn look_ahead(args: &TrainArgs, card: &ProcessCard, columns: &mut Vec<String>) -
             }
         }
         if outcomes {
-            return Ok(());
+            return Ok(card.kind == ProcessKind::PIk && row.contains_key(SHARE));
         }
         if let Some(Value::String(got)) = row.get("segmentation") {
             let expected = card.segmenter.id();
@@ -145,7 +240,7 @@ fn look_ahead(args: &TrainArgs, card: &ProcessCard, columns: &mut Vec<String>) -
             }
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 impl Making<'_> {
@@ -166,10 +261,32 @@ impl Making<'_> {
             };
             made.otherwise += usize::from(self.card.segmenter.segment(&response)? != steps);
             let ends: Vec<usize> = steps.iter().map(|step| step.tokens.end).collect();
-            let mut row = ProcessRow::of_steps(prompt, ids.into(), &ends, &record.labels)?;
+            made.steps += ends.len();
+            let (ids, ends) = tagged(&ids, &ends, &self.card.tag);
+            let labels = after_first_error(&record.labels, self.args.process.after_error.unwrap_or(AfterError::Keep));
+            let mut row = ProcessRow::of_steps(prompt, ids.into(), &ends, &labels)?;
             if let Some(value) = starts.get(&record.key()) {
                 row = row.with_start(*value)?;
             }
+            self.keep(row, record.line, &mut made);
+        }
+        Ok(made)
+    }
+
+    fn pairs(&self, records: Vec<Preference>) -> anyhow::Result<Made> {
+        let mut made = Made::default();
+        for record in records {
+            let [chosen, rejected] = [&record.chosen, &record.rejected].map(|text| self.response(text, record.line));
+            let row = ProcessRow::of_pair(self.encoder.prompt(&record.prompt)?, chosen?, rejected?)?;
+            self.keep(row, record.line, &mut made);
+        }
+        Ok(made)
+    }
+
+    fn questions(&self, records: Vec<PromptOnly>) -> anyhow::Result<Made> {
+        let mut made = Made::default();
+        for record in records {
+            let row = ProcessRow::of_question(self.encoder.prompt(&record.prompt)?, share(&record)?)?;
             self.keep(row, record.line, &mut made);
         }
         Ok(made)
@@ -219,17 +336,23 @@ impl Making<'_> {
         Ok(made)
     }
 
-    /// Ids of prompt and response, which is not ended: its score is read at its last token of text.
+    /// Ids of prompt and response.
     fn ids(&self, record: &Unpaired) -> anyhow::Result<(Tokens, Tokens)> {
-        let response = self.tokenizer.encode(&record.completion)?;
+        let response = self.response(&record.completion, record.line)?;
+        Ok((self.encoder.prompt(&record.prompt)?, response))
+    }
+
+    /// Ids of a response, which is not ended: its score is read at its last token of text.
+    fn response(&self, text: &str, line: usize) -> anyhow::Result<Tokens> {
+        let response = self.tokenizer.encode(text)?;
         if response.is_empty() {
-            bail!("the completion of line {} has no token of this model; drop it", record.line);
+            bail!("the completion of line {line} has no token of this model; drop it");
         }
-        Ok((self.encoder.prompt(&record.prompt)?, response.into()))
+        Ok(response.into())
     }
 
     fn keep(&self, row: ProcessRow, line: usize, made: &mut Made) {
-        let long = row.prompt.len() + row.response.len() > self.limit;
+        let long = row.prompt.len() + row.response.len().max(row.sibling.len()) > self.limit;
         match row.truncated(self.limit) {
             Some(row) => {
                 made.cut += usize::from(long);
@@ -241,7 +364,7 @@ impl Making<'_> {
 
     /// Says what was left out and cut.
     fn say(&self, what: &str, made: Made) -> anyhow::Result<Vec<ProcessRow>> {
-        let Made { rows, skipped, cut, otherwise } = made;
+        let Made { rows, skipped, cut, steps, otherwise } = made;
         say_skipped(self.args, &skipped, rows.len())?;
         if cut > 0 {
             eprintln!(
@@ -249,6 +372,9 @@ impl Making<'_> {
                 self.limit,
                 rows.len()
             );
+        }
+        if steps > 0 && !rows.is_empty() {
+            eprintln!("{:.2} steps a response in the mean of {what} rows", steps as f64 / rows.len() as f64);
         }
         if otherwise > 0 {
             eprintln!(

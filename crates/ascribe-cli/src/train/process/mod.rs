@@ -1,17 +1,21 @@
 //! `ascribe train orm`, `prm`, `tvm` and `pav`: a head of tokens on a decoder that says of each step how likely all is
-//! right so far. `implicit-prm` trains a policy, whose log-ratios say so.
+//! right so far; `p-ik`: one that says of a question how likely it will be answered rightly. `implicit-prm` trains a policy,
+//! whose log-ratios say so.
 //!
 //! | method | rows | what they say |
 //! |---|---|---|
 //! | orm | responses that are right or wrong, or pairs | whether the response is right, at every token |
 //! | prm | steps with labels | whether each step is right, or how likely a right answer is behind it |
-//! | pav | the same, several responses to a prompt | the same, and the value of each prompt: the mean of its first labels |
+//! | prm --step-loss pairwise | pairs of steps behind one state | which is better |
+//! | pav | steps with labels, several responses to a prompt | the same as prm, and the value of each prompt: the mean of its first labels |
 //! | tvm | several responses to a prompt, right or wrong | the share of them that is right behind each token |
+//! | p-ik | questions with a `share`, or what tvm takes | the share of right responses, from the prompt alone |
 
 mod data;
 
 use anyhow::bail;
 use ascribe::core::Seed;
+use ascribe::eval::calibrate::brier;
 use ascribe::eval::{Bootstrap, clustered_auroc};
 use ascribe::lm::{LanguageModel, Row, Tokenizer};
 use ascribe::preference::Encoder;
@@ -19,11 +23,10 @@ use ascribe::process::model::{
     CARD, ProcessCard, ProcessHead, ProcessKind, ProcessLearner, ProcessLoss, ProcessModel, ProcessRow, Progress,
     rows_hash,
 };
-use ascribe::train::FitConfig;
 use serde_json::{Map, json};
 
 use super::fitting::{Run, Trained};
-use super::{base, check_run, finish_with, fit_config, headed, lora, refuse_other_runs, short, taken};
+use super::{base, check_run, finish_with, fit_config, headed, identity_of_head, refuse_other_runs, short, taken};
 use crate::args::{FormName, ObjectiveArgs, StepHeadName, StepLossName, TrainArgs};
 use crate::device::device;
 use crate::output::print_line;
@@ -33,8 +36,13 @@ use data::{Data, Rows};
 pub(crate) use data::{joined, separator_of};
 
 /// The methods that train a head of tokens.
-pub const METHODS: [(&str, ProcessKind); 4] =
-    [("orm", ProcessKind::Orm), ("prm", ProcessKind::Prm), ("pav", ProcessKind::Pav), ("tvm", ProcessKind::Tvm)];
+pub const METHODS: [(&str, ProcessKind); 5] = [
+    ("orm", ProcessKind::Orm),
+    ("prm", ProcessKind::Prm),
+    ("pav", ProcessKind::Pav),
+    ("tvm", ProcessKind::Tvm),
+    ("p-ik", ProcessKind::PIk),
+];
 
 /// The method that trains a policy on outcomes.
 pub const IMPLICIT: &str = "implicit-prm";
@@ -60,7 +68,7 @@ pub fn objective(args: &TrainArgs) -> anyhow::Result<(String, ObjectiveArgs)> {
     Ok((name.to_owned(), ObjectiveArgs { beta, ..args.objective.clone() }))
 }
 
-/// The card of the model, but for the ids of its words.
+/// The card of the model, but for the ids of its words and of its tag.
 fn card(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<ProcessCard> {
     taken::refuse(args)?;
     if let Some(name) = args.objective.given().keys().next() {
@@ -74,11 +82,30 @@ fn card(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<ProcessCard> {
         (StepLossName::Ranking, _) if kind != ProcessKind::Prm => {
             bail!("step_loss ranking orders right and wrong steps, which {} has not; choose another one", args.method)
         }
+        (StepLossName::Pairwise, _) if kind != ProcessKind::Prm => {
+            bail!(
+                "step_loss pairwise compares two steps behind one state, which {} has not; choose another one",
+                args.method
+            )
+        }
         (StepLossName::Ranking, zeta) => ProcessLoss::Ranking { zeta: zeta.unwrap_or(4.0) },
         (_, Some(_)) => bail!("zeta is the margin of step_loss ranking; drop it with the others"),
         (StepLossName::CrossEntropy, None) => ProcessLoss::CrossEntropy,
         (StepLossName::Squared, None) => ProcessLoss::Squared,
+        (StepLossName::Pairwise, None) => ProcessLoss::Pairwise,
     };
+    let idle = [
+        ("balance", given.balance),
+        ("step_separator", given.step_separator.is_some()),
+        ("step_tag", given.step_tag.is_some()),
+        ("after_error", given.after_error.is_some()),
+    ];
+    if let Some((name, _)) = idle.into_iter().find(|(_, given)| *given && loss == ProcessLoss::Pairwise) {
+        bail!("{name} does nothing with step_loss pairwise, whose rows are pairs; leave it out");
+    }
+    if given.max_samples_per_prompt == Some(0) {
+        bail!("max_samples_per_prompt must be at least 1, got 0");
+    }
     let head = match given.step_head.unwrap_or(StepHeadName::Classes) {
         StepHeadName::Classes => ProcessHead::Classes,
         StepHeadName::Score => ProcessHead::Score,
@@ -102,6 +129,7 @@ fn card(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<ProcessCard> {
         head,
         loss,
         segmenter: given.steps.clone().unwrap_or(usual.segmenter),
+        tag: Vec::new(),
         aggregate: given.aggregate.unwrap_or_default(),
         progress,
     };
@@ -124,20 +152,14 @@ fn worded(args: &TrainArgs, head: ProcessHead, tokenizer: &Tokenizer) -> anyhow:
     Ok(ProcessHead::Words { good: id(good)?, bad: id(bad)? })
 }
 
-/// What must be the same for a resumed run, but for the rows.
-fn identity(
-    args: &TrainArgs,
-    config: &FitConfig,
-    card: &ProcessCard,
-    model: &LanguageModel,
-) -> Vec<(&'static str, String)> {
-    vec![
-        ("method", args.method.clone()),
-        ("model", short(&model.decoder.hash())),
-        ("card", json!(card).to_string()),
-        ("options of training", json!(config).to_string()),
-        ("lora", lora(args).map_or_else(|| "none".to_owned(), |config| format!("{config:?}"))),
-    ]
+/// The ids of what stands behind each step.
+fn tag(args: &TrainArgs, tokenizer: &Tokenizer) -> anyhow::Result<Vec<u32>> {
+    let Some(text) = &args.process.step_tag else { return Ok(Vec::new()) };
+    let ids = tokenizer.encode(&text.replace("\\n", "\n"))?;
+    if ids.is_empty() {
+        bail!("step_tag `{text}` has no token of this model; choose another one");
+    }
+    Ok(ids)
 }
 
 pub fn run(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<()> {
@@ -147,16 +169,18 @@ pub fn run(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<()> {
     let device = device(&args.common.device)?;
     check_run(args)?;
     let data = Data::load(args, &card)?;
-    card.head = match card.head {
-        ProcessHead::Words { .. } => worded(args, card.head, &Words::load(&args.model)?.tokenizer)?,
-        head => head,
-    };
+    if matches!(card.head, ProcessHead::Words { .. }) || args.process.step_tag.is_some() {
+        let tokenizer = Words::load(&args.model)?.tokenizer;
+        card.head = worded(args, card.head, &tokenizer)?;
+        card.tag = tag(args, &tokenizer)?;
+    }
     let model = match card.head.decoder_head() {
         Some(wanted) => headed(args, wanted, &device)?,
         None => base(args, &device)?,
     };
     card.head.check(&model.config)?;
-    let mut identity = identity(args, &config, &card, &model);
+    let mut identity = identity_of_head(args, &config, &model);
+    identity.push(("card", json!(card).to_string()));
     refuse_other_runs(args, &identity)?;
     let limit = super::length_limit(args, model.config.context);
     let encoder = Encoder::new(&model, limit)?;
@@ -177,20 +201,23 @@ pub fn run(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<()> {
     };
     let start = run.start()?;
     let Trained { model, tally, best } = run.fit(start)?;
-    let figures = if held_out.is_empty() { Map::new() } else { told_apart(args, &model, card, &held_out)? };
+    // What is said of pairs is how often the better side wins.
+    let told = !held_out.is_empty() && card.loss != ProcessLoss::Pairwise;
+    let figures = if told { told_apart(args, &model, card, &held_out)? } else { Map::new() };
     finish_with(args, tally, best, figures)
 }
 
-/// How well right places of held-out rows are told from wrong ones; an interval resamples whole responses.
+/// How well right places of held-out rows are told from wrong ones, and of questions how far their probabilities are off; an
+/// interval resamples whole responses.
 fn told_apart(
     args: &TrainArgs,
     model: &LanguageModel,
     card: ProcessCard,
     rows: &[ProcessRow],
 ) -> anyhow::Result<Map<String, serde_json::Value>> {
+    let questions = card.kind == ProcessKind::PIk;
     let judge = ProcessModel::new(model, card)?;
-    let texts: Vec<Row> = rows.iter().map(|row| Row { prompt: &row.prompt, response: &row.response }).collect();
-    let places: Vec<Vec<usize>> = rows.iter().map(|row| row.places.clone()).collect();
+    let (texts, places): (Vec<Row>, Vec<Vec<usize>>) = rows.iter().flat_map(ProcessRow::read).unzip();
     let (mut scores, mut right, mut responses) = (Vec::new(), Vec::new(), Vec::new());
     for (at, (values, row)) in judge.values(&texts, &places)?.into_iter().zip(rows).enumerate() {
         for (value, label) in values.into_iter().zip(&row.labels) {
@@ -199,16 +226,23 @@ fn told_apart(
             responses.push(at);
         }
     }
+    let bootstrap = Bootstrap { seed: Seed(args.seed), ..Bootstrap::default() };
+    let mut figures = Map::new();
+    if questions {
+        let brier = brier(&scores, &right, &bootstrap)?;
+        print_line(&format!("held-out Brier score {brier}"))?;
+        figures.insert("brier".to_owned(), serde_json::to_value(brier)?);
+    }
     let count = right.iter().filter(|right| **right).count();
     if count == 0 || count == right.len() {
         print_line("the held-out labels are all of one kind, so nothing is told apart; hold out more rows")?;
-        return Ok(Map::new());
+        return Ok(figures);
     }
-    let bootstrap = Bootstrap { seed: Seed(args.seed), ..Bootstrap::default() };
     let auroc = clustered_auroc(&scores, &right, &responses, &bootstrap)?;
-    let wrong = right.len() - count;
-    print_line(&format!("held-out AUROC {auroc}: {count} places that are right, {wrong} that are not"))?;
-    Ok(Map::from_iter([("auroc".to_owned(), serde_json::to_value(auroc)?)]))
+    let (what, wrong) = (if questions { "questions" } else { "places" }, right.len() - count);
+    print_line(&format!("held-out AUROC {auroc}: {count} {what} that are right, {wrong} that are not"))?;
+    figures.insert("auroc".to_owned(), serde_json::to_value(auroc)?);
+    Ok(figures)
 }
 
 /// Everything of the run that can be checked without weights.
@@ -220,12 +254,13 @@ pub fn validate(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<()> {
     check_run(args)?;
     let words = words(args)?;
     card.head = worded(args, card.head, &words.tokenizer)?;
+    card.tag = tag(args, &words.tokenizer)?;
     let limit = words.limit(args.max_length);
     let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?;
     let data = Data::load(args, &card)?;
     let Rows { train, held_out } = data.encode(args, &card, &encoder, &words.tokenizer, limit)?;
     say_last(args)?;
-    let places: usize = train.iter().map(|row| row.places.len()).sum();
+    let places: usize = train.iter().map(|row| row.labels.len()).sum();
     print_line(&format!(
         "the run can start: {} rows to train on, {} held out, {} steps of {} rows, {places} labels",
         train.len(),

@@ -24,10 +24,10 @@ use ascribe::reward::{
     CARD, MetaLearner, RewardCard, RewardLearner, RewardLoss, RewardModel, RewardRow, Standard, rows_hash,
 };
 use ascribe::train::{FitConfig, Learner};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::fitting::{Run, Trained};
-use super::{check_run, finish, fit_config, headed, lora, refuse_other_runs, short, taken};
+use super::{check_run, finish, fit_config, headed, identity_of_head, refuse_other_runs, short, taken};
 use crate::Catalog;
 use crate::args::TrainArgs;
 use crate::device::device;
@@ -42,24 +42,6 @@ pub const METHOD: &str = "reward";
 /// Responses that the scale of a finished model is measured on.
 const MEASURED: usize = 256;
 
-/// What must be the same for a resumed run, but for the rows.
-fn identity(
-    args: &TrainArgs,
-    config: &FitConfig,
-    chosen: &Chosen,
-    model: &LanguageModel,
-) -> Vec<(&'static str, String)> {
-    vec![
-        ("method", args.method.clone()),
-        ("model", short(&model.decoder.hash())),
-        ("loss", chosen.name.clone()),
-        ("loss_kwargs", Value::Object(chosen.kwargs.clone()).to_string()),
-        ("boundary", args.boundary.to_string()),
-        ("options of training", json!(config).to_string()),
-        ("lora", lora(args).map_or_else(|| "none".to_owned(), |config| format!("{config:?}"))),
-    ]
-}
-
 pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let mut chosen = Chosen::of(args, catalog)?;
     chosen.options()?;
@@ -73,7 +55,10 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let (loss, options) = chosen.make(catalog)?;
     let reading = chosen.reading(args, &options, data.attributes())?;
     let model = headed(args, Head::Sequence { labels: loss.needs().width }, &device)?;
-    let mut identity = identity(args, &config, &chosen, &model);
+    let mut identity = identity_of_head(args, &config, &model);
+    identity.push(("loss", chosen.name.clone()));
+    identity.push(("loss_kwargs", Value::Object(chosen.kwargs.clone()).to_string()));
+    identity.push(("boundary", args.boundary.to_string()));
     refuse_other_runs(args, &identity)?;
     let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
     let rows = data.encode(args, &encoder, &chosen, &options)?;
