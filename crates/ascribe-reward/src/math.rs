@@ -1,6 +1,6 @@
 //! Small functions on host numbers that several rewards share.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 
 /// The logistic function.
 pub(crate) fn sigmoid(x: f64) -> f64 {
@@ -54,6 +54,14 @@ pub(crate) fn quantile(values: &[f64], q: f64) -> f64 {
 /// The values of a tensor.
 pub(crate) fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
     tensor.into_data().iter::<f64>().collect()
+}
+
+/// Half precision as f32: sums are taken in it.
+pub(crate) fn widened<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    match tensor.dtype() {
+        DType::F16 | DType::BF16 => tensor.cast(DType::F32),
+        _ => tensor,
+    }
 }
 
 /// Values as a tensor on the device and in the precision of `like`.
