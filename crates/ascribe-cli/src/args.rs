@@ -33,7 +33,7 @@ pub use measure::{
 pub use objective::ObjectiveArgs;
 pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
 pub use process_model::{FormName, ProcessArgs, StepHeadName, StepLossName};
-pub use reward::{CombineName, HeadInitName, RewardArgs, RewardedArgs};
+pub use reward::{CombineName, ContrastName, HeadInitName, RewardArgs, RewardedArgs};
 pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName};
 pub use rounds::{CurriculumArgs, CurriculumName, EaseName, LabelsName, RoundArgs};
 pub use search::{ScorerName, SearchArgs};

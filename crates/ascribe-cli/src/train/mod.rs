@@ -133,7 +133,11 @@ fn base(args: &TrainArgs, device: &Device) -> anyhow::Result<LanguageModel> {
 
 /// The model under this head of scores: its own, or a fresh one.
 fn headed(args: &TrainArgs, wanted: Head, device: &Device) -> anyhow::Result<LanguageModel> {
-    let model = base(args, device)?;
+    under_head(args, base(args, device)?, wanted)
+}
+
+/// `model` under this head of scores: its own, or a fresh one.
+fn under_head(args: &TrainArgs, model: LanguageModel, wanted: Head) -> anyhow::Result<LanguageModel> {
     match model.config.head {
         Head::NextToken => {}
         Head::Sequence { labels } | Head::Token { labels } if model.config.head == wanted => {

@@ -102,7 +102,7 @@ const READING: [&str; 9] =
     [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 115] = [
+static OPTIONS: [(&str, Takers, &[&str]); 122] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("combine", Takers::All, &["iterative-dpo"]),
@@ -196,6 +196,13 @@ static OPTIONS: [(&str, Takers, &[&str]); 115] = [
     ("center_rewards_coefficient", Takers::None, &["reward"]),
     ("head_init", Takers::None, &HEADS),
     ("attribute_weights", Takers::None, &["reward"]),
+    ("pooling", Takers::None, &["reward"]),
+    ("lm_coef", Takers::None, &["reward"]),
+    ("contrast", Takers::None, &["reward"]),
+    ("contrast_items", Takers::None, &["reward"]),
+    ("contrast_kwargs", Takers::None, &["reward"]),
+    ("source_column", Takers::None, &["reward"]),
+    ("source_share", Takers::None, &["reward"]),
     ("meta_data", Takers::None, &["reward"]),
     ("meta_rate", Takers::None, &["reward"]),
     ("form", Takers::None, &[IMPLICIT]),
@@ -319,6 +326,12 @@ mod tests {
             "keep_reference" | "agreement_per_prompt" | "balance" | "strict" => &[],
             "loss_kwargs" => &["tau=1"],
             "head_init" => &["narrow"],
+            "pooling" => &["mean"],
+            "contrast" => &["simcse"],
+            "contrast_items" => &["responses", "--contrast", "simcse"],
+            "contrast_kwargs" => &["tau=1", "--contrast", "simcse"],
+            "source_column" => &["x"],
+            "source_share" => &["1", "--source-column", "x"],
             "form" => &["ce"],
             "step_loss" => &["squared"],
             "step_head" => &["score"],
@@ -410,8 +423,13 @@ mod tests {
                 assert_eq!(said.is_none(), taken, "{name} with {}: {said:?}", one.name);
                 if let Some(said) = said {
                     // Some take another one with them, which is refused first.
-                    let with = ["curriculum", "constraint"].into_iter().find(|with| name.starts_with(*with));
-                    let name = if *name == "meta_rate" { "meta_data" } else { with.unwrap_or(*name) };
+                    let with =
+                        ["curriculum", "constraint", "contrast"].into_iter().find(|with| name.starts_with(*with));
+                    let name = match *name {
+                        "meta_rate" => "meta_data",
+                        "source_share" => "source_column",
+                        name => with.unwrap_or(name),
+                    };
                     assert!(said.starts_with(&format!("{name} does nothing with {} (", one.name)), "{said}");
                     assert!(said.ends_with(&methods(takers, others)), "{said}");
                 }

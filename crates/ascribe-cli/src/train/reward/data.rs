@@ -29,6 +29,13 @@ pub(super) struct Rows {
     pub(super) held_out: Vec<RewardRow>,
 }
 
+impl Rows {
+    /// The rows to train on, and those that are held out.
+    pub(super) fn parts(&self) -> [&[RewardRow]; 2] {
+        [&self.train, &self.held_out]
+    }
+}
+
 impl Data {
     pub(super) fn load(args: &TrainArgs, chosen: &mut Chosen) -> anyhow::Result<Self> {
         let columns = ColumnMap::parse(&args.columns)?;

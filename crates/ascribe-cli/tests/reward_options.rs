@@ -1,0 +1,223 @@
+//! What stands beside the loss of a reward model: which states are read, the language, a contrast, and sources.
+
+mod support;
+
+use std::fs;
+
+use ascribe_testkit::golden::close;
+use serde_json::{Value, json};
+use support::{Bench, SHORT};
+
+fn line(out: &str, rest: &str) -> String {
+    format!("train reward --model model --data pairs.jsonl --output-dir {out} {SHORT} --head-init wide {rest}")
+}
+
+/// The log of a run.
+#[track_caller]
+fn log(bench: &Bench, out: &str) -> Vec<Value> {
+    bench.read(&format!("{out}/log.jsonl")).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// The first value of a statistic.
+#[track_caller]
+fn first(bench: &Bench, out: &str, name: &str) -> f64 {
+    let log = log(bench, out);
+    log[0][name].as_f64().unwrap_or_else(|| panic!("`{name}` is no number in {}", log[0]))
+}
+
+/// The rewards of two replies.
+#[track_caller]
+fn rewards(bench: &Bench, model: &str) -> Vec<f64> {
+    bench.rows("rows.jsonl", [json!({"prompt": "what is 3?", "completions": ["the sum of 3", "the rest"]})]);
+    let ran = bench.run(&format!("score --reward {model} --input rows.jsonl")).succeeded();
+    let row: Value = serde_json::from_str(ran.stdout.trim()).expect("a line of JSON");
+    row["rewards"].as_array().expect("a list").iter().map(|reward| reward.as_f64().expect("a number")).collect()
+}
+
+#[test]
+fn a_model_reads_what_its_card_says() {
+    let bench = Bench::new();
+    let ran = bench.run(&line("mean", "--pooling mean --save-steps 2")).succeeded();
+    assert!(ran.stderr.contains("the head reads the mean over all tokens"), "{}", ran.stderr);
+    assert_eq!(bench.json("mean/reward.json")["pooling"], json!("mean"));
+    // The same weights read at the last token have other rewards.
+    let read = rewards(&bench, "mean");
+    let mut card = bench.json("mean/reward.json");
+    card["pooling"] = json!("last");
+    fs::create_dir_all(bench.path("last")).unwrap();
+    for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"] {
+        fs::copy(bench.path(&format!("mean/{name}")), bench.path(&format!("last/{name}"))).unwrap();
+    }
+    bench.write("last/reward.json", card.to_string());
+    let other = rewards(&bench, "last");
+    assert!(
+        read.len() == 2 && read.iter().zip(&other).all(|(mean, last)| (mean - last).abs() > 1e-6),
+        "{read:?} {other:?}"
+    );
+    // A run that is resumed reads the same states, and one that reads others is another run.
+    let whole = bench.equal_files("mean");
+    fs::remove_dir_all(bench.path("mean/checkpoint-4")).unwrap();
+    let ran = bench.run(&line("mean", "--pooling mean --save-steps 2")).succeeded();
+    assert!(ran.stderr.contains("going on from mean/checkpoint-2"), "{}", ran.stderr);
+    assert!(bench.equal_files("mean") == whole);
+    bench.run(&line("mean", "--save-steps 2")).refused(&["another pooling"]);
+    // Training that goes on from it reads the mean without being told.
+    let more = line("more", "").replace("--model model", "--model mean");
+    bench.run(&more).succeeded();
+    assert_eq!(bench.json("more/reward.json")["pooling"], json!("mean"));
+    bench
+        .run("train dpo --model model --data pairs.jsonl --output-dir no --pooling mean")
+        .refused(&["pooling does nothing with dpo", "use reward"]);
+}
+
+#[test]
+fn the_language_stands_beside_pairs() {
+    let bench = Bench::new();
+    bench.run(&line("plain", "")).succeeded();
+    bench.run(&line("none", "--lm-coef 0")).succeeded();
+    bench.run(&line("some", "--lm-coef 0.5")).succeeded();
+    close("none", &[first(&bench, "none", "loss")], &[first(&bench, "plain", "loss")], 1e-5);
+    let nll = first(&bench, "some", "language/nll");
+    assert!(nll > 0.0);
+    close("some", &[first(&bench, "some", "loss")], &[first(&bench, "plain", "loss") + 0.5 * nll], 1e-4);
+    // Held-out pairs are measured by the loss on pairs alone, so before any step both agree.
+    assert!(bench.json("some/summary.json")["reward_accuracy"].is_object());
+    for (rest, said) in [
+        ("--lm-coef -1", "lm_coef must be finite and at least 0"),
+        ("--lm-coef 0.1 --loss confidence", "which confidence does not have"),
+        ("--lm-coef 0.1 --meta-data pairs.jsonl --meta-rate 1", "do nothing with a meta step"),
+    ] {
+        bench.run(&line("no", rest)).refused(&[said]);
+        bench.run(&line("no", rest).replacen("train", "validate", 1)).refused(&[said]);
+    }
+    bench
+        .run(&line("no", "--lm-coef 0.1").replace("--model model", "--model plain"))
+        .refused(&["`plain` is a classifier"]);
+    bench.run(&line("some", "--lm-coef 0.25")).refused(&["another set of auxiliary losses"]);
+}
+
+#[test]
+fn responses_are_told_apart_beside_pairs() {
+    let bench = Bench::new();
+    bench.run(&line("plain", "")).succeeded();
+    bench.run(&line("none", "--contrast simcse --contrast-kwargs weight=0,dropout=0")).succeeded();
+    close("none", &[first(&bench, "none", "loss")], &[first(&bench, "plain", "loss")], 1e-5);
+    for (at, rest) in [
+        "--contrast simcse",
+        "--contrast sim-cse --contrast-items differences --contrast-kwargs tau=0.1",
+        "--contrast swav --contrast-kwargs prototypes=4,prototype_rate=0.5 --loss ties",
+        "--contrast swav --contrast-items differences --lm-coef 0.01",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let out = format!("out{at}");
+        let ran = bench.run(&line(&out, rest)).succeeded();
+        assert!(!ran.stderr.contains("warning: without dropout"), "{}", ran.stderr);
+        assert!(log(&bench, &out).iter().take(4).all(|row| row["contrast/loss"].as_f64().is_some_and(f64::is_finite)));
+    }
+    let ran = bench.run(&line("still", "--contrast simcse --contrast-kwargs dropout=0")).succeeded();
+    assert!(ran.stderr.contains("warning: without dropout"), "{}", ran.stderr);
+    // The masks and prototypes of a resumed run are those of one that was not interrupted.
+    let rest = "--contrast swav --contrast-kwargs prototypes=4 --save-steps 2";
+    bench.run(&line("again", rest)).succeeded();
+    let whole = bench.equal_files("again");
+    fs::remove_dir_all(bench.path("again/checkpoint-4")).unwrap();
+    bench.run(&line("again", rest)).succeeded();
+    assert!(bench.equal_files("again") == whole);
+    for (rest, said) in [
+        ("--contrast simcse --contrast-kwargs prototypes=4", "prototypes does nothing with simcse"),
+        ("--contrast swav --contrast-kwargs prototypes=1", "at least 2 prototypes"),
+        ("--contrast simcse --contrast-kwargs dropout=1", "the dropout of the contrast must be in [0, 1)"),
+        ("--contrast simcse --contrast-kwargs temperature=1", "contrast_kwargs"),
+        ("--contrast simcse --loss confidence", "contrast stands beside losses on pairs, and confidence is none"),
+        ("--contrast-items responses", "--contrast"),
+        ("--contrast simcse --source-column source", "no source in column `source`"),
+    ] {
+        bench.run(&line("no", rest)).refused(&[said]);
+    }
+}
+
+/// Eight pairs of one source and four of another, each with its number.
+fn sourced(bench: &Bench) {
+    let reply = |n: usize, word: &str| format!("the {word} of {n}");
+    let source = |n: usize| if n.is_multiple_of(3) { json!("people") } else { json!(7) };
+    bench.rows(
+        "pairs.jsonl",
+        (0..12).map(|n| {
+            let (chosen, rejected) = (reply(n, "sum"), reply(n, "rest"));
+            json!({"prompt": format!("what is {n}?"), "chosen": chosen, "rejected": rejected, "from": source(n)})
+        }),
+    );
+}
+
+#[test]
+fn sources_are_weighed_and_none_is_left_out_of_a_step() {
+    let bench = Bench::new();
+    sourced(&bench);
+    let rest = "--source-column from --source-share 0.99 --num-train-epochs 2 --save-steps 2";
+    let ran = bench.run(&line("out", rest)).succeeded();
+    assert!(ran.stderr.contains("pairs by source: ") && ran.stderr.contains("people "), "{}", ran.stderr);
+    let steps: Vec<Value> = log(&bench, "out").into_iter().filter(|row| row.get("loss").is_some()).collect();
+    // 8 pairs in windows of 2, twice.
+    assert_eq!(steps.len(), 8);
+    for step in &steps {
+        let [most, least] = ["sources/weight_max", "sources/weight_min"].map(|name| step[name].as_f64().unwrap());
+        assert!(least > 0.0 && (most + least - 1.0).abs() < 1e-9, "{step}");
+    }
+    assert!(rewards(&bench, "out").iter().all(|reward| reward.is_finite()));
+    // What is remembered of gradients, and the order, wait in the checkpoint.
+    let whole = bench.equal_files("out");
+    for step in [4, 6, 8] {
+        // All but the best and the last are gone already.
+        fs::remove_dir_all(bench.path(&format!("out/checkpoint-{step}"))).ok();
+    }
+    if bench.path("out/checkpoint-2").exists() {
+        bench.run(&line("out", rest)).succeeded();
+        assert_eq!(bench.files("out")["model.safetensors"], whole["model.safetensors"]);
+    }
+    let checked = line("no", rest).replacen("train", "validate", 1);
+    let ran = bench.run(&checked).succeeded();
+    assert!(ran.stdout.contains("8 rows to train on, 4 held out, 8 steps of 2 rows"), "{}", ran.stdout);
+    for (rest, said) in [
+        ("--source-column origin", "no source in column `origin`"),
+        ("--source-column prompt", "stands in held-out rows alone"),
+        ("--source-column from --loss ties", "under the plain loss bradley-terry"),
+        ("--source-column from --center-rewards-coefficient 0.1", "under the plain loss bradley-terry"),
+        ("--source-column from --source-share 0", "the share of a new gradient must be above 0"),
+        (
+            "--source-column from --per-device-train-batch-size 1",
+            "rows of a step must be at least the number of strata",
+        ),
+        ("--source-column from --contrast simcse", "do nothing with sources"),
+        ("--source-column from --meta-data pairs.jsonl --meta-rate 1", "a meta step knows no sources"),
+        ("--source-share 0.5", "--source-column"),
+    ] {
+        bench.run(&line("no", rest)).refused(&[said]);
+        assert!(bench.files("no").is_empty(), "{rest}");
+    }
+    bench.rows(
+        "pairs.jsonl",
+        (0..12).map(|n| json!({"prompt": format!("{n}?"), "chosen": "a", "rejected": "b", "from": 1})),
+    );
+    bench.run(&line("no", "--source-column from")).refused(&["one source alone is plain Bradley-Terry"]);
+}
+
+#[test]
+fn a_card_of_attributes_knows_how_far_they_are_off() {
+    let bench = Bench::new();
+    let row = |n: usize| {
+        let ratings = json!({"helpfulness": n % 5, "verbosity": (n + 2) % 4});
+        json!({"prompt": format!("what is {n}?"), "completion": format!("the sum of {n}"), "ratings": ratings})
+    };
+    bench.rows("pairs.jsonl", (0..12).map(row));
+    bench.run(&line("out", "--loss regression")).succeeded();
+    let card = bench.json("out/reward.json");
+    let variances: Vec<f64> = serde_json::from_value(card["variances"].clone()).unwrap();
+    // The mean over both attributes is the held-out loss: every row has both ratings.
+    let loss = bench.json("out/summary.json")["eval_loss"].as_f64().unwrap();
+    assert_eq!(variances.len(), 2);
+    close("variances", &[(variances[0] + variances[1]) / 2.0], &[loss], 1e-4);
+    bench.run(&line("all", "--loss regression").replace("--held-out 4", "")).succeeded();
+    assert!(bench.json("all/reward.json").get("variances").is_none());
+}
