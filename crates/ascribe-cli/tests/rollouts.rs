@@ -99,6 +99,26 @@ fn multipliers_of_constraints_are_logged_and_wait_in_checkpoints() {
 }
 
 #[test]
+fn rewards_are_brought_to_one_scale_as_they_come() {
+    let bench = bench();
+    let options = "--normalize-rewards --reward-clip-range -5 5 --max-steps 4 --save-steps 2 --save-total-limit 0";
+    train(&bench, "ppo", "whole", options).succeeded();
+    train(&bench, "ppo", "cut", options).succeeded();
+    std::fs::remove_dir_all(bench.path("cut").join("checkpoint-4")).expect("a checkpoint");
+    train(&bench, "ppo", "cut", options).succeeded();
+    let whole = log(&bench, "whole");
+    assert_eq!(log(&bench, "cut"), whole);
+    assert_eq!(bench.equal_files("cut"), bench.equal_files("whole"));
+    for row in &whole {
+        let number = |name: &str| row[name].as_f64().expect("it is logged");
+        assert!(number("reward/running_std") > 0.0 && number("reward").abs() <= 5.0, "{row}");
+        assert!((0.0..=1.0).contains(&number("reward/running_mean")), "{row}");
+    }
+    train(&bench, "ppo", "cut", "--reward-clip-range -5 5 --max-steps 4").refused(&["rollouts"]);
+    train(&bench, "brain", "out", "--normalize-rewards").refused(&["normalize_rewards does nothing with brain", "ppo"]);
+}
+
+#[test]
 fn rewards_under_constraints_are_told_of_held_out_prompts() {
     let bench = bench();
     let options = SHORT.replace("--reward arithmetic", "--constraint exact=0.5,arithmetic=0.5 --max-steps 1");

@@ -121,6 +121,9 @@ pub struct RlArgs {
     /// Whiten the rewards of all tokens, their mean kept.
     #[arg(long)]
     pub whiten_rewards: bool,
+    /// Bring scores to mean 0 and variance 1 by all scores so far, before they are cut; the log then shows these.
+    #[arg(long)]
+    pub normalize_rewards: bool,
     /// Cut scores to a range: two numbers.
     #[arg(long, num_args = 2, allow_negative_numbers = true, value_delimiter = ',')]
     pub reward_clip_range: Vec<f64>,

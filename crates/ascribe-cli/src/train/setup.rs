@@ -211,6 +211,7 @@ fn rollout_config(args: &TrainArgs, recipe: &Recipe, fit: &FitConfig) -> anyhow:
             place: recipe.kl.1,
             adaptive,
         }),
+        normalize_rewards: rl.normalize_rewards,
         reward_clip: range(&rl.reward_clip_range),
         whiten_rewards: rl.whiten_rewards,
         length: LengthPenalty {

@@ -102,7 +102,7 @@ const READING: [&str; 9] =
     [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 122] = [
+static OPTIONS: [(&str, Takers, &[&str]); 123] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("combine", Takers::All, &["iterative-dpo"]),
@@ -146,6 +146,7 @@ static OPTIONS: [(&str, Takers, &[&str]); 122] = [
     ("vf_coef", Takers::Estimators(&["gae", "macro_gae", "oreal", "oreo"]), &[]),
     ("cliprange_value", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("whiten_rewards", Takers::Estimators(&OF_REWARDS), &[]),
+    ("normalize_rewards", Takers::Estimators(&OF_REWARDS), &[]),
     ("reward_clip_range", Takers::All, &[]),
     ("mask_truncated_completions", Takers::All, &[]),
     ("missing_eos_penalty", Takers::All, &[]),
@@ -323,6 +324,7 @@ mod tests {
     fn parsed(method: &str, name: &str) -> Box<TrainArgs> {
         let value: &[&str] = match name {
             "use_bias_correction_kl" | "whiten_rewards" | "mask_truncated_completions" | "token_rewards" => &[],
+            "normalize_rewards" => &[],
             "keep_reference" | "agreement_per_prompt" | "balance" | "strict" => &[],
             "loss_kwargs" => &["tau=1"],
             "head_init" => &["narrow"],

@@ -37,6 +37,9 @@ pub(super) struct Pending {
     /// The numbers of the constraints in the next generation.
     #[serde(default)]
     next_kept: Vec<u64>,
+    /// What is known of scores in the next generation.
+    #[serde(default)]
+    next_moments: Option<[u64; 3]>,
 }
 
 /// Where the source stands.
@@ -49,7 +52,20 @@ pub(super) struct State {
     /// The numbers of the constraints, as bits, so that nothing is rounded.
     #[serde(default)]
     pub(super) kept: Vec<u64>,
+    /// Mean, variance and count of all scores so far, as bits; nothing before the first, or where scores stay as they are.
+    #[serde(default)]
+    pub(super) moments: Option<[u64; 3]>,
     pending: Option<Pending>,
+}
+
+/// What the next generation begins with.
+pub(super) struct Next {
+    /// Strength of the penalty.
+    pub(super) coef: f64,
+    /// The numbers of the constraints.
+    pub(super) kept: Vec<u64>,
+    /// What is known of scores.
+    pub(super) moments: Option<[u64; 3]>,
 }
 
 /// The policy as a source of rows: it writes responses to prompts, which a scorer judges and an estimator credits.
@@ -106,9 +122,9 @@ impl<'a> OnPolicy<'a> {
                 "whiten_rewards moves scores into the rewards of tokens, and needs an estimator of those, such as gae";
             return Err(CoreError::Shape { rule, got: "one that compares scores".to_owned() }.into());
         }
-        if needs.scores && (config.kl_reward.is_some() || config.second.is_some()) {
+        if needs.scores && (config.kl_reward.is_some() || config.second.is_some() || config.normalize_rewards) {
             let rule = "a loss on scores takes them as they are";
-            let got = "a penalty for leaving the reference, or second attempts".to_owned();
+            let got = "a penalty for leaving the reference, second attempts, or normalized rewards".to_owned();
             return Err(CoreError::Shape { rule, got }.into());
         }
         if config.second.is_some() && estimator.needs().greedy {
@@ -203,8 +219,9 @@ impl<'a> OnPolicy<'a> {
             let known = self.know(&Actor::new(reference.clone()), &rollouts)?;
             rollouts.iter_mut().zip(known.logps).for_each(|(rollout, logps)| rollout.ref_logps = Some(logps));
         }
-        let (next_coef, next_kept) = self.judge(&mut rollouts, greedy, &mut metrics)?;
-        Ok(Pending { rollouts, metrics: metrics.into_named(), next, next_coef, next_kept })
+        let Next { coef, kept, moments } = self.judge(&mut rollouts, greedy, &mut metrics)?;
+        let metrics = metrics.into_named();
+        Ok(Pending { rollouts, metrics, next, next_coef: coef, next_kept: kept, next_moments: moments })
     }
 
     /// Places of the pending responses that the next step is made on.
@@ -244,6 +261,7 @@ impl Source<Actor, Rollout> for OnPolicy<'_> {
             self.cursor = pending.next;
             self.state.coef = pending.next_coef;
             self.state.kept = pending.next_kept;
+            self.state.moments = pending.next_moments;
         }
         self.state.used = 0;
         self.state.generation += 1;
