@@ -9,7 +9,7 @@ use ascribe::core::{CoreError, Credit, Episode, Scorer, Tokens};
 use ascribe::data::Prompt;
 use ascribe::lm::Row;
 use ascribe::preference::Encoder;
-use ascribe::reward::RewardModel;
+use ascribe::reward::{RewardCard, RewardModel, Scored};
 
 /// A reward model with the prompts that it may be asked about. It reads texts in its own tokenizer and template.
 pub struct Judge {
@@ -31,6 +31,26 @@ impl Judge {
         Ok(Self { model, prompts: prompts.into_iter().collect() })
     }
 
+    /// What its scores mean.
+    pub fn card(&self) -> &RewardCard {
+        self.model.card()
+    }
+
+    /// What the model says of each response; nothing of one that has no token.
+    pub fn scored(&self, episodes: &[Episode]) -> Result<Vec<Option<Scored>>, CoreError> {
+        let model = self.model.model();
+        let encoder = Encoder::new(model, model.config.context).map_err(|error| CoreError::Other(Box::new(error)))?;
+        let texts = episodes.iter().map(|one| self.read(&encoder, one)).collect::<Result<Vec<_>, CoreError>>()?;
+        let mut all = vec![None; episodes.len()];
+        let there: Vec<usize> = (0..texts.len()).filter(|at| !texts[*at].1.is_empty()).collect();
+        let row = |at: &usize| Row { prompt: &texts[*at].0, response: &texts[*at].1 };
+        let rows: Vec<Row> = there.iter().map(row).collect();
+        for (at, scored) in there.iter().zip(self.model.scored(&rows)?) {
+            all[*at] = Some(scored);
+        }
+        Ok(all)
+    }
+
     /// Ids of the prompt and of the response of an episode.
     fn read(&self, encoder: &Encoder, episode: &Episode) -> Result<(Vec<u32>, Vec<u32>), CoreError> {
         let asked = Tokens::from(episode.prompt_tokens());
@@ -50,18 +70,9 @@ impl Judge {
 
 impl Scorer for Judge {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
-        let model = self.model.model();
-        let encoder = Encoder::new(model, model.config.context).map_err(|error| CoreError::Other(Box::new(error)))?;
-        let texts = episodes.iter().map(|one| self.read(&encoder, one)).collect::<Result<Vec<_>, CoreError>>()?;
         // What has no token is judged by nobody.
-        let mut credits = vec![Credit::sequence(f32::NAN); episodes.len()];
-        let there: Vec<usize> = (0..texts.len()).filter(|at| !texts[*at].1.is_empty()).collect();
-        let row = |at: &usize| Row { prompt: &texts[*at].0, response: &texts[*at].1 };
-        let rows: Vec<Row> = there.iter().map(row).collect();
-        for (at, scored) in there.iter().zip(self.model.scored(&rows)?) {
-            credits[*at] = Credit::sequence(scored.reward as f32);
-        }
-        Ok(credits)
+        let reward = |scored: Option<Scored>| scored.map_or(f32::NAN, |scored| scored.reward as f32);
+        Ok(self.scored(episodes)?.into_iter().map(|scored| Credit::sequence(reward(scored))).collect())
     }
 }
 

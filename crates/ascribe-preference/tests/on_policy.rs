@@ -580,6 +580,27 @@ fn normalized_rewards_know_all_scores_so_far_and_a_checkpoint_keeps_them() {
 }
 
 #[test]
+fn a_reference_may_read_other_prompts() {
+    let (prompts, scorer) = (prompts(), threes());
+    let setup = Setup::new("brain", "brain", config());
+    let plain: std::collections::HashMap<Tokens, Tokens> =
+        prompts.iter().map(|prompt| (prompt.clone(), Tokens::from(vec![prompt[0] + 1]))).collect();
+    let source = || setup.source(&prompts, &scorer).expect("sound options").with_reference(tiny(2));
+    let mut reading = source().with_reference_prompts(plain.clone());
+    reading.window(&Actor::new(tiny(1))).expect("rollouts can be written");
+    let rollouts = reading.pending();
+    assert_eq!(rollouts.len(), 8);
+    for rollout in rollouts {
+        let row = Row { prompt: &[rollout.prompt[0] + 1], response: &rollout.response };
+        let expected = values(tiny(2).response_logps(&[row]).expect("a sound row").0);
+        let got: Vec<f64> = rollout.ref_logps.iter().flatten().map(|logp| f64::from(*logp)).collect();
+        close("reference", &got, &expected, 1e-5);
+    }
+    let mut lost = source().with_reference_prompts(plain.into_iter().take(1).collect());
+    assert!(matches!(lost.window(&Actor::new(tiny(1))), Err(TrainError::Core(CoreError::MissingEvidence(_)))));
+}
+
+#[test]
 fn a_baseline_that_nobody_can_judge_is_no_baseline_of_nothing() {
     // Eight responses are worth 2 each; of the most likely ones the first has no score, and the second has 1/2.
     let (prompts, asked) = (prompts(), AtomicUsize::new(0));

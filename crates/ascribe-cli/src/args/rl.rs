@@ -6,6 +6,7 @@ use ascribe::core::tensor::KlEstimator;
 use ascribe::preference::rl::{Aggregation, ScaleRewards};
 use ascribe::reward::Aggregate;
 use clap::{Args, ValueEnum};
+use serde_json::{Map, Value};
 
 use super::{CombineName, named};
 
@@ -166,6 +167,10 @@ pub struct RlArgs {
     /// brain: a response is good as `sigmoid(reward - brain_reference)` instead.
     #[arg(long, allow_negative_numbers = true)]
     pub brain_reference: Option<f64>,
+    /// steer-lm: the attributes that are wanted of a response, such as `helpfulness=4,verbosity=2`, unless a row has its own in the
+    /// column `attributes`. They stand in a line in front of the prompt, which the reference does not see.
+    #[arg(long, value_parser = super::table::<Map<String, Value>>)]
+    pub attributes: Option<Map<String, Value>>,
     /// score: what stands between the first response and the second, which it asks for, with all that the chat template would
     /// write there; `\n` is a line break.
     #[arg(long)]

@@ -19,6 +19,7 @@ use super::fitting::{RunLog, run_of};
 use super::recipes::Recipe;
 use super::rows::parts;
 use super::setup::{Setup, second_attempt};
+use super::steer;
 use super::{base, fit_config, identity, load, refuse_other_runs, short, start};
 use crate::Catalog;
 use crate::args::TrainArgs;
@@ -29,6 +30,7 @@ use crate::words::Words;
 
 /// Prompts with their rows, and how many left no room for a response.
 fn encoded(
+    args: &TrainArgs,
     encoder: &Encoder,
     records: Vec<PromptOnly>,
     context: usize,
@@ -37,7 +39,7 @@ fn encoded(
     let before = records.len();
     let mut rows = Vec::with_capacity(before);
     for record in records {
-        let prompt = encoder.prompt(&record.prompt)?;
+        let prompt = encoder.prompt(&steer::asked(args, &record)?)?;
         if !prompt.is_empty() && prompt.len() + longest <= context {
             rows.push((prompt, record));
         }
@@ -56,8 +58,8 @@ pub(super) fn prompts(
 ) -> anyhow::Result<[Vec<PromptRow>; 2]> {
     let longest =
         second.map_or(1, |_| 2) * args.rl.max_completion_length + second.map_or(0, |second| second.between.len());
-    let (train, left_out) = encoded(encoder, split.train, context, longest)?;
-    let (held_out, more) = encoded(encoder, split.held_out, context, longest)?;
+    let (train, left_out) = encoded(args, encoder, split.train, context, longest)?;
+    let (held_out, more) = encoded(args, encoder, split.held_out, context, longest)?;
     if left_out + more > 0 {
         let said = format!("{} prompts leave no room for {longest} tokens in a context of {context}", left_out + more);
         if args.strict || train.is_empty() {
@@ -71,6 +73,9 @@ pub(super) fn prompts(
 /// The rewards that the options name, as one.
 fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<WeightedRewards> {
     args.rl.aggregate()?;
+    if args.method == steer::METHOD {
+        return steer::rewards(args, rows);
+    }
     let unnamed = args.rl.reward.is_empty() && args.rl.reward_weights.is_empty();
     if unnamed && !args.constraints.constraint.is_empty() {
         // Nothing is maximised but the rewards under constraints.
@@ -234,6 +239,9 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     let mut source =
         OnPolicy::new(&asked, &scorer, setup.estimator.as_ref(), setup.chosen.needs(), setup.config.clone())?
             .with_tokenizer(&model.tokenizer);
+    if args.method == steer::METHOD {
+        source = source.with_reference_prompts(steer::plain(&Encoder::new(&model, context)?, &train)?);
+    }
     if let Some(constraints) = &setup.constraints {
         source = source.with_constraints(bounded.iter().map(|scorer| &**scorer).collect(), constraints)?;
     }

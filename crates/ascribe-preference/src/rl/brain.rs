@@ -7,7 +7,9 @@
 //! ```
 //! `p` is the reference, `q'` the policy that wrote the responses, `q` the policy; the bracket has no gradient, and
 //! log-probabilities are sums over tokens. With `exp(r / gamma)` the target is the optimum of the reward with a divergence of
-//! strength gamma. Two responses of which one is certain, with `q' = p`, have the gradient of DPO at a beta of 1.
+//! strength gamma; with a prompt that names attributes, the log-probability of these for r, and a reference that reads the prompt
+//! alone it is SteerLM 2.0 (HelpSteer2, arXiv:2406.08673). The statistic `brain/kl` is the divergence of B from A on the samples,
+//! `sum_i (A_i + e) log((A_i + e) / (B_i + e))` with e = 1e-8. Two responses of which one is certain, with `q' = p`, have the gradient of DPO at a beta of 1.
 
 use ascribe_core::{CoreError, LogpBatch, Loss, Needs, Objective, RowKind, TokenInput};
 use burn::tensor::{Tensor, TensorData};
@@ -82,6 +84,9 @@ fn softmax(logits: &[f64]) -> Vec<f64> {
     weights.iter().map(|weight| weight / sum).collect()
 }
 
+/// Keeps the logarithm of the divergence finite.
+const SMALL: f64 = 1e-8;
+
 impl Objective for Brain {
     fn needs(&self) -> Needs {
         Needs::of(RowKind::Groups).with_ref_logps().with_old_logps().with_scores().coupled()
@@ -101,7 +106,7 @@ impl Objective for Brain {
             let n = values.len();
             Tensor::<1>::from_data(TensorData::new(values, [n]), options)
         };
-        let (mut losses, mut effective) = (Vec::new(), Vec::new());
+        let (mut losses, mut effective, mut divergences) = (Vec::new(), Vec::new(), Vec::new());
         let mut start = 0;
         for size in batch.groups()? {
             let rows = start..start + size;
@@ -111,6 +116,8 @@ impl Objective for Brain {
             }
             let (a, b) = (softmax(&target[rows.clone()]), softmax(&moved[rows.clone()]));
             effective.push(1.0 / a.iter().map(|weight| weight * weight).sum::<f64>());
+            let kl = |(a, b): (&f64, &f64)| (a + SMALL) * ((a + SMALL) / (b + SMALL)).ln();
+            divergences.push(a.iter().zip(&b).map(kl).sum::<f64>());
             let leads = a.iter().zip(&b).map(|(a, b)| a - b).collect();
             losses.push((column(leads) * sums.clone().slice(rows)).sum().neg()); // [1]
         }
@@ -119,7 +126,7 @@ impl Objective for Brain {
             return Err(CoreError::Shape { rule, got: "none".to_owned() });
         }
         let loss = Loss::mean_of(Tensor::cat(losses, 0)); // [prompts]
-        Ok(loss.stat("brain/effective_samples", column(effective)))
+        Ok(loss.stat("brain/effective_samples", column(effective)).stat("brain/kl", column(divergences)))
     }
 }
 

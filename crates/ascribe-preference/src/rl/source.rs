@@ -8,6 +8,7 @@
 //! responses. The engine that writes takes the weights once a generation and is dropped afterwards: it holds nothing stale, and
 //! no memory while the policy is trained.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use ascribe_core::advantage::AdvantageEstimator;
@@ -75,6 +76,8 @@ pub struct OnPolicy<'a> {
     pub(super) estimator: &'a dyn AdvantageEstimator,
     pub(super) needs: Needs,
     reference: Option<Decoder>,
+    /// What the reference reads, by what the policy reads, where it is something else.
+    reference_prompts: Option<HashMap<Tokens, Tokens>>,
     pub(super) constrained: Option<Constrained<'a>>,
     pub(super) tokenizer: Option<&'a Tokenizer>,
     pub(super) config: RolloutConfig,
@@ -150,6 +153,7 @@ impl<'a> OnPolicy<'a> {
             estimator,
             needs,
             reference: None,
+            reference_prompts: None,
             constrained: None,
             tokenizer: None,
             config,
@@ -163,6 +167,13 @@ impl<'a> OnPolicy<'a> {
     #[must_use]
     pub fn with_reference(self, reference: Decoder) -> Self {
         Self { reference: Some(reference.valid()), ..self }
+    }
+
+    /// The same where the reference reads other prompts than the policy, by the tokens that the policy reads: one that names
+    /// what is wanted, say, which the reference is not told.
+    #[must_use]
+    pub fn with_reference_prompts(self, prompts: HashMap<Tokens, Tokens>) -> Self {
+        Self { reference_prompts: Some(prompts), ..self }
     }
 
     /// The same with the tokenizer, so that scorers see text.
@@ -216,7 +227,18 @@ impl<'a> OnPolicy<'a> {
         }
         if needs_reference {
             let reference = self.reference.as_ref().ok_or(CoreError::MissingInput("ref_logps"))?;
-            let known = self.know(&Actor::new(reference.clone()), &rollouts)?;
+            let reference = Actor::new(reference.clone());
+            let known = match &self.reference_prompts {
+                None => self.know(&reference, &rollouts)?,
+                Some(prompts) => {
+                    let read = |rollout: &Rollout| -> Result<Rollout, CoreError> {
+                        let prompt = prompts.get(&rollout.prompt);
+                        let prompt = prompt.ok_or(CoreError::MissingEvidence("the prompt of the reference"))?;
+                        Ok(Rollout { prompt: prompt.clone(), ..rollout.clone() })
+                    };
+                    self.know(&reference, &rollouts.iter().map(read).collect::<Result<Vec<_>, _>>()?)?
+                }
+            };
             rollouts.iter_mut().zip(known.logps).for_each(|(rollout, logps)| rollout.ref_logps = Some(logps));
         }
         let Next { coef, kept, moments } = self.judge(&mut rollouts, greedy, &mut metrics)?;
