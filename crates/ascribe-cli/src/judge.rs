@@ -3,19 +3,21 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use ascribe::burn::tensor::Device;
 use ascribe::core::{CoreError, Credit, Episode, Scorer, Tokens};
 use ascribe::data::Prompt;
 use ascribe::lm::Row;
 use ascribe::preference::Encoder;
-use ascribe::reward::{RewardCard, RewardModel, Scored};
+use ascribe::reward::{RewardCard, RewardModel, Scored, Standard};
 
 /// A reward model with the prompts that it may be asked about. It reads texts in its own tokenizer and template.
 pub struct Judge {
     model: RewardModel,
     /// By the tokens that the policy reads.
     prompts: HashMap<Tokens, Prompt>,
+    /// What its rewards are brought to.
+    standard: Standard,
 }
 
 impl Judge {
@@ -28,7 +30,18 @@ impl Judge {
         eprintln!("loading {}", folder.display());
         let model = RewardModel::load(folder, device);
         let model = model.with_context(|| format!("the reward model `{}`", folder.display()))?;
-        Ok(Self { model, prompts: prompts.into_iter().collect() })
+        Ok(Self { model, prompts: prompts.into_iter().collect(), standard: Standard::NONE })
+    }
+
+    /// The same with rewards on its own scale.
+    pub fn standardized(self) -> anyhow::Result<Self> {
+        let standard = self.model.standard();
+        if standard == Standard::NONE {
+            bail!(
+                "the reward.json of a reward model says nothing of its scale; train it by `train reward`, or drop standardize"
+            );
+        }
+        Ok(Self { standard, ..self })
     }
 
     /// What its scores mean.
@@ -71,7 +84,8 @@ impl Judge {
 impl Scorer for Judge {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
         // What has no token is judged by nobody.
-        let reward = |scored: Option<Scored>| scored.map_or(f32::NAN, |scored| scored.reward as f32);
+        let reward =
+            |scored: Option<Scored>| scored.map_or(f32::NAN, |scored| self.standard.apply(scored.reward) as f32);
         Ok(self.scored(episodes)?.into_iter().map(|scored| Credit::sequence(reward(scored))).collect())
     }
 }
@@ -82,6 +96,27 @@ mod tests {
     use ascribe_testkit::golden;
 
     use super::*;
+
+    #[test]
+    fn a_judge_on_its_own_scale_says_the_same_of_another_zero() {
+        let device = crate::device::device("flex").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(golden::root().join("lm").join("llama_seqcls")).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+        }
+        let open =
+            || Judge::open(folder.path(), &device, [(Tokens::from(vec![7u32]), Prompt::Text("what?".to_owned()))]);
+        let score = |judge: Judge| {
+            let text = Text { spans: vec![0..5, 5..9], text: "what? yes".to_owned() };
+            f64::from(judge.score(&[Episode::new(&[7], &[9]).with_text(text).unwrap()]).unwrap()[0].values()[0])
+        };
+        let raw = score(open().unwrap());
+        assert!(open().unwrap().standardized().is_err(), "nothing is known of its scale");
+        std::fs::write(folder.path().join("reward.json"), "{\"standard\": {\"mean\": 0.5, \"std\": 2.0}}").unwrap();
+        assert!((score(open().unwrap()) - raw).abs() < 1e-6);
+        assert!((score(open().unwrap().standardized().unwrap()) - (raw - 0.5) / 2.0).abs() < 1e-6);
+    }
 
     #[test]
     fn a_judge_reads_texts_in_its_own_words() {

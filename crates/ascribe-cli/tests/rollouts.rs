@@ -119,6 +119,29 @@ fn rewards_are_brought_to_one_scale_as_they_come() {
 }
 
 #[test]
+fn reward_models_are_brought_to_their_own_scales() {
+    let bench = bench();
+    for seed in [0, 1] {
+        let line = format!(
+            "train reward --model model --data pairs.jsonl --output-dir m{seed} {} --seed {seed} --head-init wide",
+            support::SHORT
+        );
+        bench.run(&line).succeeded();
+    }
+    let options = SHORT.replace("--reward arithmetic", "--reward m0,m1 --combine mean --max-steps 1");
+    let run = |out: &str, more: &str| {
+        let line = format!("train grpo --model model --data prompts.jsonl --output-dir {out} {options} {more}");
+        bench.run(&line).succeeded();
+        log(&bench, out)[0]["reward"].as_f64().expect("it is logged")
+    };
+    // The same responses; their mean reward is moved by the mean of what both models were moved by.
+    let (raw, standard) = (run("raw", ""), run("standard", "--standardize"));
+    assert!(raw.is_finite() && standard.is_finite() && raw != standard, "{raw} {standard}");
+    train(&bench, "grpo", "no", "--standardize")
+        .refused(&["standardize brings reward models", "`arithmetic` has none"]);
+}
+
+#[test]
 fn rewards_under_constraints_are_told_of_held_out_prompts() {
     let bench = bench();
     let options = SHORT.replace("--reward arithmetic", "--constraint exact=0.5,arithmetic=0.5 --max-steps 1");

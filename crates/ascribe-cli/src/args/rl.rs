@@ -23,12 +23,16 @@ pub struct RlArgs {
     /// The weight of each reward; 1 unless given.
     #[arg(long, num_args(1..), value_delimiter = ',', allow_negative_numbers = true)]
     pub reward_weights: Vec<f64>,
-    /// Make an ensemble of the rewards instead of their sum; they must be on one scale.
+    /// Make an ensemble of the rewards instead of their sum; they must be on one scale, or be brought to it by --standardize.
     #[arg(long, value_enum)]
     pub combine: Option<CombineName>,
     /// What the spread of the rewards counts for: 0.1 for uwo and 1 for mean-minus-std, unless it is given.
     #[arg(long, allow_negative_numbers = true)]
     pub combine_weight: Option<f64>,
+    /// Bring each reward model to its own scale first, which stands in its `reward.json`: members of an ensemble that were trained
+    /// apart need it.
+    #[arg(long)]
+    pub standardize: bool,
     /// Make each reward the log-sigmoid of what it is above this number, a good answer's reward: their sum is a logical AND.
     #[arg(long, allow_negative_numbers = true)]
     pub log_sigmoid: Option<f64>,

@@ -98,10 +98,17 @@ fn reward(args: &TrainArgs, name: &str, catalog: &Catalog, rows: &[PromptRow]) -
     let folder = Path::new(name);
     if !table.names().contains(&name) && folder.is_dir() {
         if folder.join(CARD).is_file() {
+            if args.rl.standardize {
+                bail!("standardize is for reward models, and `{name}` is a process model; drop it");
+            }
             return Ok(Box::new(process_model(args, folder)?));
         }
         let prompts = rows.iter().map(|(tokens, row)| (tokens.clone(), row.prompt.clone()));
-        return Ok(Box::new(Judge::open(folder, &device(&args.common.device)?, prompts)?));
+        let judge = Judge::open(folder, &device(&args.common.device)?, prompts)?;
+        return Ok(Box::new(if args.rl.standardize { judge.standardized()? } else { judge }));
+    }
+    if args.rl.standardize {
+        bail!("standardize brings reward models to their own scales, and `{name}` has none; drop it");
     }
     Ok(table.get(name)?(rows)?)
 }

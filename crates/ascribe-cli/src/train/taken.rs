@@ -102,11 +102,12 @@ const READING: [&str; 9] =
     [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 124] = [
+static OPTIONS: [(&str, Takers, &[&str]); 125] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("combine", Takers::All, &["iterative-dpo"]),
     ("combine_weight", Takers::All, &["iterative-dpo"]),
+    ("standardize", Takers::All, &["iterative-dpo"]),
     ("log_sigmoid", Takers::All, &["iterative-dpo"]),
     ("num_generations", Takers::All, &IN_ROUNDS),
     ("max_completion_length", Takers::All, &WRITING),
@@ -325,7 +326,7 @@ mod tests {
     fn parsed(method: &str, name: &str) -> Box<TrainArgs> {
         let value: &[&str] = match name {
             "use_bias_correction_kl" | "whiten_rewards" | "mask_truncated_completions" | "token_rewards" => &[],
-            "normalize_rewards" => &[],
+            "normalize_rewards" | "standardize" => &[],
             "attributes" => &["x=1"],
             "keep_reference" | "agreement_per_prompt" | "balance" | "strict" => &[],
             "loss_kwargs" => &["tau=1"],
