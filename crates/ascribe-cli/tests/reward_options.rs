@@ -219,3 +219,39 @@ fn a_card_of_attributes_knows_how_far_they_are_off() {
     bench.run(&line("all", "--loss regression").replace("--held-out 4", "")).succeeded();
     assert!(bench.json("all/reward.json").get("variances").is_none());
 }
+
+#[test]
+fn weights_of_attributes_are_fitted_on_pairs() {
+    let bench = Bench::new();
+    let row = |n: usize| {
+        let ratings = json!({"helpfulness": n % 5, "verbosity": (n + 2) % 4});
+        json!({"prompt": format!("what is {n}?"), "completion": format!("the sum of {n}"), "ratings": ratings})
+    };
+    bench.rows("rated.jsonl", (0..12).map(row));
+    let run = |out: &str, more: &str| {
+        let line = line(out, &format!("--loss regression {more}")).replace("--data pairs.jsonl", "--data rated.jsonl");
+        bench.run(&line)
+    };
+    let ran = run("out", "--merge-data pairs.jsonl").succeeded();
+    assert!(ran.stderr.contains("weights by 12 pairs: helpfulness "), "{}", ran.stderr);
+    let scored = |out: &str| -> Vec<Value> {
+        let ran = bench.run(&format!("score --reward {out} --input pairs.jsonl")).succeeded();
+        ran.stdout.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    };
+    let ahead = |rows: &[Value]| -> f64 {
+        let margin = |row: &Value| row["reward_chosen"].as_f64().unwrap() - row["reward_rejected"].as_f64().unwrap();
+        rows.iter().map(|row| margin(row).exp().ln_1p() - margin(row)).sum::<f64>() / rows.len() as f64
+    };
+    // The fit is the best there is, so it is no worse than no weights at all, and better than its opposite.
+    let fitted = ahead(&scored("out"));
+    assert!(fitted <= 2f64.ln() + 1e-9, "{fitted}");
+    let weights: Vec<f64> =
+        serde_json::from_value(bench.json("out/reward.json")["reading"]["attributes"]["weights"].clone()).unwrap();
+    let opposite: Vec<String> = weights.iter().map(|weight| (-weight).to_string()).collect();
+    run("back", &format!("--attribute-weights {}", opposite.join(" "))).succeeded();
+    assert!(ahead(&scored("back")) > fitted);
+    run("no", "--merge-data pairs.jsonl --attribute-weights 1,1").refused(&["--merge-data"]);
+    bench.run(&line("no", "--merge-data pairs.jsonl")).refused(&["merge_data fits the weights of the loss regression"]);
+    run("no", "--merge-data rated.jsonl").refused(&["rated.jsonl"]);
+    run("no", "--merge-data nothing.jsonl").refused(&["nothing.jsonl"]);
+}

@@ -51,6 +51,10 @@ pub struct RewardArgs {
     /// What each attribute counts for in the reward (regression), in the order of the file.
     #[arg(long, num_args(1..), value_delimiter = ',', allow_negative_numbers = true)]
     pub attribute_weights: Vec<f64>,
+    /// Pairs by which the weights of the attributes are fitted once they are learned (regression): those under which the chosen
+    /// responses score higher, by logistic regression.
+    #[arg(long, conflicts_with = "attribute_weights")]
+    pub merge_data: Option<PathBuf>,
     /// Responses of the policy that the model is to judge (MetaRM), several to each prompt, as `generate` writes them: every step
     /// learns from the weights that spread their rewards more.
     #[arg(long, requires = "meta_rate")]

@@ -89,6 +89,9 @@ impl<'a> Chosen<'a> {
         if matches!(teaches, Teaches::Margin | Teaches::Strength) {
             chosen.kwargs.insert("labelled".to_owned(), json!(true));
         }
+        if args.reward.merge_data.is_some() && teaches != Teaches::Attributes {
+            bail!("merge_data fits the weights of the loss regression; drop it with {}", chosen.name);
+        }
         if !args.reward.attribute_weights.is_empty() && teaches != Teaches::Attributes {
             bail!("attribute_weights are those of the loss regression; drop them with {}", chosen.name);
         }

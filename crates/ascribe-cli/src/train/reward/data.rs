@@ -1,8 +1,10 @@
 //! From a file to the rows that a loss of reward models learns from.
 
+use std::path::Path;
+
 use anyhow::{Context, bail};
 use ascribe::core::{Seed, Tokens};
-use ascribe::data::{ColumnMap, Preference, Ranked, Rated, Split};
+use ascribe::data::{ColumnMap, Loaded, Preference, Ranked, Rated, Split};
 use ascribe::preference::{Encoder, TrainRow};
 use ascribe::reward::losses::{ABSENT, LossOptions, PairLabel, UNRATED, bootstrap_weights};
 use ascribe::reward::{RewardRow, with_confidence};
@@ -10,7 +12,7 @@ use serde_json::json;
 
 use super::chosen::{Chosen, Teaches};
 use crate::args::TrainArgs;
-use crate::train::rows::{checked, groups, parts};
+use crate::train::rows::{checked, groups, parts, say_skipped};
 
 /// Confidences that are stated behind responses, on a scale from 0 to 10.
 const HIGH: f64 = 10.0;
@@ -264,6 +266,15 @@ fn stated(record: &Preference, combined: bool) -> anyhow::Result<Ranked> {
 /// The groups of a meta step.
 pub(super) fn groups_of(args: &TrainArgs, encoder: &Encoder, groups: Vec<Ranked>) -> anyhow::Result<Vec<RewardRow>> {
     let encoded = checked(args, "meta", encoder.groups(groups)?)?.rows;
+    Ok(encoded.into_iter().map(|(row, _)| reward_row(row, Vec::new())).collect())
+}
+
+/// The pairs that a merge of attributes is fitted on.
+pub(super) fn merge_pairs(args: &TrainArgs, encoder: &Encoder, path: &Path) -> anyhow::Result<Vec<RewardRow>> {
+    let Loaded { rows, skipped, notes } = ascribe::data::load::<Preference>(path, &ColumnMap::default())?;
+    notes.iter().for_each(|note| eprintln!("{note}"));
+    say_skipped(args, &skipped, rows.len())?;
+    let encoded = checked(args, "merge", encoder.pairs(rows)?)?.rows;
     Ok(encoded.into_iter().map(|(row, _)| reward_row(row, Vec::new())).collect())
 }
 

@@ -27,7 +27,7 @@ use ascribe::lm::{Decoder, Head, LanguageModel, Pooling, Row};
 use ascribe::preference::Encoder;
 use ascribe::reward::losses::UNRATED;
 use ascribe::reward::{
-    CARD, MetaLearner, Reading, RewardCard, RewardLearner, RewardLoss, RewardModel, RewardRow, Scored, Standard,
+    CARD, Merge, MetaLearner, Reading, RewardCard, RewardLearner, RewardLoss, RewardModel, RewardRow, Scored, Standard,
     rows_hash,
 };
 use ascribe::train::{FitConfig, Learner, Source};
@@ -42,7 +42,7 @@ use crate::output::{print_line, write_whole};
 use crate::validate::{say_last, words};
 use beside::Beside;
 use chosen::Chosen;
-use data::{Data, groups_of};
+use data::{Data, groups_of, merge_pairs};
 use sources::{Sourced, Sources};
 
 /// The name of the method.
@@ -96,6 +96,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     refuse_other_runs(args, &identity)?;
     let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
     let rows = data.encode(args, &encoder, &chosen, &options)?;
+    let merge = args.reward.merge_data.as_deref().map(|path| merge_pairs(args, &encoder, path)).transpose()?;
     identity.push(("set of rows", short(&rows_hash(&rows.train))));
     let card =
         RewardCard { loss: chosen.name.clone(), pooling, reading, variances: Vec::new(), standard: Standard::NONE };
@@ -121,6 +122,10 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
         (None, None, None) => job.fit(&RewardLearner { loss }, identity, rows.parts(), None)?,
     };
     let Trained { model, tally, best } = trained;
+    let card = match merge {
+        None => card,
+        Some(pairs) => merged(&model, card, &pairs)?,
+    };
     write_scale(&args.output_dir, &model, card, &measured, unseen)?;
     finish(args, tally, best)
 }
@@ -190,6 +195,22 @@ fn write_scale(
     write_whole(&folder.join(CARD), RewardCard { standard, variances, ..card }.to_text().as_bytes())
 }
 
+/// Keeps the weights of a merge finite where attributes separate the pairs.
+const RIDGE: f64 = 1e-2;
+
+/// The card with the weights under which the chosen responses of these pairs score higher.
+fn merged(model: &LanguageModel, card: RewardCard, pairs: &[RewardRow]) -> anyhow::Result<RewardCard> {
+    let Reading::Attributes { names, .. } = card.reading.clone() else { return Ok(card) };
+    let side = |at: usize| pairs.iter().map(move |row| Row { prompt: &row.prompt, response: &row.responses[at] });
+    let outputs = RewardModel::new(model, card.clone())?.outputs(&side(0).chain(side(1)).collect::<Vec<Row>>())?;
+    let (chosen, rejected) = outputs.split_at(pairs.len());
+    let pairs: Vec<[Vec<f64>; 2]> = chosen.iter().cloned().zip(rejected.iter().cloned()).map(<[_; 2]>::from).collect();
+    let Merge { weights } = Merge::fit(&pairs, RIDGE, &vec![false; names.len()])?;
+    let said: Vec<String> = names.iter().zip(&weights).map(|(name, weight)| format!("{name} {weight:.3}")).collect();
+    eprintln!("weights by {} pairs: {}", pairs.len(), said.join(", "));
+    Ok(RewardCard { reading: Reading::Attributes { names, weights }, ..card })
+}
+
 /// The mean squared error of each attribute; nothing where one has no rating or no error.
 fn errors(scored: &[Scored], rows: &[RewardRow]) -> Vec<f64> {
     let attributes = rows.first().map_or(0, |row| row.labels.len());
@@ -223,6 +244,9 @@ pub fn validate(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let limit = words.limit(args.max_length);
     let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?.with_boundary(args.boundary);
     let rows = data.encode(args, &encoder, &chosen, &options)?;
+    if let Some(path) = &args.reward.merge_data {
+        merge_pairs(args, &encoder, path)?;
+    }
     let (train, held_out) = (rows.train.len(), rows.held_out.len());
     let steps = match sources {
         None => config.steps(train),
