@@ -33,7 +33,7 @@ pub use measure::{
 pub use objective::ObjectiveArgs;
 pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
 pub use process_model::{FormName, ProcessArgs, StepHeadName, StepLossName};
-pub use reward::{CombineName, ContrastName, HeadInitName, RewardArgs, RewardedArgs};
+pub use reward::{CombineName, ContrastName, HeadInitName, RewardArgs, RewardedArgs, VoteName};
 pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName};
 pub use rounds::{CurriculumArgs, CurriculumName, EaseName, LabelsName, RoundArgs};
 pub use search::{ScorerName, SearchArgs};
@@ -449,6 +449,10 @@ pub struct ScoreArgs {
     pub model: Option<PathBuf>,
     #[command(flatten)]
     pub rewarded: RewardedArgs,
+    /// A vote of several reward models on the order of each pair (--reward a,b,c --standardize): the mean and the deviation of their
+    /// margins are added, and the pair is treated by them.
+    #[arg(long, value_enum, requires = "reward")]
+    pub vote: Option<VoteName>,
     /// Scores of steps by this process model (a folder of transformers or peft, or a name on the hub), or with --implicit by the
     /// log-ratios of this policy.
     #[arg(long, conflicts_with_all = ["model", "reward"])]

@@ -255,3 +255,69 @@ fn weights_of_attributes_are_fitted_on_pairs() {
     run("no", "--merge-data rated.jsonl").refused(&["rated.jsonl"]);
     run("no", "--merge-data nothing.jsonl").refused(&["nothing.jsonl"]);
 }
+
+#[test]
+fn several_models_vote_on_the_order_of_pairs() {
+    let bench = Bench::new();
+    for seed in 0..3 {
+        bench.run(&line(&format!("m{seed}"), &format!("--seed {seed}"))).succeeded();
+    }
+    // Some labels are wrong.
+    let reply = |n: usize, word: &str| format!("the {word} of {n}");
+    bench.rows(
+        "noisy.jsonl",
+        (0..12).map(|n| {
+            let (sum, rest) = (reply(n, "sum"), reply(n, "rest"));
+            let (chosen, rejected) = if n % 4 == 0 { (rest, sum) } else { (sum, rest) };
+            json!({"prompt": format!("what is {n}?"), "chosen": chosen, "rejected": rejected})
+        }),
+    );
+    let score = |vote: &str| -> Vec<Value> {
+        let line = format!("score --reward m0,m1,m2 --standardize --input noisy.jsonl {vote}");
+        let ran = bench.run(&line).succeeded();
+        ran.stdout.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    };
+    let (plain, told, flipped, margins) =
+        (score(""), score("--vote tell"), score("--vote flip"), score("--vote margin"));
+    let list = |row: &Value, name: &str| -> Vec<f64> {
+        row[name].as_array().expect("a list").iter().map(|one| one.as_f64().expect("a number")).collect()
+    };
+    for ((plain, told), (flipped, margin)) in plain.iter().zip(&told).zip(flipped.iter().zip(&margins)) {
+        let (chosen, rejected) = (list(plain, "member_reward_chosen"), list(plain, "member_reward_rejected"));
+        let apart: Vec<f64> = chosen.iter().zip(&rejected).map(|(chosen, rejected)| chosen - rejected).collect();
+        let mean = apart.iter().sum::<f64>() / 3.0;
+        let std = (apart.iter().map(|one| (one - mean).powi(2)).sum::<f64>() / 3.0).sqrt();
+        let number = |row: &Value, name: &str| row[name].as_f64().expect("a number");
+        close("vote", &[number(told, "vote_mean"), number(told, "vote_std")], &[mean, std], 1e-9);
+        close("margin", &[number(margin, "margin")], &[mean.clamp(0.0, 3.0)], 1e-9);
+        assert_eq!(told["chosen"], plain["chosen"]);
+        assert_eq!(flipped["flipped"], json!(mean < 0.0));
+        let (first, second) = if mean < 0.0 { ("rejected", "chosen") } else { ("chosen", "rejected") };
+        for (of, side) in [("chosen", first), ("rejected", second)] {
+            assert_eq!(flipped[of], plain[side]);
+            assert_eq!(flipped[format!("reward_{of}")], plain[format!("reward_{side}")]);
+        }
+    }
+    // A voted margin is one to learn from.
+    bench.rows("voted.jsonl", margins.iter().cloned());
+    let learned = line("out", "--loss margin").replace("--data pairs.jsonl", "--data voted.jsonl");
+    bench.run(&learned).succeeded();
+    bench.run("score --reward m0 --input noisy.jsonl --vote flip").refused(&["a vote needs several reward models"]);
+    bench.run("score --model model --input noisy.jsonl --vote flip").refused(&["--reward"]);
+    bench.rows("noisy.jsonl", [json!({"prompt": "what is 1?", "completion": "the sum"})]);
+    bench
+        .run("score --reward m0,m1 --input noisy.jsonl --vote flip")
+        .refused(&["noisy.jsonl, row 1", "a vote is on pairs"]);
+}
+
+#[test]
+fn labels_may_be_smoothed() {
+    let bench = Bench::new();
+    bench.run(&line("plain", "")).succeeded();
+    bench.run(&line("smooth", "--loss-kwargs smoothing=0.25")).succeeded();
+    // -0.75 log sigmoid(d) - 0.25 log sigmoid(-d) is the plain loss and a quarter of d more, the mean margin of the step.
+    let margin = first(&bench, "plain", "rewards/margins");
+    let expected = first(&bench, "plain", "loss") + 0.25 * margin;
+    close("smoothed", &[first(&bench, "smooth", "loss")], &[expected], 1e-5);
+    bench.run(&line("no", "--loss-kwargs smoothing=2")).refused(&["smoothing must be in [0, 1]"]);
+}

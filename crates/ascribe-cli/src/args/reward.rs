@@ -146,6 +146,17 @@ pub struct RewardedArgs {
     pub standardize: bool,
 }
 
+/// What a vote does with a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VoteName {
+    /// Nothing: it is only told.
+    Tell,
+    /// Chosen and rejected change places where the mean is against the label.
+    Flip,
+    /// The mean becomes the margin, from 0 to 3.
+    Margin,
+}
+
 /// How the rewards of several models become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CombineName {
