@@ -321,3 +321,26 @@ fn labels_may_be_smoothed() {
     close("smoothed", &[first(&bench, "smooth", "loss")], &[expected], 1e-5);
     bench.run(&line("no", "--loss-kwargs smoothing=2")).refused(&["smoothing must be in [0, 1]"]);
 }
+
+#[test]
+fn uncertain_heads_learn_the_scores_of_another_model() {
+    let bench = Bench::new();
+    bench.run(&line("first", "")).succeeded();
+    let reply = |n: usize| json!({"prompt": format!("what is {n}?"), "completion": format!("the sum of {n}")});
+    bench.rows("replies.jsonl", (0..12).map(reply));
+    let ran = bench.run("score --reward first --input replies.jsonl").succeeded();
+    bench.write("scored.jsonl", ran.stdout);
+    let run = |out: &str, more: &str| {
+        let line = line(out, &format!("--loss gaussian-heads --columns ratings=reward {more}"));
+        bench.run(&line.replace("--data pairs.jsonl", "--data scored.jsonl"))
+    };
+    run("half", "").succeeded();
+    assert_eq!(bench.json("half/reward.json")["reading"]["heads"]["lambda"], json!(0.5));
+    let kwargs = r#"--loss-kwargs {"heads":3,"form":"sample"}"#;
+    run("sure", &format!("{kwargs} --heads-lambda 1")).succeeded();
+    assert_eq!(bench.json("sure/reward.json")["reading"]["heads"]["lambda"], json!(1.0));
+    assert!(rewards(&bench, "sure").iter().all(|reward| reward.is_finite()));
+    run("no", "--heads-lambda 1.5").refused(&["lambda must be in [0, 1]"]);
+    assert!(bench.files("no").is_empty());
+    bench.run(&line("no", "--heads-lambda 1")).refused(&["heads_lambda weighs the heads of gaussian-heads"]);
+}

@@ -1,6 +1,8 @@
 //! Small functions on host numbers that several rewards share.
 
+use ascribe_core::Stream;
 use burn::tensor::{DType, Tensor, TensorData};
+use rand::RngExt;
 
 /// The logistic function.
 pub(crate) fn sigmoid(x: f64) -> f64 {
@@ -49,6 +51,12 @@ pub(crate) fn quantile(values: &[f64], q: f64) -> f64 {
     let at = q * (sorted.len() as f64 - 1.0);
     let (low, high) = (at.floor() as usize, at.ceil() as usize);
     sorted[low] + (at - low as f64) * (sorted[high] - sorted[low])
+}
+
+/// A standard normal number: Box and Muller, Ann. Math. Statist. 29, 1958.
+pub(crate) fn normal(stream: &mut Stream) -> f64 {
+    let radius = (-2.0 * (1.0 - stream.random::<f64>()).ln()).sqrt();
+    radius * (2.0 * std::f64::consts::PI * stream.random::<f64>()).cos()
 }
 
 /// The values of a tensor.

@@ -5,7 +5,8 @@ use ascribe_reward::losses::{
     ABSENT, BradleyTerryConfig, ConceptEnergyConfig, ConfidencePairs, Disagreement, Gate, GaussianHeadsConfig,
     GeneralPreferenceConfig, HeadForm, KWiseConfig, LOSSES, LossOptions, MachineTextConfig, PairLabel, PreferenceForm,
     RegressionConfig, SelfConsistencyConfig, SteerBatch, Swav, TiesConfig, TrajectoriesConfig, UNRATED,
-    WeakToStrongConfig, attribute_logp, bootstrap_weights, differences, replay, sim_cse, sinkhorn, spread, steer, swav,
+    WeakToStrongConfig, attribute_logp, bootstrap_weights, differences, replay, sample_noise, sim_cse, sinkhorn,
+    spread, steer, swav,
 };
 use ascribe_reward::weights::{Strength, Treatment, treat};
 use ascribe_reward::{RewardError, RewardLoss, ScoreBatch};
@@ -695,6 +696,11 @@ fn gaussian_heads_by_hand() {
     let mean = drawn.iter().sum::<f64>() / drawn.len() as f64;
     let variance = drawn.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / drawn.len() as f64;
     assert!((mean - 1.0).abs() < 0.04 && (variance - 1.0).abs() < 0.08, "{mean} {variance}");
+    // Standard normal: mean 0 and variance 1.
+    let drawn = sample_noise(20_000, &mut stream);
+    let mean = drawn.iter().sum::<f64>() / drawn.len() as f64;
+    let variance = drawn.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / drawn.len() as f64;
+    assert!(mean.abs() < 0.04 && (variance - 1.0).abs() < 0.06, "{mean} {variance}");
 }
 
 fn rows(values: &[[f64; 2]]) -> Tensor<2> {

@@ -51,6 +51,10 @@ pub struct RewardArgs {
     /// What each attribute counts for in the reward (regression), in the order of the file.
     #[arg(long, num_args(1..), value_delimiter = ',', allow_negative_numbers = true)]
     pub attribute_weights: Vec<f64>,
+    /// What the surest of several uncertain heads counts for in the reward (gaussian-heads), in [0, 1]; the rest is that of the most
+    /// cautious one. 0.5 unless it is given.
+    #[arg(long, allow_negative_numbers = true)]
+    pub heads_lambda: Option<f64>,
     /// Pairs by which the weights of the attributes are fitted once they are learned (regression): those under which the chosen
     /// responses score higher, by logistic regression.
     #[arg(long, conflicts_with = "attribute_weights")]

@@ -102,7 +102,7 @@ const READING: [&str; 9] =
     [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 126] = [
+static OPTIONS: [(&str, Takers, &[&str]); 127] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("combine", Takers::All, &["iterative-dpo"]),
@@ -199,6 +199,7 @@ static OPTIONS: [(&str, Takers, &[&str]); 126] = [
     ("center_rewards_coefficient", Takers::None, &["reward"]),
     ("head_init", Takers::None, &HEADS),
     ("attribute_weights", Takers::None, &["reward"]),
+    ("heads_lambda", Takers::None, &["reward"]),
     ("merge_data", Takers::None, &["reward"]),
     ("pooling", Takers::None, &["reward"]),
     ("lm_coef", Takers::None, &["reward"]),

@@ -6,7 +6,9 @@ use anyhow::{Context, bail};
 use ascribe::core::{Seed, Tokens};
 use ascribe::data::{ColumnMap, Loaded, Preference, Ranked, Rated, Split};
 use ascribe::preference::{Encoder, TrainRow};
-use ascribe::reward::losses::{ABSENT, LossOptions, PairLabel, UNRATED, bootstrap_weights};
+use ascribe::reward::losses::{
+    ABSENT, GaussianHeadsConfig, HeadForm, LossOptions, PairLabel, UNRATED, bootstrap_weights, sample_noise,
+};
 use ascribe::reward::{RewardRow, with_confidence};
 use serde_json::json;
 
@@ -214,8 +216,14 @@ fn of_ratings(
             }
             _ => {
                 let mean = record.ratings.iter().map(|(_, x)| x).sum::<f64>() / record.ratings.len() as f64;
+                let GaussianHeadsConfig { heads, form } = options.gaussian_heads;
                 let mut stream = Seed(args.seed).stream("bootstrap", at as u64);
-                [vec![mean], bootstrap_weights(options.gaussian_heads.heads, &mut stream)].concat()
+                let mut labels = [vec![mean], bootstrap_weights(heads, &mut stream)].concat();
+                if form == HeadForm::Sample {
+                    let mut stream = Seed(args.seed).stream("noise", at as u64);
+                    labels.extend(sample_noise(heads, &mut stream));
+                }
+                labels
             }
         };
         Ok(reward_row(row, labels))

@@ -84,6 +84,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let data = Data::load(args, &mut chosen)?;
     let (loss, options) = chosen.make(catalog)?;
     let reading = chosen.reading(args, &options, data.attributes())?;
+    reading.check(loss.needs().width)?;
     let loss: &dyn RewardLoss = loss.as_ref();
     beside.check(args, loss)?;
     let started = base(args, &device)?;
