@@ -304,6 +304,10 @@ pub struct ConvertArgs {
     /// The kind of the rows to write, where the layout leaves a choice.
     #[arg(long, value_parser = kind)]
     pub kind: Option<Kind>,
+    /// Make two pairs of each, whose sides differ in a stated confidence alone: the chosen response is to be sure of itself, the
+    /// rejected one is not (CDPO).
+    #[arg(long, conflicts_with = "kind")]
+    pub confidence: bool,
     /// A TOML file with options by name; the command line wins.
     #[arg(long)]
     pub config: Option<PathBuf>,

@@ -319,6 +319,9 @@ fn labels_may_be_smoothed() {
     let margin = first(&bench, "plain", "rewards/margins");
     let expected = first(&bench, "plain", "loss") + 0.25 * margin;
     close("smoothed", &[first(&bench, "smooth", "loss")], &[expected], 1e-5);
+    let spread = &bench.json("plain/summary.json")["reward_margin_quantiles"];
+    let [low, middle, high] = ["0.1", "0.5", "0.9"].map(|q| spread[q].as_f64().unwrap());
+    assert!(low <= middle && middle <= high, "{spread}");
     bench.run(&line("no", "--loss-kwargs smoothing=2")).refused(&["smoothing must be in [0, 1]"]);
 }
 
@@ -343,4 +346,24 @@ fn uncertain_heads_learn_the_scores_of_another_model() {
     run("no", "--heads-lambda 1.5").refused(&["lambda must be in [0, 1]"]);
     assert!(bench.files("no").is_empty());
     bench.run(&line("no", "--heads-lambda 1")).refused(&["heads_lambda weighs the heads of gaussian-heads"]);
+}
+
+#[test]
+fn pairs_become_pairs_that_differ_in_confidence() {
+    let bench = Bench::new();
+    let ran = bench.run("convert --confidence pairs.jsonl confident.jsonl").succeeded();
+    assert!(ran.stdout.contains("24 pairs that differ in confidence"), "{}", ran.stdout);
+    let rows: Vec<Value> =
+        bench.read("confident.jsonl").lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let pair = |chosen: &str, rejected: &str| json!({"prompt": "what is 1?", "chosen": chosen, "rejected": rejected});
+    assert_eq!(rows[2], pair("the sum of 1\nConfidence: 10", "the sum of 1\nConfidence: 0"));
+    assert_eq!(rows[3], pair("the rest of 1\nConfidence: 0", "the rest of 1\nConfidence: 10"));
+    bench
+        .run(&format!(
+            "train dpo --beta 0.01 --model model --data confident.jsonl --output-dir out {SHORT} --max-steps 1"
+        ))
+        .succeeded();
+    bench.run("convert --confidence --kind unpaired pairs.jsonl no.jsonl").refused(&["--kind"]);
+    bench.rows("same.jsonl", [json!({"prompt": "a", "chosen": "b", "rejected": "b"})]);
+    bench.run("convert --confidence same.jsonl no.jsonl").refused(&["line"]);
 }
