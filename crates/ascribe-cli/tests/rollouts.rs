@@ -142,6 +142,33 @@ fn reward_models_are_brought_to_their_own_scales() {
 }
 
 #[test]
+fn rewards_are_held_against_what_the_model_wrote_before() {
+    let bench = bench();
+    let options = "--log-sigmoid-quantile 0.85 --max-steps 2 --save-steps 1 --save-total-limit 0";
+    let ran = train(&bench, "grpo", "whole", options).succeeded();
+    assert!(ran.stderr.contains("references: 4 responses to each of 6 prompts"), "{}", ran.stderr);
+    // Rewards are 0 or 1 and so are references, so a log-sigmoid lies between those of -1 and 1.
+    for row in log(&bench, "whole") {
+        let reward = row["reward"].as_f64().expect("it is logged");
+        assert!((-1.3133..=-0.3132).contains(&reward), "{row}");
+    }
+    train(&bench, "grpo", "cut", options).succeeded();
+    std::fs::remove_dir_all(bench.path("cut").join("checkpoint-2")).expect("a checkpoint");
+    train(&bench, "grpo", "cut", options).succeeded();
+    assert_eq!(log(&bench, "cut"), log(&bench, "whole"));
+    for (rest, said) in [
+        ("--log-sigmoid-quantile 1", "log_sigmoid_quantile must be above 0 and below 1"),
+        ("--log-sigmoid-quantile 0.5 --log-sigmoid 1", "--log-sigmoid"),
+        ("--log-sigmoid-quantile 0.5 --combine min", "drop combine"),
+        ("--log-sigmoid-quantile 0.5 --reward-weights -1", "finite and above 0"),
+    ] {
+        train(&bench, "grpo", "no", rest).refused(&[said]);
+    }
+    let one = "--log-sigmoid-quantile 0.5 --num-generations 1";
+    train(&bench, "reinforce", "no", one).refused(&["at least 2 responses to a prompt"]);
+}
+
+#[test]
 fn rewards_under_constraints_are_told_of_held_out_prompts() {
     let bench = bench();
     let options = SHORT.replace("--reward arithmetic", "--constraint exact=0.5,arithmetic=0.5 --max-steps 1");

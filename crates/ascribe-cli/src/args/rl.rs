@@ -36,6 +36,10 @@ pub struct RlArgs {
     /// Make each reward the log-sigmoid of what it is above this number, a good answer's reward: their sum is a logical AND.
     #[arg(long, allow_negative_numbers = true)]
     pub log_sigmoid: Option<f64>,
+    /// The same with a number for each prompt and reward: this quantile of the rewards of responses that the model writes before
+    /// training; 0.85 is usual.
+    #[arg(long, allow_negative_numbers = true, conflicts_with = "log_sigmoid")]
+    pub log_sigmoid_quantile: Option<f64>,
     /// Responses to each prompt.
     #[arg(long, default_value_t = 8)]
     pub num_generations: usize,
@@ -193,8 +197,9 @@ pub struct RlArgs {
 impl RlArgs {
     /// How the rewards become one, where they are not added up.
     pub fn aggregate(&self) -> anyhow::Result<Option<Aggregate>> {
-        if self.reward.is_empty() && (self.combine.is_some() || self.log_sigmoid.is_some()) {
-            bail!("combine and log_sigmoid change rewards; name some with --reward");
+        let tamed = self.log_sigmoid.is_some() || self.log_sigmoid_quantile.is_some();
+        if self.reward.is_empty() && (self.combine.is_some() || tamed) {
+            bail!("combine, log_sigmoid and log_sigmoid_quantile change rewards; name some with --reward");
         }
         Ok(Some(match (self.combine, self.combine_weight) {
             (None, None) => return Ok(None),

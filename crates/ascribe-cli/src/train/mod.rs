@@ -6,6 +6,7 @@ pub(crate) mod curriculum;
 mod fitting;
 pub(crate) mod process;
 pub(crate) mod recipes;
+mod references;
 pub(crate) mod reward;
 pub(crate) mod rollouts;
 pub(crate) mod rounds;

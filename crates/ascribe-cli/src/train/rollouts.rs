@@ -11,12 +11,14 @@ use ascribe::lm::LanguageModel;
 use ascribe::preference::Encoder;
 use ascribe::preference::rl::{Actor, OnPolicy, PromptRow, RolloutLearner, SecondAttempt, WeightedRewards, text_of};
 use ascribe::process::model::{CARD, ProcessModel};
+use ascribe::reward::Reference;
 use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, TrainError};
 use serde_json::{Map, json};
 
 use super::combined::{Combined, LogSigmoidOf};
 use super::fitting::{RunLog, run_of};
 use super::recipes::Recipe;
+use super::references;
 use super::rows::parts;
 use super::setup::{Setup, second_attempt};
 use super::steer;
@@ -71,7 +73,12 @@ pub(super) fn prompts(
 }
 
 /// The rewards that the options name, as one.
-fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<WeightedRewards> {
+fn rewards(
+    args: &TrainArgs,
+    catalog: &Catalog,
+    rows: &[PromptRow],
+    model: Option<&LanguageModel>,
+) -> anyhow::Result<WeightedRewards> {
     args.rl.aggregate()?;
     if args.method == steer::METHOD {
         return steer::rewards(args, rows);
@@ -89,11 +96,19 @@ fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::R
             catalog.rollouts.rewards.names().join(", ")
         );
     }
-    combined(args, catalog, rows)
+    match args.rl.log_sigmoid_quantile {
+        Some(quantile) => references::rewards(args, catalog, rows, model, quantile),
+        None => combined(args, catalog, rows),
+    }
 }
 
 /// The reward `name`: one of the table, or a reward model or a process model in the folder of that name.
-fn reward(args: &TrainArgs, name: &str, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<Box<dyn Scorer>> {
+pub(super) fn reward(
+    args: &TrainArgs,
+    name: &str,
+    catalog: &Catalog,
+    rows: &[PromptRow],
+) -> anyhow::Result<Box<dyn Scorer>> {
     let table = &catalog.rollouts.rewards;
     let folder = Path::new(name);
     if !table.names().contains(&name) && folder.is_dir() {
@@ -162,7 +177,7 @@ fn tamed(
 ) -> anyhow::Result<Box<dyn Scorer>> {
     let scorer = reward(args, name, catalog, rows)?;
     let Some(centre) = centre else { return Ok(scorer) };
-    Ok(Box::new(LogSigmoidOf { scorer, centre }))
+    Ok(Box::new(LogSigmoidOf { scorer, centre: Reference::Global(centre) }))
 }
 
 /// The rewards `names` as one, each with its weight, or all with 1.
@@ -200,7 +215,7 @@ pub fn validate(
     let [train, held_out] = prompts(args, &encoder, split, context, second.as_ref())?;
     let (n, m) = (train.len(), held_out.len());
     let rows = [train, held_out].concat();
-    rewards(args, catalog, &rows)?;
+    rewards(args, catalog, &rows, None)?;
     bounded(args, catalog, &rows)?;
     Ok((n, m, setup.said))
 }
@@ -223,7 +238,7 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     let second = setup.config.second.as_ref();
     let [train, held_out] = prompts(args, &Encoder::new(&model, context)?, split, context, second)?;
     let rows = [train.as_slice(), held_out.as_slice()].concat();
-    let scorer = rewards(args, catalog, &rows)?;
+    let scorer = rewards(args, catalog, &rows, Some(&model))?;
     let bounded = bounded(args, catalog, &rows)?;
     let asked: Vec<Tokens> = train.iter().map(|(prompt, _)| prompt.clone()).collect();
     setup.config.ends = model.tokenizer.eos().to_vec();
@@ -366,15 +381,14 @@ pub(super) fn tell_held_out(
     write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
 }
 
-/// Mean scores of responses by each judge: means over prompts, with their intervals.
-fn judged(
+/// Responses of a model to each prompt, as a scorer sees them.
+pub(super) fn written(
     args: &TrainArgs,
     model: &LanguageModel,
-    judges: &[(String, &dyn Scorer)],
     rows: &[PromptRow],
-) -> anyhow::Result<Vec<Estimate>> {
+    seed: Seed,
+) -> anyhow::Result<Vec<Vec<Episode>>> {
     let policy = model.policy()?;
-    let seed = Seed(args.seed).child("held out", 0);
     let request = |(at, (prompt, _)): (usize, &PromptRow)| Request {
         prefix: prompt.clone(),
         n: args.rl.num_generations,
@@ -384,7 +398,7 @@ fn judged(
         seed: seed.child("prompt", at as u64),
     };
     let requests: Vec<Request> = rows.iter().enumerate().map(request).collect();
-    let mut means: Vec<Vec<f64>> = vec![Vec::new(); judges.len()];
+    let mut written = Vec::with_capacity(rows.len());
     for (request, reply) in requests.iter().zip(policy.propose(&requests)?) {
         let episodes = reply.candidates.iter().map(|candidate| {
             let text = text_of(&model.tokenizer, &request.prefix, &candidate.tokens)?;
@@ -392,13 +406,32 @@ fn judged(
             episode.complete = candidate.finish == Finish::End;
             Ok::<_, CoreError>(episode)
         });
-        let episodes = episodes.collect::<Result<Vec<_>, _>>()?;
+        written.push(episodes.collect::<Result<Vec<_>, _>>()?);
+    }
+    Ok(written)
+}
+
+/// The scores of responses that a scorer has one for.
+pub(super) fn scores(scorer: &dyn Scorer, episodes: &[Episode]) -> anyhow::Result<Vec<f64>> {
+    let mut scores = Vec::with_capacity(episodes.len());
+    for (credit, episode) in scorer.score(episodes)?.iter().zip(episodes) {
+        scores.push(f64::from(credit.to_sequence(episode, ascribe::core::Reduce::Sum)?));
+    }
+    scores.retain(|score| !score.is_nan());
+    Ok(scores)
+}
+
+/// Mean scores of responses by each judge: means over prompts, with their intervals.
+fn judged(
+    args: &TrainArgs,
+    model: &LanguageModel,
+    judges: &[(String, &dyn Scorer)],
+    rows: &[PromptRow],
+) -> anyhow::Result<Vec<Estimate>> {
+    let mut means: Vec<Vec<f64>> = vec![Vec::new(); judges.len()];
+    for episodes in written(args, model, rows, Seed(args.seed).child("held out", 0))? {
         for ((_, scorer), means) in judges.iter().zip(&mut means) {
-            let mut scores = Vec::with_capacity(episodes.len());
-            for (credit, episode) in scorer.score(&episodes)?.iter().zip(&episodes) {
-                scores.push(f64::from(credit.to_sequence(episode, ascribe::core::Reduce::Sum)?));
-            }
-            scores.retain(|score| !score.is_nan());
+            let scores = scores(*scorer, &episodes)?;
             if !scores.is_empty() {
                 means.push(scores.iter().sum::<f64>() / scores.len() as f64);
             }

@@ -102,13 +102,14 @@ const READING: [&str; 9] =
     [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 127] = [
+static OPTIONS: [(&str, Takers, &[&str]); 128] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("combine", Takers::All, &["iterative-dpo"]),
     ("combine_weight", Takers::All, &["iterative-dpo"]),
     ("standardize", Takers::All, &["iterative-dpo"]),
     ("log_sigmoid", Takers::All, &["iterative-dpo"]),
+    ("log_sigmoid_quantile", Takers::All, &[]),
     ("num_generations", Takers::All, &IN_ROUNDS),
     ("max_completion_length", Takers::All, &WRITING),
     ("temperature", Takers::All, &WRITING),
