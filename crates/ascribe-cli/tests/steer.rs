@@ -57,6 +57,10 @@ fn a_policy_is_drawn_to_responses_with_the_wanted_attributes() {
     train(&bench, "other", &options.replace("helpfulness=4", "helpfulness=0")).succeeded();
     assert!(log(&bench, "other")[0]["reward"] != whole[0]["reward"]);
     train(&bench, "whole", &options.replace("helpfulness=4", "helpfulness=0")).refused(&["rollouts"]);
+    // The same loss by the tokens of a response is smaller and pulls less, before gradients are cut.
+    train(&bench, "scaled", &format!("{options} --token-scaled")).succeeded();
+    let pull = |out: &str| log(&bench, out)[0]["grad_norm"].as_f64().expect("it is logged");
+    assert!(pull("scaled") <= pull("whole"));
     // A run that was stopped goes on with its responses.
     train(&bench, "cut", options).succeeded();
     fs::remove_dir_all(bench.path("cut/checkpoint-4")).unwrap();

@@ -175,6 +175,9 @@ pub struct RlArgs {
     /// brain: a response is good as `sigmoid(reward - brain_reference)` instead.
     #[arg(long, allow_negative_numbers = true)]
     pub brain_reference: Option<f64>,
+    /// brain and steer-lm: divide the loss of a prompt by the mean number of tokens of its responses.
+    #[arg(long)]
+    pub token_scaled: bool,
     /// steer-lm: the attributes that are wanted of a response, such as `helpfulness=4,verbosity=2`, unless a row has its own in the
     /// column `attributes`. They stand in a line in front of the prompt, which the reference does not see.
     #[arg(long, value_parser = super::table::<Map<String, Value>>)]

@@ -70,6 +70,7 @@ impl Setup {
                 OreoLevelName::Step => OreoLevel::Step,
                 OreoLevelName::Response => OreoLevel::Response,
             },
+            token_scaled: rl.token_scaled,
             goodness: match rl.brain_reference {
                 Some(reference) => Goodness::Sigmoid { reference },
                 None => Goodness::Exponential { gamma: rl.brain_gamma },

@@ -102,7 +102,7 @@ const READING: [&str; 9] =
     [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 128] = [
+static OPTIONS: [(&str, Takers, &[&str]); 129] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("combine", Takers::All, &["iterative-dpo"]),
@@ -162,6 +162,7 @@ static OPTIONS: [(&str, Takers, &[&str]); 128] = [
     ("oreo_level", Takers::Losses(&["oreo"]), &[]),
     ("brain_gamma", Takers::Losses(&["brain"]), &[]),
     ("brain_reference", Takers::Losses(&["brain"]), &[]),
+    ("token_scaled", Takers::Losses(&["brain"]), &[]),
     ("attributes", Takers::Methods(&["steer-lm"]), &[]),
     ("second_attempt", Takers::Methods(&["score"]), &[]),
     ("stage", Takers::Methods(&["score"]), &[]),
@@ -329,7 +330,7 @@ mod tests {
     fn parsed(method: &str, name: &str) -> Box<TrainArgs> {
         let value: &[&str] = match name {
             "use_bias_correction_kl" | "whiten_rewards" | "mask_truncated_completions" | "token_rewards" => &[],
-            "normalize_rewards" | "standardize" => &[],
+            "normalize_rewards" | "standardize" | "token_scaled" => &[],
             "attributes" => &["x=1"],
             "keep_reference" | "agreement_per_prompt" | "balance" | "strict" => &[],
             "loss_kwargs" => &["tau=1"],

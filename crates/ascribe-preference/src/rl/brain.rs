@@ -47,11 +47,14 @@ impl Goodness {
 pub struct Brain {
     /// How good a response is.
     pub goodness: Goodness,
+    /// Whether the loss of a prompt is divided by the mean number of tokens of its responses, as in the code of NeMo-Aligner for
+    /// SteerLM 2.0.
+    pub token_scaled: bool,
 }
 
 impl Default for Brain {
     fn default() -> Self {
-        Self { goodness: Goodness::Exponential { gamma: 1.0 } }
+        Self { goodness: Goodness::Exponential { gamma: 1.0 }, token_scaled: false }
     }
 }
 
@@ -94,7 +97,9 @@ impl Objective for Brain {
 
     fn loss(&self, batch: &LogpBatch) -> Result<Loss, CoreError> {
         let side = batch.all();
-        let of_writer = host(side.mask.sum(side.tokens(TokenInput::OldLogps)?));
+        let old = side.tokens(TokenInput::OldLogps)?; // [rows, seq]
+        let lengths = host(side.mask.count(&old));
+        let of_writer = host(side.mask.sum(old));
         let (prior, now, scores) = (host(side.ref_sum()?), host(batch.frozen().all().sum()), host(side.scores()?));
         let n = scores.len();
         // Numbers without a gradient, in f64: they may be hundreds of nats apart.
@@ -119,7 +124,11 @@ impl Objective for Brain {
             let kl = |(a, b): (&f64, &f64)| (a + SMALL) * ((a + SMALL) / (b + SMALL)).ln();
             divergences.push(a.iter().zip(&b).map(kl).sum::<f64>());
             let leads = a.iter().zip(&b).map(|(a, b)| a - b).collect();
-            losses.push((column(leads) * sums.clone().slice(rows)).sum().neg()); // [1]
+            let tokens = match self.token_scaled {
+                true => lengths[rows.clone()].iter().sum::<f64>() / size as f64,
+                false => 1.0,
+            };
+            losses.push((column(leads) * sums.clone().slice(rows)).sum().neg().div_scalar(tokens.max(1.0))); // [1]
         }
         if losses.is_empty() {
             let rule = "a batch of groups needs a prompt with a response";
@@ -147,7 +156,7 @@ mod tests {
             Goodness::Exponential { gamma: f64::NAN },
             Goodness::Sigmoid { reference: f64::INFINITY },
         ] {
-            assert!(Brain { goodness }.check().is_err(), "{goodness:?}");
+            assert!(Brain { goodness, ..Brain::default() }.check().is_err(), "{goodness:?}");
         }
         assert!(Brain::default().check().is_ok());
     }
