@@ -125,7 +125,7 @@ impl Objective for Brain {
             divergences.push(a.iter().zip(&b).map(kl).sum::<f64>());
             let leads = a.iter().zip(&b).map(|(a, b)| a - b).collect();
             let tokens = match self.token_scaled {
-                true => lengths[rows.clone()].iter().sum::<f64>() / size as f64,
+                true => lengths[rows.clone()].iter().sum::<f64>() / *size as f64,
                 false => 1.0,
             };
             losses.push((column(leads) * sums.clone().slice(rows)).sum().neg().div_scalar(tokens.max(1.0))); // [1]
