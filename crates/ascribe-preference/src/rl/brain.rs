@@ -6,10 +6,11 @@
 //! g = exp(r / gamma), or sigmoid(r - r_ref)
 //! ```
 //! `p` is the reference, `q'` the policy that wrote the responses, `q` the policy; the bracket has no gradient, and
-//! log-probabilities are sums over tokens. With `exp(r / gamma)` the target is the optimum of the reward with a divergence of
-//! strength gamma; with a prompt that names attributes, the log-probability of these for r, and a reference that reads the prompt
-//! alone it is SteerLM 2.0 (HelpSteer2, arXiv:2406.08673). The statistic `brain/kl` is the divergence of B from A on the samples,
-//! `sum_i (A_i + e) log((A_i + e) / (B_i + e))` with e = 1e-8. Two responses of which one is certain, with `q' = p`, have the gradient of DPO at a beta of 1.
+//! log-probabilities are sums over tokens. With `exp(r / gamma)` the target is the optimum of the reward with a divergence
+//! of strength gamma; with a prompt that names attributes, the log-probability of these for r, and a reference that reads
+//! the prompt alone it is SteerLM 2.0 (HelpSteer2, arXiv:2406.08673). The statistic `brain/kl` is the divergence of B from A
+//! on the samples, `sum_i (A_i + e) log((A_i + e) / (B_i + e))` with e = 1e-8. Two responses of which one is certain, with
+//! `q' = p`, have the gradient of DPO at a beta of 1.
 
 use ascribe_core::{CoreError, LogpBatch, Loss, Needs, Objective, RowKind, TokenInput};
 use burn::tensor::{Tensor, TensorData};

@@ -1,8 +1,8 @@
 //! Trains a decoder with a head of sequences by any loss on its scores.
 //!
-//! Responses are read as the decoder's pooling says, and the prompt that those of a row share is read once. A loss whose rows depend on
-//! each other ([`ScoreNeeds::coupled`](crate::ScoreNeeds)) takes all rows of an optimizer window through the model at once.
-//! How much of training is done is not known here, so a loss that changes on the way (`weak-to-strong`) is what it is at the
+//! Responses are read as the decoder's pooling says, and the prompt that those of a row share is read once. A loss whose rows
+//! depend on each other ([`ScoreNeeds::coupled`](crate::ScoreNeeds)) takes all rows of an optimizer window through the model at
+//! once. How much of training is done is not known here, so a loss that changes on the way (`weak-to-strong`) is what it is at the
 //! end: its ramp is over from the start.
 
 use ascribe_core::Loss;
