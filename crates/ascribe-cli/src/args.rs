@@ -33,7 +33,7 @@ pub use measure::{
 pub use objective::ObjectiveArgs;
 pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
 pub use process_model::{FormName, ProcessArgs, StepHeadName, StepLossName};
-pub use reward::{CombineName, HeadInitName, RewardArgs, RewardedArgs};
+pub use reward::{CombineName, ContrastName, HeadInitName, RewardArgs, RewardedArgs, VoteName};
 pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName, StepRewardsName};
 pub use rounds::{CurriculumArgs, CurriculumName, EaseName, LabelsName, RoundArgs};
 pub use search::{ScorerName, SearchArgs};
@@ -114,9 +114,9 @@ pub struct TrainArgs {
     #[command(flatten)]
     pub given: Given,
     /// The objective by name, such as sft, dpo, kto, simpo or t-reg, or a sum of some, such as dpo+sft; on rollouts grpo, dr_grpo,
-    /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo, ma_ppo, raft, oreal, oreo, brain or score; in rounds of
-    /// pairs that it writes iterative-dpo, iterative-gpo, iterative-cream or iterative-scir; on games in turns archer; or reward, for
-    /// a reward model; or orm, prm, pav, tvm, p-ik or implicit-prm, for a process model.
+    /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo, ma_ppo, raft, oreal, oreo, brain, steer-lm or score; in
+    /// rounds of pairs that it writes iterative-dpo, iterative-gpo, iterative-cream or iterative-scir; on games in turns archer; or
+    /// reward, for a reward model; or orm, prm, pav, tvm, p-ik or implicit-prm, for a process model.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
@@ -304,6 +304,10 @@ pub struct ConvertArgs {
     /// The kind of the rows to write, where the layout leaves a choice.
     #[arg(long, value_parser = kind)]
     pub kind: Option<Kind>,
+    /// Make two pairs of each, whose sides differ in a stated confidence alone: the chosen response is to be sure of itself, the
+    /// rejected one is not (CDPO).
+    #[arg(long, conflicts_with = "kind")]
+    pub confidence: bool,
     /// A TOML file with options by name; the command line wins.
     #[arg(long)]
     pub config: Option<PathBuf>,
@@ -452,6 +456,10 @@ pub struct ScoreArgs {
     pub model: Option<PathBuf>,
     #[command(flatten)]
     pub rewarded: RewardedArgs,
+    /// A vote of several reward models on the order of each pair (--reward a,b,c --standardize): the mean and the deviation of their
+    /// margins are added, and the pair is treated by them.
+    #[arg(long, value_enum, requires = "reward")]
+    pub vote: Option<VoteName>,
     /// Scores of steps by this process model (a folder of transformers or peft, or a name on the hub), or with --implicit by the
     /// log-ratios of this policy. A model of `train p-ik` reads prompts alone.
     #[arg(long, conflicts_with_all = ["model", "reward"])]

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use ascribe::burn::tensor::Device;
 use ascribe::core::{CoreError, Credit, Episode, Scorer, Tokens};
 use ascribe::data::Prompt;
 use ascribe::lm::Row;
 use ascribe::preference::Encoder;
-use ascribe::reward::{Reading, RewardModel};
+use ascribe::reward::{Reading, RewardCard, RewardModel, Scored, Standard};
 
 /// A reward model with the prompts that it may be asked about. It reads texts in its own tokenizer and template.
 ///
@@ -19,6 +19,8 @@ pub struct Judge {
     model: RewardModel,
     /// By the tokens that the policy reads.
     prompts: HashMap<Tokens, Prompt>,
+    /// What its rewards are brought to.
+    standard: Standard,
 }
 
 impl Judge {
@@ -31,7 +33,38 @@ impl Judge {
         eprintln!("loading {}", folder.display());
         let model = RewardModel::load(folder, device);
         let model = model.with_context(|| format!("the reward model `{}`", folder.display()))?;
-        Ok(Self { model, prompts: prompts.into_iter().collect() })
+        Ok(Self { model, prompts: prompts.into_iter().collect(), standard: Standard::NONE })
+    }
+
+    /// The same with rewards on its own scale.
+    pub fn standardized(self) -> anyhow::Result<Self> {
+        let standard = self.model.standard();
+        if standard == Standard::NONE {
+            bail!(
+                "the reward.json of a reward model says nothing of its scale; train it by `train reward`, or drop standardize"
+            );
+        }
+        Ok(Self { standard, ..self })
+    }
+
+    /// What its scores mean.
+    pub fn card(&self) -> &RewardCard {
+        self.model.card()
+    }
+
+    /// What the model says of each response; nothing of one that has no token.
+    pub fn scored(&self, episodes: &[Episode]) -> Result<Vec<Option<Scored>>, CoreError> {
+        let model = self.model.model();
+        let encoder = Encoder::new(model, model.config.context).map_err(|error| CoreError::Other(Box::new(error)))?;
+        let texts = episodes.iter().map(|one| self.read(&encoder, one)).collect::<Result<Vec<_>, CoreError>>()?;
+        let mut all = vec![None; episodes.len()];
+        let there: Vec<usize> = (0..texts.len()).filter(|at| !texts[*at].1.is_empty()).collect();
+        let row = |at: &usize| Row { prompt: &texts[*at].0, response: &texts[*at].1 };
+        let rows: Vec<Row> = there.iter().map(row).collect();
+        for (at, scored) in there.iter().zip(self.model.scored(&rows)?) {
+            all[*at] = Some(scored);
+        }
+        Ok(all)
     }
 
     /// Ids of the prompt and of the response of an episode.
@@ -53,23 +86,20 @@ impl Judge {
 
 impl Scorer for Judge {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
-        let model = self.model.model();
-        let encoder = Encoder::new(model, model.config.context).map_err(|error| CoreError::Other(Box::new(error)))?;
-        let texts = episodes.iter().map(|one| self.read(&encoder, one)).collect::<Result<Vec<_>, CoreError>>()?;
         // What has no token is judged by nobody.
-        let mut credits = vec![Credit::sequence(f32::NAN); episodes.len()];
-        let there: Vec<usize> = (0..texts.len()).filter(|at| !texts[*at].1.is_empty()).collect();
-        let row = |at: &usize| Row { prompt: &texts[*at].0, response: &texts[*at].1 };
-        let rows: Vec<Row> = there.iter().map(row).collect();
+        let scored = self.scored(episodes)?;
         let relative = matches!(self.model.card().reading, Reading::Preference(_));
         let mut asked: HashMap<&[u32], f64> = HashMap::new();
-        rows.iter().for_each(|row| *asked.entry(row.prompt).or_default() += 1.0);
-        for ((at, row), scored) in there.iter().zip(&rows).zip(self.model.scored(&rows)?) {
-            // The model's own mean is over the others.
-            let share = if relative { 1.0 - 1.0 / asked[row.prompt] } else { 1.0 };
-            credits[*at] = Credit::sequence((share * scored.reward) as f32);
+        for (episode, _) in episodes.iter().zip(&scored).filter(|(_, scored)| scored.is_some()) {
+            *asked.entry(episode.prompt_tokens()).or_default() += 1.0;
         }
-        Ok(credits)
+        let credit = |(episode, scored): (&Episode, Option<Scored>)| {
+            let Some(scored) = scored else { return Credit::sequence(f32::NAN) };
+            // The model's own mean is over the others.
+            let share = if relative { 1.0 - 1.0 / asked[episode.prompt_tokens()] } else { 1.0 };
+            Credit::sequence(self.standard.apply(share * scored.reward) as f32)
+        };
+        Ok(episodes.iter().zip(scored).map(credit).collect())
     }
 }
 
@@ -79,6 +109,27 @@ mod tests {
     use ascribe_testkit::golden;
 
     use super::*;
+
+    #[test]
+    fn a_judge_on_its_own_scale_says_the_same_of_another_zero() {
+        let device = crate::device::device("flex").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(golden::root().join("lm").join("llama_seqcls")).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+        }
+        let open =
+            || Judge::open(folder.path(), &device, [(Tokens::from(vec![7u32]), Prompt::Text("what?".to_owned()))]);
+        let score = |judge: Judge| {
+            let text = Text { spans: vec![0..5, 5..9], text: "what? yes".to_owned() };
+            f64::from(judge.score(&[Episode::new(&[7], &[9]).with_text(text).unwrap()]).unwrap()[0].values()[0])
+        };
+        let raw = score(open().unwrap());
+        assert!(open().unwrap().standardized().is_err(), "nothing is known of its scale");
+        std::fs::write(folder.path().join("reward.json"), "{\"standard\": {\"mean\": 0.5, \"std\": 2.0}}").unwrap();
+        assert!((score(open().unwrap()) - raw).abs() < 1e-6);
+        assert!((score(open().unwrap().standardized().unwrap()) - (raw - 0.5) / 2.0).abs() < 1e-6);
+    }
 
     #[test]
     fn a_judge_reads_texts_in_its_own_words() {

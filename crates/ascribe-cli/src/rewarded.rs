@@ -6,10 +6,11 @@ use anyhow::{Context, bail};
 use ascribe::data::{Prompt, Rows};
 use ascribe::lm::Row;
 use ascribe::preference::Encoder;
+use ascribe::reward::weights::{Treatment, strengths, treat};
 use ascribe::reward::{Aggregate, Reading, RewardModel, Scored};
 use serde_json::{Map, Value, json};
 
-use crate::args::{RewardedArgs, ScoreArgs};
+use crate::args::{RewardedArgs, ScoreArgs, VoteName};
 use crate::device::device;
 use crate::hub::resolve;
 use crate::output::{Progress, print_line};
@@ -25,12 +26,18 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         bail!("{name} belongs to log-probabilities; drop it with --reward");
     }
     let judges = Judges::open(&args.rewarded, &args.common.device)?.context("name a reward model with --reward")?;
+    if args.vote.is_some() && judges.members.len() < 2 {
+        bail!("a vote needs several reward models, with commas between them; name more, or drop vote");
+    }
     // A broken line anywhere refuses the whole file, before the first line is written.
     let mut total = 0;
     for row in Rows::open(&args.input)? {
         let (number, row) = row?;
         let given = Given::of(&row).with_context(|| place(&args.input, number))?;
         judges.encode(&given).with_context(|| place(&args.input, number))?;
+        if args.vote.is_some() && given.form != Form::Pair {
+            bail!("{}: a vote is on pairs, and the row has no `chosen` and `rejected`", place(&args.input, number));
+        }
         total += 1;
     }
     let mut rows = Rows::open(&args.input)?;
@@ -46,6 +53,9 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         done += batch.len();
         for (((_, mut row), given), judged) in batch.into_iter().zip(given).zip(judged) {
             given.write(&judged, &mut row);
+            if let Some(vote) = args.vote {
+                voted(vote, &judged, &mut row)?;
+            }
             print_line(&Value::Object(row).to_string())?;
         }
         progress.at(done);
@@ -228,6 +238,43 @@ impl Given {
         if judged.iter().any(|one| one.cut) {
             put("cut", &|one: &Judged| json!(one.cut));
         }
+    }
+}
+
+/// Smallest and largest margin of a vote.
+const MARGINS: [f64; 2] = [0.0, 3.0];
+
+/// The vote of the members on a pair, and what becomes of it: Secrets of RLHF II, arXiv:2401.06080.
+fn voted(vote: VoteName, judged: &[Judged], row: &mut Map<String, Value>) -> anyhow::Result<()> {
+    let side = |at: usize| judged[at].members.iter().map(|reward| vec![*reward]).collect::<Vec<_>>();
+    let strengths = strengths(&side(0), &side(1), 0)?;
+    let [floor, cap] = MARGINS;
+    let treatment = if vote == VoteName::Flip { Treatment::Flip } else { Treatment::Margin { floor, cap } };
+    for (strength, treated) in strengths.iter().zip(treat(&strengths, treatment)?) {
+        row.insert("vote_mean".into(), json!(strength.mean));
+        row.insert("vote_std".into(), json!(strength.std));
+        match vote {
+            VoteName::Tell => {}
+            VoteName::Margin => {
+                row.insert("margin".into(), json!(treated.label.margin));
+            }
+            VoteName::Flip => {
+                if treated.flipped {
+                    ["", "reward_", "member_reward_", "cut_"].iter().for_each(|of| swap_sides(row, of));
+                }
+                row.insert("flipped".into(), json!(treated.flipped));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Exchanges what stands in two columns of a pair, where both are there.
+fn swap_sides(row: &mut Map<String, Value>, of: &str) {
+    let [chosen, rejected] = ["chosen", "rejected"].map(|side| format!("{of}{side}"));
+    if let (Some(first), Some(second)) = (row.get(&chosen).cloned(), row.get(&rejected).cloned()) {
+        row.insert(chosen, second);
+        row.insert(rejected, first);
     }
 }
 

@@ -99,6 +99,76 @@ fn multipliers_of_constraints_are_logged_and_wait_in_checkpoints() {
 }
 
 #[test]
+fn rewards_are_brought_to_one_scale_as_they_come() {
+    let bench = bench();
+    let options = "--normalize-rewards --reward-clip-range -5 5 --max-steps 4 --save-steps 2 --save-total-limit 0";
+    train(&bench, "ppo", "whole", options).succeeded();
+    train(&bench, "ppo", "cut", options).succeeded();
+    std::fs::remove_dir_all(bench.path("cut").join("checkpoint-4")).expect("a checkpoint");
+    train(&bench, "ppo", "cut", options).succeeded();
+    let whole = log(&bench, "whole");
+    assert_eq!(log(&bench, "cut"), whole);
+    assert_eq!(bench.equal_files("cut"), bench.equal_files("whole"));
+    for row in &whole {
+        let number = |name: &str| row[name].as_f64().expect("it is logged");
+        assert!(number("reward/running_std") > 0.0 && number("reward").abs() <= 5.0, "{row}");
+        assert!((0.0..=1.0).contains(&number("reward/running_mean")), "{row}");
+    }
+    train(&bench, "ppo", "cut", "--reward-clip-range -5 5 --max-steps 4").refused(&["rollouts"]);
+    train(&bench, "brain", "out", "--normalize-rewards").refused(&["normalize_rewards does nothing with brain", "ppo"]);
+}
+
+#[test]
+fn reward_models_are_brought_to_their_own_scales() {
+    let bench = bench();
+    for seed in [0, 1] {
+        let line = format!(
+            "train reward --model model --data pairs.jsonl --output-dir m{seed} {} --seed {seed} --head-init wide",
+            support::SHORT
+        );
+        bench.run(&line).succeeded();
+    }
+    let options = SHORT.replace("--reward arithmetic", "--reward m0,m1 --combine mean --max-steps 1");
+    let run = |out: &str, more: &str| {
+        let line = format!("train grpo --model model --data prompts.jsonl --output-dir {out} {options} {more}");
+        bench.run(&line).succeeded();
+        log(&bench, out)[0]["reward"].as_f64().expect("it is logged")
+    };
+    // The same responses; their mean reward is moved by the mean of what both models were moved by.
+    let (raw, standard) = (run("raw", ""), run("standard", "--standardize"));
+    assert!(raw.is_finite() && standard.is_finite() && raw != standard, "{raw} {standard}");
+    train(&bench, "grpo", "no", "--standardize")
+        .refused(&["standardize brings reward models", "`arithmetic` has none"]);
+}
+
+#[test]
+fn rewards_are_held_against_what_the_model_wrote_before() {
+    let bench = bench();
+    let options = "--log-sigmoid-quantile 0.85 --max-steps 2 --save-steps 1 --save-total-limit 0";
+    let ran = train(&bench, "grpo", "whole", options).succeeded();
+    assert!(ran.stderr.contains("references: 4 responses to each of 6 prompts"), "{}", ran.stderr);
+    // Rewards are 0 or 1 and so are references, so a log-sigmoid lies between those of -1 and 1.
+    for row in log(&bench, "whole") {
+        let reward = row["reward"].as_f64().expect("it is logged");
+        assert!((-1.3133..=-0.3132).contains(&reward), "{row}");
+    }
+    train(&bench, "grpo", "cut", options).succeeded();
+    std::fs::remove_dir_all(bench.path("cut").join("checkpoint-2")).expect("a checkpoint");
+    train(&bench, "grpo", "cut", options).succeeded();
+    assert_eq!(log(&bench, "cut"), log(&bench, "whole"));
+    for (rest, said) in [
+        ("--log-sigmoid-quantile 1", "log_sigmoid_quantile must be above 0 and below 1"),
+        ("--log-sigmoid-quantile 0.5 --log-sigmoid 1", "--log-sigmoid"),
+        ("--log-sigmoid-quantile 0.5 --combine min", "drop combine"),
+        ("--log-sigmoid-quantile 0.5 --reward-weights -1", "finite and above 0"),
+    ] {
+        train(&bench, "grpo", "no", rest).refused(&[said]);
+    }
+    let one = "--log-sigmoid-quantile 0.5 --num-generations 1";
+    train(&bench, "reinforce", "no", one).refused(&["at least 2 responses to a prompt"]);
+}
+
+#[test]
 fn rewards_under_constraints_are_told_of_held_out_prompts() {
     let bench = bench();
     let options = SHORT.replace("--reward arithmetic", "--constraint exact=0.5,arithmetic=0.5 --max-steps 1");

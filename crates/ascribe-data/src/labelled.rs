@@ -154,14 +154,18 @@ impl Record for Stepwise {
     }
 }
 
+/// The name of a rating that has none.
+const RATING: &str = "rating";
+
 impl Record for Rated {
     const KIND: Kind = Kind::Rated;
 
     fn from_row(place: Place<'_>, mut row: Map<String, Value>) -> Result<Result<Self, Untaught>, DataError> {
         require(place, Self::KIND, &["prompt", "completion", "ratings"], &row)?;
-        let rule = "numbers by attribute";
+        let rule = "numbers by attribute, or one number";
         let ratings = match row.shift_remove("ratings").unwrap_or_default() {
             Value::Object(ratings) => ratings,
+            number @ Value::Number(_) => Map::from_iter([(RATING.to_owned(), number)]),
             other => return Err(refuse(place, "ratings", rule, name_of(&other).to_owned())),
         };
         let rating = |(attribute, value): (String, Value)| match value.as_f64() {
@@ -316,6 +320,9 @@ mod tests {
         assert_eq!(row.ratings, [("b".to_owned(), 4.0), ("a".to_owned(), 0.5)]);
         let written = json!({"prompt": "q", "completion": "a", "ratings": {"b": 4.0, "a": 0.5}});
         assert_eq!(serde_json::to_value(&row).unwrap(), written);
+        // A number alone, such as a reward that was scored before.
+        let row: Rated = read(json!({"prompt": "q", "completion": "a", "ratings": -1.5})).unwrap().unwrap();
+        assert_eq!(row.ratings, [("rating".to_owned(), -1.5)]);
         let message = read::<Rated>(json!({"prompt": "q", "completion": "a", "ratings": {"b": "x"}})).unwrap_err();
         assert!(message.contains("got a string as `b`"), "{message}");
     }

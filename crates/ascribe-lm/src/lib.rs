@@ -21,9 +21,10 @@ pub use gguf::{Gguf, GgufValue, RawTensor, TensorInfo, TensorKind};
 pub use hub::Hub;
 #[cfg(feature = "local")]
 pub use local::{
-    Activation, Backward, Biases, Decoder, DecoderConfig, Engine, Family, FrozenModel, GgufWeights, Head, HeadInit,
-    KvCache, KvUsage, LanguageModel, Limits, LocalPolicy, LoraConfig, Norm, Positions, Precision, Predictors,
-    RandomWeights, Rope, RopeScaling, Row, Safetensors, ScorePass, TrainingPass, WeightSource, save_safetensors,
+    Activation, Backward, Biases, Decoder, DecoderConfig, Engine, Family, FeaturePass, FrozenModel, GgufWeights, Head,
+    HeadInit, KvCache, KvUsage, LanguageModel, Limits, LocalPolicy, LoraConfig, NextTokenHead, Norm, Pooling,
+    Positions, Precision, Predictors, RandomWeights, Rope, RopeScaling, Row, Safetensors, ScorePass, TrainingPass,
+    WeightSource, save_safetensors,
 };
 pub use sampling::Transform;
 #[cfg(feature = "served")]

@@ -120,7 +120,7 @@ fn sft_steps(data: &Case, run: &Case) {
 
 fn reward_steps(data: &Case, run: &Case) {
     let centre = run.get("center_rewards_coefficient").number();
-    let loss = BradleyTerryConfig { centre, labelled: false }.init().expect("a sound weight");
+    let loss = BradleyTerryConfig { centre, ..BradleyTerryConfig::default() }.init().expect("a sound weight");
     let row = |pair: TrainRow| RewardRow {
         prompt: pair.prompt,
         responses: pair.responses.into_iter().map(|response| response.tokens).collect(),

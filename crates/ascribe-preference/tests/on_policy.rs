@@ -547,6 +547,82 @@ fn rewards_of_parts_of_a_response_stay_in_their_places_and_may_be_absent() {
 }
 
 #[test]
+fn normalized_rewards_know_all_scores_so_far_and_a_checkpoint_keeps_them() {
+    let (prompts, scorer) = (prompts(), threes());
+    let raw = |rollouts: &[Rollout]| -> Vec<f64> {
+        let share = |rollout: &Rollout| {
+            let threes = rollout.response.iter().filter(|token| **token == 3).count();
+            f64::from(threes as f32 / rollout.response.len() as f32)
+        };
+        rollouts.iter().map(share).collect()
+    };
+    // Mean and deviation of what was seen, with a mean of 0 and a variance of 1 that weigh 1e-4 of one score.
+    let scale = |seen: &[f64]| {
+        let n = seen.len() as f64 + 1e-4;
+        let mean = seen.iter().sum::<f64>() / n;
+        let squares = seen.iter().map(|score| (score - mean).powi(2)).sum::<f64>() + 1e-4 * (1.0 + mean * mean);
+        (mean, (squares / n).sqrt())
+    };
+    let scores = |rollouts: &[Rollout]| -> Vec<f64> { rollouts.iter().map(|one| one.score.unwrap()).collect() };
+    let expected = |rollouts: &[Rollout], seen: &[f64]| -> Vec<f64> {
+        let (mean, deviation) = scale(seen);
+        raw(rollouts).into_iter().map(|score| (score - mean) / deviation).collect()
+    };
+    let setup = |reward_clip| {
+        let config = RolloutConfig { normalize_rewards: true, reward_clip, ..config() };
+        Setup::new("reinforce", "reinforce", config)
+    };
+    let (plain, actor) = (setup(None), Actor::new(tiny(1)));
+    let mut source = plain.source(&prompts, &scorer).expect("sound options");
+    source.window(&actor).expect("rollouts can be written");
+    let first = source.pending().to_vec();
+    let mut seen = raw(&first);
+    close("the first generation", &scores(&first), &expected(&first, &seen), 1e-4);
+    source.advance();
+    let folder = tempfile::tempdir().expect("a folder");
+    source.save(folder.path()).expect("written");
+    let cursor = source.cursor();
+    source.window(&actor).expect("rollouts can be written");
+    let second = source.pending().to_vec();
+    seen.extend(raw(&second));
+    close("the second generation", &scores(&second), &expected(&second, &seen), 1e-4);
+    let mut resumed = plain.source(&prompts, &scorer).expect("sound options");
+    resumed.resume(folder.path(), cursor).expect("its own");
+    resumed.window(&actor).expect("rollouts can be written");
+    assert_eq!(resumed.pending(), second.as_slice());
+    // They are cut afterwards.
+    let cut = setup(Some((-0.25, 0.25)));
+    let mut source = cut.source(&prompts, &scorer).expect("sound options");
+    source.window(&actor).expect("rollouts can be written");
+    let bounded: Vec<f64> = scores(&first).into_iter().map(|score| score.clamp(-0.25, 0.25)).collect();
+    close("cut", &scores(source.pending()), &bounded, 1e-6);
+    // A loss on scores takes them as they are.
+    let config = RolloutConfig { normalize_rewards: true, ..config() };
+    assert!(Setup::new("brain", "brain", config).source(&prompts, &scorer).is_err());
+}
+
+#[test]
+fn a_reference_may_read_other_prompts() {
+    let (prompts, scorer) = (prompts(), threes());
+    let setup = Setup::new("brain", "brain", config());
+    let plain: std::collections::HashMap<Tokens, Tokens> =
+        prompts.iter().map(|prompt| (prompt.clone(), Tokens::from(vec![prompt[0] + 1]))).collect();
+    let source = || setup.source(&prompts, &scorer).expect("sound options").with_reference(tiny(2));
+    let mut reading = source().with_reference_prompts(plain.clone());
+    reading.window(&Actor::new(tiny(1))).expect("rollouts can be written");
+    let rollouts = reading.pending();
+    assert_eq!(rollouts.len(), 8);
+    for rollout in rollouts {
+        let row = Row { prompt: &[rollout.prompt[0] + 1], response: &rollout.response };
+        let expected = values(tiny(2).response_logps(&[row]).expect("a sound row").0);
+        let got: Vec<f64> = rollout.ref_logps.iter().flatten().map(|logp| f64::from(*logp)).collect();
+        close("reference", &got, &expected, 1e-5);
+    }
+    let mut lost = source().with_reference_prompts(plain.into_iter().take(1).collect());
+    assert!(matches!(lost.window(&Actor::new(tiny(1))), Err(TrainError::Core(CoreError::MissingEvidence(_)))));
+}
+
+#[test]
 fn a_baseline_that_nobody_can_judge_is_no_baseline_of_nothing() {
     // Eight responses are worth 2 each; of the most likely ones the first has no score, and the second has 1/2.
     let (prompts, asked) = (prompts(), AtomicUsize::new(0));

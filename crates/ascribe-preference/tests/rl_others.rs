@@ -4,6 +4,7 @@ use ascribe_core::tensor::Mask;
 use ascribe_core::{CoreError, LogpBatch, Loss, Objective, RowKind, TokenInput};
 use ascribe_preference::objectives::DpoConfig;
 use ascribe_preference::rl::{Brain, Goodness, Oreo, OreoLevel};
+use ascribe_reward::losses::{SteerBatch, steer};
 use ascribe_testkit::device::{device, floats, values};
 use ascribe_testkit::golden::close;
 use burn::tensor::{DType, Tensor, TensorData};
@@ -239,7 +240,7 @@ impl Group {
 
     fn run(&self, goodness: Goodness) -> (Loss, Vec<f64>) {
         let (batch, now) = self.batch();
-        let loss = Brain { goodness }.loss(&batch).expect("the batch has what is needed");
+        let loss = Brain { goodness, ..Brain::default() }.loss(&batch).expect("the batch has what is needed");
         let slopes = loss.rows.clone().sum().backward();
         (loss, real(now.grad(&slopes), &self.now, 1))
     }
@@ -270,6 +271,37 @@ fn brain_by_hand() {
     let mut shifted = two;
     shifted.reference[0][0] -= 3.0f64.ln();
     close("importance", &shifted.run(EXPONENTIAL).1, &[0.0, 0.0], 1e-12);
+}
+
+/// log P(a|x,y) as the score, log P(y|x) under the reference, log Q'(y|a,x) under the writer.
+#[test]
+fn brain_is_steer_lm_where_attributes_are_asked_for() {
+    let (now, writer) = ([-9.5, -12.5, -9.0], [-10.0, -12.0, -9.0]);
+    let (prior, attributes) = ([-11.0, -11.0, -10.0], [-2.0, -1.5, -3.0]);
+    let column = |values: &[f64]| values.iter().map(|value| vec![*value]).collect::<Vec<_>>();
+    let group = Group { reference: column(&prior), ..Group::of(&now, &writer, &attributes) };
+    let (loss, gradient) = group.run(EXPONENTIAL);
+    let row = |values: &[f64]| floats::<2>(values, [1, 3], &device().autodiff(), DType::F64);
+    let policy = row(&now).require_grad();
+    let batch =
+        SteerBatch { attributes: row(&attributes), prior: row(&prior), sampler: row(&writer), policy: policy.clone() };
+    let theirs = steer(batch, None).expect("the shapes agree");
+    close("loss", &values(loss.mean()), &values(theirs.mean()), 1e-12);
+    close("divergence", &found(&loss, "brain/kl"), &found(&theirs, "steer/kl"), 1e-12);
+    let slopes = theirs.rows.clone().sum().backward();
+    close("gradient", &gradient, &values(policy.grad(&slopes).expect("it is differentiable")), 1e-12);
+    // Divided by the mean number of tokens: one, one and three make 5/3.
+    let longer = Group {
+        now: vec![vec![-9.5], vec![-12.5], vec![-3.0; 3]],
+        writer: vec![vec![-10.0], vec![-12.0], vec![-3.0; 3]],
+        reference: vec![vec![-11.0], vec![-11.0], vec![-4.0, -3.0, -3.0]],
+        ..group.clone()
+    };
+    let scaled = Brain { token_scaled: true, ..Brain::default() }.loss(&longer.batch().0).expect("what is needed");
+    close("scaled", &values(scaled.mean()), &[values(theirs.mean())[0] * 0.6], 1e-12);
+    // softmax(-3, -0.5, -4) and softmax(0.5, -0.5, 0): the gradient is the second less the first.
+    let expected = [0.506480 - 0.073799, 0.186324 - 0.899052, 0.307196 - 0.027149];
+    close("by hand", &gradient, &expected, 1e-5);
 }
 
 #[test]

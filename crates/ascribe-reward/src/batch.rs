@@ -4,11 +4,11 @@
 //! sums of rows with weights, divided once by the training loop.
 
 use ascribe_core::Loss;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 
 use crate::RewardError;
 use crate::error::finite;
-use crate::math::tensor;
+use crate::math::{tensor, widened};
 
 /// What a loss needs of the head and of the rows. Whoever trains builds both accordingly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +50,7 @@ impl ScoreBatch {
             let got = format!("{n} rows of {width} scores, where a row has {responses} responses");
             return Err(RewardError::Shape { rule, got });
         }
-        let scores = match scores.dtype() {
-            DType::F16 | DType::BF16 => scores.cast(DType::F32),
-            _ => scores,
-        };
-        Ok(Self { scores, responses, labels: Vec::new(), progress: 1.0 })
+        Ok(Self { scores: widened(scores), responses, labels: Vec::new(), progress: 1.0 })
     }
 
     /// The same batch with as many labels for each row, row by row.

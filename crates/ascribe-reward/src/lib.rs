@@ -46,8 +46,8 @@ pub use error::RewardError;
 pub use follow_up::{FollowUpLikelihood, FollowUps, OverTokens};
 pub use judge::{BetterThanReference, Critiqued, RubricJudge, RubricPrompt, rubric_prompt};
 pub use model::{
-    CARD, MetaLearner, Reading, RewardCard, RewardLearner, RewardModel, RewardRow, Scored, SourceLearner, SourcedPair,
-    rows_hash,
+    AuxiliaryLearner, CARD, ContrastConfig, ContrastItems, MetaLearner, Reading, RewardCard, RewardLearner,
+    RewardModel, RewardRow, Scored, SourceLearner, SourcedPair, rows_hash,
 };
 pub use robust::{Heads, Robust};
 pub use routing::{Mix, Routing, RoutingForm};

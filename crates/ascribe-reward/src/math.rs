@@ -1,6 +1,8 @@
 //! Small functions on host numbers that several rewards share.
 
-use burn::tensor::{Tensor, TensorData};
+use ascribe_core::Stream;
+use burn::tensor::{DType, Tensor, TensorData};
+use rand::RngExt;
 
 /// The logistic function.
 pub(crate) fn sigmoid(x: f64) -> f64 {
@@ -51,9 +53,23 @@ pub(crate) fn quantile(values: &[f64], q: f64) -> f64 {
     sorted[low] + (at - low as f64) * (sorted[high] - sorted[low])
 }
 
+/// A standard normal number: Box and Muller, Ann. Math. Statist. 29, 1958.
+pub(crate) fn normal(stream: &mut Stream) -> f64 {
+    let radius = (-2.0 * (1.0 - stream.random::<f64>()).ln()).sqrt();
+    radius * (2.0 * std::f64::consts::PI * stream.random::<f64>()).cos()
+}
+
 /// The values of a tensor.
 pub(crate) fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
     tensor.into_data().iter::<f64>().collect()
+}
+
+/// Half precision as f32: sums are taken in it.
+pub(crate) fn widened<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    match tensor.dtype() {
+        DType::F16 | DType::BF16 => tensor.cast(DType::F32),
+        _ => tensor,
+    }
 }
 
 /// Values as a tensor on the device and in the precision of `like`.

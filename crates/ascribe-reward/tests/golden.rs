@@ -30,7 +30,7 @@ fn pair_loss(case: &Case, dtype: DType) {
     let mut batch = ScoreBatch::new(2, scores.clone()).expect("two responses each");
     let centre = case.opt("center_rewards_coefficient").map_or(0.0, |value| value.number());
     let margins = case.opt("margin").map(|margins| margins.numbers());
-    let config = BradleyTerryConfig { centre, labelled: margins.is_some() };
+    let config = BradleyTerryConfig { centre, labelled: margins.is_some(), smoothing: 0.0 };
     if let Some(margins) = margins {
         let labels: Vec<PairLabel> = margins.iter().map(|margin| PairLabel::margin(*margin)).collect();
         batch = batch.with_labels(PairLabel::columns(&labels)).expect("one label a pair");

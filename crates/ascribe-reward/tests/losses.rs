@@ -5,7 +5,8 @@ use ascribe_reward::losses::{
     ABSENT, BradleyTerryConfig, ConceptEnergyConfig, ConfidencePairs, Disagreement, Gate, GaussianHeadsConfig,
     GeneralPreferenceConfig, HeadForm, KWiseConfig, LOSSES, LossOptions, MachineTextConfig, PairLabel, PreferenceForm,
     RegressionConfig, SelfConsistencyConfig, SteerBatch, Swav, TiesConfig, TrajectoriesConfig, UNRATED,
-    WeakToStrongConfig, attribute_logp, bootstrap_weights, differences, replay, sim_cse, sinkhorn, spread, steer, swav,
+    WeakToStrongConfig, attribute_logp, bootstrap_weights, differences, replay, sample_noise, sim_cse, sinkhorn,
+    spread, steer, swav,
 };
 use ascribe_reward::weights::{Strength, Treatment, treat};
 use ascribe_reward::{RewardError, RewardLoss, ScoreBatch};
@@ -17,7 +18,7 @@ use proptest::prelude::*;
 /// Every loss of the table under two sets of options that reach all its forms.
 fn table() -> Vec<(String, Box<dyn RewardLoss>)> {
     let first = LossOptions {
-        bradley_terry: BradleyTerryConfig { centre: 0.0, labelled: true },
+        bradley_terry: BradleyTerryConfig { centre: 0.0, labelled: true, smoothing: 0.2 },
         k_wise: KWiseConfig { responses: 3, per_prompt: false },
         regression: RegressionConfig { attributes: 3, ..RegressionConfig::default() },
         general_preference: GeneralPreferenceConfig { dim: 4, tau: 0.5, ..GeneralPreferenceConfig::default() },
@@ -30,7 +31,7 @@ fn table() -> Vec<(String, Box<dyn RewardLoss>)> {
         ..LossOptions::default()
     };
     let second = LossOptions {
-        bradley_terry: BradleyTerryConfig { centre: 0.1, labelled: false },
+        bradley_terry: BradleyTerryConfig { centre: 0.1, labelled: false, smoothing: 0.3 },
         k_wise: KWiseConfig { responses: 4, per_prompt: true },
         confidence: ConfidencePairs { combined: true },
         general_preference: GeneralPreferenceConfig {
@@ -364,7 +365,8 @@ fn a_batch_must_fit_its_loss() {
 #[test]
 fn options_out_of_range_are_refused() {
     for wrong in [-1.0, f64::NAN, f64::INFINITY] {
-        assert!(BradleyTerryConfig { centre: wrong, labelled: false }.init().is_err());
+        assert!(BradleyTerryConfig { centre: wrong, ..BradleyTerryConfig::default() }.init().is_err());
+        assert!(BradleyTerryConfig { smoothing: wrong, ..BradleyTerryConfig::default() }.init().is_err());
         assert!(TiesConfig { tie_weight: wrong }.init().is_err());
         assert!(TrajectoriesConfig { centre: wrong }.init().is_err());
         assert!(MachineTextConfig { l2: wrong, ..MachineTextConfig::default() }.init().is_err());
@@ -438,8 +440,16 @@ fn pair_losses_by_hand() {
     let labels = PairLabel::columns(&[PairLabel::scaled(2.0), PairLabel::scaled(0.0)]);
     close("mean", &[run(&loss, &[d, d, 0.0, 0.0], &labels).mean], &[nll(d)], 1e-12);
     // Centring: 0.1 * (1.5 + 0.5)^2.
-    let centred = BradleyTerryConfig { centre: 0.1, labelled: false }.init().unwrap();
+    let centred = BradleyTerryConfig { centre: 0.1, ..BradleyTerryConfig::default() }.init().unwrap();
     close("centred", &run(&centred, &[1.5, 0.5], &[]).rows, &[nll(1.0) + 0.4], 1e-12);
+    // The same smoothing of every pair, with a label beside it and without one.
+    let smooth = |labelled: bool| BradleyTerryConfig { labelled, smoothing: 0.1, ..BradleyTerryConfig::default() };
+    close("smoothed", &run(&smooth(false).init().unwrap(), &[d, 0.0], &[]).rows, &[0.351413], 5e-7);
+    let plain = PairLabel::columns(&[PairLabel::PLAIN]);
+    close("smoothed", &run(&smooth(true).init().unwrap(), &[d, 0.0], &plain).rows, &[0.351413], 5e-7);
+    let tie = PairLabel::columns(&[PairLabel::TIE]);
+    let expected = 0.5 * (nll(d) + nll(-d));
+    close("a tie stays one", &run(&smooth(true).init().unwrap(), &[d, 0.0], &tie).rows, &[expected], 1e-12);
     // A vote against the label flips the pair; the label that is left is a plain one.
     let votes = [Strength { mean: -1.0, std: 0.1 }, Strength { mean: 1.0, std: 0.1 }];
     let treated = treat(&votes, Treatment::Flip).unwrap();
@@ -686,6 +696,11 @@ fn gaussian_heads_by_hand() {
     let mean = drawn.iter().sum::<f64>() / drawn.len() as f64;
     let variance = drawn.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / drawn.len() as f64;
     assert!((mean - 1.0).abs() < 0.04 && (variance - 1.0).abs() < 0.08, "{mean} {variance}");
+    // Standard normal: mean 0 and variance 1.
+    let drawn = sample_noise(20_000, &mut stream);
+    let mean = drawn.iter().sum::<f64>() / drawn.len() as f64;
+    let variance = drawn.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / drawn.len() as f64;
+    assert!(mean.abs() < 0.04 && (variance - 1.0).abs() < 0.06, "{mean} {variance}");
 }
 
 fn rows(values: &[[f64; 2]]) -> Tensor<2> {

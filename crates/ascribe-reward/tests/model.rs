@@ -224,7 +224,7 @@ fn learns(model: &LanguageModel, loss: &dyn RewardLoss, rows: &[RewardRow], stat
 #[test]
 fn pairs_are_ordered_after_training_by_every_loss_on_pairs() {
     let plain = BradleyTerryConfig::default().init().expect("sound");
-    let labelled = BradleyTerryConfig { labelled: true, centre: 0.01 }.init().expect("sound");
+    let labelled = BradleyTerryConfig { labelled: true, centre: 0.01, smoothing: 0.0 }.init().expect("sound");
     let preference = GeneralPreferenceConfig { dim: 4, ..GeneralPreferenceConfig::default() }.init().expect("sound");
     let cases: [(usize, &dyn RewardLoss, Vec<f64>); 4] = [
         (1, &plain, vec![]),

@@ -9,6 +9,7 @@ mod schedule;
 mod source;
 
 mod curriculum;
+mod strata;
 
 #[cfg(feature = "fused")]
 mod adamw;
@@ -26,3 +27,4 @@ pub use learner::{Learned, Learner, Tally};
 pub use optim::{OptimArgs, OptimKind};
 pub use schedule::{Schedule, ScheduleKind, ScheduleOptions};
 pub use source::{LabelledRows, Source, Window};
+pub use strata::StratifiedRows;

@@ -65,7 +65,7 @@ fn run(seed: Seed) -> Result<Figures> {
     let table = Table { world: &world, reference: &world.reference, state: own };
     let prompts = vec![prompts(); GROUPS].concat();
     let plan = Plan { generations: GENERATIONS, samples: SAMPLES, passes: 4, rate: 0.03, seed };
-    let (brain, plain) = (Brain { goodness: Goodness::Exponential { gamma: GAMMA } }, plain());
+    let (brain, plain) = (Brain { goodness: Goodness::Exponential { gamma: GAMMA }, ..Brain::default() }, plain());
     let told = Verdict { range: (f64::MIN, f64::MAX), critic: false };
     let writer = Writer { table: &table, prompts: &prompts, length: LENGTH, loss: &brain };
     let mut judge = Judge::new(&world.tree, &told);

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
-use ascribe::lm::HeadInit;
-use ascribe::reward::Aggregate;
+use ascribe::lm::{HeadInit, Pooling};
+use ascribe::reward::{Aggregate, ContrastItems};
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
@@ -24,9 +24,41 @@ pub struct RewardArgs {
     /// How the weights of a fresh head are drawn.
     #[arg(long, value_enum)]
     pub head_init: Option<HeadInitName>,
+    /// Which states of a text the head reads: last, its last token alone, as other software does, unless the model says otherwise
+    /// in its `reward.json`; or mean, all of its tokens.
+    #[arg(long, value_enum)]
+    pub pooling: Option<PoolingName>,
+    /// Weight of the negative log-likelihood of the chosen response, a mean over its tokens, beside a loss on pairs; 0.01 is usual.
+    #[arg(long, allow_negative_numbers = true)]
+    pub lm_coef: Option<f64>,
+    /// Tell responses apart under two dropout masks beside a loss on pairs.
+    #[arg(long, value_enum)]
+    pub contrast: Option<ContrastName>,
+    /// What is told apart: every response (unless it is given), or the differences of the two responses of each pair.
+    #[arg(long, value_enum, requires = "contrast")]
+    pub contrast_items: Option<ContrastItemsName>,
+    /// Numbers of the contrast: weight (1), tau (0.05), dropout (0.1), and with swav prototypes (64) and prototype_rate (0.1); as
+    /// `name=value,..` or as JSON.
+    #[arg(long, value_parser = super::table::<Map<String, Value>>, requires = "contrast")]
+    pub contrast_kwargs: Option<Map<String, Value>>,
+    /// The column that says where a pair comes from (MORE): every step has pairs of every source, and weighs the sources by the
+    /// gradients of the head so that none loses.
+    #[arg(long)]
+    pub source_column: Option<String>,
+    /// The share of the new gradient of a source in what is remembered of it, above 0 and at most 1; 1 unless it is given.
+    #[arg(long, requires = "source_column", allow_negative_numbers = true)]
+    pub source_share: Option<f64>,
     /// What each attribute counts for in the reward (regression), in the order of the file.
     #[arg(long, num_args(1..), value_delimiter = ',', allow_negative_numbers = true)]
     pub attribute_weights: Vec<f64>,
+    /// What the surest of several uncertain heads counts for in the reward (gaussian-heads), in [0, 1]; the rest is that of the most
+    /// cautious one. 0.5 unless it is given.
+    #[arg(long, allow_negative_numbers = true)]
+    pub heads_lambda: Option<f64>,
+    /// Pairs by which the weights of the attributes are fitted once they are learned (regression): those under which the chosen
+    /// responses score higher, by logistic regression.
+    #[arg(long, conflicts_with = "attribute_weights")]
+    pub merge_data: Option<PathBuf>,
     /// Responses of the policy that the model is to judge (MetaRM), several to each prompt, as `generate` writes them: every step
     /// learns from the weights that spread their rewards more.
     #[arg(long, requires = "meta_rate")]
@@ -54,6 +86,52 @@ impl From<HeadInitName> for HeadInit {
     }
 }
 
+/// Which states of a text a head reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PoolingName {
+    /// That of the last token.
+    Last,
+    /// The mean over all tokens.
+    Mean,
+}
+
+impl From<PoolingName> for Pooling {
+    fn from(name: PoolingName) -> Self {
+        match name {
+            PoolingName::Last => Self::Last,
+            PoolingName::Mean => Self::Mean,
+        }
+    }
+}
+
+/// How responses are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ContrastName {
+    /// Each response is closer to itself than to the others.
+    #[value(name = "simcse", alias = "sim-cse")]
+    SimCse,
+    /// Both masks of a response lead to the same prototypes.
+    Swav,
+}
+
+/// What is told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ContrastItemsName {
+    /// Every response.
+    Responses,
+    /// The differences of the two responses of each pair.
+    Differences,
+}
+
+impl From<ContrastItemsName> for ContrastItems {
+    fn from(name: ContrastItemsName) -> Self {
+        match name {
+            ContrastItemsName::Responses => Self::Responses,
+            ContrastItemsName::Differences => Self::Differences,
+        }
+    }
+}
+
 /// Reward models that score, or choose the best of `n`.
 #[derive(Clone, Debug, Args)]
 pub struct RewardedArgs {
@@ -70,6 +148,17 @@ pub struct RewardedArgs {
     /// Bring each model to its own scale first, which stands in its `reward.json`.
     #[arg(long, requires = "reward")]
     pub standardize: bool,
+}
+
+/// What a vote does with a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VoteName {
+    /// Nothing: it is only told.
+    Tell,
+    /// Chosen and rejected change places where the mean is against the label.
+    Flip,
+    /// The mean becomes the margin, from 0 to 3.
+    Margin,
 }
 
 /// How the rewards of several models become one.

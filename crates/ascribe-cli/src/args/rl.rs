@@ -8,6 +8,7 @@ use ascribe::core::tensor::KlEstimator;
 use ascribe::preference::rl::{Aggregation, ScaleRewards};
 use ascribe::reward::{Aggregate, ClipDeltaConfig};
 use clap::{Args, ValueEnum};
+use serde_json::{Map, Value};
 
 use super::{CombineName, named};
 
@@ -24,15 +25,23 @@ pub struct RlArgs {
     /// The weight of each reward; 1 unless given.
     #[arg(long, num_args(1..), value_delimiter = ',', allow_negative_numbers = true)]
     pub reward_weights: Vec<f64>,
-    /// Make an ensemble of the rewards instead of their sum; they must be on one scale.
+    /// Make an ensemble of the rewards instead of their sum; they must be on one scale, or be brought to it by --standardize.
     #[arg(long, value_enum)]
     pub combine: Option<CombineName>,
     /// What the spread of the rewards counts for: 0.1 for uwo and 1 for mean-minus-std, unless it is given.
     #[arg(long, allow_negative_numbers = true)]
     pub combine_weight: Option<f64>,
+    /// Bring each reward model to its own scale first, which stands in its `reward.json`: members of an ensemble that were trained
+    /// apart need it.
+    #[arg(long)]
+    pub standardize: bool,
     /// Make each reward the log-sigmoid of what it is above this number, a good answer's reward: their sum is a logical AND.
     #[arg(long, allow_negative_numbers = true)]
     pub log_sigmoid: Option<f64>,
+    /// The same with a number for each prompt and reward: this quantile of the rewards of responses that the model writes before
+    /// training; 0.85 is usual.
+    #[arg(long, allow_negative_numbers = true, conflicts_with = "log_sigmoid")]
+    pub log_sigmoid_quantile: Option<f64>,
     /// Refine the scores of steps by the process model among the rewards, so that repeating good steps earns nothing: clip, delta
     /// or clip-delta. The other rewards are of success, and the last step is paid them.
     #[arg(long, value_enum)]
@@ -130,6 +139,9 @@ pub struct RlArgs {
     /// Whiten the rewards of all tokens, their mean kept.
     #[arg(long)]
     pub whiten_rewards: bool,
+    /// Bring scores to mean 0 and variance 1 by all scores so far, before they are cut; the log then shows these.
+    #[arg(long)]
+    pub normalize_rewards: bool,
     /// Cut scores to a range: two numbers.
     #[arg(long, num_args = 2, allow_negative_numbers = true, value_delimiter = ',')]
     pub reward_clip_range: Vec<f64>,
@@ -182,6 +194,13 @@ pub struct RlArgs {
     /// brain: a response is good as `sigmoid(reward - brain_reference)` instead.
     #[arg(long, allow_negative_numbers = true)]
     pub brain_reference: Option<f64>,
+    /// brain and steer-lm: divide the loss of a prompt by the mean number of tokens of its responses.
+    #[arg(long)]
+    pub token_scaled: bool,
+    /// steer-lm: the attributes that are wanted of a response, such as `helpfulness=4,verbosity=2`, unless a row has its own in the
+    /// column `attributes`. They stand in a line in front of the prompt, which the reference does not see.
+    #[arg(long, value_parser = super::table::<Map<String, Value>>)]
+    pub attributes: Option<Map<String, Value>>,
     /// score: what stands between the first response and the second, which it asks for, with all that the chat template would
     /// write there; `\n` is a line break.
     #[arg(long)]
@@ -200,8 +219,9 @@ pub struct RlArgs {
 impl RlArgs {
     /// How the rewards become one, where they are not added up.
     pub fn aggregate(&self) -> anyhow::Result<Option<Aggregate>> {
-        if self.reward.is_empty() && (self.combine.is_some() || self.log_sigmoid.is_some()) {
-            bail!("combine and log_sigmoid change rewards; name some with --reward");
+        let tamed = self.log_sigmoid.is_some() || self.log_sigmoid_quantile.is_some();
+        if self.reward.is_empty() && (self.combine.is_some() || tamed) {
+            bail!("combine, log_sigmoid and log_sigmoid_quantile change rewards; name some with --reward");
         }
         Ok(Some(match (self.combine, self.combine_weight) {
             (None, None) => return Ok(None),

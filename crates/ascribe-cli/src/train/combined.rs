@@ -1,8 +1,8 @@
 //! Several rewards as one, besides their sum: an ensemble, rewards as the chance to be good, or refined scores of steps beside
 //! success.
 
-use ascribe::core::{CoreError, Credit, Episode, Reduce, Scorer};
-use ascribe::reward::{Aggregate, ClipDelta, TamedSteps};
+use ascribe::core::{CoreError, Credit, Episode, Reduce, Scorer, Tokens};
+use ascribe::reward::{Aggregate, ClipDelta, Reference, TamedSteps};
 
 /// Rewards of whole responses; a NaN is none.
 fn rewards(scorer: &dyn Scorer, episodes: &[Episode]) -> Result<Vec<f64>, CoreError> {
@@ -37,17 +37,21 @@ impl Scorer for Combined {
 /// `log sigmoid(reward - centre)`, arXiv:2402.00742: a sum of several is a logical AND.
 pub struct LogSigmoidOf {
     pub scorer: Box<dyn Scorer>,
-    pub centre: f64,
+    pub centre: Reference,
 }
 
 impl Scorer for LogSigmoidOf {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
         let log_sigmoid = |x: f64| x.min(0.0) - (-x.abs()).exp().ln_1p();
-        let one = |reward: f64| match reward.is_nan() {
-            true => Credit::sequence(f32::NAN),
-            false => Credit::sequence(log_sigmoid(reward - self.centre) as f32),
+        let centre = |episode: &Episode| match &self.centre {
+            Reference::Global(centre) => *centre,
+            Reference::PerPrompt(references) => references.of(&Tokens::from(episode.prompt_tokens())),
         };
-        Ok(rewards(&*self.scorer, episodes)?.into_iter().map(one).collect())
+        let one = |(reward, episode): (f64, &Episode)| match reward.is_nan() {
+            true => Credit::sequence(f32::NAN),
+            false => Credit::sequence(log_sigmoid(reward - centre(episode)) as f32),
+        };
+        Ok(rewards(&*self.scorer, episodes)?.into_iter().zip(episodes).map(one).collect())
     }
 }
 
@@ -71,7 +75,7 @@ impl Scorer for Refined {
 #[cfg(test)]
 mod tests {
     use ascribe::core::rule;
-    use ascribe::reward::ClipDeltaConfig;
+    use ascribe::reward::{ClipDeltaConfig, PromptReferences};
 
     use super::*;
 
@@ -121,10 +125,14 @@ mod tests {
     #[test]
     fn a_log_sigmoid_by_hand() {
         // ln sigmoid(0.5) and ln sigmoid(-0.5).
-        let got = scores(&LogSigmoidOf { scorer: last(1.0), centre: 2.5 });
+        let got = scores(&LogSigmoidOf { scorer: last(1.0), centre: Reference::Global(2.5) });
         assert!((got[0] + 0.474077).abs() < 1e-6 && (got[1] + 0.974077).abs() < 1e-6 && got[2].is_nan(), "{got:?}");
+        // The prompt of all is 7, whose two samples have the mean 2.5.
+        let samples = [(Tokens::from(vec![7u32]), vec![2.0, 3.0])];
+        let centre = Reference::PerPrompt(PromptReferences::quantile(&samples, 0.5).unwrap());
+        assert_eq!(scores(&LogSigmoidOf { scorer: last(1.0), centre })[..2], got[..2]);
         // Far off it neither overflows nor vanishes.
-        let far = scores(&LogSigmoidOf { scorer: last(1e6), centre: 2.5e6 });
+        let far = scores(&LogSigmoidOf { scorer: last(1e6), centre: Reference::Global(2.5e6) });
         assert!(far[0] == 0.0 && (far[1] + 5e5).abs() < 1.0, "{far:?}");
     }
 }

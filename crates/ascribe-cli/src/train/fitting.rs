@@ -76,7 +76,7 @@ impl<L: Learner<Model = Decoder>> Run<'_, L> {
             }
         };
         let decoder = decoder.with_gradient_checkpointing(args.gradient_checkpointing.unwrap_or(args.use_peft));
-        Ok(Start { decoder, last })
+        Ok(Start { decoder: decoder.with_pooling(model.decoder.pooling()), last })
     }
 
     /// The loop, and the model in the output folder.

@@ -7,11 +7,13 @@ pub(crate) mod curriculum;
 mod fitting;
 pub(crate) mod process;
 pub(crate) mod recipes;
+mod references;
 pub(crate) mod reward;
 pub(crate) mod rollouts;
 pub(crate) mod rounds;
 mod rows;
 mod setup;
+mod steer;
 mod stopping;
 mod taken;
 
@@ -135,7 +137,11 @@ fn base(args: &TrainArgs, device: &Device) -> anyhow::Result<LanguageModel> {
 
 /// The model under this head of scores: its own, or a fresh one.
 fn headed(args: &TrainArgs, wanted: Head, device: &Device) -> anyhow::Result<LanguageModel> {
-    let model = base(args, device)?;
+    under_head(args, base(args, device)?, wanted)
+}
+
+/// `model` under this head of scores: its own, or a fresh one.
+fn under_head(args: &TrainArgs, model: LanguageModel, wanted: Head) -> anyhow::Result<LanguageModel> {
     match model.config.head {
         Head::NextToken => {}
         Head::Sequence { labels } | Head::Token { labels } if model.config.head == wanted => {
@@ -390,6 +396,7 @@ fn finish_with(
             let margin = Bootstrap { seed: Seed(args.seed), ..Bootstrap::default() }.mean(margins)?;
             print_line(&format!("held-out reward margin {margin:+.4}"))?;
             summary.insert("reward_margin".into(), serde_json::to_value(margin)?);
+            summary.insert("reward_margin_quantiles".into(), quantiles(margins));
         }
     }
     if let Some((step, _)) = best {
@@ -397,6 +404,14 @@ fn finish_with(
         summary.insert("best_checkpoint".into(), json!(step));
     }
     write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
+}
+
+/// The tenth, the half and nine tenths of values: the nearest that is there.
+fn quantiles(values: &[f64]) -> Value {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |q: f64| sorted[(q * (sorted.len() - 1) as f64).round() as usize];
+    json!({"0.1": at(0.1), "0.5": at(0.5), "0.9": at(0.9)})
 }
 
 /// Share of pairs whose chosen response earns more, with Wilson's interval; with ties (one half) a bootstrap interval.

@@ -37,7 +37,7 @@ const PLAIN: Recipe = Recipe {
 };
 
 /// Every method on rollouts.
-pub static RECIPES: [Recipe; 16] = [
+pub static RECIPES: [Recipe; 17] = [
     PLAIN,
     Recipe { name: "dr_grpo", estimator: "dr_grpo", loss: "dr_grpo", ..PLAIN },
     Recipe { name: "dapo", epsilon_high: Some(0.28), ..PLAIN },
@@ -60,6 +60,8 @@ pub static RECIPES: [Recipe; 16] = [
     Recipe { name: "oreal", estimator: "oreal", loss: "oreal", beta: 0.01, vf_coef: 1.0, ..PLAIN },
     Recipe { name: "oreo", estimator: "oreo", loss: "oreo", beta: 0.03, vf_coef: 1.0, ..PLAIN },
     Recipe { name: "brain", estimator: "brain", loss: "brain", ..PLAIN },
+    // The same estimator; what is asked for stands in the prompt.
+    Recipe { name: "steer-lm", estimator: "brain", loss: "brain", ..PLAIN },
     Recipe {
         name: "score",
         estimator: "rloo",

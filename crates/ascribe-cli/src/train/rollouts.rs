@@ -11,15 +11,17 @@ use ascribe::lm::LanguageModel;
 use ascribe::preference::rl::{Actor, OnPolicy, PromptRow, RolloutLearner, SecondAttempt, WeightedRewards, text_of};
 use ascribe::preference::{Encoded, Encoder, TrainRow};
 use ascribe::process::model::{CARD, ProcessModel};
-use ascribe::reward::ClipDeltaConfig;
+use ascribe::reward::{ClipDeltaConfig, Reference};
 use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, TrainError};
 use serde_json::{Map, json};
 
 use super::combined::{Combined, LogSigmoidOf, Refined};
 use super::fitting::{RunLog, run_of};
 use super::recipes::Recipe;
+use super::references;
 use super::rows::{parts, say_skipped};
 use super::setup::{Setup, second_attempt};
+use super::steer;
 use super::stopping::Stopping;
 use super::{base, contents, fit_config, identity, load, refuse_other_runs, rows_hash, short, start};
 use crate::Catalog;
@@ -31,6 +33,7 @@ use crate::words::Words;
 
 /// Prompts with their rows, and how many left no room for a response.
 fn encoded(
+    args: &TrainArgs,
     encoder: &Encoder,
     records: Vec<PromptOnly>,
     context: usize,
@@ -39,7 +42,7 @@ fn encoded(
     let before = records.len();
     let mut rows = Vec::with_capacity(before);
     for record in records {
-        let prompt = encoder.prompt(&record.prompt)?;
+        let prompt = encoder.prompt(&steer::asked(args, &record)?)?;
         if !prompt.is_empty() && prompt.len() + longest <= context {
             rows.push((prompt, record));
         }
@@ -58,8 +61,8 @@ pub(super) fn prompts(
 ) -> anyhow::Result<[Vec<PromptRow>; 2]> {
     let longest =
         second.map_or(1, |_| 2) * args.rl.max_completion_length + second.map_or(0, |second| second.between.len());
-    let (train, left_out) = encoded(encoder, split.train, context, longest)?;
-    let (held_out, more) = encoded(encoder, split.held_out, context, longest)?;
+    let (train, left_out) = encoded(args, encoder, split.train, context, longest)?;
+    let (held_out, more) = encoded(args, encoder, split.held_out, context, longest)?;
     if left_out + more > 0 {
         let said = format!("{} prompts leave no room for {longest} tokens in a context of {context}", left_out + more);
         if args.strict || train.is_empty() {
@@ -85,8 +88,16 @@ fn texts(args: &TrainArgs, encoder: &Encoder) -> anyhow::Result<Vec<TrainRow>> {
 }
 
 /// The rewards that the options name, as one.
-fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<WeightedRewards> {
+fn rewards(
+    args: &TrainArgs,
+    catalog: &Catalog,
+    rows: &[PromptRow],
+    model: Option<&LanguageModel>,
+) -> anyhow::Result<WeightedRewards> {
     args.rl.aggregate()?;
+    if args.method == steer::METHOD {
+        return steer::rewards(args, rows);
+    }
     let unnamed = args.rl.reward.is_empty() && args.rl.reward_weights.is_empty();
     if unnamed && !args.constraints.constraint.is_empty() {
         // Nothing is maximised but the rewards under constraints.
@@ -100,17 +111,32 @@ fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::R
             catalog.rollouts.rewards.names().join(", ")
         );
     }
-    combined(args, catalog, rows)
+    match args.rl.log_sigmoid_quantile {
+        Some(quantile) => references::rewards(args, catalog, rows, model, quantile),
+        None => combined(args, catalog, rows),
+    }
 }
 
 /// The reward `name`: one of the table, or a reward model or a process model in the folder of that name.
-fn reward(args: &TrainArgs, name: &str, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<Box<dyn Scorer>> {
+pub(super) fn reward(
+    args: &TrainArgs,
+    name: &str,
+    catalog: &Catalog,
+    rows: &[PromptRow],
+) -> anyhow::Result<Box<dyn Scorer>> {
     if let Some(folder) = folder_of(name, catalog) {
         if folder.join(CARD).is_file() {
+            if args.rl.standardize {
+                bail!("standardize is for reward models, and `{name}` is a process model; drop it");
+            }
             return Ok(Box::new(process_model(args, folder)?));
         }
         let prompts = rows.iter().map(|(tokens, row)| (tokens.clone(), row.prompt.clone()));
-        return Ok(Box::new(Judge::open(folder, &device(&args.common.device)?, prompts)?));
+        let judge = Judge::open(folder, &device(&args.common.device)?, prompts)?;
+        return Ok(Box::new(if args.rl.standardize { judge.standardized()? } else { judge }));
+    }
+    if args.rl.standardize {
+        bail!("standardize brings reward models to their own scales, and `{name}` has none; drop it");
     }
     Ok(catalog.rollouts.rewards.get(name)?(rows)?)
 }
@@ -207,7 +233,7 @@ fn tamed(
 ) -> anyhow::Result<Box<dyn Scorer>> {
     let scorer = reward(args, name, catalog, rows)?;
     let Some(centre) = centre else { return Ok(scorer) };
-    Ok(Box::new(LogSigmoidOf { scorer, centre }))
+    Ok(Box::new(LogSigmoidOf { scorer, centre: Reference::Global(centre) }))
 }
 
 /// The rewards `names` as one, each with its weight, or all with 1.
@@ -246,7 +272,7 @@ pub fn validate(
     let (n, m) = (train.len(), held_out.len());
     texts(args, &encoder)?;
     let rows = [train, held_out].concat();
-    rewards(args, catalog, &rows)?;
+    rewards(args, catalog, &rows, None)?;
     bounded(args, catalog, &rows)?;
     Ok((n, m, setup.said))
 }
@@ -270,7 +296,7 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     let second = setup.config.second.as_ref();
     let [train, held_out] = prompts(args, &Encoder::new(&model, context)?, split, context, second)?;
     let rows = [train.as_slice(), held_out.as_slice()].concat();
-    let scorer = rewards(args, catalog, &rows)?;
+    let scorer = rewards(args, catalog, &rows, Some(&model))?;
     let bounded = bounded(args, catalog, &rows)?;
     let asked: Vec<Tokens> = train.iter().map(|(prompt, _)| prompt.clone()).collect();
     setup.config.ends = model.tokenizer.eos().to_vec();
@@ -296,6 +322,9 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
         OnPolicy::new(&asked, &scorer, setup.estimator.as_ref(), setup.chosen.needs(), setup.config.clone())?
             .with_tokenizer(&model.tokenizer)
             .with_texts(&texts);
+    if args.method == steer::METHOD {
+        source = source.with_reference_prompts(steer::plain(&Encoder::new(&model, context)?, &train)?);
+    }
     if let Some(constraints) = &setup.constraints {
         source = source.with_constraints(bounded.iter().map(|scorer| &**scorer).collect(), constraints)?;
     }
@@ -418,15 +447,14 @@ pub(super) fn tell_held_out(
     write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
 }
 
-/// Mean scores of responses by each judge: means over prompts, with their intervals.
-fn judged(
+/// Responses of a model to each prompt, as a scorer sees them.
+pub(super) fn written(
     args: &TrainArgs,
     model: &LanguageModel,
-    judges: &[(String, &dyn Scorer)],
     rows: &[PromptRow],
-) -> anyhow::Result<Vec<Estimate>> {
+    seed: Seed,
+) -> anyhow::Result<Vec<Vec<Episode>>> {
     let policy = model.policy()?;
-    let seed = Seed(args.seed).child("held out", 0);
     let request = |(at, (prompt, _)): (usize, &PromptRow)| Request {
         prefix: prompt.clone(),
         n: args.rl.num_generations,
@@ -436,7 +464,7 @@ fn judged(
         seed: seed.child("prompt", at as u64),
     };
     let requests: Vec<Request> = rows.iter().enumerate().map(request).collect();
-    let mut means: Vec<Vec<f64>> = vec![Vec::new(); judges.len()];
+    let mut written = Vec::with_capacity(rows.len());
     for (request, reply) in requests.iter().zip(policy.propose(&requests)?) {
         let episodes = reply.candidates.iter().map(|candidate| {
             let text = text_of(&model.tokenizer, &request.prefix, &candidate.tokens)?;
@@ -444,13 +472,32 @@ fn judged(
             episode.complete = candidate.finish == Finish::End;
             Ok::<_, CoreError>(episode)
         });
-        let episodes = episodes.collect::<Result<Vec<_>, _>>()?;
+        written.push(episodes.collect::<Result<Vec<_>, _>>()?);
+    }
+    Ok(written)
+}
+
+/// The scores of responses that a scorer has one for.
+pub(super) fn scores(scorer: &dyn Scorer, episodes: &[Episode]) -> anyhow::Result<Vec<f64>> {
+    let mut scores = Vec::with_capacity(episodes.len());
+    for (credit, episode) in scorer.score(episodes)?.iter().zip(episodes) {
+        scores.push(f64::from(credit.to_sequence(episode, ascribe::core::Reduce::Sum)?));
+    }
+    scores.retain(|score| !score.is_nan());
+    Ok(scores)
+}
+
+/// Mean scores of responses by each judge: means over prompts, with their intervals.
+fn judged(
+    args: &TrainArgs,
+    model: &LanguageModel,
+    judges: &[(String, &dyn Scorer)],
+    rows: &[PromptRow],
+) -> anyhow::Result<Vec<Estimate>> {
+    let mut means: Vec<Vec<f64>> = vec![Vec::new(); judges.len()];
+    for episodes in written(args, model, rows, Seed(args.seed).child("held out", 0))? {
         for ((_, scorer), means) in judges.iter().zip(&mut means) {
-            let mut scores = Vec::with_capacity(episodes.len());
-            for (credit, episode) in scorer.score(&episodes)?.iter().zip(&episodes) {
-                scores.push(f64::from(credit.to_sequence(episode, ascribe::core::Reduce::Sum)?));
-            }
-            scores.retain(|score| !score.is_nan());
+            let scores = scores(*scorer, &episodes)?;
             if !scores.is_empty() {
                 means.push(scores.iter().sum::<f64>() / scores.len() as f64);
             }

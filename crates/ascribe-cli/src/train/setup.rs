@@ -78,6 +78,7 @@ impl Setup {
                 OreoLevelName::Step => OreoLevel::Step,
                 OreoLevelName::Response => OreoLevel::Response,
             },
+            token_scaled: rl.token_scaled,
             goodness: match rl.brain_reference {
                 Some(reference) => Goodness::Sigmoid { reference },
                 None => Goodness::Exponential { gamma: rl.brain_gamma },
@@ -220,6 +221,7 @@ fn rollout_config(args: &TrainArgs, recipe: &Recipe, fit: &FitConfig) -> anyhow:
             place: recipe.kl.1,
             adaptive,
         }),
+        normalize_rewards: rl.normalize_rewards,
         reward_clip: range(&rl.reward_clip_range),
         whiten_rewards: rl.whiten_rewards,
         length: LengthPenalty {

@@ -125,7 +125,9 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("reward_weights", Takers::All, &REWARDED),
     ("combine", Takers::All, &REWARDED),
     ("combine_weight", Takers::All, &REWARDED),
+    ("standardize", Takers::All, &REWARDED),
     ("log_sigmoid", Takers::All, &REWARDED),
+    ("log_sigmoid_quantile", Takers::All, &[]),
     ("step_rewards", Takers::Estimators(&PLACED), &[]),
     ("step_eta", Takers::Estimators(&PLACED), &[]),
     ("num_generations", Takers::All, &IN_ROUNDS),
@@ -166,6 +168,7 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("vf_coef", Takers::Estimators(&["gae", "macro_gae", "oreal", "oreo"]), &[]),
     ("cliprange_value", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("whiten_rewards", Takers::Estimators(&OF_REWARDS), &[]),
+    ("normalize_rewards", Takers::Estimators(&OF_REWARDS), &[]),
     ("reward_clip_range", Takers::All, &[]),
     ("mask_truncated_completions", Takers::All, &[]),
     ("missing_eos_penalty", Takers::All, &[]),
@@ -182,6 +185,8 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("oreo_level", Takers::Losses(&["oreo"]), &[]),
     ("brain_gamma", Takers::Losses(&["brain"]), &[]),
     ("brain_reference", Takers::Losses(&["brain"]), &[]),
+    ("token_scaled", Takers::Losses(&["brain"]), &[]),
+    ("attributes", Takers::Methods(&["steer-lm"]), &[]),
     ("second_attempt", Takers::Methods(&["score"]), &[]),
     ("stage", Takers::Methods(&["score"]), &[]),
     ("progress_bonus", Takers::Methods(&["score"]), &[]),
@@ -220,6 +225,15 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("center_rewards_coefficient", Takers::None, &["reward"]),
     ("head_init", Takers::None, &HEADS),
     ("attribute_weights", Takers::None, &["reward"]),
+    ("heads_lambda", Takers::None, &["reward"]),
+    ("merge_data", Takers::None, &["reward"]),
+    ("pooling", Takers::None, &["reward"]),
+    ("lm_coef", Takers::None, &["reward"]),
+    ("contrast", Takers::None, &["reward"]),
+    ("contrast_items", Takers::None, &["reward"]),
+    ("contrast_kwargs", Takers::None, &["reward"]),
+    ("source_column", Takers::None, &["reward"]),
+    ("source_share", Takers::None, &["reward"]),
     ("meta_data", Takers::None, &["reward"]),
     ("meta_rate", Takers::None, &["reward"]),
     ("form", Takers::None, &[IMPLICIT]),
@@ -343,9 +357,18 @@ mod tests {
     fn parsed(method: &str, name: &str) -> Box<TrainArgs> {
         let value: &[&str] = match name {
             "use_bias_correction_kl" | "whiten_rewards" | "mask_truncated_completions" | "token_rewards" => &[],
+            "normalize_rewards" | "standardize" | "token_scaled" => &[],
+            "attributes" => &["x=1"],
             "keep_reference" | "agreement_per_prompt" | "balance" | "strict" | "win_rates" => &[],
             "loss_kwargs" => &["tau=1"],
             "head_init" => &["narrow"],
+            "pooling" => &["mean"],
+            "merge_data" => &["x"],
+            "contrast" => &["simcse"],
+            "contrast_items" => &["responses", "--contrast", "simcse"],
+            "contrast_kwargs" => &["tau=1", "--contrast", "simcse"],
+            "source_column" => &["x"],
+            "source_share" => &["1", "--source-column", "x"],
             "form" => &["ce"],
             "step_loss" => &["squared"],
             "step_head" => &["score"],
@@ -439,8 +462,13 @@ mod tests {
                 assert_eq!(said.is_none(), taken, "{name} with {}: {said:?}", one.name);
                 if let Some(said) = said {
                     // Some take another one with them, which is refused first.
-                    let with = ["curriculum", "constraint"].into_iter().find(|with| name.starts_with(*with));
-                    let name = if *name == "meta_rate" { "meta_data" } else { with.unwrap_or(*name) };
+                    let with =
+                        ["curriculum", "constraint", "contrast"].into_iter().find(|with| name.starts_with(*with));
+                    let name = match *name {
+                        "meta_rate" => "meta_data",
+                        "source_share" => "source_column",
+                        name => with.unwrap_or(name),
+                    };
                     assert!(said.starts_with(&format!("{name} does nothing with {} (", one.name)), "{said}");
                     assert!(said.ends_with(&methods(takers, others)), "{said}");
                 }

@@ -24,7 +24,7 @@ use burn::nn::{Embedding, Linear};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 pub use self::checkpointing::{Backward, TrainingPass};
-pub use self::head::{HeadInit, ScorePass};
+pub use self::head::{FeaturePass, HeadInit, NextTokenHead, Pooling, ScorePass};
 use super::config::{Activation, DecoderConfig, Family, Head, Norm, Positions};
 use super::frozen::on_cpu;
 use super::gpt2::{Gpt2, to_gpt2};
@@ -85,6 +85,9 @@ pub struct Decoder {
     /// Whether training keeps the inputs of layers alone.
     #[module(skip)]
     pub(super) checkpointing: bool,
+    /// Which states a head of sequences reads.
+    #[module(skip)]
+    pooling: Pooling,
 }
 
 /// A prompt with the response whose log-probabilities are wanted.
@@ -171,6 +174,7 @@ impl Decoder {
             config: config.clone(),
             lora: None,
             checkpointing: false,
+            pooling: Pooling::Last,
         })
     }
 

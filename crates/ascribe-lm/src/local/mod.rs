@@ -19,7 +19,9 @@ mod sample;
 mod weights;
 
 pub use config::{Activation, Biases, DecoderConfig, Family, Head, Norm, Positions};
-pub use decoder::{Backward, Decoder, HeadInit, KvCache, Row, ScorePass, TrainingPass};
+pub use decoder::{
+    Backward, Decoder, FeaturePass, HeadInit, KvCache, NextTokenHead, Pooling, Row, ScorePass, TrainingPass,
+};
 pub use engine::{Engine, KvUsage, Limits, Precision};
 pub use frozen::FrozenModel;
 pub use gguf_weights::GgufWeights;

@@ -6,8 +6,11 @@
 //! g = exp(r / gamma), or sigmoid(r - r_ref)
 //! ```
 //! `p` is the reference, `q'` the policy that wrote the responses, `q` the policy; the bracket has no gradient, and
-//! log-probabilities are sums over tokens. With `exp(r / gamma)` the target is the optimum of the reward with a divergence of
-//! strength gamma. Two responses of which one is certain, with `q' = p`, have the gradient of DPO at a beta of 1.
+//! log-probabilities are sums over tokens. With `exp(r / gamma)` the target is the optimum of the reward with a divergence
+//! of strength gamma; with a prompt that names attributes, the log-probability of these for r, and a reference that reads
+//! the prompt alone it is SteerLM 2.0 (HelpSteer2, arXiv:2406.08673). The statistic `brain/kl` is the divergence of B from A
+//! on the samples, `sum_i (A_i + e) log((A_i + e) / (B_i + e))` with e = 1e-8. Two responses of which one is certain, with
+//! `q' = p`, have the gradient of DPO at a beta of 1.
 
 use ascribe_core::{CoreError, LogpBatch, Loss, Needs, Objective, RowKind, TokenInput};
 use burn::tensor::{Tensor, TensorData};
@@ -45,11 +48,14 @@ impl Goodness {
 pub struct Brain {
     /// How good a response is.
     pub goodness: Goodness,
+    /// Whether the loss of a prompt is divided by the mean number of tokens of its responses, as in the code of NeMo-Aligner for
+    /// SteerLM 2.0.
+    pub token_scaled: bool,
 }
 
 impl Default for Brain {
     fn default() -> Self {
-        Self { goodness: Goodness::Exponential { gamma: 1.0 } }
+        Self { goodness: Goodness::Exponential { gamma: 1.0 }, token_scaled: false }
     }
 }
 
@@ -82,6 +88,9 @@ fn softmax(logits: &[f64]) -> Vec<f64> {
     weights.iter().map(|weight| weight / sum).collect()
 }
 
+/// Keeps the logarithm of the divergence finite.
+const SMALL: f64 = 1e-8;
+
 impl Objective for Brain {
     fn needs(&self) -> Needs {
         Needs::of(RowKind::Groups).with_ref_logps().with_old_logps().with_scores().coupled()
@@ -89,7 +98,9 @@ impl Objective for Brain {
 
     fn loss(&self, batch: &LogpBatch) -> Result<Loss, CoreError> {
         let side = batch.all();
-        let of_writer = host(side.mask.sum(side.tokens(TokenInput::OldLogps)?));
+        let old = side.tokens(TokenInput::OldLogps)?; // [rows, seq]
+        let lengths = host(side.mask.count(&old));
+        let of_writer = host(side.mask.sum(old));
         let (prior, now, scores) = (host(side.ref_sum()?), host(batch.frozen().all().sum()), host(side.scores()?));
         let n = scores.len();
         // Numbers without a gradient, in f64: they may be hundreds of nats apart.
@@ -101,7 +112,7 @@ impl Objective for Brain {
             let n = values.len();
             Tensor::<1>::from_data(TensorData::new(values, [n]), options)
         };
-        let (mut losses, mut effective) = (Vec::new(), Vec::new());
+        let (mut losses, mut effective, mut divergences) = (Vec::new(), Vec::new(), Vec::new());
         let mut start = 0;
         for size in batch.groups()? {
             let rows = start..start + size;
@@ -111,15 +122,21 @@ impl Objective for Brain {
             }
             let (a, b) = (softmax(&target[rows.clone()]), softmax(&moved[rows.clone()]));
             effective.push(1.0 / a.iter().map(|weight| weight * weight).sum::<f64>());
+            let kl = |(a, b): (&f64, &f64)| (a + SMALL) * ((a + SMALL) / (b + SMALL)).ln();
+            divergences.push(a.iter().zip(&b).map(kl).sum::<f64>());
             let leads = a.iter().zip(&b).map(|(a, b)| a - b).collect();
-            losses.push((column(leads) * sums.clone().slice(rows)).sum().neg()); // [1]
+            let tokens = match self.token_scaled {
+                true => lengths[rows.clone()].iter().sum::<f64>() / *size as f64,
+                false => 1.0,
+            };
+            losses.push((column(leads) * sums.clone().slice(rows)).sum().neg().div_scalar(tokens.max(1.0))); // [1]
         }
         if losses.is_empty() {
             let rule = "a batch of groups needs a prompt with a response";
             return Err(CoreError::Shape { rule, got: "none".to_owned() });
         }
         let loss = Loss::mean_of(Tensor::cat(losses, 0)); // [prompts]
-        Ok(loss.stat("brain/effective_samples", column(effective)))
+        Ok(loss.stat("brain/effective_samples", column(effective)).stat("brain/kl", column(divergences)))
     }
 }
 
@@ -140,7 +157,7 @@ mod tests {
             Goodness::Exponential { gamma: f64::NAN },
             Goodness::Sigmoid { reference: f64::INFINITY },
         ] {
-            assert!(Brain { goodness }.check().is_err(), "{goodness:?}");
+            assert!(Brain { goodness, ..Brain::default() }.check().is_err(), "{goodness:?}");
         }
         assert!(Brain::default().check().is_ok());
     }

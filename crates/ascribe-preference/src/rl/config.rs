@@ -63,6 +63,8 @@ pub struct RolloutConfig {
     pub batch: usize,
     /// A penalty for leaving the reference as a part of the reward.
     pub kl_reward: Option<KlReward>,
+    /// Scores are brought to mean 0 and variance 1 by all scores so far, those of the generation included, before they are cut.
+    pub normalize_rewards: bool,
     /// Scores are cut to this range, before penalties for length.
     pub reward_clip: Option<(f64, f64)>,
     /// Rewards of tokens are whitened, their mean kept.
@@ -99,6 +101,7 @@ impl Default for RolloutConfig {
             num_iterations: 1,
             batch: 8,
             kl_reward: None,
+            normalize_rewards: false,
             reward_clip: None,
             whiten_rewards: false,
             length: LengthPenalty::default(),

@@ -5,11 +5,12 @@ use std::collections::HashSet;
 use ascribe_core::advantage::{Graded, Mean, Variance, dead_groups, whiten};
 use ascribe_core::tensor::KlEstimator;
 use ascribe_core::{CoreError, Credit, Episode, Granularity, Place, Reduce, ResponseMask, StepSpans, Tokens};
+use ascribe_reward::{Moments, Standard};
 use ascribe_train::TrainError;
 
 use super::reward::credits;
 use super::segments::Sample;
-use super::source::{Metrics, OnPolicy, narrowed, share, widened};
+use super::source::{Metrics, Next, OnPolicy, narrowed, share, widened};
 use super::{DeadGroups, KlPlace, Rollout, text_of};
 
 impl OnPolicy<'_> {
@@ -35,26 +36,27 @@ impl OnPolicy<'_> {
         Ok(episode)
     }
 
-    /// Scores and advantages; gives the strength of the penalty in the next generation, and the numbers of the constraints.
+    /// Scores and advantages; gives what the next generation begins with.
     pub(super) fn judge(
         &self,
         rollouts: &mut Vec<Rollout>,
         greedy: Vec<Rollout>,
         metrics: &mut Metrics,
-    ) -> Result<(f64, Vec<u64>), TrainError> {
+    ) -> Result<Next, TrainError> {
         let config = &self.config;
         let numbered = rollouts.iter().enumerate();
         let episodes = numbered.map(|(at, rollout)| self.episode(rollout, at)).collect::<Result<Vec<_>, _>>()?;
         let judged = credits(self.scorer, &episodes)?;
+        let (standard, moments) = self.normalized(&episodes, &judged, metrics)?;
         let mut graded = Vec::with_capacity(rollouts.len());
         for ((rollout, episode), credit) in rollouts.iter_mut().zip(&episodes).zip(&judged) {
-            graded.push(self.grade(rollout, episode, credit)?);
+            graded.push(self.grade(rollout, episode, credit, &standard)?);
         }
         if self.estimator.needs().greedy {
             let numbered = greedy.iter().enumerate();
             let episodes = numbered.map(|(at, rollout)| self.episode(rollout, at)).collect::<Result<Vec<_>, _>>()?;
             let judged = credits(self.scorer, &episodes)?;
-            let scores = episodes.iter().zip(&judged).map(|(episode, credit)| self.score(episode, credit));
+            let scores = episodes.iter().zip(&judged).map(|(episode, credit)| self.score(episode, credit, &standard));
             let scores: Vec<Option<f64>> = scores.collect::<Result<_, _>>()?;
             for one in &mut graded {
                 match scores.get(one.group).copied().flatten() {
@@ -65,7 +67,7 @@ impl OnPolicy<'_> {
             }
         }
         if self.estimator.needs().without_steps {
-            self.leave_steps_out(&episodes, &mut graded)?;
+            self.leave_steps_out(&episodes, &mut graded, &standard)?;
         }
         metrics.of_scores(rollouts, &graded);
         if let Some(second) = &config.second {
@@ -73,7 +75,7 @@ impl OnPolicy<'_> {
         }
         let dead = dead_groups(&graded);
         metrics.push("frac_reward_zero_std", share(&dead));
-        let next_coef = self.penalise(rollouts, &mut graded, metrics);
+        let coef = self.penalise(rollouts, &mut graded, metrics);
         if config.whiten_rewards {
             whiten_rewards(&mut graded)?;
         }
@@ -107,7 +109,36 @@ impl OnPolicy<'_> {
         let kept = if kept.contains(&true) { kept } else { self.spared(rollouts, told)? };
         let mut kept = kept.into_iter();
         rollouts.retain(|_| kept.next().unwrap_or(true));
-        Ok((next_coef, next_kept))
+        Ok(Next { coef, kept: next_kept, moments })
+    }
+
+    /// The shift and scale of the scores of this generation, by all so far, and what is known of them for the next one. A score
+    /// that is none counts nothing.
+    fn normalized(
+        &self,
+        episodes: &[Episode],
+        judged: &[Credit],
+        metrics: &mut Metrics,
+    ) -> Result<(Standard, Option<[u64; 3]>), CoreError> {
+        if !self.config.normalize_rewards {
+            return Ok((Standard::NONE, None));
+        }
+        let mut moments = self.state.moments.map_or(Moments::default(), |bits| {
+            let [mean, variance, count] = bits.map(f64::from_bits);
+            Moments { mean, variance, count }
+        });
+        let mut scores = Vec::with_capacity(judged.len());
+        for (episode, credit) in episodes.iter().zip(judged) {
+            scores.push(f64::from(credit.to_sequence(episode, Reduce::Sum)?));
+        }
+        scores.retain(|score| !score.is_nan());
+        if !scores.is_empty() {
+            moments.add(&scores)?;
+        }
+        let standard = moments.standard();
+        metrics.push("reward/running_mean", standard.mean);
+        metrics.push("reward/running_std", standard.std);
+        Ok((standard, Some([moments.mean, moments.variance, moments.count].map(f64::to_bits))))
     }
 
     /// What stays where nothing is kept, as a step without rows is no step: all of which something is `told`, or all. Of
@@ -132,9 +163,9 @@ impl OnPolicy<'_> {
     }
 
     /// The score of a response after cuts and penalties; a NaN is none.
-    fn score(&self, episode: &Episode, credit: &Credit) -> Result<Option<f64>, CoreError> {
+    fn score(&self, episode: &Episode, credit: &Credit, standard: &Standard) -> Result<Option<f64>, CoreError> {
         let score = f64::from(credit.to_sequence(episode, Reduce::Sum)?);
-        Ok((!score.is_nan()).then(|| self.shaped(score, episode)))
+        Ok((!score.is_nan()).then(|| self.shaped(standard.apply(score), episode)))
     }
 
     fn shaped(&self, score: f64, episode: &Episode) -> f64 {
@@ -159,12 +190,22 @@ impl OnPolicy<'_> {
         }
     }
 
-    fn grade(&self, rollout: &mut Rollout, episode: &Episode, credit: &Credit) -> Result<Graded, CoreError> {
+    fn grade(
+        &self,
+        rollout: &mut Rollout,
+        episode: &Episode,
+        credit: &Credit,
+        standard: &Standard,
+    ) -> Result<Graded, CoreError> {
         let begin = episode.prompt_len();
         let mut graded = self.ungraded(rollout, episode);
         if credit.granularity() == Granularity::Sequence || !self.estimator.needs().placed {
-            graded.score = self.score(episode, credit)?;
+            graded.score = self.score(episode, credit, standard)?;
         } else {
+            if self.config.normalize_rewards {
+                let (rule, got) = ("normalize_rewards is for scores of whole responses", "rewards of parts of one");
+                return Err(CoreError::Shape { rule, got: got.to_owned() });
+            }
             if self.config.reward_clip.is_some() {
                 let (rule, got) = ("reward_clip_range cuts scores of whole responses", "rewards of parts of one");
                 return Err(CoreError::Shape { rule, got: got.to_owned() });
@@ -182,7 +223,12 @@ impl OnPolicy<'_> {
 
     /// Scores of the responses without each of their steps, with the same cuts and penalties. What is left of a response of
     /// one step is nothing: 0. A step whose absence nobody can judge changes nothing.
-    fn leave_steps_out(&self, episodes: &[Episode], graded: &mut [Graded]) -> Result<(), CoreError> {
+    fn leave_steps_out(
+        &self,
+        episodes: &[Episode],
+        graded: &mut [Graded],
+        standard: &Standard,
+    ) -> Result<(), CoreError> {
         let mut shorter = Vec::new();
         let mut places = Vec::new();
         for (at, episode) in episodes.iter().enumerate() {
@@ -197,7 +243,7 @@ impl OnPolicy<'_> {
         for ((at, step), (episode, credit)) in
             places.into_iter().zip(shorter.iter().zip(credits(self.scorer, &shorter)?))
         {
-            let left = self.score(episode, &credit)?.or(graded[at].score);
+            let left = self.score(episode, &credit, standard)?.or(graded[at].score);
             graded[at].without_step[step] = left.unwrap_or(0.0);
         }
         Ok(())

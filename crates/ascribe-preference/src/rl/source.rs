@@ -8,6 +8,7 @@
 //! responses. The engine that writes takes the weights once a generation and is dropped afterwards: it holds nothing stale, and
 //! no memory while the policy is trained.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use ascribe_core::advantage::AdvantageEstimator;
@@ -38,6 +39,9 @@ pub(super) struct Pending {
     /// The numbers of the constraints in the next generation.
     #[serde(default)]
     next_kept: Vec<u64>,
+    /// What is known of scores in the next generation.
+    #[serde(default)]
+    next_moments: Option<[u64; 3]>,
 }
 
 /// Where the source stands.
@@ -50,7 +54,20 @@ pub(super) struct State {
     /// The numbers of the constraints, as bits, so that nothing is rounded.
     #[serde(default)]
     pub(super) kept: Vec<u64>,
+    /// Mean, variance and count of all scores so far, as bits; nothing before the first, or where scores stay as they are.
+    #[serde(default)]
+    pub(super) moments: Option<[u64; 3]>,
     pending: Option<Pending>,
+}
+
+/// What the next generation begins with.
+pub(super) struct Next {
+    /// Strength of the penalty.
+    pub(super) coef: f64,
+    /// The numbers of the constraints.
+    pub(super) kept: Vec<u64>,
+    /// What is known of scores.
+    pub(super) moments: Option<[u64; 3]>,
 }
 
 /// The policy as a source of rows: it writes responses to prompts, which a scorer judges and an estimator credits.
@@ -60,6 +77,8 @@ pub struct OnPolicy<'a> {
     pub(super) estimator: &'a dyn AdvantageEstimator,
     pub(super) needs: Needs,
     reference: Option<Decoder>,
+    /// What the reference reads, by what the policy reads, where it is something else.
+    reference_prompts: Option<HashMap<Tokens, Tokens>>,
     pub(super) constrained: Option<Constrained<'a>>,
     pub(super) tokenizer: Option<&'a Tokenizer>,
     texts: &'a [TrainRow],
@@ -108,9 +127,9 @@ impl<'a> OnPolicy<'a> {
                 "whiten_rewards moves scores into the rewards of tokens, and needs an estimator of those, such as gae";
             return Err(CoreError::Shape { rule, got: "one that compares scores".to_owned() }.into());
         }
-        if needs.scores && (config.kl_reward.is_some() || config.second.is_some()) {
+        if needs.scores && (config.kl_reward.is_some() || config.second.is_some() || config.normalize_rewards) {
             let rule = "a loss on scores takes them as they are";
-            let got = "a penalty for leaving the reference, or second attempts".to_owned();
+            let got = "a penalty for leaving the reference, second attempts, or normalized rewards".to_owned();
             return Err(CoreError::Shape { rule, got }.into());
         }
         if config.second.is_some() && estimator.needs().greedy {
@@ -136,6 +155,7 @@ impl<'a> OnPolicy<'a> {
             estimator,
             needs,
             reference: None,
+            reference_prompts: None,
             constrained: None,
             tokenizer: None,
             texts: &[],
@@ -150,6 +170,13 @@ impl<'a> OnPolicy<'a> {
     #[must_use]
     pub fn with_reference(self, reference: Decoder) -> Self {
         Self { reference: Some(reference.valid()), ..self }
+    }
+
+    /// The same where the reference reads other prompts than the policy, by the tokens that the policy reads: one that names
+    /// what is wanted, say, which the reference is not told.
+    #[must_use]
+    pub fn with_reference_prompts(self, prompts: HashMap<Tokens, Tokens>) -> Self {
+        Self { reference_prompts: Some(prompts), ..self }
     }
 
     /// The same with the tokenizer, so that scorers see text.
@@ -210,14 +237,26 @@ impl<'a> OnPolicy<'a> {
         }
         if needs_reference {
             let reference = self.reference.as_ref().ok_or(CoreError::MissingInput("ref_logps"))?;
-            let known = self.know(&Actor::new(reference.clone()), &rollouts)?;
+            let reference = Actor::new(reference.clone());
+            let known = match &self.reference_prompts {
+                None => self.know(&reference, &rollouts)?,
+                Some(prompts) => {
+                    let read = |rollout: &Rollout| -> Result<Rollout, CoreError> {
+                        let prompt = prompts.get(&rollout.prompt);
+                        let prompt = prompt.ok_or(CoreError::MissingEvidence("the prompt of the reference"))?;
+                        Ok(Rollout { prompt: prompt.clone(), ..rollout.clone() })
+                    };
+                    self.know(&reference, &rollouts.iter().map(read).collect::<Result<Vec<_>, _>>()?)?
+                }
+            };
             rollouts.iter_mut().zip(known.logps).for_each(|(rollout, logps)| rollout.ref_logps = Some(logps));
         }
         if !self.texts.is_empty() {
             metrics.push("perplexity", self.perplexity(&model)?);
         }
-        let (next_coef, next_kept) = self.judge(&mut rollouts, greedy, &mut metrics)?;
-        Ok(Pending { rollouts, metrics: metrics.into_named(), next, next_coef, next_kept })
+        let Next { coef, kept, moments } = self.judge(&mut rollouts, greedy, &mut metrics)?;
+        let metrics = metrics.into_named();
+        Ok(Pending { rollouts, metrics, next, next_coef: coef, next_kept: kept, next_moments: moments })
     }
 
     /// `exp` of the mean of `-log pi` over the tokens of all responses of the texts.
@@ -272,6 +311,7 @@ impl Source<Actor, Rollout> for OnPolicy<'_> {
             self.cursor = pending.next;
             self.state.coef = pending.next_coef;
             self.state.kept = pending.next_kept;
+            self.state.moments = pending.next_moments;
         }
         self.state.used = 0;
         self.state.generation += 1;

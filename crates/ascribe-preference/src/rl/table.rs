@@ -48,6 +48,8 @@ pub struct PolicyOptions {
     pub oreo_level: OreoLevel,
     /// How good a response is, for brain.
     pub goodness: Goodness,
+    /// Whether the loss of brain is divided by the tokens of a response.
+    pub token_scaled: bool,
 }
 
 impl Default for PolicyOptions {
@@ -70,6 +72,7 @@ impl Default for PolicyOptions {
             critics: 0,
             oreo_level: OreoLevel::Token,
             goodness: Goodness::Exponential { gamma: 1.0 },
+            token_scaled: false,
         }
     }
 }
@@ -178,7 +181,7 @@ pub const OTHER_LOSSES: [(&str, &str, MakePolicyLoss); 2] = [
         Ok(Box::new(loss))
     }),
     ("brain", "brain", |options| {
-        let loss = Brain { goodness: options.goodness };
+        let loss = Brain { goodness: options.goodness, token_scaled: options.token_scaled };
         loss.check()?;
         Ok(Box::new(loss))
     }),

@@ -12,12 +12,11 @@
 
 use ascribe_core::advantage::Constraints;
 use ascribe_core::{CoreError, Stream};
-use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use crate::RewardError;
 use crate::error::{finite, option, same_length, within};
-use crate::math::{mean, sigmoid, variance};
+use crate::math::{mean, normal, sigmoid, variance};
 
 /// What a threshold says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,12 +97,6 @@ impl LagrangeConfig {
         };
         Ok(Lagrange { velocity: vec![0.0; n], config: self.clone(), multipliers })
     }
-}
-
-/// A standard normal number: Box and Muller, Ann. Math. Statist. 29, 1958.
-fn normal(stream: &mut Stream) -> f64 {
-    let radius = (-2.0 * (1.0 - stream.random::<f64>()).ln()).sqrt();
-    radius * (2.0 * std::f64::consts::PI * stream.random::<f64>()).cos()
 }
 
 /// Weights of the advantages.

@@ -71,16 +71,19 @@ pub struct BradleyTerryConfig {
     pub centre: f64,
     /// Whether rows carry a [`PairLabel`].
     pub labelled: bool,
+    /// Probability that a label is wrong, on top of what the label says itself; in [0, 1].
+    pub smoothing: f64,
 }
 
 impl BradleyTerryConfig {
     /// Checks the options.
     ///
     /// # Errors
-    /// Unless the weight of the penalty is finite and at least 0.
+    /// Unless the weight of the penalty is finite and at least 0, and the smoothing in [0, 1].
     pub fn init(&self) -> Result<BradleyTerry, RewardError> {
         let accepted = 0.0 <= self.centre && self.centre.is_finite();
         option("centre", "finite and at least 0, such as 0.01", self.centre, accepted)?;
+        option("smoothing", "in [0, 1], such as 0.1", self.smoothing, (0.0..=1.0).contains(&self.smoothing))?;
         Ok(BradleyTerry { config: *self })
     }
 }
@@ -100,13 +103,17 @@ impl RewardLoss for BradleyTerry {
         batch.check(&self.needs())?;
         let (chosen, rejected) = (batch.score(0)?, batch.score(1)?); // [rows]
         let margins = chosen.clone() - rejected.clone(); // [rows]
+        let a = self.config.smoothing;
         let mut rows = if self.config.labelled {
             let [p, margin, weight] = [batch.label(0), batch.label(1), batch.label(2)];
             within("the probability of a pair", &p, "in [0, 1]", |p| (0.0..=1.0).contains(&p))?;
             within("the margin of a pair", &margin, "at least 0", |margin| margin >= 0.0)?;
             within("the weight of a pair", &weight, "at least 0", |weight| weight >= 0.0)?;
             let d = margins - batch.constant(margin); // [rows]
+            let p = p.into_iter().map(|p| a + (1.0 - 2.0 * a) * p).collect();
             batch.constant(weight) * cross_entropy(d, batch.constant(p)) // [rows]
+        } else if a > 0.0 {
+            nll(margins.clone()).mul_scalar(1.0 - a) + nll(margins.neg()).mul_scalar(a) // [rows]
         } else {
             nll(margins) // [rows]
         };

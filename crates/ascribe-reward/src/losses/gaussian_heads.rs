@@ -17,6 +17,7 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{option, within};
+use crate::math::normal;
 use crate::{RewardError, RewardLoss, ScoreBatch, ScoreNeeds};
 
 /// How a head learns its mean and deviation.
@@ -99,6 +100,11 @@ impl RewardLoss for GaussianHeads {
         let loss = Loss { rows, weights: batch.constant(sums), stats: Vec::new() };
         Ok(loss.stat("heads/deviation", deviation))
     }
+}
+
+/// The noise of one row, one standard normal number a head, for [`HeadForm::Sample`].
+pub fn sample_noise(heads: usize, stream: &mut Stream) -> Vec<f64> {
+    (0..heads).map(|_| normal(stream)).collect()
 }
 
 /// Bootstrap weights of one row, one a head: Poisson(1), so that each head sees its own resample of the data.

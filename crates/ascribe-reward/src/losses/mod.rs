@@ -22,7 +22,7 @@ pub use concept_energy::{ConceptEnergy, ConceptEnergyConfig};
 pub use confidence::ConfidencePairs;
 pub use contrast::{Swav, differences, sim_cse, sinkhorn, swav};
 pub(crate) use gaussian_heads::FLOOR;
-pub use gaussian_heads::{GaussianHeads, GaussianHeadsConfig, HeadForm, bootstrap_weights};
+pub use gaussian_heads::{GaussianHeads, GaussianHeadsConfig, HeadForm, bootstrap_weights, sample_noise};
 pub use general_preference::{Gate, GeneralPreference, GeneralPreferenceConfig, PreferenceForm};
 pub use k_wise::{ABSENT, KWise, KWiseConfig};
 pub use machine_text::{MachineText, MachineTextConfig, replay};

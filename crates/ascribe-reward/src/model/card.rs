@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use ascribe_lm::Pooling;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{finite, option, same_length};
@@ -18,8 +19,13 @@ pub const CARD: &str = "reward.json";
 pub struct RewardCard {
     /// The loss that the head learned from, by its name.
     pub loss: String,
+    /// Which states of a text the head reads; other software reads the last one alone.
+    pub pooling: Pooling,
     /// How the scores of a response become its reward.
     pub reading: Reading,
+    /// Mean squared error of each attribute on responses that were held out; empty where it was not measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub variances: Vec<f64>,
     /// Mean and deviation of the rewards of responses like those that it learned from: for ensembles, whose members are
     /// brought to one scale. The reward itself is not changed by it.
     pub standard: Standard,
@@ -27,7 +33,13 @@ pub struct RewardCard {
 
 impl Default for RewardCard {
     fn default() -> Self {
-        Self { loss: "bradley-terry".to_owned(), reading: Reading::Score, standard: Standard::NONE }
+        Self {
+            loss: "bradley-terry".to_owned(),
+            pooling: Pooling::Last,
+            reading: Reading::Score,
+            variances: Vec::new(),
+            standard: Standard::NONE,
+        }
     }
 }
 
@@ -96,11 +108,14 @@ impl RewardCard {
         let refuse = |why: String| RewardError::Card { path: path.clone(), why };
         let text = std::fs::read_to_string(&path).map_err(|error| refuse(error.to_string()))?;
         let card: Self = serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
-        let sound = card.standard.mean.is_finite() && 0.0 < card.standard.std && card.standard.std.is_finite();
-        match sound {
-            true => Ok(Some(card)),
-            false => Err(refuse("`standard` must have a finite mean and a finite std above 0".to_owned())),
+        let above_0 = |x: f64| 0.0 < x && x.is_finite();
+        if !(card.standard.mean.is_finite() && above_0(card.standard.std)) {
+            return Err(refuse("`standard` must have a finite mean and a finite std above 0".to_owned()));
         }
+        if !card.variances.iter().copied().all(above_0) {
+            return Err(refuse("`variances` must be finite and above 0".to_owned()));
+        }
+        Ok(Some(card))
     }
 
     /// What is written into the file.
@@ -114,8 +129,13 @@ mod tests {
     use super::*;
 
     fn cards() -> [RewardCard; 4] {
-        let of =
-            |reading: Reading| RewardCard { loss: "x".to_owned(), reading, standard: Standard { mean: 1.5, std: 2.0 } };
+        let of = |reading: Reading| RewardCard {
+            loss: "x".to_owned(),
+            pooling: Pooling::Mean,
+            reading,
+            variances: vec![0.5, 1.5],
+            standard: Standard { mean: 1.5, std: 2.0 },
+        };
         [
             RewardCard::default(),
             of(Reading::Attributes { names: vec!["a".into(), "b".into()], weights: vec![0.5, -1.0] }),
@@ -132,7 +152,12 @@ mod tests {
             std::fs::write(folder.path().join(CARD), card.to_text()).unwrap();
             assert_eq!(RewardCard::read(folder.path()).unwrap(), Some(card));
         }
-        for wrong in ["{", "{\"lambda\": 1}", "{\"standard\": {\"mean\": 0, \"std\": 0}}"] {
+        // A card of which less is known reads the last token.
+        std::fs::write(folder.path().join(CARD), "{\"loss\": \"ties\"}").unwrap();
+        let known = RewardCard { loss: "ties".to_owned(), ..RewardCard::default() };
+        assert_eq!(RewardCard::read(folder.path()).unwrap(), Some(known));
+        let wrong = ["{", "{\"lambda\": 1}", "{\"standard\": {\"mean\": 0, \"std\": 0}}"];
+        for wrong in wrong.into_iter().chain(["{\"pooling\": \"first\"}", "{\"variances\": [1, 0]}"]) {
             std::fs::write(folder.path().join(CARD), wrong).unwrap();
             let error = RewardCard::read(folder.path()).unwrap_err();
             assert!(matches!(error, RewardError::Card { .. }) && error.to_string().contains("reward.json"), "{error}");

@@ -1,8 +1,8 @@
 //! Trains a decoder with a head of sequences by any loss on its scores.
 //!
-//! Responses are read at their last token, and the prompt that those of a row share is read once. A loss whose rows depend on
-//! each other ([`ScoreNeeds::coupled`](crate::ScoreNeeds)) takes all rows of an optimizer window through the model at once.
-//! How much of training is done is not known here, so a loss that changes on the way (`weak-to-strong`) is what it is at the
+//! Responses are read as the decoder's pooling says, and the prompt that those of a row share is read once. A loss whose rows
+//! depend on each other ([`ScoreNeeds::coupled`](crate::ScoreNeeds)) takes all rows of an optimizer window through the model at
+//! once. How much of training is done is not known here, so a loss that changes on the way (`weak-to-strong`) is what it is at the
 //! end: its ramp is over from the start.
 
 use ascribe_core::Loss;
@@ -21,7 +21,7 @@ pub struct RewardLearner<'a> {
 
 impl RewardLearner<'_> {
     /// What the decoder is asked for: the first response of all rows, then the second, and so on.
-    fn asked<'r>(&self, rows: &[&'r RewardRow]) -> Result<Vec<Row<'r>>, RewardError> {
+    pub(super) fn asked<'r>(&self, rows: &[&'r RewardRow]) -> Result<Vec<Row<'r>>, RewardError> {
         let needs = self.loss.needs();
         rows.iter().try_for_each(|row| row.check(&needs))?;
         let mut asked = Vec::with_capacity(needs.responses * rows.len());
@@ -32,7 +32,7 @@ impl RewardLearner<'_> {
     }
 
     /// The loss of scores `[responses * rows, width]`.
-    fn loss(&self, rows: &[&RewardRow], scores: Tensor<2>) -> Result<Loss, RewardError> {
+    pub(super) fn loss(&self, rows: &[&RewardRow], scores: Tensor<2>) -> Result<Loss, RewardError> {
         let needs = self.loss.needs();
         let mut batch = ScoreBatch::new(needs.responses, scores)?;
         if needs.labels > 0 {
@@ -43,7 +43,7 @@ impl RewardLearner<'_> {
 }
 
 /// Tokens of prompts and responses.
-fn size(rows: &[Row]) -> u64 {
+pub(super) fn size(rows: &[Row]) -> u64 {
     rows.iter().map(|row| (row.prompt.len() + row.response.len()) as u64).sum()
 }
 

@@ -1,5 +1,6 @@
 //! Reward models on a decoder: what they learn from, how they learn, and what they say.
 
+mod auxiliary;
 mod card;
 mod learner;
 mod meta;
@@ -7,6 +8,7 @@ mod reward_model;
 mod row;
 mod sources;
 
+pub use auxiliary::{AuxiliaryLearner, ContrastConfig, ContrastItems};
 pub use card::{CARD, Reading, RewardCard};
 pub use learner::RewardLearner;
 pub use meta::MetaLearner;

@@ -1,8 +1,9 @@
 //! A trained reward model as a [`Scorer`].
 //!
 //! ```text
-//! outputs = head at the last token of prompt and response;   reward by the card: the score, a weighted sum of attributes,
-//! the mean log-odds against the other responses to the prompt, or the robust reward of uncertain heads
+//! outputs = head at the last token of prompt and response, or on the mean over their tokens, by the card;   reward by the card:
+//! the score, a weighted sum of attributes, the mean log-odds against the other responses to the prompt, or the robust reward
+//! of uncertain heads
 //! ```
 //! Texts are laid one after another without padding, so a score depends on its own text alone (up to rounding), but for the
 //! general preference model, which compares the responses to a prompt that are in the call. A text that is longer than the
@@ -64,7 +65,7 @@ impl RewardModel {
             return Err(RewardError::Shape { rule, got: format!("the head {:?}", model.config.head) });
         };
         card.reading.check(labels)?;
-        let model = model.with_decoder(model.decoder.clone().valid());
+        let model = model.with_decoder(model.decoder.clone().valid().with_pooling(card.pooling));
         Ok(Self { model, card, tokens: TOKENS })
     }
 

@@ -55,6 +55,11 @@ impl PromptReferences {
         }
         Ok(Self { references, global: quantile(&all, q) })
     }
+
+    /// The reference reward of a prompt.
+    pub fn of(&self, prompt: &Tokens) -> f64 {
+        self.references.get(prompt).copied().unwrap_or(self.global)
+    }
 }
 
 /// A scorer of log-probabilities to be good.
@@ -80,10 +85,7 @@ impl<'a> LogSigmoid<'a> {
     fn reference(&self, episode: &Episode) -> f64 {
         match &self.reference {
             Reference::Global(reward) => *reward,
-            Reference::PerPrompt(prompts) => {
-                let prompt = Tokens::from(episode.prompt_tokens());
-                prompts.references.get(&prompt).copied().unwrap_or(prompts.global)
-            }
+            Reference::PerPrompt(prompts) => prompts.of(&Tokens::from(episode.prompt_tokens())),
         }
     }
 }

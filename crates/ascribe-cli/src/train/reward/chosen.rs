@@ -1,7 +1,7 @@
 //! A loss of reward models by its name: what its rows say, its options, and how its scores become a reward.
 
 use anyhow::{Context, bail};
-use ascribe::reward::losses::{LossOptions, PairLabel};
+use ascribe::reward::losses::{GaussianHeadsConfig, HeadForm, LossOptions, PairLabel};
 use ascribe::reward::{Merge, Reading, RewardLoss};
 use serde_json::{Map, Value, json};
 
@@ -89,6 +89,12 @@ impl<'a> Chosen<'a> {
         if matches!(teaches, Teaches::Margin | Teaches::Strength) {
             chosen.kwargs.insert("labelled".to_owned(), json!(true));
         }
+        if args.reward.heads_lambda.is_some() && teaches != Teaches::Rating {
+            bail!("heads_lambda weighs the heads of gaussian-heads; drop it with {}", chosen.name);
+        }
+        if args.reward.merge_data.is_some() && teaches != Teaches::Attributes {
+            bail!("merge_data fits the weights of the loss regression; drop it with {}", chosen.name);
+        }
         if !args.reward.attribute_weights.is_empty() && teaches != Teaches::Attributes {
             bail!("attribute_weights are those of the loss regression; drop them with {}", chosen.name);
         }
@@ -122,7 +128,10 @@ impl<'a> Chosen<'a> {
             Teaches::Margin | Teaches::Strength => (2, PairLabel::columns(&[PairLabel::PLAIN]).len()),
             Teaches::Ties => (2, 1),
             Teaches::Attributes => (1, options.regression.attributes),
-            Teaches::Rating => (1, 1 + options.gaussian_heads.heads),
+            Teaches::Rating => {
+                let GaussianHeadsConfig { heads, form } = options.gaussian_heads;
+                (1, if form == HeadForm::Sample { 1 + 2 * heads } else { 1 + heads })
+            }
             Teaches::Ranks => (ranked, ranked),
             Teaches::Confidence => (if options.confidence.combined { 6 } else { 4 }, 0),
             Teaches::Teacher => (2, if options.weak_to_strong.alpha > 0.0 { 2 } else { 1 }),
@@ -162,7 +171,7 @@ impl<'a> Chosen<'a> {
                 }
                 Reading::Attributes { names: attributes.to_vec(), weights }
             }
-            Teaches::Rating => Reading::Heads { lambda: LAMBDA },
+            Teaches::Rating => Reading::Heads { lambda: args.reward.heads_lambda.unwrap_or(LAMBDA) },
             _ if self.known == "general-preference" => Reading::Preference(options.general_preference),
             _ => Reading::Score,
         })

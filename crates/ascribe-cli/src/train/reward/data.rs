@@ -1,16 +1,20 @@
 //! From a file to the rows that a loss of reward models learns from.
 
+use std::path::Path;
+
 use anyhow::{Context, bail};
 use ascribe::core::{Seed, Tokens};
-use ascribe::data::{ColumnMap, Preference, Ranked, Rated, Split};
+use ascribe::data::{ColumnMap, Loaded, Preference, Ranked, Rated, Split};
 use ascribe::preference::{Encoder, TrainRow};
-use ascribe::reward::losses::{ABSENT, LossOptions, PairLabel, UNRATED, bootstrap_weights};
+use ascribe::reward::losses::{
+    ABSENT, GaussianHeadsConfig, HeadForm, LossOptions, PairLabel, UNRATED, bootstrap_weights, sample_noise,
+};
 use ascribe::reward::{RewardRow, with_confidence};
 use serde_json::json;
 
 use super::chosen::{Chosen, Teaches};
 use crate::args::TrainArgs;
-use crate::train::rows::{checked, groups, parts};
+use crate::train::rows::{checked, groups, parts, say_skipped};
 
 /// Confidences that are stated behind responses, on a scale from 0 to 10.
 const HIGH: f64 = 10.0;
@@ -27,6 +31,13 @@ pub(super) enum Data {
 pub(super) struct Rows {
     pub(super) train: Vec<RewardRow>,
     pub(super) held_out: Vec<RewardRow>,
+}
+
+impl Rows {
+    /// The rows to train on, and those that are held out.
+    pub(super) fn parts(&self) -> [&[RewardRow]; 2] {
+        [&self.train, &self.held_out]
+    }
 }
 
 impl Data {
@@ -205,8 +216,14 @@ fn of_ratings(
             }
             _ => {
                 let mean = record.ratings.iter().map(|(_, x)| x).sum::<f64>() / record.ratings.len() as f64;
+                let GaussianHeadsConfig { heads, form } = options.gaussian_heads;
                 let mut stream = Seed(args.seed).stream("bootstrap", at as u64);
-                [vec![mean], bootstrap_weights(options.gaussian_heads.heads, &mut stream)].concat()
+                let mut labels = [vec![mean], bootstrap_weights(heads, &mut stream)].concat();
+                if form == HeadForm::Sample {
+                    let mut stream = Seed(args.seed).stream("noise", at as u64);
+                    labels.extend(sample_noise(heads, &mut stream));
+                }
+                labels
             }
         };
         Ok(reward_row(row, labels))
@@ -257,6 +274,15 @@ fn stated(record: &Preference, combined: bool) -> anyhow::Result<Ranked> {
 /// The groups of a meta step.
 pub(super) fn groups_of(args: &TrainArgs, encoder: &Encoder, groups: Vec<Ranked>) -> anyhow::Result<Vec<RewardRow>> {
     let encoded = checked(args, "meta", encoder.groups(groups)?)?.rows;
+    Ok(encoded.into_iter().map(|(row, _)| reward_row(row, Vec::new())).collect())
+}
+
+/// The pairs that a merge of attributes is fitted on.
+pub(super) fn merge_pairs(args: &TrainArgs, encoder: &Encoder, path: &Path) -> anyhow::Result<Vec<RewardRow>> {
+    let Loaded { rows, skipped, notes } = ascribe::data::load::<Preference>(path, &ColumnMap::default())?;
+    notes.iter().for_each(|note| eprintln!("{note}"));
+    say_skipped(args, &skipped, rows.len())?;
+    let encoded = checked(args, "merge", encoder.pairs(rows)?)?.rows;
     Ok(encoded.into_iter().map(|(row, _)| reward_row(row, Vec::new())).collect())
 }
 

@@ -11,30 +11,39 @@
 //! | confidence | pairs | a right answer is to be sure of itself, a wrong one not |
 //! | weak-to-strong | pairs with `margin` | by how much a weaker model prefers the first, which may be wrong |
 //! | machine-text | three rated replies to each prompt | machine text is to score above mixed text, that above human text |
+//!
+//! Beside a loss on pairs may stand the language of the chosen response and a contrast of responses (`beside`), or, with plain
+//! Bradley-Terry, weights of the sources that pairs come from (`sources`).
 
+mod beside;
 mod chosen;
 mod data;
 mod meta;
+mod sources;
 
 use std::path::Path;
 
-use ascribe::lm::{Decoder, Head, LanguageModel, Row};
+use ascribe::lm::{Decoder, Head, LanguageModel, Pooling, Row};
 use ascribe::preference::Encoder;
+use ascribe::reward::losses::UNRATED;
 use ascribe::reward::{
-    CARD, MetaLearner, RewardCard, RewardLearner, RewardLoss, RewardModel, RewardRow, Standard, rows_hash,
+    CARD, Merge, MetaLearner, Reading, RewardCard, RewardLearner, RewardLoss, RewardModel, RewardRow, Scored, Standard,
+    rows_hash,
 };
-use ascribe::train::{FitConfig, Learner};
-use serde_json::Value;
+use ascribe::train::{FitConfig, Learner, Source};
+use serde_json::{Value, json};
 
 use super::fitting::{Run, Trained};
-use super::{check_run, finish, fit_config, headed, identity_of_head, refuse_other_runs, short, taken};
+use super::{base, check_run, finish, fit_config, identity_of_head, refuse_other_runs, short, taken, under_head};
 use crate::Catalog;
 use crate::args::TrainArgs;
 use crate::device::device;
 use crate::output::{print_line, write_whole};
 use crate::validate::{say_last, words};
+use beside::Beside;
 use chosen::Chosen;
-use data::{Data, Rows, groups_of};
+use data::{Data, groups_of, merge_pairs};
+use sources::{Sourced, Sources};
 
 /// The name of the method.
 pub const METHOD: &str = "reward";
@@ -50,72 +59,155 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let device = device(&args.common.device)?;
     taken::refuse(args)?;
     check_run(args)?;
+    let beside = Beside::of(args, &chosen)?;
+    let sources = Sources::of(args, &chosen)?;
     let groups = args.reward.meta_data.as_deref().map(meta::read).transpose()?;
     let data = Data::load(args, &mut chosen)?;
     let (loss, options) = chosen.make(catalog)?;
     let reading = chosen.reading(args, &options, data.attributes())?;
-    let model = headed(args, Head::Sequence { labels: loss.needs().width }, &device)?;
+    reading.check(loss.needs().width)?;
+    let loss: &dyn RewardLoss = loss.as_ref();
+    beside.check(args, loss)?;
+    let started = base(args, &device)?;
+    let auxiliary = if beside.is_nothing() { None } else { Some(beside.learner(args, loss, &started)?) };
+    let model = under_head(args, started, Head::Sequence { labels: loss.needs().width })?;
+    let pooling = pooling(args)?;
+    let model = model.with_decoder(model.decoder.clone().with_pooling(pooling));
     let mut identity = identity_of_head(args, &config, &model);
     identity.push(("loss", chosen.name.clone()));
     identity.push(("loss_kwargs", Value::Object(chosen.kwargs.clone()).to_string()));
     identity.push(("boundary", args.boundary.to_string()));
+    identity.push(("pooling", json!(model.decoder.pooling()).to_string()));
+    identity.push(beside.identity());
     refuse_other_runs(args, &identity)?;
     let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
     let rows = data.encode(args, &encoder, &chosen, &options)?;
+    let merge = args.reward.merge_data.as_deref().map(|path| merge_pairs(args, &encoder, path)).transpose()?;
     identity.push(("set of rows", short(&rows_hash(&rows.train))));
-    let card = RewardCard { loss: chosen.name.clone(), reading, standard: Standard::NONE };
-    let loss: &dyn RewardLoss = loss.as_ref();
-    let trained = match groups.zip(args.reward.meta_rate) {
-        None => fit(args, &RewardLearner { loss }, config, &model, identity, &rows, &card)?,
-        Some((groups, rate)) => {
+    let card =
+        RewardCard { loss: chosen.name.clone(), pooling, reading, variances: Vec::new(), standard: Standard::NONE };
+    // What the scale and the errors of the finished model are measured on.
+    let unseen = !rows.held_out.is_empty();
+    let measured = if unseen { &rows.held_out } else { &rows.train };
+    let measured: Vec<RewardRow> = measured.iter().take(MEASURED).cloned().collect();
+    let job = Job { args, config, model: &model, card: &card };
+    let trained = match (sources, groups.zip(args.reward.meta_rate), auxiliary) {
+        (Some(mut sources), ..) => {
+            let Sourced { train, held_out } = sources.name(rows)?;
+            identity.push(sources.identity());
+            let source = sources::source(&train, args, &job.config)?;
+            job.fit(&sources.learner()?, identity, [train.as_slice(), held_out.as_slice()], Some(source))?
+        }
+        (None, Some((groups, rate)), _) => {
             let groups = groups_of(args, &encoder, groups)?;
             identity.push(("meta_rate", rate.to_string()));
             identity.push(("set of groups", short(&rows_hash(&groups))));
-            fit(args, &MetaLearner::new(loss, &groups, rate)?, config, &model, identity, &rows, &card)?
+            job.fit(&MetaLearner::new(loss, &groups, rate)?, identity, rows.parts(), None)?
         }
+        (None, None, Some(learner)) => job.fit(&learner, identity, rows.parts(), None)?,
+        (None, None, None) => job.fit(&RewardLearner { loss }, identity, rows.parts(), None)?,
     };
     let Trained { model, tally, best } = trained;
-    write_scale(&args.output_dir, &model, card, if rows.held_out.is_empty() { &rows.train } else { &rows.held_out })?;
+    let card = match merge {
+        None => card,
+        Some(pairs) => merged(&model, card, &pairs)?,
+    };
+    write_scale(&args.output_dir, &model, card, &measured, unseen)?;
     finish(args, tally, best)
 }
 
-/// Trains by a learner.
-fn fit<L: Learner<Model = Decoder, Row = RewardRow>>(
-    args: &TrainArgs,
-    learner: &L,
-    config: FitConfig,
-    model: &LanguageModel,
-    identity: Vec<(&'static str, String)>,
-    rows: &Rows,
-    card: &RewardCard,
-) -> anyhow::Result<Trained> {
-    let run = Run {
-        args,
-        config,
-        learner,
-        judge: learner,
-        model,
-        identity,
-        train: &rows.train,
-        held_out: &rows.held_out,
-        source: None,
-        beside: Some((CARD, card.to_text())),
-    };
-    let start = run.start()?;
-    run.fit(start)
+/// Which states the head reads: as asked, or as the model says that it does.
+fn pooling(args: &TrainArgs) -> anyhow::Result<Pooling> {
+    let own = RewardCard::read(&args.model)?.map_or(Pooling::Last, |card| card.pooling);
+    let pooling = args.reward.pooling.map_or(own, Pooling::from);
+    if pooling == Pooling::Mean {
+        eprintln!(
+            "the head reads the mean over all tokens; other software reads the last token, and finds other scores"
+        );
+    }
+    Ok(pooling)
 }
 
-/// Adds to the card what the rewards of some responses are like: mean and deviation, for ensembles.
-fn write_scale(folder: &Path, model: &LanguageModel, card: RewardCard, rows: &[RewardRow]) -> anyhow::Result<()> {
+/// What training needs whatever the learner.
+struct Job<'a> {
+    args: &'a TrainArgs,
+    config: FitConfig,
+    model: &'a LanguageModel,
+    card: &'a RewardCard,
+}
+
+/// Where the rows of a step come from, where it is not shuffled epochs, and how many steps there are.
+type Given<'s, R> = Option<(Box<dyn Source<Decoder, R> + 's>, usize)>;
+
+impl Job<'_> {
+    /// Trains by a learner on rows, and measures those that are held out.
+    fn fit<L: Learner<Model = Decoder>>(
+        self,
+        learner: &L,
+        identity: Vec<(&'static str, String)>,
+        [train, held_out]: [&[L::Row]; 2],
+        source: Given<'_, L::Row>,
+    ) -> anyhow::Result<Trained> {
+        let Self { args, config, model, card } = self;
+        let beside = Some((CARD, card.to_text()));
+        let run = Run { args, config, learner, judge: learner, model, identity, train, held_out, source, beside };
+        let start = run.start()?;
+        run.fit(start)
+    }
+}
+
+/// Adds to the card what the rewards of some responses are like: mean and deviation, for ensembles; and how far attributes are
+/// off on rows that training has not seen.
+fn write_scale(
+    folder: &Path,
+    model: &LanguageModel,
+    card: RewardCard,
+    rows: &[RewardRow],
+    unseen: bool,
+) -> anyhow::Result<()> {
     let reward_model = RewardModel::new(model, card.clone())?;
     let responses = |row: &RewardRow| row.responses.len().max(1);
-    let kept = rows.iter().take(MEASURED.div_ceil(rows.first().map_or(1, responses)));
-    let texts: Vec<Row> =
-        kept.flat_map(|row| row.responses.iter().map(move |response| Row { prompt: &row.prompt, response })).collect();
-    let rewards: Vec<f64> = reward_model.scored(&texts)?.into_iter().map(|one| one.reward).collect();
+    let kept = &rows[..rows.len().min(MEASURED.div_ceil(rows.first().map_or(1, responses)))];
+    let texts =
+        kept.iter().flat_map(|row| row.responses.iter().map(move |response| Row { prompt: &row.prompt, response }));
+    let scored = reward_model.scored(&texts.collect::<Vec<Row>>())?;
+    let rewards: Vec<f64> = scored.iter().map(|one| one.reward).collect();
     // Rewards that are all the same have no scale.
     let standard = Standard::fit(&rewards).unwrap_or(Standard::NONE);
-    write_whole(&folder.join(CARD), RewardCard { standard, ..card }.to_text().as_bytes())
+    let variances = match card.reading {
+        Reading::Attributes { .. } if unseen => errors(&scored, kept),
+        _ => Vec::new(),
+    };
+    write_whole(&folder.join(CARD), RewardCard { standard, variances, ..card }.to_text().as_bytes())
+}
+
+/// Keeps the weights of a merge finite where attributes separate the pairs.
+const RIDGE: f64 = 1e-2;
+
+/// The card with the weights under which the chosen responses of these pairs score higher.
+fn merged(model: &LanguageModel, card: RewardCard, pairs: &[RewardRow]) -> anyhow::Result<RewardCard> {
+    let Reading::Attributes { names, .. } = card.reading.clone() else { return Ok(card) };
+    let side = |at: usize| pairs.iter().map(move |row| Row { prompt: &row.prompt, response: &row.responses[at] });
+    let outputs = RewardModel::new(model, card.clone())?.outputs(&side(0).chain(side(1)).collect::<Vec<Row>>())?;
+    let (chosen, rejected) = outputs.split_at(pairs.len());
+    let pairs: Vec<[Vec<f64>; 2]> = chosen.iter().cloned().zip(rejected.iter().cloned()).map(<[_; 2]>::from).collect();
+    let Merge { weights } = Merge::fit(&pairs, RIDGE, &vec![false; names.len()])?;
+    let said: Vec<String> = names.iter().zip(&weights).map(|(name, weight)| format!("{name} {weight:.3}")).collect();
+    eprintln!("weights by {} pairs: {}", pairs.len(), said.join(", "));
+    Ok(RewardCard { reading: Reading::Attributes { names, weights }, ..card })
+}
+
+/// The mean squared error of each attribute; nothing where one has no rating or no error.
+fn errors(scored: &[Scored], rows: &[RewardRow]) -> Vec<f64> {
+    let attributes = rows.first().map_or(0, |row| row.labels.len());
+    let error = |attribute: usize| {
+        let pairs = scored.iter().zip(rows).map(|(one, row)| (one.outputs[attribute], row.labels[attribute]));
+        let squares: Vec<f64> =
+            pairs.filter(|(_, rating)| *rating != UNRATED).map(|(got, rating)| (got - rating).powi(2)).collect();
+        squares.iter().sum::<f64>() / squares.len() as f64
+    };
+    let errors: Vec<f64> = (0..attributes).map(error).collect();
+    if errors.iter().all(|error| *error > 0.0) { errors } else { Vec::new() }
 }
 
 /// Everything of the run that can be checked without weights.
@@ -127,23 +219,35 @@ pub fn validate(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     device(&args.common.device)?;
     taken::refuse(args)?;
     check_run(args)?;
+    let beside = Beside::of(args, &chosen)?;
+    let sources = Sources::of(args, &chosen)?;
     let words = words(args)?;
     let groups = args.reward.meta_data.as_deref().map(meta::read).transpose()?;
     let data = Data::load(args, &mut chosen)?;
     let (loss, options) = chosen.make(catalog)?;
+    beside.check(args, loss.as_ref())?;
     chosen.reading(args, &options, data.attributes())?.check(loss.needs().width)?;
     let limit = words.limit(args.max_length);
     let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?.with_boundary(args.boundary);
-    let Rows { train, held_out } = data.encode(args, &encoder, &chosen, &options)?;
+    let rows = data.encode(args, &encoder, &chosen, &options)?;
+    if let Some(path) = &args.reward.merge_data {
+        merge_pairs(args, &encoder, path)?;
+    }
+    let (train, held_out) = (rows.train.len(), rows.held_out.len());
+    let steps = match sources {
+        None => config.steps(train),
+        Some(mut sources) => {
+            let sourced = sources.name(rows)?;
+            sources.learner()?;
+            sources::source(&sourced.train, args, &config)?.1
+        }
+    };
     if let Some((groups, rate)) = groups.zip(args.reward.meta_rate) {
         MetaLearner::new(loss.as_ref(), &groups_of(args, &encoder, groups)?, rate)?;
     }
     say_last(args)?;
     print_line(&format!(
-        "the run can start: {} rows to train on, {} held out, {} steps of {} rows, {} scores a response",
-        train.len(),
-        held_out.len(),
-        config.steps(train.len()),
+        "the run can start: {train} rows to train on, {held_out} held out, {steps} steps of {} rows, {} scores a response",
         config.window(),
         loss.needs().width
     ))

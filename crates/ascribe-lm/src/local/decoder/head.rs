@@ -2,22 +2,24 @@
 //! chosen tokens, into a process model.
 //!
 //! ```text
-//! score = W h_t,   h_t = the final hidden state at the last token of the text
+//! score = W h,   h = the final hidden state at the last token of the text, or the mean of those of all its tokens
 //! ```
-//! Weights of a fresh head are normal with the standard deviation 1 / (D + 1), or 1 / sqrt(D + 1), which is how the variance
-//! 1 / (D + 1) of "Learning to summarize" (arXiv:2009.01325) reads; there is no bias. A prompt that several rows share is
-//! read once.
+//! Other software reads the last token, so a model that reads the mean must be known as one ([`Pooling`]). Weights of a fresh
+//! head are normal with the standard deviation 1 / (D + 1), or 1 / sqrt(D + 1), which is how the variance 1 / (D + 1) of
+//! "Learning to summarize" (arXiv:2009.01325) reads; there is no bias. A prompt that several rows share is read once.
 
 use std::collections::HashMap;
 
+use ascribe_core::tensor::{HeadShape, Mask, head_logps};
 use ascribe_core::{CoreError, Packing, Seed};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 
 use super::checkpointing::Backward;
-use super::{Build, Decoder, Row, of_linear};
+use super::{Build, Decoder, Predictors, Row, of_linear};
 use crate::LmError;
 use crate::local::config::{DecoderConfig, Head};
 use crate::local::parts;
@@ -31,6 +33,50 @@ pub enum HeadInit {
     Narrow,
     /// Normal with variance `1 / (D + 1)`.
     Wide,
+}
+
+/// Which final hidden states of a text a head of sequences reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// That of the last token, as other software does.
+    #[default]
+    Last,
+    /// The mean over all tokens of prompt and response.
+    Mean,
+}
+
+/// What a head of sequences reads, to make a loss of, with the way from the loss back to gradients.
+pub struct FeaturePass {
+    /// The pooled state of each row, `[rows, hidden]`: [`Decoder::head`] makes scores of it.
+    pub features: Tensor<2>,
+    /// The states that predict the responses of the rows that were asked for, if any were: [`NextTokenHead::logps`] says how
+    /// likely these are.
+    pub predictors: Option<Predictors>,
+    /// The way back.
+    pub backward: Backward,
+}
+
+/// The head of the next token of a language model by itself, as it is: no gradient reaches it. It tells what a classifier's
+/// hidden states still know of language.
+#[derive(Clone, Debug)]
+pub struct NextTokenHead {
+    weight: Tensor<2>,
+    shape: HeadShape,
+    /// Positions that it runs over at once.
+    chunk: usize,
+}
+
+impl NextTokenHead {
+    /// Log-probability of every token that is predicted, `[rows, longest response]`.
+    pub fn logps(&self, at: &Predictors) -> Tensor<2> {
+        let states = at.states(); // [n, hidden]
+        let weight = match states.is_autodiff() {
+            true => self.weight.clone().autodiff(),
+            false => self.weight.clone(),
+        };
+        at.placed(head_logps(states, weight, &self.shape, at.targets(), self.chunk)) // [rows, longest]
+    }
 }
 
 /// Scores to make a loss of, with the way from the loss back to gradients.
@@ -130,7 +176,31 @@ impl Decoder {
         found.numbers
     }
 
-    /// The scores of a classifier of sequences for prompts with their responses, each read at its last token.
+    /// The head of the next token by itself.
+    ///
+    /// # Errors
+    /// When the model is a classifier.
+    pub fn next_token_head(&self) -> Result<NextTokenHead, CoreError> {
+        if self.config.head != Head::NextToken {
+            return Err(CoreError::Unsupported { what: "predict tokens: its head is a classifier's" });
+        }
+        let (weight, layout) = self.head_weight();
+        let shape = HeadShape { layout, softcap: self.config.logit_softcap };
+        Ok(NextTokenHead { weight: weight.inner(), shape, chunk: self.positions_at_once() })
+    }
+
+    /// The same decoder, whose head of sequences reads these states. It is no part of the saved weights.
+    pub fn with_pooling(mut self, pooling: Pooling) -> Self {
+        self.pooling = pooling;
+        self
+    }
+
+    /// Which states a head of sequences reads.
+    pub fn pooling(&self) -> Pooling {
+        self.pooling
+    }
+
+    /// The scores of a classifier of sequences for prompts with their responses, each read as [`pooling`](Self::pooling) says.
     ///
     /// # Shapes
     /// - result: `[rows, labels]`.
@@ -138,7 +208,8 @@ impl Decoder {
     /// # Errors
     /// When a row is empty, or the head is not one of sequences.
     pub fn row_scores(&self, rows: &[Row]) -> Result<Tensor<2>, CoreError> {
-        self.scores_by(rows, |ids, packing| self.states(ids, packing))
+        let (features, _) = self.features_by(rows, 0, |ids, packing| self.states(ids, packing))?;
+        Ok(self.head(features))
     }
 
     /// [`row_scores`](Self::row_scores) for training: gradients come from [`Backward::gradients`].
@@ -146,17 +217,30 @@ impl Decoder {
     /// # Errors
     /// As [`row_scores`](Self::row_scores).
     pub fn score_pass(&self, rows: &[Row]) -> Result<ScorePass, CoreError> {
-        let mut kept = None;
-        let scores = self.scores_by(rows, |ids, packing| self.tracked_states(ids, packing, &mut kept))?;
-        Ok(ScorePass { scores, backward: Backward::new(kept) })
+        let FeaturePass { features, backward, .. } = self.feature_pass(rows, 0)?;
+        Ok(ScorePass { scores: self.head(features), backward })
     }
 
-    /// Scores by final hidden states that come from `states`.
-    fn scores_by(
+    /// What the head of sequences reads of each row, for training, and what predicts the responses of the first `predicted`
+    /// rows: gradients come from [`Backward::gradients`].
+    ///
+    /// # Errors
+    /// As [`row_scores`](Self::row_scores), and when one of the first rows has no prompt or no response.
+    pub fn feature_pass(&self, rows: &[Row], predicted: usize) -> Result<FeaturePass, CoreError> {
+        let mut kept = None;
+        let tracked = |ids: Tensor<1, Int>, packing: &Packing| self.tracked_states(ids, packing, &mut kept);
+        let (features, predictors) = self.features_by(rows, predicted, tracked)?;
+        Ok(FeaturePass { features, predictors, backward: Backward::new(kept) })
+    }
+
+    /// Pooled states, and predictors of the responses of the first `predicted` rows, by final hidden states that come from
+    /// `states`.
+    fn features_by(
         &self,
         rows: &[Row],
+        predicted: usize,
         states: impl FnOnce(Tensor<1, Int>, &Packing) -> Tensor<2>,
-    ) -> Result<Tensor<2>, CoreError> {
+    ) -> Result<(Tensor<2>, Option<Predictors>), CoreError> {
         let Head::Sequence { .. } = self.config.head else {
             return Err(CoreError::Unsupported { what: "score sequences: its head is another one" });
         };
@@ -164,10 +248,26 @@ impl Decoder {
             let got = format!("an empty row {row}");
             return Err(CoreError::Shape { rule: "a sequence to score needs at least one token", got });
         }
+        let told = &rows[..predicted.min(rows.len())];
+        if let Some(row) = told.iter().position(|row| row.prompt.is_empty() || row.response.is_empty()) {
+            let got = format!("row {row} without one of them");
+            return Err(CoreError::Shape { rule: "a response to predict needs a prompt and a token", got });
+        }
         let packed = Packed::of(rows)?;
         let last = |(at, row): (usize, &Row)| packed.at(at, row.prompt.len() + row.response.len() - 1);
-        let last = rows.iter().enumerate().filter_map(last).collect();
-        Ok(self.read(packed, last, states))
+        let last: Vec<i64> = rows.iter().enumerate().filter_map(last).collect();
+        let device = self.device();
+        let states = states(integers(packed.ids.clone(), &device), &packed.packing); // [tokens, hidden]
+        let features = match self.pooling {
+            Pooling::Last => states.clone().select(0, integers(last, &device)), // [rows, hidden]
+            Pooling::Mean => {
+                let shares = TensorData::new(packed.shares(), [rows.len(), packed.ids.len()]);
+                let shares = Tensor::<2>::from_data(shares, (&device, states.dtype())); // [rows, tokens]
+                shares.matmul(states.clone()) // [rows, hidden]
+            }
+        };
+        let predictors = (!told.is_empty()).then(|| packed.predictors(told, states, &device));
+        Ok((features, predictors))
     }
 
     /// What the head says at chosen tokens of each row alone: the scores of a classifier of tokens, or the logits of the next
@@ -234,14 +334,15 @@ impl Decoder {
         at: Vec<i64>,
         states: impl FnOnce(Tensor<1, Int>, &Packing) -> Tensor<2>,
     ) -> Tensor<2> {
-        let integers = |values: Vec<i64>| {
-            let n = values.len();
-            Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &self.device())
-        };
-        let Packed { ids, packing, .. } = packed;
-        let states = states(integers(ids), &packing).select(0, integers(at)); // [read, hidden]
+        let (Packed { ids, packing, .. }, device) = (packed, self.device());
+        let states = states(integers(ids, &device), &packing).select(0, integers(at, &device)); // [read, hidden]
         self.head(states)
     }
+}
+
+fn integers(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
+    let n = values.len();
+    Tensor::from_data(TensorData::new(values, [n]), device)
 }
 
 /// Rows one after another, where a prompt that several of them share stands once.
@@ -276,10 +377,44 @@ impl Packed {
 
     /// Where token `place` of prompt and response of `row` stands; `None` beyond them.
     fn at(&self, row: usize, place: usize) -> Option<i64> {
-        let (prompt, own) = *self.spans.get(row)?;
+        let spans = *self.spans.get(row)?;
+        self.tokens(spans).nth(place).map(|at| at as i64)
+    }
+
+    /// Where the tokens of a row stand.
+    fn tokens(&self, (prompt, own): (Option<usize>, usize)) -> impl Iterator<Item = usize> {
         let prompt = prompt.map_or(0..0, |span| self.packing.span(span).rows.clone());
-        let own = self.packing.span(own).rows.clone();
-        prompt.chain(own).nth(place).map(|at| at as i64)
+        prompt.chain(self.packing.span(own).rows.clone())
+    }
+
+    /// The share of each token in the mean of each row, row after row.
+    fn shares(&self) -> Vec<f32> {
+        let mut shares = vec![0.0; self.spans.len() * self.ids.len()];
+        for (row, spans) in self.spans.iter().enumerate() {
+            let share = 1.0 / self.tokens(*spans).count() as f32;
+            self.tokens(*spans).for_each(|at| shares[row * self.ids.len() + at] = share);
+        }
+        shares
+    }
+
+    /// What predicts the responses of `rows`, the first ones of this batch, of which none is empty.
+    fn predictors(&self, rows: &[Row], states: Tensor<2>, device: &Device) -> Predictors {
+        let longest = rows.iter().map(|row| row.response.len()).max().unwrap_or(0);
+        let flags: Vec<Vec<bool>> = rows.iter().map(|row| vec![true; row.response.len()]).collect();
+        let (mut from, mut targets) = (Vec::new(), Vec::new());
+        let mut place = vec![0i64; rows.len() * longest];
+        for (number, (row, spans)) in rows.iter().zip(&self.spans).enumerate() {
+            // The token in front of each response token predicts it.
+            let before = self.tokens(*spans).skip(row.prompt.len() - 1);
+            for (column, (at, target)) in before.zip(row.response).enumerate() {
+                place[number * longest + column] = from.len() as i64;
+                from.push(at as i64);
+                targets.push(i64::from(*target));
+            }
+        }
+        let states = states.select(0, integers(from, device)); // [n, hidden]
+        let mask = Mask::from_rows(&flags, device);
+        Predictors::new(states, integers(targets, device), integers(place, device), mask)
     }
 }
 
@@ -322,6 +457,51 @@ mod tests {
         }
         let turned = values(decoder.row_scores(&[ROWS[3], ROWS[0]]).unwrap());
         close("turned", &turned, &[&expected[6..], &expected[..2]].concat(), 1e-5);
+    }
+
+    #[test]
+    fn a_mean_is_over_all_tokens_whoever_shares_the_prompt() {
+        let decoder = classifier(&device());
+        let mut expected = Vec::new();
+        for row in &ROWS {
+            let flat: Vec<i64> = row.prompt.iter().chain(row.response).map(|id| i64::from(*id)).collect();
+            let seq = flat.len();
+            let ids = Tensor::<2, Int>::from_data(TensorData::new(flat, [1, seq]), &device());
+            let states = values(decoder.hidden(ids, None)); // [1, seq, 16]
+            let mean: Vec<f64> =
+                (0..16).map(|at| states.iter().skip(at).step_by(16).sum::<f64>() / seq as f64).collect();
+            let mean = mean.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
+            let mean = Tensor::<2>::from_data(TensorData::new(mean, [1, 16]), &device());
+            expected.extend(values(decoder.head(mean)));
+        }
+        let mean = decoder.clone().with_pooling(Pooling::Mean);
+        assert_eq!((decoder.pooling(), mean.pooling()), (Pooling::Last, Pooling::Mean));
+        close("means", &values(mean.row_scores(&ROWS).unwrap()), &expected, 1e-5);
+        // One token is its own mean.
+        let one = [Row { prompt: &[], response: &[9] }];
+        let scores = |decoder: &Decoder| values(decoder.row_scores(&one).unwrap());
+        close("one token", &scores(&mean), &scores(&decoder), 1e-6);
+        // Training sees what scoring sees.
+        let training = mean.on(&device().autodiff());
+        assert_eq!(training.pooling(), Pooling::Mean);
+        close("training", &values(training.score_pass(&ROWS).unwrap().scores), &expected, 1e-5);
+        assert_eq!(training.valid().pooling(), Pooling::Mean);
+    }
+
+    #[test]
+    fn the_head_of_the_next_token_reads_the_states_of_a_classifier() {
+        let (language, training) = (plain(&device()), classifier(&device().autodiff()));
+        let (expected, mask) = language.response_logps(&ROWS[..2]).unwrap();
+        let head = language.next_token_head().unwrap();
+        let FeaturePass { features, predictors, .. } = training.feature_pass(&ROWS, 2).unwrap();
+        let predictors = predictors.unwrap();
+        assert_eq!(predictors.mask().dims(), mask.dims());
+        close("logps", &values(head.logps(&predictors)), &values(expected), 1e-5);
+        close("scores", &values(training.head(features)), &values(training.row_scores(&ROWS).unwrap()), 1e-6);
+        assert!(training.feature_pass(&ROWS, 0).unwrap().predictors.is_none());
+        // The third row has no prompt, and the fourth no response.
+        assert!(matches!(training.feature_pass(&ROWS, 3), Err(CoreError::Shape { .. })));
+        assert!(matches!(training.next_token_head(), Err(CoreError::Unsupported { .. })));
     }
 
     /// Scores, then the gradient of every weight that has one, under a loss in which each score weighs otherwise.
