@@ -336,6 +336,10 @@ fn rewardbench2_from_scores() {
     check(&found, "Math", 0.75);
     check(&found, "Ties", 0.648_672_496_5);
     check(&found, "overall", (0.75 + 0.648_672_496_5) / 2.0);
+    // Two prompts of Math and two ids of Ties, drawn within their subsets.
+    let overall = &found["measures"]["overall"];
+    let of = |name: &str| overall[name].as_f64().unwrap();
+    assert!(overall["n"] == 4 && of("low") < of("value") && of("value") < of("high"), "{overall}");
     let said = "Without Factuality, Precise IF, Safety, Focus: overall is the mean of the subsets that are there.";
     assert_eq!(found["notes"], json!([said]));
     let of = |subset: &str| json!({"subset": subset, "scores": [1, 0]});

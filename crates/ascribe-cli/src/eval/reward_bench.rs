@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 
 use anyhow::bail;
 use ascribe::eval::bench::{
-    MissingSubsets, REWARDBENCH_SECTIONS, REWARDBENCH2_SUBSETS, RewardBench, TiesPrompt, best_of_completions,
-    rewardbench, rewardbench_ties,
+    MissingSubsets, REWARDBENCH_SECTIONS, REWARDBENCH2_SUBSETS, RewardBench, TiesPrompt, rewardbench, rewardbench2,
 };
 use ascribe::eval::{Bootstrap, Estimate, EvalError, wilson};
 
@@ -137,31 +136,23 @@ pub fn second(args: &RewardBench2Args) -> anyhow::Result<()> {
         let wrong = correct.split_off(at);
         list.push(TiesPrompt { id, correct, wrong });
     }
-    let mut estimates = Vec::new();
-    for (subset, scores) in &best_of {
-        estimates.push((subset.clone(), best_of_completions(scores, &bootstrap)?));
-    }
-    let mut findings = Findings::new("rewardbench2")
-        .fact("input", records.name())
-        .drawn(&bootstrap)
-        .with_all(estimates.iter().map(|(subset, estimate)| Finding::of(subset.as_str(), estimate)));
-    let mut scores: Vec<f64> = estimates.iter().map(|(_, estimate)| estimate.value).collect();
-    if !(reference.is_empty() && tied.is_empty()) {
-        let ties = rewardbench_ties(&reference, &tied)?;
+    let ties = !(reference.is_empty() && tied.is_empty());
+    let scores = rewardbench2(&best_of, ties.then_some([&reference[..], &tied[..]]), &bootstrap)?;
+    let subsets = scores.subsets.iter().map(|(subset, estimate)| Finding::of(subset.as_str(), estimate));
+    let mut findings = Findings::new("rewardbench2").fact("input", records.name()).drawn(&bootstrap).with_all(subsets);
+    if let (Some(ties), Some(score)) = (scores.ties, scores.ties_score) {
         findings = findings
-            .with(Finding::number("Ties", ties.score))
+            .with(Finding::of("Ties", &score))
             .with(Finding::number("Ties, reference accuracy", ties.accuracy_reference))
             .with(Finding::number("Ties, tied accuracy", ties.accuracy_tied))
             .fact("Ties in both versions", ties.joined)
             .fact("Ties in one version", ties.single);
-        scores.push(ties.score);
     }
-    let overall = scores.iter().sum::<f64>() / scores.len() as f64;
     let there = |name: &str| best_of.contains_key(name) || (name == "Ties" && !tied.is_empty());
     let missing: Vec<&str> = REWARDBENCH2_SUBSETS.into_iter().filter(|name| !there(name)).collect();
     if !missing.is_empty() {
         let missing = missing.join(", ");
         findings = findings.note(format!("Without {missing}: overall is the mean of the subsets that are there."));
     }
-    findings.with(Finding::number("overall", overall)).show(args.measure.json, args.file.report.as_deref())
+    findings.with(Finding::of("overall", &scores.overall)).show(args.measure.json, args.file.report.as_deref())
 }

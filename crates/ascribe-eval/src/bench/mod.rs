@@ -27,7 +27,9 @@ pub use reasoning::{
     clr_bench, right_by_wrong_steps,
 };
 pub use rewardbench::{MissingSubsets, REWARDBENCH_PRIOR, REWARDBENCH_SECTIONS, RewardBench, rewardbench};
-pub use rewardbench2::{REWARDBENCH2_SUBSETS, TiesPrompt, TiesScore, best_of_completions, rewardbench_ties};
+pub use rewardbench2::{
+    REWARDBENCH2_SUBSETS, RewardBench2, TiesPrompt, TiesScore, best_of_completions, rewardbench_ties, rewardbench2,
+};
 pub use rewardmath::{OneToMany, RewardMath, StepReduction, Unparsed, one_to_many, pairwise_one_to_many};
 pub use rm_bench::{RmBench, StyleMatrix, StyledPair, rm_bench, style_matrix};
 pub use samples::{Attempts, mean_pass_at_k, mean_pass_hat_k, pass_at_k, pass_hat_k};
