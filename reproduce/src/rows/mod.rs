@@ -28,6 +28,7 @@ mod gpo_on_cycles;
 mod graders;
 mod groupwise_regret;
 mod hidden_outcomes;
+mod hiring;
 mod imbalance;
 mod impact_curve;
 mod implicit_prm_data;
@@ -149,6 +150,7 @@ pub const ROWS: &[&Row] = &[
     &blank_perplexity::ROW,
     &groupwise_regret::ROW,
     &hidden_outcomes::ROW,
+    &hiring::ROW,
     &impact_curve::ROW,
     &objective_mismatch::ROW,
     &subgoals::ROW,
