@@ -21,6 +21,7 @@ mod dpo_overoptimisation;
 mod dynamic_beta;
 mod ensembles;
 mod ensembles_in_rl;
+mod fair_learner;
 mod follow_ups;
 mod glore_stages;
 mod gpm_cycles;
@@ -150,6 +151,7 @@ pub const ROWS: &[&Row] = &[
     &blank_perplexity::ROW,
     &groupwise_regret::ROW,
     &hidden_outcomes::ROW,
+    &fair_learner::ROW,
     &hiring::ROW,
     &impact_curve::ROW,
     &objective_mismatch::ROW,
