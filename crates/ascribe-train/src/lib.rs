@@ -14,6 +14,7 @@ mod curriculum;
 mod adamw;
 mod fit;
 mod gradients;
+mod verify;
 
 mod checkpoint;
 
@@ -26,3 +27,4 @@ pub use learner::{Learned, Learner, Tally};
 pub use optim::{OptimArgs, OptimKind};
 pub use schedule::{Schedule, ScheduleKind, ScheduleOptions};
 pub use source::{Source, Window};
+pub use verify::FusedCheck;

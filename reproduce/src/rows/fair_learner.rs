@@ -71,7 +71,7 @@ fn decisions(round: &[Applicant]) -> Vec<Vec<bool>> {
 }
 
 /// Auditors of rounds of applicants: each allows a slope of its own times the difference in quality.
-fn auditors<'a>(applicants: &'a [Applicant], slopes: &'a [f64]) -> Vec<impl Fn(usize, usize, usize) -> f64 + use<'a>> {
+fn auditors<'a>(applicants: &'a [Applicant], slopes: &'a [f64]) -> Vec<impl Fn(usize, usize, usize) -> f64> {
     let auditor = move |slope: &'a f64| {
         move |round: usize, one: usize, other: usize| {
             let quality = |at: usize| applicants[round * ROUND + at].quality;

@@ -19,7 +19,7 @@ use super::fitting::{RunLog, run_of};
 use super::recipes::Recipe;
 use super::rows::parts;
 use super::setup::{Setup, second_attempt};
-use super::{base, fit_config, identity, load, refuse_other_runs, short, start};
+use super::{base, fit_config, fused_words, identity, load, refuse_other_runs, short, start};
 use crate::Catalog;
 use crate::args::TrainArgs;
 use crate::device::device;
@@ -301,6 +301,9 @@ pub(super) fn drive(
     last: Option<&Last>,
 ) -> anyhow::Result<LanguageModel> {
     let (checkpoints, steps) = (Checkpoints::new(&args.output_dir, args.save_total_limit), fit.steps());
+    if args.verify_fused {
+        fit = fit.with_fused_check();
+    }
     if let Some((path, progress)) = last {
         fit.resume(path, progress)?;
         eprintln!("going on from {} ({} of {steps} steps done)", path.display(), fit.step());
@@ -313,6 +316,9 @@ pub(super) fn drive(
         let report = report?;
         let step = fit.step();
         progress.at(step);
+        if let Some(check) = fit.take_fused_check() {
+            progress.line(&fused_words(check));
+        }
         if due(args.logging_steps, step) || step == 1 {
             progress.line(&line(&report, steps, progress.seconds()));
         }
