@@ -27,8 +27,9 @@ pub use archer::ArcherArgs;
 pub use constraint::ConstraintArgs;
 pub use given::Given;
 pub use measure::{
-    AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs,
-    ProcessBenchArgs, ReportArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
+    AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, GradeArgs, MetricArgs, ModelArgs, PTrueArgs,
+    PrmBenchArgs, ProcessBenchArgs, ReportArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs,
+    TestName,
 };
 pub use objective::ObjectiveArgs;
 pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};

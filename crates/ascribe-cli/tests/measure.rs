@@ -485,6 +485,70 @@ fn rewardbench_by_log_probabilities_and_by_a_classifier() {
 }
 
 /// Equal answers: whatever the letters are worth, both orders cancel. Equal choices share the credit.
+/// The judge gives 4, 3 and no mark where the teacher gives 5, 3 and 0, and the second one 5, 2 and 1: errors 1 and 0, bias
+/// -1/2. One mark for all, 4, is off by 1.
+#[test]
+fn marks_of_a_judge_beside_teachers() {
+    let bench = Bench::new();
+    let rows = |second: [u32; 3]| {
+        let reply = ["Well.\nScore: 4/5", "Score: 3/5", "I would give 0."];
+        let row = |at: usize| {
+            let mark = [5, 3, 0][at];
+            json!({"reply": reply[at], "mark": mark, "second_mark": second[at], "peer_mark": 5})
+        };
+        [0, 1, 2].map(row)
+    };
+    bench.rows("rows.jsonl", rows([5, 2, 1]));
+    let found = measured(&bench, "eval grade --input rows.jsonl --max-mark 5");
+    assert_eq!((&found["without a mark"], &found["measures"]["bias"]["n"]), (&json!(1), &json!(2)));
+    for (name, expected) in [
+        ("mean absolute error", 0.5),
+        ("mean squared error", 0.5),
+        ("bias", -0.5),
+        ("the same mark", 0.5),
+        ("at most 1 apart", 1.0),
+        ("mean absolute error, peers", 1.0),
+        ("mean absolute error, one mark for all", 1.0),
+    ] {
+        check(&found, name, expected);
+    }
+    // Teachers 5, 3 and 5, 2: sum w O = 1, sum w E = (0 + 9 + 4 + 1)/2. Judge 4, 3 and 5, 3: 1 and (1 + 1 + 4 + 0)/2.
+    check(&found, "quadratic kappa, teachers", 1.0 - 1.0 / 7.0);
+    check(&found, "quadratic kappa", 1.0 - 1.0 / 3.0);
+    // Teachers who turn each other around.
+    bench.rows("rows.jsonl", rows([3, 5, 1]));
+    let found = measured(&bench, "eval grade --input rows.jsonl --max-mark 5");
+    assert!(found["measures"].get("mean absolute error").is_none(), "{found}");
+    assert!(found["notes"][0].as_str().unwrap().contains("below 0.4"), "{found}");
+    bench.run("eval grade --input rows.jsonl --max-mark 4").refused(&["line 1", "`mark`", "from 0 to 4, got 5"]);
+    bench.run("eval grade --input rows.jsonl --max-mark 0").refused(&["max_mark", "above 0"]);
+    let ran = bench.run("eval grade --input rows.jsonl --max-mark 5 --own-rubric");
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    bench.rows("rows.jsonl", [json!({"mark": 1, "answer": "4"})]);
+    bench.run("eval grade --input rows.jsonl --max-mark 5").refused(&["--model", "`reply`"]);
+}
+
+/// A tiny model reads every prompt and writes no mark.
+#[test]
+fn a_judge_is_asked_for_marks() {
+    let bench = with_model();
+    let row = |answer: &str| json!({"question": "2+2?", "reference": "4", "answer": answer, "mark": 1});
+    bench.rows("rows.jsonl", [row("4"), row("5")]);
+    bench.rows("shown.jsonl", [json!({"answer": "four", "reasons": "It is right.", "mark": 2})]);
+    let line = "eval grade --input rows.jsonl --max-mark 2 --model model --max-new-tokens 4";
+    for more in ["", "--own-rubric", "--gradings shown.jsonl"] {
+        bench.run(&format!("{line} {more}")).refused(&["no reply ends with `Score: <mark>/2`"]);
+    }
+    bench.rows("shown.jsonl", [json!({"answer": "four", "reasons": "It is right.", "mark": 3})]);
+    bench.run(&format!("{line} --gradings shown.jsonl")).refused(&["shown.jsonl, line 1", "from 0 to 2, got 3"]);
+    bench.rows(
+        "rows.jsonl",
+        [json!({"question": "2+2?", "reference": "4", "answer": "4", "mark": 1, "rubric": "2: the sum"})],
+    );
+    bench.run(line).refused(&["no reply ends with"]);
+    bench.run(&format!("{line} --own-rubric")).refused(&["`rubric`", "own_rubric does nothing"]);
+}
+
 #[test]
 fn a_model_is_asked() {
     let bench = with_model();

@@ -156,6 +156,8 @@ pub enum EvalCommand {
     AlpacaEval(AlpacaArgs),
     /// BOSE: choices by the perplexity of a filled blank, open answers by a light instruction with examples.
     Bose(BoseArgs),
+    /// A judge that marks answers against a teacher: errors and agreement, from its replies or by asking it.
+    Grade(GradeArgs),
 }
 
 /// A model that is asked.
@@ -368,6 +370,29 @@ pub struct BoseArgs {
     pub instruction: Option<String>,
     /// Most tokens of an open answer. Without it 32.
     #[arg(long, alias = "max-completion-length")]
+    pub max_new_tokens: Option<usize>,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct GradeArgs {
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// The largest mark; 0 is the smallest.
+    #[arg(long, allow_negative_numbers = true)]
+    pub max_mark: f64,
+    /// Rows with `answer`, `reasons` and `mark` that the judge is shown before every answer.
+    #[arg(long, requires = "model")]
+    pub gradings: Option<PathBuf>,
+    /// Ask the judge for a rubric of its own before it marks.
+    #[arg(long, requires = "model")]
+    pub own_rubric: bool,
+    /// Most tokens of a reply. Without it 512.
+    #[arg(long, alias = "max-completion-length", requires = "model")]
     pub max_new_tokens: Option<usize>,
     #[command(flatten)]
     pub model: ModelArgs,

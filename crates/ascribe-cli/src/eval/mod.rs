@@ -3,6 +3,7 @@
 
 mod alpaca_eval;
 mod bose;
+mod grade;
 mod model;
 mod p_true;
 mod process;
@@ -23,5 +24,6 @@ pub fn run(protocol: &EvalCommand) -> anyhow::Result<()> {
         EvalCommand::PTrue(args) => p_true::run(args),
         EvalCommand::AlpacaEval(args) => alpaca_eval::run(args),
         EvalCommand::Bose(args) => bose::run(args),
+        EvalCommand::Grade(args) => grade::run(args),
     }
 }
