@@ -5,4 +5,4 @@ mod retrieval;
 mod rouge;
 
 pub use retrieval::{Gain, OrderTies, Query, Retrieval, Retrieved, retrieval};
-pub use rouge::{Rouge, RougeKind, Stem, cosine, diversity, perplexity, rouge};
+pub use rouge::{Rouge, RougeKind, Stem, cosine, diversity, perplexity, rouge, word_overlap};
