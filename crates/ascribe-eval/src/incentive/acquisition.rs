@@ -377,7 +377,7 @@ impl AcquisitionGame {
         Ok(())
     }
 
-    pub(super) fn checked_mechanism(&self, mechanism: &Mechanism) -> Result<(), EvalError> {
+    fn checked_mechanism(&self, mechanism: &Mechanism) -> Result<(), EvalError> {
         self.checked()?;
         law("the recommendations", &mechanism.recommend)?;
         same_length("the recommendations", self.profiles(), mechanism.recommend.len())?;
