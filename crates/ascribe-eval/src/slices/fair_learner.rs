@@ -16,7 +16,7 @@ use rand::RngExt;
 use super::fairness::violated;
 use crate::EvalError;
 use crate::error::{not_empty, option, same_length};
-use crate::stats::sum::sum;
+use crate::stats::sum::{number, sum};
 
 /// A learner with its options.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -112,10 +112,6 @@ impl FairLearner {
         }
         Ok(FairRun { chances, accepted, reported, weights: weights(&losses, rate) })
     }
-}
-
-fn number(flag: bool) -> f64 {
-    f64::from(u8::from(flag))
 }
 
 /// Weights that fall with losses and sum to 1.
