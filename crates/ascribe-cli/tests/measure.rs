@@ -485,6 +485,56 @@ fn rewardbench_by_log_probabilities_and_by_a_classifier() {
 }
 
 /// Equal answers: whatever the letters are worth, both orders cancel. Equal choices share the credit.
+/// The games of the library's example: a beats b 7 to 3 and c 6 to 4, b and c draw level.
+#[test]
+fn a_board_from_games() {
+    let bench = Bench::new();
+    let games = |a: &str, b: &str, won: usize, lost: usize| {
+        let row = |winner: &str| json!({"model_a": a, "model_b": b, "winner": winner});
+        [vec![row("model_a"); won], vec![row("model_b"); lost]].concat()
+    };
+    let rows = [games("a", "b", 7, 3), games("c", "a", 4, 6), games("b", "c", 5, 5)].concat();
+    bench.rows("games.jsonl", rows);
+    let found = measured(&bench, "eval arena --input games.jsonl --resamples 200");
+    for (name, expected) in [("a", 1071.7744), ("b", 952.1586), ("c", 976.0670)] {
+        assert!((value(&found, name) - expected).abs() < 1e-3, "{name}: {found}");
+        assert_eq!(found["measures"][name]["n"], 20);
+    }
+    assert!(found["measures"]["a"]["low"].as_f64().unwrap() < 1071.0, "{found}");
+    assert!(found["notes"][0].as_str().unwrap().starts_with("Ranks, shared where intervals overlap: a 1, "), "{found}");
+    let anchored = measured(&bench, "eval arena --input games.jsonl --resamples 200 --anchor b");
+    assert!((value(&anchored, "b") - 1000.0).abs() < 1e-6, "{anchored}");
+    bench.run("eval arena --input games.jsonl --anchor d").refused(&["anchor `d` is none of the models"]);
+    // Draws, and a model that only wins.
+    bench.write("outcomes.csv", "model_a,model_b,outcome\na,b,0.5\na,b,1\nb,a,1\nc,a,1\n");
+    bench.run("eval arena --input outcomes.csv").refused(&["`c` and back", "--ridge"]);
+    let ridged = measured(&bench, "eval arena --input outcomes.csv --ridge 0.1 --resamples 0");
+    assert!(value(&ridged, "c") > value(&ridged, "a") && ridged["draws"] == 1, "{ridged}");
+    bench.write("outcomes.csv", "model_a,model_b,outcome\na,b,0.3\n");
+    bench.run("eval arena --input outcomes.csv").refused(&["line 2", "`outcome`", "1, 0.5 or 0"]);
+    bench.write("outcomes.csv", "model_a,model_b,outcome\na,a,1\n");
+    bench.run("eval arena --input outcomes.csv").refused(&["line 2", "against itself"]);
+    bench.rows("games.jsonl", [json!({"model_a": "a", "model_b": "b", "winner": "a"})]);
+    bench.run("eval arena --input games.jsonl").refused(&["line 1", "`winner`", "tie (bothbad)"]);
+}
+
+/// Only the richer style wins in chat; everything is right in math.
+#[test]
+fn rmbench_from_scores() {
+    let bench = Bench::new();
+    let row =
+        |domain: &str, chosen: [u32; 3]| json!({"domain": domain, "score_chosen": chosen, "score_rejected": [0, 1, 2]});
+    bench.rows("rows.jsonl", [row("chat", [0, 1, 2]), row("math", [9, 9, 9])]);
+    let found = measured(&bench, "eval rmbench --input rows.jsonl");
+    for (name, expected) in
+        [("hard", 0.5), ("normal", 0.5), ("easy", 1.0), ("total", 2.0 / 3.0), ("chat", 1.0 / 3.0), ("math", 1.0)]
+    {
+        check(&found, name, expected);
+    }
+    bench.rows("rows.jsonl", [json!({"domain": "chat", "score_chosen": [1, 2], "score_rejected": [0, 1, 2]})]);
+    bench.run("eval rmbench --input rows.jsonl").refused(&["line 1", "`score_chosen`", "three scores"]);
+}
+
 /// The judge gives 4, 3 and no mark where the teacher gives 5, 3 and 0, and the second one 5, 2 and 1: errors 1 and 0, bias
 /// -1/2. One mark for all, 4, is off by 1.
 #[test]

@@ -158,6 +158,11 @@ pub enum EvalCommand {
     Bose(BoseArgs),
     /// A judge that marks answers against a teacher: errors and agreement, from its replies or by asking it.
     Grade(GradeArgs),
+    /// Bradley-Terry ratings of models with intervals and ranks, from games between two of them.
+    Arena(ArenaArgs),
+    /// RM-Bench: chosen and rejected in three styles each, from scores.
+    #[command(name = "rmbench")]
+    RmBench(RmBenchArgs),
 }
 
 /// A model that is asked.
@@ -396,6 +401,30 @@ pub struct GradeArgs {
     pub max_new_tokens: Option<usize>,
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct ArenaArgs {
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// The model whose rating is 1000; without it the mean of all is.
+    #[arg(long)]
+    pub anchor: Option<String>,
+    /// Pull strengths to 0 by so much, for models that do not all hang together by wins.
+    #[arg(long, allow_negative_numbers = true)]
+    pub ridge: Option<f64>,
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct RmBenchArgs {
+    #[command(flatten)]
+    pub file: FileArgs,
     #[command(flatten)]
     pub measure: MeasureArgs,
 }

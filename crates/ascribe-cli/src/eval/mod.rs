@@ -2,6 +2,7 @@
 //! scored stands in `ascribe_eval`; here are files and flags.
 
 mod alpaca_eval;
+mod arena;
 mod bose;
 mod grade;
 mod model;
@@ -25,5 +26,7 @@ pub fn run(protocol: &EvalCommand) -> anyhow::Result<()> {
         EvalCommand::AlpacaEval(args) => alpaca_eval::run(args),
         EvalCommand::Bose(args) => bose::run(args),
         EvalCommand::Grade(args) => grade::run(args),
+        EvalCommand::Arena(args) => arena::run(args),
+        EvalCommand::RmBench(args) => reward_bench::styles(args),
     }
 }

@@ -1,4 +1,4 @@
-//! RewardBench 1 and 2.
+//! RewardBench 1 and 2, and RM-Bench.
 //!
 //! RewardBench 1 reads rows, or one object of columns, with `subset` and `scores_chosen` and `scores_rejected`, or with
 //! `results` of 0 and 1 (one half for a tie of a judge). With a model, rows have `subset`, `prompt`, `chosen` and
@@ -10,12 +10,13 @@ use std::collections::BTreeMap;
 
 use anyhow::bail;
 use ascribe::eval::bench::{
-    MissingSubsets, REWARDBENCH_SECTIONS, REWARDBENCH2_SUBSETS, RewardBench, TiesPrompt, rewardbench, rewardbench2,
+    MissingSubsets, REWARDBENCH_SECTIONS, REWARDBENCH2_SUBSETS, RewardBench, StyledPair, TiesPrompt, rewardbench,
+    rewardbench2, rm_bench, rm_bench_estimates,
 };
 use ascribe::eval::{Bootstrap, Estimate, EvalError, wilson};
 
 use super::model::PairScorer;
-use crate::args::{RewardBench2Args, RewardBenchArgs};
+use crate::args::{RewardBench2Args, RewardBenchArgs, RmBenchArgs};
 use crate::findings::{Finding, Findings};
 use crate::records::Records;
 
@@ -155,4 +156,28 @@ pub fn second(args: &RewardBench2Args) -> anyhow::Result<()> {
         findings = findings.note(format!("Without {missing}: overall is the mean of the subsets that are there."));
     }
     findings.with(Finding::of("overall", &scores.overall)).show(args.measure.json, args.file.report.as_deref())
+}
+
+/// RM-Bench: rows with `domain`, and `score_chosen` and `score_rejected`, lists of three: concise, plain, markdown.
+pub fn styles(args: &RmBenchArgs) -> anyhow::Result<()> {
+    let records = Records::read(&args.file.input)?;
+    let mut pairs = Vec::with_capacity(records.rows.len());
+    for row in &records.rows {
+        let scores = |column: &str| -> anyhow::Result<[f64; 3]> {
+            let scores = records.numbers(row, column)?;
+            let three = <[f64; 3]>::try_from(scores).ok();
+            let value = records.value(row, column)?;
+            three.ok_or_else(|| records.wrong(row, column, "three scores: concise, plain, markdown", value))
+        };
+        let (chosen, rejected) = (scores("score_chosen")?, scores("score_rejected")?);
+        pairs.push(StyledPair { domain: records.label(row, "domain")?, chosen, rejected });
+    }
+    let bootstrap = args.measure.bootstrap(pairs.len());
+    let (bench, estimates) = (rm_bench(&pairs)?, rm_bench_estimates(&pairs, &bootstrap)?);
+    Findings::new("rmbench")
+        .fact("input", records.name())
+        .drawn(&bootstrap)
+        .with_all(bench.domains.iter().map(|(domain, styles)| Finding::number(domain.as_str(), styles.mean)))
+        .with_all(estimates.iter().map(|(name, estimate)| Finding::of(*name, estimate)))
+        .show(args.measure.json, args.file.report.as_deref())
 }
