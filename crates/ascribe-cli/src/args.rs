@@ -27,9 +27,9 @@ pub use archer::ArcherArgs;
 pub use constraint::ConstraintArgs;
 pub use given::Given;
 pub use measure::{
-    AlpacaArgs, ArenaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, GradeArgs, MetricArgs, ModelArgs, PTrueArgs,
-    PrmBenchArgs, ProcessBenchArgs, ReportArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, RmBenchArgs,
-    SamplesArgs, TestName,
+    AgreementArgs, AlpacaArgs, ArenaArgs, BoseArgs, CompareArgs, CorrectionArgs, EvalArgs, EvalCommand, GradeArgs,
+    MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs, ProcessBenchArgs, ReportArgs, RewardBench2Args, RewardBenchArgs,
+    RewardMathArgs, RmBenchArgs, SamplesArgs, ScaleName, TestName,
 };
 pub use objective::ObjectiveArgs;
 pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};

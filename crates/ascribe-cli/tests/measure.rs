@@ -518,6 +518,60 @@ fn a_board_from_games() {
     bench.run("eval arena --input games.jsonl").refused(&["line 1", "`winner`", "tie (bothbad)"]);
 }
 
+/// The library's example of Fleiss' kappa as ratings, and that of Krippendorff's alpha with gaps.
+#[test]
+fn agreement_of_raters() {
+    let bench = Bench::new();
+    let items = [["a"; 3], ["a", "b", "b"], ["b"; 3], ["b", "c", "c"], ["c"; 3], ["a", "a", "b"]];
+    bench.rows("items.jsonl", items.map(|ratings| json!({"ratings": ratings})));
+    let found = measured(&bench, "eval agreement --input items.jsonl");
+    check(&found, "Fleiss' kappa", 0.495_327_102_8);
+    // Agreement 12/18: 1, 1/3, 1, 1/3, 1, 1/3 in the mean 2/3, against 1/3 by chance.
+    check(&found, "Randolph's kappa", 0.5);
+    bench.run("eval agreement --input items.jsonl --scale ordinal").refused(&["nominal", "leave out --scale"]);
+    let rows: [[Option<u32>; 10]; 3] = [
+        [Some(1), Some(2), Some(3), Some(3), Some(2), Some(1), Some(4), Some(1), Some(2), None],
+        [Some(1), Some(2), Some(3), Some(3), Some(2), Some(2), Some(4), Some(1), Some(2), Some(5)],
+        [None, Some(3), Some(3), Some(3), Some(2), Some(3), Some(4), Some(2), Some(2), Some(5)],
+    ];
+    bench.rows("gaps.jsonl", (0..10).map(|item| json!({"ratings": rows.map(|row| row[item])})));
+    for (scale, expected) in [
+        ("nominal", 0.675_257_732),
+        ("ordinal", 0.804_860_524_1),
+        ("interval", 0.862_104_187_9),
+        ("ratio", 0.744_556_681_2),
+    ] {
+        let found = measured(&bench, &format!("eval agreement --input gaps.jsonl --scale {scale}"));
+        check(&found, "Krippendorff's alpha", expected);
+        assert!(found["measures"].get("Fleiss' kappa").is_none(), "{found}");
+    }
+    bench.rows("items.jsonl", [json!({"ratings": [1, [2]]})]);
+    bench.run("eval agreement --input items.jsonl").refused(&["line 1", "`ratings`", "got a list"]);
+}
+
+/// Five problems: two stay right, one breaks, one is mended, one stays wrong.
+#[test]
+fn self_correction_from_two_attempts() {
+    let bench = Bench::new();
+    bench.write("rows.csv", "first,second,edited\n1,1,0\n1,1,0\n1,0,1\n0,1,1\n0,0,1\n");
+    let found = measured(&bench, "eval correction --input rows.csv");
+    for (name, expected) in [
+        ("right at first", 0.6),
+        ("right afterwards", 0.6),
+        ("change", 0.0),
+        ("mended", 0.2),
+        ("broken", 0.2),
+        ("mended of the wrong", 0.5),
+        ("broken of the right", 1.0 / 3.0),
+        ("edited", 0.6),
+        ("McNemar's p", 1.0),
+    ] {
+        check(&found, name, expected);
+    }
+    bench.write("rows.csv", "first,second\n1,1\n1,2\n");
+    bench.run("eval correction --input rows.csv").refused(&["line 3", "`second`"]);
+}
+
 /// Only the richer style wins in chat; everything is right in math.
 #[test]
 fn rmbench_from_scores() {

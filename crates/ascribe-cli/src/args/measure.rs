@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use ascribe::core::Seed;
 use ascribe::eval::bench::{StepReduction, Unparsed};
+use ascribe::eval::rank::Level;
 use ascribe::eval::{Bootstrap, BootstrapMethod};
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -163,6 +164,10 @@ pub enum EvalCommand {
     /// RM-Bench: chosen and rejected in three styles each, from scores.
     #[command(name = "rmbench")]
     RmBench(RmBenchArgs),
+    /// Agreement of any number of raters: Krippendorff's alpha, Fleiss' and Randolph's kappa.
+    Agreement(AgreementArgs),
+    /// Self-correction: what a second attempt mended and broke.
+    Correction(CorrectionArgs),
 }
 
 /// A model that is asked.
@@ -423,6 +428,51 @@ pub struct ArenaArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct RmBenchArgs {
+    #[command(flatten)]
+    pub file: FileArgs,
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct AgreementArgs {
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// What differences between ratings mean.
+    #[arg(long, value_enum, default_value_t = ScaleName::Nominal)]
+    pub scale: ScaleName,
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+}
+
+/// What differences between ratings mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ScaleName {
+    /// Equal or not.
+    Nominal,
+    /// Their order.
+    Ordinal,
+    /// Their distance.
+    Interval,
+    /// Their distance in proportion.
+    Ratio,
+}
+
+impl ScaleName {
+    pub fn level(self) -> Level {
+        match self {
+            Self::Nominal => Level::Nominal,
+            Self::Ordinal => Level::Ordinal,
+            Self::Interval => Level::Interval,
+            Self::Ratio => Level::Ratio,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct CorrectionArgs {
     #[command(flatten)]
     pub file: FileArgs,
     #[command(flatten)]

@@ -1,9 +1,11 @@
 //! `ascribe eval`: benchmarks, from files in their published formats or by asking a model. What is asked and how it is
 //! scored stands in `ascribe_eval`; here are files and flags.
 
+mod agreement;
 mod alpaca_eval;
 mod arena;
 mod bose;
+mod correction;
 mod grade;
 mod model;
 mod p_true;
@@ -28,5 +30,7 @@ pub fn run(protocol: &EvalCommand) -> anyhow::Result<()> {
         EvalCommand::Grade(args) => grade::run(args),
         EvalCommand::Arena(args) => arena::run(args),
         EvalCommand::RmBench(args) => reward_bench::styles(args),
+        EvalCommand::Agreement(args) => agreement::run(args),
+        EvalCommand::Correction(args) => correction::run(args),
     }
 }
