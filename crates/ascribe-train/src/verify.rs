@@ -144,7 +144,7 @@ mod tests {
     }
 
     /// A run of two steps of one row.
-    fn run_over(rows: &'static [[f32; 4]], learner: &Norm, checked: bool) -> Fit<'_, Norm> {
+    fn run_over<'a>(rows: &'static [[f32; 4]], learner: &'a Norm, checked: bool) -> Fit<'a, Norm> {
         let config = FitConfig { max_steps: 2, per_device_train_batch_size: 1, ..FitConfig::default() };
         let fit = Fit::new(learner, model(), rows, config).expect("the options are sound");
         if checked { fit.with_fused_check() } else { fit }
