@@ -10,9 +10,9 @@ use ascribe_core::{CoreError, Credit, Episode, Objective, Sampling, Scorer, Seed
 use ascribe_lm::{Decoder, DecoderConfig, LanguageModel, RandomWeights, Row};
 use ascribe_preference::objectives::DpoConfig;
 use ascribe_preference::rl::{
-    Actor, AdaptiveKl, Agreement, Correction, CorrectionKind, DeadGroups, ESTIMATORS, EstimatorOptions, KlPlace,
-    KlReward, Labeler, OTHER_LOSSES, OnPolicy, OnlinePairs, POLICY_LOSSES, PairConfig, PolicyOptions, Rollout,
-    RolloutConfig, RolloutLearner, SecondAttempt, Segmentation, Stage, ValueTerm,
+    Actor, AdaptiveKl, Agreement, Correction, CorrectionKind, DeadGroups, ESTIMATORS, EarlyStop, EstimatorOptions,
+    KlPlace, KlReward, Labeler, LengthPenalty, OTHER_LOSSES, OnPolicy, OnlinePairs, POLICY_LOSSES, PairConfig,
+    PolicyOptions, Rollout, RolloutConfig, RolloutLearner, SecondAttempt, Segmentation, Stage, ValueTerm,
 };
 use ascribe_preference::{LogpLearner, TrainRow};
 use ascribe_testkit::device::{device, values};
@@ -613,6 +613,40 @@ fn second_attempts_that_are_paid_differently_are_no_dead_group() {
     source.window(&Actor::new(tiny(1))).expect("rollouts can be written");
     let paid: Vec<f32> = source.pending().iter().skip(8).map(|rollout| rollout.advantages[0]).collect();
     assert_eq!(paid, [11.0, 1.0, 11.0, 1.0, 11.0, 1.0, 11.0, 1.0]);
+}
+
+#[test]
+fn a_step_that_goes_too_far_is_the_last_on_its_generation() {
+    let (prompts, scorer, actor) = (prompts(), threes(), Actor::new(tiny(1)));
+    let early_stop = EarlyStop { approx_kl: Some(0.1), clip_fraction: None };
+    let setup = Setup::new("grpo", "grpo", RolloutConfig { num_iterations: 3, early_stop, ..config() });
+    let mut source = setup.source(&prompts, &scorer).expect("sound options");
+    let mut step = |kl: f64| {
+        source.window(&actor).expect("rollouts can be written");
+        source.told(&[("approx_kl".to_owned(), kl)]);
+        source.advance();
+        (source.epoch(), source.pending().len())
+    };
+    // Two of four prompts are a generation.
+    assert_eq!(step(0.05), (0.0, 8));
+    assert_eq!(step(0.2), (0.5, 0));
+    assert_eq!([step(0.0), step(0.0), step(0.0)], [(0.5, 8), (0.5, 8), (1.0, 0)]);
+}
+
+#[test]
+fn penalties_come_before_gain_and_bias_and_the_cut_comes_last() {
+    let (prompts, scorer) = (prompts(), rule(|_: &Episode| 2.0));
+    let length = LengthPenalty { missing_end: Some(1.0), ..LengthPenalty::default() };
+    let config =
+        RolloutConfig { prompts: 4, length, reward_scale: (3.0, 1.0), reward_clip: Some((-10.0, 5.0)), ..config() };
+    let setup = Setup::new("grpo", "grpo", config);
+    let mut source = setup.source(&prompts, &scorer).expect("sound options");
+    source.window(&Actor::new(tiny(1))).expect("rollouts can be written");
+    assert!(source.pending().iter().any(|rollout| !rollout.complete));
+    for rollout in source.pending() {
+        // 3 (2 - 1) + 1, and 3 * 2 + 1 cut to 5.
+        assert_eq!(rollout.score, Some(if rollout.complete { 5.0 } else { 4.0 }));
+    }
 }
 
 #[test]

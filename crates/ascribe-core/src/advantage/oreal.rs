@@ -34,6 +34,22 @@ impl Default for Oreal {
     }
 }
 
+impl Oreal {
+    /// Checks the strengths.
+    ///
+    /// # Errors
+    /// When one is not finite or below 0.
+    pub fn check(&self) -> Result<(), CoreError> {
+        for (name, got) in [("oreal_positive", self.positive), ("oreal_negative", self.negative)] {
+            let accepted = got >= 0.0 && got.is_finite();
+            if !accepted {
+                return Err(CoreError::Range { name, rule: "finite and at least 0", got });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Weights of the tokens of a response from their token rewards: of a right one, or of a wrong one.
 pub fn token_weights(rewards: &[f64], right: bool) -> Vec<f64> {
     let mut sum = 0.0;
@@ -52,12 +68,7 @@ impl AdvantageEstimator for Oreal {
 
     fn estimate(&self, rollouts: &[Graded]) -> Result<Vec<Advantage>, CoreError> {
         check_all(rollouts, self.needs())?;
-        for (name, got) in [("oreal_positive", self.positive), ("oreal_negative", self.negative)] {
-            let accepted = got >= 0.0 && got.is_finite();
-            if !accepted {
-                return Err(CoreError::Range { name, rule: "finite and at least 0", got });
-            }
-        }
+        self.check()?;
         if let Some(got) = rollouts.iter().flat_map(|rollout| &rollout.rewards).find(|reward| **reward != 0.0) {
             let (name, rule) =
                 ("a reward of a token", "0 where right and wrong are all that counts (pull the loss instead)");

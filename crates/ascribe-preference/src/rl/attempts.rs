@@ -58,9 +58,9 @@ impl SecondAttempt {
         Ok(())
     }
 
-    /// The prompt of a second attempt.
-    pub(super) fn prompt(&self, first: &Rollout) -> Tokens {
-        first.prompt.followed_by(&first.response).followed_by(&self.between)
+    /// The prompt of a second attempt behind the first one at `prompt`.
+    pub fn prompt(&self, prompt: &Tokens, first: &[u32]) -> Tokens {
+        prompt.followed_by(first).followed_by(&self.between)
     }
 
     /// What the two attempts are paid for their scores.

@@ -40,7 +40,7 @@ pub use aggregation::Aggregation;
 pub use archer::{Archer, ArcherConfig, PlayedTurn};
 pub use attempts::{SecondAttempt, Stage};
 pub use brain::{Brain, Goodness};
-pub use config::{DeadGroups, KlPlace, KlReward, RolloutConfig};
+pub use config::{DeadGroups, EarlyStop, KlPlace, KlReward, RolloutConfig};
 pub use correction::{Correction, CorrectionKind, most_uncertain};
 pub use game::{Game, Turn};
 pub use kl_control::AdaptiveKl;

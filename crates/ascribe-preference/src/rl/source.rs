@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::constrained::Constrained;
 use super::writing::cuts;
-use super::{Actor, CriticTokens, Rollout, RolloutConfig, Segmentation, kept, most_uncertain};
+use super::{Actor, CriticTokens, Rollout, RolloutConfig, Segmentation, WeightedRewards, kept, most_uncertain};
 
 /// The file of pending rollouts in a checkpoint.
 const FILE: &str = "rollouts.json";
@@ -56,6 +56,8 @@ pub(super) struct State {
 pub struct OnPolicy<'a> {
     pub(super) prompts: &'a [Tokens],
     pub(super) scorer: &'a dyn Scorer,
+    /// The scorer once more, where its parts are told of.
+    pub(super) rewards: Option<&'a WeightedRewards>,
     pub(super) estimator: &'a dyn AdvantageEstimator,
     pub(super) needs: Needs,
     reference: Option<Decoder>,
@@ -131,6 +133,7 @@ impl<'a> OnPolicy<'a> {
         Ok(Self {
             prompts,
             scorer,
+            rewards: None,
             estimator,
             needs,
             reference: None,
@@ -153,6 +156,12 @@ impl<'a> OnPolicy<'a> {
     #[must_use]
     pub fn with_tokenizer(self, tokenizer: &'a Tokenizer) -> Self {
         Self { tokenizer: Some(tokenizer), ..self }
+    }
+
+    /// The same, whose scorer is this sum of rewards: the mean of each is logged under its name.
+    #[must_use]
+    pub fn with_rewards(self, rewards: &'a WeightedRewards) -> Self {
+        Self { rewards: Some(rewards), ..self }
     }
 
     /// Optimizer steps of `epochs` passes over the prompts.
@@ -233,6 +242,12 @@ impl Source<Actor, Rollout> for OnPolicy<'_> {
         let metrics = self.state.pending.as_ref().map(|pending| pending.metrics.clone()).unwrap_or_default();
         let rollouts = self.pending();
         Ok(Window { rows: picked.into_iter().map(|at| &rollouts[at]).collect(), metrics })
+    }
+
+    fn told(&mut self, stats: &[(String, f64)]) {
+        if self.config.early_stop.says(stats) {
+            self.state.used = self.config.steps() - 1;
+        }
     }
 
     fn advance(&mut self) {

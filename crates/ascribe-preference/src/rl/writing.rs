@@ -46,7 +46,7 @@ impl OnPolicy<'_> {
         let mut rollouts = ask(&requests(config.num_generations, Mode::Sample(config.sampling)))?;
         if let Some(second) = &config.second {
             let again = |(at, first): (usize, &Rollout)| Request {
-                prefix: second.prompt(first),
+                prefix: second.prompt(&first.prompt, &first.response),
                 n: 1,
                 until: Until::End,
                 mode: Mode::Sample(config.sampling),
