@@ -11,6 +11,7 @@ pub(crate) mod rollouts;
 pub(crate) mod rounds;
 mod rows;
 mod setup;
+mod step_rewards;
 mod taken;
 
 use std::path::Path;

@@ -2,23 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{anyhow, bail};
 use ascribe::burn::module::Module;
-use ascribe::core::{CoreError, Episode, Finish, Mode, Policy, Request, Scorer, Seed, Tokens, Until, rule};
+use ascribe::core::{
+    Candidate, CoreError, Credit, Episode, Finish, Mode, Policy, Reduce, Request, Scorer, Seed, Tokens, Until, rule,
+};
 use ascribe::data::{ColumnMap, PromptOnly, Split};
 use ascribe::eval::{Bootstrap, Estimate};
 use ascribe::lm::LanguageModel;
 use ascribe::preference::Encoder;
-use ascribe::preference::rl::{Actor, OnPolicy, PromptRow, RolloutLearner, SecondAttempt, WeightedRewards, text_of};
-use ascribe::process::model::{CARD, ProcessModel};
+use ascribe::preference::rl::{
+    Actor, OnPolicy, PromptRow, RolloutLearner, SecondAttempt, WeightedRewards, text_of, up_to_end,
+};
 use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, TrainError};
 use serde_json::{Map, json};
 
-use super::combined::{Combined, LogSigmoidOf};
+use super::combined::{Combined, Confident, LogSigmoidOf};
 use super::fitting::{RunLog, run_of};
 use super::recipes::Recipe;
 use super::rows::parts;
 use super::setup::{Setup, second_attempt};
+use super::step_rewards::{self, step_reward};
 use super::{base, fit_config, identity, load, refuse_other_runs, short, start};
 use crate::Catalog;
 use crate::args::TrainArgs;
@@ -71,9 +75,14 @@ pub(super) fn prompts(
 /// The rewards that the options name, as one.
 fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<WeightedRewards> {
     args.rl.aggregate()?;
+    let bounded = args.constraints.constraint.iter().map(|(name, _)| name.as_str());
+    step_rewards::check(args, args.rl.reward.iter().map(String::as_str).chain(bounded))?;
     let unnamed = args.rl.reward.is_empty() && args.rl.reward_weights.is_empty();
     if unnamed && !args.constraints.constraint.is_empty() {
         // Nothing is maximised but the rewards under constraints.
+        if args.rl.confidence_weight.is_some() {
+            bail!("confidence_weight moves what --reward names, and nothing is; leave it out");
+        }
         let nothing: Box<dyn Scorer> = Box::new(rule(|_: &Episode| 0.0));
         return Ok(WeightedRewards::new(vec![(nothing, 1.0)])?);
     }
@@ -84,32 +93,29 @@ fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::R
             catalog.rollouts.rewards.names().join(", ")
         );
     }
-    combined(args, catalog, rows)
+    let rewards = combined(args, catalog, rows)?;
+    let Some(weight) = args.rl.confidence_weight else { return Ok(rewards) };
+    let numbers = [weight, args.rl.confidence_rate, args.rl.confidence_mean];
+    let confident: Box<dyn Scorer> =
+        Box::new(Confident::new(Box::new(rewards), args.rl.confidence_rule.into(), numbers)?);
+    Ok(WeightedRewards::new(vec![(confident, 1.0)])?)
 }
 
-/// The reward `name`: one of the table, or a reward model or a process model in the folder of that name.
+/// The reward `name`: one of the table, one of steps, or a reward model in the folder of that name.
 fn reward(args: &TrainArgs, name: &str, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<Box<dyn Scorer>> {
     let table = &catalog.rollouts.rewards;
+    if table.names().contains(&name) {
+        return Ok(table.get(name)?(rows)?);
+    }
+    if let Some(scorer) = step_reward(args, name)? {
+        return Ok(scorer);
+    }
     let folder = Path::new(name);
-    if !table.names().contains(&name) && folder.is_dir() {
-        if folder.join(CARD).is_file() {
-            return Ok(Box::new(process_model(args, folder)?));
-        }
+    if folder.is_dir() {
         let prompts = rows.iter().map(|(tokens, row)| (tokens.clone(), row.prompt.clone()));
         return Ok(Box::new(Judge::open(folder, &device(&args.common.device)?, prompts)?));
     }
     Ok(table.get(name)?(rows)?)
-}
-
-/// A process model that reads the tokens of the policy: it scores steps where responses are cut into them, else the whole.
-fn process_model(args: &TrainArgs, folder: &Path) -> anyhow::Result<ProcessModel> {
-    eprintln!("loading {}", folder.display());
-    let model = ProcessModel::load(folder, &device(&args.common.device)?);
-    let model = model.with_context(|| format!("the process model `{}`", folder.display()))?;
-    if model.model().tokenizer.hash() != Words::load(&args.model)?.tokenizer.hash() {
-        bail!("the process model has another tokenizer than the model that is trained; use models of one family");
-    }
-    Ok(model)
 }
 
 /// The rewards under constraints.
@@ -170,7 +176,39 @@ pub(super) fn weighted(
     for (at, name) in names.iter().enumerate() {
         made.push((tamed(args, name, centre, catalog, rows)?, weight(at)));
     }
-    Ok(WeightedRewards::new(made)?)
+    let named = WeightedRewards::new(made)?;
+    // The mean of one alone is the reward.
+    Ok(if names.len() > 1 { named.with_names(names.to_vec())? } else { named })
+}
+
+/// Prompts, those that are rarely solved several times: OREAL's schedule by pass rate, arXiv:2502.06781, its code.
+fn repeated(args: &TrainArgs, rows: &[PromptRow]) -> anyhow::Result<Vec<Tokens>> {
+    let Some(column) = &args.rl.repeat_by_pass_rate else {
+        return Ok(rows.iter().map(|(prompt, _)| prompt.clone()).collect());
+    };
+    let mut asked = Vec::new();
+    for (prompt, row) in rows {
+        let rate = row.others.get(column).and_then(serde_json::Value::as_f64);
+        let Some(rate) = rate.filter(|rate| (0.0..=1.0).contains(rate)) else {
+            bail!(
+                "line {}: repeat_by_pass_rate needs a number from 0 to 1 in the column `{column}` of every row; add it, or leave \
+                 the option out",
+                row.line
+            );
+        };
+        asked.extend(std::iter::repeat_n(prompt.clone(), times(rate)));
+    }
+    Ok(asked)
+}
+
+/// How often a prompt with this pass rate is asked.
+fn times(rate: f64) -> usize {
+    match rate {
+        rate if rate < 0.2 => 6,
+        rate if rate < 0.6 => 4,
+        rate if rate < 0.8 => 2,
+        _ => 1,
+    }
 }
 
 /// Checks a run without weights; gives numbers of prompts to train on and held out, and what the run is made of.
@@ -187,6 +225,7 @@ pub fn validate(
     let second = second_attempt(&args.rl, recipe, &words.tokenizer)?;
     let [train, held_out] = prompts(args, &encoder, split, context, second.as_ref())?;
     let (n, m) = (train.len(), held_out.len());
+    repeated(args, &train)?;
     let rows = [train, held_out].concat();
     rewards(args, catalog, &rows)?;
     bounded(args, catalog, &rows)?;
@@ -208,12 +247,12 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     refuse_other_runs(args, &run)?;
     let context = model.config.context;
     setup.config.second = second_attempt(&args.rl, recipe, &model.tokenizer)?;
-    let second = setup.config.second.as_ref();
-    let [train, held_out] = prompts(args, &Encoder::new(&model, context)?, split, context, second)?;
+    let second = setup.config.second.clone();
+    let [train, held_out] = prompts(args, &Encoder::new(&model, context)?, split, context, second.as_ref())?;
     let rows = [train.as_slice(), held_out.as_slice()].concat();
     let scorer = rewards(args, catalog, &rows)?;
     let bounded = bounded(args, catalog, &rows)?;
-    let asked: Vec<Tokens> = train.iter().map(|(prompt, _)| prompt.clone()).collect();
+    let asked = repeated(args, &train)?;
     setup.config.ends = model.tokenizer.eos().to_vec();
     setup.config.context = context;
     eprintln!("{}", setup.said);
@@ -233,7 +272,8 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     let reference = setup.needs_reference().then(|| other.as_ref().unwrap_or(&model).decoder.clone());
     let mut source =
         OnPolicy::new(&asked, &scorer, setup.estimator.as_ref(), setup.chosen.needs(), setup.config.clone())?
-            .with_tokenizer(&model.tokenizer);
+            .with_tokenizer(&model.tokenizer)
+            .with_rewards(&scorer);
     if let Some(constraints) = &setup.constraints {
         source = source.with_constraints(bounded.iter().map(|scorer| &**scorer).collect(), constraints)?;
     }
@@ -258,7 +298,7 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     for (at, scorer) in bounded.iter().enumerate() {
         judges.push((format!("constraint_{at}"), &**scorer));
     }
-    tell_held_out(args, [&model, &trained], &judges, &held_out)
+    tell_held_out(args, [&model, &trained], &judges, &held_out, second.as_ref())
 }
 
 /// A checkpoint, with what it says of its run.
@@ -334,16 +374,17 @@ pub(super) fn drive(
 }
 
 /// Says, in words and in the summary, what the judges think of responses to prompts that nothing was trained on: of those of
-/// the model, and of the one that was trained.
+/// the model, and of the one that was trained. Where there is a second attempt it is the one that counts.
 pub(super) fn tell_held_out(
     args: &TrainArgs,
     [model, trained]: [&LanguageModel; 2],
     judges: &[(String, &dyn Scorer)],
     rows: &[PromptRow],
+    second: Option<&SecondAttempt>,
 ) -> anyhow::Result<()> {
-    let (before, after) = (judged(args, model, judges, rows)?, judged(args, trained, judges, rows)?);
+    let (before, after) = (judged(args, model, judges, rows, second)?, judged(args, trained, judges, rows, second)?);
     let mut summary = Map::new();
-    for ((name, _), (before, after)) in judges.iter().zip(before.iter().zip(&after)) {
+    for ((name, before), (_, after)) in before.iter().zip(&after) {
         print_line(&format!("held-out {name} {after}; before {before}"))?;
         summary.insert(name.clone(), json!(after));
         summary.insert(format!("{name}_before"), json!(before));
@@ -351,47 +392,98 @@ pub(super) fn tell_held_out(
     write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
 }
 
-/// Mean scores of responses by each judge: means over prompts, with their intervals.
+/// Mean scores of responses by each judge, by name: means over prompts, with their intervals. With a second attempt they are
+/// those of the second, then of the first, their difference, and how often the second alone is right, or the first alone.
 fn judged(
     args: &TrainArgs,
     model: &LanguageModel,
     judges: &[(String, &dyn Scorer)],
     rows: &[PromptRow],
-) -> anyhow::Result<Vec<Estimate>> {
+    second: Option<&SecondAttempt>,
+) -> anyhow::Result<Vec<(String, Estimate)>> {
     let policy = model.policy()?;
     let seed = Seed(args.seed).child("held out", 0);
-    let request = |(at, (prompt, _)): (usize, &PromptRow)| Request {
-        prefix: prompt.clone(),
-        n: args.rl.num_generations,
+    let request = |prefix: Tokens, n: usize, seed: Seed| Request {
+        prefix,
+        n,
         until: Until::End,
         mode: Mode::Sample(args.rl.sampling()),
         max_new: args.rl.max_completion_length,
-        seed: seed.child("prompt", at as u64),
+        seed,
     };
-    let requests: Vec<Request> = rows.iter().enumerate().map(request).collect();
-    let mut means: Vec<Vec<f64>> = vec![Vec::new(); judges.len()];
+    let heard = |asked: &Tokens, candidate: &Candidate| -> Result<Episode, CoreError> {
+        let text = text_of(&model.tokenizer, asked, &candidate.tokens)?;
+        let mut episode = Episode::new(asked, &candidate.tokens).with_text(text)?;
+        episode.complete = candidate.finish == Finish::End;
+        Ok(episode)
+    };
+    let n = args.rl.num_generations;
+    let asked = rows.iter().enumerate();
+    let requests: Vec<Request> =
+        asked.map(|(at, (prompt, _))| request(prompt.clone(), n, seed.child("prompt", at as u64))).collect();
+    let mut written: Vec<Vec<Episode>> = Vec::with_capacity(rows.len());
     for (request, reply) in requests.iter().zip(policy.propose(&requests)?) {
-        let episodes = reply.candidates.iter().map(|candidate| {
-            let text = text_of(&model.tokenizer, &request.prefix, &candidate.tokens)?;
-            let mut episode = Episode::new(&request.prefix, &candidate.tokens).with_text(text)?;
-            episode.complete = candidate.finish == Finish::End;
-            Ok::<_, CoreError>(episode)
-        });
-        let episodes = episodes.collect::<Result<Vec<_>, _>>()?;
-        for ((_, scorer), means) in judges.iter().zip(&mut means) {
-            let mut scores = Vec::with_capacity(episodes.len());
-            for (credit, episode) in scorer.score(&episodes)?.iter().zip(&episodes) {
-                scores.push(f64::from(credit.to_sequence(episode, ascribe::core::Reduce::Sum)?));
-            }
-            scores.retain(|score| !score.is_nan());
-            if !scores.is_empty() {
-                means.push(scores.iter().sum::<f64>() / scores.len() as f64);
-            }
+        let episodes = reply.candidates.iter().map(|candidate| heard(&request.prefix, candidate));
+        written.push(episodes.collect::<Result<_, _>>()?);
+    }
+    let mut again = Vec::new();
+    if let Some(second) = second {
+        let first: Vec<&Episode> = written.iter().flatten().collect();
+        let prompts: Vec<Tokens> = first.iter().map(|episode| Tokens::from(episode.prompt_tokens())).collect();
+        let behind = |(at, (episode, prompt)): (usize, (&&Episode, &Tokens))| {
+            let first = up_to_end(episode.response_tokens(), model.tokenizer.eos());
+            request(second.prompt(prompt, first), 1, seed.child("second attempt", at as u64))
+        };
+        let requests: Vec<Request> = first.iter().zip(&prompts).enumerate().map(behind).collect();
+        for (prompt, reply) in prompts.iter().zip(policy.propose(&requests)?) {
+            let candidate = reply.candidates.first();
+            let candidate = candidate.ok_or_else(|| anyhow!("a second attempt was not written"))?;
+            again.push(heard(prompt, candidate)?);
         }
     }
+    let ends: &[&str] = if second.is_some() { &["", "_first", "_gain", "_corrected", "_spoiled"] } else { &[""] };
+    let mut columns: Vec<(String, Vec<f64>)> = Vec::new();
+    for (name, scorer) in judges {
+        let memory = scorer.memory();
+        let mut own: Vec<(String, Vec<f64>)> = ends.iter().map(|end| (format!("{name}{end}"), Vec::new())).collect();
+        let mut start = 0;
+        for episodes in &written {
+            let end = start + episodes.len();
+            let first = scores(*scorer, episodes)?;
+            let mut told: Vec<Vec<f64>> = match second {
+                None => first.into_iter().map(|score| vec![score]).collect(),
+                Some(_) => first.into_iter().zip(scores(*scorer, &again[start..end])?).map(both).collect(),
+            };
+            start = end;
+            told.retain(|row| row.iter().all(|number| !number.is_nan()));
+            if !told.is_empty() {
+                for (at, (_, means)) in own.iter_mut().enumerate() {
+                    means.push(told.iter().map(|row| row[at]).sum::<f64>() / told.len() as f64);
+                }
+            }
+        }
+        // What was heard here is no part of the run.
+        scorer.remember(&memory)?;
+        columns.extend(own);
+    }
     let bootstrap = Bootstrap { seed: Seed(args.seed), ..Bootstrap::default() };
-    let estimates: Result<Vec<Estimate>, _> = means.iter().map(|means| bootstrap.mean(means)).collect();
-    Ok(estimates?)
+    let estimate = |(name, means): (String, Vec<f64>)| -> anyhow::Result<(String, Estimate)> {
+        Ok((name, bootstrap.mean(&means)?))
+    };
+    columns.into_iter().map(estimate).collect()
+}
+
+/// What is told of the scores of a first and a second attempt; right is a score above one half.
+fn both((first, second): (f64, f64)) -> Vec<f64> {
+    let (was, is) = (first > 0.5, second > 0.5);
+    let flag = |flag: bool| f64::from(u8::from(flag));
+    vec![second, first, second - first, flag(!was && is), flag(was && !is)]
+}
+
+/// Scores of whole responses; a NaN is none.
+fn scores(scorer: &dyn Scorer, episodes: &[Episode]) -> Result<Vec<f64>, CoreError> {
+    let score = |(credit, episode): (&Credit, &Episode)| credit.to_sequence(episode, Reduce::Sum).map(f64::from);
+    scorer.score(episodes)?.iter().zip(episodes).map(score).collect()
 }
 
 /// Prompts, and what else their rows have: rewards check against it.
@@ -424,4 +516,22 @@ fn line(report: &StepReport, steps: usize, seconds: f64) -> String {
         show("grad_norm", "grad_norm"),
         crate::output::duration(seconds)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_that_are_rarely_solved_come_more_often() {
+        assert_eq!([0.0, 0.19, 0.2, 0.59, 0.6, 0.79, 0.8, 1.0].map(times), [6, 6, 4, 4, 2, 2, 1, 1]);
+    }
+
+    #[test]
+    fn what_is_told_of_two_attempts() {
+        assert_eq!(both((0.0, 1.0)), [1.0, 0.0, 1.0, 1.0, 0.0]);
+        assert_eq!(both((1.0, 0.25)), [0.25, 1.0, -0.75, 0.0, 1.0]);
+        assert_eq!(both((1.0, 1.0)), [1.0, 1.0, 0.0, 0.0, 0.0]);
+        assert!(both((f64::NAN, 1.0))[2].is_nan());
+    }
 }

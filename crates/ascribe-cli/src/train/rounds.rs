@@ -13,6 +13,7 @@ use ascribe::train::TrainError;
 use super::fitting::{Run, Trained};
 use super::rollouts::{combined, prompts, prompts_hash, tell_held_out, weighted};
 use super::rows::parts;
+use super::step_rewards;
 use super::{base, check_run, fit_config, identity, load, refuse_other_runs, taken};
 use crate::Catalog;
 use crate::args::{LabelsName, TrainArgs};
@@ -119,8 +120,9 @@ fn pair_config(args: &TrainArgs, ends: &[u32], context: usize, beta: f64) -> Pai
 fn scorers(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<[Option<WeightedRewards>; 2]> {
     let (names, weights) = (&args.rl.reward, &args.rl.reward_weights);
     let unnamed = names.is_empty() && weights.is_empty();
-    let label = (!unnamed).then(|| combined(args, catalog, rows)).transpose()?;
     let gold = &args.rounds.gold;
+    step_rewards::check(args, names.iter().chain(gold).map(String::as_str))?;
+    let label = (!unnamed).then(|| combined(args, catalog, rows)).transpose()?;
     let truth = (!gold.is_empty()).then(|| weighted(args, gold, &[], None, catalog, rows)).transpose()?;
     Ok([label, truth])
 }
@@ -215,7 +217,7 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
     let Some(judge) = judge.filter(|_| !held_out.is_empty()) else {
         return print_line("nothing is known about other prompts; use --held-out with --gold or --reward");
     };
-    tell_held_out(args, [&model, &trained], &[("reward".to_owned(), judge)], &held_out)
+    tell_held_out(args, [&model, &trained], &[("reward".to_owned(), judge)], &held_out, None)
 }
 
 /// What a judge is asked.

@@ -2,12 +2,12 @@
 
 use anyhow::{Context, bail};
 use ascribe::core::Seed;
-use ascribe::core::advantage::AdvantageEstimator;
+use ascribe::core::advantage::{AdvantageEstimator, Variance};
 use ascribe::core::tensor::KlGradient;
 use ascribe::lm::Tokenizer;
 use ascribe::preference::rl::{
-    AdaptiveKl, Correction, CorrectionKind, DeadGroups, EstimatorOptions, Goodness, KlReward, LengthPenalty, OreoLevel,
-    Overlong, PolicyOptions, RolloutConfig, SecondAttempt, Segmentation, Stage, ValueTerm,
+    AdaptiveKl, Correction, CorrectionKind, DeadGroups, EarlyStop, EstimatorOptions, Goodness, KlReward, LengthPenalty,
+    OreoLevel, Overlong, PolicyOptions, RolloutConfig, SecondAttempt, Segmentation, Stage, ValueTerm,
 };
 use ascribe::reward::constrain::{Lagrange, LagrangeConfig};
 use ascribe::train::FitConfig;
@@ -42,8 +42,14 @@ impl Setup {
             scale_rewards: rl.scale_rewards,
             epsilon: rl.advantage_epsilon,
             whiten_advantages: rl.whiten_advantages,
+            whiten_epsilon: rl.whiten_epsilon,
+            variance: if rl.advantage_ddof == 0 { Variance::Biased } else { Variance::Unbiased },
+            macro_value: rl.macro_value.into(),
+            macro_reward: rl.macro_reward.into(),
             keep_top: rl.keep_top,
             token_rewards: rl.token_rewards,
+            oreal_positive: rl.oreal_positive,
+            oreal_negative: rl.oreal_negative,
         })?;
         let config = rollout_config(args, recipe, fit)?;
         config.check()?;
@@ -69,7 +75,10 @@ impl Setup {
                 OreoLevelName::Token => OreoLevel::Token,
                 OreoLevelName::Step => OreoLevel::Step,
                 OreoLevelName::Response => OreoLevel::Response,
+                OreoLevelName::OneStep => OreoLevel::OneStep,
             },
+            oreo_kl: rl.oreo_kl,
+            oreo_weight: rl.oreo_weight,
             goodness: match rl.brain_reference {
                 Some(reference) => Goodness::Sigmoid { reference },
                 None => Goodness::Exponential { gamma: rl.brain_gamma },
@@ -204,6 +213,7 @@ fn rollout_config(args: &TrainArgs, recipe: &Recipe, fit: &FitConfig) -> anyhow:
         max_completion_length: rl.max_completion_length,
         steps_per_generation: rl.steps_per_generation,
         num_iterations: rl.num_iterations,
+        early_stop: EarlyStop { approx_kl: rl.stop_kl, clip_fraction: rl.stop_clip_fraction },
         batch: fit.per_device_train_batch_size,
         kl_reward: (coef != 0.0).then_some(KlReward {
             coef,
@@ -211,12 +221,13 @@ fn rollout_config(args: &TrainArgs, recipe: &Recipe, fit: &FitConfig) -> anyhow:
             place: recipe.kl.1,
             adaptive,
         }),
+        reward_scale: (rl.reward_gain, rl.reward_bias),
         reward_clip: range(&rl.reward_clip_range),
         whiten_rewards: rl.whiten_rewards,
         length: LengthPenalty {
             overlong: (rl.overlong_buffer > 0)
                 .then_some(Overlong { buffer: rl.overlong_buffer, factor: rl.overlong_penalty_factor }),
-            stop_properly: None,
+            stop_properly: rl.stop_properly_penalty_coef,
             missing_end: rl.missing_eos_penalty,
         },
         mask_truncated: rl.mask_truncated_completions,

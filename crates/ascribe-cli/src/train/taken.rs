@@ -57,9 +57,14 @@ const DISCOUNTED: [&str; 13] = [
     "macro_gae",
     "turn_level",
 ];
+/// Estimators that divide by a spread.
+const SPREAD: [&str; 6] =
+    ["grpo", "grpo_passk", "reinforce_plus_plus", "reinforce_plus_plus_baseline", "gae", "macro_gae"];
 const WHITENED: [&str; 4] = ["reinforce_plus_plus", "reinforce_plus_plus_baseline", "gae", "macro_gae"];
 /// Losses that cut the ratio.
 const CUT: [&str; 8] = ["ppo", "grpo", "bnpo", "dr_grpo", "dapo", "luspo", "gspo", "rloo"];
+/// The same and those that cut something else.
+const BOUNDED: [&str; 10] = ["ppo", "grpo", "bnpo", "dr_grpo", "dapo", "luspo", "gspo", "rloo", "gmpo", "cispo"];
 /// Losses with a pull to the reference.
 const PULLED: [&str; 16] = [
     "ppo",
@@ -102,12 +107,22 @@ const READING: [&str; 9] =
     [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 115] = [
+static OPTIONS: [(&str, Takers, &[&str]); 138] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("combine", Takers::All, &["iterative-dpo"]),
     ("combine_weight", Takers::All, &["iterative-dpo"]),
     ("log_sigmoid", Takers::All, &["iterative-dpo"]),
+    ("implicit_reference", Takers::All, &["iterative-dpo"]),
+    ("implicit_beta", Takers::All, &["iterative-dpo"]),
+    ("process_clip", Takers::All, &[]),
+    ("process_delta", Takers::All, &[]),
+    ("process_last", Takers::All, &[]),
+    ("confidence_weight", Takers::All, &[]),
+    ("confidence_rule", Takers::All, &[]),
+    ("confidence_mean", Takers::All, &[]),
+    ("confidence_rate", Takers::All, &[]),
+    ("repeat_by_pass_rate", Takers::All, &[]),
     ("num_generations", Takers::All, &IN_ROUNDS),
     ("max_completion_length", Takers::All, &WRITING),
     ("temperature", Takers::All, &WRITING),
@@ -116,17 +131,17 @@ static OPTIONS: [(&str, Takers, &[&str]); 115] = [
     ("min_p", Takers::All, &WRITING),
     ("steps_per_generation", Takers::All, &[]),
     ("num_iterations", Takers::All, &IN_ROUNDS),
+    ("stop_kl", Takers::Losses(SURROGATES), &[]),
+    ("stop_clip_fraction", Takers::Losses(&BOUNDED), &[]),
     ("advantage_estimator", Takers::All, &[]),
     ("loss_agg_mode", Takers::Losses(SURROGATES), &[]),
     ("scale_rewards", Takers::Estimators(&["grpo", "grpo_passk"]), &[]),
     ("advantage_epsilon", Takers::Estimators(&["grpo", "grpo_passk", "step_level"]), &[]),
     ("whiten_advantages", Takers::Estimators(&WHITENED), &[]),
+    ("whiten_epsilon", Takers::Estimators(&WHITENED), &[]),
+    ("advantage_ddof", Takers::Estimators(&SPREAD), &[]),
     ("epsilon", Takers::Losses(&["ppo", "grpo", "bnpo", "dr_grpo", "dapo", "luspo", "gspo", "rloo", "gmpo"]), &[]),
-    (
-        "epsilon_high",
-        Takers::Losses(&["ppo", "grpo", "bnpo", "dr_grpo", "dapo", "luspo", "gspo", "rloo", "gmpo", "cispo"]),
-        &[],
-    ),
+    ("epsilon_high", Takers::Losses(&BOUNDED), &[]),
     ("dual_clip", Takers::Losses(&CUT), &[]),
     ("delta", Takers::Losses(&CUT), &[OBJECTIVES, "iterative-dpo", "iterative-scir"]),
     ("beta", Takers::Losses(&PULLED), &PULLED_TOO),
@@ -146,17 +161,26 @@ static OPTIONS: [(&str, Takers, &[&str]); 115] = [
     ("vf_coef", Takers::Estimators(&["gae", "macro_gae", "oreal", "oreo"]), &[]),
     ("cliprange_value", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("whiten_rewards", Takers::Estimators(&OF_REWARDS), &[]),
+    ("reward_gain", Takers::All, &[]),
+    ("reward_bias", Takers::All, &[]),
     ("reward_clip_range", Takers::All, &[]),
     ("mask_truncated_completions", Takers::All, &[]),
     ("missing_eos_penalty", Takers::All, &[]),
+    ("stop_properly_penalty_coef", Takers::All, &[]),
     ("overlong_buffer", Takers::All, &[]),
     ("overlong_penalty_factor", Takers::All, &[]),
     ("dead_groups", Takers::All, &[]),
     // A reward of one's own may judge steps, whatever is made of its scores.
     ("segment", Takers::All, &[]),
+    ("macro_value", Takers::Estimators(&["macro_gae"]), &[]),
+    ("macro_reward", Takers::Estimators(&["macro_gae"]), &[]),
     ("keep_top", Takers::Estimators(&["raft"]), &[]),
     ("token_rewards", Takers::Estimators(&["oreal"]), &[]),
+    ("oreal_positive", Takers::Estimators(&["oreal"]), &[]),
+    ("oreal_negative", Takers::Estimators(&["oreal"]), &[]),
     ("oreo_level", Takers::Losses(&["oreo"]), &[]),
+    ("oreo_kl", Takers::Losses(&["oreo"]), &[]),
+    ("oreo_weight", Takers::Losses(&["oreo"]), &[]),
     ("brain_gamma", Takers::Losses(&["brain"]), &[]),
     ("brain_reference", Takers::Losses(&["brain"]), &[]),
     ("second_attempt", Takers::Methods(&["score"]), &[]),
@@ -317,6 +341,11 @@ mod tests {
         let value: &[&str] = match name {
             "use_bias_correction_kl" | "whiten_rewards" | "mask_truncated_completions" | "token_rewards" => &[],
             "keep_reference" | "agreement_per_prompt" | "balance" | "strict" => &[],
+            "process_delta" | "process_last" => &[],
+            "confidence_rule" => &["threshold", "--confidence-weight", "1"],
+            "confidence_mean" | "confidence_rate" => &["1", "--confidence-weight", "1"],
+            "macro_value" => &["unit"],
+            "macro_reward" => &["code"],
             "loss_kwargs" => &["tau=1"],
             "head_init" => &["narrow"],
             "form" => &["ce"],

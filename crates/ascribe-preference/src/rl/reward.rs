@@ -229,6 +229,25 @@ impl Scorer for WeightedRewards {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
         self.summed(self.columns(episodes)?, episodes)
     }
+
+    fn memory(&self) -> Vec<f64> {
+        self.parts.iter().flat_map(|(scorer, _)| scorer.memory()).collect()
+    }
+
+    fn remember(&self, memory: &[f64]) -> Result<(), CoreError> {
+        let lengths: Vec<usize> = self.parts.iter().map(|(scorer, _)| scorer.memory().len()).collect();
+        let (expected, got) = (lengths.iter().sum::<usize>(), memory.len());
+        if expected != got {
+            return Err(CoreError::Length { what: "the memory of rewards", expected, got });
+        }
+        let mut rest = memory;
+        for ((scorer, _), length) in self.parts.iter().zip(lengths) {
+            let (own, behind) = rest.split_at(length);
+            scorer.remember(own)?;
+            rest = behind;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -258,6 +277,39 @@ mod tests {
         };
         assert_eq!(sum(Box::new(rule(|_: &Episode| -1.0))).unwrap(), [1.0, 2.0]);
         assert!(matches!(sum(Box::new(One)), Err(CoreError::Shape { .. })));
+    }
+
+    /// Remembers one number.
+    struct Remembers(std::sync::Mutex<f64>);
+
+    impl Scorer for Remembers {
+        fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+            let number = *self.0.lock().expect("nobody panics");
+            Ok(vec![Credit::sequence(number as f32); episodes.len()])
+        }
+
+        fn memory(&self) -> Vec<f64> {
+            vec![*self.0.lock().expect("nobody panics")]
+        }
+
+        fn remember(&self, memory: &[f64]) -> Result<(), CoreError> {
+            *self.0.lock().expect("nobody panics") = memory[0];
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_part_takes_its_own_memory_back() {
+        let part =
+            |number: f64| -> (Box<dyn Scorer>, f64) { (Box::new(Remembers(std::sync::Mutex::new(number))), 1.0) };
+        let plain: Box<dyn Scorer> = Box::new(rule(|_: &Episode| 0.0));
+        let sum = WeightedRewards::new(vec![part(1.0), (plain, 1.0), part(2.0)]).unwrap();
+        assert_eq!(sum.memory(), [1.0, 2.0]);
+        sum.remember(&[5.0, 7.0]).unwrap();
+        assert_eq!(sum.memory(), [5.0, 7.0]);
+        let score = sum.score(&[Episode::new(&[1], &[2])]).unwrap();
+        assert_eq!(score, [Credit::sequence(12.0)]);
+        assert!(sum.remember(&[1.0]).is_err() && One.remember(&[1.0]).is_err() && One.remember(&[]).is_ok());
     }
 
     /// Three tokens of a response in two steps, worth 1 and 2.

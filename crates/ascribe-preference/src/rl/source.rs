@@ -49,6 +49,9 @@ pub(super) struct State {
     /// The numbers of the constraints, as bits, so that nothing is rounded.
     #[serde(default)]
     pub(super) kept: Vec<u64>,
+    /// What the scorer remembers, in the same way.
+    #[serde(default)]
+    scorer: Vec<u64>,
     pending: Option<Pending>,
 }
 
@@ -237,6 +240,7 @@ impl Source<Actor, Rollout> for OnPolicy<'_> {
     fn window(&mut self, actor: &Actor) -> Result<Window<'_, Rollout>, TrainError> {
         if self.state.pending.is_none() {
             self.state.pending = Some(self.generate(actor)?);
+            self.state.scorer = self.scorer.memory().into_iter().map(f64::to_bits).collect();
         }
         let picked = self.mini_batch(self.pending().len())?;
         let metrics = self.state.pending.as_ref().map(|pending| pending.metrics.clone()).unwrap_or_default();
@@ -279,7 +283,8 @@ impl Source<Actor, Rollout> for OnPolicy<'_> {
     fn resume(&mut self, folder: &Path, cursor: Cursor) -> Result<(), TrainError> {
         self.state = kept::read(folder, FILE)?;
         self.cursor = cursor;
-        Ok(())
+        let memory: Vec<f64> = self.state.scorer.iter().map(|bits| f64::from_bits(*bits)).collect();
+        Ok(self.scorer.remember(&memory)?)
     }
 }
 
