@@ -225,6 +225,9 @@ pub struct RlArgs {
     /// oreal: strength of what wrong responses teach.
     #[arg(long, default_value_t = 0.5, allow_negative_numbers = true)]
     pub oreal_negative: f64,
+    /// oreal: with --token-rewards, weigh this share of the tokens alone, those that say most clearly what the response is.
+    #[arg(long, requires = "token_rewards", allow_negative_numbers = true)]
+    pub oreal_top: Option<f64>,
     /// oreo: what a state is; steps are those of `--segment`.
     #[arg(long, value_enum, default_value_t = OreoLevelName::Token)]
     pub oreo_level: OreoLevelName,

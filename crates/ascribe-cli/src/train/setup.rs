@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use ascribe::core::Seed;
-use ascribe::core::advantage::{AdvantageEstimator, Variance};
+use ascribe::core::advantage::{AdvantageEstimator, TokenWeighting, Variance};
 use ascribe::core::tensor::KlGradient;
 use ascribe::lm::Tokenizer;
 use ascribe::preference::rl::{
@@ -50,6 +50,7 @@ impl Setup {
             token_rewards: rl.token_rewards,
             oreal_positive: rl.oreal_positive,
             oreal_negative: rl.oreal_negative,
+            oreal_weighting: rl.oreal_top.map_or(TokenWeighting::default(), TokenWeighting::Top),
         })?;
         let config = rollout_config(args, recipe, fit)?;
         config.check()?;

@@ -107,7 +107,7 @@ const READING: [&str; 9] =
     [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 138] = [
+static OPTIONS: [(&str, Takers, &[&str]); 139] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("combine", Takers::All, &["iterative-dpo"]),
@@ -178,6 +178,7 @@ static OPTIONS: [(&str, Takers, &[&str]); 138] = [
     ("token_rewards", Takers::Estimators(&["oreal"]), &[]),
     ("oreal_positive", Takers::Estimators(&["oreal"]), &[]),
     ("oreal_negative", Takers::Estimators(&["oreal"]), &[]),
+    ("oreal_top", Takers::Estimators(&["oreal"]), &[]),
     ("oreo_level", Takers::Losses(&["oreo"]), &[]),
     ("oreo_kl", Takers::Losses(&["oreo"]), &[]),
     ("oreo_weight", Takers::Losses(&["oreo"]), &[]),
@@ -345,6 +346,7 @@ mod tests {
             "confidence_rule" => &["threshold", "--confidence-weight", "1"],
             "confidence_mean" | "confidence_rate" => &["1", "--confidence-weight", "1"],
             "macro_value" => &["unit"],
+            "oreal_top" => &["1", "--token-rewards"],
             "macro_reward" => &["code"],
             "loss_kwargs" => &["tau=1"],
             "head_init" => &["narrow"],
@@ -440,7 +442,11 @@ mod tests {
                 if let Some(said) = said {
                     // Some take another one with them, which is refused first.
                     let with = ["curriculum", "constraint"].into_iter().find(|with| name.starts_with(*with));
-                    let name = if *name == "meta_rate" { "meta_data" } else { with.unwrap_or(*name) };
+                    let name = match *name {
+                        "meta_rate" => "meta_data",
+                        "oreal_top" => "token_rewards",
+                        name => with.unwrap_or(name),
+                    };
                     assert!(said.starts_with(&format!("{name} does nothing with {} (", one.name)), "{said}");
                     assert!(said.ends_with(&methods(takers, others)), "{said}");
                 }

@@ -2,7 +2,7 @@
 
 use ascribe_core::advantage::{
     AdvantageEstimator, Baseline, Gae, Keep, LeaveOneStepOut, Level, MacroGae, MacroReward, MacroValue, Normalize,
-    Oreal, Outcome, Segments, Variance, Verdict,
+    Oreal, Outcome, Segments, TokenWeighting, Variance, Verdict,
 };
 use ascribe_core::tensor::{KlEstimator, KlGradient};
 use ascribe_core::{CoreError, Objective};
@@ -237,6 +237,8 @@ pub struct EstimatorOptions {
     pub oreal_positive: f64,
     /// Strength of what wrong responses teach oreal.
     pub oreal_negative: f64,
+    /// How token rewards of oreal become weights.
+    pub oreal_weighting: TokenWeighting,
 }
 
 impl Default for EstimatorOptions {
@@ -255,6 +257,7 @@ impl Default for EstimatorOptions {
             token_rewards: false,
             oreal_positive: 1.0,
             oreal_negative: 0.5,
+            oreal_weighting: TokenWeighting::default(),
         }
     }
 }
@@ -353,6 +356,7 @@ pub const ESTIMATORS: [(&str, MakeEstimator); 19] = [
             positive: options.oreal_positive,
             negative: options.oreal_negative,
             token_rewards: options.token_rewards,
+            weighting: options.oreal_weighting,
         };
         oreal.check()?;
         Ok(Box::new(oreal))
