@@ -634,6 +634,25 @@ fn a_step_that_goes_too_far_is_the_last_on_its_generation() {
 }
 
 #[test]
+fn values_learn_alone_before_the_policy_does() {
+    let (prompts, scorer) = (prompts(), threes());
+    let setup = Setup::new("gae", "ppo", RolloutConfig { critic_warmup: 1, ..config() });
+    let (learner, actor) = (setup.learner(), setup.actor(tiny(1)));
+    let start = actor.decoder.hash();
+    let source = setup.source(&prompts, &scorer).expect("sound options");
+    let mut fit = Fit::from_source(&learner, actor, Box::new(source), 2, fit_config()).expect("sound options");
+    fit.next().expect("a step").expect("it is made");
+    let head = fit.model().value.as_ref().expect("there is a critic").weight.val();
+    assert!(values(head).iter().any(|weight| *weight != 0.0));
+    assert_eq!(fit.model().decoder.hash(), start);
+    fit.next().expect("a step").expect("it is made");
+    assert_ne!(fit.model().decoder.hash(), start);
+    // Where there are no values nothing could learn.
+    let setup = Setup::new("grpo", "grpo", RolloutConfig { critic_warmup: 1, ..config() });
+    assert!(matches!(setup.source(&prompts, &scorer), Err(TrainError::Core(CoreError::Shape { .. }))));
+}
+
+#[test]
 fn penalties_come_before_gain_and_bias_and_the_cut_comes_last() {
     let (prompts, scorer) = (prompts(), rule(|_: &Episode| 2.0));
     let length = LengthPenalty { missing_end: Some(1.0), ..LengthPenalty::default() };

@@ -54,6 +54,9 @@ impl Setup {
         })?;
         let config = rollout_config(args, recipe, fit)?;
         config.check()?;
+        if config.critic_warmup > 0 && !estimator.needs().values {
+            bail!("critic_warmup is for values, and {estimator_name} has none here; leave it out");
+        }
         let loss_name = loss_name(args, recipe)?;
         let clip = (rl.cliprange_value > 0.0).then_some(rl.cliprange_value);
         let options = PolicyOptions {
@@ -105,6 +108,9 @@ impl Setup {
         told.insert("beta".to_owned(), Value::from(options.beta));
         told.insert("loss_type".to_owned(), Value::from(loss_name));
         told.insert("rollouts".to_owned(), Value::from(format!("{rl:?}")));
+        if config.critic_warmup > 0 {
+            told.insert("critic_warmup".to_owned(), Value::from(config.critic_warmup));
+        }
         if !args.constraints.constraint.is_empty() {
             told.insert("constraints".to_owned(), Value::from(format!("{:?}", args.constraints)));
         }
@@ -214,6 +220,8 @@ fn rollout_config(args: &TrainArgs, recipe: &Recipe, fit: &FitConfig) -> anyhow:
         max_completion_length: rl.max_completion_length,
         steps_per_generation: rl.steps_per_generation,
         num_iterations: rl.num_iterations,
+        // The default is that of games.
+        critic_warmup: if args.given.has("critic_warmup") { args.archer.critic_warmup } else { 0 },
         early_stop: EarlyStop { approx_kl: rl.stop_kl, clip_fraction: rl.stop_clip_fraction },
         batch: fit.per_device_train_batch_size,
         kl_reward: (coef != 0.0).then_some(KlReward {

@@ -206,7 +206,7 @@ static OPTIONS: [(&str, Takers, &[&str]); 139] = [
     ("critic_steps", Takers::None, &["archer"]),
     ("critic_batch_size", Takers::None, &["archer"]),
     ("actor_steps", Takers::None, &["archer"]),
-    ("critic_warmup", Takers::None, &["archer"]),
+    ("critic_warmup", Takers::Estimators(&["gae", "macro_gae", "oreal", "oreo"]), &["archer"]),
     ("tau", Takers::None, &["archer"]),
     ("buffer_size", Takers::None, &["archer"]),
     ("curriculum", Takers::None, &[OBJECTIVES]),

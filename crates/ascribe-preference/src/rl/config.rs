@@ -96,6 +96,8 @@ pub struct RolloutConfig {
     pub num_iterations: usize,
     /// When the steps on a generation end before all are made.
     pub early_stop: EarlyStop,
+    /// Generations in the beginning from which the values alone learn.
+    pub critic_warmup: usize,
     /// Responses that go through the model at once, outside of training.
     pub batch: usize,
     /// A penalty for leaving the reference as a part of the reward.
@@ -136,6 +138,7 @@ impl Default for RolloutConfig {
             steps_per_generation: 1,
             num_iterations: 1,
             early_stop: EarlyStop::default(),
+            critic_warmup: 0,
             batch: 8,
             kl_reward: None,
             reward_scale: (1.0, 0.0),

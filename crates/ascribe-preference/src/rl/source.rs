@@ -97,6 +97,10 @@ impl<'a> OnPolicy<'a> {
             let got = format!("values in the estimator: {}, in the loss: {}", estimator.needs().values, needs.values);
             return Err(CoreError::Shape { rule, got }.into());
         }
+        if config.critic_warmup > 0 && !needs.values {
+            let rule = "critic_warmup needs an estimator with a critic, such as gae";
+            return Err(CoreError::Shape { rule, got: "one without".to_owned() }.into());
+        }
         if needs.coupled && (config.steps_per_generation != 1 || config.num_generations < 2) {
             let rule = "a loss over all responses to a prompt needs at least 2, and steps_per_generation 1";
             let got = format!("{} and {}", config.num_generations, config.steps_per_generation);
@@ -216,6 +220,8 @@ impl<'a> OnPolicy<'a> {
             rollouts.iter_mut().zip(known.logps).for_each(|(rollout, logps)| rollout.ref_logps = Some(logps));
         }
         let (next_coef, next_kept) = self.judge(&mut rollouts, greedy, &mut metrics)?;
+        let alone = self.state.generation < config.critic_warmup as u64;
+        rollouts.iter_mut().for_each(|rollout| rollout.critic_alone = alone);
         Ok(Pending { rollouts, metrics: metrics.into_named(), next, next_coef, next_kept })
     }
 
