@@ -77,14 +77,23 @@ fn what_two_policies_agree_on_is_relied_upon_and_waits_in_checkpoints() {
 fn what_a_policy_decides_alike_in_two_ways_is_learned() {
     let bench = bench();
     bench.rows("prompts.jsonl", (0..24).map(|n| json!({"prompt": format!("what is {n}?")})));
-    let line = format!("train iterative-scir --model moved --reference model --output-dir out {ROUND} --max-steps 3");
-    let ran = bench.run(&line).succeeded();
+    let line = |out: &str, more: &str| {
+        format!("train iterative-scir --model moved --reference model --output-dir {out} {ROUND} --max-steps 3 {more}")
+    };
+    let ran = bench.run(&line("out", "--scir-consistency 0 --scir-confidence 0")).succeeded();
     assert!(ran.stderr.contains("iterative-scir: labels Implicit"), "{}", ran.stderr);
-    let log = log(&bench, "out");
-    assert_eq!(log.len(), 3);
+    let filtered = log(&bench, "out");
+    assert_eq!(filtered.len(), 3);
     // Some pair of every round that is learned from was decided alike.
-    let share = |row: &Value| row["pairs/unanimous"].as_f64().expect("it is logged");
-    assert!(log.iter().all(|row| share(row) > 0.0 && share(row) <= 1.0));
+    let number = |row: &Value, name: &str| row[name].as_f64().expect("it is logged");
+    let share = |row: &Value| number(row, "pairs/unanimous");
+    assert!(filtered.iter().all(|row| share(row) > 0.0 && share(row) <= 1.0));
+    // With a penalty all pairs stay: more of a round, or as many.
+    bench.run(&line("all", "")).succeeded();
+    let all = log(&bench, "all");
+    assert!(all.iter().all(|row| number(row, "scir/divergence") >= 0.0 && number(row, "scir/entropy") > 0.0));
+    assert!(number(&all[0], "pairs/kept") >= number(&filtered[0], "pairs/kept"));
+    bench.run(&line("none", "--scir-consistency -1")).refused(&["scir_consistency", "at least 0"]);
 }
 
 #[test]
@@ -109,6 +118,11 @@ fn rounds_refuse_what_does_nothing() {
     refused("iterative-dpo", "--gamma 0.5", &["gamma does nothing with iterative-dpo", "ppo"]);
     refused("iterative-dpo", "--agreement top", &["agreement does nothing with iterative-dpo", "iterative-cream"]);
     refused("iterative-cream", "--labels both", &["labels does nothing with iterative-cream"]);
+    refused(
+        "iterative-cream",
+        "--scir-consistency 1",
+        &["scir_consistency does nothing with iterative-cream", "iterative-scir"],
+    );
     refused("iterative-scir", "--max-completion-length 120", &["two replies", "its context is 256"]);
     let line = format!("validate iterative-scir --model model --output-dir out {ROUND} --max-completion-length 120");
     bench.run(&line).refused(&["two replies", "its context is 256"]);

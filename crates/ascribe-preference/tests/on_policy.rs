@@ -10,9 +10,9 @@ use ascribe_core::{CoreError, Credit, Episode, Objective, Sampling, Scorer, Seed
 use ascribe_lm::{Decoder, DecoderConfig, LanguageModel, RandomWeights, Row};
 use ascribe_preference::objectives::DpoConfig;
 use ascribe_preference::rl::{
-    Actor, AdaptiveKl, Agreement, Correction, CorrectionKind, DeadGroups, ESTIMATORS, EarlyStop, EstimatorOptions,
-    KlPlace, KlReward, Labeler, LengthPenalty, OTHER_LOSSES, OnPolicy, OnlinePairs, POLICY_LOSSES, PairConfig,
-    PolicyOptions, Rollout, RolloutConfig, RolloutLearner, SecondAttempt, Segmentation, Stage, ValueTerm,
+    Actor, AdaptiveKl, Agreement, Correction, CorrectionKind, DeadGroups, Divided, ESTIMATORS, EarlyStop,
+    EstimatorOptions, KlPlace, KlReward, Labeler, LengthPenalty, OTHER_LOSSES, OnPolicy, OnlinePairs, POLICY_LOSSES,
+    PairConfig, PolicyOptions, Rollout, RolloutConfig, RolloutLearner, SecondAttempt, Segmentation, Stage, ValueTerm,
 };
 use ascribe_preference::{LogpLearner, TrainRow};
 use ascribe_testkit::device::{device, values};
@@ -916,22 +916,32 @@ fn pairs_that_a_judge_decides_otherwise_are_left_out_and_empty_rounds_are_passed
         OnlinePairs::new(&prompts, Labeler::Implicit, tiny(1), config).expect("sound options")
     };
     let even = |row: &TrainRow| row.responses[0].tokens[0].is_multiple_of(2);
-    let judge =
-        |_: &Decoder, rows: &[TrainRow]| -> Result<Vec<bool>, TrainError> { Ok(rows.iter().map(even).collect()) };
+    let chance = |flag: bool| Some(if flag { 0.75 } else { 0.25 });
+    let judge = |_: &Decoder, rows: &[TrainRow]| -> Result<Vec<Option<f64>>, TrainError> {
+        Ok(rows.iter().map(|row| chance(even(row))).collect())
+    };
     let mut all = make(4);
     take(&mut all, &policy).expect("pairs");
-    let mut judged = make(4).with_judge(&judge);
+    let mut judged = make(4).with_judge(&judge, Divided::LeftOut);
     // Where none is left in the only round of a pass, that is an error.
     let found = take(&mut judged, &policy).is_ok();
     let expected: Vec<TrainRow> = all.pending().iter().filter(|row| even(row)).cloned().collect();
     assert_eq!((judged.pending(), found), (expected.as_slice(), !expected.is_empty()));
+    // Where all stay, each is told the chance; one that cannot be asked about has none.
+    let mut told = make(4).with_judge(&judge, Divided::Kept);
+    take(&mut told, &policy).expect("pairs");
+    assert_eq!(told.pending().len(), all.pending().len());
+    for (row, plain) in told.pending().iter().zip(all.pending()) {
+        assert_eq!(row.consistency, Some(if even(plain) { 0.75 } else { 0.25 }));
+        assert_eq!(row.responses, plain.responses);
+    }
     // The judge turns down the first round, so the first pairs are those of the second.
     let calls = RefCell::new(0);
-    let late = |_: &Decoder, rows: &[TrainRow]| -> Result<Vec<bool>, TrainError> {
+    let late = |_: &Decoder, rows: &[TrainRow]| -> Result<Vec<Option<f64>>, TrainError> {
         *calls.borrow_mut() += 1;
-        Ok(vec![*calls.borrow() > 1; rows.len()])
+        Ok(vec![chance(*calls.borrow() > 1); rows.len()])
     };
-    let (mut plain, mut passed) = (make(2), make(2).with_judge(&late));
+    let (mut plain, mut passed) = (make(2), make(2).with_judge(&late, Divided::LeftOut));
     let window = passed.window(&policy).expect("pairs");
     assert!(window.metrics.contains(&("round".to_owned(), 1.0)), "{:?}", window.metrics);
     while plain.epoch() < 0.5 {
@@ -939,8 +949,11 @@ fn pairs_that_a_judge_decides_otherwise_are_left_out_and_empty_rounds_are_passed
     }
     plain.window(&policy).expect("pairs");
     assert_eq!(passed.pending(), plain.pending());
-    let never = |_: &Decoder, rows: &[TrainRow]| -> Result<Vec<bool>, TrainError> { Ok(vec![false; rows.len()]) };
-    assert!(matches!(take(&mut make(2).with_judge(&never), &policy), Err(TrainError::Core(CoreError::Shape { .. }))));
-    let short = |_: &Decoder, _: &[TrainRow]| -> Result<Vec<bool>, TrainError> { Ok(Vec::new()) };
-    assert!(take(&mut make(4).with_judge(&short), &policy).is_err());
+    let never = |_: &Decoder, rows: &[TrainRow]| -> Result<Vec<Option<f64>>, TrainError> { Ok(vec![None; rows.len()]) };
+    for divided in [Divided::LeftOut, Divided::Kept] {
+        let found = take(&mut make(2).with_judge(&never, divided), &policy);
+        assert!(matches!(found, Err(TrainError::Core(CoreError::Shape { .. }))));
+    }
+    let short = |_: &Decoder, _: &[TrainRow]| -> Result<Vec<Option<f64>>, TrainError> { Ok(Vec::new()) };
+    assert!(take(&mut make(4).with_judge(&short, Divided::LeftOut), &policy).is_err());
 }

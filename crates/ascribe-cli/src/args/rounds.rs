@@ -32,6 +32,13 @@ pub struct RoundArgs {
     /// Rely on each pair as far as the rankings of its prompt agree, and not as far as they do in the mean.
     #[arg(long)]
     pub agreement_per_prompt: bool,
+    /// iterative-scir: weight of the penalty where what the policy prefers and what it says as a judge disagree, on all pairs. With
+    /// 0 here and in scir_confidence the others are left out.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub scir_consistency: f64,
+    /// iterative-scir: weight of the entropy of what the policy prefers.
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
+    pub scir_confidence: f64,
 }
 
 /// Who says which response is better.

@@ -107,7 +107,7 @@ const READING: [&str; 9] =
     [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 139] = [
+static OPTIONS: [(&str, Takers, &[&str]); 141] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("combine", Takers::All, &["iterative-dpo"]),
@@ -200,6 +200,8 @@ static OPTIONS: [(&str, Takers, &[&str]); 139] = [
     ("gold", Takers::None, &IN_ROUNDS),
     ("agreement", Takers::None, &["iterative-cream"]),
     ("agreement_per_prompt", Takers::None, &["iterative-cream"]),
+    ("scir_consistency", Takers::None, &["iterative-scir"]),
+    ("scir_confidence", Takers::None, &["iterative-scir"]),
     ("games", Takers::None, &["archer"]),
     ("turns", Takers::None, &["archer"]),
     ("critic_learning_rate", Takers::None, &["archer"]),
