@@ -91,6 +91,15 @@ fn multipliers_of_constraints_are_logged_and_wait_in_checkpoints() {
     let weight = |row: &Value| row["constraint_0/weight"].as_f64().expect("it is logged");
     assert!(whole.windows(2).all(|rows| weight(&rows[0]) < weight(&rows[1])));
     train(&bench, "ppo", "cut", &options.replace("0.5", "0.4")).refused(&["constraint"]);
+    // Bounds that follow a metric are part of the log.
+    let follow = "--constraint exact=0.5 --constraint-metric arithmetic --constraint-hold 1 --max-steps 3";
+    let ran = train(&bench, "ppo", "follow", follow).succeeded();
+    assert!(ran.stdout.contains("held-out constraint_metric "), "{}", ran.stdout);
+    let bounds: Vec<f64> = log(&bench, "follow").iter().filter_map(|row| row["constraint_0/bound"].as_f64()).collect();
+    assert!(bounds.len() == 3 && bounds[0] == 0.5 && (bounds[1] - 0.6).abs() < 1e-12, "{bounds:?}");
+    let hold = "--constraint exact=0.5 --constraint-metric arithmetic --constraint-hold 0";
+    train(&bench, "ppo", "out", hold).refused(&["constraint_hold", "at least 1"]);
+    train(&bench, "ppo", "out", "--constraint exact=0.5 --constraint-hold 2").refused(&["--constraint-metric"]);
     train(&bench, "ppo", "out", "--constraint exact").refused(&["exact=0.5"]);
     train(&bench, "ppo", "out", "--constraint mine=1").refused(&["there is no reward `mine`"]);
     train(&bench, "grpo", "out", "--constraint exact=1").refused(&["constraint does nothing with grpo", "ppo"]);

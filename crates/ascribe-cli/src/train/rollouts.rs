@@ -76,7 +76,8 @@ pub(super) fn prompts(
 fn rewards(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<WeightedRewards> {
     args.rl.aggregate()?;
     let bounded = args.constraints.constraint.iter().map(|(name, _)| name.as_str());
-    step_rewards::check(args, args.rl.reward.iter().map(String::as_str).chain(bounded))?;
+    let metric = args.constraints.constraint_metric.iter().map(String::as_str);
+    step_rewards::check(args, args.rl.reward.iter().map(String::as_str).chain(bounded).chain(metric))?;
     let unnamed = args.rl.reward.is_empty() && args.rl.reward_weights.is_empty();
     if unnamed && !args.constraints.constraint.is_empty() {
         // Nothing is maximised but the rewards under constraints.
@@ -125,6 +126,12 @@ fn bounded(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::R
         scorers.push(reward(args, name, catalog, rows)?);
     }
     Ok(scorers)
+}
+
+/// What bounds follow, if they follow anything.
+fn metric(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<Option<WeightedRewards>> {
+    let names = &args.constraints.constraint_metric;
+    (!names.is_empty()).then(|| weighted(args, names, &[], None, catalog, rows)).transpose()
 }
 
 /// The rewards of --reward as one: added up, or as an ensemble.
@@ -229,6 +236,7 @@ pub fn validate(
     let rows = [train, held_out].concat();
     rewards(args, catalog, &rows)?;
     bounded(args, catalog, &rows)?;
+    metric(args, catalog, &rows)?;
     Ok((n, m, setup.said))
 }
 
@@ -252,6 +260,7 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     let rows = [train.as_slice(), held_out.as_slice()].concat();
     let scorer = rewards(args, catalog, &rows)?;
     let bounded = bounded(args, catalog, &rows)?;
+    let metric = metric(args, catalog, &rows)?;
     let asked = repeated(args, &train)?;
     setup.config.ends = model.tokenizer.eos().to_vec();
     setup.config.context = context;
@@ -275,7 +284,10 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
             .with_tokenizer(&model.tokenizer)
             .with_rewards(&scorer);
     if let Some(constraints) = &setup.constraints {
-        source = source.with_constraints(bounded.iter().map(|scorer| &**scorer).collect(), constraints)?;
+        source = source.with_constraints(bounded.iter().map(|scorer| &**scorer).collect(), &**constraints)?;
+    }
+    if let Some(metric) = &metric {
+        source = source.with_metric(metric)?;
     }
     if let Some(reference) = &reference {
         source = source.with_reference(reference.clone());
@@ -297,6 +309,9 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     }
     for (at, scorer) in bounded.iter().enumerate() {
         judges.push((format!("constraint_{at}"), &**scorer));
+    }
+    if let Some(metric) = &metric {
+        judges.push(("constraint_metric".to_owned(), metric));
     }
     tell_held_out(args, [&model, &trained], &judges, &held_out, second.as_ref())
 }

@@ -2,14 +2,14 @@
 
 use anyhow::{Context, bail};
 use ascribe::core::Seed;
-use ascribe::core::advantage::{AdvantageEstimator, TokenWeighting, Variance};
+use ascribe::core::advantage::{AdvantageEstimator, Constraints, TokenWeighting, Variance};
 use ascribe::core::tensor::KlGradient;
 use ascribe::lm::Tokenizer;
 use ascribe::preference::rl::{
     AdaptiveKl, Correction, CorrectionKind, DeadGroups, EarlyStop, EstimatorOptions, Goodness, KlReward, LengthPenalty,
     OreoLevel, Overlong, PolicyOptions, RolloutConfig, SecondAttempt, Segmentation, Stage, ValueTerm,
 };
-use ascribe::reward::constrain::{Lagrange, LagrangeConfig};
+use ascribe::reward::constrain::{AdaptiveConfig, LagrangeConfig};
 use ascribe::train::FitConfig;
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ pub struct Setup {
     pub chosen: Chosen,
     pub config: RolloutConfig,
     /// What weighs the rewards under constraints, if there are any.
-    pub constraints: Option<Lagrange>,
+    pub constraints: Option<Box<dyn Constraints>>,
     /// What it is, in words.
     pub said: String,
 }
@@ -133,7 +133,7 @@ impl Setup {
 }
 
 /// The multipliers of the constraints that are asked for.
-fn constraints(args: &TrainArgs) -> anyhow::Result<Option<Lagrange>> {
+fn constraints(args: &TrainArgs) -> anyhow::Result<Option<Box<dyn Constraints>>> {
     let options = &args.constraints;
     if options.constraint.is_empty() {
         return Ok(None);
@@ -146,7 +146,18 @@ fn constraints(args: &TrainArgs) -> anyhow::Result<Option<Lagrange>> {
         momentum: options.constraint_momentum,
         ..LagrangeConfig::default()
     };
-    Ok(Some(config.init(&mut Seed(args.seed).stream("multipliers", 0))?))
+    let stream = &mut Seed(args.seed).stream("multipliers", 0);
+    if options.constraint_metric.is_empty() {
+        return Ok(Some(Box::new(config.init(stream)?)));
+    }
+    let adaptive = AdaptiveConfig {
+        lagrange: config,
+        step: options.constraint_step,
+        hold: options.constraint_hold,
+        tolerance: options.constraint_tolerance,
+        iterations: options.constraint_iterations,
+    };
+    Ok(Some(Box::new(adaptive.init(stream)?)))
 }
 
 /// Strength of the pull to the reference that a method has by itself.

@@ -107,7 +107,7 @@ const READING: [&str; 9] =
     [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 141] = [
+static OPTIONS: [(&str, Takers, &[&str]); 146] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("combine", Takers::All, &["iterative-dpo"]),
@@ -193,6 +193,11 @@ static OPTIONS: [(&str, Takers, &[&str]); 141] = [
     ("constraint_multiplier", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("constraint_learning_rate", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("constraint_momentum", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_metric", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_step", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_hold", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_tolerance", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_iterations", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("labels", Takers::None, &["iterative-dpo"]),
     ("round_prompts", Takers::None, &IN_ROUNDS),
     ("label_margin", Takers::None, &IN_ROUNDS),
@@ -369,6 +374,9 @@ mod tests {
             "constraint" => &["x=1"],
             "constraint_kind" => &["xi", "--constraint", "x=1"],
             "constraint_multiplier" => &["plain", "--constraint", "x=1"],
+            "constraint_step" | "constraint_hold" | "constraint_tolerance" | "constraint_iterations" => {
+                &["1", "--constraint", "x=1", "--constraint-metric", "x"]
+            }
             name if name.starts_with("constraint_") => &["0.5", "--constraint", "x=1"],
             "curriculum" => &["cyclical"],
             "curriculum_anti" => &["--curriculum", "cyclical"],
