@@ -151,6 +151,111 @@ fn a_reward_model_judges_what_a_policy_writes() {
 }
 
 #[test]
+fn both_attempts_are_told_of_held_out_prompts() {
+    let bench = bench();
+    let ran = train(&bench, "score", "out", "--max-steps 1 --second-attempt again:").succeeded();
+    let summary = bench.json("out/summary.json");
+    let value = |name: &str| summary[name]["value"].as_f64().expect("a number");
+    for name in ["reward", "reward_first", "reward_gain", "reward_corrected", "reward_spoiled"] {
+        assert!(ran.stdout.contains(&format!("held-out {name} ")), "{}", ran.stdout);
+        assert!(value(name).is_finite() && value(&format!("{name}_before")).is_finite());
+    }
+    assert!((value("reward_gain") - (value("reward") - value("reward_first"))).abs() < 1e-9);
+}
+
+#[test]
+fn log_ratios_of_a_policy_are_rewards_of_steps() {
+    let bench = bench();
+    let row = |n: usize| json!({"prompt": format!("what is {n} + 1?"), "completion": format!("{}", n + 1)});
+    bench.rows("sums.jsonl", (0..6).map(row));
+    bench
+        .run("train sft --model model --data sums.jsonl --output-dir moved --max-steps 2 --learning-rate 1e-2")
+        .succeeded();
+    let short = SHORT.replace("--reward arithmetic", "--reward implicit:moved --segment fixed:2 --max-steps 1");
+    let train = |out: &str, more: &str| {
+        bench.run(&format!("train ppo --model model --data prompts.jsonl --output-dir {out} {short} {more}"))
+    };
+    let reward = |out: &str| log(&bench, out)[0]["reward"].as_f64().expect("it is logged");
+    train("plain", "").succeeded();
+    assert!(reward("plain") != 0.0);
+    // Log-ratios are multiplied by beta, and a policy beside itself has none.
+    train("twice", "--implicit-beta 0.1").succeeded();
+    assert!((reward("twice") - 2.0 * reward("plain")).abs() < 1e-5 * reward("plain").abs().max(1.0));
+    train("none", "--implicit-reference moved").succeeded();
+    assert_eq!(reward("none"), 0.0);
+    // What is cut from above is not above 0.
+    train("cut", "--process-clip 0").succeeded();
+    assert!(reward("cut") <= 0.0);
+    train("delta", "--process-delta --process-clip 0").succeeded();
+    assert!(reward("delta") <= 0.0 && reward("delta") >= reward("cut") - 1e-6);
+    train("out", "--process-last").refused(&["process_last", "--process-delta"]);
+    train("out", "--process-delta --gamma 0.9").refused(&["process_delta", "gamma is 0.9"]);
+    train("out", "--implicit-beta 0").refused(&["implicit_beta must be finite and above 0"]);
+    train("out", "--process-clip 0 --confidence-weight 1").refused(&["process_clip", "confidence_weight"]);
+    train("out", "--reward implicit:nowhere").refused(&["nowhere"]);
+}
+
+#[test]
+fn confidence_moves_rewards_and_its_mean_waits_in_checkpoints() {
+    let bench = bench();
+    // Nothing that a random model writes states a confidence, and then nothing is moved.
+    let options = "--confidence-weight 2 --confidence-mean 1 --max-steps 3 --save-steps 1 --save-total-limit 0";
+    train(&bench, "ppo", "plain", "--max-steps 3 --save-steps 1 --save-total-limit 0").succeeded();
+    train(&bench, "ppo", "whole", options).succeeded();
+    assert_eq!(log(&bench, "whole"), log(&bench, "plain"));
+    let memory = |step: usize| bench.json(&format!("whole/checkpoint-{step}/rollouts.json"))["scorer"].clone();
+    assert_eq!(memory(1).as_array().map(Vec::len), Some(1));
+    assert_ne!(memory(1), memory(2));
+    train(&bench, "ppo", "cut", options).succeeded();
+    for step in ["2", "3"] {
+        std::fs::remove_dir_all(bench.path("cut").join(format!("checkpoint-{step}"))).expect("a checkpoint");
+    }
+    train(&bench, "ppo", "cut", options).succeeded();
+    assert_eq!(bench.equal_files("cut"), bench.equal_files("whole"));
+    train(&bench, "ppo", "out", "--confidence-weight -1").refused(&["weight must be finite and at least 0"]);
+    train(&bench, "ppo", "out", "--confidence-rate 0.5").refused(&["--confidence-weight"]);
+    train(&bench, "iterative-dpo", "out", "--confidence-weight 1").refused(&["confidence_weight does nothing"]);
+}
+
+#[test]
+fn prompts_that_are_rarely_solved_are_asked_more_often() {
+    let bench = bench();
+    // Four prompts to train on, one a step, each twice.
+    let row = |n: usize| json!({"prompt": format!("what is {n} + 1?"), "answer": n + 1, "solved": 0.7});
+    bench.rows("prompts.jsonl", (0..6).map(row));
+    let ran = train(&bench, "grpo", "out", "--repeat-by-pass-rate solved").succeeded();
+    assert!(ran.stderr.contains("step 1/8 "), "{}", ran.stderr);
+    train(&bench, "grpo", "other", "--repeat-by-pass-rate rate").refused(&["repeat_by_pass_rate", "column `rate`"]);
+    bench.rows("prompts.jsonl", (0..6).map(|n| json!({"prompt": format!("{n}?"), "answer": n, "solved": 1.5})));
+    train(&bench, "grpo", "other", "--repeat-by-pass-rate solved").refused(&["a number from 0 to 1"]);
+}
+
+#[test]
+fn rewards_penalties_and_options_of_methods_reach_the_run() {
+    let bench = bench();
+    train(&bench, "grpo", "two", "--reward arithmetic,exact --max-steps 1").succeeded();
+    let two = &log(&bench, "two")[0];
+    let number = |name: &str| two[name].as_f64().expect("it is logged");
+    let sum = number("rewards/arithmetic/mean") + number("rewards/exact/mean");
+    assert!((number("reward") - sum).abs() < 1e-6 && number("sampling/entropy") > 0.0);
+    // A response without an end has -10, then 2 * -10 + 1; others have 1 or 3.
+    let options = "--stop-properly-penalty-coef -10 --reward-gain 2 --reward-bias 1 --num-iterations 2 --stop-kl 0.5 \
+                   --stop-clip-fraction 0.9 --whiten-epsilon 1e-8 --advantage-ddof 0 --critic-warmup 1 --max-steps 2";
+    train(&bench, "ppo", "ppo", options).succeeded();
+    let row = &log(&bench, "ppo")[0];
+    let (reward, cut) = (row["reward"].as_f64().expect("a number"), row["completions/clipped_ratio"].as_f64());
+    let cut = cut.expect("a share");
+    assert!((1.0 - cut - 19.0 * cut..=3.0 - 3.0 * cut - 19.0 * cut).contains(&reward), "{reward} with {cut}");
+    for (method, options) in [
+        ("ma_ppo", "--macro-value position --macro-reward code"),
+        ("oreal", "--oreal-positive 2 --oreal-negative 0 --token-rewards --oreal-top 0.25"),
+        ("oreo", "--oreo-level one-step --oreo-kl 0.02 --oreo-weight 2"),
+    ] {
+        train(&bench, method, method, &format!("{options} --max-steps 2")).succeeded();
+    }
+}
+
+#[test]
 fn what_cannot_run_is_refused_before_any_work() {
     let bench = bench();
     let refused = |method: &str, more: &str, words: &[&str]| train(&bench, method, "out", more).refused(words);
@@ -181,6 +286,21 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("oreo", "--loss-agg-mode token-mean", &["loss_agg_mode does nothing"]);
     refused("brain", "--brain-gamma 0", &["brain_gamma"]);
     refused("brain", "--steps-per-generation 2", &["steps_per_generation"]);
+    refused("ppo", "--stop-kl 0.1", &["stop_kl", "at least 2 steps"]);
+    refused("ppo", "--num-iterations 2 --stop-kl 0", &["stop_kl", "above 0"]);
+    refused("brain", "--stop-kl 0.1", &["stop_kl does nothing with brain"]);
+    refused("ppo", "--whiten-epsilon -1", &["whiten_epsilon"]);
+    refused("ppo", "--advantage-ddof 2", &["advantage-ddof"]);
+    refused("ppo", "--reward-gain nan", &["reward_gain"]);
+    refused("grpo", "--critic-warmup 1", &["critic_warmup does nothing with grpo", "ppo"]);
+    refused("oreal", "--critic-warmup 1", &["critic_warmup is for values"]);
+    refused("oreal", "--oreal-positive -1", &["oreal_positive"]);
+    refused("oreal", "--token-rewards --oreal-top 0", &["oreal_top"]);
+    refused("oreal", "--oreal-top 0.5", &["--token-rewards"]);
+    refused("oreo", "--oreo-weight 0", &["oreo_weight"]);
+    refused("grpo", "--process-delta", &["process_delta is for rewards of steps"]);
+    refused("grpo", "--implicit-beta 0.1", &["implicit_beta is for log-ratios"]);
+    refused("ppo", "--macro-value unit", &["macro_value does nothing with ppo", "ma_ppo"]);
     refused("raft", "--epsilon 0.1", &["epsilon does nothing with raft", "leave it out, or use grpo", "ppo"]);
     refused("ppo", "--keep-top 0.5", &["keep_top does nothing with ppo", "raft"]);
     refused("brain", "--beta 0.1", &["beta does nothing with brain"]);
