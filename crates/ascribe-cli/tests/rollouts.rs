@@ -286,7 +286,7 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("oreo", "--loss-agg-mode token-mean", &["loss_agg_mode does nothing"]);
     refused("brain", "--brain-gamma 0", &["brain_gamma"]);
     refused("brain", "--steps-per-generation 2", &["steps_per_generation"]);
-    refused("ppo", "--stop-kl 0.1", &["stop_kl", "at least 2 steps"]);
+    refused("ppo", "--stop-kl 0.1", &["stop_kl", "one step alone"]);
     refused("ppo", "--num-iterations 2 --stop-kl 0", &["stop_kl", "above 0"]);
     refused("brain", "--stop-kl 0.1", &["stop_kl does nothing with brain"]);
     refused("ppo", "--whiten-epsilon -1", &["whiten_epsilon"]);
