@@ -7,7 +7,7 @@ use ascribe::core::Sampling;
 use ascribe::core::advantage::{MacroReward, MacroValue};
 use ascribe::core::tensor::KlEstimator;
 use ascribe::eval::calibrate::PpoC;
-use ascribe::preference::rl::{Aggregation, ScaleRewards};
+use ascribe::preference::rl::{Aggregation, OreoLevel, ScaleRewards};
 use ascribe::reward::Aggregate;
 use clap::{Args, ValueEnum};
 
@@ -322,6 +322,17 @@ pub enum OreoLevelName {
     Response,
     /// Each token, against the value of the next one alone.
     OneStep,
+}
+
+impl From<OreoLevelName> for OreoLevel {
+    fn from(name: OreoLevelName) -> Self {
+        match name {
+            OreoLevelName::Token => Self::Token,
+            OreoLevelName::Step => Self::Step,
+            OreoLevelName::Response => Self::Response,
+            OreoLevelName::OneStep => Self::OneStep,
+        }
+    }
 }
 
 /// How a stated confidence moves a reward.

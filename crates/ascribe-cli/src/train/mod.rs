@@ -4,6 +4,7 @@ pub(crate) mod archer;
 mod combined;
 pub(crate) mod curriculum;
 mod fitting;
+pub(crate) mod offline;
 pub(crate) mod process;
 pub(crate) mod recipes;
 pub(crate) mod reward;
@@ -57,6 +58,9 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     }
     if args.method == archer::METHOD {
         return archer::run(args, catalog);
+    }
+    if args.method == offline::METHOD {
+        return offline::run(args);
     }
     if let Some(rounds) = rounds::rounds(&args.method) {
         return rounds::run(args, rounds, catalog);

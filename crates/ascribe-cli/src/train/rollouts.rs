@@ -299,7 +299,7 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
         learner = learner.with_reference(reference);
     }
     let fit = Fit::from_source(&learner, actor, Box::new(source), steps, config)?;
-    let trained = drive(args, &model, &run, fit, last.as_ref())?;
+    let (trained, _) = drive(args, &model, &run, fit, last.as_ref())?;
     if held_out.is_empty() {
         return print_line("no prompts were held out, so nothing is known about others; use --held-out");
     }
@@ -347,14 +347,15 @@ pub(super) fn actor_of(
     })
 }
 
-/// The loop, from the last checkpoint if there is one, with log and checkpoints; the model in the output folder.
+/// The loop, from the last checkpoint if there is one, with log and checkpoints; the model in the output folder, and all that was
+/// trained.
 pub(super) fn drive(
     args: &TrainArgs,
     model: &LanguageModel,
     run: &[(&'static str, String)],
     mut fit: Fit<RolloutLearner>,
     last: Option<&Last>,
-) -> anyhow::Result<LanguageModel> {
+) -> anyhow::Result<(LanguageModel, Actor)> {
     let (checkpoints, steps) = (Checkpoints::new(&args.output_dir, args.save_total_limit), fit.steps());
     if let Some((path, progress)) = last {
         fit.resume(path, progress)?;
@@ -382,10 +383,11 @@ pub(super) fn drive(
         }
     }
     drop(progress);
-    let trained = model.with_decoder(fit.into_model().decoder.valid());
+    let actor = fit.into_model();
+    let trained = model.with_decoder(actor.decoder.valid());
     trained.save(&args.output_dir)?;
     print_line(&format!("model written to {}", args.output_dir.display()))?;
-    Ok(trained)
+    Ok((trained, actor))
 }
 
 /// Says, in words and in the summary, what the judges think of responses to prompts that nothing was trained on: of those of

@@ -7,7 +7,7 @@ use ascribe::core::tensor::KlGradient;
 use ascribe::lm::Tokenizer;
 use ascribe::preference::rl::{
     AdaptiveKl, Correction, CorrectionKind, DeadGroups, EarlyStop, EstimatorOptions, Goodness, KlReward, LengthPenalty,
-    OreoLevel, Overlong, PolicyOptions, RolloutConfig, SecondAttempt, Segmentation, Stage, ValueTerm,
+    Overlong, PolicyOptions, RolloutConfig, SecondAttempt, Segmentation, Stage, ValueTerm,
 };
 use ascribe::reward::constrain::{AdaptiveConfig, LagrangeConfig};
 use ascribe::train::FitConfig;
@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::recipes::Recipe;
 use super::{check_run, taken};
 use crate::Catalog;
-use crate::args::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName, TrainArgs};
+use crate::args::{CorrectionName, DeadGroupsName, RlArgs, StageName, TrainArgs};
 use crate::catalog::Chosen;
 
 /// What a run is made of, as far as it can be made without weights and data.
@@ -75,12 +75,7 @@ impl Setup {
             value: estimator.needs().values.then_some(ValueTerm { coef: rl.vf_coef.unwrap_or(recipe.vf_coef), clip }),
             pull: recipe.twice && rl.stage == StageName::First,
             critics: args.constraints.constraint.len(),
-            oreo_level: match rl.oreo_level {
-                OreoLevelName::Token => OreoLevel::Token,
-                OreoLevelName::Step => OreoLevel::Step,
-                OreoLevelName::Response => OreoLevel::Response,
-                OreoLevelName::OneStep => OreoLevel::OneStep,
-            },
+            oreo_level: rl.oreo_level.into(),
             oreo_kl: rl.oreo_kl,
             oreo_weight: rl.oreo_weight,
             goodness: match rl.brain_reference {
@@ -264,7 +259,7 @@ fn rollout_config(args: &TrainArgs, recipe: &Recipe, fit: &FitConfig) -> anyhow:
 }
 
 /// Where responses are cut, by name.
-fn segmentation(text: &str, seed: Seed) -> anyhow::Result<Segmentation> {
+pub fn segmentation(text: &str, seed: Seed) -> anyhow::Result<Segmentation> {
     let (name, value) = text.split_once(':').unwrap_or((text, ""));
     let number = || value.parse().with_context(|| format!("segment `{text}` needs a whole number behind the colon"));
     Ok(match name {

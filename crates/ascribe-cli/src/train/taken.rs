@@ -7,7 +7,7 @@ use ascribe::preference::rl::{ESTIMATORS, OTHER_LOSSES, POLICY_LOSSES};
 use super::process::{IMPLICIT, kind};
 use super::recipes::{RECIPES, Recipe, recipe};
 use super::rounds::rounds;
-use super::{archer, reward};
+use super::{archer, offline, reward};
 use crate::args::TrainArgs;
 
 /// Which methods on rollouts take an option.
@@ -102,9 +102,21 @@ const PROCESS: [&str; 4] = ["orm", "prm", "pav", "tvm"];
 const HEADS: [&str; 5] = ["reward", "orm", "prm", "pav", "tvm"];
 /// Methods that learn from the rows of a file as they are.
 const ON_ROWS: [&str; 6] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm"];
+/// The same and OREO on judged responses.
+const ON_RESPONSES: [&str; 7] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "offline-oreo"];
 /// Methods that read rows of prompts, whatever else these have.
-const READING: [&str; 9] =
-    [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "iterative-dpo", "iterative-cream", "iterative-scir"];
+const READING: [&str; 10] = [
+    OBJECTIVES,
+    "reward",
+    "orm",
+    "prm",
+    "pav",
+    "tvm",
+    "iterative-dpo",
+    "iterative-cream",
+    "iterative-scir",
+    "offline-oreo",
+];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
 static OPTIONS: [(&str, Takers, &[&str]); 146] = [
@@ -144,7 +156,11 @@ static OPTIONS: [(&str, Takers, &[&str]); 146] = [
     ("epsilon_high", Takers::Losses(&BOUNDED), &[]),
     ("dual_clip", Takers::Losses(&CUT), &[]),
     ("delta", Takers::Losses(&CUT), &[OBJECTIVES, "iterative-dpo", "iterative-scir"]),
-    ("beta", Takers::Losses(&PULLED), &PULLED_TOO),
+    (
+        "beta",
+        Takers::Losses(&PULLED),
+        &[OBJECTIVES, "iterative-dpo", "iterative-cream", "iterative-scir", "offline-oreo"],
+    ),
     ("off_policy_mask_threshold", Takers::Losses(SURROGATES), &[]),
     ("entropy_coef", Takers::Losses(SURROGATES), &[]),
     ("top_entropy_quantile", Takers::Losses(SURROGATES), &[]),
@@ -158,7 +174,7 @@ static OPTIONS: [(&str, Takers, &[&str]); 146] = [
     ("kl_horizon", Takers::Estimators(&OF_REWARDS), &[]),
     ("gamma", Takers::Estimators(&DISCOUNTED), &["archer"]),
     ("lam", Takers::Estimators(&["gae", "macro_gae"]), &[]),
-    ("vf_coef", Takers::Estimators(&["gae", "macro_gae", "oreal", "oreo"]), &[]),
+    ("vf_coef", Takers::Estimators(&["gae", "macro_gae", "oreal", "oreo"]), &["offline-oreo"]),
     ("cliprange_value", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("whiten_rewards", Takers::Estimators(&OF_REWARDS), &[]),
     ("reward_gain", Takers::All, &[]),
@@ -171,7 +187,7 @@ static OPTIONS: [(&str, Takers, &[&str]); 146] = [
     ("overlong_penalty_factor", Takers::All, &[]),
     ("dead_groups", Takers::All, &[]),
     // A reward of one's own may judge steps, whatever is made of its scores.
-    ("segment", Takers::All, &[]),
+    ("segment", Takers::All, &["offline-oreo"]),
     ("macro_value", Takers::Estimators(&["macro_gae"]), &[]),
     ("macro_reward", Takers::Estimators(&["macro_gae"]), &[]),
     ("keep_top", Takers::Estimators(&["raft"]), &[]),
@@ -179,8 +195,8 @@ static OPTIONS: [(&str, Takers, &[&str]); 146] = [
     ("oreal_positive", Takers::Estimators(&["oreal"]), &[]),
     ("oreal_negative", Takers::Estimators(&["oreal"]), &[]),
     ("oreal_top", Takers::Estimators(&["oreal"]), &[]),
-    ("oreo_level", Takers::Losses(&["oreo"]), &[]),
-    ("oreo_kl", Takers::Losses(&["oreo"]), &[]),
+    ("oreo_level", Takers::Losses(&["oreo"]), &["offline-oreo"]),
+    ("oreo_kl", Takers::Losses(&["oreo"]), &["offline-oreo"]),
     ("oreo_weight", Takers::Losses(&["oreo"]), &[]),
     ("brain_gamma", Takers::Losses(&["brain"]), &[]),
     ("brain_reference", Takers::Losses(&["brain"]), &[]),
@@ -248,11 +264,11 @@ static OPTIONS: [(&str, Takers, &[&str]); 146] = [
     ("columns", Takers::All, &READING),
     ("strict", Takers::All, &READING),
     ("max_train_samples", Takers::All, &READING),
-    ("num_train_epochs", Takers::All, &ON_ROWS),
+    ("num_train_epochs", Takers::All, &ON_RESPONSES),
     ("eval_steps", Takers::None, &ON_ROWS),
-    ("per_device_eval_batch_size", Takers::None, &ON_ROWS),
-    ("max_length", Takers::None, &ON_ROWS),
-    ("boundary", Takers::None, &[OBJECTIVES, "reward"]),
+    ("per_device_eval_batch_size", Takers::None, &ON_RESPONSES),
+    ("max_length", Takers::None, &ON_RESPONSES),
+    ("boundary", Takers::None, &[OBJECTIVES, "reward", "offline-oreo"]),
     ("dpo_model", Takers::None, &[OBJECTIVES]),
     ("revision", Takers::None, &[OBJECTIVES]),
 ];
@@ -282,7 +298,7 @@ fn is_loss(name: &str) -> bool {
 
 /// Whether a method that is not on rollouts, by the name that it has here, takes an option that `others` take.
 fn takes_elsewhere(method: &str, others: &[&str]) -> bool {
-    let named = [archer::METHOD, reward::METHOD].contains(&method) || kind(method).is_some();
+    let named = [archer::METHOD, offline::METHOD, reward::METHOD].contains(&method) || kind(method).is_some();
     let on_rows = !named && rounds(method).is_none();
     others.contains(&method) || (on_rows && others.contains(&OBJECTIVES))
 }
@@ -430,7 +446,7 @@ mod tests {
                 Takers::Losses(names) => names.iter().all(|name| is_loss(name)),
             };
             assert!(known && !methods(takers, others).is_empty(), "{name}");
-            let named = [OBJECTIVES, archer::METHOD, reward::METHOD, IMPLICIT];
+            let named = [OBJECTIVES, archer::METHOD, offline::METHOD, reward::METHOD, IMPLICIT];
             let known = |name: &&str| rounds(name).is_some() || kind(name).is_some() || named.contains(name);
             assert!(others.iter().all(known), "{name}");
         }
@@ -470,6 +486,7 @@ mod tests {
             elsewhere("dpo", others.contains(&OBJECTIVES));
             elsewhere("dpo+sft", others.contains(&OBJECTIVES));
             elsewhere(archer::METHOD, others.contains(&archer::METHOD));
+            elsewhere(offline::METHOD, others.contains(&offline::METHOD));
             elsewhere(IMPLICIT, others.contains(&OBJECTIVES) || others.contains(&IMPLICIT));
             METHODS.iter().for_each(|&(one, _)| elsewhere(one, others.contains(&one)));
             elsewhere(reward::METHOD, others.contains(&reward::METHOD));
