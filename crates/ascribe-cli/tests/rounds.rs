@@ -161,6 +161,14 @@ fn a_curriculum_has_parts_of_the_rows_and_goes_on() {
     let anti = format!("{more} --curriculum-anti");
     bench.run(&line("cut", &anti)).refused(&["options of the curriculum"]);
     bench.run(&line("length", "--curriculum-ease length")).succeeded();
+    // All rows and then half of them are 1.5 passes: 12 and 6 rows in steps of 3.
+    let down = line("down", "--curriculum-ease length").replace("cyclical", "down");
+    bench.run(&down).succeeded();
+    let fraction = |row: &Value| row["data_fraction"].as_f64().expect("it is logged");
+    let parts: Vec<f64> = log(&bench, "down").iter().map(fraction).collect();
+    assert_eq!(parts, [1.0, 1.0, 1.0, 1.0, 0.5, 0.5]);
+    let sharp = line("sharp", "--curriculum-ease length --curriculum-alpha 0.5").replace("cyclical", "sharp");
+    bench.run(&sharp).refused(&["curriculum_alpha does nothing with --curriculum sharp"]);
     bench.run(&line("margin", "--curriculum-ease margin --curriculum-model moved")).succeeded();
     let refused = |more: &str, words: &[&str]| bench.run(&line("out", more)).refused(words);
     refused("", &["--curriculum-model"]);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ascribe::data::Ease;
+use ascribe::data::{Ease, Pacing};
 use ascribe::reward::Consistency;
 use clap::{Args, ValueEnum};
 
@@ -77,7 +77,8 @@ impl From<AgreementName> for Consistency {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Curriculum")]
 pub struct CurriculumArgs {
-    /// Epochs that have a part of the rows, easy ones more often: `cyclical`, a part that grows and shrinks.
+    /// Epochs that have a part of the rows, easy ones more often: `cyclical`, a part that grows and shrinks, `up`, one that grows,
+    /// `down`, one that shrinks, or `sharp`, the least and the largest in turn.
     #[arg(long, value_enum)]
     pub curriculum: Option<CurriculumName>,
     /// The least part, and the first.
@@ -105,6 +106,23 @@ pub struct CurriculumArgs {
 pub enum CurriculumName {
     /// Cyclical curriculum learning.
     Cyclical,
+    /// A part that grows.
+    Up,
+    /// A part that shrinks.
+    Down,
+    /// The least and the largest part in turn.
+    Sharp,
+}
+
+impl From<CurriculumName> for Pacing {
+    fn from(name: CurriculumName) -> Self {
+        match name {
+            CurriculumName::Cyclical => Self::Cyclical,
+            CurriculumName::Up => Self::Up,
+            CurriculumName::Down => Self::Down,
+            CurriculumName::Sharp => Self::Sharp,
+        }
+    }
 }
 
 /// What makes a row easy.

@@ -13,8 +13,9 @@
 //! greedy              a = R - score of the most likely response   ReMax, arXiv:2310.10505
 //! scaled              a = (R - mean) * batch / scores that are not 0     GPG, arXiv:2504.02546
 //! ```
-//! `R` is the score, `r` the other rewards. Standard deviations are unbiased unless they are asked to be biased. A response without a score gets 0 and is no
-//! part of any baseline. With equal scores in a group its advantages are 0, not noise over epsilon.
+//! `R` is the score, `r` the other rewards. Standard deviations are unbiased unless they are asked to be biased. A response
+//! without a score gets 0 and is no part of any baseline. With equal scores in a group its advantages are 0, not noise over
+//! epsilon.
 
 use crate::CoreError;
 
