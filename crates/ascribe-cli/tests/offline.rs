@@ -45,6 +45,11 @@ fn values_learn_who_is_right_from_the_responses_of_a_file() {
     assert!([0.0, 0.5, 1.0].iter().any(|scores| (first - scores).abs() < 1e-4), "{first}");
     assert!((first - number(&log[0], "policy_loss")).abs() < 1e-4 && number(&log[0], "kl").abs() < 1e-5);
     assert!(bench.path("out/model.safetensors").is_file());
+    // The values are a process model.
+    let ran = bench.run("score --process out/value --input rows.jsonl").succeeded();
+    let scored: Vec<Value> = ran.stdout.lines().map(|row| serde_json::from_str(row).expect("JSON")).collect();
+    assert_eq!(scored.len(), 12);
+    assert!(scored.iter().all(|row| row["score"].as_f64().is_some_and(|score| score > 0.0 && score < 1.0)));
     assert!(bench.json("out/summary.json")["value_loss"]["value"].as_f64().is_some_and(f64::is_finite));
 }
 

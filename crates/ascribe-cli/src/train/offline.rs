@@ -1,13 +1,16 @@
-//! `ascribe train offline-oreo`: OREO on responses that were judged, of whoever wrote them.
+//! `ascribe train offline-oreo`: OREO on responses that were judged, of whoever wrote them. The values that it learns are written
+//! as a process model beside the policy, so that a search can go by them.
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use ascribe::burn::module::Module;
+use ascribe::burn::tensor::TensorData;
 use ascribe::core::Seed;
 use ascribe::data::{ColumnMap, Split, Unpaired};
 use ascribe::eval::Bootstrap;
-use ascribe::lm::{LanguageModel, Tokenizer};
-use ascribe::preference::rl::{Oreo, Rollout, RolloutLearner, Sample, Segmentation, text_of};
+use ascribe::lm::{Head, LanguageModel, LmError, Tokenizer, WeightSource};
+use ascribe::preference::rl::{Actor, Oreo, Rollout, RolloutLearner, Sample, Segmentation, text_of};
 use ascribe::preference::{Encoder, TrainRow};
+use ascribe::process::model::{CARD, ProcessCard, ProcessHead, ProcessKind};
 use ascribe::train::{Checkpoints, Fit, evaluate};
 use serde_json::{Map, Value, json};
 
@@ -25,6 +28,9 @@ use crate::words::Words;
 
 /// The name of the method.
 pub const METHOD: &str = "offline-oreo";
+
+/// The folder of the values in that of the policy.
+const VALUES: &str = "value";
 
 /// Strength of the pull to the reference unless it is given.
 const BETA: f64 = 0.03;
@@ -105,6 +111,34 @@ fn judged(tokenizer: &Tokenizer, rows: &[TrainRow], steps: Option<&Segmentation>
     Ok(judged)
 }
 
+/// The head of a process model whose logit is `4 (V - 1/2)`: its probability has the order of the values, and near 1/2 their size.
+struct ValueHead {
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl WeightSource for ValueHead {
+    fn tensor(&mut self, name: &str, _shape: &[usize]) -> Result<Vec<f32>, LmError> {
+        Ok(if name.ends_with(".bias") { self.bias.clone() } else { self.weight.clone() })
+    }
+}
+
+/// Writes the values as a process model.
+fn save_values(args: &TrainArgs, trained: &LanguageModel, actor: &Actor) -> anyhow::Result<()> {
+    let head = actor.value.as_ref().context("the run has no values")?;
+    let numbers = |data: TensorData| data.iter::<f32>().collect::<Vec<f32>>();
+    let weight = numbers(head.weight.val().into_data()).into_iter().map(|weight| 4.0 * weight).collect();
+    let bias = head.bias.as_ref().map(|bias| numbers(bias.val().into_data())).unwrap_or_default();
+    let bias = bias.into_iter().map(|bias| 4.0 * (bias - 0.5)).collect();
+    let decoder = trained.decoder.with_head_of(Head::Token { labels: 1 }, &mut ValueHead { weight, bias })?;
+    let folder = args.output_dir.join(VALUES);
+    trained.with_decoder(decoder).save(&folder)?;
+    let card = ProcessCard { kind: ProcessKind::Tvm, head: ProcessHead::Score, ..ProcessCard::default() };
+    let path = folder.join(CARD);
+    std::fs::write(&path, card.to_text()).with_context(|| format!("cannot write `{}`", path.display()))?;
+    print_line(&format!("values written to {}, a process model", folder.display()))
+}
+
 /// Checks a run without weights; gives numbers of rows to train on and held out.
 pub fn validate(args: &TrainArgs, words: &Words) -> anyhow::Result<(usize, usize)> {
     check(args)?;
@@ -136,7 +170,8 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let actor = actor_of(args, &model, &run, last.as_ref(), Some(0))?;
     let learner = RolloutLearner::new(chosen.objective.as_ref(), 1.0).with_reference(&reference.decoder);
     let fit = Fit::new(&learner, actor, &train, config)?;
-    let (_, actor) = drive(args, &model, &run, fit, last.as_ref())?;
+    let (trained, actor) = drive(args, &model, &run, fit, last.as_ref())?;
+    save_values(args, &trained, &actor)?;
     if held_out.is_empty() {
         return print_line("no rows were held out, so nothing is known about other prompts; use --held-out");
     }
