@@ -153,7 +153,10 @@ fn a_reward_model_judges_what_a_policy_writes() {
 #[test]
 fn both_attempts_are_told_of_held_out_prompts() {
     let bench = bench();
-    let ran = train(&bench, "score", "out", "--max-steps 1 --second-attempt again:").succeeded();
+    let ran =
+        train(&bench, "score", "out", "--max-steps 1 --second-attempt again: --borrowed-attempts 0.5").succeeded();
+    // Two of four first attempts are the reference's, and six of eight responses are learned from.
+    assert_eq!(log(&bench, "out")[0]["rollouts/kept"].as_f64(), Some(0.75));
     let summary = bench.json("out/summary.json");
     let value = |name: &str| summary[name]["value"].as_f64().expect("a number");
     for name in ["reward", "reward_first", "reward_gain", "reward_corrected", "reward_spoiled"] {
@@ -281,6 +284,9 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("score", "", &["--second-attempt"]);
     refused("grpo", "--second-attempt again", &["second_attempt does nothing with grpo"]);
     refused("score", "--second-attempt again --progress-bonus -1", &["progress_bonus"]);
+    refused("score", "--second-attempt again --borrowed-attempts 1", &["borrowed_attempts", "in [0, 1)"]);
+    refused("score", "--second-attempt again --stage first --borrowed-attempts 0.5", &["0 in the first stage"]);
+    refused("grpo", "--borrowed-attempts 0.5", &["borrowed_attempts does nothing with grpo"]);
     refused("raft", "--keep-top 0", &["keep_top"]);
     refused("oreo", "--oreo-level step", &["steps"]);
     refused("oreo", "--loss-agg-mode token-mean", &["loss_agg_mode does nothing"]);

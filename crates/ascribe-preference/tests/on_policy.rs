@@ -599,6 +599,33 @@ fn a_second_attempt_stands_behind_the_first_and_is_judged_as_an_answer_to_the_pr
 }
 
 #[test]
+fn first_attempts_of_the_reference_are_learned_from_by_nobody() {
+    let (prompts, scorer) = (prompts(), threes());
+    let second = SecondAttempt { borrowed: 0.5, ..SecondAttempt::new(vec![9, 8], Stage::Second) };
+    let setup = Setup::new("rloo", "reinforce", RolloutConfig { second: Some(second), ..config() });
+    let write = |reference: Option<Decoder>| {
+        let mut source = setup.source(&prompts, &scorer).expect("sound options");
+        if let Some(reference) = reference {
+            source = source.with_reference(reference);
+        }
+        source.window(&Actor::new(tiny(1)))?;
+        Ok::<_, TrainError>(source.pending().to_vec())
+    };
+    // Half of four first attempts to each of two prompts, and all eight second ones.
+    let rollouts = write(Some(tiny(2))).expect("rollouts can be written");
+    assert!(rollouts.iter().all(|rollout| !rollout.borrowed));
+    let second = rollouts.iter().filter(|rollout| rollout.asked.is_some()).count();
+    assert_eq!((rollouts.len() - second, second), (4, 8));
+    // What the reference wrote stands before second attempts, and not what the policy would have.
+    let other = write(Some(tiny(3))).expect("rollouts can be written");
+    let first = |rollouts: &[Rollout]| rollouts[..4].iter().map(|one| one.response.clone()).collect::<Vec<_>>();
+    let behind = |rollouts: &[Rollout]| rollouts[4..].iter().map(|one| one.prompt.clone()).collect::<Vec<_>>();
+    assert_eq!(first(&rollouts), first(&other));
+    assert_ne!(behind(&rollouts), behind(&other));
+    assert!(matches!(write(None), Err(TrainError::Core(CoreError::MissingInput(_)))));
+}
+
+#[test]
 fn second_attempts_that_are_paid_differently_are_no_dead_group() {
     // First attempts are right by turns, and every second attempt is right: what is paid for it is 11 or 1.
     let (prompts, asked) = (prompts(), AtomicUsize::new(0));

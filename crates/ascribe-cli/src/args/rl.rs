@@ -256,6 +256,9 @@ pub struct RlArgs {
     /// score: the pull on second attempts in the first stage, as a share of that on first ones.
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     pub second_pull: f64,
+    /// score: the share of first attempts in the second stage that the reference writes, so that second attempts see others' faults.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub borrowed_attempts: f64,
 }
 
 impl RlArgs {

@@ -112,7 +112,7 @@ impl Setup {
         let chosen = Chosen { name: recipe.name.to_owned(), objective, judge: None, options: told };
         let constraints = constraints(args)?;
         let setup = Self { estimator, chosen, config, constraints, said };
-        if args.reference.is_some() && !setup.needs_reference() {
+        if args.reference.is_some() && !setup.needs_reference() && rl.borrowed_attempts == 0.0 {
             bail!("reference does nothing with {}, which has none; leave it out", setup.chosen.name);
         }
         check_run(args)?;
@@ -124,6 +124,7 @@ impl Setup {
         self.chosen.needs().ref_logps
             || self.config.kl_reward.is_some()
             || segmentation.is_some_and(Segmentation::needs_reference)
+            || self.config.second.as_ref().is_some_and(|second| second.borrowed > 0.0)
     }
 }
 
@@ -177,9 +178,12 @@ pub fn second_attempt(rl: &RlArgs, recipe: &Recipe, tokenizer: &Tokenizer) -> an
         StageName::Second => Stage::Second,
     };
     let between = tokenizer.encode(&text.replace("\\n", "\n"))?;
-    let attempt =
-        SecondAttempt { progress: rl.progress_bonus, pull: rl.second_pull, ..SecondAttempt::new(between, stage) };
-    Ok(Some(attempt))
+    Ok(Some(SecondAttempt {
+        progress: rl.progress_bonus,
+        pull: rl.second_pull,
+        borrowed: rl.borrowed_attempts,
+        ..SecondAttempt::new(between, stage)
+    }))
 }
 
 /// The policy loss that is asked for. What else there is of options of objectives belongs to other methods.

@@ -119,7 +119,7 @@ const READING: [&str; 10] = [
 ];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 146] = [
+static OPTIONS: [(&str, Takers, &[&str]); 147] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("combine", Takers::All, &["iterative-dpo"]),
@@ -204,6 +204,7 @@ static OPTIONS: [(&str, Takers, &[&str]); 146] = [
     ("stage", Takers::Methods(&["score"]), &[]),
     ("progress_bonus", Takers::Methods(&["score"]), &[]),
     ("second_pull", Takers::Methods(&["score"]), &[]),
+    ("borrowed_attempts", Takers::Methods(&["score"]), &[]),
     ("constraint", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("constraint_kind", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("constraint_multiplier", Takers::Estimators(&["gae", "macro_gae"]), &[]),

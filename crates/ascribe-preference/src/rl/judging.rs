@@ -85,7 +85,7 @@ impl OnPolicy<'_> {
         for ((rollout, advantage), graded) in rollouts.iter_mut().zip(advantages).zip(&graded) {
             let n = rollout.response.len();
             unused.push(advantage.tokens.is_empty());
-            told.push(!(advantage.tokens.is_empty() && advantage.returns.is_empty()));
+            told.push(!(rollout.borrowed || (advantage.tokens.is_empty() && advantage.returns.is_empty())));
             rollout.advantages = filled(&advantage.tokens, n);
             rollout.returns = self.needs.values.then(|| filled(&advantage.returns, n));
             rollout.starts = self.needs.starts.then(|| {
@@ -99,7 +99,7 @@ impl OnPolicy<'_> {
         }
         let left_out = |at: usize, rollout: &Rollout| {
             let cut = config.mask_truncated && !rollout.complete;
-            unused[at] || cut || (config.dead_groups == DeadGroups::Mask && dead[at])
+            unused[at] || rollout.borrowed || cut || (config.dead_groups == DeadGroups::Mask && dead[at])
         };
         let kept: Vec<bool> = rollouts.iter().enumerate().map(|(at, rollout)| !left_out(at, rollout)).collect();
         metrics.push("rollouts/kept", share(&kept));
@@ -226,7 +226,7 @@ impl OnPolicy<'_> {
     /// Takes off what leaving the reference costs; gives the strength for the next generation.
     fn penalise(&self, rollouts: &[Rollout], graded: &mut [Graded], metrics: &mut Metrics) -> f64 {
         let (mut divergences, mut surprises) = (Vec::new(), Vec::new());
-        for (rollout, graded) in rollouts.iter().zip(graded) {
+        for (rollout, graded) in rollouts.iter().zip(graded).filter(|(rollout, _)| !rollout.borrowed) {
             // At temperature 1 the engine's own are as good where no others are kept.
             let old = rollout.old_logps.as_ref().or((rollout.sampling.temperature == 1.0).then_some(&rollout.logps));
             surprises.extend(old.map(|old| -old.iter().map(|logp| f64::from(*logp)).sum::<f64>()));

@@ -63,7 +63,7 @@ pub struct OnPolicy<'a> {
     pub(super) rewards: Option<&'a WeightedRewards>,
     pub(super) estimator: &'a dyn AdvantageEstimator,
     pub(super) needs: Needs,
-    reference: Option<Decoder>,
+    pub(super) reference: Option<Decoder>,
     pub(super) constrained: Option<Constrained<'a>>,
     pub(super) tokenizer: Option<&'a Tokenizer>,
     pub(super) config: RolloutConfig,
@@ -200,7 +200,8 @@ impl<'a> OnPolicy<'a> {
         if kept_old || self.needs.values || config.top_entropy.is_some() {
             let known = self.know(&model, &rollouts)?;
             if config.sampling.temperature == 1.0 {
-                let gaps = rollouts.iter().zip(&known.logps).map(|(rollout, logps)| largest_gap(&rollout.logps, logps));
+                let own = rollouts.iter().zip(&known.logps).filter(|(rollout, _)| !rollout.borrowed);
+                let gaps = own.map(|(rollout, logps)| largest_gap(&rollout.logps, logps));
                 metrics.push("sampling/logp_difference", gaps.fold(0.0, f64::max));
             }
             self.draw_again(&model, &mut rollouts, &known, &mut metrics)?;
