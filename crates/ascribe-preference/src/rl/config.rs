@@ -59,7 +59,8 @@ impl EarlyStop {
                 return Err(CoreError::Range { name, rule: "finite and above 0", got });
             }
             if steps < 2 {
-                let rule = "left out where one step alone is made on a generation (num_iterations, steps_per_generation)";
+                let rule =
+                    "left out where one step alone is made on a generation (num_iterations, steps_per_generation)";
                 return Err(CoreError::Range { name, rule, got });
             }
         }
