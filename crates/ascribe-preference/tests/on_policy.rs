@@ -747,15 +747,16 @@ fn a_step_that_goes_too_far_is_the_last_on_its_generation() {
     let setup = Setup::new("grpo", "grpo", RolloutConfig { num_iterations: 3, early_stop, ..config() });
     let mut source = setup.source(&prompts, &scorer).expect("sound options");
     let mut step = |kl: f64| {
-        source.window(&actor).expect("rollouts can be written");
+        let metrics = source.window(&actor).expect("rollouts can be written").metrics;
+        let generation = metrics.iter().find(|(name, _)| name == "generation").expect("it is logged").1;
         source.told(&[("approx_kl".to_owned(), kl)]);
         source.advance();
-        (source.epoch(), source.pending().len())
+        (generation, source.epoch(), source.pending().len())
     };
     // Two of four prompts are a generation.
-    assert_eq!(step(0.05), (0.0, 8));
-    assert_eq!(step(0.2), (0.5, 0));
-    assert_eq!([step(0.0), step(0.0), step(0.0)], [(0.5, 8), (0.5, 8), (1.0, 0)]);
+    assert_eq!(step(0.05), (0.0, 0.0, 8));
+    assert_eq!(step(0.2), (0.0, 0.5, 0));
+    assert_eq!([step(0.0), step(0.0), step(0.0)], [(1.0, 0.5, 8), (1.0, 0.5, 8), (1.0, 1.0, 0)]);
 }
 
 #[test]

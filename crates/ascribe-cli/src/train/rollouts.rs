@@ -417,7 +417,7 @@ pub(super) fn drive(
         let Some(report) = fit.next() else { break };
         let report = report?;
         let step = fit.step();
-        stopping.see(step, |name| report.metric(name));
+        stopping.see(|name| report.metric(name));
         progress.at(step);
         if due(args.logging_steps, step) || step == 1 {
             progress.line(&line(&report, steps, progress.seconds()));

@@ -234,6 +234,7 @@ impl<'a> OnPolicy<'a> {
             || config.kl_reward.is_some()
             || config.segmentation.as_ref().is_some_and(Segmentation::needs_reference);
         let mut metrics = Metrics::default();
+        metrics.push("generation", self.state.generation as f64);
         if kept_old || self.needs.values || config.top_entropy.is_some() {
             let known = self.know(&model, &rollouts)?;
             if config.sampling.temperature == 1.0 && config.temperature() == 1.0 {
