@@ -8,7 +8,7 @@ use ascribe::eval::calibrate::PpoC;
 use ascribe::reward::{Aggregate, Calibrated, ClipDelta, Reference, RewardError, TamedSteps};
 
 /// Rewards of whole responses; a NaN is none.
-pub(super) fn rewards(scorer: &dyn Scorer, episodes: &[Episode]) -> Result<Vec<f64>, CoreError> {
+pub(super) fn scores_of(scorer: &dyn Scorer, episodes: &[Episode]) -> Result<Vec<f64>, CoreError> {
     let credits = scorer.score(episodes)?;
     if credits.len() != episodes.len() {
         let got = format!("{} for {}", credits.len(), episodes.len());
@@ -27,7 +27,7 @@ pub struct Combined {
 impl Scorer for Combined {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
         let members: Vec<Vec<f64>> =
-            self.members.iter().map(|member| rewards(&**member, episodes)).collect::<Result<_, _>>()?;
+            self.members.iter().map(|member| scores_of(&**member, episodes)).collect::<Result<_, _>>()?;
         let one = |at: usize| -> Result<Credit, CoreError> {
             let rewards: Vec<f64> = members.iter().map(|rewards| rewards[at]).collect();
             let none = rewards.iter().any(|reward| reward.is_nan());
@@ -54,7 +54,7 @@ impl Scorer for LogSigmoidOf {
             true => Credit::sequence(f32::NAN),
             false => Credit::sequence(log_sigmoid(reward - centre(episode)) as f32),
         };
-        Ok(rewards(&*self.scorer, episodes)?.into_iter().zip(episodes).map(one).collect())
+        Ok(scores_of(&*self.scorer, episodes)?.into_iter().zip(episodes).map(one).collect())
     }
 }
 

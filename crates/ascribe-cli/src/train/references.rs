@@ -14,7 +14,7 @@ use ascribe::lm::LanguageModel;
 use ascribe::preference::rl::{PromptRow, WeightedRewards};
 use ascribe::reward::{PromptReferences, Reference};
 
-use super::combined::{self, LogSigmoidOf};
+use super::combined::{LogSigmoidOf, scores_of};
 use super::rollouts::{reward, written};
 use crate::Catalog;
 use crate::args::TrainArgs;
@@ -56,7 +56,7 @@ pub(super) fn rewards(
         let weight = rl.reward_weights.get(at).copied().unwrap_or(1.0);
         let mut samples: Vec<(Tokens, Vec<f64>)> = Vec::with_capacity(rows.len());
         for ((prompt, _), episodes) in rows.iter().zip(&drawn) {
-            let mut rewards = combined::rewards(&*scorer, episodes)?;
+            let mut rewards = scores_of(&*scorer, episodes)?;
             rewards.retain(|reward| !reward.is_nan());
             if rewards.len() > 1 {
                 samples.push((prompt.clone(), rewards));

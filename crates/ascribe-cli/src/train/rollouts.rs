@@ -16,7 +16,7 @@ use ascribe::reward::Reference;
 use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, TrainError};
 use serde_json::{Map, json};
 
-use super::combined::{self, Combined, Confident, LogSigmoidOf};
+use super::combined::{Combined, Confident, LogSigmoidOf, scores_of};
 use super::fitting::{RunLog, run_of};
 use super::recipes::Recipe;
 use super::references;
@@ -547,11 +547,11 @@ fn judged(
         let mut start = 0;
         for episodes in &written {
             let end = start + episodes.len();
-            let first = combined::rewards(*scorer, episodes)?;
+            let first = scores_of(*scorer, episodes)?;
             let mut told: Vec<Vec<f64>> = match second {
                 None => first.into_iter().map(|score| vec![score]).collect(),
                 Some(_) => {
-                    let second = combined::rewards(*scorer, &again[start..end])?;
+                    let second = scores_of(*scorer, &again[start..end])?;
                     first.into_iter().zip(second).map(both).collect()
                 }
             };
