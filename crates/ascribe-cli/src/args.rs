@@ -76,6 +76,8 @@ pub enum Command {
     CheckAnswer(CheckAnswerArgs),
     /// Add an adapter into the weights of its base, and write a whole model.
     Merge(MergeArgs),
+    /// One model for a preference over objectives, out of one that was trained for each: a weighed mean of their weights.
+    Soup(SoupArgs),
     /// Look for faults in data: exit code 0 without findings, 1 with them, 2 for an error.
     Doctor(DoctorArgs),
     /// Check a training run without starting it: `ascribe validate <method> --config file.toml`.
@@ -116,8 +118,9 @@ pub struct TrainArgs {
     pub given: Given,
     /// The objective by name, such as sft, dpo, kto, simpo or t-reg, or a sum of some, such as dpo+sft; on rollouts grpo, dr_grpo,
     /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo, ma_ppo, raft, oreal, oreo, brain, steer-lm or score; in
-    /// rounds of pairs that it writes iterative-dpo, iterative-gpo, iterative-cream or iterative-scir; on games in turns archer; or
-    /// reward, for a reward model; or orm, prm, pav, tvm, p-ik or implicit-prm, for a process model.
+    /// rounds of pairs that it writes iterative-dpo, iterative-gpo, iterative-cream or iterative-scir; on judged responses of a file
+    /// offline-oreo; on games in turns archer; or reward, for a reward model; or orm, prm, pav, tvm, p-ik or implicit-prm, for a
+    /// process model.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
@@ -499,6 +502,40 @@ pub struct ScoreArgs {
     /// Strength of the pull to the reference.
     #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     pub beta: f64,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct SoupArgs {
+    /// Folders of models or of adapters, at least two, that were trained from one start, each for an objective of its own.
+    #[arg(long, required = true, num_args(1..), value_delimiter = ',')]
+    pub models: Vec<PathBuf>,
+    /// What each objective counts for: from 0 to 1, and 1 together.
+    #[arg(long, required = true, num_args(1..), value_delimiter = ',', allow_negative_numbers = true)]
+    pub weights: Vec<f64>,
+    /// Where the model goes, as a Hugging Face folder.
+    #[arg(long)]
+    pub output_dir: PathBuf,
+    /// Rows with `prompt` and `completion`: their loss must not rise between any two of the models, or nothing is written.
+    #[arg(long)]
+    pub check_data: Option<PathBuf>,
+    /// Read a column from another one, e.g. `prompt=question`. Repeatable.
+    #[arg(long = "columns", alias = "column", requires = "check_data")]
+    pub columns: Vec<String>,
+    /// How far the loss may rise above that of the worse end, in nats a token.
+    #[arg(long, default_value_t = 0.0, requires = "check_data", allow_negative_numbers = true)]
+    pub tolerance: f64,
+    /// Places between two models at which the loss is taken, both ends included.
+    #[arg(long, default_value_t = 5, requires = "check_data")]
+    pub check_points: usize,
+    /// Longest prompt and completion together, in tokens.
+    #[arg(long, default_value_t = 512, requires = "check_data")]
+    pub max_length: usize,
+    /// Rows that go through a model at once.
+    #[arg(long, default_value_t = 4, requires = "check_data")]
+    pub batch_size: usize,
     #[command(flatten)]
     pub common: CommonArgs,
 }

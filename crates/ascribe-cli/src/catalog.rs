@@ -14,11 +14,11 @@ use serde_json::{Map, Value};
 
 use crate::args::ObjectiveArgs;
 use crate::config::closest;
-use crate::train::archer;
 use crate::train::process::{IMPLICIT, METHODS};
 use crate::train::recipes::RECIPES;
 use crate::train::reward::METHOD;
 use crate::train::rounds::ROUNDS;
+use crate::train::{archer, offline};
 use rollouts::RolloutTables;
 
 /// Objectives, search strategies, losses of reward models, and the policy losses, advantage estimators and rewards of rollouts,
@@ -200,9 +200,13 @@ impl Catalog {
             if name == archer::METHOD {
                 bail!("{name} learns from games, which is no loss that others can be added to");
             }
+            if name == offline::METHOD {
+                bail!("{name} learns values beside a policy, which is no loss that others can be added to");
+            }
             let own = self.own.iter().map(|(name, _)| name.as_str());
             let rounds = ROUNDS.iter().map(|rounds| rounds.name);
-            let models = METHODS.iter().map(|(name, _)| *name).chain([archer::METHOD, METHOD, IMPLICIT]);
+            let models =
+                METHODS.iter().map(|(name, _)| *name).chain([archer::METHOD, offline::METHOD, METHOD, IMPLICIT]);
             let others = RECIPES.iter().map(|recipe| recipe.name).chain(rounds).chain(models);
             let names: Vec<&str> = OBJECTIVES.iter().map(|row| row.name).chain(others).chain(own).collect();
             let close = closest(name, names.iter().copied());

@@ -33,6 +33,7 @@ mod report;
 mod rewarded;
 mod score;
 mod search;
+mod soup;
 mod train;
 mod validate;
 mod words;
@@ -80,6 +81,7 @@ fn dispatch(catalog: &Catalog) -> anyhow::Result<ExitCode> {
         Command::Label(args) => label::run(&args)?,
         Command::CheckAnswer(args) => check_answer::run(&args)?,
         Command::Merge(args) => merge::run(&args)?,
+        Command::Soup(args) => soup::run(&args)?,
         Command::Doctor(args) => return doctor::run(&args),
         Command::Validate(args) => validate::run(&args, catalog)?,
         Command::Convert(args) => convert::run(&args)?,

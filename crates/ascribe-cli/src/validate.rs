@@ -11,7 +11,7 @@ use crate::device::device;
 use crate::hub::resolve;
 use crate::output::print_line;
 use crate::train::{
-    Data, archer, check_options, curriculum, fit_config, process, recipes, revision, reward, rollouts, rounds,
+    Data, archer, check_options, curriculum, fit_config, offline, process, recipes, revision, reward, rollouts, rounds,
 };
 use crate::words::Words;
 
@@ -36,6 +36,13 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
         let best = archer::validate(args, catalog)?;
         say_last(args)?;
         return print_line(&format!("the run can start: the best return of a game is {best:.4} in the mean"));
+    }
+    if args.method == offline::METHOD {
+        fit_config(args).check()?;
+        device(&args.common.device)?;
+        let (train, held_out) = offline::validate(args, &words(args)?)?;
+        say_last(args)?;
+        return print_line(&format!("the run can start: {train} rows to train on, {held_out} held out"));
     }
     if let Some(rounds) = rounds::rounds(&args.method) {
         fit_config(args).check()?;

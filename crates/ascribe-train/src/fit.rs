@@ -334,8 +334,9 @@ impl<'a, L: Learner> Fit<'a, L> {
         // The model is moved in: a second handle would make every weight be copied.
         self.model = Some(self.optimizer.step(rate, model, gradients));
         self.step += 1;
-        self.source.advance();
         let mut metrics = tally.means("");
+        self.source.told(&metrics);
+        self.source.advance();
         metrics.extend(of_source);
         metrics.extend([("grad_norm".to_owned(), norm), ("learning_rate".to_owned(), rate)]);
         Ok(StepReport { step: self.step, epoch: self.source.epoch(), tokens: tally.tokens, metrics })

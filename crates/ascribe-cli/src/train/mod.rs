@@ -5,6 +5,7 @@ mod combined;
 mod contents;
 pub(crate) mod curriculum;
 mod fitting;
+pub(crate) mod offline;
 pub(crate) mod process;
 pub(crate) mod recipes;
 mod references;
@@ -14,6 +15,7 @@ pub(crate) mod rounds;
 mod rows;
 mod setup;
 mod steer;
+mod step_rewards;
 mod stopping;
 mod taken;
 
@@ -60,6 +62,9 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     }
     if args.method == archer::METHOD {
         return archer::run(args, catalog);
+    }
+    if args.method == offline::METHOD {
+        return offline::run(args);
     }
     if let Some(rounds) = rounds::rounds(&args.method) {
         return rounds::run(args, rounds, catalog);

@@ -7,7 +7,7 @@ use ascribe::preference::rl::{ESTIMATORS, OTHER_LOSSES, POLICY_LOSSES};
 use super::process::{IMPLICIT, kind};
 use super::recipes::{RECIPES, Recipe, recipe};
 use super::rounds::rounds;
-use super::{archer, reward};
+use super::{archer, offline, reward};
 use crate::args::TrainArgs;
 
 /// Which methods on rollouts take an option.
@@ -60,9 +60,14 @@ const DISCOUNTED: [&str; 13] = [
     "macro_gae",
     "turn_level",
 ];
+/// Estimators that divide by a spread.
+const SPREAD: [&str; 6] =
+    ["grpo", "grpo_passk", "reinforce_plus_plus", "reinforce_plus_plus_baseline", "gae", "macro_gae"];
 const WHITENED: [&str; 4] = ["reinforce_plus_plus", "reinforce_plus_plus_baseline", "gae", "macro_gae"];
 /// Losses that cut the ratio.
 const CUT: [&str; 8] = ["ppo", "grpo", "bnpo", "dr_grpo", "dapo", "luspo", "gspo", "rloo"];
+/// The same and those that cut something else.
+const BOUNDED: [&str; 10] = ["ppo", "grpo", "bnpo", "dr_grpo", "dapo", "luspo", "gspo", "rloo", "gmpo", "cispo"];
 /// Losses with a pull to the reference.
 const PULLED: [&str; 16] = [
     "ppo",
@@ -104,8 +109,10 @@ const RESPONSES: &[&str] = PROCESS.split_at(PROCESS.len() - 1).0;
 const HEADS: [&str; 6] = ["reward", "orm", "prm", "pav", "tvm", "p-ik"];
 /// Methods that learn from the rows of a file as they are.
 const ON_ROWS: [&str; 7] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "p-ik"];
+/// The same and OREO on judged responses.
+const ON_RESPONSES: [&str; 8] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "p-ik", "offline-oreo"];
 /// Methods that read rows of prompts, whatever else these have.
-const READING: [&str; 11] = [
+const READING: [&str; 12] = [
     OBJECTIVES,
     "reward",
     "orm",
@@ -117,6 +124,7 @@ const READING: [&str; 11] = [
     "iterative-gpo",
     "iterative-cream",
     "iterative-scir",
+    "offline-oreo",
 ];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
@@ -130,6 +138,13 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("log_sigmoid_quantile", Takers::All, &[]),
     ("step_rewards", Takers::Estimators(&PLACED), &[]),
     ("step_eta", Takers::Estimators(&PLACED), &[]),
+    ("implicit_reference", Takers::All, &REWARDED),
+    ("implicit_beta", Takers::All, &REWARDED),
+    ("confidence_weight", Takers::All, &[]),
+    ("confidence_rule", Takers::All, &[]),
+    ("confidence_mean", Takers::All, &[]),
+    ("confidence_rate", Takers::All, &[]),
+    ("repeat_by_pass_rate", Takers::All, &[]),
     ("num_generations", Takers::All, &IN_ROUNDS),
     ("max_completion_length", Takers::All, &WRITING),
     ("temperature", Takers::All, &WRITING),
@@ -138,20 +153,24 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("min_p", Takers::All, &WRITING),
     ("steps_per_generation", Takers::All, &[]),
     ("num_iterations", Takers::All, &IN_ROUNDS),
+    ("stop_kl", Takers::Losses(SURROGATES), &[]),
+    ("stop_clip_fraction", Takers::Losses(&BOUNDED), &[]),
     ("advantage_estimator", Takers::All, &[]),
     ("loss_agg_mode", Takers::Losses(SURROGATES), &[]),
     ("scale_rewards", Takers::Estimators(&["grpo", "grpo_passk"]), &[]),
     ("advantage_epsilon", Takers::Estimators(&["grpo", "grpo_passk", "step_level"]), &[]),
     ("whiten_advantages", Takers::Estimators(&WHITENED), &[]),
+    ("whiten_epsilon", Takers::Estimators(&WHITENED), &[]),
+    ("advantage_ddof", Takers::Estimators(&SPREAD), &[]),
     ("epsilon", Takers::Losses(&["ppo", "grpo", "bnpo", "dr_grpo", "dapo", "luspo", "gspo", "rloo", "gmpo"]), &[]),
-    (
-        "epsilon_high",
-        Takers::Losses(&["ppo", "grpo", "bnpo", "dr_grpo", "dapo", "luspo", "gspo", "rloo", "gmpo", "cispo"]),
-        &[],
-    ),
+    ("epsilon_high", Takers::Losses(&BOUNDED), &[]),
     ("dual_clip", Takers::Losses(&CUT), &[]),
     ("delta", Takers::Losses(&CUT), &[OBJECTIVES, "iterative-dpo", "iterative-scir"]),
-    ("beta", Takers::Losses(&PULLED), &PULLED_TOO),
+    (
+        "beta",
+        Takers::Losses(&PULLED),
+        &[OBJECTIVES, "iterative-dpo", "iterative-gpo", "iterative-cream", "iterative-scir", "offline-oreo"],
+    ),
     ("off_policy_mask_threshold", Takers::Losses(SURROGATES), &[]),
     ("entropy_coef", Takers::Losses(SURROGATES), &[]),
     ("top_entropy_quantile", Takers::Losses(SURROGATES), &[]),
@@ -165,24 +184,34 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("kl_horizon", Takers::Estimators(&OF_REWARDS), &[]),
     ("gamma", Takers::Estimators(&DISCOUNTED), &["archer"]),
     ("lam", Takers::Estimators(&["gae", "macro_gae"]), &[]),
-    ("vf_coef", Takers::Estimators(&["gae", "macro_gae", "oreal", "oreo"]), &[]),
+    ("vf_coef", Takers::Estimators(&["gae", "macro_gae", "oreal", "oreo"]), &["offline-oreo"]),
     ("cliprange_value", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("whiten_rewards", Takers::Estimators(&OF_REWARDS), &[]),
     ("normalize_rewards", Takers::Estimators(&OF_REWARDS), &[]),
+    ("reward_gain", Takers::All, &[]),
+    ("reward_bias", Takers::All, &[]),
     ("reward_clip_range", Takers::All, &[]),
     ("mask_truncated_completions", Takers::All, &[]),
     ("missing_eos_penalty", Takers::All, &[]),
+    ("stop_properly_penalty_coef", Takers::All, &[]),
     ("overlong_buffer", Takers::All, &[]),
     ("overlong_penalty_factor", Takers::All, &[]),
     ("dead_groups", Takers::All, &[]),
     // A reward of one's own may judge steps, whatever is made of its scores.
-    ("segment", Takers::All, &[]),
+    ("segment", Takers::All, &["offline-oreo"]),
     ("perplexity_data", Takers::All, &[]),
     ("early_stopping_perplexity", Takers::All, &[]),
     ("early_stopping_patience", Takers::All, &[]),
+    ("macro_value", Takers::Estimators(&["macro_gae"]), &[]),
+    ("macro_reward", Takers::Estimators(&["macro_gae"]), &[]),
     ("keep_top", Takers::Estimators(&["raft"]), &[]),
     ("token_rewards", Takers::Estimators(&["oreal"]), &[]),
-    ("oreo_level", Takers::Losses(&["oreo"]), &[]),
+    ("oreal_positive", Takers::Estimators(&["oreal"]), &[]),
+    ("oreal_negative", Takers::Estimators(&["oreal"]), &[]),
+    ("oreal_top", Takers::Estimators(&["oreal"]), &[]),
+    ("oreo_level", Takers::Losses(&["oreo"]), &["offline-oreo"]),
+    ("oreo_kl", Takers::Losses(&["oreo"]), &["offline-oreo"]),
+    ("oreo_weight", Takers::Losses(&["oreo"]), &[]),
     ("brain_gamma", Takers::Losses(&["brain"]), &[]),
     ("brain_reference", Takers::Losses(&["brain"]), &[]),
     ("token_scaled", Takers::Losses(&["brain"]), &[]),
@@ -191,11 +220,17 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("stage", Takers::Methods(&["score"]), &[]),
     ("progress_bonus", Takers::Methods(&["score"]), &[]),
     ("second_pull", Takers::Methods(&["score"]), &[]),
+    ("borrowed_attempts", Takers::Methods(&["score"]), &[]),
     ("constraint", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("constraint_kind", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("constraint_multiplier", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("constraint_learning_rate", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("constraint_momentum", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_metric", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_step", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_hold", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_tolerance", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_iterations", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("labels", Takers::None, &REWARDED),
     ("round_prompts", Takers::None, &IN_ROUNDS),
     ("label_margin", Takers::None, &IN_ROUNDS),
@@ -204,13 +239,15 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("gold", Takers::None, &IN_ROUNDS),
     ("agreement", Takers::None, &["iterative-cream"]),
     ("agreement_per_prompt", Takers::None, &["iterative-cream"]),
+    ("scir_consistency", Takers::None, &["iterative-scir"]),
+    ("scir_confidence", Takers::None, &["iterative-scir"]),
     ("games", Takers::None, &["archer"]),
     ("turns", Takers::None, &["archer"]),
     ("critic_learning_rate", Takers::None, &["archer"]),
     ("critic_steps", Takers::None, &["archer"]),
     ("critic_batch_size", Takers::None, &["archer"]),
     ("actor_steps", Takers::None, &["archer"]),
-    ("critic_warmup", Takers::None, &["archer"]),
+    ("critic_warmup", Takers::Estimators(&["gae", "macro_gae", "oreal", "oreo"]), &["archer"]),
     ("tau", Takers::None, &["archer"]),
     ("buffer_size", Takers::None, &["archer"]),
     ("curriculum", Takers::None, &[OBJECTIVES]),
@@ -257,11 +294,11 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("columns", Takers::All, &READING),
     ("strict", Takers::All, &READING),
     ("max_train_samples", Takers::All, &READING),
-    ("num_train_epochs", Takers::All, &ON_ROWS),
+    ("num_train_epochs", Takers::All, &ON_RESPONSES),
     ("eval_steps", Takers::None, &ON_ROWS),
-    ("per_device_eval_batch_size", Takers::None, &ON_ROWS),
-    ("max_length", Takers::None, &ON_ROWS),
-    ("boundary", Takers::None, &[OBJECTIVES, "reward"]),
+    ("per_device_eval_batch_size", Takers::None, &ON_RESPONSES),
+    ("max_length", Takers::None, &ON_RESPONSES),
+    ("boundary", Takers::None, &[OBJECTIVES, "reward", "offline-oreo"]),
     ("dpo_model", Takers::None, &[OBJECTIVES]),
     ("revision", Takers::None, &[OBJECTIVES]),
 ];
@@ -291,7 +328,7 @@ fn is_loss(name: &str) -> bool {
 
 /// Whether a method that is not on rollouts, by the name that it has here, takes an option that `others` take.
 fn takes_elsewhere(method: &str, others: &[&str]) -> bool {
-    let named = [archer::METHOD, reward::METHOD].contains(&method) || kind(method).is_some();
+    let named = [archer::METHOD, offline::METHOD, reward::METHOD].contains(&method) || kind(method).is_some();
     let on_rows = !named && rounds(method).is_none();
     others.contains(&method) || (on_rows && others.contains(&OBJECTIVES))
 }
@@ -360,6 +397,11 @@ mod tests {
             "normalize_rewards" | "standardize" | "token_scaled" => &[],
             "attributes" => &["x=1"],
             "keep_reference" | "agreement_per_prompt" | "balance" | "strict" | "win_rates" => &[],
+            "confidence_rule" => &["threshold", "--confidence-weight", "1"],
+            "confidence_mean" | "confidence_rate" => &["1", "--confidence-weight", "1"],
+            "macro_value" => &["unit"],
+            "oreal_top" => &["1", "--token-rewards"],
+            "macro_reward" => &["code"],
             "loss_kwargs" => &["tau=1"],
             "head_init" => &["narrow"],
             "pooling" => &["mean"],
@@ -388,6 +430,9 @@ mod tests {
             "constraint" => &["x=1"],
             "constraint_kind" => &["xi", "--constraint", "x=1"],
             "constraint_multiplier" => &["plain", "--constraint", "x=1"],
+            "constraint_step" | "constraint_hold" | "constraint_tolerance" | "constraint_iterations" => {
+                &["1", "--constraint", "x=1", "--constraint-metric", "x"]
+            }
             name if name.starts_with("constraint_") => &["0.5", "--constraint", "x=1"],
             "curriculum" => &["cyclical"],
             "curriculum_anti" => &["--curriculum", "cyclical"],
@@ -441,7 +486,7 @@ mod tests {
                 Takers::Losses(names) => names.iter().all(|name| is_loss(name)),
             };
             assert!(known && !methods(takers, others).is_empty(), "{name}");
-            let named = [OBJECTIVES, archer::METHOD, reward::METHOD, IMPLICIT];
+            let named = [OBJECTIVES, archer::METHOD, offline::METHOD, reward::METHOD, IMPLICIT];
             let known = |name: &&str| rounds(name).is_some() || kind(name).is_some() || named.contains(name);
             assert!(others.iter().all(known), "{name}");
         }
@@ -467,6 +512,7 @@ mod tests {
                     let name = match *name {
                         "meta_rate" => "meta_data",
                         "source_share" => "source_column",
+                        "oreal_top" => "token_rewards",
                         name => with.unwrap_or(name),
                     };
                     assert!(said.starts_with(&format!("{name} does nothing with {} (", one.name)), "{said}");
@@ -482,6 +528,7 @@ mod tests {
             elsewhere("dpo", others.contains(&OBJECTIVES));
             elsewhere("dpo+sft", others.contains(&OBJECTIVES));
             elsewhere(archer::METHOD, others.contains(&archer::METHOD));
+            elsewhere(offline::METHOD, others.contains(&offline::METHOD));
             elsewhere(IMPLICIT, others.contains(&OBJECTIVES) || others.contains(&IMPLICIT));
             METHODS.iter().for_each(|&(one, _)| elsewhere(one, others.contains(&one)));
             elsewhere(reward::METHOD, others.contains(&reward::METHOD));

@@ -16,6 +16,7 @@ mod policy;
 mod predictors;
 mod rope;
 mod sample;
+mod soup;
 mod weights;
 
 pub use config::{Activation, Biases, DecoderConfig, Family, Head, Norm, Positions};

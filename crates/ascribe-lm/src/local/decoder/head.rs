@@ -128,8 +128,11 @@ impl Decoder {
         self.with_head_of(head, &mut Fresh { seed, deviation })
     }
 
-    /// The same weights under the head that `source` holds.
-    pub(in crate::local) fn with_head_of(&self, head: Head, source: &mut dyn WeightSource) -> Result<Self, LmError> {
+    /// The same weights under the head that `source` holds, by its Hugging Face name.
+    ///
+    /// # Errors
+    /// When the source does not hold it.
+    pub fn with_head_of(&self, head: Head, source: &mut dyn WeightSource) -> Result<Self, LmError> {
         let config = DecoderConfig { head, ..self.config.clone() };
         let device = self.device();
         let mut build = Build { source, device: &device, norm: config.norm };
