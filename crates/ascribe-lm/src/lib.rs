@@ -22,8 +22,9 @@ pub use hub::Hub;
 #[cfg(feature = "local")]
 pub use local::{
     Activation, Backward, Biases, Decoder, DecoderConfig, Engine, Family, FrozenModel, GgufWeights, Head, HeadInit,
-    KvCache, KvUsage, LanguageModel, Limits, LocalPolicy, LoraConfig, Norm, Positions, Precision, Predictors,
-    RandomWeights, Rope, RopeScaling, Row, Safetensors, ScorePass, TrainingPass, WeightSource, save_safetensors,
+    JointPass, KvCache, KvUsage, LanguageModel, Limits, LocalPolicy, LoraConfig, Norm, Positions, Precision,
+    Predictors, RandomWeights, Rope, RopeScaling, Row, Safetensors, ScorePass, TrainingPass, WeightSource,
+    save_safetensors,
 };
 pub use sampling::Transform;
 #[cfg(feature = "served")]

@@ -19,7 +19,7 @@ mod sample;
 mod weights;
 
 pub use config::{Activation, Biases, DecoderConfig, Family, Head, Norm, Positions};
-pub use decoder::{Backward, Decoder, HeadInit, KvCache, Row, ScorePass, TrainingPass};
+pub use decoder::{Backward, Decoder, HeadInit, JointPass, KvCache, Row, ScorePass, TrainingPass};
 pub use engine::{Engine, KvUsage, Limits, Precision};
 pub use frozen::FrozenModel;
 pub use gguf_weights::GgufWeights;
