@@ -419,3 +419,37 @@ fn several_sources_are_learned_together() {
     let tally = evaluate(&learner, &fit.into_model().valid(), &mixed, 3).expect("sound rows");
     assert_eq!(tally.values("rewards/accuracies"), [1.0; 8]);
 }
+
+/// A loss that says how much of training is done.
+struct Told;
+
+impl RewardLoss for Told {
+    fn needs(&self) -> ScoreNeeds {
+        ScoreNeeds::PAIR
+    }
+
+    fn loss(&self, batch: &ScoreBatch) -> Result<Loss, RewardError> {
+        let told = batch.constant(vec![batch.progress(); batch.rows()]);
+        Ok(Loss::mean_of(batch.score(0)? - batch.score(1)?).stat("told", told))
+    }
+}
+
+#[test]
+fn a_loss_is_told_how_much_of_training_is_done() {
+    let (model, rows, groups) = (headed(1), pairs(&[]), groups());
+    let start = || model.decoder.clone().on(&device().autodiff());
+    let plain = RewardLearner { loss: &Told };
+    let told: Vec<f64> = Fit::new(&plain, start(), &rows, config(4))
+        .expect("sound options")
+        .map(|report| report.expect("finite numbers").metric("told").expect("a statistic"))
+        .collect();
+    assert_eq!(told, [0.0, 0.25, 0.5, 0.75]);
+    let meta = MetaLearner::new(&Told, &groups, 0.1).expect("sound");
+    let told: Vec<f64> = Fit::new(&meta, start(), &rows, config(2))
+        .expect("sound options")
+        .map(|report| report.expect("finite numbers").metric("told").expect("a statistic"))
+        .collect();
+    assert_eq!(told, [0.0, 0.5]);
+    // What is measured is the loss at the end.
+    assert_eq!(evaluate(&plain, &model.decoder, &rows, 3).expect("sound rows").values("told"), [1.0; 8]);
+}

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{finite, option, same_length};
 use crate::losses::GeneralPreferenceConfig;
-use crate::{RewardError, Standard};
+use crate::{RewardError, Standard, Writing};
 
 /// The name of the file.
 pub const CARD: &str = "reward.json";
@@ -23,11 +23,14 @@ pub struct RewardCard {
     /// Mean and deviation of the rewards of responses like those that it learned from: for ensembles, whose members are
     /// brought to one scale. The reward itself is not changed by it.
     pub standard: Standard,
+    /// What is written before a response is scored; nothing for most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writes: Option<Writing>,
 }
 
 impl Default for RewardCard {
     fn default() -> Self {
-        Self { loss: "bradley-terry".to_owned(), reading: Reading::Score, standard: Standard::NONE }
+        Self { loss: "bradley-terry".to_owned(), reading: Reading::Score, standard: Standard::NONE, writes: None }
     }
 }
 
@@ -114,8 +117,12 @@ mod tests {
     use super::*;
 
     fn cards() -> [RewardCard; 4] {
-        let of =
-            |reading: Reading| RewardCard { loss: "x".to_owned(), reading, standard: Standard { mean: 1.5, std: 2.0 } };
+        let of = |reading: Reading| RewardCard {
+            loss: "x".to_owned(),
+            reading,
+            standard: Standard { mean: 1.5, std: 2.0 },
+            writes: Some(Writing::Critique { max_new: 7 }),
+        };
         [
             RewardCard::default(),
             of(Reading::Attributes { names: vec!["a".into(), "b".into()], weights: vec![0.5, -1.0] }),

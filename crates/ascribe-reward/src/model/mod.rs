@@ -6,6 +6,8 @@ mod meta;
 mod reward_model;
 mod row;
 mod sources;
+mod writing;
+mod writing_learner;
 
 pub use card::{CARD, Reading, RewardCard};
 pub use learner::RewardLearner;
@@ -13,3 +15,5 @@ pub use meta::MetaLearner;
 pub use reward_model::{RewardModel, Scored};
 pub use row::{RewardRow, rows_hash};
 pub use sources::{SourceLearner, SourcedPair};
+pub use writing::{Writing, WrittenText, criticised, given_trace, traced};
+pub use writing_learner::{WritingLearner, WrittenRow};

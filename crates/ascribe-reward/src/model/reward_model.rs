@@ -5,7 +5,8 @@
 //! the mean log-odds against the other responses to the prompt, or the robust reward of uncertain heads
 //! ```
 //! Texts are laid one after another without padding, so a score depends on its own text alone (up to rounding), but for the
-//! general preference model, which compares the responses to a prompt that are in the call. A text that is longer than the
+//! general preference model, which compares the responses to a prompt that are in the call. A model whose card says what it
+//! [writes](crate::Writing) writes that first, and scores what it wrote behind the response. A text that is longer than the
 //! context loses the left of its prompt, then the right of its response, and says so.
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::card::{Reading, RewardCard};
+use super::writing::Writer;
 use crate::error::{finite, option};
 use crate::losses::GeneralPreference;
 use crate::math::{dot, host};
@@ -29,6 +31,8 @@ const TOKENS: usize = 4096;
 pub struct RewardModel {
     model: LanguageModel,
     card: RewardCard,
+    /// What writes before it scores, if the card says so.
+    writer: Option<Writer>,
     tokens: usize,
 }
 
@@ -41,6 +45,8 @@ pub struct Scored {
     pub outputs: Vec<f64>,
     /// True when the response lost tokens to the context, so that it was read at its last kept one.
     pub cut: bool,
+    /// What the model wrote before it scored: a critique, or a trace of tools.
+    pub written: Option<String>,
 }
 
 impl RewardModel {
@@ -57,15 +63,21 @@ impl RewardModel {
     /// A reward model of `model`, as it is now.
     ///
     /// # Errors
-    /// When its head is not one of sequences, or has not the scores that the card speaks of.
+    /// When its head is not one of sequences, or has not the scores that the card speaks of; when it is to write and has no head
+    /// of the next token, or no room for what it writes.
     pub fn new(model: &LanguageModel, card: RewardCard) -> Result<Self, RewardError> {
-        let Head::Sequence { labels } = model.config.head else {
+        let Some(labels) = model.config.sequence_scores() else {
             let rule = "a reward model has a head that scores sequences; train one with a reward loss";
             return Err(RewardError::Shape { rule, got: format!("the head {:?}", model.config.head) });
         };
         card.reading.check(labels)?;
+        if card.writes.is_some() && model.config.head != Head::NextToken {
+            let rule = "a reward model that writes needs its scores beside the head of the next token";
+            return Err(RewardError::Shape { rule, got: format!("the head {:?}", model.config.head) });
+        }
         let model = model.with_decoder(model.decoder.clone().valid());
-        Ok(Self { model, card, tokens: TOKENS })
+        let writer = card.writes.clone().map(|writing| Writer::new(&model, writing)).transpose()?;
+        Ok(Self { model, card, writer, tokens: TOKENS })
     }
 
     /// The same with at most so many tokens at once (at least one text).
@@ -115,8 +127,15 @@ impl RewardModel {
             let rule = "a response needs at least one token";
             return Err(RewardError::Shape { rule, got: format!("none in row {at}") });
         }
+        let written = self.writer.as_ref().map(|writer| writer.write(&self.model, rows)).transpose()?;
+        let texts: Vec<Row> = match &written {
+            Some(written) => {
+                written.iter().map(|(text, ..)| Row { prompt: &text.prompt, response: &text.response }).collect()
+            }
+            None => rows.to_vec(),
+        };
         let context = self.model.config.context;
-        let (kept, cut): (Vec<Row>, Vec<bool>) = rows.iter().map(|row| within(*row, context)).unzip();
+        let (kept, cut): (Vec<Row>, Vec<bool>) = texts.iter().map(|row| within(*row, context)).unzip();
         let outputs = self.outputs(&kept)?;
         let rewards: Vec<f64> = match &self.card.reading {
             Reading::Score => outputs.iter().map(|scores| scores[0]).collect(),
@@ -129,16 +148,21 @@ impl RewardModel {
             }
             Reading::Preference(config) => {
                 let device = self.model.decoder.device();
-                against_others(rows, &outputs, &config.init()?, config.tau, &device)?
+                against_others(&texts, &outputs, &config.init()?, config.tau, &device)?
             }
         };
-        let one = |((reward, outputs), cut)| Scored { reward, outputs, cut };
-        Ok(rewards.into_iter().zip(outputs).zip(cut).map(one).collect())
+        let one = |((reward, outputs), cut)| Scored { reward, outputs, cut, written: None };
+        let mut scored: Vec<Scored> = rewards.into_iter().zip(outputs).zip(cut).map(one).collect();
+        for (one, (_, text, cut)) in scored.iter_mut().zip(written.unwrap_or_default()) {
+            one.written = Some(text);
+            one.cut |= cut;
+        }
+        Ok(scored)
     }
 }
 
 /// The row cut to `context` tokens, and whether its response lost some.
-fn within(row: Row<'_>, context: usize) -> (Row<'_>, bool) {
+pub(super) fn within(row: Row<'_>, context: usize) -> (Row<'_>, bool) {
     let room = context.saturating_sub(row.response.len()).max(1).min(row.prompt.len());
     let prompt = &row.prompt[row.prompt.len() - room..];
     let room = context.saturating_sub(prompt.len()).min(row.response.len());
