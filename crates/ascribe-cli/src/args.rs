@@ -12,6 +12,7 @@ mod rl;
 mod rounds;
 mod search;
 mod served;
+mod writing;
 
 use std::path::PathBuf;
 
@@ -38,6 +39,7 @@ pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName};
 pub use rounds::{CurriculumArgs, CurriculumName, EaseName, LabelsName, RoundArgs};
 pub use search::{ScorerName, SearchArgs};
 pub use served::ServedArgs;
+pub use writing::WritingArgs;
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
 #[derive(Debug, Parser)]
@@ -116,7 +118,7 @@ pub struct TrainArgs {
     /// The objective by name, such as sft, dpo, kto, simpo or t-reg, or a sum of some, such as dpo+sft; on rollouts grpo, dr_grpo,
     /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo, ma_ppo, raft, oreal, oreo, brain or score; in rounds of
     /// pairs that it writes iterative-dpo, iterative-cream or iterative-scir; on games in turns archer; or reward, for a reward
-    /// model; or orm, prm, pav, tvm or implicit-prm, for a process model.
+    /// model; or critique or themis, for one that writes before it scores; or orm, prm, pav, tvm or implicit-prm, for a process model.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
@@ -150,6 +152,8 @@ pub struct TrainArgs {
     pub objective: ObjectiveArgs,
     #[command(flatten)]
     pub reward: RewardArgs,
+    #[command(flatten)]
+    pub writing: WritingArgs,
     #[command(flatten)]
     pub process: ProcessArgs,
     /// The reference, when it is not the model that training starts from.

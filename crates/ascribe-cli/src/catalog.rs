@@ -17,7 +17,7 @@ use crate::config::closest;
 use crate::train::archer;
 use crate::train::process::{IMPLICIT, METHODS};
 use crate::train::recipes::RECIPES;
-use crate::train::reward::METHOD;
+use crate::train::reward::{METHOD, written};
 use crate::train::rounds::ROUNDS;
 use rollouts::RolloutTables;
 
@@ -186,7 +186,7 @@ impl Catalog {
             if RECIPES.iter().any(|recipe| recipe.name == name) {
                 bail!("{name} learns from its own rollouts, which is no loss that others can be added to");
             }
-            if name == METHOD {
+            if name == METHOD || written::is_written(name) {
                 bail!("{name} trains a model of rewards, which is no loss that others can be added to");
             }
             if name == IMPLICIT || METHODS.iter().any(|(known, _)| *known == name) {
@@ -203,6 +203,7 @@ impl Catalog {
             let own = self.own.iter().map(|(name, _)| name.as_str());
             let rounds = ROUNDS.iter().map(|rounds| rounds.name);
             let models = METHODS.iter().map(|(name, _)| *name).chain([archer::METHOD, METHOD, IMPLICIT]);
+            let models = models.chain(written::METHODS.iter().map(|(name, _)| *name));
             let others = RECIPES.iter().map(|recipe| recipe.name).chain(rounds).chain(models);
             let names: Vec<&str> = OBJECTIVES.iter().map(|row| row.name).chain(others).chain(own).collect();
             let close = closest(name, names.iter().copied());

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use ascribe::data::{Prompt, Rows};
 use ascribe::lm::Row;
 use ascribe::preference::Encoder;
-use ascribe::reward::{Aggregate, Reading, RewardModel, Scored};
+use ascribe::reward::{Aggregate, Reading, RewardModel, Scored, Writing};
 use serde_json::{Map, Value, json};
 
 use crate::args::{RewardedArgs, ScoreArgs};
@@ -42,7 +42,7 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         let judged = judges.judge(&given)?;
         done += batch.len();
         for (((_, mut row), given), judged) in batch.into_iter().zip(given).zip(judged) {
-            given.write(&judged, &mut row);
+            given.write(&judged, judges.written_as(), &mut row);
             print_line(&Value::Object(row).to_string())?;
         }
         progress.at(done);
@@ -65,6 +65,8 @@ struct Judged {
     members: Vec<f64>,
     /// Whether it lost tokens to the context of a member.
     cut: bool,
+    /// What a member wrote before it scored; a list where several did.
+    written: Value,
 }
 
 /// Responses to one prompt, and how they stand in their row.
@@ -102,6 +104,14 @@ impl Judges {
         };
         let members = args.reward.iter().map(load).collect::<anyhow::Result<_>>()?;
         Ok(Some(Self { members, aggregate, standardize: args.standardize }))
+    }
+
+    /// What the texts that members write are called.
+    fn written_as(&self) -> &'static str {
+        match self.members.iter().find_map(|member| member.card().writes.as_ref()) {
+            Some(Writing::Trace { .. }) => "trace",
+            Some(Writing::Critique { .. }) | None => "critique",
+        }
     }
 
     /// Puts the best of several responses to a prompt first; their rewards. Equal ones keep their order.
@@ -150,7 +160,14 @@ impl Judges {
                     members.push(if self.standardize { member.standard().apply(reward) } else { reward });
                 }
                 let cut = by_member.iter().any(|scores| scores[row][response].cut);
-                Ok(Judged { reward: self.aggregate.of(&members)?, members, cut })
+                let written: Vec<&String> =
+                    by_member.iter().filter_map(|scores| scores[row][response].written.as_ref()).collect();
+                let written = match written.as_slice() {
+                    [] => Value::Null,
+                    [one] => json!(one),
+                    several => json!(several),
+                };
+                Ok(Judged { reward: self.aggregate.of(&members)?, members, cut, written })
             };
             judged.push((0..given.responses.len()).map(one).collect::<anyhow::Result<Vec<_>>>()?);
         }
@@ -205,7 +222,7 @@ impl Given {
     }
 
     /// Adds the rewards to the row.
-    fn write(&self, judged: &[Judged], row: &mut Map<String, Value>) {
+    fn write(&self, judged: &[Judged], written_as: &str, row: &mut Map<String, Value>) {
         let several = judged.iter().any(|one| one.members.len() > 1);
         let mut put = |name: &str, of: &dyn Fn(&Judged) -> Value| match self.form {
             Form::List => {
@@ -221,6 +238,9 @@ impl Given {
         put("reward", &|one: &Judged| json!(one.reward));
         if several {
             put("member_reward", &|one: &Judged| json!(one.members));
+        }
+        if judged.iter().any(|one| !one.written.is_null()) {
+            put(written_as, &|one: &Judged| one.written.clone());
         }
         if judged.iter().any(|one| one.cut) {
             put("cut", &|one: &Judged| json!(one.cut));

@@ -23,6 +23,9 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     if args.method == reward::METHOD {
         return reward::validate(args, catalog);
     }
+    if reward::written::is_written(&args.method) {
+        return reward::written::validate(args, catalog);
+    }
     if let Some(recipe) = recipes::recipe(&args.method) {
         fit_config(args).check()?;
         device(&args.common.device)?;

@@ -209,7 +209,7 @@ fn a_trained_model_writes_its_critiques_and_tells_responses_apart_by_them() {
             let whole = criticised(&tokenizer(), &prompt, &responses[side], critique).expect("characters");
             let given = Row { prompt: &whole.prompt, response: &whole.response };
             let expected = reads.scored(&[given]).expect("a row").remove(0);
-            if critique.len() < 7 {
+            if ["good", "bad"].contains(&critique) {
                 close("reward", &[one.reward], &[expected.reward], 1e-4);
             }
             assert!(expected.written.is_none() && !one.cut);
@@ -260,7 +260,7 @@ fn traces_are_learned_and_their_scores_tell_answers_apart() {
     // Themis: CE, the mean over both traces, and half of Bradley-Terry.
     let learner = WritingLearner::new(&loss, 0.5, 0.5).expect("sound");
     let before = evaluate(&learner, &model.decoder, &rows, 4).expect("sound rows");
-    let after = evaluate(&learner, &trained(&model, &learner, &rows, 80).decoder, &rows, 4).expect("sound rows");
+    let after = evaluate(&learner, &trained(&model, &learner, &rows, 120).decoder, &rows, 4).expect("sound rows");
     assert!(after.loss < 0.5 * before.loss, "{} to {}", before.loss, after.loss);
     assert_eq!(mean(after.values("rewards/accuracies")), 1.0);
 }

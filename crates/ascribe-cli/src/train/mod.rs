@@ -51,6 +51,9 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     if args.method == reward::METHOD {
         return reward::run(args, catalog);
     }
+    if reward::written::is_written(&args.method) {
+        return reward::written::run(args, catalog);
+    }
     if let Some(recipe) = recipes::recipe(&args.method) {
         return rollouts::run(args, recipe, catalog);
     }

@@ -6,6 +6,7 @@ use ascribe::preference::rl::{ESTIMATORS, OTHER_LOSSES, POLICY_LOSSES};
 
 use super::process::{IMPLICIT, kind};
 use super::recipes::{RECIPES, Recipe, recipe};
+use super::reward::written::is_written;
 use super::rounds::rounds;
 use super::{archer, reward};
 use crate::args::TrainArgs;
@@ -89,27 +90,44 @@ const OBJECTIVES: &str = "the objectives on rows of a file";
 const IN_ROUNDS: [&str; 3] = ["iterative-dpo", "iterative-cream", "iterative-scir"];
 /// Methods of rounds and of games.
 const WRITING: [&str; 4] = ["iterative-dpo", "iterative-cream", "iterative-scir", "archer"];
+/// The same, and those whose model writes before it scores.
+const TEXTS: [&str; 6] = ["iterative-dpo", "iterative-cream", "iterative-scir", "archer", "critique", "themis"];
 const PULLED_TOO: [&str; 4] = [OBJECTIVES, "iterative-dpo", "iterative-cream", "iterative-scir"];
 
 /// Methods that train a process model.
 const PROCESS: [&str; 4] = ["orm", "prm", "pav", "tvm"];
 /// Methods that train a head of scores.
-const HEADS: [&str; 5] = ["reward", "orm", "prm", "pav", "tvm"];
+const HEADS: [&str; 7] = ["reward", "critique", "themis", "orm", "prm", "pav", "tvm"];
+/// Methods that train a model of rewards.
+const REWARDS: [&str; 3] = ["reward", "critique", "themis"];
+/// Methods that train a model of rewards that writes.
+const WRITTEN: [&str; 2] = ["critique", "themis"];
 /// Methods that learn from the rows of a file as they are.
-const ON_ROWS: [&str; 6] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm"];
+const ON_ROWS: [&str; 8] = [OBJECTIVES, "reward", "critique", "themis", "orm", "prm", "pav", "tvm"];
 /// Methods that read rows of prompts, whatever else these have.
-const READING: [&str; 9] =
-    [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "iterative-dpo", "iterative-cream", "iterative-scir"];
+const READING: [&str; 11] = [
+    OBJECTIVES,
+    "reward",
+    "critique",
+    "themis",
+    "orm",
+    "prm",
+    "pav",
+    "tvm",
+    "iterative-dpo",
+    "iterative-cream",
+    "iterative-scir",
+];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 115] = [
+static OPTIONS: [(&str, Takers, &[&str]); 121] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("combine", Takers::All, &["iterative-dpo"]),
     ("combine_weight", Takers::All, &["iterative-dpo"]),
     ("log_sigmoid", Takers::All, &["iterative-dpo"]),
     ("num_generations", Takers::All, &IN_ROUNDS),
-    ("max_completion_length", Takers::All, &WRITING),
+    ("max_completion_length", Takers::All, &TEXTS),
     ("temperature", Takers::All, &WRITING),
     ("top_p", Takers::All, &WRITING),
     ("top_k", Takers::All, &WRITING),
@@ -191,13 +209,19 @@ static OPTIONS: [(&str, Takers, &[&str]); 115] = [
     ("curriculum_ease", Takers::None, &[OBJECTIVES]),
     ("curriculum_model", Takers::None, &[OBJECTIVES]),
     ("curriculum_anti", Takers::None, &[OBJECTIVES]),
-    ("loss", Takers::None, &["reward"]),
-    ("loss_kwargs", Takers::None, &["reward"]),
-    ("center_rewards_coefficient", Takers::None, &["reward"]),
+    ("loss", Takers::None, &REWARDS),
+    ("loss_kwargs", Takers::None, &REWARDS),
+    ("center_rewards_coefficient", Takers::None, &REWARDS),
     ("head_init", Takers::None, &HEADS),
     ("attribute_weights", Takers::None, &["reward"]),
     ("meta_data", Takers::None, &["reward"]),
     ("meta_rate", Takers::None, &["reward"]),
+    ("score_weight", Takers::None, &WRITTEN),
+    ("lm_weight", Takers::None, &WRITTEN),
+    ("single_critiques", Takers::None, &["critique"]),
+    ("tools", Takers::None, &["themis"]),
+    ("facts", Takers::None, &["themis"]),
+    ("n_calls", Takers::None, &["themis"]),
     ("form", Takers::None, &[IMPLICIT]),
     ("step_loss", Takers::None, &PROCESS),
     ("zeta", Takers::None, &["prm"]),
@@ -250,7 +274,7 @@ fn is_loss(name: &str) -> bool {
 
 /// Whether a method that is not on rollouts, by the name that it has here, takes an option that `others` take.
 fn takes_elsewhere(method: &str, others: &[&str]) -> bool {
-    let named = [archer::METHOD, reward::METHOD].contains(&method) || kind(method).is_some();
+    let named = [archer::METHOD, reward::METHOD].contains(&method) || is_written(method) || kind(method).is_some();
     let on_rows = !named && rounds(method).is_none();
     others.contains(&method) || (on_rows && others.contains(&OBJECTIVES))
 }
@@ -290,6 +314,7 @@ mod tests {
     use super::*;
     use crate::args::{
         ArcherArgs, Cli, Command, ConstraintArgs, CurriculumArgs, ProcessArgs, RewardArgs, RlArgs, RoundArgs,
+        WritingArgs,
     };
     use crate::train::process::METHODS;
     use crate::train::rounds::ROUNDS;
@@ -316,7 +341,7 @@ mod tests {
     fn parsed(method: &str, name: &str) -> Box<TrainArgs> {
         let value: &[&str] = match name {
             "use_bias_correction_kl" | "whiten_rewards" | "mask_truncated_completions" | "token_rewards" => &[],
-            "keep_reference" | "agreement_per_prompt" | "balance" | "strict" => &[],
+            "keep_reference" | "agreement_per_prompt" | "balance" | "strict" | "single_critiques" => &[],
             "loss_kwargs" => &["tau=1"],
             "head_init" => &["narrow"],
             "form" => &["ce"],
@@ -369,6 +394,7 @@ mod tests {
         let command = RlArgs::augment_args(clap::Command::new("options"));
         let command = CurriculumArgs::augment_args(RoundArgs::augment_args(ConstraintArgs::augment_args(command)));
         let command = ProcessArgs::augment_args(RewardArgs::augment_args(ArcherArgs::augment_args(command)));
+        let command = WritingArgs::augment_args(command);
         let typed: Vec<&str> = command.get_arguments().map(|argument| argument.get_id().as_str()).collect();
         for name in &typed {
             assert_eq!(OPTIONS.iter().filter(|(known, ..)| known == name).count(), 1, "{name}");
@@ -390,11 +416,13 @@ mod tests {
             };
             assert!(known && !methods(takers, others).is_empty(), "{name}");
             let named = [OBJECTIVES, archer::METHOD, reward::METHOD, IMPLICIT];
-            let known = |name: &&str| rounds(name).is_some() || kind(name).is_some() || named.contains(name);
+            let head = |name: &&str| kind(name).is_some() || is_written(name);
+            let known = |name: &&str| rounds(name).is_some() || head(name) || named.contains(name);
             assert!(others.iter().all(known), "{name}");
         }
         assert_eq!(SURROGATES, POLICY_LOSSES.map(|(name, ..)| name));
         assert_eq!(PROCESS, METHODS.map(|(name, _)| name));
+        assert_eq!(WRITTEN, reward::written::METHODS.map(|(name, _)| name));
     }
 
     #[test]
@@ -428,6 +456,7 @@ mod tests {
             elsewhere(IMPLICIT, others.contains(&OBJECTIVES) || others.contains(&IMPLICIT));
             METHODS.iter().for_each(|&(one, _)| elsewhere(one, others.contains(&one)));
             elsewhere(reward::METHOD, others.contains(&reward::METHOD));
+            WRITTEN.iter().for_each(|&one| elsewhere(one, others.contains(&one)));
         }
     }
 
@@ -440,7 +469,7 @@ mod tests {
         refused("prm", "prover", "; leave it out, or use pav");
         refused("orm", "zeta", "; leave it out, or use prm");
         refused("dpo", "form", "; leave it out, or use implicit-prm");
-        refused("pav", "loss", "; leave it out, or use reward");
+        refused("pav", "loss", "; leave it out, or use reward, critique, themis");
         refused("tvm", "curriculum", "; leave it out, or use the objectives on rows of a file");
         let on_pairs = "the objectives on rows of a file, iterative-dpo, iterative-cream, iterative-scir";
         refused("prm", "loss_weights", &format!("; leave it out, or use {on_pairs}"));

@@ -74,6 +74,17 @@ impl Writing {
         }
         with_tools(tools, facts, |_| Ok(()))
     }
+
+    /// Checks that what is written leaves room for a prompt in a context of so many tokens.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check_context(&self, context: usize) -> Result<(), RewardError> {
+        let (Self::Critique { max_new } | Self::Trace { max_new, .. }) = self;
+        let asked = max_new.saturating_add(PROMPT);
+        let name = "max_new with 16 tokens of a prompt";
+        option(name, "at most the context of the model", asked as f64, asked <= context)
+    }
 }
 
 fn with_tools<T>(
@@ -204,14 +215,7 @@ impl Writer {
     pub(super) fn new(model: &LanguageModel, writing: Writing) -> Result<Self, RewardError> {
         writing.check()?;
         end(&model.tokenizer)?;
-        let (Writing::Critique { max_new } | Writing::Trace { max_new, .. }) = writing;
-        let (context, asked) = (model.config.context, max_new.saturating_add(PROMPT));
-        option(
-            "max_new with 16 tokens of a prompt",
-            "at most the context of the model",
-            asked as f64,
-            asked <= context,
-        )?;
+        writing.check_context(model.config.context)?;
         Ok(Self { writing, policy: model.policy()? })
     }
 

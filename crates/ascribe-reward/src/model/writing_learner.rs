@@ -2,7 +2,7 @@
 //! of one pass.
 //!
 //! ```text
-//! loss = reward_weight * L(r_chosen, r_rejected) + lm_weight * (NLL(chosen) + NLL(rejected)),   mean over pairs
+//! loss = score_weight * L(r_chosen, r_rejected) + lm_weight * (NLL(chosen) + NLL(rejected)),   mean over pairs
 //! NLL = sum_t w_t (-log p_t) / sum_t w_t over the tokens that are taught; 0 for a text without any
 //! ```
 //! MM-RLHF (arXiv:2502.10391, its code): both weights 1, the critiques are taught; a pair without critiques adds 0. Themis
@@ -67,7 +67,7 @@ impl WrittenRow {
 /// Trains a [`Decoder`] with scores beside the next token.
 pub struct WritingLearner<'a> {
     loss: &'a dyn RewardLoss,
-    reward_weight: f64,
+    score_weight: f64,
     lm_weight: f64,
 }
 
@@ -85,12 +85,12 @@ impl<'a> WritingLearner<'a> {
     ///
     /// # Errors
     /// When a weight is not finite or below 0, or both are 0.
-    pub fn new(loss: &'a dyn RewardLoss, reward_weight: f64, lm_weight: f64) -> Result<Self, RewardError> {
-        for (name, got) in [("reward_weight", reward_weight), ("lm_weight", lm_weight)] {
+    pub fn new(loss: &'a dyn RewardLoss, score_weight: f64, lm_weight: f64) -> Result<Self, RewardError> {
+        for (name, got) in [("score_weight", score_weight), ("lm_weight", lm_weight)] {
             option(name, "finite and at least 0", got, 0.0 <= got && got.is_finite())?;
         }
-        option("reward_weight + lm_weight", "above 0", 0.0, reward_weight + lm_weight > 0.0)?;
-        Ok(Self { loss, reward_weight, lm_weight })
+        option("score_weight + lm_weight", "above 0", 0.0, score_weight + lm_weight > 0.0)?;
+        Ok(Self { loss, score_weight, lm_weight })
     }
 
     /// One pass of the rows: the first response of all rows, then the second, and so on.
@@ -142,7 +142,7 @@ impl<'a> WritingLearner<'a> {
         }
         let Loss { rows, weights, stats } = self.loss.loss(&batch)?;
         let nll = passed.nll;
-        let both = rows.mul_scalar(self.reward_weight) + nll.clone().mul_scalar(self.lm_weight) * weights.clone(); // [rows]
+        let both = rows.mul_scalar(self.score_weight) + nll.clone().mul_scalar(self.lm_weight) * weights.clone(); // [rows]
         Ok(Loss { rows: both, weights, stats }.stat("nll_loss", nll))
     }
 

@@ -70,7 +70,9 @@ impl<'a> Chosen<'a> {
         if args.reference.is_some() {
             bail!("a reward model has no reference; drop it");
         }
-        let name = args.reward.loss.clone().unwrap_or_else(|| "bradley-terry".to_owned());
+        // Pairs with critiques may be ties.
+        let usual = if args.method == "critique" { "ties" } else { "bradley-terry" };
+        let name = args.reward.loss.clone().unwrap_or_else(|| usual.to_owned());
         let kwargs = args.reward.loss_kwargs.clone().unwrap_or_default();
         let listed = LOSSES.into_iter().find(|(known, ..)| *known == name).map(|(_, known, teaches)| (known, teaches));
         let own = catalog.reward_names().find(|known| *known == name).map(|known| (known, Teaches::Order));

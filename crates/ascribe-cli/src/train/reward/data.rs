@@ -127,12 +127,12 @@ impl Data {
 }
 
 /// Rows of pairs, and how many of them have a margin.
-struct PairRows {
-    rows: Vec<RewardRow>,
+pub(super) struct PairRows {
+    pub(super) rows: Vec<RewardRow>,
     margins: usize,
 }
 
-fn of_pairs(
+pub(super) fn of_pairs(
     args: &TrainArgs,
     chosen: &Chosen,
     options: &LossOptions,

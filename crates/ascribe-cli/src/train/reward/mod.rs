@@ -15,6 +15,7 @@
 mod chosen;
 mod data;
 mod meta;
+pub(crate) mod written;
 
 use std::path::Path;
 
@@ -78,7 +79,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
     let rows = data.encode(args, &encoder, &chosen, &options)?;
     identity.push(("set of rows", short(&rows_hash(&rows.train))));
-    let card = RewardCard { loss: chosen.name.clone(), reading, standard: Standard::NONE };
+    let card = RewardCard { loss: chosen.name.clone(), reading, ..RewardCard::default() };
     let loss: &dyn RewardLoss = loss.as_ref();
     let trained = match groups.zip(args.reward.meta_rate) {
         None => fit(args, &RewardLearner { loss }, config, &model, identity, &rows, &card)?,
@@ -122,15 +123,20 @@ fn fit<L: Learner<Model = Decoder, Row = RewardRow>>(
 
 /// Adds to the card what the rewards of some responses are like: mean and deviation, for ensembles.
 fn write_scale(folder: &Path, model: &LanguageModel, card: RewardCard, rows: &[RewardRow]) -> anyhow::Result<()> {
-    let reward_model = RewardModel::new(model, card.clone())?;
+    let standard = scale(model, card.clone(), rows)?;
+    write_whole(&folder.join(CARD), RewardCard { standard, ..card }.to_text().as_bytes())
+}
+
+/// Mean and deviation of the rewards of some responses.
+fn scale(model: &LanguageModel, card: RewardCard, rows: &[RewardRow]) -> anyhow::Result<Standard> {
+    let reward_model = RewardModel::new(model, card)?;
     let responses = |row: &RewardRow| row.responses.len().max(1);
     let kept = rows.iter().take(MEASURED.div_ceil(rows.first().map_or(1, responses)));
     let texts: Vec<Row> =
         kept.flat_map(|row| row.responses.iter().map(move |response| Row { prompt: &row.prompt, response })).collect();
     let rewards: Vec<f64> = reward_model.scored(&texts)?.into_iter().map(|one| one.reward).collect();
     // Rewards that are all the same have no scale.
-    let standard = Standard::fit(&rewards).unwrap_or(Standard::NONE);
-    write_whole(&folder.join(CARD), RewardCard { standard, ..card }.to_text().as_bytes())
+    Ok(Standard::fit(&rewards).unwrap_or(Standard::NONE))
 }
 
 /// Everything of the run that can be checked without weights.
