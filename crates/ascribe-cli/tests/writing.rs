@@ -63,16 +63,15 @@ fn a_critique_is_learned_written_and_scored() {
     critiques(&bench);
     questions(&bench);
     let line = format!(
-        "train critique --model model --data critiques.jsonl --output-dir out {SHORT} {ROOM} --num-train-epochs 6"
+        "train critique --model model --data critiques.jsonl --output-dir out {SHORT} {ROOM} --learning-rate 1e-2 --num-train-epochs 8"
     );
     let ran = bench.run(&line).succeeded();
     assert!(ran.stderr.contains("8 rows to train on, 4 held out"), "{}", ran.stderr);
-    for said in ["held-out reward accuracy 0", "held-out reward accuracy behind what the model itself writes"] {
-        assert!(ran.stdout.contains(said) || said.ends_with('0'), "{}", ran.stdout);
-    }
+    assert!(ran.stdout.contains("held-out reward accuracy behind what the model itself writes"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("held-out reward margin"), "{}", ran.stdout);
     let [losses, nll] = ["loss", "nll_loss"].map(|name| logged(&bench, "out", name));
-    assert_eq!((losses.len(), nll.len()), (24, 24));
-    assert!(losses[23] < losses[0] && nll[23] < 0.5 * nll[0], "{losses:?} and {nll:?}");
+    assert_eq!((losses.len(), nll.len()), (32, 32));
+    assert!(losses[31] < losses[0] && nll[31] < 0.7 * nll[0], "{losses:?} and {nll:?}");
     let config = bench.json("out/config.json");
     assert_eq!((&config["architectures"], &config["sequence_scores"]), (&json!(["LlamaForCausalLM"]), &json!(1)));
     let card = bench.json("out/reward.json");
@@ -91,7 +90,7 @@ fn a_critique_is_learned_written_and_scored() {
     // It is a language model as well, and training goes on from both heads.
     bench.run("generate --model out --prompt what --max-new-tokens 4").succeeded();
     let more = line.replace("--output-dir out", "--output-dir more").replace("--model model", "--model out");
-    let ran = bench.run(&more.replace("--num-train-epochs 6", "--max-steps 1")).succeeded();
+    let ran = bench.run(&more.replace("--num-train-epochs 8", "--max-steps 1")).succeeded();
     assert!(ran.stderr.contains("a head of 1 scores beside the next token"), "{}", ran.stderr);
 }
 
@@ -128,12 +127,12 @@ fn traces_of_tools_are_learned_written_and_scored() {
     questions(&bench);
     bench.write("facts.json", "{\"France\": \"Paris\"}");
     let line = format!(
-        "train themis --model model --data traces.jsonl --output-dir out {SHORT} {ROOM} --num-train-epochs 4 \
+        "train themis --model model --data traces.jsonl --output-dir out {SHORT} {ROOM} --learning-rate 1e-2 --num-train-epochs 6 \
          --facts facts.json --n-calls 2"
     );
     bench.run(&line).succeeded();
     let [losses, nll] = ["loss", "nll_loss"].map(|name| logged(&bench, "out", name));
-    assert!(losses[15] < losses[0] && nll[15] < 0.7 * nll[0], "{losses:?} and {nll:?}");
+    assert!(losses[23] < losses[0] && nll[23] < 0.8 * nll[0], "{losses:?} and {nll:?}");
     let trace = json!({"tools": ["Calculator", "Calendar", "Table"], "facts": {"France": "Paris"}, "n_calls": 2, "max_new": 12});
     assert_eq!(bench.json("out/reward.json")["writes"]["trace"], trace);
     let rows = written(&bench.run("score --reward out --input rows.jsonl").succeeded());
@@ -177,7 +176,7 @@ fn what_cannot_be_learned_is_refused() {
     refused("critique", "critiques", "--tools Calculator", &["tools does nothing with critique", "use themis"]);
     refused("themis", "traces", "--single-critiques", &["single_critiques does nothing with themis"]);
     refused("themis", "traces", "--tools Shell", &["a tool must be Calculator, Calendar or Table"]);
-    refused("themis", "traces", "--tools Calendar", &["line 1", "tool `Calculator`: there is no such tool"]);
+    refused("themis", "traces", "--tools Calendar", &["tool `Calculator`: there is no such tool; known: Calendar"]);
     refused("themis", "traces", "--n-calls 65", &["n_calls must be at most 64"]);
     refused("critique", "critiques", "--max-length 30", &["longer than 30 tokens with what is written"]);
     refused("critique", "critiques", "--beta 0.1", &["beta is an option of other methods"]);

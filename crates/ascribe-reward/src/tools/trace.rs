@@ -14,7 +14,7 @@ use std::ops::Range;
 use ascribe_core::{CoreError, Credit, Episode, Reduce, Scorer, Text, Tokens};
 use serde::{Deserialize, Serialize};
 
-use super::{Call, FINISHED, Tools, escape, parse_call};
+use super::{Call, FINISHED, LONGEST_INPUT, LONGEST_OUTPUT, Tools, escape, parse_call};
 use crate::RewardError;
 use crate::error::{option, same_length};
 use crate::text::{Encode, TextPolicy, parts};
@@ -63,8 +63,8 @@ impl Trace {
     /// under its mark. Text of a thought, an observation and the rationale is escaped, as it is when a model writes them.
     ///
     /// # Errors
-    /// When a call is malformed or calls none of `tools`, an observation stands behind no call or is missing, something is called
-    /// after `Finished`, or there is no rationale at the end.
+    /// When a call is malformed or calls none of `tools`, an input or an observation is longer than tools take or give, an
+    /// observation stands behind no call or is missing, something is called after `Finished`, or there is no rationale at the end.
     pub fn followed_by(mut self, written: &str, tools: &[&str]) -> Result<Self, RewardError> {
         let malformed = |why: &str| RewardError::Tool { tool: "trace".to_owned(), why: why.to_owned() };
         let mut parts: Vec<String> = Vec::new();
@@ -93,6 +93,9 @@ impl Trace {
                 if !open {
                     return Err(malformed("an `Observation:` stands behind no call"));
                 }
+                if text.trim().len() > LONGEST_OUTPUT {
+                    return Err(malformed("an `Observation:` has more than 1024 bytes"));
+                }
                 let failed = text.trim_start().starts_with("error:");
                 self.calls += usize::from(!failed);
                 self.failures += usize::from(failed);
@@ -107,6 +110,9 @@ impl Trace {
                     Call::Tool { name, .. } if !tools.contains(&name.as_str()) => {
                         let why = format!("there is no such tool; known: {}", tools.join(", "));
                         return Err(RewardError::Tool { tool: name.clone(), why });
+                    }
+                    Call::Tool { input, .. } if input.len() > LONGEST_INPUT => {
+                        return Err(malformed("an `Action Input:` has more than 256 bytes"));
                     }
                     Call::Tool { .. } => open = true,
                     Call::Finished { .. } => finished = true,
@@ -392,6 +398,8 @@ mod tests {
             ("It is right.".to_owned(), "begins with neither"),
             (format!("{call}Rationale: a"), "no `Observation:` behind it"),
             (format!("{call}{call}Observation: 2\nRationale: a"), "a call stands where"),
+            (format!("{call}Observation: {}\nRationale: a", "x".repeat(1025)), "more than 1024 bytes"),
+            (format!("{}Observation: 2\nRationale: a", call.replace("1 + 1", &"1".repeat(257))), "more than 256 bytes"),
             (format!("{done}{call}Observation: 2\nRationale: a"), "a call stands where"),
             ("Observation: 2\nRationale: a".to_owned(), "stands behind no call"),
             (format!("{call}Observation: 2\n"), "no `Rationale:` at its end"),

@@ -355,6 +355,9 @@ pub fn validate(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     taken::refuse(args)?;
     check_run(args)?;
     let words = words(args)?;
+    if let Some(writes) = &plan.card.writes {
+        writes.check_context(words.limit(usize::MAX))?;
+    }
     let split = load(args)?;
     let limit = words.limit(args.max_length);
     let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?;
