@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use ascribe_core::{Episode, Loss, Scorer, Seed, Tokens};
 use ascribe_lm::{Head, HeadInit, LanguageModel, LoraConfig, Row};
 use ascribe_reward::losses::{
-    BradleyTerryConfig, GaussianHeadsConfig, GeneralPreferenceConfig, PairLabel, RegressionConfig, spread,
+    BradleyTerryConfig, GaussianHeadsConfig, GeneralPreferenceConfig, MachineTextConfig, PairLabel, RegressionConfig,
+    spread,
 };
 use ascribe_reward::{
-    Aggregate, CARD, Ensemble, MetaLearner, Reading, RewardCard, RewardError, RewardLearner, RewardLoss, RewardModel,
-    RewardRow, ScoreBatch, ScoreNeeds, SourceLearner, SourcedPair,
+    Aggregate, CARD, Ensemble, MetaLearner, Reading, ReplayLearner, ReplayRow, RewardCard, RewardError, RewardLearner,
+    RewardLoss, RewardModel, RewardRow, ScoreBatch, ScoreNeeds, SourceLearner, SourcedPair,
 };
 use ascribe_testkit::device::device;
 use ascribe_testkit::golden::{Case, close, open, root};
@@ -452,4 +453,65 @@ fn a_loss_is_told_how_much_of_training_is_done() {
     assert_eq!(told, [0.0, 0.5]);
     // What is measured is the loss at the end.
     assert_eq!(evaluate(&plain, &model.decoder, &rows, 3).expect("sound rows").values("told"), [1.0; 8]);
+}
+
+/// The first scores of the texts of pairs, as labels.
+fn with_first_scores(model: &LanguageModel, mut pairs: Vec<RewardRow>) -> Vec<RewardRow> {
+    let judge = RewardModel::new(model, RewardCard::default()).expect("one score");
+    for pair in &mut pairs {
+        let texts: Vec<Row> = pair.responses.iter().map(|response| Row { prompt: &pair.prompt, response }).collect();
+        let scores = judge.outputs(&texts).expect("sound rows").concat();
+        pair.labels = scores;
+    }
+    pairs
+}
+
+#[test]
+fn a_detector_orders_machine_mixed_and_human_text_and_is_held_by_its_replay() {
+    let (model, loss) = (headed(1), MachineTextConfig::default().init().expect("sound"));
+    // Responses that end with 5, 6 and 7 are a machine's, mixed and a person's; replayed are pairs of other texts.
+    let twice = [groups(), groups()].concat();
+    let [machine, mixed, human] =
+        ["rewards/machine", "rewards/mixed", "rewards/human"].map(|stat| learns(&model, &loss, &twice, stat)[1]);
+    assert!(machine > mixed && mixed > human, "{machine}, {mixed}, {human}");
+    let other = |at: u32| RewardRow {
+        prompt: vec![at + 120].into(),
+        responses: [vec![at + 140, 5], vec![at + 150, 7]].map(Tokens::from).to_vec(),
+        ..RewardRow::default()
+    };
+    let pairs = with_first_scores(&model, (0..4).map(other).collect());
+    let rows: Vec<ReplayRow> =
+        groups().into_iter().zip(&pairs).map(|(row, pair)| ReplayRow { row, replayed: pair.clone() }).collect();
+    let start = || model.decoder.clone().on(&device().autodiff());
+    // At the start nothing has moved, so the loss is that of the rows.
+    let borrowed: Vec<&ReplayRow> = rows.iter().collect();
+    let own: Vec<RewardRow> = groups();
+    let plain = RewardLearner { loss: &loss }.learn_window(&start(), &own.iter().collect::<Vec<_>>(), 2);
+    let held = ReplayLearner::new(&loss, 0.01).expect("sound").learn_window(&start(), &borrowed, 2);
+    let (plain, held) = (plain.expect("sound rows").tally, held.expect("sound rows").tally);
+    close("loss", &[held.loss, held.weight], &[plain.loss, plain.weight], 1e-5);
+    close("replay", held.values("replay/loss"), &[0.0; 4], 1e-6);
+
+    // How far the replayed texts have moved after training, by the weight of the replay.
+    let drift = |weight: f64| {
+        let learner = ReplayLearner::new(&loss, weight).expect("sound");
+        let mut fit = Fit::new(&learner, start(), &rows, config(60)).expect("sound options");
+        for report in &mut fit {
+            report.expect("finite numbers");
+        }
+        let trained = model.with_decoder(fit.into_model().valid());
+        let now = with_first_scores(&trained, pairs.clone());
+        let apart = now.iter().zip(&pairs).flat_map(|(now, first)| now.labels.iter().zip(&first.labels));
+        apart.map(|(now, first)| (now - first).powi(2)).sum::<f64>()
+    };
+    let [free, bound] = [0.0, 1.0].map(drift);
+    assert!(bound < 0.5 * free, "{free} without a replay, {bound} with one");
+    // Without a weight it is plain learning.
+    let same = after(&ReplayLearner::new(&loss, 0.0).expect("sound"), &rows);
+    close("no weight", &same, &after(&RewardLearner { loss: &loss }, &groups()), 1e-5);
+    for weight in [-1.0, f64::NAN, f64::INFINITY] {
+        assert!(ReplayLearner::new(&loss, weight).is_err(), "{weight}");
+    }
+    let wide = RegressionConfig { attributes: 2, ..RegressionConfig::default() }.init().expect("sound");
+    assert!(ReplayLearner::new(&wide, 0.01).is_err(), "more than one score");
 }

@@ -34,6 +34,13 @@ pub struct RewardArgs {
     /// How far those weights are away: the rate of a step up the spread.
     #[arg(long, requires = "meta_data", allow_negative_numbers = true)]
     pub meta_rate: Option<f64>,
+    /// Pairs that the model learned from before, to whose scores by the model as it is now it is held (ReMoDetect); with a model
+    /// that `train reward` has written.
+    #[arg(long)]
+    pub replay_data: Option<PathBuf>,
+    /// What these pairs count for; 0.01 unless it is given.
+    #[arg(long, requires = "replay_data", allow_negative_numbers = true)]
+    pub replay_weight: Option<f64>,
 }
 
 /// How the weights of a fresh head are drawn, by the width D of the hidden states.

@@ -120,7 +120,7 @@ const READING: [&str; 11] = [
 ];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
-static OPTIONS: [(&str, Takers, &[&str]); 121] = [
+static OPTIONS: [(&str, Takers, &[&str]); 123] = [
     ("reward", Takers::All, &["iterative-dpo"]),
     ("reward_weights", Takers::All, &["iterative-dpo"]),
     ("combine", Takers::All, &["iterative-dpo"]),
@@ -216,6 +216,8 @@ static OPTIONS: [(&str, Takers, &[&str]); 121] = [
     ("attribute_weights", Takers::None, &["reward"]),
     ("meta_data", Takers::None, &["reward"]),
     ("meta_rate", Takers::None, &["reward"]),
+    ("replay_data", Takers::None, &["reward"]),
+    ("replay_weight", Takers::None, &["reward"]),
     ("score_weight", Takers::None, &WRITTEN),
     ("lm_weight", Takers::None, &WRITTEN),
     ("single_critiques", Takers::None, &["critique"]),
@@ -357,6 +359,7 @@ mod tests {
             "combine" => &["min"],
             "meta_data" => &["x", "--meta-rate", "1"],
             "meta_rate" => &["1", "--meta-data", "x"],
+            "replay_weight" => &["1", "--replay-data", "x"],
             "agreement" => &["top"],
             "constraint" => &["x=1"],
             "constraint_kind" => &["xi", "--constraint", "x=1"],
@@ -439,7 +442,11 @@ mod tests {
                 if let Some(said) = said {
                     // Some take another one with them, which is refused first.
                     let with = ["curriculum", "constraint"].into_iter().find(|with| name.starts_with(*with));
-                    let name = if *name == "meta_rate" { "meta_data" } else { with.unwrap_or(*name) };
+                    let name = match *name {
+                        "meta_rate" => "meta_data",
+                        "replay_weight" => "replay_data",
+                        name => with.unwrap_or(name),
+                    };
                     assert!(said.starts_with(&format!("{name} does nothing with {} (", one.name)), "{said}");
                     assert!(said.ends_with(&methods(takers, others)), "{said}");
                 }

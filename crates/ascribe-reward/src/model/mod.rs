@@ -3,6 +3,7 @@
 mod card;
 mod learner;
 mod meta;
+mod replay;
 mod reward_model;
 mod row;
 mod sources;
@@ -12,6 +13,7 @@ mod writing_learner;
 pub use card::{CARD, Reading, RewardCard};
 pub use learner::RewardLearner;
 pub use meta::MetaLearner;
+pub use replay::{ReplayLearner, ReplayRow};
 pub use reward_model::{RewardModel, Scored};
 pub use row::{RewardRow, rows_hash};
 pub use sources::{SourceLearner, SourcedPair};

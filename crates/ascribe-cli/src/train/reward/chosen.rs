@@ -83,7 +83,7 @@ impl<'a> Chosen<'a> {
         };
         let mut chosen = Self { name, known, teaches, kwargs };
         if let Some(weight) = args.reward.center_rewards_coefficient {
-            if !["bradley-terry", "trajectories"].contains(&chosen.known) {
+            if !["bradley-terry", "trajectories", "ties"].contains(&chosen.known) {
                 bail!("center_rewards_coefficient centres pairs of scores, which {} has not; drop it", chosen.name);
             }
             chosen.kwargs.insert("centre".to_owned(), json!(weight));

@@ -254,6 +254,11 @@ fn stated(record: &Preference, combined: bool) -> anyhow::Result<Ranked> {
     Ok(Ranked { prompt: record.prompt.clone(), replies, line: record.line })
 }
 
+/// Pairs as they are, without labels.
+pub(super) fn pair_rows(encoded: Vec<(TrainRow, Preference)>) -> Vec<RewardRow> {
+    encoded.into_iter().map(|(row, _)| reward_row(row, Vec::new())).collect()
+}
+
 /// The groups of a meta step.
 pub(super) fn groups_of(args: &TrainArgs, encoder: &Encoder, groups: Vec<Ranked>) -> anyhow::Result<Vec<RewardRow>> {
     let encoded = checked(args, "meta", encoder.groups(groups)?)?.rows;

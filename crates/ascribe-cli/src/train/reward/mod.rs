@@ -15,6 +15,7 @@
 mod chosen;
 mod data;
 mod meta;
+mod replay;
 pub(crate) mod written;
 
 use std::path::Path;
@@ -22,7 +23,8 @@ use std::path::Path;
 use ascribe::lm::{Decoder, Head, LanguageModel, Row};
 use ascribe::preference::Encoder;
 use ascribe::reward::{
-    CARD, MetaLearner, RewardCard, RewardLearner, RewardLoss, RewardModel, RewardRow, Standard, rows_hash,
+    CARD, MetaLearner, ReplayLearner, RewardCard, RewardLearner, RewardLoss, RewardModel, RewardRow, Standard,
+    rows_hash,
 };
 use ascribe::train::{FitConfig, Learner};
 use serde_json::{Value, json};
@@ -39,6 +41,9 @@ use data::{Data, Rows, groups_of};
 
 /// The name of the method.
 pub const METHOD: &str = "reward";
+
+/// Weight of the replay, where none is given: that of ReMoDetect's code.
+const REPLAY: f64 = 0.01;
 
 /// Responses that the scale of a finished model is measured on.
 const MEASURED: usize = 256;
@@ -72,6 +77,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let groups = args.reward.meta_data.as_deref().map(meta::read).transpose()?;
     let data = Data::load(args, &mut chosen)?;
     let (loss, options) = chosen.make(catalog)?;
+    let replayed = replay::read(args, loss.needs().width)?;
     let reading = chosen.reading(args, &options, data.attributes())?;
     let model = headed(args, Head::Sequence { labels: loss.needs().width }, &device)?;
     let mut identity = identity(args, &config, &chosen, &model);
@@ -81,13 +87,23 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     identity.push(("set of rows", short(&rows_hash(&rows.train))));
     let card = RewardCard { loss: chosen.name.clone(), reading, ..RewardCard::default() };
     let loss: &dyn RewardLoss = loss.as_ref();
-    let trained = match groups.zip(args.reward.meta_rate) {
-        None => fit(args, &RewardLearner { loss }, config, &model, identity, &rows, &card)?,
-        Some((groups, rate)) => {
+    let own = [rows.train.as_slice(), rows.held_out.as_slice()];
+    let trained = match (groups.zip(args.reward.meta_rate), replayed) {
+        (None, None) => fit(args, &RewardLearner { loss }, config, &model, identity, own, &card)?,
+        (None, Some(pairs)) => {
+            let pairs = replay::scored(&model, card.clone(), replay::encoded(args, &encoder, pairs)?)?;
+            let weight = args.reward.replay_weight.unwrap_or(REPLAY);
+            identity.push(("replay_weight", weight.to_string()));
+            identity.push(("set of replayed pairs", short(&rows_hash(&pairs))));
+            let [train, held_out] = own.map(|rows| replay::beside(rows, &pairs));
+            let learner = ReplayLearner::new(loss, weight)?;
+            fit(args, &learner, config, &model, identity, [train.as_slice(), held_out.as_slice()], &card)?
+        }
+        (Some((groups, rate)), _) => {
             let groups = groups_of(args, &encoder, groups)?;
             identity.push(("meta_rate", rate.to_string()));
             identity.push(("set of groups", short(&rows_hash(&groups))));
-            fit(args, &MetaLearner::new(loss, &groups, rate)?, config, &model, identity, &rows, &card)?
+            fit(args, &MetaLearner::new(loss, &groups, rate)?, config, &model, identity, own, &card)?
         }
     };
     let Trained { model, tally, best } = trained;
@@ -95,14 +111,14 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     finish(args, tally, best)
 }
 
-/// Trains by a learner.
-fn fit<L: Learner<Model = Decoder, Row = RewardRow>>(
+/// Trains by a learner, on some rows and with others held out.
+fn fit<L: Learner<Model = Decoder>>(
     args: &TrainArgs,
     learner: &L,
     config: FitConfig,
     model: &LanguageModel,
     identity: Vec<(&'static str, String)>,
-    rows: &Rows,
+    [train, held_out]: [&[L::Row]; 2],
     card: &RewardCard,
 ) -> anyhow::Result<Trained> {
     let run = Run {
@@ -112,8 +128,8 @@ fn fit<L: Learner<Model = Decoder, Row = RewardRow>>(
         judge: learner,
         model,
         identity,
-        train: &rows.train,
-        held_out: &rows.held_out,
+        train,
+        held_out,
         source: None,
         beside: Some((CARD, card.to_text())),
     };
@@ -156,6 +172,10 @@ pub fn validate(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let limit = words.limit(args.max_length);
     let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?.with_boundary(args.boundary);
     let Rows { train, held_out } = data.encode(args, &encoder, &chosen, &options)?;
+    if let Some(pairs) = replay::read(args, loss.needs().width)? {
+        replay::encoded(args, &encoder, pairs)?;
+        ReplayLearner::new(loss.as_ref(), args.reward.replay_weight.unwrap_or(REPLAY))?;
+    }
     if let Some((groups, rate)) = groups.zip(args.reward.meta_rate) {
         MetaLearner::new(loss.as_ref(), &groups_of(args, &encoder, groups)?, rate)?;
     }
