@@ -117,8 +117,9 @@ pub struct TrainArgs {
     pub given: Given,
     /// The objective by name, such as sft, dpo, kto, simpo or t-reg, or a sum of some, such as dpo+sft; on rollouts grpo, dr_grpo,
     /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo, ma_ppo, raft, oreal, oreo, brain or score; in rounds of
-    /// pairs that it writes iterative-dpo, iterative-cream or iterative-scir; on games in turns archer; or reward, for a reward
-    /// model; or critique or themis, for one that writes before it scores; or orm, prm, pav, tvm or implicit-prm, for a process model.
+    /// pairs that it writes iterative-dpo, iterative-cream or iterative-scir; on pairs whose order teaches nothing scir; on games in
+    /// turns archer; or reward, for a reward model; or critique or themis, for one that writes before it scores; or orm, prm, pav,
+    /// tvm or implicit-prm, for a process model.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]

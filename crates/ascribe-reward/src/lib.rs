@@ -46,9 +46,9 @@ pub use error::RewardError;
 pub use follow_up::{FollowUpLikelihood, FollowUps, OverTokens};
 pub use judge::{BetterThanReference, Critiqued, RubricJudge, RubricPrompt, rubric_prompt};
 pub use model::{
-    CARD, MetaLearner, Reading, ReplayLearner, ReplayRow, RewardCard, RewardLearner, RewardModel, RewardRow, Scored,
-    SourceLearner, SourcedPair, Writing, WritingLearner, WrittenRow, WrittenText, criticised, given_trace, rows_hash,
-    traced,
+    CARD, InternalConfig, InternalLearner, InternalRow, MetaLearner, Reading, ReplayLearner, ReplayRow, RewardCard,
+    RewardLearner, RewardModel, RewardRow, Scored, SourceLearner, SourcedPair, Writing, WritingLearner, WrittenRow,
+    WrittenText, criticised, given_trace, rows_hash, traced,
 };
 pub use robust::{Heads, Robust};
 pub use routing::{Mix, Routing, RoutingForm};

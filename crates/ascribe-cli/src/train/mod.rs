@@ -10,6 +10,7 @@ pub(crate) mod reward;
 pub(crate) mod rollouts;
 pub(crate) mod rounds;
 mod rows;
+pub(crate) mod scir;
 mod setup;
 mod taken;
 
@@ -53,6 +54,9 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     }
     if reward::written::is_written(&args.method) {
         return reward::written::run(args, catalog);
+    }
+    if args.method == scir::METHOD {
+        return scir::run(args, catalog);
     }
     if let Some(recipe) = recipes::recipe(&args.method) {
         return rollouts::run(args, recipe, catalog);

@@ -8,7 +8,7 @@ use super::process::{IMPLICIT, kind};
 use super::recipes::{RECIPES, Recipe, recipe};
 use super::reward::written::is_written;
 use super::rounds::rounds;
-use super::{archer, reward};
+use super::{archer, reward, scir};
 use crate::args::TrainArgs;
 
 /// Which methods on rollouts take an option.
@@ -93,6 +93,8 @@ const WRITING: [&str; 4] = ["iterative-dpo", "iterative-cream", "iterative-scir"
 /// The same, and those whose model writes before it scores.
 const TEXTS: [&str; 6] = ["iterative-dpo", "iterative-cream", "iterative-scir", "archer", "critique", "themis"];
 const PULLED_TOO: [&str; 4] = [OBJECTIVES, "iterative-dpo", "iterative-cream", "iterative-scir"];
+/// The same, and what has a strength of the pull alone.
+const WITH_BETA: [&str; 5] = [OBJECTIVES, "iterative-dpo", "iterative-cream", "iterative-scir", "scir"];
 
 /// Methods that train a process model.
 const PROCESS: [&str; 4] = ["orm", "prm", "pav", "tvm"];
@@ -100,16 +102,19 @@ const PROCESS: [&str; 4] = ["orm", "prm", "pav", "tvm"];
 const HEADS: [&str; 7] = ["reward", "critique", "themis", "orm", "prm", "pav", "tvm"];
 /// Methods that train a model of rewards.
 const REWARDS: [&str; 3] = ["reward", "critique", "themis"];
+/// Methods whose loss has numbers.
+const NUMBERED: [&str; 4] = ["reward", "critique", "themis", "scir"];
 /// Methods that train a model of rewards that writes.
 const WRITTEN: [&str; 2] = ["critique", "themis"];
 /// Methods that learn from the rows of a file as they are.
-const ON_ROWS: [&str; 8] = [OBJECTIVES, "reward", "critique", "themis", "orm", "prm", "pav", "tvm"];
+const ON_ROWS: [&str; 9] = [OBJECTIVES, "reward", "critique", "themis", "scir", "orm", "prm", "pav", "tvm"];
 /// Methods that read rows of prompts, whatever else these have.
-const READING: [&str; 11] = [
+const READING: [&str; 12] = [
     OBJECTIVES,
     "reward",
     "critique",
     "themis",
+    "scir",
     "orm",
     "prm",
     "pav",
@@ -147,7 +152,7 @@ static OPTIONS: [(&str, Takers, &[&str]); 123] = [
     ),
     ("dual_clip", Takers::Losses(&CUT), &[]),
     ("delta", Takers::Losses(&CUT), &[OBJECTIVES, "iterative-dpo", "iterative-scir"]),
-    ("beta", Takers::Losses(&PULLED), &PULLED_TOO),
+    ("beta", Takers::Losses(&PULLED), &WITH_BETA),
     ("off_policy_mask_threshold", Takers::Losses(SURROGATES), &[]),
     ("entropy_coef", Takers::Losses(SURROGATES), &[]),
     ("top_entropy_quantile", Takers::Losses(SURROGATES), &[]),
@@ -210,7 +215,7 @@ static OPTIONS: [(&str, Takers, &[&str]); 123] = [
     ("curriculum_model", Takers::None, &[OBJECTIVES]),
     ("curriculum_anti", Takers::None, &[OBJECTIVES]),
     ("loss", Takers::None, &REWARDS),
-    ("loss_kwargs", Takers::None, &REWARDS),
+    ("loss_kwargs", Takers::None, &NUMBERED),
     ("center_rewards_coefficient", Takers::None, &REWARDS),
     ("head_init", Takers::None, &HEADS),
     ("attribute_weights", Takers::None, &["reward"]),
@@ -246,7 +251,7 @@ static OPTIONS: [(&str, Takers, &[&str]); 123] = [
     ("eval_steps", Takers::None, &ON_ROWS),
     ("per_device_eval_batch_size", Takers::None, &ON_ROWS),
     ("max_length", Takers::None, &ON_ROWS),
-    ("boundary", Takers::None, &[OBJECTIVES, "reward"]),
+    ("boundary", Takers::None, &[OBJECTIVES, "reward", "scir"]),
     ("dpo_model", Takers::None, &[OBJECTIVES]),
     ("revision", Takers::None, &[OBJECTIVES]),
 ];
@@ -276,7 +281,9 @@ fn is_loss(name: &str) -> bool {
 
 /// Whether a method that is not on rollouts, by the name that it has here, takes an option that `others` take.
 fn takes_elsewhere(method: &str, others: &[&str]) -> bool {
-    let named = [archer::METHOD, reward::METHOD].contains(&method) || is_written(method) || kind(method).is_some();
+    let named = [archer::METHOD, reward::METHOD, scir::METHOD].contains(&method)
+        || is_written(method)
+        || kind(method).is_some();
     let on_rows = !named && rounds(method).is_none();
     others.contains(&method) || (on_rows && others.contains(&OBJECTIVES))
 }
@@ -418,7 +425,7 @@ mod tests {
                 Takers::Losses(names) => names.iter().all(|name| is_loss(name)),
             };
             assert!(known && !methods(takers, others).is_empty(), "{name}");
-            let named = [OBJECTIVES, archer::METHOD, reward::METHOD, IMPLICIT];
+            let named = [OBJECTIVES, archer::METHOD, reward::METHOD, IMPLICIT, scir::METHOD];
             let head = |name: &&str| kind(name).is_some() || is_written(name);
             let known = |name: &&str| rounds(name).is_some() || head(name) || named.contains(name);
             assert!(others.iter().all(known), "{name}");
@@ -463,6 +470,7 @@ mod tests {
             elsewhere(IMPLICIT, others.contains(&OBJECTIVES) || others.contains(&IMPLICIT));
             METHODS.iter().for_each(|&(one, _)| elsewhere(one, others.contains(&one)));
             elsewhere(reward::METHOD, others.contains(&reward::METHOD));
+            elsewhere(scir::METHOD, others.contains(&scir::METHOD));
             WRITTEN.iter().for_each(|&one| elsewhere(one, others.contains(&one)));
         }
     }

@@ -1,6 +1,7 @@
 //! Reward models on a decoder: what they learn from, how they learn, and what they say.
 
 mod card;
+mod internal;
 mod learner;
 mod meta;
 mod replay;
@@ -11,6 +12,7 @@ mod writing;
 mod writing_learner;
 
 pub use card::{CARD, Reading, RewardCard};
+pub use internal::{InternalConfig, InternalLearner, InternalRow};
 pub use learner::RewardLearner;
 pub use meta::MetaLearner;
 pub use replay::{ReplayLearner, ReplayRow};
