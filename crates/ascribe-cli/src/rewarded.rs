@@ -67,6 +67,8 @@ struct Judged {
     cut: bool,
     /// What a member wrote before it scored; a list where several did.
     written: Value,
+    /// What a member believes of the label and of concepts; a list where several do.
+    belief: Value,
 }
 
 /// Responses to one prompt, and how they stand in their row.
@@ -99,8 +101,12 @@ impl Judges {
         let (aggregate, device) = (args.aggregate()?, device(device_name)?);
         let load = |path: &PathBuf| -> anyhow::Result<RewardModel> {
             eprintln!("loading {}", path.display());
-            RewardModel::load(&resolve(path)?, &device)
-                .with_context(|| format!("the reward model `{}`", path.display()))
+            let model = RewardModel::load(&resolve(path)?, &device);
+            let model = match args.concepts.is_empty() {
+                true => model,
+                false => model.and_then(|model| model.with_concepts(&args.concepts)),
+            };
+            model.with_context(|| format!("the reward model `{}`", path.display()))
         };
         let members = args.reward.iter().map(load).collect::<anyhow::Result<_>>()?;
         Ok(Some(Self { members, aggregate, standardize: args.standardize }))
@@ -167,12 +173,30 @@ impl Judges {
                     [one] => json!(one),
                     several => json!(several),
                 };
-                Ok(Judged { reward: self.aggregate.of(&members)?, members, cut, written })
+                let beliefs = self.members.iter().zip(&by_member);
+                let beliefs: Vec<Value> =
+                    beliefs.filter_map(|(member, scores)| belief(member, &scores[row][response])).collect();
+                let belief = match beliefs.as_slice() {
+                    [] => Value::Null,
+                    [one] => one.clone(),
+                    several => json!(several),
+                };
+                Ok(Judged { reward: self.aggregate.of(&members)?, members, cut, written, belief })
             };
             judged.push((0..given.responses.len()).map(one).collect::<anyhow::Result<Vec<_>>>()?);
         }
         Ok(judged)
     }
+}
+
+/// Probabilities of the good label and of the concepts, by name.
+fn belief(member: &RewardModel, scored: &Scored) -> Option<Value> {
+    let (Some(inferred), Reading::Concepts { names, .. }) = (&scored.inferred, &member.card().reading) else {
+        return None;
+    };
+    let concepts: Map<String, Value> =
+        names.iter().zip(&inferred.concepts).map(|(name, there)| (name.clone(), json!(there))).collect();
+    Some(json!({"good": inferred.good, "concepts": concepts}))
 }
 
 /// The rewards of all rows by one member: together, or row by row where responses are compared.
@@ -241,6 +265,9 @@ impl Given {
         }
         if judged.iter().any(|one| !one.written.is_null()) {
             put(written_as, &|one: &Judged| one.written.clone());
+        }
+        if judged.iter().any(|one| !one.belief.is_null()) {
+            put("belief", &|one: &Judged| one.belief.clone());
         }
         if judged.iter().any(|one| one.cut) {
             put("cut", &|one: &Judged| json!(one.cut));

@@ -1,4 +1,5 @@
-//! Rewards beyond pairs and ratings: a detector that is held to its first scores, and a policy that agrees with itself.
+//! Rewards beyond pairs and ratings: a detector that is held to its first scores, a policy that agrees with itself, and concepts
+//! behind a label.
 
 mod support;
 
@@ -90,4 +91,64 @@ fn a_policy_learns_to_agree_with_itself_whatever_the_order_of_the_pairs() {
     bench.run(&sum).refused(&["scir learns from pairs whose order teaches nothing"]);
     let ran = bench.run(&line("pairs", "no", "").replacen("train", "validate", 1)).succeeded();
     assert!(ran.stdout.contains("8 pairs to train on, 4 held out, 4 steps of 2 pairs"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_label_and_concepts_are_learned_inferred_and_corrected() {
+    let bench = Bench::new();
+    // What is kind is good, and what is brief is neither.
+    let rated = |n: usize| {
+        let (kind, brief) = (n % 2, n / 2 % 2);
+        let text = format!("{}{}", ["no ", "yes please "][kind], ["and so on and on", "."][brief]);
+        json!({"prompt": format!("what is {n}?"), "completion": text, "ratings": {"label": kind, "kind": kind, "brief": brief}})
+    };
+    bench.rows("rated.jsonl", (0..16).map(rated));
+    let line = |data: &str, out: &str, rest: &str| {
+        format!(
+            "train reward --model model --data {data}.jsonl --output-dir {out} {SHORT} --loss concept-energy {rest}"
+        )
+    };
+    let ran = bench.run(&line("rated", "out", "--learning-rate 3e-3 --num-train-epochs 6")).succeeded();
+    assert!(ran.stderr.contains("concepts: kind, brief"), "{}", ran.stderr);
+    let losses = logged(&bench, "out", "loss");
+    let [first, last] = [&losses[..6], &losses[30..]].map(|part| part.iter().sum::<f64>());
+    assert!(losses.len() == 36 && last < 0.7 * first, "{losses:?}");
+    let card = bench.json("out/reward.json")["reading"]["concepts"].clone();
+    assert_eq!((&card["names"], &card["weights"]), (&json!(["kind", "brief"]), &json!([1.0, 1.0, 0.01])));
+    // The label follows the first concept, bit 0 of the index: good is the smaller energy where it is set.
+    let joint: Vec<[f64; 2]> = serde_json::from_value(card["joint"].clone()).expect("a table");
+    assert_eq!(joint.len(), 4);
+    for (state, [bad, good]) in joint.iter().enumerate() {
+        assert_eq!(good < bad, state % 2 == 1, "{joint:?}");
+    }
+    bench.rows("rows.jsonl", [json!({"prompt": "what is 1?", "completions": ["yes please .", "no and so on and on"]})]);
+    let score = |rest: &str| -> Value {
+        let ran = bench.run(&format!("score --reward out --input rows.jsonl {rest}")).succeeded();
+        serde_json::from_str(&ran.stdout).expect("a line of JSON")
+    };
+    let free = score("");
+    let kind = |row: &Value, at: usize| row["beliefs"][at]["concepts"]["kind"].as_f64().expect("a probability");
+    assert!(kind(&free, 0) > kind(&free, 1) && free["rewards"][0].as_f64() > free["rewards"][1].as_f64(), "{free}");
+    let known = score("--concept kind=0");
+    assert_eq!((kind(&known, 0), kind(&known, 1)), (0.0, 0.0));
+    // The label follows what was corrected, by a hundredth of its energies.
+    assert!(known["rewards"][0].as_f64() < free["rewards"][0].as_f64(), "{known} and {free}");
+    let refused = |rest: &str, said: &[&str]| {
+        bench.run(&format!("score --reward out --input rows.jsonl {rest}")).refused(said);
+    };
+    refused("--concept rude=1", &["`rude`; it has kind, brief"]);
+    refused("--concept kind=2", &["a concept is NAME=1"]);
+    refused("--concept kind=1 --concept kind=0", &["one value only"]);
+
+    let refused = |data: &str, rest: &str, said: &[&str]| {
+        bench.run(&line(data, "no", rest)).refused(said);
+        bench.run(&line(data, "no", rest).replacen("train", "validate", 1)).refused(said);
+    };
+    refused("rated", "--loss-kwargs joint_weight=1", &["drop concepts and joint_weight", "reward.json"]);
+    let unlabelled = |n: usize| json!({"prompt": format!("{n}"), "completion": "a", "ratings": {"kind": 1}});
+    bench.rows("unlabelled.jsonl", (0..12).map(unlabelled));
+    refused("unlabelled", "", &["concept-energy needs the rating `label`"]);
+    let half = |n: usize| json!({"prompt": format!("{n}"), "completion": "a", "ratings": {"label": 1, "kind": 0.5}});
+    bench.rows("half.jsonl", (0..12).map(half));
+    refused("half", "", &["must be rated 0 or 1, and `kind` is not in line"]);
 }

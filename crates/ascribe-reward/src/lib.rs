@@ -39,7 +39,7 @@ pub mod soup;
 pub use agreement::{Consistency, implicit_preferences, self_rewards, unanimous};
 pub use batch::{RewardLoss, ScoreBatch, ScoreNeeds};
 pub use combine::{Merge, Sum};
-pub use concepts::{ConceptEnergies, Inferred, perturbed, split_energies};
+pub use concepts::{ConceptEnergies, Inferred, joint_energies, perturbed, split_energies};
 pub use detect::{Detector, usable_texts};
 pub use ensemble::{Aggregate, Ensemble};
 pub use error::RewardError;

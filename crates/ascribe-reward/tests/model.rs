@@ -515,3 +515,35 @@ fn a_detector_orders_machine_mixed_and_human_text_and_is_held_by_its_replay() {
     let wide = RegressionConfig { attributes: 2, ..RegressionConfig::default() }.init().expect("sound");
     assert!(ReplayLearner::new(&wide, 0.01).is_err(), "more than one score");
 }
+
+#[test]
+fn concepts_are_inferred_and_corrected() {
+    let (episodes, joint) = (episodes(), vec![[0.2, 1.5], [1.0, 0.1]]);
+    let reading = Reading::Concepts { names: vec!["polite".into()], joint: joint.clone(), weights: [1.0; 3] };
+    let card = RewardCard { reading, ..RewardCard::default() };
+    let model = || RewardModel::new(&headed(6), card.clone()).expect("two scores for each of three energies");
+    let free = model().scored(&rows(&episodes)).expect("sound rows");
+    let known = model().with_concepts(&[("polite".to_owned(), true)]).expect("its concept");
+    let known = known.scored(&rows(&episodes)).expect("sound rows");
+    for (free, known) in free.iter().zip(&known) {
+        // Energies of the label, then of the concept; the last two outputs are not read.
+        let o = &free.outputs;
+        let mass = |label: usize, concept: usize| (-(o[label] + o[2 + concept] + joint[concept][label])).exp();
+        let odds = ((mass(1, 0) + mass(1, 1)) / (mass(0, 0) + mass(0, 1))).ln();
+        let all = mass(0, 0) + mass(0, 1) + mass(1, 0) + mass(1, 1);
+        let inferred = free.inferred.as_ref().expect("energies");
+        close("reward", &[free.reward, inferred.reward], &[odds, odds], 1e-9);
+        close("polite", &inferred.concepts, &[(mass(0, 1) + mass(1, 1)) / all], 1e-9);
+        close("corrected", &[known.reward], &[(mass(1, 1) / mass(0, 1)).ln()], 1e-9);
+        assert_eq!(known.inferred.as_ref().map(|one| one.concepts.clone()), Some(vec![1.0]));
+    }
+    let refused = |known: &[(&str, bool)]| {
+        let known: Vec<(String, bool)> = known.iter().map(|(name, there)| ((*name).to_owned(), *there)).collect();
+        model().with_concepts(&known).err().expect("refused").to_string()
+    };
+    assert!(refused(&[("kind", true)]).contains("`kind`; it has polite"));
+    assert!(refused(&[("polite", true), ("polite", false)]).contains("one value only, got both for `polite`"));
+    let plain = RewardModel::new(&headed(1), RewardCard::default()).expect("one score");
+    let refused = plain.with_concepts(&[("polite".to_owned(), true)]).err().expect("no concepts").to_string();
+    assert!(refused.contains("a model of concepts alone"), "{refused}");
+}

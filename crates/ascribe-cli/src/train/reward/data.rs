@@ -12,6 +12,9 @@ use super::chosen::{Chosen, Teaches};
 use crate::args::TrainArgs;
 use crate::train::rows::{checked, groups, parts};
 
+/// The rating that says whether a response is good, beside those of its concepts.
+const LABEL: &str = "label";
+
 /// Confidences that are stated behind responses, on a scale from 0 to 10.
 const HIGH: f64 = 10.0;
 const LOW: f64 = 0.0;
@@ -33,7 +36,7 @@ impl Data {
     pub(super) fn load(args: &TrainArgs, chosen: &mut Chosen) -> anyhow::Result<Self> {
         let columns = ColumnMap::parse(&args.columns)?;
         match chosen.teaches {
-            Teaches::Attributes | Teaches::Rating => {}
+            Teaches::Attributes | Teaches::Rating | Teaches::Concepts => {}
             Teaches::Ranks => {
                 let mut split = parts(args, groups(args, &columns)?)?;
                 let several = |row: &Ranked| row.replies.len() > 1;
@@ -56,6 +59,16 @@ impl Data {
             if !attributes.contains(name) {
                 attributes.push(name.clone());
             }
+        }
+        if chosen.teaches == Teaches::Concepts {
+            if !attributes.iter().any(|name| name == LABEL) {
+                bail!(
+                    "concept-energy needs the rating `{LABEL}`, which is 1 for a good response, beside those of the concepts"
+                );
+            }
+            attributes.retain(|name| name != LABEL);
+            eprintln!("concepts: {}", attributes.join(", "));
+            chosen.kwargs.insert("concepts".to_owned(), json!(attributes.len()));
         }
         if chosen.teaches == Teaches::Attributes {
             eprintln!("attributes: {}", attributes.join(", "));
@@ -202,6 +215,21 @@ fn of_ratings(
                 }
                 let rating = |name: &String| record.ratings.iter().find(|(known, _)| known == name).map(|(_, x)| *x);
                 attributes.iter().map(|name| rating(name).unwrap_or(UNRATED)).collect()
+            }
+            Teaches::Concepts => {
+                let flag = |name: &str| {
+                    let found = record.ratings.iter().find(|(known, _)| known == name).map(|(_, x)| *x);
+                    found.filter(|x| [0.0, 1.0].contains(x)).with_context(|| {
+                        format!(
+                            "the label and every concept must be rated 0 or 1, and `{name}` is not in line {}",
+                            record.line
+                        )
+                    })
+                };
+                std::iter::once(LABEL)
+                    .chain(attributes.iter().map(String::as_str))
+                    .map(flag)
+                    .collect::<anyhow::Result<_>>()?
             }
             _ => {
                 let mean = record.ratings.iter().map(|(_, x)| x).sum::<f64>() / record.ratings.len() as f64;

@@ -6,6 +6,7 @@
 //! | margin, scaled | pairs with `margin` | by how much |
 //! | ties | pairs; `margin` 0 is a tie | which is better, or neither |
 //! | regression | ratings | each attribute |
+//! | concept-energy | ratings of 0 and 1, one of which is `label` | whether the response is good, and which concepts it has |
 //! | gaussian-heads | ratings | their mean, which every head learns from its own resample |
 //! | k-wise | ratings, or right and wrong replies | the order of all replies to a prompt |
 //! | confidence | pairs | a right answer is to be sure of itself, a wrong one not |
@@ -23,8 +24,8 @@ use std::path::Path;
 use ascribe::lm::{Decoder, Head, LanguageModel, Row};
 use ascribe::preference::Encoder;
 use ascribe::reward::{
-    CARD, MetaLearner, ReplayLearner, RewardCard, RewardLearner, RewardLoss, RewardModel, RewardRow, Standard,
-    rows_hash,
+    CARD, MetaLearner, Reading, ReplayLearner, RewardCard, RewardLearner, RewardLoss, RewardModel, RewardRow, Standard,
+    joint_energies, rows_hash,
 };
 use ascribe::train::{FitConfig, Learner};
 use serde_json::{Value, json};
@@ -41,6 +42,9 @@ use data::{Data, Rows, groups_of};
 
 /// The name of the method.
 pub const METHOD: &str = "reward";
+
+/// Share of the concepts that are flipped where the label is learned from them: that of the code of concept bottlenecks.
+const FLIPPED: f64 = 0.2;
 
 /// Weight of the replay, where none is given: that of ReMoDetect's code.
 const REPLAY: f64 = 0.01;
@@ -85,6 +89,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let encoder = Encoder::new(&model, args.max_length)?.with_boundary(args.boundary);
     let rows = data.encode(args, &encoder, &chosen, &options)?;
     identity.push(("set of rows", short(&rows_hash(&rows.train))));
+    let reading = with_joint_energies(reading, &rows.train)?;
     let card = RewardCard { loss: chosen.name.clone(), reading, ..RewardCard::default() };
     let loss: &dyn RewardLoss = loss.as_ref();
     let own = [rows.train.as_slice(), rows.held_out.as_slice()];
@@ -109,6 +114,17 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let Trained { model, tally, best } = trained;
     write_scale(&args.output_dir, &model, card, if rows.held_out.is_empty() { &rows.train } else { &rows.held_out })?;
     finish(args, tally, best)
+}
+
+/// How the scores become a reward, with the energies of the label given the concepts where these are its parts.
+fn with_joint_energies(reading: Reading, rows: &[RewardRow]) -> anyhow::Result<Reading> {
+    let Reading::Concepts { names, weights, .. } = reading else { return Ok(reading) };
+    let flags = |row: &RewardRow| {
+        let mut flags = row.labels.iter().map(|label| *label == 1.0);
+        (flags.next().unwrap_or(false), flags.collect::<Vec<bool>>())
+    };
+    let joint = joint_energies(&rows.iter().map(flags).collect::<Vec<_>>(), FLIPPED)?;
+    Ok(Reading::Concepts { names, joint, weights })
 }
 
 /// Trains by a learner, on some rows and with others held out.
