@@ -55,12 +55,18 @@ fn a_policy_learns_to_agree_with_itself_whatever_the_order_of_the_pairs() {
     let line = |data: &str, out: &str, rest: &str| {
         format!("train scir --model model --data {data}.jsonl --output-dir {out} {SHORT} --learning-rate 3e-3 {rest}")
     };
-    let ran =
-        bench.run(&line("pairs", "out", "--num-train-epochs 4 --loss-kwargs confidence=0,preference=0")).succeeded();
+    // A reference that is far away, so that the implicit reward is sure of itself before anything is learned.
+    bench
+        .run(&format!(
+            "train sft --model model --data pairs.jsonl --output-dir far {SHORT} --learning-rate 1e-2 --num-train-epochs 4"
+        ))
+        .succeeded();
+    let rest = "--reference far --beta 1 --num-train-epochs 6 --loss-kwargs confidence=0,preference=0";
+    let ran = bench.run(&line("pairs", "out", rest)).succeeded();
     assert!(ran.stdout.contains("held-out reward accuracy"), "{}", ran.stdout);
     let apart = logged(&bench, "out", "consistency/divergence");
-    let [first, last] = [&apart[..4], &apart[12..]].map(|part| part.iter().sum::<f64>());
-    assert!(apart.len() == 16 && last < first, "{apart:?}");
+    let [first, last] = [&apart[..4], &apart[20..]].map(|part| part.iter().sum::<f64>());
+    assert!(apart.len() == 24 && last < first, "{apart:?}");
     let summary = bench.json("out/summary.json");
     assert!(summary["reward_accuracy"].is_object() && summary["eval_judge/accuracies"].is_number(), "{summary}");
     bench.run("generate --model out --prompt what --max-new-tokens 4").succeeded();
@@ -99,7 +105,7 @@ fn a_label_and_concepts_are_learned_inferred_and_corrected() {
     // What is kind is good, and what is brief is neither.
     let rated = |n: usize| {
         let (kind, brief) = (n % 2, n / 2 % 2);
-        let text = format!("{}{}", ["no ", "yes please "][kind], ["and so on and on", "."][brief]);
+        let text = format!("{} {}", ["so on and on", "so"][brief], ["no", "yes"][kind]);
         json!({"prompt": format!("what is {n}?"), "completion": text, "ratings": {"label": kind, "kind": kind, "brief": brief}})
     };
     bench.rows("rated.jsonl", (0..16).map(rated));
@@ -108,11 +114,11 @@ fn a_label_and_concepts_are_learned_inferred_and_corrected() {
             "train reward --model model --data {data}.jsonl --output-dir {out} {SHORT} --loss concept-energy {rest}"
         )
     };
-    let ran = bench.run(&line("rated", "out", "--learning-rate 3e-3 --num-train-epochs 6")).succeeded();
+    let ran = bench.run(&line("rated", "out", "--learning-rate 1e-2 --num-train-epochs 8")).succeeded();
     assert!(ran.stderr.contains("concepts: kind, brief"), "{}", ran.stderr);
     let losses = logged(&bench, "out", "loss");
-    let [first, last] = [&losses[..6], &losses[30..]].map(|part| part.iter().sum::<f64>());
-    assert!(losses.len() == 36 && last < 0.7 * first, "{losses:?}");
+    let [first, last] = [&losses[..6], &losses[42..]].map(|part| part.iter().sum::<f64>());
+    assert!(losses.len() == 48 && last < 0.7 * first, "{losses:?}");
     let card = bench.json("out/reward.json")["reading"]["concepts"].clone();
     assert_eq!((&card["names"], &card["weights"]), (&json!(["kind", "brief"]), &json!([1.0, 1.0, 0.01])));
     // The label follows the first concept, bit 0 of the index: good is the smaller energy where it is set.
@@ -121,7 +127,7 @@ fn a_label_and_concepts_are_learned_inferred_and_corrected() {
     for (state, [bad, good]) in joint.iter().enumerate() {
         assert_eq!(good < bad, state % 2 == 1, "{joint:?}");
     }
-    bench.rows("rows.jsonl", [json!({"prompt": "what is 1?", "completions": ["yes please .", "no and so on and on"]})]);
+    bench.rows("rows.jsonl", [json!({"prompt": "what is 1?", "completions": ["so yes", "so on and on no"]})]);
     let score = |rest: &str| -> Value {
         let ran = bench.run(&format!("score --reward out --input rows.jsonl {rest}")).succeeded();
         serde_json::from_str(&ran.stdout).expect("a line of JSON")
