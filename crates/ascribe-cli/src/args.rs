@@ -485,6 +485,13 @@ pub struct ScoreArgs {
     /// Adds `implicit_reward = beta * (log pi - log pi_ref)` against this model.
     #[arg(long)]
     pub reference: Option<PathBuf>,
+    /// Rewards by how likely users go on as in this file, under the model: a JSON object of categories, each with the lists
+    /// `positive` and `negative` of what users say after good and after bad answers.
+    #[arg(long, requires = "model", conflicts_with_all = ["reward", "process", "reference"])]
+    pub follow_ups: Option<PathBuf>,
+    /// Add up the log-probabilities of the tokens of a follow-up, instead of taking their mean.
+    #[arg(long, requires = "follow_ups")]
+    pub sum_follow_ups: bool,
     /// Strength of the pull to the reference.
     #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     pub beta: f64,

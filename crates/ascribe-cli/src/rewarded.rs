@@ -72,9 +72,9 @@ struct Judged {
 }
 
 /// Responses to one prompt, and how they stand in their row.
-struct Given {
-    prompt: Prompt,
-    responses: Vec<String>,
+pub(crate) struct Given {
+    pub(crate) prompt: Prompt,
+    pub(crate) responses: Vec<String>,
     form: Form,
 }
 
@@ -214,7 +214,7 @@ fn scored(member: &RewardModel, texts: &[&Texts]) -> anyhow::Result<Vec<Vec<Scor
 
 impl Given {
     /// What a row holds.
-    fn of(row: &Map<String, Value>) -> anyhow::Result<Self> {
+    pub(crate) fn of(row: &Map<String, Value>) -> anyhow::Result<Self> {
         if let Some(messages) = row.get("messages") {
             let mut messages = messages_of(messages)?;
             let reply = messages
@@ -243,6 +243,18 @@ impl Given {
             bail!("the responses of a row must not be empty");
         }
         Ok(Self { prompt, responses, form })
+    }
+
+    /// Adds rewards alone to the row.
+    pub(crate) fn put_rewards(&self, rewards: &[f64], row: &mut Map<String, Value>) {
+        let judged = |reward: &f64| Judged {
+            reward: *reward,
+            members: Vec::new(),
+            cut: false,
+            written: Value::Null,
+            belief: Value::Null,
+        };
+        self.write(&rewards.iter().map(judged).collect::<Vec<_>>(), "", row);
     }
 
     /// Adds the rewards to the row.

@@ -158,3 +158,71 @@ fn a_label_and_concepts_are_learned_inferred_and_corrected() {
     bench.rows("half.jsonl", (0..12).map(half));
     refused("half", "", &["must be rated 0 or 1, and `kind` is not in line"]);
 }
+
+#[test]
+fn what_users_say_next_is_a_reward() {
+    let bench = Bench::new();
+    let says = |role: &str, content: &str| json!({"role": role, "content": content});
+    bench.rows(
+        "rows.jsonl",
+        [
+            json!({"prompt": "what is 1?", "completions": ["the sum", "the rest"]}),
+            json!({"prompt": [says("user", "what is 2?")], "chosen": "the sum", "rejected": "the rest"}),
+            json!({"messages": [says("user", "what is 3?"), says("assistant", "the sum")]}),
+        ],
+    );
+    let side = |positive: &[&str], negative: &[&str]| json!({"positive": positive, "negative": negative});
+    bench.write("good.json", json!({"a": side(&["thanks"], &["no", "wrong"])}).to_string());
+    bench.write("bad.json", json!({"a": side(&["no", "wrong"], &["thanks"])}).to_string());
+    bench.write("same.json", json!({"a": side(&["thanks"], &["thanks"])}).to_string());
+    bench
+        .write("both.json", json!({"a": side(&["thanks"], &["no", "wrong"]), "b": side(&["no"], &["no"])}).to_string());
+    let score = |file: &str, rest: &str| -> Vec<f64> {
+        let ran = bench.run(&format!("score --model model --follow-ups {file}.json --input rows.jsonl {rest}"));
+        let rows = ran.succeeded().stdout;
+        let rows: Vec<Value> = rows.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let of = |row: &Value, name: &str| row[name].as_f64().expect("a number");
+        let list = rows[0]["rewards"].as_array().expect("a list").iter().filter_map(Value::as_f64);
+        list.chain([of(&rows[1], "reward_chosen"), of(&rows[1], "reward_rejected"), of(&rows[2], "reward")]).collect()
+    };
+    let good = score("good", "");
+    assert!(good.len() == 5 && good[0] != good[1] && good.iter().all(|reward| reward.is_finite()), "{good:?}");
+    let near = |got: Vec<f64>, expected: &[f64]| {
+        assert!(
+            got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-4 * (1.0 + b.abs())),
+            "{got:?} and {expected:?}"
+        );
+    };
+    // The other way round, the same on both sides, and the mean over a category that says nothing.
+    near(score("bad", ""), &good.iter().map(|reward| -reward).collect::<Vec<_>>());
+    near(score("same", ""), &[0.0; 5]);
+    near(score("both", ""), &good.iter().map(|reward| 0.5 * reward).collect::<Vec<_>>());
+    // Sums of tokens are not means.
+    assert!(score("good", "--sum-follow-ups") != good);
+
+    let refused = |rest: &str, said: &[&str]| {
+        bench.run(&format!("score --input rows.jsonl {rest}")).refused(said);
+    };
+    bench.write("empty.json", json!({"a": side(&[], &["no"])}).to_string());
+    bench.write("odd.json", "[1]");
+    refused("--model model --follow-ups empty.json", &["the positive follow-ups must hold at least one entry"]);
+    refused("--model model --follow-ups odd.json", &["must hold a JSON object of categories"]);
+    refused("--model model --sum-follow-ups", &["--follow-ups"]);
+    refused("--model model --follow-ups good.json --reference model", &["--reference"]);
+    bench.rows("rows.jsonl", [json!({"prompt": "what is ".repeat(200), "completion": "a"})]);
+    refused("--model model --follow-ups good.json", &["rows.jsonl, row 1", "do not fit the context of 256"]);
+}
+
+#[test]
+fn relevance_is_a_reward_of_rollouts() {
+    let bench = Bench::new();
+    let row = |n: usize| json!({"prompt": format!("what is {n}?"), "reference": format!("{n}")});
+    bench.rows("prompts.jsonl", (0..6).map(row));
+    let line = format!(
+        "train grpo --model model --data prompts.jsonl --output-dir out --reward relevance --num-generations 4 --max-steps 2 \
+         --max-completion-length 6 --held-out 2 --per-device-train-batch-size 4 --gradient-accumulation-steps 1"
+    );
+    bench.run(&line).succeeded();
+    let rewards = logged(&bench, "out", "reward");
+    assert!(rewards.len() == 2 && rewards.iter().all(|reward| (0.0..=5.12).contains(reward)), "{rewards:?}");
+}
