@@ -53,9 +53,9 @@ pub use model::{
 pub use robust::{Heads, Robust};
 pub use routing::{Mix, Routing, RoutingForm};
 pub use rules::{
-    Bm25, Direction, Extract, Feature, FeatureRange, FeatureReward, NGrams, QueryKind, Relevance, RelevanceOptions,
-    RelevanceReward, Switch, aspect_coverage, conciseness, repetition_penalty, soft_overlong_punishment,
-    supported_words, think_format,
+    Bm25, Direction, Extract, Feature, FeatureRange, FeatureReward, NGrams, NetworkConfig, QueryKind, Relevance,
+    RelevanceOptions, RelevanceReward, Switch, aspect_coverage, conciseness, repetition_penalty,
+    soft_overlong_punishment, supported_words, think_format,
 };
 pub use text::{Decode, Encode, TextPolicy};
 pub use trajectories::{Kept, Triplet, UntilEnd, keep_triplets};
