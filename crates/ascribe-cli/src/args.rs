@@ -10,6 +10,7 @@ mod process_model;
 mod reward;
 mod rl;
 mod rounds;
+mod route;
 mod search;
 mod served;
 mod writing;
@@ -37,6 +38,7 @@ pub use process_model::{FormName, ProcessArgs, StepHeadName, StepLossName};
 pub use reward::{CombineName, HeadInitName, RewardArgs, RewardedArgs};
 pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName};
 pub use rounds::{CurriculumArgs, CurriculumName, EaseName, LabelsName, RoundArgs};
+pub use route::{FormOfCounts, RouteArgs};
 pub use search::{ScorerName, SearchArgs};
 pub use served::ServedArgs;
 pub use writing::WritingArgs;
@@ -73,6 +75,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Labels of steps, made by a model that completes: Monte Carlo, OmegaPRM, tree search, refinement, self-correction.
     Label(Box<LabelArgs>),
+    /// Which pairs a person should label, and which a model: from the scores of reward models on mixes of both labels.
+    Route(RouteArgs),
     /// Is an answer right? One completion, or every row of a file.
     CheckAnswer(CheckAnswerArgs),
     /// Add an adapter into the weights of its base, and write a whole model.

@@ -51,7 +51,7 @@ pub use model::{
     WrittenText, criticised, given_trace, rows_hash, traced,
 };
 pub use robust::{Heads, Robust};
-pub use routing::{Mix, Routing, RoutingForm};
+pub use routing::{Mix, Routing, RoutingForm, random_mixes};
 pub use rules::{
     Bm25, Direction, Extract, Feature, FeatureRange, FeatureReward, NGrams, NetworkConfig, QueryKind, Relevance,
     RelevanceOptions, RelevanceReward, Switch, aspect_coverage, conciseness, repetition_penalty,
