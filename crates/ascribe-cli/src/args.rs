@@ -493,6 +493,10 @@ pub struct ScoreArgs {
     /// `positive` and `negative` of what users say after good and after bad answers.
     #[arg(long, requires = "model", conflicts_with_all = ["reward", "process", "reference"])]
     pub follow_ups: Option<PathBuf>,
+    /// Write pairs instead, for training: of each row with `completions` the one of the highest reward and the one of the lowest, with
+    /// the difference as `margin`, where it is above 0 and at least this much.
+    #[arg(long, allow_negative_numbers = true)]
+    pub pairs: Option<f64>,
     /// Add up the log-probabilities of the tokens of a follow-up, instead of taking their mean.
     #[arg(long, requires = "follow_ups")]
     pub sum_follow_ups: bool,

@@ -108,6 +108,7 @@ pub fn run(args: &ScoreArgs, path: &Path, reader: &Reader<'_>) -> anyhow::Result
     let longest = plain.1.max(chat.1);
     let read = |row: &Map<String, Value>| -> anyhow::Result<Asked> {
         let given = Given::of(row)?;
+        given.check(args.pairs)?;
         let mut episodes = Vec::with_capacity(given.responses.len());
         for response in &given.responses {
             let prefix = reader.prefix(&given.prompt, response)?;
@@ -139,6 +140,10 @@ pub fn run(args: &ScoreArgs, path: &Path, reader: &Reader<'_>) -> anyhow::Result
             let credits = by.score(&episodes)?;
             let rewards: Vec<f64> =
                 credits.iter().map(|credit| f64::from(credit.values().first().copied().unwrap_or(f32::NAN))).collect();
+            if let Some(least) = args.pairs {
+                given.print_pair(&rewards, least)?;
+                continue;
+            }
             given.put_rewards(&rewards, &mut row);
             print_line(&Value::Object(row).to_string())?;
         }

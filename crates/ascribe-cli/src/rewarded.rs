@@ -27,6 +27,7 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     for row in Rows::open(&args.input)? {
         let (number, row) = row?;
         let given = Given::of(&row).with_context(|| place(&args.input, number))?;
+        given.check(args.pairs).with_context(|| place(&args.input, number))?;
         judges.encode(&given).with_context(|| place(&args.input, number))?;
         total += 1;
     }
@@ -42,6 +43,11 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         let judged = judges.judge(&given)?;
         done += batch.len();
         for (((_, mut row), given), judged) in batch.into_iter().zip(given).zip(judged) {
+            if let Some(least) = args.pairs {
+                let rewards: Vec<f64> = judged.iter().map(|one| one.reward).collect();
+                given.print_pair(&rewards, least)?;
+                continue;
+            }
             given.write(&judged, judges.written_as(), &mut row);
             print_line(&Value::Object(row).to_string())?;
         }
@@ -243,6 +249,29 @@ impl Given {
             bail!("the responses of a row must not be empty");
         }
         Ok(Self { prompt, responses, form })
+    }
+
+    /// Checks that a pair can be made of the row, where pairs are asked for.
+    pub(crate) fn check(&self, pairs: Option<f64>) -> anyhow::Result<()> {
+        if pairs.is_some() && self.form != Form::List {
+            bail!("pairs are made of rows with `completions`; generate writes them with -n");
+        }
+        Ok(())
+    }
+
+    /// Prints the best and the worst response, where they are at least so far apart.
+    pub(crate) fn print_pair(&self, rewards: &[f64], least: f64) -> anyhow::Result<()> {
+        let by = |better: fn(f64, f64) -> bool| {
+            (1..rewards.len()).fold(0, |best, at| if better(rewards[at], rewards[best]) { at } else { best })
+        };
+        let (best, worst) = (by(|a, b| a > b), by(|a, b| a < b));
+        let margin = rewards[best] - rewards[worst];
+        if margin > 0.0 && margin >= least && self.responses[best] != self.responses[worst] {
+            let (chosen, rejected) = (&self.responses[best], &self.responses[worst]);
+            let row = json!({"prompt": self.prompt, "chosen": chosen, "rejected": rejected, "margin": margin});
+            print_line(&row.to_string())?;
+        }
+        Ok(())
     }
 
     /// Adds rewards alone to the row.

@@ -73,6 +73,12 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
             "implicit, steps and aggregate belong to scores of steps; name a process model with --process, or drop them"
         );
     }
+    if args.pairs.is_some() && args.follow_ups.is_none() && args.rewarded.reward.is_empty() {
+        bail!("pairs are made by rewards; name where they come from with --reward or --follow-ups");
+    }
+    if args.pairs.is_some_and(|least| !(0.0 <= least && least.is_finite())) {
+        bail!("pairs needs a difference of rewards that is finite and at least 0");
+    }
     let Some(path) = &args.model else { return crate::rewarded::run(args) };
     DpoConfig { beta: args.beta, ..DpoConfig::default() }.init()?;
     let model = match args.served.options(Seed(0))? {

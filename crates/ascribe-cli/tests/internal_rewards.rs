@@ -200,9 +200,35 @@ fn what_users_say_next_is_a_reward() {
     // Sums of tokens are not means.
     assert!(score("good", "--sum-follow-ups") != good);
 
+    // Pairs of the best and the worst of several, which train.
+    let replies = json!(["the sum", "the rest", "no"]);
+    bench.rows("several.jsonl", (0..8).map(|n| json!({"prompt": format!("what is {n}?"), "completions": replies})));
+    let several = |rest: &str| -> Vec<Value> {
+        let ran = bench.run(&format!("score --model model --follow-ups good.json --input several.jsonl {rest}"));
+        ran.succeeded().stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let (scored, mined) = (several(""), several("--pairs 0"));
+    assert_eq!(mined.len(), 8);
+    for (scored, pair) in scored.iter().zip(&mined) {
+        let rewards =
+            scored["rewards"].as_array().expect("a list").iter().map(|reward| reward.as_f64().expect("a number"));
+        let all: Vec<(f64, &Value)> = rewards.zip(replies.as_array().expect("a list")).collect();
+        let best = all.iter().max_by(|a, b| a.0.total_cmp(&b.0)).expect("three");
+        let worst = all.iter().min_by(|a, b| a.0.total_cmp(&b.0)).expect("three");
+        assert_eq!((&pair["chosen"], &pair["rejected"], &pair["prompt"]), (best.1, worst.1, &scored["prompt"]));
+        assert!((pair["margin"].as_f64().expect("a number") - (best.0 - worst.0)).abs() < 1e-9, "{pair}");
+    }
+    assert!(several("--pairs 1000").is_empty());
+    bench.rows("mined.jsonl", mined);
+    let line = format!("train dpo --model model --data mined.jsonl --output-dir mined {SHORT} --max-steps 1");
+    bench.run(&line).succeeded();
+
     let refused = |rest: &str, said: &[&str]| {
         bench.run(&format!("score --input rows.jsonl {rest}")).refused(said);
     };
+    refused("--model model --pairs 1", &["name where they come from with --reward or --follow-ups"]);
+    refused("--model model --follow-ups good.json --pairs -1", &["finite and at least 0"]);
+    refused("--model model --follow-ups good.json --pairs 0", &["rows.jsonl, row 2", "rows with `completions`"]);
     bench.write("empty.json", json!({"a": side(&[], &["no"])}).to_string());
     bench.write("odd.json", "[1]");
     refused("--model model --follow-ups empty.json", &["the positive follow-ups must hold at least one entry"]);
