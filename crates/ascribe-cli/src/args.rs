@@ -495,7 +495,7 @@ pub struct ScoreArgs {
     pub follow_ups: Option<PathBuf>,
     /// Write pairs instead, for training: of each row with `completions` the one of the highest reward and the one of the lowest, with
     /// the difference as `margin`, where it is above 0 and at least this much.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, conflicts_with = "process")]
     pub pairs: Option<f64>,
     /// Add up the log-probabilities of the tokens of a follow-up, instead of taking their mean.
     #[arg(long, requires = "follow_ups")]
