@@ -11,7 +11,7 @@ use crate::device::device;
 use crate::hub::resolve;
 use crate::output::print_line;
 use crate::train::{
-    Data, archer, check_options, curriculum, fit_config, process, recipes, revision, reward, rollouts, rounds,
+    Data, archer, check_options, curriculum, fit_config, process, recipes, revision, reward, rollouts, rounds, scir,
 };
 use crate::words::Words;
 
@@ -22,6 +22,12 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let (method, objective) = process::objective(args)?;
     if args.method == reward::METHOD {
         return reward::validate(args, catalog);
+    }
+    if reward::written::is_written(&args.method) {
+        return reward::written::validate(args, catalog);
+    }
+    if args.method == scir::METHOD {
+        return scir::validate(args, catalog);
     }
     if let Some(recipe) = recipes::recipe(&args.method) {
         fit_config(args).check()?;

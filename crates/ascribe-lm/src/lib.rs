@@ -22,7 +22,7 @@ pub use hub::Hub;
 #[cfg(feature = "local")]
 pub use local::{
     Activation, Backward, Biases, Decoder, DecoderConfig, Engine, Family, FeaturePass, FrozenModel, GgufWeights, Head,
-    HeadInit, KvCache, KvUsage, LanguageModel, Limits, LocalPolicy, LoraConfig, NextTokenHead, Norm, Pooling,
+    HeadInit, JointPass, KvCache, KvUsage, LanguageModel, Limits, LocalPolicy, LoraConfig, NextTokenHead, Norm, Pooling,
     Positions, Precision, Predictors, RandomWeights, Rope, RopeScaling, Row, Safetensors, ScorePass, TrainingPass,
     WeightSource, save_safetensors,
 };

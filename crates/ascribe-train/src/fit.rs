@@ -280,7 +280,9 @@ impl<'a, L: Learner> Fit<'a, L> {
                 return Err(error);
             }
         };
-        let learned = self.learner.learn_window(&model, &rows, self.config.per_device_train_batch_size);
+        let progress = self.step as f64 / self.schedule.steps.max(1) as f64;
+        let batch = self.config.per_device_train_batch_size;
+        let learned = self.learner.learn_window_at(&model, &rows, batch, progress);
         let Learned { gradients, tally } = match learned {
             Ok(learned) => learned,
             Err(error) => {

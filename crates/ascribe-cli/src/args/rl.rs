@@ -17,7 +17,7 @@ use super::{CombineName, named};
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Reinforcement learning")]
 pub struct RlArgs {
-    /// What judges a response: `arithmetic` (its last number is that of the column `answer`), `exact`, `chain`, a reward of
+    /// What judges a response: `arithmetic` (its last number is that of the column `answer`), `exact`, `chain`, `relevance`, a reward of
     /// one's own from the catalogue, or the folder of a reward model or of a process model. Several are added up, unless
     /// --combine says otherwise.
     #[arg(long, alias = "reward-funcs", num_args(1..), value_delimiter = ',')]
