@@ -45,6 +45,21 @@ fn a_detector_is_held_to_the_scores_of_the_pairs_before() {
     bench.rows("groups.jsonl", (0..3).map(group));
     let both = "--replay-data pairs.jsonl --meta-data groups.jsonl --meta-rate 1";
     refused(line("judge", "no", both), &["replay_data and meta_data are two ways", "give one of them"]);
+    let pairs = |rest: &str| {
+        let line = format!("train reward --model judge --data pairs.jsonl --output-dir no {SHORT}");
+        format!("{line} --replay-data pairs.jsonl {rest}")
+    };
+    refused(pairs("--lm-coef 0.1"), &["lm_coef and contrast do nothing with a replay"]);
+    refused(pairs("--contrast simcse"), &["lm_coef and contrast do nothing with a replay"]);
+    refused(pairs("--source-column prompt"), &["a replay knows no sources"]);
+    refused(pairs("--pooling mean"), &["its first scores, which read other states; drop pooling"]);
+    // The first scores of a model that reads the mean are those of the mean.
+    let mean = line("model", "mean", "--pooling mean --head-init wide").replace("--loss machine-text", "");
+    bench.run(&mean.replace("texts.jsonl", "pairs.jsonl")).succeeded();
+    bench.run(&line("mean", "more", "--replay-data pairs.jsonl --max-steps 1")).succeeded();
+    assert_eq!(bench.json("more/reward.json")["pooling"], json!("mean"));
+    let drift = logged(&bench, "more", "replay/loss");
+    assert!(drift.len() == 1 && drift[0].abs() < 1e-9, "{drift:?}");
     let dpo = format!("train dpo --model model --data pairs.jsonl --output-dir no {SHORT} --replay-data pairs.jsonl");
     bench.run(&dpo).refused(&["replay_data does nothing with dpo", "use reward"]);
 }
@@ -97,6 +112,16 @@ fn a_policy_learns_to_agree_with_itself_whatever_the_order_of_the_pairs() {
     bench.run(&sum).refused(&["scir learns from pairs whose order teaches nothing"]);
     let ran = bench.run(&line("pairs", "no", "").replacen("train", "validate", 1)).succeeded();
     assert!(ran.stdout.contains("8 pairs to train on, 4 held out, 4 steps of 2 pairs"), "{}", ran.stdout);
+    // A judge reads single replies: conversations that part before the last one are left out.
+    let says = |role: &str, content: &str| json!({"role": role, "content": content});
+    let parted = |first: &str, last: &str| {
+        json!([says("user", "x"), says("assistant", first), says("user", "y"), says("assistant", last)])
+    };
+    let pair = json!({"chosen": parted("a", "b"), "rejected": parted("c", "d")});
+    bench.rows("turns.jsonl", (0..12).map(turned).chain([pair]));
+    let ran = bench.run(&line("turns", "no", "").replacen("train", "validate", 1)).succeeded();
+    assert!(ran.stderr.contains("chosen and rejected answer different prompts"), "{}", ran.stderr);
+    assert!(ran.stdout.contains("8 pairs to train on, 4 held out"), "{}", ran.stdout);
 }
 
 #[test]

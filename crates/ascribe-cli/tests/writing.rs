@@ -180,6 +180,12 @@ fn what_cannot_be_learned_is_refused() {
     refused("themis", "traces", "--n-calls 65", &["n_calls must be at most 64"]);
     refused("critique", "critiques", "--max-length 30", &["longer than 30 tokens with what is written"]);
     refused("critique", "critiques", "--beta 0.1", &["beta is an option of other methods"]);
+    // It reads the end of what it wrote, and learns its own language already.
+    for (option, name) in [("--pooling mean", "pooling"), ("--lm-coef 0.1", "lm_coef"), ("--contrast swav", "contrast")]
+    {
+        let said = format!("{name} does nothing with critique; leave it out, or use reward");
+        refused("critique", "critiques", option, &[said.as_str()]);
+    }
     let dpo = format!("train dpo --model model --data pairs.jsonl --output-dir out {SHORT} --lm-weight 1");
     bench.run(&dpo).refused(&["lm_weight does nothing with dpo", "use critique, themis"]);
     let sum = format!("train critique+dpo --model model --data pairs.jsonl --output-dir out {SHORT}");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ascribe_core::{Seed, Tokens};
-use ascribe_lm::{DecoderConfig, Head, HeadInit, LanguageModel, Roles, Row, Tokenizer};
+use ascribe_lm::{DecoderConfig, Head, HeadInit, LanguageModel, Pooling, Roles, Row, Tokenizer};
 use ascribe_reward::losses::{BradleyTerryConfig, TiesConfig};
 use ascribe_reward::tools::{Trace, TraceWeights};
 use ascribe_reward::{
@@ -323,6 +323,9 @@ fn what_cannot_be_written_or_learned_is_refused() {
     let model = language_model(64);
     let classifier = model.decoder.with_head(Head::Sequence { labels: 1 }, HeadInit::Wide, Seed(2)).expect("a head");
     assert!(refused(&model.with_decoder(classifier), 8).contains("beside the head of the next token"));
+    let pooled = RewardCard { pooling: Pooling::Mean, ..card(8) };
+    let error = RewardModel::new(&writer(64), pooled).err().expect("refused").to_string();
+    assert!(error.contains("read at the end of what it wrote; set pooling to last in its card"), "{error}");
 
     let loss = BradleyTerryConfig::default().init().expect("sound");
     for (reward, lm) in [(-1.0, 1.0), (1.0, f64::NAN), (0.0, 0.0)] {

@@ -1,8 +1,8 @@
 //! `ascribe train scir`: a policy that learns to agree with itself as a judge, on pairs whose order teaches nothing.
 
 use anyhow::{Context, bail};
-use ascribe::core::{RowKind, Tokens};
-use ascribe::data::Prompt;
+use ascribe::core::Tokens;
+use ascribe::data::{ColumnMap, Prompt};
 use ascribe::lm::Tokenizer;
 use ascribe::preference::rl::text_of;
 use ascribe::preference::{Encoder, TrainRow};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::fitting::{Run, Trained};
 use super::rounds::question;
-use super::rows::{Data, Rows};
+use super::rows::{Data, Rows, parts};
 use super::{add_reference, base, check_options, finish, fit_config, identity, load, refuse_other_runs, rows_hash};
 use crate::Catalog;
 use crate::args::TrainArgs;
@@ -42,6 +42,11 @@ fn plan(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<(Chosen, Internal
 /// The verdicts of the judge: that the first reply is better, and that the second one is.
 fn verdicts(tokenizer: &Tokenizer) -> anyhow::Result<[Tokens; 2]> {
     Ok([tokenizer.encode("1")?.into(), tokenizer.encode("2")?.into()])
+}
+
+/// The pairs of the file; a judge reads single replies, so those of several turns are left out.
+fn pairs(args: &TrainArgs) -> anyhow::Result<Data> {
+    Ok(Data::Pairs(parts(args, ascribe::data::load(&args.data, &ColumnMap::parse(&args.columns)?)?)?))
 }
 
 /// Pairs with what a judge is asked about them; those that leave it no room in the context are left out.
@@ -87,7 +92,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let config = fit_config(args);
     config.check()?;
     let device = device(&args.common.device)?;
-    let data = Data::load(args, RowKind::Pairs)?;
+    let data = pairs(args)?;
     let model = base(args, &device)?;
     let other = args.reference.as_deref().map(|path| load(path, &device)).transpose()?;
     let reference = other.as_ref().unwrap_or(&model);
@@ -133,7 +138,7 @@ pub fn validate(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     InternalLearner::new(internal, verdicts(&words.tokenizer)?)?;
     let (limit, context) = (words.limit(args.max_length), words.limit(usize::MAX));
     let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?.with_boundary(args.boundary);
-    let rows = Data::load(args, RowKind::Pairs)?.encode(args, &encoder, &chosen.needs(), limit)?;
+    let rows = pairs(args)?.encode(args, &encoder, &chosen.needs(), limit)?;
     let judge = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), context)?;
     let train = asked(args, "training", &words.tokenizer, &judge, context, rows.train)?;
     let held_out = asked(args, "held-out", &words.tokenizer, &judge, context, rows.held_out)?;
