@@ -395,10 +395,14 @@ impl Decoder {
 
     /// Log-probability of every token that is predicted, `[rows, longest response]`.
     pub fn logps(&self, at: &Predictors) -> Tensor<2> {
+        at.placed(self.next_token_logps(at.states(), at.targets())) // [rows, longest]
+    }
+
+    /// Log-probability of each of the next tokens by the states that predict them: `[n, hidden]` and `[n]` to `[n]`.
+    fn next_token_logps(&self, states: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
         let (weight, layout) = self.head_weight();
         let shape = HeadShape { layout, softcap: self.config.logit_softcap };
-        let logps = head_logps(at.states(), weight, &shape, at.targets(), self.positions_at_once()); // [n]
-        at.placed(logps) // [rows, longest]
+        head_logps(states, weight, &shape, targets, self.positions_at_once()) // [n]
     }
 
     /// What `of` says of the logits at every token that is predicted, `[rows, longest response]`. The head runs over some

@@ -13,12 +13,12 @@ use ascribe_core::{Loss, Tokens};
 use ascribe_lm::{Backward, Decoder, JointPass, Row};
 use ascribe_train::{Learned, Learner, Tally, TrainError};
 use burn::optim::GradientsAccumulator;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 
 use super::learner::size;
 use super::{RewardRow, WrittenText};
 use crate::error::{option, same_length};
-use crate::math::tensor;
+use crate::math::{tensor, widened};
 use crate::{RewardError, RewardLoss, ScoreBatch};
 
 /// A row of a loss on scores, with what of its responses is taught.
@@ -126,11 +126,7 @@ impl<'a> WritingLearner<'a> {
             }
         };
         // As the scores are: losses are summed in f32.
-        let nll = match nll.dtype() {
-            DType::F16 | DType::BF16 => nll.cast(DType::F32),
-            _ => nll,
-        };
-        Ok((Passed { scores, nll, tokens }, backward))
+        Ok((Passed { scores, nll: widened(nll), tokens }, backward))
     }
 
     /// The loss of both.

@@ -8,13 +8,12 @@
 //! Fitted on the host by Adam (arXiv:1412.6980) over all pairs at once, so the same pairs and seed give the same network. A constant
 //! of the output would cancel in every pair, and there is none.
 
-use ascribe_core::{Seed, Stream};
-use rand::RngExt;
+use ascribe_core::Seed;
 use serde::{Deserialize, Serialize};
 
 use crate::RewardError;
 use crate::error::{finite, not_empty, option, same_length};
-use crate::math::{dot, log_sigmoid, sigmoid};
+use crate::math::{dot, log_sigmoid, normal, sigmoid};
 
 /// Options of [`FeatureReward::fit_network`](crate::FeatureReward::fit_network).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,12 +43,6 @@ pub(super) struct Network {
     inputs: usize,
     hidden: usize,
     weights: Vec<f64>,
-}
-
-fn normal(stream: &mut Stream) -> f64 {
-    // Box-Muller; 1 - u is in (0, 1], so the logarithm is finite.
-    let (u, v): (f64, f64) = (stream.random(), stream.random());
-    (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }
 
 impl Network {

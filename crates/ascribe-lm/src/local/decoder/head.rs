@@ -366,9 +366,7 @@ impl Decoder {
         let scores = self.sequence_scores(self.pooled(&packed, rows, states.clone())); // [rows, labels]
         let logps = (!from.is_empty()).then(|| {
             let states = states.select(0, integers(from, &device)); // [asked, hidden]
-            let (weight, layout) = self.head_weight();
-            let shape = HeadShape { layout, softcap: self.config.logit_softcap };
-            head_logps(states, weight, &shape, integers(targets, &device), self.positions_at_once()) // [asked]
+            self.next_token_logps(states, integers(targets, &device)) // [asked]
         });
         Ok(JointPass { scores, logps, backward: Backward::new(kept) })
     }
