@@ -8,7 +8,7 @@
 //! (absent, present), and of the label given the concepts. In training the concepts that the last two see are flipped with
 //! probability 0.2: [`perturbed`](crate::perturbed). Inference: [`ConceptEnergies`](crate::ConceptEnergies). What gives the
 //! energies is the trainer's: the code's are linear in `relu(z + z e)` with learned embeddings `e` of unit length; those of `ascribe
-//! train reward` are linear in the last hidden state, and the ones of the label given the concepts a table
+//! train reward` are linear in the hidden state that the head reads, and the ones of the label given the concepts a table
 //! ([`joint_energies`](crate::joint_energies)).
 
 use ascribe_core::Loss;
