@@ -10,8 +10,10 @@ mod process_model;
 mod reward;
 mod rl;
 mod rounds;
+mod route;
 mod search;
 mod served;
+mod writing;
 
 use std::path::PathBuf;
 
@@ -37,8 +39,10 @@ pub use process_model::{FormName, ProcessArgs, StepHeadName, StepLossName};
 pub use reward::{CombineName, ContrastName, HeadInitName, RewardArgs, RewardedArgs, VoteName};
 pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName};
 pub use rounds::{CurriculumArgs, CurriculumName, EaseName, LabelsName, RoundArgs};
+pub use route::{FormOfCounts, RouteArgs};
 pub use search::{ScorerName, SearchArgs};
 pub use served::ServedArgs;
+pub use writing::WritingArgs;
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
 #[derive(Debug, Parser)]
@@ -72,6 +76,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Labels of steps, made by a model that completes: Monte Carlo, OmegaPRM, tree search, refinement, self-correction.
     Label(Box<LabelArgs>),
+    /// Which pairs a person should label, and which a model: from the scores of reward models on mixes of both labels.
+    Route(RouteArgs),
     /// Is an answer right? One completion, or every row of a file.
     CheckAnswer(CheckAnswerArgs),
     /// Add an adapter into the weights of its base, and write a whole model.
@@ -119,8 +125,8 @@ pub struct TrainArgs {
     /// The objective by name, such as sft, dpo, kto, simpo or t-reg, or a sum of some, such as dpo+sft; on rollouts grpo, dr_grpo,
     /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo, ma_ppo, raft, oreal, oreo, brain, steer-lm or score; in
     /// rounds of pairs that it writes iterative-dpo, iterative-gpo, iterative-cream or iterative-scir; on judged responses of a file
-    /// offline-oreo; on games in turns archer; or reward, for a reward model; or orm, prm, pav, tvm, p-ik or implicit-prm, for a
-    /// process model.
+    /// offline-oreo; on pairs whose order teaches nothing scir; on games in turns archer; or reward, for a reward model; or critique
+    /// or themis, for one that writes before it scores; or orm, prm, pav, tvm, p-ik or implicit-prm, for a process model.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
@@ -154,6 +160,8 @@ pub struct TrainArgs {
     pub objective: ObjectiveArgs,
     #[command(flatten)]
     pub reward: RewardArgs,
+    #[command(flatten)]
+    pub writing: WritingArgs,
     #[command(flatten)]
     pub process: ProcessArgs,
     /// The reference, when it is not the model that training starts from.
@@ -466,7 +474,7 @@ pub struct ScoreArgs {
     pub rewarded: RewardedArgs,
     /// A vote of several reward models on the order of each pair (--reward a,b,c --standardize): the mean and the deviation of their
     /// margins are added, and the pair is treated by them.
-    #[arg(long, value_enum, requires = "reward")]
+    #[arg(long, value_enum, requires = "reward", conflicts_with = "pairs")]
     pub vote: Option<VoteName>,
     /// Scores of steps by this process model (a folder of transformers or peft, or a name on the hub), or with --implicit by the
     /// log-ratios of this policy. A model of `train p-ik` reads prompts alone.
@@ -499,6 +507,17 @@ pub struct ScoreArgs {
     /// Adds `implicit_reward = beta * (log pi - log pi_ref)` against this model.
     #[arg(long)]
     pub reference: Option<PathBuf>,
+    /// Rewards by how likely users go on as in this file, under the model: a JSON object of categories, each with the lists
+    /// `positive` and `negative` of what users say after good and after bad answers.
+    #[arg(long, requires = "model", conflicts_with_all = ["reward", "process", "reference"])]
+    pub follow_ups: Option<PathBuf>,
+    /// Write pairs instead, for training: of each row with `completions` the one of the highest reward and the one of the lowest, with
+    /// the difference as `margin`, where it is above 0 and at least this much.
+    #[arg(long, allow_negative_numbers = true, conflicts_with = "process")]
+    pub pairs: Option<f64>,
+    /// Add up the log-probabilities of the tokens of a follow-up, instead of taking their mean.
+    #[arg(long, requires = "follow_ups")]
+    pub sum_follow_ups: bool,
     /// Strength of the pull to the reference.
     #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     pub beta: f64,

@@ -24,13 +24,16 @@ mod convert;
 mod demo;
 mod doctor;
 mod eval;
+mod follow_ups;
 mod generate;
 mod label;
 mod merge;
 mod metric;
 mod process_scores;
+mod relevance;
 mod report;
 mod rewarded;
+mod route;
 mod score;
 mod search;
 mod soup;
@@ -79,6 +82,7 @@ fn dispatch(catalog: &Catalog) -> anyhow::Result<ExitCode> {
         Command::Eval(args) => eval::run(&args.protocol)?,
         Command::Report(args) => report::run(&args)?,
         Command::Label(args) => label::run(&args)?,
+        Command::Route(args) => route::run(&args)?,
         Command::CheckAnswer(args) => check_answer::run(&args)?,
         Command::Merge(args) => merge::run(&args)?,
         Command::Soup(args) => soup::run(&args)?,

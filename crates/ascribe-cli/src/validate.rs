@@ -12,6 +12,7 @@ use crate::hub::resolve;
 use crate::output::print_line;
 use crate::train::{
     Data, archer, check_options, curriculum, fit_config, offline, process, recipes, revision, reward, rollouts, rounds,
+    scir,
 };
 use crate::words::Words;
 
@@ -22,6 +23,12 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let (method, objective) = process::objective(args)?;
     if args.method == reward::METHOD {
         return reward::validate(args, catalog);
+    }
+    if reward::written::is_written(&args.method) {
+        return reward::written::validate(args, catalog);
+    }
+    if args.method == scir::METHOD {
+        return scir::validate(args, catalog);
     }
     if let Some(recipe) = recipes::recipe(&args.method) {
         fit_config(args).check()?;

@@ -24,7 +24,7 @@ pub struct FusedCheck {
 }
 
 impl FusedCheck {
-    /// Learns the rows of a window again by the plain forms and compares with what was learned, from a learner that remembered
+    /// Learns the rows of a window again by the plain forms, with so many rows a batch, when so much of training is done, and compares with what was learned, from a learner that remembered
     /// `before`; what it remembers now stays. Costs one learning; where nothing is fused, both are the same.
     ///
     /// # Errors
@@ -33,13 +33,13 @@ impl FusedCheck {
         learner: &L,
         model: &L::Model,
         rows: &[&L::Row],
-        batch: usize,
+        (batch, progress): (usize, f64),
         before: &[u64],
         fused: &Learned,
     ) -> Result<Self, TrainError> {
         let after = learner.memory();
         learner.remember(before)?;
-        let plain = plainly(|| learner.learn_window(model, rows, batch));
+        let plain = plainly(|| learner.learn_window_at(model, rows, batch, progress));
         learner.remember(&after)?;
         let plain = plain?;
         let check = plainly(|| Self::between(model, fused, &plain));
@@ -140,7 +140,7 @@ mod tests {
     fn check(wrong: f64) -> Result<FusedCheck, TrainError> {
         let (learner, model, rows) = (Norm { wrong }, model(), [&ROWS[0], &ROWS[1]]);
         let fused = learner.learn(&model, &rows)?;
-        FusedCheck::of(&learner, &model, &rows, 1, &[], &fused)
+        FusedCheck::of(&learner, &model, &rows, (1, 0.0), &[], &fused)
     }
 
     /// A run of two steps of one row.

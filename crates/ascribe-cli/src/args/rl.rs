@@ -19,9 +19,9 @@ use super::{CombineName, named};
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Reinforcement learning")]
 pub struct RlArgs {
-    /// What judges a response: `arithmetic` (its last number is that of the column `answer`), `exact`, `chain`, a reward of
-    /// one's own from the catalogue, the folder of a reward model or of a process model, or `implicit:FOLDER`, the log-ratios of
-    /// a policy that was trained on outcomes. Several are added up, unless --combine says otherwise.
+    /// What judges a response: `arithmetic` (its last number is that of the column `answer`), `exact`, `chain`, `relevance`, a
+    /// reward of one's own from the catalogue, the folder of a reward model or of a process model, or `implicit:FOLDER`, the
+    /// log-ratios of a policy that was trained on outcomes. Several are added up, unless --combine says otherwise.
     #[arg(long, alias = "reward-funcs", num_args(1..), value_delimiter = ',')]
     pub reward: Vec<String>,
     /// The weight of each reward; 1 unless given.

@@ -13,6 +13,7 @@ pub(crate) mod reward;
 pub(crate) mod rollouts;
 pub(crate) mod rounds;
 mod rows;
+pub(crate) mod scir;
 mod setup;
 mod steer;
 mod step_rewards;
@@ -56,6 +57,12 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let (method, objective) = process::objective(args)?;
     if args.method == reward::METHOD {
         return reward::run(args, catalog);
+    }
+    if reward::written::is_written(&args.method) {
+        return reward::written::run(args, catalog);
+    }
+    if args.method == scir::METHOD {
+        return scir::run(args, catalog);
     }
     if let Some(recipe) = recipes::recipe(&args.method) {
         return rollouts::run(args, recipe, catalog);

@@ -250,7 +250,7 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
 }
 
 /// What a judge is asked.
-fn question(prompt: &str, first: &str, second: &str) -> String {
+pub(super) fn question(prompt: &str, first: &str, second: &str) -> String {
     format!("Request: {prompt}\n\nReply 1: {first}\n\nReply 2: {second}\n\nThe better reply is number ")
 }
 

@@ -6,8 +6,9 @@ use ascribe::preference::rl::{ESTIMATORS, OTHER_LOSSES, POLICY_LOSSES};
 
 use super::process::{IMPLICIT, kind};
 use super::recipes::{RECIPES, Recipe, recipe};
+use super::reward::written::is_written;
 use super::rounds::rounds;
-use super::{archer, offline, reward};
+use super::{archer, offline, reward, scir};
 use crate::args::TrainArgs;
 
 /// Which methods on rollouts take an option.
@@ -99,22 +100,38 @@ const IN_ROUNDS: [&str; 4] = ["iterative-dpo", "iterative-gpo", "iterative-cream
 const REWARDED: [&str; 2] = ["iterative-dpo", "iterative-gpo"];
 /// Methods of rounds and of games.
 const WRITING: [&str; 5] = ["iterative-dpo", "iterative-gpo", "iterative-cream", "iterative-scir", "archer"];
+/// The same, and those whose model writes before it scores.
+const TEXTS: [&str; 7] =
+    ["iterative-dpo", "iterative-gpo", "iterative-cream", "iterative-scir", "archer", "critique", "themis"];
 const PULLED_TOO: [&str; 5] = [OBJECTIVES, "iterative-dpo", "iterative-gpo", "iterative-cream", "iterative-scir"];
+/// The same, and what has a strength of the pull alone.
+const WITH_BETA: [&str; 7] =
+    [OBJECTIVES, "iterative-dpo", "iterative-gpo", "iterative-cream", "iterative-scir", "scir", "offline-oreo"];
 
 /// Methods that train a process model.
 const PROCESS: [&str; 5] = ["orm", "prm", "pav", "tvm", "p-ik"];
 /// Those of them whose models read responses.
 const RESPONSES: &[&str] = PROCESS.split_at(PROCESS.len() - 1).0;
 /// Methods that train a head of scores.
-const HEADS: [&str; 6] = ["reward", "orm", "prm", "pav", "tvm", "p-ik"];
+const HEADS: [&str; 8] = ["reward", "critique", "themis", "orm", "prm", "pav", "tvm", "p-ik"];
+/// Methods that train a model of rewards.
+const REWARDS: [&str; 3] = ["reward", "critique", "themis"];
+/// Methods whose loss has numbers.
+const NUMBERED: [&str; 4] = ["reward", "critique", "themis", "scir"];
+/// Methods that train a model of rewards that writes.
+const WRITTEN: [&str; 2] = ["critique", "themis"];
 /// Methods that learn from the rows of a file as they are.
-const ON_ROWS: [&str; 7] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "p-ik"];
+const ON_ROWS: [&str; 10] = [OBJECTIVES, "reward", "critique", "themis", "scir", "orm", "prm", "pav", "tvm", "p-ik"];
 /// The same and OREO on judged responses.
-const ON_RESPONSES: [&str; 8] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "p-ik", "offline-oreo"];
+const ON_RESPONSES: [&str; 11] =
+    [OBJECTIVES, "reward", "critique", "themis", "scir", "orm", "prm", "pav", "tvm", "p-ik", "offline-oreo"];
 /// Methods that read rows of prompts, whatever else these have.
-const READING: [&str; 12] = [
+const READING: [&str; 15] = [
     OBJECTIVES,
     "reward",
+    "critique",
+    "themis",
+    "scir",
     "orm",
     "prm",
     "pav",
@@ -146,7 +163,7 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("confidence_rate", Takers::All, &[]),
     ("repeat_by_pass_rate", Takers::All, &[]),
     ("num_generations", Takers::All, &IN_ROUNDS),
-    ("max_completion_length", Takers::All, &WRITING),
+    ("max_completion_length", Takers::All, &TEXTS),
     ("temperature", Takers::All, &WRITING),
     ("top_p", Takers::All, &WRITING),
     ("top_k", Takers::All, &WRITING),
@@ -166,11 +183,7 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("epsilon_high", Takers::Losses(&BOUNDED), &[]),
     ("dual_clip", Takers::Losses(&CUT), &[]),
     ("delta", Takers::Losses(&CUT), &[OBJECTIVES, "iterative-dpo", "iterative-scir"]),
-    (
-        "beta",
-        Takers::Losses(&PULLED),
-        &[OBJECTIVES, "iterative-dpo", "iterative-gpo", "iterative-cream", "iterative-scir", "offline-oreo"],
-    ),
+    ("beta", Takers::Losses(&PULLED), &WITH_BETA),
     ("off_policy_mask_threshold", Takers::Losses(SURROGATES), &[]),
     ("entropy_coef", Takers::Losses(SURROGATES), &[]),
     ("top_entropy_quantile", Takers::Losses(SURROGATES), &[]),
@@ -257,9 +270,9 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("curriculum_ease", Takers::None, &[OBJECTIVES]),
     ("curriculum_model", Takers::None, &[OBJECTIVES]),
     ("curriculum_anti", Takers::None, &[OBJECTIVES]),
-    ("loss", Takers::None, &["reward"]),
-    ("loss_kwargs", Takers::None, &["reward"]),
-    ("center_rewards_coefficient", Takers::None, &["reward"]),
+    ("loss", Takers::None, &REWARDS),
+    ("loss_kwargs", Takers::None, &NUMBERED),
+    ("center_rewards_coefficient", Takers::None, &REWARDS),
     ("head_init", Takers::None, &HEADS),
     ("attribute_weights", Takers::None, &["reward"]),
     ("heads_lambda", Takers::None, &["reward"]),
@@ -273,6 +286,14 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("source_share", Takers::None, &["reward"]),
     ("meta_data", Takers::None, &["reward"]),
     ("meta_rate", Takers::None, &["reward"]),
+    ("replay_data", Takers::None, &["reward"]),
+    ("replay_weight", Takers::None, &["reward"]),
+    ("score_weight", Takers::None, &WRITTEN),
+    ("lm_weight", Takers::None, &WRITTEN),
+    ("single_critiques", Takers::None, &["critique"]),
+    ("tools", Takers::None, &["themis"]),
+    ("facts", Takers::None, &["themis"]),
+    ("n_calls", Takers::None, &["themis"]),
     ("form", Takers::None, &[IMPLICIT]),
     ("step_loss", Takers::None, &PROCESS),
     ("zeta", Takers::None, &["prm"]),
@@ -298,7 +319,7 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("eval_steps", Takers::None, &ON_ROWS),
     ("per_device_eval_batch_size", Takers::None, &ON_RESPONSES),
     ("max_length", Takers::None, &ON_RESPONSES),
-    ("boundary", Takers::None, &[OBJECTIVES, "reward", "offline-oreo"]),
+    ("boundary", Takers::None, &[OBJECTIVES, "reward", "scir", "offline-oreo"]),
     ("dpo_model", Takers::None, &[OBJECTIVES]),
     ("revision", Takers::None, &[OBJECTIVES]),
 ];
@@ -328,7 +349,9 @@ fn is_loss(name: &str) -> bool {
 
 /// Whether a method that is not on rollouts, by the name that it has here, takes an option that `others` take.
 fn takes_elsewhere(method: &str, others: &[&str]) -> bool {
-    let named = [archer::METHOD, offline::METHOD, reward::METHOD].contains(&method) || kind(method).is_some();
+    let named = [archer::METHOD, offline::METHOD, reward::METHOD, scir::METHOD].contains(&method)
+        || is_written(method)
+        || kind(method).is_some();
     let on_rows = !named && rounds(method).is_none();
     others.contains(&method) || (on_rows && others.contains(&OBJECTIVES))
 }
@@ -368,6 +391,7 @@ mod tests {
     use super::*;
     use crate::args::{
         ArcherArgs, Cli, Command, ConstraintArgs, CurriculumArgs, ProcessArgs, RewardArgs, RlArgs, RoundArgs,
+        WritingArgs,
     };
     use crate::train::process::METHODS;
     use crate::train::rounds::ROUNDS;
@@ -394,7 +418,7 @@ mod tests {
     fn parsed(method: &str, name: &str) -> Box<TrainArgs> {
         let value: &[&str] = match name {
             "use_bias_correction_kl" | "whiten_rewards" | "mask_truncated_completions" | "token_rewards" => &[],
-            "normalize_rewards" | "standardize" | "token_scaled" => &[],
+            "normalize_rewards" | "standardize" | "token_scaled" | "single_critiques" => &[],
             "attributes" => &["x=1"],
             "keep_reference" | "agreement_per_prompt" | "balance" | "strict" | "win_rates" => &[],
             "confidence_rule" => &["threshold", "--confidence-weight", "1"],
@@ -426,6 +450,7 @@ mod tests {
             "after_error" => &["mask"],
             "meta_data" => &["x", "--meta-rate", "1"],
             "meta_rate" => &["1", "--meta-data", "x"],
+            "replay_weight" => &["1", "--replay-data", "x"],
             "agreement" => &["top"],
             "constraint" => &["x=1"],
             "constraint_kind" => &["xi", "--constraint", "x=1"],
@@ -466,6 +491,7 @@ mod tests {
         let command = RlArgs::augment_args(clap::Command::new("options"));
         let command = CurriculumArgs::augment_args(RoundArgs::augment_args(ConstraintArgs::augment_args(command)));
         let command = ProcessArgs::augment_args(RewardArgs::augment_args(ArcherArgs::augment_args(command)));
+        let command = WritingArgs::augment_args(command);
         let typed: Vec<&str> = command.get_arguments().map(|argument| argument.get_id().as_str()).collect();
         for name in &typed {
             assert_eq!(OPTIONS.iter().filter(|(known, ..)| known == name).count(), 1, "{name}");
@@ -486,12 +512,14 @@ mod tests {
                 Takers::Losses(names) => names.iter().all(|name| is_loss(name)),
             };
             assert!(known && !methods(takers, others).is_empty(), "{name}");
-            let named = [OBJECTIVES, archer::METHOD, offline::METHOD, reward::METHOD, IMPLICIT];
-            let known = |name: &&str| rounds(name).is_some() || kind(name).is_some() || named.contains(name);
+            let named = [OBJECTIVES, archer::METHOD, offline::METHOD, reward::METHOD, IMPLICIT, scir::METHOD];
+            let head = |name: &&str| kind(name).is_some() || is_written(name);
+            let known = |name: &&str| rounds(name).is_some() || head(name) || named.contains(name);
             assert!(others.iter().all(known), "{name}");
         }
         assert_eq!(SURROGATES, POLICY_LOSSES.map(|(name, ..)| name));
         assert_eq!(PROCESS, METHODS.map(|(name, _)| name));
+        assert_eq!(WRITTEN, reward::written::METHODS.map(|(name, _)| name));
     }
 
     #[test]
@@ -511,6 +539,7 @@ mod tests {
                         ["curriculum", "constraint", "contrast"].into_iter().find(|with| name.starts_with(*with));
                     let name = match *name {
                         "meta_rate" => "meta_data",
+                        "replay_weight" => "replay_data",
                         "source_share" => "source_column",
                         "oreal_top" => "token_rewards",
                         name => with.unwrap_or(name),
@@ -532,6 +561,8 @@ mod tests {
             elsewhere(IMPLICIT, others.contains(&OBJECTIVES) || others.contains(&IMPLICIT));
             METHODS.iter().for_each(|&(one, _)| elsewhere(one, others.contains(&one)));
             elsewhere(reward::METHOD, others.contains(&reward::METHOD));
+            elsewhere(scir::METHOD, others.contains(&scir::METHOD));
+            WRITTEN.iter().for_each(|&one| elsewhere(one, others.contains(&one)));
         }
     }
 
@@ -544,7 +575,7 @@ mod tests {
         refused("prm", "prover", "; leave it out, or use pav");
         refused("orm", "zeta", "; leave it out, or use prm");
         refused("dpo", "form", "; leave it out, or use implicit-prm");
-        refused("pav", "loss", "; leave it out, or use reward");
+        refused("pav", "loss", "; leave it out, or use reward, critique, themis");
         refused("tvm", "curriculum", "; leave it out, or use the objectives on rows of a file");
         let on_pairs =
             "the objectives on rows of a file, iterative-dpo, iterative-gpo, iterative-cream, iterative-scir";
