@@ -29,6 +29,7 @@ mod label;
 mod merge;
 mod metric;
 mod process_scores;
+mod refiner;
 mod report;
 mod rewarded;
 mod score;

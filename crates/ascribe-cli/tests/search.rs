@@ -293,6 +293,76 @@ fn a_choice_is_reflected_on_in_rounds() {
     refused("--strategy paths --reflection Wrong?", "set `reflections` in --strategy-args");
 }
 
+/// A policy that is right in every second attempt or so, what `label` makes of its attempts, and a refiner that learned it.
+#[test]
+fn a_refiner_learns_the_rows_of_a_labelling_run_and_mends_drafts() {
+    let bench = Bench::new();
+    let question = json!([{"role": "user", "content": "what is 2+3?"}]);
+    let attempt = |n: usize| json!({"prompt": question, "completion": format!("add\nso {}", 4 + n % 2)});
+    bench.rows("attempts.jsonl", (0..16).map(attempt));
+    let fit = "--per-device-train-batch-size 4 --gradient-accumulation-steps 1 --learning-rate 1e-2 --max-steps 60";
+    let train = |method: &str, model: &str, data: &str, out: &str, options: &str| {
+        let line = format!("train {method} --model {model} --data {data} --output-dir {out} {fit} {options}");
+        bench.run(&line).succeeded();
+    };
+    train("sft", "model", "attempts.jsonl", "policy", "");
+    bench.rows("problems.jsonl", [json!({"prompt": "what is 2+3?", "answer": 5})]);
+    let label = "label --method refine --model policy --input problems.jsonl --segment lines --max-new-tokens 12";
+    bench.run(&format!("{label} --rollouts 12 --output work.jsonl")).succeeded();
+    bench.run("label --merge work.jsonl --output refinements.jsonl").succeeded();
+    let rows = lines(&bench.read("refinements.jsonl"));
+    for row in &rows {
+        let turns = row["prompt"].as_array().expect("a conversation");
+        assert_eq!((turns.len(), &turns[0], &turns[1]["content"]), (3, &question[0], &row["draft"]), "{row}");
+        let marked = row["draft"].as_str().is_some_and(|draft| draft.contains("[BAD]"));
+        assert_eq!(row["local"], marked, "{row}");
+        assert!(row["completion"].as_str().is_some_and(|text| text.contains('5')), "{row}");
+    }
+    let locals = rows.iter().filter(|row| row["local"] == true).count();
+    assert!(0 < locals && locals < rows.len(), "{locals} of {}", rows.len());
+    train("sft", "policy", "refinements.jsonl", "refiner", "");
+
+    let asked = |n: usize| json!({"id": n, "prompt": "what is 2+3?", "answer": 5});
+    bench.rows("prompts.jsonl", (0..24).map(asked));
+    let search = "search --strategy refine --model policy --input prompts.jsonl --segment lines --max-new-tokens 12";
+    // Each draft that is wrong and was refined, with its refinement, and whether that is right.
+    let refined = |out: &str, options: &str| -> Vec<(String, String, bool)> {
+        bench.run(&format!("{search} --output {out} {options}")).succeeded();
+        let rows = lines(&bench.read(out));
+        let of = |row: &Value| {
+            let text = |at: usize| row["completions"][at].as_str().map(str::to_owned);
+            let right = |at: usize| row["scores"][at].as_f64().map(|score| score == 1.0);
+            (right(0) == Some(false)).then_some((text(0)?, text(1)?, right(1)?))
+        };
+        rows.iter().filter_map(of).collect()
+    };
+    let right = |found: &[(String, String, bool)]| found.iter().filter(|(_, _, right)| *right).count();
+    let global = r#"--scorer answer --strategy-args {"refinements":"global"}"#;
+    let again = refined("again.jsonl", global);
+    let mended = refined("mended.jsonl", &format!("{global} --refiner refiner"));
+    // The drafts are the same; the model itself is right as often as before, and the refiner nearly always.
+    let drafts = |found: &[(String, String, bool)]| found.iter().map(|(draft, ..)| draft.clone()).collect::<Vec<_>>();
+    assert_eq!(drafts(&again), drafts(&mended));
+    assert!(again.len() > 4 && right(&again) < right(&mended), "{again:?} {mended:?}");
+    assert!(10 * right(&mended) >= 9 * mended.len(), "{mended:?}");
+
+    // A model of steps says where a draft goes wrong: what stands before is kept, and the refiner goes on from there.
+    let steps = |n: usize| json!({"prompt": question, "completions": ["add\n", format!("so {}", 4 + n % 2)], "labels": [1, n % 2]});
+    bench.rows("steps.jsonl", (0..16).map(steps));
+    train("prm", "policy", "steps.jsonl", "prm", "--steps lines");
+    let local =
+        r#"--scorer process --process prm --judge answer --strategy-args {"refinements":"local"} --refiner refiner"#;
+    let mended = refined("local.jsonl", local);
+    assert!(!mended.is_empty() && mended.iter().all(|(_, text, _)| text.starts_with("add\n")), "{mended:?}");
+    assert!(10 * right(&mended) >= 9 * mended.len(), "{mended:?}");
+
+    bench
+        .run("search --strategy best-of-n --model policy --input prompts.jsonl --output no.jsonl --refiner refiner")
+        .refused(&["--refiner does nothing with the strategy `best-of-n`", "take --strategy refine"]);
+    // Another refiner is another run.
+    bench.run(&format!("{search} --output mended.jsonl {global}")).refused(&["found by another run"]);
+}
+
 #[test]
 fn particles_follow_a_product_with_another_model() {
     let bench = with_prompts();
