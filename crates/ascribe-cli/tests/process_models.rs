@@ -252,7 +252,7 @@ fn questions_are_learned_from_shares_or_from_samples() {
     bench.rows("asked.jsonl", [json!({"answer": "1"})]);
     bench.run("score --process samples --input asked.jsonl").refused(&["asked.jsonl, row 1", "`question`"]);
     bench.rows("prompts.jsonl", (0..2).map(|n| json!({"prompt": format!("what is {n}?")})));
-    let search = "search --model model --input prompts.jsonl --strategy greedy --output no.jsonl --segment length:3";
+    let search = "search --model model --input prompts.jsonl --strategy best-of-n --output no.jsonl --segment length:3";
     bench.run(&format!("{search} --scorer process --process samples")).refused(&["orm, prm, pav or tvm"]);
     let grpo = "train grpo --model model --data prompts.jsonl --output-dir no --reward samples --held-out 0 --num-generations 4 \
                 --per-device-train-batch-size 4 --gradient-accumulation-steps 1 --max-completion-length 4 --max-steps 1";
@@ -358,9 +358,9 @@ fn a_search_is_led_by_a_process_model() {
         let row: Value = serde_json::from_str(row).expect("a line of JSON");
         assert_eq!(numbers(&row, "scores").len(), 3, "{row}");
     }
-    let line = format!("{search} --strategy greedy --output no.jsonl");
+    let line = format!("{search} --strategy best-of-n --output no.jsonl");
     bench.run(&format!("{line} --scorer process")).refused(&["name it with --process"]);
-    bench.run(&format!("{line} --process pav")).refused(&["process does nothing without --scorer process"]);
+    bench.run(&format!("{line} --scorer logp --process pav")).refused(&["process does nothing without --scorer process"]);
     bench.run(&format!("{line} --scorer process --process model")).refused(&["two classes"]);
 }
 

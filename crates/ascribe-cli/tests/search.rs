@@ -33,9 +33,9 @@ fn every_strategy_writes_a_row_for_each_prompt() {
     let names = bench.run("search --list").succeeded().stdout;
     assert!(names.lines().count() >= 17, "{names}");
     for (number, name) in names.lines().enumerate() {
-        let votes = ["majority"].contains(&name);
+        let alone = ["greedy", "beam", "likelihood", "majority"].contains(&name);
         // The scores of paths are probabilities.
-        let scorer = if votes {
+        let scorer = if alone {
             ""
         } else if name == "paths" {
             "--scorer think-format"
@@ -185,7 +185,7 @@ fn an_aligned_model_values_tokens() {
         assert!(!bench.path("no.jsonl").exists(), "{options}");
     };
     refused("--strategy greedy --baseline aligned", "--baseline does nothing with the strategy `greedy`");
-    refused("--strategy transfer-q --judge logp --baseline aligned", "--baseline needs --scorer");
+    refused("--strategy transfer-q --baseline aligned", "the strategy `transfer-q` needs a scorer");
     refused("--strategy transfer-q --scorer logp --baseline-scorer logp", "--baseline");
 }
 
@@ -426,6 +426,21 @@ fn what_is_no_search_is_refused_before_anything_is_written() {
     for name in ["best-of-n", "deal", "smc"] {
         refused(&format!("--strategy {name}"), &[name, "needs a scorer", "--scorer"]);
     }
+    // Who would not be asked, or not be enough.
+    for (name, asked) in [
+        ("greedy", "--scorer logp"),
+        ("likelihood", "--scorer logp"),
+        ("majority", "--judge logp"),
+        ("deal", "--scorer logp --judge logp"),
+        ("smc", "--strategy-args target=\"power\" --scorer logp"),
+    ] {
+        let option = if asked.contains("--judge") { "--judge" } else { "--scorer" };
+        refused(&format!("--strategy {name} {asked}"), &[&format!("{option} does nothing with the strategy `{name}`")]);
+    }
+    for name in ["step-beam", "paths"] {
+        refused(&format!("--strategy {name} --judge logp"), &[name, "needs a scorer"]);
+    }
+    refused("--strategy best-of-n --scorer logp --keywords a", &["--keywords does nothing without the scorer keywords"]);
     bench.rows("prompts.jsonl", [json!({"id": 1, "prompt": "a"}), json!({"id": 1, "prompt": "b"})]);
     refused("--strategy greedy", &["prompts.jsonl, line 2", "another row with the id 1"]);
     // What fails for every row is said once.

@@ -83,9 +83,6 @@ impl Baseline {
     /// The model of --baseline, if there is one; it has the tokens of the model that writes.
     fn open(args: &SearchArgs, tokenizer: &Tokenizer) -> anyhow::Result<Option<Self>> {
         let Some(path) = &args.baseline else { return Ok(None) };
-        if args.scorer.is_none() {
-            bail!("--baseline needs --scorer, which says how good its rollouts are");
-        }
         let options = serde_json::from_value(args.strategy_args.clone()).context("the options of transfer-q")?;
         Ok(Some(Self { policy: relative(path, "--baseline", args, tokenizer)?, options }))
     }
@@ -100,6 +97,15 @@ fn relative(path: &Path, option: &str, args: &SearchArgs, tokenizer: &Tokenizer)
     }
     Ok(Box::new(model.policy))
 }
+
+/// Strategies that a scorer says nothing to, where their options do not ask for one.
+const WITHOUT_SCORER: [&str; 5] = ["greedy", "beam", "likelihood", "majority", "smc"];
+
+/// Strategies that go by what the scorer says of beginnings, so that a judge alone does not do.
+const BY_SCORER: [&str; 5] = ["step-beam", "dvts", "lookahead", "oreo", "paths"];
+
+/// Strategies that go by a value of their own to the end, and ask no judge.
+const WITHOUT_JUDGE: [&str; 4] = ["deal", "transfer-q", "controlled", "smc"];
 
 /// Strategies that `--allow-cut` says nothing to: those that write one text, or compare texts of at most the greatest length.
 const WITHOUT_CUT: [&str; 6] = ["greedy", "beam", "likelihood", "transfer-q", "controlled", "smc"];
@@ -125,6 +131,7 @@ fn refuse_idle(args: &SearchArgs, name: &str) -> anyhow::Result<()> {
         }
     }
     for (option, given, scorers, which) in [
+        ("--keywords", !args.keywords.is_empty(), &[Keywords, Forbidden][..], "keywords or forbidden"),
         ("--pattern", !args.patterns.is_empty(), &[Patterns][..], "patterns"),
         ("--stems", args.stems, &[Keywords, Forbidden][..], "keywords or forbidden"),
         ("--hard", args.hard, &[Keywords, LengthLimit][..], "keywords or length-limit"),
@@ -225,9 +232,18 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
     ))
 }
 
-/// Refuses, before anything is asked, what the strategy would be refused for every row.
+/// Refuses, before anything is asked, what the strategy would be refused for every row, and who it would not ask.
 fn check_needs(needs: Needs, name: &str, args: &SearchArgs, policy: &dyn Policy) -> anyhow::Result<()> {
-    if needs.scorer && args.scorer.is_none() && args.judge.is_none() {
+    let mute = WITHOUT_SCORER.contains(&name) && !needs.scorer;
+    for (option, given, mute) in [
+        ("--scorer", args.scorer.is_some(), mute),
+        ("--judge", args.judge.is_some(), mute || WITHOUT_JUDGE.contains(&name)),
+    ] {
+        if given && mute {
+            bail!("{option} does nothing with the strategy `{name}` and these options, which ask for none; drop it");
+        }
+    }
+    if needs.scorer && args.scorer.is_none() && (args.judge.is_none() || BY_SCORER.contains(&name)) {
         bail!("the strategy `{name}` needs a scorer, which says how good a text is; give one with --scorer");
     }
     if needs.top && !policy.capabilities().top {
