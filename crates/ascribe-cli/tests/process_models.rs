@@ -360,7 +360,9 @@ fn a_search_is_led_by_a_process_model() {
     }
     let line = format!("{search} --strategy best-of-n --output no.jsonl");
     bench.run(&format!("{line} --scorer process")).refused(&["name it with --process"]);
-    bench.run(&format!("{line} --scorer logp --process pav")).refused(&["process does nothing without --scorer process"]);
+    bench
+        .run(&format!("{line} --scorer logp --process pav"))
+        .refused(&["process does nothing without --scorer process"]);
     bench.run(&format!("{line} --scorer process --process model")).refused(&["two classes"]);
 }
 

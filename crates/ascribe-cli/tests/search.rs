@@ -440,7 +440,10 @@ fn what_is_no_search_is_refused_before_anything_is_written() {
     for name in ["step-beam", "paths"] {
         refused(&format!("--strategy {name} --judge logp"), &[name, "needs a scorer"]);
     }
-    refused("--strategy best-of-n --scorer logp --keywords a", &["--keywords does nothing without the scorer keywords"]);
+    refused(
+        "--strategy best-of-n --scorer logp --keywords a",
+        &["--keywords does nothing without the scorer keywords"],
+    );
     bench.rows("prompts.jsonl", [json!({"id": 1, "prompt": "a"}), json!({"id": 1, "prompt": "b"})]);
     refused("--strategy greedy", &["prompts.jsonl, line 2", "another row with the id 1"]);
     // What fails for every row is said once.
