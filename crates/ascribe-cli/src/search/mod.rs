@@ -234,6 +234,12 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
 
 /// Refuses, before anything is asked, what the strategy would be refused for every row, and who it would not ask.
 fn check_needs(needs: Needs, name: &str, args: &SearchArgs, policy: &dyn Policy) -> anyhow::Result<()> {
+    if needs.top && !policy.capabilities().top {
+        bail!(
+            "the strategy `{name}` weighs the most likely next tokens, and this server does not name them (docs/served.md \
+             says which strategies it can run); choose another --strategy"
+        );
+    }
     let mute = WITHOUT_SCORER.contains(&name) && !needs.scorer;
     for (option, given, mute) in [
         ("--scorer", args.scorer.is_some(), mute),
@@ -245,12 +251,6 @@ fn check_needs(needs: Needs, name: &str, args: &SearchArgs, policy: &dyn Policy)
     }
     if needs.scorer && args.scorer.is_none() && (args.judge.is_none() || BY_SCORER.contains(&name)) {
         bail!("the strategy `{name}` needs a scorer, which says how good a text is; give one with --scorer");
-    }
-    if needs.top && !policy.capabilities().top {
-        bail!(
-            "the strategy `{name}` weighs the most likely next tokens, and this server does not name them (docs/served.md \
-             says which strategies it can run); choose another --strategy"
-        );
     }
     Ok(())
 }
