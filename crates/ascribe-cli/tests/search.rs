@@ -298,7 +298,7 @@ fn a_choice_is_reflected_on_in_rounds() {
 fn a_refiner_learns_the_rows_of_a_labelling_run_and_mends_drafts() {
     let bench = Bench::new();
     let question = json!([{"role": "user", "content": "what is 2+3?"}]);
-    let attempt = |n: usize| json!({"prompt": question, "completion": format!("add\nso {}", 4 + n % 2)});
+    let attempt = |n: usize| json!({"prompt": question, "completion": format!("2+3 is it.\nso {}", 4 + n % 2)});
     bench.rows("attempts.jsonl", (0..16).map(attempt));
     let fit = "--per-device-train-batch-size 4 --gradient-accumulation-steps 1 --learning-rate 1e-2 --max-steps 60";
     let train = |method: &str, model: &str, data: &str, out: &str, options: &str| {
@@ -307,7 +307,7 @@ fn a_refiner_learns_the_rows_of_a_labelling_run_and_mends_drafts() {
     };
     train("sft", "model", "attempts.jsonl", "policy", "");
     bench.rows("problems.jsonl", [json!({"prompt": "what is 2+3?", "answer": 5})]);
-    let label = "label --method refine --model policy --input problems.jsonl --segment lines --max-new-tokens 12";
+    let label = "label --method refine --model policy --input problems.jsonl --segment lines --max-new-tokens 24";
     bench.run(&format!("{label} --rollouts 12 --output work.jsonl")).succeeded();
     bench.run("label --merge work.jsonl --output refinements.jsonl").succeeded();
     let rows = lines(&bench.read("refinements.jsonl"));
@@ -324,7 +324,7 @@ fn a_refiner_learns_the_rows_of_a_labelling_run_and_mends_drafts() {
 
     let asked = |n: usize| json!({"id": n, "prompt": "what is 2+3?", "answer": 5});
     bench.rows("prompts.jsonl", (0..24).map(asked));
-    let search = "search --strategy refine --model policy --input prompts.jsonl --segment lines --max-new-tokens 12";
+    let search = "search --strategy refine --model policy --input prompts.jsonl --segment lines --max-new-tokens 24";
     // Each draft that is wrong and was refined, with its refinement, and whether that is right.
     let refined = |out: &str, options: &str| -> Vec<(String, String, bool)> {
         bench.run(&format!("{search} --output {out} {options}")).succeeded();
@@ -347,13 +347,13 @@ fn a_refiner_learns_the_rows_of_a_labelling_run_and_mends_drafts() {
     assert!(10 * right(&mended) >= 9 * mended.len(), "{mended:?}");
 
     // A model of steps says where a draft goes wrong: what stands before is kept, and the refiner goes on from there.
-    let steps = |n: usize| json!({"prompt": question, "completions": ["add\n", format!("so {}", 4 + n % 2)], "labels": [1, n % 2]});
+    let steps = |n: usize| json!({"prompt": question, "completions": ["2+3 is it.\n", format!("so {}", 4 + n % 2)], "labels": [1, n % 2]});
     bench.rows("steps.jsonl", (0..16).map(steps));
     train("prm", "policy", "steps.jsonl", "prm", "--steps lines");
     let local =
         r#"--scorer process --process prm --judge answer --strategy-args {"refinements":"local"} --refiner refiner"#;
     let mended = refined("local.jsonl", local);
-    assert!(!mended.is_empty() && mended.iter().all(|(_, text, _)| text.starts_with("add\n")), "{mended:?}");
+    assert!(!mended.is_empty() && mended.iter().all(|(_, text, _)| text.starts_with("2+3 is it.\n")), "{mended:?}");
     assert!(10 * right(&mended) >= 9 * mended.len(), "{mended:?}");
 
     bench
