@@ -340,11 +340,11 @@ fn a_refiner_learns_the_rows_of_a_labelling_run_and_mends_drafts() {
     let global = r#"--scorer answer --strategy-args {"refinements":"global"}"#;
     let again = refined("again.jsonl", global);
     let mended = refined("mended.jsonl", &format!("{global} --refiner refiner"));
-    // The drafts are the same; the model itself is right as often as before, and the refiner nearly always.
+    // The drafts are the same; the model itself is right as often as before, and the refiner mostly.
     let drafts = |found: &[(String, String, bool)]| found.iter().map(|(draft, ..)| draft.clone()).collect::<Vec<_>>();
     assert_eq!(drafts(&again), drafts(&mended));
     assert!(again.len() > 4 && right(&again) < right(&mended), "{again:?} {mended:?}");
-    assert!(10 * right(&mended) >= 9 * mended.len(), "{mended:?}");
+    assert!(5 * right(&mended) >= 4 * mended.len(), "{mended:?}");
 
     // A model of steps says where a draft goes wrong: what stands before is kept, and the refiner goes on from there.
     let steps = |n: usize| json!({"prompt": question, "completions": ["2+3 is it.\n", format!("so {}", 4 + n % 2)], "labels": [1, n % 2]});
@@ -354,11 +354,14 @@ fn a_refiner_learns_the_rows_of_a_labelling_run_and_mends_drafts() {
         r#"--scorer process --process prm --judge answer --strategy-args {"refinements":"local"} --refiner refiner"#;
     let mended = refined("local.jsonl", local);
     assert!(!mended.is_empty() && mended.iter().all(|(_, text, _)| text.starts_with("2+3 is it.\n")), "{mended:?}");
-    assert!(10 * right(&mended) >= 9 * mended.len(), "{mended:?}");
+    assert!(5 * right(&mended) >= 4 * mended.len(), "{mended:?}");
 
     bench
         .run("search --strategy best-of-n --model policy --input prompts.jsonl --output no.jsonl --refiner refiner")
         .refused(&["--refiner does nothing with the strategy `best-of-n`", "take --strategy refine"]);
+    bench
+        .run(&format!("{search} --scorer answer --output no.jsonl --refiner refiner --strategy-args rounds=0"))
+        .refused(&["--refiner is asked in rounds", "set `rounds`"]);
     // Another refiner is another run.
     bench.run(&format!("{search} --output mended.jsonl {global}")).refused(&["found by another run"]);
 }

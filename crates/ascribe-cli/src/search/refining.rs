@@ -1,6 +1,6 @@
 //! What writes refinements: `--refiner` of the strategy `refine`.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use ascribe::core::{Policy, Tokens};
 use ascribe::lm::{SpecialTokens, Tokenizer};
 use ascribe::preference::Encoder;
@@ -24,6 +24,11 @@ impl<'a> Refining<'a> {
         let Some(path) = &args.refiner else { return Ok(None) };
         let options: RefineOptions =
             serde_json::from_value(args.strategy_args.clone()).context("the options of refine")?;
+        if options.rounds == 0 {
+            bail!(
+                "--refiner is asked in rounds, of which there are none; set `rounds` in --strategy-args to at least 1"
+            );
+        }
         let policy = relative(path, "--refiner", args, &model.tokenizer)?;
         let context = policy.capabilities().context;
         let encoder = Encoder::from_parts(&model.tokenizer, model.template.as_ref(), context)?;
