@@ -31,6 +31,7 @@ mod merge;
 mod metric;
 mod process_scores;
 mod relevance;
+mod refiner;
 mod report;
 mod rewarded;
 mod route;

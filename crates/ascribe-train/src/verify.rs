@@ -24,8 +24,9 @@ pub struct FusedCheck {
 }
 
 impl FusedCheck {
-    /// Learns the rows of a window again by the plain forms, with so many rows a batch, when so much of training is done, and compares with what was learned, from a learner that remembered
-    /// `before`; what it remembers now stays. Costs one learning; where nothing is fused, both are the same.
+    /// Learns the rows of a window again by the plain forms, with so many rows a batch, when so much of training is done, and
+    /// compares with what was learned, from a learner that remembered `before`; what it remembers now stays. Costs one learning;
+    /// where nothing is fused, both are the same.
     ///
     /// # Errors
     /// As [`Learner::learn_window`], and when the losses differ by more than 1e-3 or the gradients by more than 1e-2.
