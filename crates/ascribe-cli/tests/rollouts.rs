@@ -44,7 +44,7 @@ fn every_method_on_rollouts_trains_and_says_what_it_is_made_of() {
         assert!(ran.stdout.contains("held-out reward "), "{}", ran.stdout);
         let log = log(&bench, &out);
         assert_eq!(log.len(), 2, "{method}");
-        for name in ["loss", "reward", "frac_reward_zero_std", "completions/mean_length", "grad_norm"] {
+        for name in ["loss", "reward", "frac_reward_zero_std", "completions/complete_ratio", "grad_norm"] {
             assert!(log.iter().all(|row| row[name].as_f64().is_some_and(f64::is_finite)), "{method}: {name}");
         }
         assert_eq!(log[0]["ratio"].as_f64().is_some(), surrogate, "{method}");

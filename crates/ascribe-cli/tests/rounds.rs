@@ -40,6 +40,12 @@ fn a_policy_labels_what_it_writes() {
     for name in ["loss", "pairs/kept", "pairs/margin", "kl_to_reference", "round"] {
         assert!(log.iter().all(|row| row[name].as_f64().is_some_and(f64::is_finite)), "{name}");
     }
+    // What was not cut has ended.
+    for row in &log {
+        let [length, cut, complete] = ["mean_length", "clipped_ratio", "complete_ratio"]
+            .map(|name| row[format!("completions/{name}").as_str()].as_f64().expect("it is logged"));
+        assert!((1.0..=6.0).contains(&length) && (cut + complete - 1.0).abs() < 1e-12, "{row}");
+    }
     // A round begins at its own policy, unless the reference stays the first one.
     let first = log[0]["loss"].as_f64().expect("a loss");
     assert!((first - std::f64::consts::LN_2).abs() < 1e-4, "{first}");

@@ -567,6 +567,7 @@ fn a_policy_may_earn_rewards_and_rank_wrongly() {
         let given = Given { divergence: vec![0.0; 4], ..Given::default() };
         let got = run(made(name, "{}").as_ref(), &sides, &given);
         close(name, &got.stat("rewards/accuracies"), &[1.0, 0.5], 0.0);
+        close(name, &got.stat("rewards/ties"), &[0.0, 1.0], 0.0);
         close(name, &got.stat("rankings/accuracies"), &[0.0, 0.5], 0.0);
         close(name, &got.stat("rankings/accuracies_per_token"), &[1.0, 0.5], 0.0);
         close(name, &got.stat("logps/chosen"), &[-4.0, -2.0], 0.0);

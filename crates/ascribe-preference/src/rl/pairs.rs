@@ -371,6 +371,7 @@ impl<'a> OnlinePairs<'a> {
         metrics.push("pairs/margin", mean(&margins));
         // To the first reference, and not to that of the round alone.
         metrics.push("kl_to_reference", mean(&ratios));
+        metrics.of_lengths(&rollouts);
         if let Some(explicit) = &explicit {
             metrics.push("reward", mean(&explicit.iter().flatten().copied().collect::<Vec<_>>()));
         }
