@@ -4,7 +4,11 @@ use crate::{CoreError, Credit, Episode};
 
 /// Anything that gives credit: reward models, process models, rules, verifiers, judges, log-ratios.
 pub trait Scorer: Send + Sync {
-    /// Credit of each episode, at the scorer's own granularity, in the order of `episodes`.
+    /// Credit of each episode, at the scorer's own granularity, in the order of `episodes`. A NaN says that nobody can judge an
+    /// episode, and is no number that went wrong: that is an error, and so is an infinity.
+    ///
+    /// # Errors
+    /// What the scorer says.
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError>;
 }
 

@@ -2,17 +2,13 @@
 //! success.
 
 use ascribe::core::{CoreError, Credit, Episode, Reduce, Scorer, Tokens};
+use ascribe::preference::rl::credits;
 use ascribe::reward::{Aggregate, ClipDelta, Reference, TamedSteps};
 
 /// Rewards of whole responses; a NaN is none.
 fn rewards(scorer: &dyn Scorer, episodes: &[Episode]) -> Result<Vec<f64>, CoreError> {
-    let credits = scorer.score(episodes)?;
-    if credits.len() != episodes.len() {
-        let got = format!("{} for {}", credits.len(), episodes.len());
-        return Err(CoreError::Shape { rule: "a scorer gives one credit a response", got });
-    }
     let reward = |(credit, episode): (&Credit, &Episode)| credit.to_sequence(episode, Reduce::Sum).map(f64::from);
-    credits.iter().zip(episodes).map(reward).collect()
+    credits(scorer, episodes)?.iter().zip(episodes).map(reward).collect()
 }
 
 /// An ensemble of rewards; a response that one of them has no reward for has none.

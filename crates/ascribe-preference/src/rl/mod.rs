@@ -48,7 +48,7 @@ pub use learner::RolloutLearner;
 pub use oreo::{Oreo, OreoLevel};
 pub use pairs::{Agree, Agreement, Decide, Labeler, OnlinePairs, PairConfig};
 pub use policy_loss::{PolicyLoss, ValueTerm};
-pub use reward::{MakeReward, PromptRow, REWARDS, TextReward, WeightedRewards, last_number, of_text};
+pub use reward::{MakeReward, PromptRow, REWARDS, TextReward, WeightedRewards, credits, last_number, of_text};
 pub use rollout::{CriticTokens, Rollout, text_of, up_to_end};
 pub use segments::{Sample, Segmentation};
 pub use shaping::{LengthPenalty, Overlong};
