@@ -49,7 +49,16 @@ fn confident(args: &ConvertArgs) -> anyhow::Result<()> {
         for (text, better, worse) in [(chosen, high, low), (rejected, low, high)] {
             let (chosen, rejected) = (with_confidence(&text, better)?, with_confidence(&text, worse)?);
             let prompt = prompt.clone();
-            pairs.push(Preference { prompt, chosen, rejected, margin: None, reference: None, consistency: None, line });
+            pairs.push(Preference {
+                prompt,
+                chosen,
+                rejected,
+                margin: None,
+                reference: None,
+                consistency: None,
+                weight: None,
+                line,
+            });
         }
     }
     write_jsonl(&args.output, &pairs)?;
