@@ -118,6 +118,15 @@ fn preferences_in_a_table_are_learned_from_in_rounds() {
     bench.run(&format!("{line} --win-rates")).refused(&["options of rounds"]);
     let other = format!("train iterative-gpo --model model --output-dir sppo --reward gpm --win-rates {ROUND}");
     bench.run(&other).succeeded();
+    for row in &self::log(&bench, "sppo") {
+        // Chances less one half: of four, itself included, at most 3/8 above and below.
+        let [reward, margin] = ["reward", "pairs/margin"].map(|name| row[name].as_f64().expect("it is logged"));
+        assert!(margin > 0.0 && margin <= 0.75 && reward.abs() < 1e-6, "{row}");
+    }
+    for more in ["--standardize", "--log-sigmoid 0", "--reward-weights 2", "--reward gpm,gpm"] {
+        let line = format!("train iterative-gpo --model model --output-dir no --reward gpm --win-rates {ROUND} {more}");
+        bench.run(&line).refused(&["win_rates of the general preference model `gpm`", "name it alone with --reward"]);
+    }
 }
 
 #[test]

@@ -1,23 +1,28 @@
 //! `ascribe train iterative-dpo`, `iterative-gpo`, `iterative-cream` and `iterative-scir`: in rounds the policy writes, someone
 //! labels, and the pairs are learned from.
 
+use std::path::Path;
+
 use anyhow::bail;
 use ascribe::core::{Continuation, CoreError, Needs, Policy, RowKind, Scorer, Seed, Tokens};
 use ascribe::data::{ColumnMap, Prompt, PromptOnly};
 use ascribe::lm::{Decoder, LanguageModel, LocalPolicy, Tokenizer};
-use ascribe::preference::rl::{Agreement, Labeler, OnlinePairs, PairConfig, PromptRow, WeightedRewards, text_of};
+use ascribe::preference::rl::{
+    Agreement, Earned, Labeler, OnlinePairs, PairConfig, PromptRow, WeightedRewards, text_of,
+};
 use ascribe::preference::{Encoder, LogpLearner, TrainRow};
-use ascribe::reward::Consistency;
+use ascribe::reward::{Consistency, Reading, RewardCard};
 use ascribe::train::TrainError;
 
 use super::fitting::{Run, Trained};
-use super::rollouts::{combined, prompts, prompts_hash, tell_held_out, weighted};
+use super::rollouts::{combined, folder_of, prompts, prompts_hash, tell_held_out, weighted};
 use super::rows::parts;
 use super::{base, check_run, contents, fit_config, identity, load, refuse_other_runs, taken};
 use crate::Catalog;
 use crate::args::{LabelsName, TrainArgs};
 use crate::catalog::Chosen;
 use crate::device::device;
+use crate::judge::Judge;
 use crate::output::print_line;
 use crate::words::Words;
 
@@ -120,17 +125,58 @@ fn pair_config(args: &TrainArgs, ends: &[u32], context: usize, beta: f64) -> Pai
         margin: args.rounds.label_margin,
         beta,
         follow: !args.rounds.keep_reference,
-        win_rates: args.rounds.win_rates,
+        earned: Earned::Leads,
         batch: args.per_device_train_batch_size,
         seed: Seed(args.seed).child("rounds", 0),
     }
+}
+
+/// The folder of the general preference model whose win rates are the labels, if they are asked of one.
+fn compares<'a>(args: &'a TrainArgs, catalog: &Catalog) -> anyhow::Result<Option<&'a Path>> {
+    if !args.rounds.win_rates {
+        return Ok(None);
+    }
+    let rl = &args.rl;
+    let mut found = None;
+    for folder in rl.reward.iter().filter_map(|name| folder_of(name, catalog)) {
+        if RewardCard::read(folder)?.is_some_and(|card| matches!(card.reading, Reading::Preference(_))) {
+            found = Some(folder);
+        }
+    }
+    let changed = !rl.reward_weights.is_empty() || rl.combine.is_some() || rl.log_sigmoid.is_some() || rl.standardize;
+    if let Some(folder) = found.filter(|_| changed || rl.reward.len() > 1) {
+        bail!(
+            "win_rates of the general preference model `{}` are the means of its preferences, as they are; name it alone with \
+             --reward, and drop reward_weights, combine, log_sigmoid and standardize",
+            folder.display()
+        );
+    }
+    Ok(found)
+}
+
+/// What responses carry for a loss on scores.
+fn earned(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<Earned> {
+    Ok(match (args.rounds.win_rates, compares(args, catalog)?) {
+        (false, _) => Earned::Leads,
+        (true, None) => Earned::WinRates,
+        (true, Some(_)) => Earned::Labels,
+    })
 }
 
 /// The rewards that label and the one that is the truth, as far as they are named.
 fn scorers(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<[Option<WeightedRewards>; 2]> {
     let (names, weights) = (&args.rl.reward, &args.rl.reward_weights);
     let unnamed = names.is_empty() && weights.is_empty();
-    let label = (!unnamed).then(|| combined(args, catalog, rows)).transpose()?;
+    let label = match compares(args, catalog)? {
+        Some(folder) => {
+            let prompts = rows.iter().map(|(tokens, row)| (tokens.clone(), row.prompt.clone()));
+            let judge = Judge::open(folder, &device(&args.common.device)?, prompts)?.with_win_rates()?;
+            let judge: Box<dyn Scorer> = Box::new(judge);
+            Some(WeightedRewards::new(vec![(judge, 1.0)])?)
+        }
+        None if unnamed => None,
+        None => Some(combined(args, catalog, rows)?),
+    };
     let gold = &args.rounds.gold;
     let truth = (!gold.is_empty()).then(|| weighted(args, gold, &[], None, catalog, rows)).transpose()?;
     Ok([label, truth])
@@ -186,7 +232,8 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
     let reference = other.as_ref().unwrap_or(&model);
     // Where the loss has none, it scales margins alone.
     let beta = chosen.number("beta").unwrap_or(PairConfig::default().beta);
-    let pairs = pair_config(args, model.tokenizer.eos(), context, beta);
+    let pairs =
+        PairConfig { earned: earned(args, catalog)?, ..pair_config(args, model.tokenizer.eos(), context, beta) };
     let consistency = Consistency::from(args.rounds.agreement);
     let of = |now: &[f64], before: &[f64]| -> Result<Option<f64>, CoreError> { Ok(consistency.of(now, before)?) };
     let judge = |policy: &Decoder, pairs: &[TrainRow]| decided(policy, pairs, &model, &encoder);

@@ -46,7 +46,7 @@ pub use game::{Game, Turn};
 pub use kl_control::AdaptiveKl;
 pub use learner::RolloutLearner;
 pub use oreo::{Oreo, OreoLevel};
-pub use pairs::{Agree, Agreement, Decide, Labeler, OnlinePairs, PairConfig};
+pub use pairs::{Agree, Agreement, Decide, Earned, Labeler, OnlinePairs, PairConfig};
 pub use policy_loss::{PolicyLoss, ValueTerm};
 pub use reward::{MakeReward, PromptRow, REWARDS, TextReward, WeightedRewards, credits, last_number, of_text};
 pub use rollout::{CriticTokens, Rollout, text_of, up_to_end};
