@@ -228,6 +228,7 @@ fn options_out_of_range() {
         training_is_refused(&bench, &format!("--beta {beta}"), &["--beta", beta, "number"]);
     }
     bench.run("score --model model --input pairs.jsonl --beta 0").refused(&["beta must be finite and above 0"]);
+    bench.run("score --model model --input pairs.jsonl --beta 0.5").refused(&["beta does nothing without --reference"]);
     for (options, said) in [
         ("--learning-rate 0", "learning_rate must be finite and above 0"),
         ("--learning-rate nan", "learning_rate must be finite and above 0"),
