@@ -140,6 +140,7 @@ fn rounds_refuse_what_does_nothing() {
     refused("iterative-dpo", "", &["implicit labels need a policy that has learned something"]);
     refused("iterative-dpo", "--labels reward", &["--reward"]);
     refused("iterative-dpo", "--labels implicit --reward exact", &["reward does nothing"]);
+    refused("iterative-dpo", "--labels implicit --standardize", &["standardize does nothing without a reward"]);
     refused("iterative-dpo", "--labels implicit --reward-weights 1", &["1 numbers for 0 rewards"]);
     refused("iterative-cream", "--reward exact", &["reward does nothing with iterative-cream", "iterative-dpo"]);
     refused("iterative-scir", "--reward exact", &["reward does nothing with iterative-scir", "iterative-dpo"]);

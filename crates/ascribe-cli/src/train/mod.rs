@@ -145,6 +145,12 @@ fn under_head(args: &TrainArgs, model: LanguageModel, wanted: Head) -> anyhow::R
     match model.config.head {
         Head::NextToken => {}
         Head::Sequence { labels } | Head::Token { labels } if model.config.head == wanted => {
+            if args.reward.head_init.is_some() {
+                bail!(
+                    "head_init draws a fresh head, and `{}` has one of {labels} scores, from which training goes on; leave it out",
+                    args.model.display()
+                );
+            }
             eprintln!("the model has a head of {labels} scores, from which training goes on");
             return Ok(model);
         }

@@ -90,6 +90,11 @@ fn chosen(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resul
 fn check(args: &TrainArgs, rounds: &Rounds) -> anyhow::Result<()> {
     taken::refuse(args)?;
     args.rl.aggregate()?;
+    if args.rl.standardize && args.rl.reward.is_empty() && args.rounds.gold.is_empty() {
+        bail!(
+            "standardize does nothing without a reward to bring to its scale; name one with --reward, or leave it out"
+        );
+    }
     if args.max_steps == 0 {
         bail!("the steps of a round depend on the pairs that it finds, so {} needs --max-steps", rounds.name);
     }
