@@ -4,8 +4,8 @@ use crate::{CoreError, Credit, Episode};
 
 /// Anything that gives credit: reward models, process models, rules, verifiers, judges, log-ratios.
 pub trait Scorer: Send + Sync {
-    /// Credit of each episode, at the scorer's own granularity, in the order of `episodes`. A NaN says that nobody can judge an
-    /// episode, and is no number that went wrong: that is an error, and so is an infinity.
+    /// Credit of each episode, at the scorer's own granularity, in the order of `episodes`. A NaN says that nobody can judge the
+    /// episode: training leaves it out and counts it, search refuses it. A number that went wrong is an error instead.
     ///
     /// # Errors
     /// What the scorer says.
