@@ -114,6 +114,14 @@ fn preferences_in_a_table_are_learned_from_in_rounds() {
     // By the margins of a reward, another loss on scores.
     let other = format!("train iterative-dpo --loss-type mm-dpo --model model --output-dir mm --reward gpm {ROUND}");
     bench.run(&other).succeeded();
+    // Of other prompts it says nothing, as it compares the responses of one policy.
+    let held =
+        line.replace("--output-dir out", "--output-dir held").replace("--reward gpm", "--reward gpm --held-out 2");
+    let said =
+        "`gpm` compares the responses of one policy with each other, so its mean says nothing of held-out prompts";
+    let ran = bench.run(&held).succeeded();
+    assert!(ran.stdout.contains(said) && ran.stdout.contains("use --gold"), "{}", ran.stdout);
+    assert!(!bench.path("held/summary.json").exists());
     // By how often a response wins: another run.
     bench.run(&format!("{line} --win-rates")).refused(&["options of rounds"]);
     let other = format!("train iterative-gpo --model model --output-dir sppo --reward gpm --win-rates {ROUND}");

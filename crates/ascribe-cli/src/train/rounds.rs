@@ -11,11 +11,11 @@ use ascribe::preference::rl::{
     Agreement, Earned, Labeler, OnlinePairs, PairConfig, PromptRow, WeightedRewards, text_of,
 };
 use ascribe::preference::{Encoder, LogpLearner, TrainRow};
-use ascribe::reward::{Consistency, Reading, RewardCard};
+use ascribe::reward::Consistency;
 use ascribe::train::TrainError;
 
 use super::fitting::{Run, Trained};
-use super::rollouts::{combined, folder_of, prompts, prompts_hash, tell_held_out, weighted};
+use super::rollouts::{combined, only_compares, preference_model, prompts, prompts_hash, tell_held_out, weighted};
 use super::rows::parts;
 use super::{base, check_run, contents, fit_config, identity, load, refuse_other_runs, taken};
 use crate::Catalog;
@@ -141,13 +141,7 @@ fn compares<'a>(args: &'a TrainArgs, catalog: &Catalog) -> anyhow::Result<Option
     if !args.rounds.win_rates {
         return Ok(None);
     }
-    let rl = &args.rl;
-    let mut found = None;
-    for folder in rl.reward.iter().filter_map(|name| folder_of(name, catalog)) {
-        if RewardCard::read(folder)?.is_some_and(|card| matches!(card.reading, Reading::Preference(_))) {
-            found = Some(folder);
-        }
-    }
+    let (rl, found) = (&args.rl, preference_model(args, catalog)?);
     let changed = !rl.reward_weights.is_empty() || rl.combine.is_some() || rl.log_sigmoid.is_some() || rl.standardize;
     if let Some(folder) = found.filter(|_| changed || rl.reward.len() > 1) {
         bail!(
@@ -279,6 +273,9 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
     let Some(judge) = judge.filter(|_| !held_out.is_empty()) else {
         return print_line("nothing is known about other prompts; use --held-out with --gold or --reward");
     };
+    if gold.is_none() && only_compares(args, catalog)? {
+        return print_line("nothing is known about other prompts; use --gold");
+    }
     tell_held_out(args, [&model, &trained], &[("reward".to_owned(), judge)], &held_out)
 }
 
