@@ -248,8 +248,11 @@ impl RlArgs {
         if self.step_eta.is_some() && !clips {
             bail!("step_eta belongs to step_rewards clip and clip-delta; drop it with delta");
         }
-        if self.combine.is_some() || self.log_sigmoid.is_some() {
-            bail!("combine and log_sigmoid make one reward of several, which step_rewards keeps apart; drop them");
+        if self.combine.is_some() || self.log_sigmoid.is_some() || self.log_sigmoid_quantile.is_some() {
+            bail!(
+                "combine, log_sigmoid and log_sigmoid_quantile make one reward of several, which step_rewards keeps apart; drop \
+                 them"
+            );
         }
         let delta = how != StepRewardsName::Clip;
         if delta && self.gamma != 1.0 {

@@ -38,6 +38,7 @@ use super::{base, check_run, finish, fit_config, identity_of_head, refuse_other_
 use crate::Catalog;
 use crate::args::TrainArgs;
 use crate::device::device;
+use crate::hub::resolve;
 use crate::output::{print_line, write_whole};
 use crate::validate::{say_last, words};
 use beside::Beside;
@@ -94,7 +95,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let trained = match (sources, groups.zip(args.reward.meta_rate), auxiliary) {
         (Some(mut sources), ..) => {
             let Sourced { train, held_out } = sources.name(rows)?;
-            identity.push(sources.identity());
+            identity.push(sources.identity(&train));
             let source = sources::source(&train, args, &job.config)?;
             job.fit(&sources.learner()?, identity, [train.as_slice(), held_out.as_slice()], Some(source))?
         }
@@ -118,7 +119,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
 
 /// Which states the head reads: as asked, or as the model says that it does.
 fn pooling(args: &TrainArgs) -> anyhow::Result<Pooling> {
-    let own = RewardCard::read(&args.model)?.map_or(Pooling::Last, |card| card.pooling);
+    let own = RewardCard::read(&resolve(&args.model)?)?.map_or(Pooling::Last, |card| card.pooling);
     let pooling = args.reward.pooling.map_or(own, Pooling::from);
     if pooling == Pooling::Mean {
         eprintln!(
