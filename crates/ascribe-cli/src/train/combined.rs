@@ -5,7 +5,7 @@ use ascribe::core::{CoreError, Credit, Episode, Reduce, Scorer, Tokens};
 use ascribe::reward::{Aggregate, ClipDelta, Reference, TamedSteps};
 
 /// Rewards of whole responses; a NaN is none.
-fn rewards(scorer: &dyn Scorer, episodes: &[Episode]) -> Result<Vec<f64>, CoreError> {
+pub(super) fn rewards(scorer: &dyn Scorer, episodes: &[Episode]) -> Result<Vec<f64>, CoreError> {
     let credits = scorer.score(episodes)?;
     if credits.len() != episodes.len() {
         let got = format!("{} for {}", credits.len(), episodes.len());

@@ -15,7 +15,7 @@ use ascribe::reward::{ClipDeltaConfig, Reference};
 use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, TrainError};
 use serde_json::{Map, json};
 
-use super::combined::{Combined, LogSigmoidOf, Refined};
+use super::combined::{Combined, LogSigmoidOf, Refined, rewards as of_each};
 use super::fitting::{RunLog, run_of};
 use super::recipes::Recipe;
 use super::references;
@@ -197,13 +197,8 @@ fn refined(
     catalog: &Catalog,
     rows: &[PromptRow],
 ) -> anyhow::Result<WeightedRewards> {
-    let (names, weights) = (&args.rl.reward, &args.rl.reward_weights);
-    if !weights.is_empty() && weights.len() != names.len() {
-        bail!("reward_weights has {} numbers for {} rewards; give one each", weights.len(), names.len());
-    }
-    let table = catalog.rollouts.rewards.names();
-    let is_process = |name: &str| !table.contains(&name) && Path::new(name).join(CARD).is_file();
-    let weight = |at: usize| weights.get(at).copied().unwrap_or(1.0);
+    let (names, weights) = (&args.rl.reward, weights_of(&args.rl.reward, &args.rl.reward_weights)?);
+    let is_process = |name: &str| folder_of(name, catalog).is_some_and(|folder| folder.join(CARD).is_file());
     let (process, success): (Vec<usize>, Vec<usize>) = (0..names.len()).partition(|at| is_process(&names[*at]));
     let [process] = process.as_slice() else {
         bail!("step_rewards refines the scores of one process model, and reward names {}; name one", process.len());
@@ -213,11 +208,11 @@ fn refined(
             "step_rewards pays success at the last step; name a reward of it beside the process model, such as exact"
         );
     }
-    let rule = ClipDeltaConfig { alpha: weight(*process), ..rule }.init()?;
+    let rule = ClipDeltaConfig { alpha: weights[*process], ..rule }.init()?;
     // Values and not what progress makes of them, which may leave [0, 1].
     let process = Box::new(process_model(args, Path::new(&names[*process]))?.with_progress(None)?);
     let others: Vec<String> = success.iter().map(|at| names[*at].clone()).collect();
-    let of_others: Vec<f64> = success.iter().map(|at| weight(*at)).collect();
+    let of_others: Vec<f64> = success.iter().map(|at| weights[*at]).collect();
     let success = Box::new(weighted(args, &others, &of_others, None, catalog, rows)?);
     let refined: Box<dyn Scorer> = Box::new(Refined { process, success, rule });
     Ok(WeightedRewards::new(vec![(refined, 1.0)])?)
@@ -245,15 +240,23 @@ pub(super) fn weighted(
     catalog: &Catalog,
     rows: &[PromptRow],
 ) -> anyhow::Result<WeightedRewards> {
-    if !weights.is_empty() && weights.len() != names.len() {
-        bail!("reward_weights has {} numbers for {} rewards; give one each", weights.len(), names.len());
-    }
-    let weight = |at: usize| weights.get(at).copied().unwrap_or(1.0);
+    let weights = weights_of(names, weights)?;
     let mut made = Vec::with_capacity(names.len());
-    for (at, name) in names.iter().enumerate() {
-        made.push((tamed(args, name, centre, catalog, rows)?, weight(at)));
+    for (name, weight) in names.iter().zip(weights) {
+        made.push((tamed(args, name, centre, catalog, rows)?, weight));
     }
     Ok(WeightedRewards::new(made)?)
+}
+
+/// The weight of each reward `names`: those that are given, or 1.
+pub(super) fn weights_of(names: &[String], weights: &[f64]) -> anyhow::Result<Vec<f64>> {
+    if weights.is_empty() {
+        return Ok(vec![1.0; names.len()]);
+    }
+    if weights.len() != names.len() {
+        bail!("reward_weights has {} numbers for {} rewards; give one each", weights.len(), names.len());
+    }
+    Ok(weights.to_vec())
 }
 
 /// Checks a run without weights; gives numbers of prompts to train on and held out, and what the run is made of.
@@ -479,10 +482,7 @@ pub(super) fn written(
 
 /// The scores of responses that a scorer has one for.
 pub(super) fn scores(scorer: &dyn Scorer, episodes: &[Episode]) -> anyhow::Result<Vec<f64>> {
-    let mut scores = Vec::with_capacity(episodes.len());
-    for (credit, episode) in scorer.score(episodes)?.iter().zip(episodes) {
-        scores.push(f64::from(credit.to_sequence(episode, ascribe::core::Reduce::Sum)?));
-    }
+    let mut scores = of_each(scorer, episodes)?;
     scores.retain(|score| !score.is_nan());
     Ok(scores)
 }
