@@ -41,7 +41,7 @@ use crate::catalog::Chosen;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::output::{Progress, print_line, write_whole};
-use fitting::{Run, Trained};
+use fitting::{Run, Trained, quantiles};
 pub(crate) use rows::Data;
 use rows::Rows;
 
@@ -449,7 +449,9 @@ fn finish_with(
             let margin = Bootstrap { seed: Seed(args.seed), ..Bootstrap::default() }.mean(margins)?;
             print_line(&format!("held-out reward margin {margin:+.4}"))?;
             summary.insert("reward_margin".into(), serde_json::to_value(margin)?);
-            summary.insert("reward_margin_quantiles".into(), quantiles(margins));
+            let spread = ["0.1", "0.5", "0.9"].into_iter().zip(quantiles(margins, [0.1, 0.5, 0.9]));
+            let spread: Map<String, Value> = spread.map(|(at, value)| (at.to_owned(), json!(value))).collect();
+            summary.insert("reward_margin_quantiles".into(), Value::Object(spread));
         }
     }
     if let Some((step, _)) = best {
@@ -457,14 +459,6 @@ fn finish_with(
         summary.insert("best_checkpoint".into(), json!(step));
     }
     write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
-}
-
-/// The tenth, the half and nine tenths of values: the nearest that is there.
-fn quantiles(values: &[f64]) -> Value {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let at = |q: f64| sorted[(q * (sorted.len() - 1) as f64).round() as usize];
-    json!({"0.1": at(0.1), "0.5": at(0.5), "0.9": at(0.9)})
 }
 
 /// Share of pairs whose chosen response earns more, with Wilson's interval; with ties (one half) a bootstrap interval.

@@ -235,13 +235,10 @@ pub(super) fn weighted(
     catalog: &Catalog,
     rows: &[PromptRow],
 ) -> anyhow::Result<WeightedRewards> {
-    if !weights.is_empty() && weights.len() != names.len() {
-        bail!("reward_weights has {} numbers for {} rewards; give one each", weights.len(), names.len());
-    }
-    let weight = |at: usize| weights.get(at).copied().unwrap_or(1.0);
+    let weights = weights_of(names, weights)?;
     let mut made = Vec::with_capacity(names.len());
-    for (at, name) in names.iter().enumerate() {
-        made.push((tamed(args, name, centre, catalog, rows)?, weight(at)));
+    for (name, weight) in names.iter().zip(weights) {
+        made.push((tamed(args, name, centre, catalog, rows)?, weight));
     }
     let named = WeightedRewards::new(made)?;
     // The mean of one alone is the reward.
@@ -276,6 +273,17 @@ fn times(rate: f64) -> usize {
         rate if rate < 0.8 => 2,
         _ => 1,
     }
+}
+
+/// The weight of each reward `names`: those that are given, or 1.
+pub(super) fn weights_of(names: &[String], weights: &[f64]) -> anyhow::Result<Vec<f64>> {
+    if weights.is_empty() {
+        return Ok(vec![1.0; names.len()]);
+    }
+    if weights.len() != names.len() {
+        bail!("reward_weights has {} numbers for {} rewards; give one each", weights.len(), names.len());
+    }
+    Ok(weights.to_vec())
 }
 
 /// Checks a run without weights; gives numbers of prompts to train on and held out, and what the run is made of.

@@ -276,8 +276,8 @@ impl OnPolicy<'_> {
     fn penalise(&self, rollouts: &[Rollout], graded: &mut [Graded], metrics: &mut Metrics) -> f64 {
         let (mut divergences, mut bounded, mut surprises) = (Vec::new(), 0.0, Vec::new());
         for (rollout, graded) in rollouts.iter().zip(graded).filter(|(rollout, _)| !rollout.borrowed) {
-            // At temperature 1 the engine's own are as good where no others are kept.
-            let old = rollout.old_logps.as_ref().or((rollout.sampling.temperature == 1.0).then_some(&rollout.logps));
+            // The engine's own are of temperature 1, and as good there where no others are kept.
+            let old = rollout.old_logps.as_ref().or((self.config.temperature() == 1.0).then_some(&rollout.logps));
             surprises.extend(old.map(|old| -old.iter().map(|logp| f64::from(*logp)).sum::<f64>()));
             let (Some(old), Some(reference)) = (old, &rollout.ref_logps) else { continue };
             let pairs = || old.iter().zip(reference).map(|(old, reference)| (f64::from(*old), f64::from(*reference)));
