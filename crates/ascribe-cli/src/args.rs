@@ -15,7 +15,7 @@ mod served;
 
 use std::path::PathBuf;
 
-use ascribe::data::{Boundary, Kind};
+use ascribe::data::{Boundary, Kind, Neutral};
 use ascribe::lm::Precision;
 use ascribe::process::Segmenter;
 use ascribe::train::{OptimArgs, OptimKind, ScheduleKind, ScheduleOptions};
@@ -304,9 +304,12 @@ pub struct ConvertArgs {
     /// The kind of the rows to write, where the layout leaves a choice.
     #[arg(long, value_parser = kind)]
     pub kind: Option<Kind>,
+    /// What the neutral steps of PRM800K are: wrong (unless it is given) or right.
+    #[arg(long, value_parser = named::<Neutral>)]
+    pub neutral_steps: Option<Neutral>,
     /// Make two pairs of each, whose sides differ in a stated confidence alone: the chosen response is to be sure of itself, the
     /// rejected one is not (CDPO).
-    #[arg(long, conflicts_with = "kind")]
+    #[arg(long, conflicts_with_all = ["kind", "neutral_steps"])]
     pub confidence: bool,
     /// A TOML file with options by name; the command line wins.
     #[arg(long)]

@@ -211,6 +211,40 @@ fn pairs_of_steps_are_learned_and_score_steps() {
 }
 
 #[test]
+fn neutral_steps_are_right_or_wrong_as_asked() {
+    let bench = with_steps();
+    let row = |n: usize| {
+        let step = |text: &str, rating: i64| json!({"completions": [{"text": text, "rating": rating}], "human_completion": null, "chosen_completion": 0});
+        json!({"question": {"problem": format!("what is {n}?")},
+               "label": {"steps": [step("the sum", 1), step("let us see", 0), step("is none", -1)]}})
+    };
+    bench.rows("rated.jsonl", (0..12).map(row));
+    for (option, labels) in
+        [("", [1.0, 0.0, 0.0]), ("--neutral-steps wrong", [1.0, 0.0, 0.0]), ("--neutral-steps right", [1.0, 1.0, 0.0])]
+    {
+        let ran = bench.run(&format!("convert rated.jsonl steps-of.jsonl {option}")).succeeded();
+        assert_eq!(ran.stderr.contains("its rating is 1 or 0"), labels[1] == 1.0, "{}", ran.stderr);
+        let rows: Vec<Value> =
+            bench.read("steps-of.jsonl").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert!(rows.len() == 12 && rows.iter().all(|row| numbers(row, "labels") == labels), "{option}: {rows:?}");
+    }
+    // Behind the first wrong step there are no labels: two of each row, or all three.
+    let line = format!("validate prm --model model --data rated.jsonl --output-dir out {SHORT} --after-error mask");
+    for (option, labels) in [("wrong", 16), ("right", 24)] {
+        let ran = bench.run(&format!("{line} --neutral-steps {option}")).succeeded();
+        assert!(ran.stdout.contains(&format!("rows, {labels} labels")), "{option}: {}", ran.stdout);
+    }
+    bench.run("convert rated.jsonl no.jsonl --neutral-steps other").refused(&["`wrong` or `right`"]);
+    bench.run("convert pairs.jsonl no.jsonl --neutral-steps right").refused(&["another layout; drop neutral_steps"]);
+    bench.run("convert pairs.jsonl no.jsonl --confidence --neutral-steps right").refused(&["--neutral-steps"]);
+    let prm = |data: &str, rest: &str| train(&bench, "prm", data, "out", &format!("--neutral-steps right {rest}"));
+    prm("steps.jsonl", "").refused(&["`steps.jsonl` has another layout; drop neutral_steps"]);
+    prm("pairs.jsonl", "--step-loss pairwise").refused(&["neutral_steps does nothing with step_loss pairwise"]);
+    train(&bench, "orm", "pairs.jsonl", "out", "--neutral-steps right")
+        .refused(&["neutral_steps does nothing with orm"]);
+}
+
+#[test]
 fn questions_are_learned_from_shares_or_from_samples() {
     let bench = with_steps();
     let share = |n: usize| json!({"prompt": format!("what is {n}?"), "share": (n % 3) as f64 / 2.0});

@@ -1,5 +1,6 @@
 //! Options of process models: how they learn.
 
+use ascribe::data::Neutral;
 use ascribe::process::label::AfterError;
 use ascribe::process::model::OutcomeAt;
 use ascribe::process::{Aggregate, Segmenter};
@@ -41,6 +42,9 @@ pub struct ProcessArgs {
     /// Labels behind the first wrong step, whose label is 0 (prm, pav): mask, zero or keep (unless it is given).
     #[arg(long, value_parser = named::<AfterError>)]
     pub after_error: Option<AfterError>,
+    /// What the neutral steps of PRM800K are: wrong (unless it is given) or right (prm, pav).
+    #[arg(long, value_parser = named::<Neutral>)]
+    pub neutral_steps: Option<Neutral>,
     /// Put this behind each step, and read the step there (prm, pav), as models with a tag for the ends of steps want it.
     #[arg(long, allow_hyphen_values = true)]
     pub step_tag: Option<String>,

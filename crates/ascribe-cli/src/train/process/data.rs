@@ -66,7 +66,7 @@ impl Data {
     pub(super) fn load(args: &TrainArgs, card: &ProcessCard) -> anyhow::Result<Self> {
         let mut columns = args.columns.clone();
         let shares = look_ahead(args, card, &mut columns)?;
-        let columns = ColumnMap::parse(&columns)?;
+        let columns = ColumnMap::parse(&columns)?.with_neutral(args.process.neutral_steps);
         let fewest = args.process.min_samples.unwrap_or(1);
         Ok(match card.kind {
             ProcessKind::Prm if card.loss == ProcessLoss::Pairwise => {
