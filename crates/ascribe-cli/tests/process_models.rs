@@ -321,6 +321,33 @@ fn a_prompt_gives_at_most_so_many_rows() {
 }
 
 #[test]
+fn what_stands_behind_an_answer_is_left_out() {
+    let bench = with_steps();
+    let sample = |n: usize, behind: &str| {
+        let completion = format!("the answer is {n}.{behind}");
+        json!({"prompt": format!("what is {n}?"), "completion": completion, "label": n % 2 == 0})
+    };
+    // Every second response goes on behind its answer.
+    bench.rows("long.jsonl", (0..12).map(|n| sample(n, if n % 2 == 0 { " what is that?" } else { "" })));
+    bench.rows("short.jsonl", (0..12).map(|n| sample(n, "")));
+    let options = "--held-out 0";
+    for method in ["orm", "tvm"] {
+        let cut = format!("{options} --cut-after-answer");
+        let ran = train(&bench, method, "long.jsonl", &format!("{method}-cut"), &cut).succeeded();
+        assert!(ran.stderr.contains("12 of 12 responses mark their answer, and 6 lose what"), "{}", ran.stderr);
+        train(&bench, method, "short.jsonl", &format!("{method}-short"), options).succeeded();
+        // It learns what it learns of responses without anything behind their answers, and not what it learns of the others.
+        train(&bench, method, "long.jsonl", &format!("{method}-long"), options).succeeded();
+        let weights = |out: &str| bench.files(&format!("{method}-{out}")).remove("model.safetensors");
+        assert!(weights("cut").is_some() && weights("cut") == weights("short") && weights("cut") != weights("long"));
+    }
+    let unmarked = train(&bench, "orm", "pairs.jsonl", "out", "--cut-after-answer");
+    unmarked.refused(&["cut_after_answer looks for answers", "no response has one; drop it"]);
+    train(&bench, "prm", "steps.jsonl", "out", "--cut-after-answer")
+        .refused(&["cut_after_answer does nothing with prm"]);
+}
+
+#[test]
 fn implicit_process_models_are_policies_whose_log_ratios_score() {
     let bench = with_steps();
     for form in ["ce", "dpo", "kto", "nca"] {

@@ -31,6 +31,10 @@ pub struct ProcessArgs {
     /// Where an outcome is taught (orm): at the last token, or at every one (unless it is given).
     #[arg(long, value_parser = named::<OutcomeAt>)]
     pub outcome_at: Option<OutcomeAt>,
+    /// Leave out what stands behind the answer that a response marks: in a box, behind `####`, or by words such as `the answer is`
+    /// (orm, tvm).
+    #[arg(long)]
+    pub cut_after_answer: bool,
     /// Where steps end: paragraphs (unless it is given), lines, headers, sentences, delimiter:TEXT, marker:ID, length:N
     /// or parts:N. Kept in the model's process.json for scoring.
     #[arg(long, value_parser = segmenter)]
