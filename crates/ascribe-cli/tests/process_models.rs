@@ -501,6 +501,19 @@ fn a_policy_learns_from_refined_scores_of_steps_beside_success() {
         assert!(rewards.len() == 2 && rewards.iter().all(|reward| (-0.2..=1.1).contains(reward)), "{rewards:?}");
         assert!(how != "delta" || rewards.iter().all(|reward| *reward >= 0.0), "{rewards:?}");
     }
+    // Success and three times their progress at each of at most two steps: A sums to a number in [-1, 1].
+    train(&bench, "pav", "steps.jsonl", "pav", "").succeeded();
+    let own = "--advantage-estimator own_step --segment fixed:3";
+    let progress = "--reward arithmetic,pav --reward-weights 1,3 --step-rewards progress";
+    let ran = bench.run(&line(&format!("--output-dir progress {progress} {own}"))).succeeded();
+    assert!(ran.stdout.contains("held-out reward "), "{}", ran.stdout);
+    let log = bench.read("progress/log.jsonl");
+    let rewards: Vec<f64> = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok().and_then(|row| row["reward"].as_f64()))
+        .collect();
+    assert!(rewards.len() == 2 && rewards.iter().all(|reward| (-3.0..=5.0).contains(reward)), "{rewards:?}");
+    assert!(rewards.iter().any(|reward| reward.fract() != 0.0), "{rewards:?}");
     let refined = |more: &str| line(&format!("--output-dir out {more}"));
     let both = "--reward arithmetic,prm";
     for (options, said) in [
@@ -509,6 +522,15 @@ fn a_policy_learns_from_refined_scores_of_steps_beside_success() {
         (format!("{both} --step-eta 0.5 {estimator}"), "step_eta is where --step-rewards clip cuts"),
         (format!("{both} --step-rewards delta --step-eta 0.5 {estimator}"), "step_eta belongs to step_rewards clip"),
         (format!("{both} --step-rewards clip --combine min {estimator}"), "which step_rewards keeps apart"),
+        (
+            format!("{both} --step-rewards clip {own}"),
+            "which own_step leaves out; use --advantage-estimator step_level",
+        ),
+        (format!("{both} --step-rewards progress {estimator}"), "step_level adds up what later steps are paid"),
+        (format!("{both} --step-rewards progress"), "step_rewards does nothing with grpo"),
+        (format!("{both} --step-rewards progress --step-eta 0.5 {own}"), "step_eta does nothing with grpo"),
+        (format!("{both} --step-rewards progress --reward-weights 1,-1 {own}"), "alpha must be finite and at least 0"),
+        (format!("--reward prm --step-rewards progress {own}"), "name a reward of it beside the process model"),
         (format!("--reward prm --step-rewards clip {estimator}"), "name a reward of it beside the process model"),
         (format!("--reward arithmetic --step-rewards clip {estimator}"), "reward names 0; name one"),
         (format!("--reward prm,arithmetic,prm --step-rewards clip {estimator}"), "reward names 2; name one"),

@@ -1,7 +1,8 @@
-//! Several rewards as one, besides their sum: an ensemble, rewards as the chance to be good, or refined scores of steps beside
-//! success.
+//! Several rewards as one, besides their sum: an ensemble, rewards as the chance to be good, refined scores of steps beside
+//! success, or progress of steps beside success.
 
 use ascribe::core::{CoreError, Credit, Episode, Reduce, Scorer, Tokens};
+use ascribe::process::model::{ProcessModel, StepProgress};
 use ascribe::reward::{Aggregate, ClipDelta, Reference, TamedSteps};
 
 /// Rewards of whole responses; a NaN is none.
@@ -72,6 +73,37 @@ impl Scorer for Refined {
     }
 }
 
+/// Progress of steps under the prover of the card of a process model, times its weight.
+pub struct ProgressOf(pub ProcessModel);
+
+impl Scorer for ProgressOf {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let progress = self.0.card().progress.unwrap_or_default();
+        StepProgress { model: &self.0, progress }.score(episodes)
+    }
+}
+
+/// Success and a bonus of its own at every step: `R + alpha A_h` with [`ProgressOf`], arXiv:2410.08146, eq. 5. Responses that were
+/// not cut into steps are judged by their success alone.
+pub struct WithSuccess {
+    pub bonus: Box<dyn Scorer>,
+    pub success: Box<dyn Scorer>,
+}
+
+impl Scorer for WithSuccess {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        if episodes.iter().all(|episode| episode.steps.is_empty()) {
+            return self.success.score(episodes);
+        }
+        let success = rewards(&*self.success, episodes)?;
+        let both = |((bonus, episode), success): ((Credit, &Episode), f64)| -> Result<Credit, CoreError> {
+            let steps = bonus.to_steps(episode, Reduce::Last)?;
+            Ok(Credit::steps(steps.into_iter().map(|bonus| bonus + success as f32).collect()))
+        };
+        self.bonus.score(episodes)?.into_iter().zip(episodes).zip(success).map(both).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use ascribe::core::rule;
@@ -120,6 +152,17 @@ mod tests {
         // Each step misses a quarter, twice; the last one is paid 3 for success.
         assert_eq!(refined.score(std::slice::from_ref(&cut)).unwrap(), [Credit::steps(vec![-0.5, 2.5])]);
         assert_eq!(scores(&refined)[..2], [3.0, 2.0]);
+    }
+
+    #[test]
+    fn every_step_is_paid_success_and_its_bonus() {
+        let both = WithSuccess { bonus: Box::new(Half), success: last(1.0) };
+        let cut = |tokens: &[u32]| Episode::new(&[7], tokens).with_steps(vec![1..2, 2..3]).unwrap();
+        // One half of each step, and 3 for success at either.
+        assert_eq!(both.score(&[cut(&[1, 3])]).unwrap(), [Credit::steps(vec![3.5, 3.5])]);
+        // Without a verdict on success no step has a reward.
+        assert!(both.score(&[cut(&[1, 0])]).unwrap()[0].values().iter().all(|reward| reward.is_nan()));
+        assert_eq!(scores(&both)[..2], [3.0, 2.0]);
     }
 
     #[test]

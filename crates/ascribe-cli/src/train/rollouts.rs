@@ -10,12 +10,12 @@ use ascribe::eval::{Bootstrap, Estimate};
 use ascribe::lm::LanguageModel;
 use ascribe::preference::rl::{Actor, OnPolicy, PromptRow, RolloutLearner, SecondAttempt, WeightedRewards, text_of};
 use ascribe::preference::{Encoded, Encoder, TrainRow};
-use ascribe::process::model::{CARD, ProcessModel};
+use ascribe::process::model::{CARD, ProcessModel, Progress as ProverProgress};
 use ascribe::reward::{ClipDeltaConfig, Reference};
 use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, TrainError};
 use serde_json::{Map, json};
 
-use super::combined::{Combined, LogSigmoidOf, Refined};
+use super::combined::{Combined, LogSigmoidOf, ProgressOf, Refined, WithSuccess};
 use super::fitting::{RunLog, run_of};
 use super::recipes::Recipe;
 use super::references;
@@ -25,7 +25,7 @@ use super::steer;
 use super::stopping::Stopping;
 use super::{base, contents, fit_config, identity, load, refuse_other_runs, rows_hash, short, start};
 use crate::Catalog;
-use crate::args::TrainArgs;
+use crate::args::{StepRewards, TrainArgs};
 use crate::device::device;
 use crate::judge::Judge;
 use crate::output::{Progress, print_line, write_whole};
@@ -174,8 +174,8 @@ pub(super) fn combined(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) 
     if let Some(centre) = centre.filter(|centre| !centre.is_finite()) {
         bail!("log_sigmoid must be finite, got {centre}");
     }
-    if let Some(rule) = args.rl.refinement()? {
-        return refined(args, rule, catalog, rows);
+    if let Some(how) = args.rl.refinement()? {
+        return refined(args, how, catalog, rows);
     }
     let Some(aggregate) = args.rl.aggregate()? else {
         return weighted(args, names, &args.rl.reward_weights, centre, catalog, rows);
@@ -190,10 +190,11 @@ pub(super) fn combined(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) 
     Ok(WeightedRewards::new(vec![(ensemble, 1.0)])?)
 }
 
-/// The refined scores of steps by the process model among the rewards, at its weight, and what the others pay for success.
+/// The refined scores of steps, or their progress, by the process model among the rewards, at its weight, and what the others pay
+/// for success.
 fn refined(
     args: &TrainArgs,
-    rule: ClipDeltaConfig,
+    how: StepRewards,
     catalog: &Catalog,
     rows: &[PromptRow],
 ) -> anyhow::Result<WeightedRewards> {
@@ -209,17 +210,25 @@ fn refined(
         bail!("step_rewards refines the scores of one process model, and reward names {}; name one", process.len());
     };
     if success.is_empty() {
-        bail!(
-            "step_rewards pays success at the last step; name a reward of it beside the process model, such as exact"
-        );
+        bail!("step_rewards pays success as well; name a reward of it beside the process model, such as exact");
     }
-    let rule = ClipDeltaConfig { alpha: weight(*process), ..rule }.init()?;
-    // Values and not what progress makes of them, which may leave [0, 1].
-    let process = Box::new(process_model(args, Path::new(&names[*process]))?.with_progress(None)?);
+    let alpha = weight(*process);
+    let model = process_model(args, Path::new(&names[*process]))?;
     let others: Vec<String> = success.iter().map(|at| names[*at].clone()).collect();
     let of_others: Vec<f64> = success.iter().map(|at| weight(*at)).collect();
     let success = Box::new(weighted(args, &others, &of_others, None, catalog, rows)?);
-    let refined: Box<dyn Scorer> = Box::new(Refined { process, success, rule });
+    let refined: Box<dyn Scorer> = match how {
+        StepRewards::Refined(rule) => {
+            let rule = ClipDeltaConfig { alpha, ..rule }.init()?;
+            // Values and not what progress makes of them, which may leave [0, 1].
+            Box::new(Refined { process: Box::new(model.with_progress(None)?), success, rule })
+        }
+        StepRewards::Progress => {
+            let prover = model.card().progress.unwrap_or_default().prover;
+            let model = model.with_progress(Some(ProverProgress { prover, alpha }))?;
+            Box::new(WithSuccess { bonus: Box::new(ProgressOf(model)), success })
+        }
+    };
     Ok(WeightedRewards::new(vec![(refined, 1.0)])?)
 }
 

@@ -44,7 +44,7 @@ const OF_REWARDS: [&str; 16] = [
     "raft",
 ];
 /// Estimators that hand rewards of steps to what leads to them.
-const PLACED: [&str; 4] = ["gae", "macro_gae", "turn_level", "step_level"];
+pub(super) const PLACED: [&str; 4] = ["gae", "macro_gae", "turn_level", "step_level"];
 const DISCOUNTED: [&str; 13] = [
     "grpo",
     "dr_grpo",
@@ -128,7 +128,7 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("standardize", Takers::All, &REWARDED),
     ("log_sigmoid", Takers::All, &REWARDED),
     ("log_sigmoid_quantile", Takers::All, &[]),
-    ("step_rewards", Takers::Estimators(&PLACED), &[]),
+    ("step_rewards", Takers::Estimators(&["gae", "macro_gae", "turn_level", "step_level", "own_step"]), &[]),
     ("step_eta", Takers::Estimators(&PLACED), &[]),
     ("num_generations", Takers::All, &IN_ROUNDS),
     ("max_completion_length", Takers::All, &WRITING),
