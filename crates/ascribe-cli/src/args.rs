@@ -34,7 +34,7 @@ pub use objective::ObjectiveArgs;
 pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
 pub use process_model::{FormName, ProcessArgs, StepHeadName, StepLossName};
 pub use reward::{CombineName, ContrastName, HeadInitName, RewardArgs, RewardedArgs, VoteName};
-pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName, StepRewards, StepRewardsName};
+pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName, StepRewards};
 pub use rounds::{CurriculumArgs, CurriculumName, EaseName, LabelsName, RoundArgs};
 pub use search::{ScorerName, SearchArgs};
 pub use served::ServedArgs;
