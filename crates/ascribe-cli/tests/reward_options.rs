@@ -298,6 +298,20 @@ fn several_models_vote_on_the_order_of_pairs() {
             assert_eq!(flipped[format!("reward_{of}")], plain[format!("reward_{side}")]);
         }
     }
+    // Both at once: the margin, and how far a label is believed that the vote is against.
+    let soft = score("--vote soft-margin");
+    for (told, soft) in told.iter().zip(&soft) {
+        let mean = told["vote_mean"].as_f64().expect("a number");
+        assert_eq!(soft["margin"], json!(mean.clamp(0.0, 3.0)));
+        assert_eq!(soft["consistency"], json!(if mean < 0.0 { 0.9 } else { 1.0 }));
+    }
+    bench.rows("soft.jsonl", soft);
+    let learn = |out: &str, data: &str| {
+        line(out, "--loss soft-margin --lm-coef 0.01").replace("--data pairs.jsonl", &format!("--data {data}"))
+    };
+    bench.run(&learn("soft", "soft.jsonl")).succeeded();
+    bench.rows("margins.jsonl", margins.iter().cloned());
+    bench.run(&learn("none", "margins.jsonl")).refused(&["soft-margin needs a `consistency` for every pair"]);
     // A voted margin is one to learn from.
     bench.rows("voted.jsonl", margins.iter().cloned());
     let learned = line("out", "--loss margin").replace("--data pairs.jsonl", "--data voted.jsonl");
@@ -319,6 +333,17 @@ fn labels_may_be_smoothed() {
     let margin = first(&bench, "plain", "rewards/margins");
     let expected = first(&bench, "plain", "loss") + 0.25 * margin;
     close("smoothed", &[first(&bench, "smooth", "loss")], &[expected], 1e-5);
+    // The same where the rows say how likely each label is right, and their margins are 0.
+    let pairs: Vec<Value> =
+        bench.read("pairs.jsonl").lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let soft = |mut pair: Value| {
+        (pair["margin"], pair["consistency"]) = (json!(0), json!(0.75));
+        pair
+    };
+    bench.rows("soft.jsonl", pairs.into_iter().map(soft));
+    let learn = line("soft", "--loss soft-margin").replace("--data pairs.jsonl", "--data soft.jsonl");
+    bench.run(&learn).succeeded();
+    close("soft", &[first(&bench, "soft", "loss")], &[expected], 1e-5);
     let spread = &bench.json("plain/summary.json")["reward_margin_quantiles"];
     let [low, middle, high] = ["0.1", "0.5", "0.9"].map(|q| spread[q].as_f64().unwrap());
     assert!(low <= middle && middle <= high, "{spread}");

@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 /// How a reward model learns: `ascribe train reward`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RewardArgs {
-    /// The loss of a reward model: bradley-terry (unless it is given), margin, scaled, ties, trajectories, general-preference
-    /// (gpm), confidence, weak-to-strong, k-wise, machine-text, regression or gaussian-heads.
+    /// The loss of a reward model: bradley-terry (unless it is given), margin, soft-margin, scaled, ties, trajectories,
+    /// general-preference (gpm), confidence, weak-to-strong, k-wise, machine-text, regression or gaussian-heads.
     #[arg(long)]
     pub loss: Option<String>,
     /// Numbers of that loss, by the names of the library, such as `tau=0.05,dim=8`; or as JSON.
@@ -159,6 +159,8 @@ pub enum VoteName {
     Flip,
     /// The mean becomes the margin, from 0 to 3.
     Margin,
+    /// The same, and the labels that the mean is against are right with the probability 0.9 alone, which becomes the consistency.
+    SoftMargin,
 }
 
 /// How the rewards of several models become one.

@@ -20,7 +20,8 @@ pub(super) struct Beside {
 
 impl Beside {
     pub(super) fn of(args: &TrainArgs, chosen: &Chosen) -> anyhow::Result<Self> {
-        let ordered = matches!(chosen.teaches, Teaches::Order | Teaches::Margin | Teaches::Strength);
+        let margins = matches!(chosen.teaches, Teaches::Margin | Teaches::SoftMargin | Teaches::Strength);
+        let ordered = margins || chosen.teaches == Teaches::Order;
         let pairs = ordered || matches!(chosen.teaches, Teaches::Ties | Teaches::Teacher);
         if args.reward.lm_coef.is_some() && !ordered {
             bail!(
