@@ -177,7 +177,17 @@ fn sources_are_weighed_and_none_is_left_out_of_a_step() {
     let checked = line("no", rest).replacen("train", "validate", 1);
     let ran = bench.run(&checked).succeeded();
     assert!(ran.stdout.contains("8 rows to train on, 4 held out, 8 steps of 2 rows"), "{}", ran.stdout);
+    // As they come: steps of one pair each, of whichever source.
+    let loose = "--source-column from --no-resampling --per-device-train-batch-size 1";
+    bench.run(&line("loose", loose)).succeeded();
+    let steps: Vec<Value> = log(&bench, "loose").into_iter().filter(|row| row.get("loss").is_some()).collect();
+    assert_eq!(steps.len(), 8);
+    assert!(steps.iter().all(|step| step["sources/weight_min"] == json!(1.0)), "{steps:?}");
+    let checked = line("no", loose).replacen("train", "validate", 1);
+    let ran = bench.run(&checked).succeeded();
+    assert!(ran.stdout.contains("8 rows to train on, 4 held out, 8 steps of 1 rows"), "{}", ran.stdout);
     for (rest, said) in [
+        ("--no-resampling", "--source-column"),
         ("--source-column origin", "no source in column `origin`"),
         ("--source-column prompt", "stands in held-out rows alone"),
         ("--source-column from --loss ties", "under the plain loss bradley-terry"),

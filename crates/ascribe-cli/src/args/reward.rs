@@ -48,6 +48,9 @@ pub struct RewardArgs {
     /// The share of the new gradient of a source in what is remembered of it, above 0 and at most 1; 1 unless it is given.
     #[arg(long, requires = "source_column", allow_negative_numbers = true)]
     pub source_share: Option<f64>,
+    /// Take pairs of several sources as they come: a step may lack sources, and weighs those that it has.
+    #[arg(long, requires = "source_column")]
+    pub no_resampling: bool,
     /// What each attribute counts for in the reward (regression), in the order of the file.
     #[arg(long, num_args(1..), value_delimiter = ',', allow_negative_numbers = true)]
     pub attribute_weights: Vec<f64>,

@@ -234,6 +234,7 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("contrast_kwargs", Takers::None, &["reward"]),
     ("source_column", Takers::None, &["reward"]),
     ("source_share", Takers::None, &["reward"]),
+    ("no_resampling", Takers::None, &["reward"]),
     ("meta_data", Takers::None, &["reward"]),
     ("meta_rate", Takers::None, &["reward"]),
     ("form", Takers::None, &[IMPLICIT]),
@@ -372,6 +373,7 @@ mod tests {
             "contrast_kwargs" => &["tau=1", "--contrast", "simcse"],
             "source_column" => &["x"],
             "source_share" => &["1", "--source-column", "x"],
+            "no_resampling" => &["--source-column", "x"],
             "form" => &["ce"],
             "step_loss" => &["squared"],
             "step_head" => &["score"],
@@ -470,7 +472,7 @@ mod tests {
                         ["curriculum", "constraint", "contrast"].into_iter().find(|with| name.starts_with(*with));
                     let name = match *name {
                         "meta_rate" => "meta_data",
-                        "source_share" => "source_column",
+                        "source_share" | "no_resampling" => "source_column",
                         name => with.unwrap_or(name),
                     };
                     assert!(said.starts_with(&format!("{name} does nothing with {} (", one.name)), "{said}");

@@ -96,7 +96,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
             let Sourced { train, held_out } = sources.name(rows)?;
             identity.push(sources.identity());
             let source = sources::source(&train, args, &job.config)?;
-            job.fit(&sources.learner()?, identity, [train.as_slice(), held_out.as_slice()], Some(source))?
+            job.fit(&sources.learner()?, identity, [train.as_slice(), held_out.as_slice()], source)?
         }
         (None, Some((groups, rate)), _) => {
             let groups = groups_of(args, &encoder, groups)?;
@@ -239,7 +239,7 @@ pub fn validate(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
         Some(mut sources) => {
             let sourced = sources.name(rows)?;
             sources.learner()?;
-            sources::source(&sourced.train, args, &config)?.1
+            sources::source(&sourced.train, args, &config)?.map_or(config.steps(train), |(_, steps)| steps)
         }
     };
     if let Some((groups, rate)) = groups.zip(args.reward.meta_rate) {
