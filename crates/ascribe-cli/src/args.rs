@@ -470,6 +470,10 @@ pub struct ScoreArgs {
     /// Score steps by `beta * (log pi - log pi_ref)` of a policy that was trained on outcomes, against --reference.
     #[arg(long)]
     pub implicit: bool,
+    /// Score steps by a language model that replies to each of them in a turn of a chat, as RLHFlow's do: the word that says right
+    /// and the word that says wrong, such as `+ -`.
+    #[arg(long, num_args = 2, allow_hyphen_values = true, conflicts_with = "implicit")]
+    pub replies: Vec<String>,
     /// Where steps end: paragraphs, lines, headers, sentences, delimiter:TEXT, marker:ID, length:N or parts:N; as the process model
     /// says unless it is given.
     #[arg(long, value_parser = process::segmenter)]

@@ -380,6 +380,49 @@ fn implicit_process_models_are_policies_whose_log_ratios_score() {
     train(&bench, "implicit-prm", "outcomes.jsonl", "two", "--form dpo").refused(&["outcomes.jsonl"]);
 }
 
+#[test]
+fn a_model_that_replies_to_steps_scores_them() {
+    let bench = with_steps();
+    let score = |rest: &str| {
+        written(&bench.run(&format!("score --process model --input rows.jsonl --replies {rest}")).succeeded())
+    };
+    let rows = score("+ -");
+    assert_eq!(rows.iter().map(|row| numbers(row, "step_scores").len()).collect::<Vec<_>>(), [2, 3, 2]);
+    assert_eq!(rows[0]["steps"], json!(["the sum of 1\n\n", "is 2"]));
+    // The conversation as it is, with either reply: p = 1/(1 + exp(log p(-) - log p(+))) of the first token of the reply.
+    let says = |role: &str, content: &str| json!({"role": role, "content": content});
+    let (first, second) = (says("user", "what is 1?\n\nthe sum of 1"), says("user", "is 2"));
+    let before = [vec![first.clone()], vec![first, says("assistant", "+"), second]];
+    let talks = before.iter().flat_map(|turns| {
+        ["+", "-"].map(|reply| json!({"messages": [turns.as_slice(), &[says("assistant", reply)]].concat()}))
+    });
+    bench.rows("talks.jsonl", talks);
+    let logps: Vec<f64> = written(&bench.run("score --model model --input talks.jsonl").succeeded())
+        .iter()
+        .map(|row| numbers(row, "token_logps")[0])
+        .collect();
+    let expected: Vec<f64> = logps.chunks(2).map(|pair| 1.0 / (1.0 + (pair[1] - pair[0]).exp())).collect();
+    close("replies", &numbers(&rows[0], "step_scores"), &expected, 1e-5);
+    assert_eq!(number(&rows[0], "score"), numbers(&rows[0], "step_scores")[1]);
+    let least = score("+ - --aggregate min --weights as-stored");
+    assert_eq!(number(&least[0], "score"), numbers(&rows[0], "step_scores").into_iter().fold(1.0, f64::min));
+    // The words change places, and so does what is said of the first step.
+    close("turned", &[numbers(&score("- +")[0], "step_scores")[0]], &[1.0 - expected[0]], 1e-5);
+    for (rest, said) in [
+        ("+ +", "replies must be two words that this model tells apart"),
+        ("+ - --implicit", "--implicit"),
+        ("+ - --beta 0.1", "beta belongs to log-ratios"),
+        ("+ - --reference model", "reference belongs to log-ratios"),
+    ] {
+        bench.run(&format!("score --process model --input rows.jsonl --replies {rest}")).refused(&[said]);
+    }
+    bench.run("score --model model --input rows.jsonl --replies + -").refused(&["name a process model with --process"]);
+    bench.rows("rows.jsonl", [json!({"prompt": "what is 1?", "completions": vec!["a"; 40]})]);
+    bench
+        .run("score --process model --input rows.jsonl --replies + -")
+        .refused(&["rows.jsonl, row 1", "tokens of turns do not fit the context"]);
+}
+
 /// The folder is a classifier of tokens to transformers too, on either side of padding. Left out where no Python has it.
 #[test]
 fn transformers_loads_the_folder_and_gives_the_same_scores() {

@@ -7,6 +7,7 @@
 //! | `trie.rs` | TVM: a target for each token, counted over samples |
 //! | `implicit.rs` | step rewards out of log-ratios, and a scorer of them |
 //! | `oreal.rs` | token weights out of an outcome |
+//! | `replies.rs` | scores of steps by a language model that replies to each |
 //! | `threshold.rs` | the score below which a step is wrong |
 //! | `potential.rs` | PARM: which partial path is worth going on |
 //! | `parts.rs` | thoughts and expressions of a step |
@@ -21,6 +22,8 @@ mod implicit;
 
 mod oreal;
 
+mod replies;
+
 mod threshold;
 
 mod potential;
@@ -33,5 +36,6 @@ pub use oreal::{leave_one_out, running_logits, token_weights};
 pub use parts::{StepParts, StepView, parts, view};
 pub use potential::{Assessed, assess, choose};
 pub use progress::{StateAdvantages, best_of, effective, first_pit, progress, prover_quality};
+pub use replies::{StepTurn, reply_scores};
 pub use threshold::best_threshold;
 pub use trie::TokenTrie;
