@@ -394,7 +394,10 @@ fn a_model_that_replies_to_steps_scores_them() {
     let (first, second) = (says("user", "what is 1?\n\nthe sum of 1"), says("user", "is 2"));
     let before = [vec![first.clone()], vec![first, says("assistant", "+"), second]];
     let talks = before.iter().flat_map(|turns| {
-        ["+", "-"].map(|reply| json!({"messages": [turns.as_slice(), &[says("assistant", reply)]].concat()}))
+        ["+", "-"].map(|reply| {
+            let messages = [turns.as_slice(), &[says("assistant", reply)]].concat();
+            json!({"messages": messages})
+        })
     });
     bench.rows("talks.jsonl", talks);
     let logps: Vec<f64> = written(&bench.run("score --model model --input talks.jsonl").succeeded())
