@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use ascribe::data::{Boundary, Kind, Neutral};
 use ascribe::lm::Precision;
 use ascribe::process::Segmenter;
+use ascribe::process::credit::StepView;
 use ascribe::train::{OptimArgs, OptimKind, ScheduleKind, ScheduleOptions};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
@@ -478,6 +479,10 @@ pub struct ScoreArgs {
     /// says unless it is given.
     #[arg(long, value_parser = process::segmenter)]
     pub steps: Option<Segmenter>,
+    /// What the process model is shown of the steps up to each that it scores: full_context (unless it is given), math_only,
+    /// single_step_math_only, next_thought or thoughts_only.
+    #[arg(long, value_parser = named::<StepView>)]
+    pub view: Option<StepView>,
     /// How the scores of steps become one: min, prod, last, mean, geo-mean, max, sum-logit or sum-log; as the process model says
     /// unless it is given. With --implicit: sum, mean, min (unless it is given), max, prod or last.
     #[arg(long)]

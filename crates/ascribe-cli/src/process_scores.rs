@@ -12,7 +12,7 @@ use ascribe::core::{Continuation, Policy, Reduce, Tokens};
 use ascribe::data::{Message, Prompt, Rows};
 use ascribe::lm::{ChatTemplate, FrozenModel, Row, Tokenizer};
 use ascribe::preference::Encoder;
-use ascribe::process::credit::{ImplicitForm, ImplicitProcess, StepTurn, reply_scores};
+use ascribe::process::credit::{ImplicitForm, ImplicitProcess, StepTurn, StepView, judged, reply_scores};
 use ascribe::process::model::{ProcessCard, ProcessKind, ProcessModel};
 use ascribe::process::steps::given_steps;
 use ascribe::process::{Aggregate, Segmenter, Tokenized};
@@ -84,6 +84,8 @@ struct Given {
     was_cut: bool,
     /// What is asked about each step, where a model replies.
     turns: Vec<StepTurn>,
+    /// What is shown of each step, where it is not the response so far.
+    views: Vec<Vec<u32>>,
 }
 
 /// What scores, and where steps end.
@@ -98,6 +100,8 @@ enum Scores {
         /// Scores by progress, where the card says so.
         progress: Option<Box<ProcessModel>>,
         aggregate: Aggregate,
+        /// What it is shown of the steps.
+        view: StepView,
     },
     /// Reads questions alone.
     Questions(Box<ProcessModel>),
@@ -118,6 +122,11 @@ enum Scores {
 
 impl Judge {
     fn open(args: &ScoreArgs, path: &Path) -> anyhow::Result<Self> {
+        if args.view.is_some() && (args.implicit || !args.replies.is_empty()) {
+            bail!(
+                "view is what a process model with a head of its own is shown; drop it with --implicit and --replies"
+            );
+        }
         let device = device(&args.common.device)?;
         eprintln!("loading {}", path.display());
         if args.implicit {
@@ -158,8 +167,8 @@ impl Judge {
             .with_context(|| format!("the process model `{}`", path.display()))?;
         let card = model.card().clone();
         if card.kind == ProcessKind::PIk {
-            if args.steps.is_some() || args.aggregate.is_some() {
-                bail!("steps and aggregate do nothing with a model of questions, which have no steps; drop them");
+            if args.steps.is_some() || args.aggregate.is_some() || args.view.is_some() {
+                bail!("steps, view and aggregate do nothing with a model of questions, which have no steps; drop them");
             }
             return Ok(Self { scores: Scores::Questions(Box::new(model)), segmenter: card.segmenter });
         }
@@ -167,7 +176,13 @@ impl Judge {
         let segmenter = args.steps.clone().unwrap_or_else(|| card.segmenter.clone());
         let values = Box::new(ProcessModel::new(model.model(), ProcessCard { progress: None, ..card.clone() })?);
         let progress = card.progress.is_some().then(|| Box::new(model));
-        Ok(Self { scores: Scores::Model { values, progress, aggregate }, segmenter })
+        let view = args.view.unwrap_or(StepView::FullContext);
+        if progress.is_some() && view != StepView::FullContext {
+            bail!(
+                "a view shows each step by itself, and progress is from step to step; drop view, or name a model of prm or orm"
+            );
+        }
+        Ok(Self { scores: Scores::Model { values, progress, aggregate, view }, segmenter })
     }
 
     /// What turns text into ids, and how many the model reads.
@@ -195,8 +210,8 @@ impl Judge {
                     prompt.len()
                 );
             }
-            let (ends, steps, turns) = (Vec::new(), Vec::new(), Vec::new());
-            return Ok(Given { prompt, response: Vec::new(), ends, steps, was_cut: true, turns });
+            let (ends, steps, turns, views) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            return Ok(Given { prompt, response: Vec::new(), ends, steps, was_cut: true, turns, views });
         }
         let (question, written) = Written::of(row)?;
         let prompt = encoder.prompt(&question)?;
@@ -227,14 +242,39 @@ impl Judge {
         {
             bail!("{longest} tokens of turns do not fit the context of {context}; shorten the prompt, or drop the row");
         }
-        Ok(Given { prompt, response, ends, steps, was_cut: cut.is_some(), turns })
+        let views = match &self.scores {
+            Scores::Model { view, .. } if *view != StepView::FullContext => shown(tokenizer, &steps, *view)?,
+            _ => Vec::new(),
+        };
+        if let Some(longest) = views.iter().map(Vec::len).max().filter(|longest| prompt.len() + longest > context) {
+            bail!(
+                "{} tokens with a view do not fit the context of {context}; shorten the prompt, or drop the row",
+                prompt.len() + longest
+            );
+        }
+        Ok(Given { prompt, response, ends, steps, was_cut: cut.is_some(), turns, views })
     }
 
     /// What is said of each response.
     fn say(&self, given: &[Given]) -> anyhow::Result<Vec<Map<String, Value>>> {
         let ends: Vec<Vec<usize>> = given.iter().map(|one| one.ends.clone()).collect();
         match &self.scores {
-            Scores::Model { values, progress, aggregate } => {
+            Scores::Model { values, aggregate, view, .. } if *view != StepView::FullContext => {
+                let rows: Vec<Row> = given
+                    .iter()
+                    .flat_map(|one| one.views.iter().map(move |view| Row { prompt: &one.prompt, response: view }))
+                    .collect();
+                let whole: Vec<Vec<usize>> = rows.iter().map(|row| vec![row.response.len()]).collect();
+                let mut scores = values.steps(&rows, &whole)?.into_iter().flatten();
+                let mut said = Vec::with_capacity(given.len());
+                for one in given {
+                    let scores: Vec<f64> = scores.by_ref().take(one.views.len()).collect();
+                    let whole = aggregate.of(&scores)?;
+                    said.push(columns([("step_scores", json!(scores)), ("score", json!(whole))]));
+                }
+                Ok(said)
+            }
+            Scores::Model { values, progress, aggregate, .. } => {
                 let rows: Vec<Row> =
                     given.iter().map(|one| Row { prompt: &one.prompt, response: &one.response }).collect();
                 let mut said = Vec::with_capacity(given.len());
@@ -296,6 +336,17 @@ impl Judge {
 
 fn columns<const N: usize>(cells: [(&str, Value); N]) -> Map<String, Value> {
     cells.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// What a model is shown when it judges each step, as ids.
+fn shown(tokenizer: &Tokenizer, steps: &[String], view: StepView) -> anyhow::Result<Vec<Vec<u32>>> {
+    let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+    let mut views = Vec::with_capacity(steps.len());
+    for at in 0..steps.len() {
+        let text = judged(&steps, at, view).context("a step that is not there")?;
+        views.push(tokenizer.encode(&text)?);
+    }
+    Ok(views)
 }
 
 /// What a model reads before it replies to each step: the question with the first step, and a turn for each of the others, behind

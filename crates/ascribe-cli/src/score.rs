@@ -67,9 +67,11 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     if args.process.is_some() {
         return crate::process_scores::run(args);
     }
-    if args.implicit || !args.replies.is_empty() || args.steps.is_some() || args.aggregate.is_some() {
+    let of_steps = args.steps.is_some() || args.view.is_some() || args.aggregate.is_some();
+    if args.implicit || !args.replies.is_empty() || of_steps {
         bail!(
-            "implicit, replies, steps and aggregate belong to scores of steps; name a process model with --process, or drop them"
+            "implicit, replies, steps, view and aggregate belong to scores of steps; name a process model with --process, or \
+             drop them"
         );
     }
     let Some(path) = &args.model else { return crate::rewarded::run(args) };

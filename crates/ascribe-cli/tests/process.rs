@@ -146,7 +146,7 @@ fn every_method_labels_and_keeps_to_its_caps() {
     for (method, options) in [
         ("sorm", "--rollouts 2 --consistent"),
         ("omega", "--rollouts 2 --searches 2 --method-args alpha=0.6,c_puct=1"),
-        ("omega", "--rollouts 2 --searches 2 --rows pairs --confirm"),
+        ("omega", "--rollouts 2 --searches 2 --rows pairs --confirm --view math_only"),
         ("mcts", "--simulations 4 --children 2 --threshold 0 --method-args exploration=0.5,min_visits=1"),
         ("evolve", "--children 2 --labels hard --method-args max_nodes=9,back_up=\"half\""),
         ("evolve", "--children 2 --rows completions"),
@@ -204,7 +204,15 @@ fn labelling_runs_that_cannot_be_are_refused() {
     bench.run(&format!("{LABEL} --method monte-carlo --output out.jsonl --shard 3/2")).refused(&["i/n"]);
     bench.run(&format!("{LABEL} --method monte-carlo --output out.jsonl --rollouts 0")).refused(&["at least 1"]);
     bench.run(&format!("{LABEL} --method mcts --rows steps --output out.jsonl")).refused(&["--rows"]);
-    for (method, option) in [("mcts", "--rollouts 2"), ("omega", "--consistent"), ("monte-carlo", "--threshold 0.5")] {
+    bench
+        .run(&format!("{LABEL} --method omega --view math_only --output out.jsonl"))
+        .refused(&["view is what rows of pairs show; add --rows pairs"]);
+    for (method, option) in [
+        ("mcts", "--rollouts 2"),
+        ("omega", "--consistent"),
+        ("monte-carlo", "--threshold 0.5"),
+        ("monte-carlo", "--view math_only"),
+    ] {
         let name = option.split(' ').next().unwrap_or_default();
         bench.run(&format!("{LABEL} --method {method} {option} --output out.jsonl")).refused(&[name, "leave it out"]);
     }

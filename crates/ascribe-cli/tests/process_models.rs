@@ -281,7 +281,7 @@ fn questions_are_learned_from_shares_or_from_samples() {
 
     bench
         .run("score --process samples --input asked.jsonl --aggregate min")
-        .refused(&["steps and aggregate do nothing"]);
+        .refused(&["steps, view and aggregate do nothing"]);
     bench.rows("asked.jsonl", [json!({"answer": "1"})]);
     bench.run("score --process samples --input asked.jsonl").refused(&["asked.jsonl, row 1", "`question`"]);
     bench.rows("prompts.jsonl", (0..2).map(|n| json!({"prompt": format!("what is {n}?")})));
@@ -378,6 +378,51 @@ fn implicit_process_models_are_policies_whose_log_ratios_score() {
     );
     train(&bench, "implicit-prm", "outcomes.jsonl", "one", "--max-steps 1").succeeded();
     train(&bench, "implicit-prm", "outcomes.jsonl", "two", "--form dpo").refused(&["outcomes.jsonl"]);
+}
+
+/// What a view shows of each step is scored like a response of one step with that text.
+#[test]
+fn a_process_model_may_be_shown_a_part_of_the_steps() {
+    let bench = with_steps();
+    train(&bench, "prm", "steps.jsonl", "prm", "").succeeded();
+    let steps = ["add $1+1$ now\n\n", "so $2+2$ it is"];
+    bench.rows("rows.jsonl", [json!({"prompt": "what is 1?", "completions": steps})]);
+    let score = |rest: &str| {
+        let rows = written(&bench.run(&format!("score --process prm --input rows.jsonl {rest}")).succeeded());
+        rows.iter().map(|row| numbers(row, "step_scores")).collect::<Vec<_>>()
+    };
+    let whole = score("");
+    assert_eq!(score("--view full_context"), whole);
+    let views = ["math_only", "single_step_math_only", "next_thought", "thoughts_only"];
+    let of_views: Vec<Vec<f64>> = views.map(|view| score(&format!("--view {view} --aggregate min")).concat()).to_vec();
+    let shown = [
+        ["$1+1$", "$1+1$\n$2+2$"],
+        ["$1+1$", "$2+2$"],
+        ["add now", "add $1+1$ now\n\nso it is"],
+        ["add now", "add now\nso it is"],
+    ];
+    for ((view, got), shown) in views.iter().zip(&of_views).zip(shown) {
+        bench.rows("rows.jsonl", shown.map(|text| json!({"prompt": "what is 1?", "completions": [text]})));
+        close(view, got, &score("").concat(), 1e-5);
+    }
+    assert!(of_views.iter().all(|scores| *scores != whole[0]), "{of_views:?}");
+    bench.rows("rows.jsonl", [json!({"prompt": "what is 1?", "completion": "the sum"})]);
+    train(&bench, "pav", "steps.jsonl", "pav", "--max-steps 1").succeeded();
+    for (line, said) in [
+        ("--process pav --view math_only", "progress is from step to step"),
+        ("--process model --implicit --view math_only", "drop it with --implicit and --replies"),
+        ("--process model --replies + - --view math_only", "drop it with --implicit and --replies"),
+        ("--process prm --view words", "`thoughts_only`"),
+        ("--model model --view math_only", "name a process model with --process"),
+    ] {
+        bench.run(&format!("score --input rows.jsonl {line}")).refused(&[said]);
+    }
+    // What stands for a formula that is not there takes more room than these steps.
+    bench.rows("rows.jsonl", [json!({"prompt": "what is 1?", "completions": vec!["a"; 60]})]);
+    assert_eq!(score("")[0].len(), 60);
+    bench
+        .run("score --process prm --input rows.jsonl --view math_only")
+        .refused(&["rows.jsonl, row 1", "tokens with a view do not fit the context"]);
 }
 
 #[test]

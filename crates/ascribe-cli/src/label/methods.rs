@@ -6,6 +6,7 @@ use ascribe::data::{Message, Prompt};
 use ascribe::lm::FrozenModel;
 use ascribe::preference::Encoder;
 use ascribe::process::ProcessError;
+use ascribe::process::credit::{StepView, judged};
 use ascribe::process::label::{
     Asked, Completer, EvolveConfig, Imitate, LabelRow, MctsConfig, MonteCarlo, OmegaConfig, PathLabels, Question,
     Refinement, Softness, Solution, StepLabels, StepPair, consensus, global_refinements, imitated, local_refinements,
@@ -244,7 +245,13 @@ fn pair_row(
     pair: &StepPair,
     completer: &Completer,
 ) -> anyhow::Result<Value> {
-    let text = |step: &Tokens| texts.text(&pair.prefix.followed_by(step));
+    let text = |step: &Tokens| -> Result<String, ProcessError> {
+        let ids = pair.prefix.followed_by(step);
+        match args.view {
+            None => texts.text(&ids),
+            Some(view) => Ok(last_judged(&texts.cut(&ids)?.steps(), view)),
+        }
+    };
     Ok(json!({
         "prompt": item.prompt,
         "chosen": text(&pair.chosen)?,
@@ -255,6 +262,12 @@ fn pair_row(
         "completer": completer.name(),
         "seed": args.seed,
     }))
+}
+
+/// What a model is shown when it judges the last step.
+fn last_judged(steps: &[String], view: StepView) -> String {
+    let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+    steps.len().checked_sub(1).and_then(|last| judged(&steps, last, view)).unwrap_or_default()
 }
 
 fn evolve(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
@@ -407,6 +420,21 @@ fn outcomes(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pairs_show_the_last_step_in_a_view() {
+        let steps = ["Add $1+1$.\n", "So $2+2$ it is."].map(str::to_owned);
+        for (view, shown) in [
+            (StepView::FullContext, "Add $1+1$.\nSo $2+2$ it is."),
+            (StepView::MathOnly, "$1+1$\n$2+2$"),
+            (StepView::SingleStepMathOnly, "$2+2$"),
+            (StepView::NextThought, "Add $1+1$.\nSo it is."),
+            (StepView::ThoughtsOnly, "Add .\nSo it is."),
+        ] {
+            assert_eq!(last_judged(&steps, view), shown);
+        }
+        assert_eq!(last_judged(&[], StepView::MathOnly), "");
+    }
 
     #[test]
     fn blank_steps_join_the_step_before_them() {

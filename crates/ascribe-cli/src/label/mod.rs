@@ -54,6 +54,9 @@ pub fn run(args: &LabelArgs) -> anyhow::Result<()> {
     };
     let rows = kind_of_rows(method, args.rows)?;
     refuse_idle(args, method)?;
+    if args.view.is_some() && rows != RowsName::Pairs {
+        bail!("view is what rows of pairs show; add --rows pairs, or drop it");
+    }
     methods::check(args, method)?;
     let sampling = sampling(args)?;
     let records = Records::read(input)?;
@@ -138,7 +141,8 @@ fn kind_of_rows(method: LabelMethod, wanted: Option<RowsName>) -> anyhow::Result
 fn refuse_idle(args: &LabelArgs, method: LabelMethod) -> anyhow::Result<()> {
     use LabelMethod::{Evolve, Mcts, MonteCarlo, Omega, Outcomes, Refine, SelfCorrect, Sorm};
     let numbers = args.method_args.as_object().is_some_and(|numbers| !numbers.is_empty());
-    let options: [(&str, bool, &[LabelMethod]); 12] = [
+    let options: [(&str, bool, &[LabelMethod]); 13] = [
+        ("--view", args.view.is_some(), &[Omega, Mcts]),
         ("--labels", args.labels.is_some(), &[MonteCarlo, Omega, Evolve]),
         ("--after-error", args.after_error.is_some(), &[MonteCarlo]),
         ("--consensus", args.consensus, &[MonteCarlo]),
@@ -183,6 +187,7 @@ fn header(args: &LabelArgs, method: LabelMethod, rows: RowsName, records: &Recor
         ("columns", json!(args.columns)),
         ("raw", json!(args.raw)),
         ("segmentation", json!(args.segment.id())),
+        ("view", json!(args.view)),
         ("labels", json!(args.labels.unwrap_or_default())),
         ("after_error", json!(args.after_error.unwrap_or_default())),
         ("consensus", json!(args.consensus)),

@@ -33,7 +33,7 @@ mod parts;
 pub use aggregate::Aggregate;
 pub use implicit::{ImplicitForm, ImplicitProcess, implicit_steps};
 pub use oreal::{leave_one_out, running_logits, token_weights};
-pub use parts::{StepParts, StepView, parts, view};
+pub use parts::{StepParts, StepView, judged, parts, view};
 pub use potential::{Assessed, assess, choose};
 pub use progress::{StateAdvantages, best_of, effective, first_pit, progress, prover_quality};
 pub use replies::{StepTurn, reply_scores};
