@@ -106,6 +106,34 @@ fn labels_by_monte_carlo_are_whole_in_shards_and_after_a_kill() {
 }
 
 #[test]
+fn falls_of_wrong_completions_are_said() {
+    let bench = with_problems();
+    let mut problems = lines(&bench.read("problems.jsonl"));
+    // Two of three are wrong.
+    problems[1]["answer"] = json!(99);
+    problems[2]["answer"] = json!(98);
+    bench.rows("problems.jsonl", problems);
+    let method = format!("{LABEL} --method monte-carlo --rollouts 2 --after-error keep");
+    let ran = bench.run(&format!("{method} --first-pit 0.4 --output work.jsonl")).succeeded();
+    bench.run("label --merge work.jsonl --output rows.jsonl").succeeded();
+    let rows = lines(&bench.read("rows.jsonl"));
+    let mut found = 0;
+    for (at, row) in rows.iter().enumerate() {
+        // Of two steps, the outcome is behind the second; the first has a value above 0.4 if one rollout of two is right.
+        let falls = at > 0 && row["correct"][0].as_u64().is_some_and(|right| right > 0);
+        found += usize::from(falls);
+        assert_eq!(row["first_pit"], if falls { json!(1) } else { Value::Null }, "{row}");
+    }
+    let said = format!("first pits: {found} of 2 new wrong completions fall from a value above 0.4 to 0");
+    assert!(ran.stderr.contains(&said), "{}", ran.stderr);
+    bench.run(&format!("{method} --output work.jsonl")).refused(&["was made with first_pit 0.4"]);
+    bench.run(&format!("{method} --first-pit 1 --output no.jsonl")).refused(&["first_pit must be a value in [0, 1)"]);
+    bench
+        .run(&format!("{LABEL} --method sorm --first-pit 0.4 --output no.jsonl"))
+        .refused(&["--first-pit", "leave it out"]);
+}
+
+#[test]
 fn only_completions_on_which_a_judge_agrees_are_kept() {
     let bench = with_problems();
     let method = format!("{LABEL} --method monte-carlo --rollouts 2");

@@ -147,6 +147,10 @@ pub struct LabelArgs {
     /// judge's, counted from 0, or -1 (monte-carlo).
     #[arg(long)]
     pub consensus: bool,
+    /// Say where wrong completions fall from a step with a value above this to one from which no rollout is right, in all and as the
+    /// column `first_pit` (monte-carlo): PAV's first pits.
+    #[arg(long, allow_negative_numbers = true)]
+    pub first_pit: Option<f64>,
     /// Count a right rollout only if it uses the results of its prefix (sorm).
     #[arg(long)]
     pub consistent: bool,
