@@ -335,8 +335,8 @@ mod tests {
             };
             let apart: f64 = texts.iter().zip(&odds).map(|(text, odds)| (own(text) - odds).abs()).sum::<f64>() / 2.0;
             let even: f64 = texts.iter().map(|text| (own(text) - 1.0 / TEXTS as f64).abs()).sum::<f64>() / 2.0;
-            // In total variation: nearer than a law that knows nothing, by more than half.
-            assert!(apart < even / 2.0, "{apart} and {even}");
+            // In total variation: 512 texts themselves are about 0.2 away, and a law that knows nothing 0.35 at least.
+            assert!(apart < 0.3 && apart < even, "{apart} and {even}");
         }
     }
 }
