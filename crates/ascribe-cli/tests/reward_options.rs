@@ -361,6 +361,36 @@ fn labels_may_be_smoothed() {
 }
 
 #[test]
+fn a_temperature_is_learned_beside_the_head() {
+    let bench = Bench::new();
+    let rest = "--loss gpm --loss-kwargs tau=0.5,tau_rate=0.05 --save-steps 2 --save-total-limit 0";
+    bench.run(&line("warm", rest)).succeeded();
+    let taus: Vec<f64> = log(&bench, "warm").iter().filter_map(|row| row["rewards/tau"].as_f64()).collect();
+    // 8 pairs in windows of 2, each with what the windows before it have learned.
+    assert_eq!(taus.len(), 4);
+    close("the first", &taus[..1], &[0.5], 1e-6);
+    assert!(taus.windows(2).all(|pair| pair[0] != pair[1]), "{taus:?}");
+    let card = || bench.json("warm/reward.json")["reading"]["preference"]["tau"].as_f64().expect("a number");
+    let tau = card();
+    assert!(tau != 0.5 && tau != taus[3], "{tau}");
+    assert!(rewards(&bench, "warm").iter().all(|reward| reward.is_finite()));
+    // It waits in the checkpoint.
+    fs::remove_dir_all(bench.path("warm/checkpoint-4")).unwrap();
+    let ran = bench.run(&line("warm", rest)).succeeded();
+    assert!(ran.stderr.contains("going on from warm/checkpoint-2"), "{}", ran.stderr);
+    assert_eq!(card(), tau);
+    for (rest, said) in [
+        ("tau_rate=-1", "tau_rate must be finite and at least 0"),
+        ("tau=0.001,tau_rate=1", "tau must be at least 0.01 where it is learned"),
+        ("tau_rate=0.1 --lm-coef 0.1", "a temperature is learned by the loss alone"),
+        ("tau_rate=0.1 --meta-data pairs.jsonl --meta-rate 1", "a temperature is learned by the loss alone"),
+    ] {
+        bench.run(&line("no", &format!("--loss gpm --loss-kwargs {rest}"))).refused(&[said]);
+        assert!(bench.files("no").is_empty(), "{rest}");
+    }
+}
+
+#[test]
 fn uncertain_heads_learn_the_scores_of_another_model() {
     let bench = Bench::new();
     bench.run(&line("first", "")).succeeded();

@@ -84,6 +84,11 @@ impl Beside {
 
     /// Checks the options without a model.
     pub(super) fn check(&self, args: &TrainArgs, loss: &dyn RewardLoss) -> anyhow::Result<()> {
+        if !loss.memory().is_empty() && !(self.is_nothing() && args.reward.meta_data.is_none()) {
+            bail!(
+                "a temperature is learned by the loss alone; drop tau_rate from loss_kwargs, or lm_coef, contrast and meta_data"
+            );
+        }
         if self.is_nothing() {
             return Ok(());
         }

@@ -25,7 +25,7 @@ use std::path::Path;
 
 use ascribe::lm::{Decoder, Head, LanguageModel, Pooling, Row};
 use ascribe::preference::Encoder;
-use ascribe::reward::losses::UNRATED;
+use ascribe::reward::losses::{GeneralPreference, UNRATED};
 use ascribe::reward::{
     CARD, Merge, MetaLearner, Reading, RewardCard, RewardLearner, RewardLoss, RewardModel, RewardRow, Scored, Standard,
     rows_hash,
@@ -108,12 +108,22 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
         (None, None, None) => job.fit(&RewardLearner { loss }, identity, rows.parts(), None)?,
     };
     let Trained { model, tally, best } = trained;
+    let card = tempered(card, &loss.memory());
     let card = match merge {
         None => card,
         Some(pairs) => merged(&model, card, &pairs)?,
     };
     write_scale(&args.output_dir, &model, card, &measured, unseen)?;
     finish(args, tally, best)
+}
+
+/// The card with the temperature that the loss of a general preference model has learned.
+fn tempered(mut card: RewardCard, memory: &[f64]) -> RewardCard {
+    if let (Reading::Preference(config), [t]) = (&mut card.reading, memory) {
+        config.tau = GeneralPreference::temperature(*t);
+        eprintln!("the temperature is {:.4} now", config.tau);
+    }
+    card
 }
 
 /// Which states the head reads: as asked, or as the model says that it does.
