@@ -379,11 +379,12 @@ fn a_temperature_is_learned_beside_the_head() {
     let ran = bench.run(&line("warm", rest)).succeeded();
     assert!(ran.stderr.contains("going on from warm/checkpoint-2"), "{}", ran.stderr);
     assert_eq!(card(), tau);
+    bench.rows("groups.jsonl", [json!({"prompt": "what is 1?", "completions": ["the sum", "the rest"]})]);
     for (rest, said) in [
         ("tau_rate=-1", "tau_rate must be finite and at least 0"),
         ("tau=0.001,tau_rate=1", "tau must be at least 0.01 where it is learned"),
         ("tau_rate=0.1 --lm-coef 0.1", "a temperature is learned by the loss alone"),
-        ("tau_rate=0.1 --meta-data pairs.jsonl --meta-rate 1", "a temperature is learned by the loss alone"),
+        ("tau_rate=0.1 --meta-data groups.jsonl --meta-rate 1", "a temperature is learned by the loss alone"),
     ] {
         bench.run(&line("no", &format!("--loss gpm --loss-kwargs {rest}"))).refused(&[said]);
         assert!(bench.files("no").is_empty(), "{rest}");
