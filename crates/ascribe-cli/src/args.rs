@@ -28,8 +28,9 @@ pub use archer::ArcherArgs;
 pub use constraint::ConstraintArgs;
 pub use given::Given;
 pub use measure::{
-    AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs,
-    ProcessBenchArgs, ReportArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
+    AgreementArgs, AlpacaArgs, ArenaArgs, BoseArgs, CompareArgs, CorrectionArgs, EvalArgs, EvalCommand, GradeArgs,
+    MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs, ProcessBenchArgs, ReportArgs, RewardBench2Args, RewardBenchArgs,
+    RewardMathArgs, RmBenchArgs, SamplesArgs, ScaleName, TestName,
 };
 pub use objective::ObjectiveArgs;
 pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
@@ -181,6 +182,10 @@ pub struct TrainArgs {
     /// same numbers. On with --use-peft unless it is `false`, else off.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     pub gradient_checkpointing: Option<bool>,
+    /// Learn the rows of the first step by the plain forms of all fused operations too, and refuse to go on where the loss differs
+    /// by more than 1e-3 or the gradients by more than 1e-2 of their size. For the device flex.
+    #[arg(long)]
+    pub verify_fused: bool,
     /// Highest learning rate.
     #[arg(long, default_value_t = 1e-6, allow_negative_numbers = true)]
     pub learning_rate: f64,
