@@ -199,7 +199,7 @@ fn likely(wanted: f64, foretold: f64) -> Result<f64> {
 
 /// SteerLM: the texts of the start behind what is foretold of them, imitated.
 fn steered(start: &Decoder, foretold: &[f64], seed: Seed) -> Result<Decoder> {
-    let policy = LocalPolicy::new(&start.clone().valid(), &[], CONTEXT)?;
+    let policy = LocalPolicy::new(&start.valid(), &[], CONTEXT)?;
     let request = |prompt: u32| Request {
         prefix: vec![prompt].into(),
         n: IMITATED,
@@ -259,7 +259,7 @@ fn steered_further(policy: &Decoder, start: &Decoder, foretold: &[f64], seed: Se
 
 /// How far a decoder is from the targets, and its texts from what is wanted: means over what is wanted and the prompts.
 fn judged(decoder: &Decoder, targets: &[(u32, u32, Vec<f64>)], texts: &[Tokens]) -> Result<[f64; 2]> {
-    let policy = LocalPolicy::new(&decoder.clone().valid(), &[], CONTEXT)?;
+    let policy = LocalPolicy::new(&decoder.valid(), &[], CONTEXT)?;
     let (mut divergences, mut distances) = (Vec::new(), Vec::new());
     for (wanted, prompt, target) in targets {
         let odds = law(&policy, &[NONE + wanted, *prompt], texts)?;
@@ -275,7 +275,7 @@ fn run(seed: Seed) -> Result<Figures> {
     let mut errors = seed.stream("foretold", 0);
     let foretold: Vec<f64> = texts.iter().map(|text| count(text) + OFF * normal(&mut errors)).collect();
     let start = started(&chain, seed)?;
-    let policy = LocalPolicy::new(&start.clone().valid(), &[], CONTEXT)?;
+    let policy = LocalPolicy::new(&start.valid(), &[], CONTEXT)?;
     let mut targets = Vec::new();
     for prompt in PROMPTS {
         let prior = law(&policy, &[prompt], &texts)?;
