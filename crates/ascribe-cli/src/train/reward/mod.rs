@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | bradley-terry, trajectories, general-preference | pairs | which response is better |
 //! | margin, scaled | pairs with `margin` | by how much |
+//! | soft-margin | pairs with `margin` and `consistency` | by how much, and how likely the label is right |
 //! | ties | pairs; `margin` 0 is a tie | which is better, or neither |
 //! | regression | ratings | each attribute |
 //! | gaussian-heads | ratings | their mean, which every head learns from its own resample |
