@@ -325,10 +325,10 @@ fn what_stands_behind_an_answer_is_left_out() {
     let bench = with_steps();
     let sample = |n: usize, behind: &str| {
         let completion = format!("the answer is {n}.{behind}");
-        json!({"prompt": format!("what is {n}?"), "completion": completion, "label": n % 2 == 0})
+        json!({"prompt": format!("what is {n}?"), "completion": completion, "label": n.is_multiple_of(2)})
     };
     // Every second response goes on behind its answer.
-    bench.rows("long.jsonl", (0..12).map(|n| sample(n, if n % 2 == 0 { " what is that?" } else { "" })));
+    bench.rows("long.jsonl", (0..12).map(|n| sample(n, if n.is_multiple_of(2) { " what is that?" } else { "" })));
     bench.rows("short.jsonl", (0..12).map(|n| sample(n, "")));
     let options = "--held-out 0";
     for method in ["orm", "tvm"] {
