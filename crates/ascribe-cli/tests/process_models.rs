@@ -328,7 +328,7 @@ fn what_stands_behind_an_answer_is_left_out() {
         json!({"prompt": format!("what is {n}?"), "completion": completion, "label": n.is_multiple_of(2)})
     };
     // Every second response goes on behind its answer.
-    bench.rows("long.jsonl", (0..12).map(|n| sample(n, if n.is_multiple_of(2) { " what is that?" } else { "" })));
+    bench.rows("long.jsonl", (0..12_usize).map(|n| sample(n, if n.is_multiple_of(2) { " what is that?" } else { "" })));
     bench.rows("short.jsonl", (0..12).map(|n| sample(n, "")));
     let options = "--held-out 0";
     for method in ["orm", "tvm"] {
