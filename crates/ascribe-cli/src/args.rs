@@ -17,9 +17,10 @@ mod writing;
 
 use std::path::PathBuf;
 
-use ascribe::data::{Boundary, Kind};
+use ascribe::data::{Boundary, Kind, Neutral};
 use ascribe::lm::Precision;
 use ascribe::process::Segmenter;
+use ascribe::process::credit::StepView;
 use ascribe::train::{OptimArgs, OptimKind, ScheduleKind, ScheduleOptions};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
@@ -37,7 +38,7 @@ pub use objective::ObjectiveArgs;
 pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
 pub use process_model::{FormName, ProcessArgs, StepHeadName, StepLossName};
 pub use reward::{CombineName, ContrastName, HeadInitName, RewardArgs, RewardedArgs, VoteName};
-pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName};
+pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName, StepRewards};
 pub use rounds::{CurriculumArgs, CurriculumName, EaseName, LabelsName, RoundArgs};
 pub use route::{FormOfCounts, RouteArgs};
 pub use search::{ScorerName, SearchArgs};
@@ -320,9 +321,12 @@ pub struct ConvertArgs {
     /// The kind of the rows to write, where the layout leaves a choice.
     #[arg(long, value_parser = kind)]
     pub kind: Option<Kind>,
+    /// What the neutral steps of PRM800K are: wrong (unless it is given) or right.
+    #[arg(long, value_parser = named::<Neutral>)]
+    pub neutral_steps: Option<Neutral>,
     /// Make two pairs of each, whose sides differ in a stated confidence alone: the chosen response is to be sure of itself, the
     /// rejected one is not (CDPO).
-    #[arg(long, conflicts_with = "kind")]
+    #[arg(long, conflicts_with_all = ["kind", "neutral_steps"])]
     pub confidence: bool,
     /// A TOML file with options by name; the command line wins.
     #[arg(long)]
@@ -483,10 +487,18 @@ pub struct ScoreArgs {
     /// Score steps by `beta * (log pi - log pi_ref)` of a policy that was trained on outcomes, against --reference.
     #[arg(long)]
     pub implicit: bool,
+    /// Score steps by a language model that replies to each of them in a turn of a chat, as RLHFlow's do: the word that says right
+    /// and the word that says wrong, such as `+ -`.
+    #[arg(long, num_args = 2, allow_hyphen_values = true, conflicts_with = "implicit")]
+    pub replies: Vec<String>,
     /// Where steps end: paragraphs, lines, headers, sentences, delimiter:TEXT, marker:ID, length:N or parts:N; as the process model
     /// says unless it is given.
     #[arg(long, value_parser = process::segmenter)]
     pub steps: Option<Segmenter>,
+    /// What the process model is shown of the steps up to each that it scores: full_context (unless it is given), math_only,
+    /// single_step_math_only, next_thought or thoughts_only.
+    #[arg(long, value_parser = named::<StepView>)]
+    pub view: Option<StepView>,
     /// How the scores of steps become one: min, prod, last, mean, geo-mean, max, sum-logit or sum-log; as the process model says
     /// unless it is given. With --implicit: sum, mean, min (unless it is given), max, prod or last.
     #[arg(long)]

@@ -14,7 +14,8 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     if args.confidence {
         return confident(args);
     }
-    let done = ascribe::data::convert(&args.input, &args.output, &ColumnMap::parse(&args.columns)?, args.kind)?;
+    let columns = ColumnMap::parse(&args.columns)?.with_neutral(args.neutral_steps);
+    let done = ascribe::data::convert(&args.input, &args.output, &columns, args.kind)?;
     done.notes.iter().for_each(|note| eprintln!("{note}"));
     if !done.skipped.is_empty() {
         eprintln!("{}", done.skipped);

@@ -1,17 +1,18 @@
 //! `ascribe score --process`: scores of the steps of given completions, and of each completion by those of its steps.
 //!
 //! With `--implicit` they come from the log-ratios of a policy that was trained on outcomes and its reference:
-//! `step_rewards`, what each step adds; `step_scores`, the logistic function of their sum so far. A model that was trained by
-//! `ascribe train p-ik` reads the prompts alone and says `p_ik`, how likely they are answered rightly.
+//! `step_rewards`, what each step adds; `step_scores`, the logistic function of their sum so far. With `--replies` they are how
+//! likely a language model replies to each step that it is right. A model that was trained by `ascribe train p-ik` reads the prompts
+//! alone and says `p_ik`, how likely they are answered rightly.
 
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use ascribe::core::{Continuation, Policy, Reduce, Tokens};
-use ascribe::data::{Prompt, Rows};
+use ascribe::data::{Message, Prompt, Rows};
 use ascribe::lm::{ChatTemplate, FrozenModel, Row, Tokenizer};
 use ascribe::preference::Encoder;
-use ascribe::process::credit::{ImplicitForm, ImplicitProcess};
+use ascribe::process::credit::{ImplicitForm, ImplicitProcess, StepTurn, StepView, judged, reply_scores};
 use ascribe::process::model::{ProcessCard, ProcessKind, ProcessModel};
 use ascribe::process::steps::given_steps;
 use ascribe::process::{Aggregate, Segmenter, Tokenized};
@@ -30,7 +31,9 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     if args.adapter.is_some() || !args.served.endpoints.is_empty() {
         bail!("adapter and endpoint belong to log-probabilities; with --process name the folder of an adapter itself");
     }
-    if let Some(name) = ["beta", "weights"].into_iter().find(|name| !args.implicit && args.given.has(name)) {
+    let replies = !args.replies.is_empty();
+    let idle = [("beta", args.implicit), ("weights", args.implicit || replies)];
+    if let Some((name, _)) = idle.into_iter().find(|(name, taken)| !taken && args.given.has(name)) {
         bail!("{name} belongs to log-ratios; with --process add --implicit, or drop it");
     }
     let judge = Judge::open(args, path)?;
@@ -79,6 +82,10 @@ struct Given {
     steps: Vec<String>,
     /// Whether the row had them apart.
     was_cut: bool,
+    /// What is asked about each step, where a model replies.
+    turns: Vec<StepTurn>,
+    /// What is shown of each step, where it is not the response so far.
+    views: Vec<Vec<u32>>,
 }
 
 /// What scores, and where steps end.
@@ -93,6 +100,8 @@ enum Scores {
         /// Scores by progress, where the card says so.
         progress: Option<Box<ProcessModel>>,
         aggregate: Aggregate,
+        /// What it is shown of the steps.
+        view: StepView,
     },
     /// Reads questions alone.
     Questions(Box<ProcessModel>),
@@ -102,10 +111,22 @@ enum Scores {
         beta: f64,
         reduce: Reduce,
     },
+    /// A language model that replies to steps.
+    Replies {
+        policy: Box<FrozenModel>,
+        /// What says right, and what says wrong.
+        words: [String; 2],
+        aggregate: Aggregate,
+    },
 }
 
 impl Judge {
     fn open(args: &ScoreArgs, path: &Path) -> anyhow::Result<Self> {
+        if args.view.is_some() && (args.implicit || !args.replies.is_empty()) {
+            bail!(
+                "view is what a process model with a head of its own is shown; drop it with --implicit and --replies"
+            );
+        }
         let device = device(&args.common.device)?;
         eprintln!("loading {}", path.display());
         if args.implicit {
@@ -132,23 +153,36 @@ impl Judge {
         if args.reference.is_some() {
             bail!("reference belongs to log-ratios; with --process add --implicit, or drop it");
         }
+        let named = |usual: Aggregate| args.aggregate.as_deref().map_or(Ok(usual), str::parse::<Aggregate>);
+        if let [right, wrong] = args.replies.as_slice() {
+            let usual = ProcessCard::default();
+            let scores = Scores::Replies {
+                policy: Box::new(frozen(path, None, args.weights, &device)?),
+                words: [right.clone(), wrong.clone()],
+                aggregate: named(usual.aggregate)?,
+            };
+            return Ok(Self { scores, segmenter: args.steps.clone().unwrap_or(usual.segmenter) });
+        }
         let model = ProcessModel::load(&resolve(path)?, &device)
             .with_context(|| format!("the process model `{}`", path.display()))?;
         let card = model.card().clone();
         if card.kind == ProcessKind::PIk {
-            if args.steps.is_some() || args.aggregate.is_some() {
-                bail!("steps and aggregate do nothing with a model of questions, which have no steps; drop them");
+            if args.steps.is_some() || args.aggregate.is_some() || args.view.is_some() {
+                bail!("steps, view and aggregate do nothing with a model of questions, which have no steps; drop them");
             }
             return Ok(Self { scores: Scores::Questions(Box::new(model)), segmenter: card.segmenter });
         }
-        let aggregate = match &args.aggregate {
-            None => card.aggregate,
-            Some(name) => name.parse()?,
-        };
+        let aggregate = named(card.aggregate)?;
         let segmenter = args.steps.clone().unwrap_or_else(|| card.segmenter.clone());
         let values = Box::new(ProcessModel::new(model.model(), ProcessCard { progress: None, ..card.clone() })?);
         let progress = card.progress.is_some().then(|| Box::new(model));
-        Ok(Self { scores: Scores::Model { values, progress, aggregate }, segmenter })
+        let view = args.view.unwrap_or(StepView::FullContext);
+        if progress.is_some() && view != StepView::FullContext {
+            bail!(
+                "a view shows each step by itself, and progress is from step to step; drop view, or name a model of prm or orm"
+            );
+        }
+        Ok(Self { scores: Scores::Model { values, progress, aggregate, view }, segmenter })
     }
 
     /// What turns text into ids, and how many the model reads.
@@ -158,7 +192,9 @@ impl Judge {
                 let model = values.model();
                 (&model.tokenizer, model.template.as_ref(), model.config.context)
             }
-            Scores::Implicit { policy, .. } => (&policy.tokenizer, policy.template.as_ref(), policy.config.context),
+            Scores::Implicit { policy, .. } | Scores::Replies { policy, .. } => {
+                (&policy.tokenizer, policy.template.as_ref(), policy.config.context)
+            }
         }
     }
 
@@ -174,10 +210,11 @@ impl Judge {
                     prompt.len()
                 );
             }
-            return Ok(Given { prompt, response: Vec::new(), ends: Vec::new(), steps: Vec::new(), was_cut: true });
+            let (ends, steps, turns, views) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            return Ok(Given { prompt, response: Vec::new(), ends, steps, was_cut: true, turns, views });
         }
-        let (prompt, written) = Written::of(row)?;
-        let prompt = encoder.prompt(&prompt)?;
+        let (question, written) = Written::of(row)?;
+        let prompt = encoder.prompt(&question)?;
         let (text, cut) = match &written {
             Written::Whole(text) => (text.clone(), None),
             Written::Steps(steps) => {
@@ -196,15 +233,48 @@ impl Judge {
             bail!("{tokens} tokens do not fit the context of {context}; shorten the prompt, or drop the row");
         }
         let ends = steps.iter().map(|step| step.tokens.end).collect();
-        let steps = steps.iter().map(|step| text[step.bytes.clone()].to_owned()).collect();
-        Ok(Given { prompt, response, ends, steps, was_cut: cut.is_some() })
+        let steps: Vec<String> = steps.iter().map(|step| text[step.bytes.clone()].to_owned()).collect();
+        let turns = match &self.scores {
+            Scores::Replies { words, .. } => asked_of(&encoder, &question, &steps, words)?,
+            _ => Vec::new(),
+        };
+        if let Some(longest) = turns.iter().map(|turn| turn.prefix.len() + 1).max().filter(|longest| *longest > context)
+        {
+            bail!("{longest} tokens of turns do not fit the context of {context}; shorten the prompt, or drop the row");
+        }
+        let views = match &self.scores {
+            Scores::Model { view, .. } if *view != StepView::FullContext => shown(tokenizer, &steps, *view)?,
+            _ => Vec::new(),
+        };
+        if let Some(longest) = views.iter().map(Vec::len).max().filter(|longest| prompt.len() + longest > context) {
+            bail!(
+                "{} tokens with a view do not fit the context of {context}; shorten the prompt, or drop the row",
+                prompt.len() + longest
+            );
+        }
+        Ok(Given { prompt, response, ends, steps, was_cut: cut.is_some(), turns, views })
     }
 
     /// What is said of each response.
     fn say(&self, given: &[Given]) -> anyhow::Result<Vec<Map<String, Value>>> {
         let ends: Vec<Vec<usize>> = given.iter().map(|one| one.ends.clone()).collect();
         match &self.scores {
-            Scores::Model { values, progress, aggregate } => {
+            Scores::Model { values, aggregate, view, .. } if *view != StepView::FullContext => {
+                let rows: Vec<Row> = given
+                    .iter()
+                    .flat_map(|one| one.views.iter().map(move |view| Row { prompt: &one.prompt, response: view }))
+                    .collect();
+                let whole: Vec<Vec<usize>> = rows.iter().map(|row| vec![row.response.len()]).collect();
+                let mut scores = values.steps(&rows, &whole)?.into_iter().flatten();
+                let mut said = Vec::with_capacity(given.len());
+                for one in given {
+                    let scores: Vec<f64> = scores.by_ref().take(one.views.len()).collect();
+                    let whole = aggregate.of(&scores)?;
+                    said.push(columns([("step_scores", json!(scores)), ("score", json!(whole))]));
+                }
+                Ok(said)
+            }
+            Scores::Model { values, progress, aggregate, .. } => {
                 let rows: Vec<Row> =
                     given.iter().map(|one| Row { prompt: &one.prompt, response: &one.response }).collect();
                 let mut said = Vec::with_capacity(given.len());
@@ -222,6 +292,17 @@ impl Judge {
             Scores::Questions(model) => {
                 let questions: Vec<&[u32]> = given.iter().map(|one| &*one.prompt).collect();
                 Ok(model.knows(&questions)?.into_iter().map(|p| columns([("p_ik", json!(p))])).collect())
+            }
+            Scores::Replies { policy, aggregate, .. } => {
+                let turns: Vec<StepTurn> = given.iter().flat_map(|one| one.turns.iter().cloned()).collect();
+                let mut scores = reply_scores(&policy.policy, &turns)?.into_iter();
+                let mut said = Vec::with_capacity(given.len());
+                for one in given {
+                    let scores: Vec<f64> = scores.by_ref().take(one.turns.len()).collect();
+                    let whole = aggregate.of(&scores)?;
+                    said.push(columns([("step_scores", json!(scores)), ("score", json!(whole))]));
+                }
+                Ok(said)
             }
             Scores::Implicit { policy, reference, beta, reduce } => {
                 let texts: Vec<Continuation> = given
@@ -255,6 +336,51 @@ impl Judge {
 
 fn columns<const N: usize>(cells: [(&str, Value); N]) -> Map<String, Value> {
     cells.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// What a model is shown when it judges each step, as ids.
+fn shown(tokenizer: &Tokenizer, steps: &[String], view: StepView) -> anyhow::Result<Vec<Vec<u32>>> {
+    let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+    let mut views = Vec::with_capacity(steps.len());
+    for at in 0..steps.len() {
+        let text = judged(&steps, at, view).context("a step that is not there")?;
+        views.push(tokenizer.encode(&text)?);
+    }
+    Ok(views)
+}
+
+/// What a model reads before it replies to each step: the question with the first step, and a turn for each of the others, behind
+/// the word that says right. Blanks around steps are left out, as the template writes what separates turns.
+fn asked_of(
+    encoder: &Encoder,
+    question: &Prompt,
+    steps: &[String],
+    [right, wrong]: &[String; 2],
+) -> anyhow::Result<Vec<StepTurn>> {
+    let mut messages = match question {
+        Prompt::Text(text) => vec![Message::new("user", text.as_str())],
+        Prompt::Messages(messages) => messages.clone(),
+    };
+    let mut turns = Vec::with_capacity(steps.len());
+    for (at, step) in steps.iter().enumerate() {
+        match messages.last_mut() {
+            Some(last) if at == 0 && last.role == "user" => {
+                last.content = format!("{}\n\n{}", last.content, step.trim())
+            }
+            _ => messages.push(Message::new("user", step.trim())),
+        }
+        let (prefix, replies) = encoder.parts(&Prompt::Messages(messages.clone()), &[right, wrong])?;
+        let [first, second] = replies.as_slice() else { bail!("a step needs two replies; name both words") };
+        let shared = first.iter().zip(second.iter()).take_while(|(a, b)| a == b).count();
+        let (Some(&right_id), Some(&wrong_id)) = (first.get(shared), second.get(shared)) else {
+            bail!(
+                "replies must be two words that this model tells apart, and `{right}` and `{wrong}` are the same to it"
+            );
+        };
+        turns.push(StepTurn { prefix: prefix.followed_by(&first[..shared]), right: right_id, wrong: wrong_id });
+        messages.push(Message::new("assistant", right.as_str()));
+    }
+    Ok(turns)
 }
 
 /// True if both give the same ids for every conversation.

@@ -336,12 +336,19 @@ const MARGINS: [f64; 2] = [0.0, 3.0];
 const OF_A_SIDE: [&str; 9] =
     ["*", "reward_*", "member_reward_*", "cut_*", "critique_*", "trace_*", "belief_*", "*_critique", "*_trace"];
 
+/// How likely a label is wrong that a vote is against, where labels are soft.
+const SMOOTHING: f64 = 0.1;
+
 /// The vote of the members on a pair, and what becomes of it: Secrets of RLHF II, arXiv:2401.06080.
 fn voted(vote: VoteName, judged: &[Judged], row: &mut Map<String, Value>) -> anyhow::Result<()> {
     let side = |at: usize| judged[at].members.iter().map(|reward| vec![*reward]).collect::<Vec<_>>();
     let strengths = strengths(&side(0), &side(1), 0)?;
     let [floor, cap] = MARGINS;
-    let treatment = if vote == VoteName::Flip { Treatment::Flip } else { Treatment::Margin { floor, cap } };
+    let treatment = match vote {
+        VoteName::Flip => Treatment::Flip,
+        VoteName::SoftMargin => Treatment::SmoothAndMargin { a: SMOOTHING, floor, cap },
+        VoteName::Tell | VoteName::Margin => Treatment::Margin { floor, cap },
+    };
     for (strength, treated) in strengths.iter().zip(treat(&strengths, treatment)?) {
         row.insert("vote_mean".into(), json!(strength.mean));
         row.insert("vote_std".into(), json!(strength.std));
@@ -349,6 +356,10 @@ fn voted(vote: VoteName, judged: &[Judged], row: &mut Map<String, Value>) -> any
             VoteName::Tell => {}
             VoteName::Margin => {
                 row.insert("margin".into(), json!(treated.label.margin));
+            }
+            VoteName::SoftMargin => {
+                row.insert("margin".into(), json!(treated.label.margin));
+                row.insert("consistency".into(), json!(treated.label.probability));
             }
             VoteName::Flip => {
                 if treated.flipped {

@@ -68,9 +68,11 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     if args.process.is_some() {
         return crate::process_scores::run(args);
     }
-    if args.implicit || args.steps.is_some() || args.aggregate.is_some() {
+    let of_steps = args.steps.is_some() || args.view.is_some() || args.aggregate.is_some();
+    if args.implicit || !args.replies.is_empty() || of_steps {
         bail!(
-            "implicit, steps and aggregate belong to scores of steps; name a process model with --process, or drop them"
+            "implicit, replies, steps, view and aggregate belong to scores of steps; name a process model with --process, or \
+             drop them"
         );
     }
     if args.pairs.is_some() && args.follow_ups.is_none() && args.rewarded.reward.is_empty() {

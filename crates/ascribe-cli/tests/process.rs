@@ -108,6 +108,34 @@ fn labels_by_monte_carlo_are_whole_in_shards_and_after_a_kill() {
 }
 
 #[test]
+fn falls_of_wrong_completions_are_said() {
+    let bench = with_problems();
+    let mut problems = lines(&bench.read("problems.jsonl"));
+    // Two of three are wrong.
+    problems[1]["answer"] = json!(99);
+    problems[2]["answer"] = json!(98);
+    bench.rows("problems.jsonl", problems);
+    let method = format!("{LABEL} --method monte-carlo --rollouts 2 --after-error keep");
+    let ran = bench.run(&format!("{method} --first-pit 0.4 --output work.jsonl")).succeeded();
+    bench.run("label --merge work.jsonl --output rows.jsonl").succeeded();
+    let rows = lines(&bench.read("rows.jsonl"));
+    let mut found = 0;
+    for (at, row) in rows.iter().enumerate() {
+        // Of two steps, the outcome is behind the second; the first has a value above 0.4 if one rollout of two is right.
+        let falls = at > 0 && row["correct"][0].as_u64().is_some_and(|right| right > 0);
+        found += usize::from(falls);
+        assert_eq!(row["first_pit"], if falls { json!(1) } else { Value::Null }, "{row}");
+    }
+    let said = format!("first pits: {found} of 2 new wrong completions fall from a value above 0.4 to 0");
+    assert!(ran.stderr.contains(&said), "{}", ran.stderr);
+    bench.run(&format!("{method} --output work.jsonl")).refused(&["was made with first_pit 0.4"]);
+    bench.run(&format!("{method} --first-pit 1 --output no.jsonl")).refused(&["first_pit must be a value in [0, 1)"]);
+    bench
+        .run(&format!("{LABEL} --method sorm --first-pit 0.4 --output no.jsonl"))
+        .refused(&["--first-pit", "leave it out"]);
+}
+
+#[test]
 fn only_completions_on_which_a_judge_agrees_are_kept() {
     let bench = with_problems();
     let method = format!("{LABEL} --method monte-carlo --rollouts 2");
@@ -148,7 +176,7 @@ fn every_method_labels_and_keeps_to_its_caps() {
     for (method, options) in [
         ("sorm", "--rollouts 2 --consistent"),
         ("omega", "--rollouts 2 --searches 2 --method-args alpha=0.6,c_puct=1"),
-        ("omega", "--rollouts 2 --searches 2 --rows pairs --confirm"),
+        ("omega", "--rollouts 2 --searches 2 --rows pairs --confirm --view math_only"),
         ("mcts", "--simulations 4 --children 2 --threshold 0 --method-args exploration=0.5,min_visits=1"),
         ("evolve", "--children 2 --labels hard --method-args max_nodes=9,back_up=\"half\""),
         ("evolve", "--children 2 --rows completions"),
@@ -206,7 +234,15 @@ fn labelling_runs_that_cannot_be_are_refused() {
     bench.run(&format!("{LABEL} --method monte-carlo --output out.jsonl --shard 3/2")).refused(&["i/n"]);
     bench.run(&format!("{LABEL} --method monte-carlo --output out.jsonl --rollouts 0")).refused(&["at least 1"]);
     bench.run(&format!("{LABEL} --method mcts --rows steps --output out.jsonl")).refused(&["--rows"]);
-    for (method, option) in [("mcts", "--rollouts 2"), ("omega", "--consistent"), ("monte-carlo", "--threshold 0.5")] {
+    bench
+        .run(&format!("{LABEL} --method omega --view math_only --output out.jsonl"))
+        .refused(&["view is what rows of pairs show; add --rows pairs"]);
+    for (method, option) in [
+        ("mcts", "--rollouts 2"),
+        ("omega", "--consistent"),
+        ("monte-carlo", "--threshold 0.5"),
+        ("monte-carlo", "--view math_only"),
+    ] {
         let name = option.split(' ').next().unwrap_or_default();
         bench.run(&format!("{LABEL} --method {method} {option} --output out.jsonl")).refused(&[name, "leave it out"]);
     }

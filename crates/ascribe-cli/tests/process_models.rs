@@ -212,6 +212,40 @@ fn pairs_of_steps_are_learned_and_score_steps() {
 }
 
 #[test]
+fn neutral_steps_are_right_or_wrong_as_asked() {
+    let bench = with_steps();
+    let row = |n: usize| {
+        let step = |text: &str, rating: i64| json!({"completions": [{"text": text, "rating": rating}], "human_completion": null, "chosen_completion": 0});
+        json!({"question": {"problem": format!("what is {n}?")},
+               "label": {"steps": [step("the sum", 1), step("let us see", 0), step("is none", -1)]}})
+    };
+    bench.rows("rated.jsonl", (0..12).map(row));
+    for (option, labels) in
+        [("", [1.0, 0.0, 0.0]), ("--neutral-steps wrong", [1.0, 0.0, 0.0]), ("--neutral-steps right", [1.0, 1.0, 0.0])]
+    {
+        let ran = bench.run(&format!("convert rated.jsonl steps-of.jsonl {option}")).succeeded();
+        assert_eq!(ran.stderr.contains("its rating is 1 or 0"), labels[1] == 1.0, "{}", ran.stderr);
+        let rows: Vec<Value> =
+            bench.read("steps-of.jsonl").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert!(rows.len() == 12 && rows.iter().all(|row| numbers(row, "labels") == labels), "{option}: {rows:?}");
+    }
+    // Behind the first wrong step there are no labels: two of each row, or all three.
+    let line = format!("validate prm --model model --data rated.jsonl --output-dir out {SHORT} --after-error mask");
+    for (option, labels) in [("wrong", 16), ("right", 24)] {
+        let ran = bench.run(&format!("{line} --neutral-steps {option}")).succeeded();
+        assert!(ran.stdout.contains(&format!("rows, {labels} labels")), "{option}: {}", ran.stdout);
+    }
+    bench.run("convert rated.jsonl no.jsonl --neutral-steps other").refused(&["`wrong` or `right`"]);
+    bench.run("convert pairs.jsonl no.jsonl --neutral-steps right").refused(&["another layout; drop neutral_steps"]);
+    bench.run("convert pairs.jsonl no.jsonl --confidence --neutral-steps right").refused(&["--neutral-steps"]);
+    let prm = |data: &str, rest: &str| train(&bench, "prm", data, "out", &format!("--neutral-steps right {rest}"));
+    prm("steps.jsonl", "").refused(&["`steps.jsonl` has another layout; drop neutral_steps"]);
+    prm("pairs.jsonl", "--step-loss pairwise").refused(&["neutral_steps does nothing with step_loss pairwise"]);
+    train(&bench, "orm", "pairs.jsonl", "out", "--neutral-steps right")
+        .refused(&["neutral_steps does nothing with orm"]);
+}
+
+#[test]
 fn questions_are_learned_from_shares_or_from_samples() {
     let bench = with_steps();
     let share = |n: usize| json!({"prompt": format!("what is {n}?"), "share": (n % 3) as f64 / 2.0});
@@ -248,7 +282,7 @@ fn questions_are_learned_from_shares_or_from_samples() {
 
     bench
         .run("score --process samples --input asked.jsonl --aggregate min")
-        .refused(&["steps and aggregate do nothing"]);
+        .refused(&["steps, view and aggregate do nothing"]);
     bench.rows("asked.jsonl", [json!({"answer": "1"})]);
     bench.run("score --process samples --input asked.jsonl").refused(&["asked.jsonl, row 1", "`question`"]);
     bench.rows("prompts.jsonl", (0..2).map(|n| json!({"prompt": format!("what is {n}?")})));
@@ -288,6 +322,33 @@ fn a_prompt_gives_at_most_so_many_rows() {
 }
 
 #[test]
+fn what_stands_behind_an_answer_is_left_out() {
+    let bench = with_steps();
+    let sample = |n: usize, behind: &str| {
+        let completion = format!("the answer is {n}.{behind}");
+        json!({"prompt": format!("what is {n}?"), "completion": completion, "label": n.is_multiple_of(2)})
+    };
+    // Every second response goes on behind its answer.
+    bench.rows("long.jsonl", (0..12_usize).map(|n| sample(n, if n.is_multiple_of(2) { " what is that?" } else { "" })));
+    bench.rows("short.jsonl", (0..12).map(|n| sample(n, "")));
+    let options = "--held-out 0";
+    for method in ["orm", "tvm"] {
+        let cut = format!("{options} --cut-after-answer");
+        let ran = train(&bench, method, "long.jsonl", &format!("{method}-cut"), &cut).succeeded();
+        assert!(ran.stderr.contains("12 of 12 responses mark their answer, and 6 lose what"), "{}", ran.stderr);
+        train(&bench, method, "short.jsonl", &format!("{method}-short"), options).succeeded();
+        // It learns what it learns of responses without anything behind their answers, and not what it learns of the others.
+        train(&bench, method, "long.jsonl", &format!("{method}-long"), options).succeeded();
+        let weights = |out: &str| bench.files(&format!("{method}-{out}")).remove("model.safetensors");
+        assert!(weights("cut").is_some() && weights("cut") == weights("short") && weights("cut") != weights("long"));
+    }
+    let unmarked = train(&bench, "orm", "pairs.jsonl", "out", "--cut-after-answer");
+    unmarked.refused(&["cut_after_answer looks for answers", "no response has one; drop it"]);
+    train(&bench, "prm", "steps.jsonl", "out", "--cut-after-answer")
+        .refused(&["cut_after_answer does nothing with prm"]);
+}
+
+#[test]
 fn implicit_process_models_are_policies_whose_log_ratios_score() {
     let bench = with_steps();
     for form in ["ce", "dpo", "kto", "nca"] {
@@ -318,6 +379,97 @@ fn implicit_process_models_are_policies_whose_log_ratios_score() {
     );
     train(&bench, "implicit-prm", "outcomes.jsonl", "one", "--max-steps 1").succeeded();
     train(&bench, "implicit-prm", "outcomes.jsonl", "two", "--form dpo").refused(&["outcomes.jsonl"]);
+}
+
+/// What a view shows of each step is scored like a response of one step with that text.
+#[test]
+fn a_process_model_may_be_shown_a_part_of_the_steps() {
+    let bench = with_steps();
+    train(&bench, "prm", "steps.jsonl", "prm", "").succeeded();
+    let steps = ["add $1+1$ now\n\n", "so $2+2$ it is"];
+    bench.rows("rows.jsonl", [json!({"prompt": "what is 1?", "completions": steps})]);
+    let score = |rest: &str| {
+        let rows = written(&bench.run(&format!("score --process prm --input rows.jsonl {rest}")).succeeded());
+        rows.iter().map(|row| numbers(row, "step_scores")).collect::<Vec<_>>()
+    };
+    let whole = score("");
+    assert_eq!(score("--view full_context"), whole);
+    let views = ["math_only", "single_step_math_only", "next_thought", "thoughts_only"];
+    let of_views: Vec<Vec<f64>> = views.map(|view| score(&format!("--view {view} --aggregate min")).concat()).to_vec();
+    let shown = [
+        ["$1+1$", "$1+1$\n$2+2$"],
+        ["$1+1$", "$2+2$"],
+        ["add now", "add $1+1$ now\n\nso it is"],
+        ["add now", "add now\nso it is"],
+    ];
+    for ((view, got), shown) in views.iter().zip(&of_views).zip(shown) {
+        bench.rows("rows.jsonl", shown.map(|text| json!({"prompt": "what is 1?", "completions": [text]})));
+        close(view, got, &score("").concat(), 1e-5);
+    }
+    assert!(of_views.iter().all(|scores| *scores != whole[0]), "{of_views:?}");
+    bench.rows("rows.jsonl", [json!({"prompt": "what is 1?", "completion": "the sum"})]);
+    train(&bench, "pav", "steps.jsonl", "pav", "--max-steps 1").succeeded();
+    for (line, said) in [
+        ("--process pav --view math_only", "progress is from step to step"),
+        ("--process model --implicit --view math_only", "drop it with --implicit and --replies"),
+        ("--process model --replies + - --view math_only", "drop it with --implicit and --replies"),
+        ("--process prm --view words", "`thoughts_only`"),
+        ("--model model --view math_only", "name a process model with --process"),
+    ] {
+        bench.run(&format!("score --input rows.jsonl {line}")).refused(&[said]);
+    }
+    // What stands for a formula that is not there takes more room than these steps.
+    bench.rows("rows.jsonl", [json!({"prompt": "what is 1?", "completions": vec!["a"; 60]})]);
+    assert_eq!(score("")[0].len(), 60);
+    bench
+        .run("score --process prm --input rows.jsonl --view math_only")
+        .refused(&["rows.jsonl, row 1", "tokens with a view do not fit the context"]);
+}
+
+#[test]
+fn a_model_that_replies_to_steps_scores_them() {
+    let bench = with_steps();
+    let score = |rest: &str| {
+        written(&bench.run(&format!("score --process model --input rows.jsonl --replies {rest}")).succeeded())
+    };
+    let rows = score("+ -");
+    assert_eq!(rows.iter().map(|row| numbers(row, "step_scores").len()).collect::<Vec<_>>(), [2, 3, 2]);
+    assert_eq!(rows[0]["steps"], json!(["the sum of 1\n\n", "is 2"]));
+    // The conversation as it is, with either reply: p = 1/(1 + exp(log p(-) - log p(+))) of the first token of the reply.
+    let says = |role: &str, content: &str| json!({"role": role, "content": content});
+    let (first, second) = (says("user", "what is 1?\n\nthe sum of 1"), says("user", "is 2"));
+    let before = [vec![first.clone()], vec![first, says("assistant", "+"), second]];
+    let talks = before.iter().flat_map(|turns| {
+        ["+", "-"].map(|reply| {
+            let messages = [turns.as_slice(), &[says("assistant", reply)]].concat();
+            json!({"messages": messages})
+        })
+    });
+    bench.rows("talks.jsonl", talks);
+    let logps: Vec<f64> = written(&bench.run("score --model model --input talks.jsonl").succeeded())
+        .iter()
+        .map(|row| numbers(row, "token_logps")[0])
+        .collect();
+    let expected: Vec<f64> = logps.chunks(2).map(|pair| 1.0 / (1.0 + (pair[1] - pair[0]).exp())).collect();
+    close("replies", &numbers(&rows[0], "step_scores"), &expected, 1e-5);
+    assert_eq!(number(&rows[0], "score"), numbers(&rows[0], "step_scores")[1]);
+    let least = score("+ - --aggregate min --weights as-stored");
+    assert_eq!(number(&least[0], "score"), numbers(&rows[0], "step_scores").into_iter().fold(1.0, f64::min));
+    // The words change places, and so does what is said of the first step.
+    close("turned", &[numbers(&score("- +")[0], "step_scores")[0]], &[1.0 - expected[0]], 1e-5);
+    for (rest, said) in [
+        ("+ +", "replies must be two words that this model tells apart"),
+        ("+ - --implicit", "--implicit"),
+        ("+ - --beta 0.1", "beta belongs to log-ratios"),
+        ("+ - --reference model", "reference belongs to log-ratios"),
+    ] {
+        bench.run(&format!("score --process model --input rows.jsonl --replies {rest}")).refused(&[said]);
+    }
+    bench.run("score --model model --input rows.jsonl --replies + -").refused(&["name a process model with --process"]);
+    bench.rows("rows.jsonl", [json!({"prompt": "what is 1?", "completions": vec!["a"; 40]})]);
+    bench
+        .run("score --process model --input rows.jsonl --replies + -")
+        .refused(&["rows.jsonl, row 1", "tokens of turns do not fit the context"]);
 }
 
 /// The folder is a classifier of tokens to transformers too, on either side of padding. Left out where no Python has it.
@@ -480,6 +632,19 @@ fn a_policy_learns_from_refined_scores_of_steps_beside_success() {
         assert!(rewards.len() == 2 && rewards.iter().all(|reward| (-0.2..=1.1).contains(reward)), "{rewards:?}");
         assert!(how != "delta" || rewards.iter().all(|reward| *reward >= 0.0), "{rewards:?}");
     }
+    // Success and three times their progress at each of at most two steps: A sums to a number in [-1, 1].
+    train(&bench, "pav", "steps.jsonl", "pav", "").succeeded();
+    let own = "--advantage-estimator own_step --segment fixed:3";
+    let progress = "--reward arithmetic,pav --reward-weights 1,3 --step-rewards progress";
+    let ran = bench.run(&line(&format!("--output-dir progress {progress} {own}"))).succeeded();
+    assert!(ran.stdout.contains("held-out reward "), "{}", ran.stdout);
+    let log = bench.read("progress/log.jsonl");
+    let rewards: Vec<f64> = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok().and_then(|row| row["reward"].as_f64()))
+        .collect();
+    assert!(rewards.len() == 2 && rewards.iter().all(|reward| (-3.0..=5.0).contains(reward)), "{rewards:?}");
+    assert!(rewards.iter().any(|reward| reward.fract() != 0.0), "{rewards:?}");
     let refined = |more: &str| line(&format!("--output-dir out {more}"));
     let both = "--reward arithmetic,prm";
     for (options, said) in [
@@ -492,6 +657,15 @@ fn a_policy_learns_from_refined_scores_of_steps_beside_success() {
             format!("{both} --step-rewards clip --log-sigmoid-quantile 0.5 {estimator}"),
             "log_sigmoid_quantile make one reward of several",
         ),
+        (
+            format!("{both} --step-rewards clip {own}"),
+            "which own_step leaves out; use --advantage-estimator step_level",
+        ),
+        (format!("{both} --step-rewards progress {estimator}"), "step_level adds up what later steps are paid"),
+        (format!("{both} --step-rewards progress"), "step_rewards does nothing with grpo"),
+        (format!("{both} --step-rewards progress --step-eta 0.5 {own}"), "step_eta does nothing with grpo"),
+        (format!("{both} --step-rewards progress --reward-weights 1,-1 {own}"), "alpha must be finite and at least 0"),
+        (format!("--reward prm --step-rewards progress {own}"), "name a reward of it beside the process model"),
         (format!("--reward prm --step-rewards clip {estimator}"), "name a reward of it beside the process model"),
         (format!("--reward arithmetic --step-rewards clip {estimator}"), "reward names 0; name one"),
         (format!("--reward prm,arithmetic,prm --step-rewards clip {estimator}"), "reward names 2; name one"),

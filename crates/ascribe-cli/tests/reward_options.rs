@@ -177,7 +177,17 @@ fn sources_are_weighed_and_none_is_left_out_of_a_step() {
     let checked = line("no", rest).replacen("train", "validate", 1);
     let ran = bench.run(&checked).succeeded();
     assert!(ran.stdout.contains("8 rows to train on, 4 held out, 8 steps of 2 rows"), "{}", ran.stdout);
+    // As they come: steps of one pair each, of whichever source.
+    let loose = "--source-column from --no-resampling --per-device-train-batch-size 1";
+    bench.run(&line("loose", loose)).succeeded();
+    let steps: Vec<Value> = log(&bench, "loose").into_iter().filter(|row| row.get("loss").is_some()).collect();
+    assert_eq!(steps.len(), 8);
+    assert!(steps.iter().all(|step| step["sources/weight_min"] == json!(1.0)), "{steps:?}");
+    let checked = line("no", loose).replacen("train", "validate", 1);
+    let ran = bench.run(&checked).succeeded();
+    assert!(ran.stdout.contains("8 rows to train on, 4 held out, 8 steps of 1 rows"), "{}", ran.stdout);
     for (rest, said) in [
+        ("--no-resampling", "--source-column"),
         ("--source-column origin", "no source in column `origin`"),
         ("--source-column prompt", "stands in held-out rows alone"),
         ("--source-column from --loss ties", "under the plain loss bradley-terry"),
@@ -300,6 +310,20 @@ fn several_models_vote_on_the_order_of_pairs() {
             assert_eq!(flipped[format!("{of}_critique")], plain[format!("{side}_critique")]);
         }
     }
+    // Both at once: the margin, and how far a label is believed that the vote is against.
+    let soft = score("--vote soft-margin");
+    for (told, soft) in told.iter().zip(&soft) {
+        let mean = told["vote_mean"].as_f64().expect("a number");
+        assert_eq!(soft["margin"], json!(mean.clamp(0.0, 3.0)));
+        assert_eq!(soft["consistency"], json!(if mean < 0.0 { 0.9 } else { 1.0 }));
+    }
+    bench.rows("soft.jsonl", soft);
+    let learn = |out: &str, data: &str| {
+        line(out, "--loss soft-margin --lm-coef 0.01").replace("--data pairs.jsonl", &format!("--data {data}"))
+    };
+    bench.run(&learn("soft", "soft.jsonl")).succeeded();
+    bench.rows("margins.jsonl", margins.iter().cloned());
+    bench.run(&learn("none", "margins.jsonl")).refused(&["soft-margin needs a `consistency` for every pair"]);
     // A voted margin is one to learn from.
     bench.rows("voted.jsonl", margins.iter().cloned());
     let learned = line("out", "--loss margin").replace("--data pairs.jsonl", "--data voted.jsonl");
@@ -322,10 +346,52 @@ fn labels_may_be_smoothed() {
     let margin = first(&bench, "plain", "rewards/margins");
     let expected = first(&bench, "plain", "loss") + 0.25 * margin;
     close("smoothed", &[first(&bench, "smooth", "loss")], &[expected], 1e-5);
+    // The same where the rows say how likely each label is right, and their margins are 0.
+    let pairs: Vec<Value> =
+        bench.read("pairs.jsonl").lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let soft = |mut pair: Value| {
+        (pair["margin"], pair["consistency"]) = (json!(0), json!(0.75));
+        pair
+    };
+    bench.rows("soft.jsonl", pairs.into_iter().map(soft));
+    let learn = line("soft", "--loss soft-margin").replace("--data pairs.jsonl", "--data soft.jsonl");
+    bench.run(&learn).succeeded();
+    close("soft", &[first(&bench, "soft", "loss")], &[expected], 1e-5);
     let spread = &bench.json("plain/summary.json")["reward_margin_quantiles"];
     let [low, middle, high] = ["0.1", "0.5", "0.9"].map(|q| spread[q].as_f64().unwrap());
     assert!(low <= middle && middle <= high, "{spread}");
     bench.run(&line("no", "--loss-kwargs smoothing=2")).refused(&["smoothing must be in [0, 1]"]);
+}
+
+#[test]
+fn a_temperature_is_learned_beside_the_head() {
+    let bench = Bench::new();
+    let rest = "--loss gpm --loss-kwargs tau=0.5,tau_rate=0.05 --save-steps 2 --save-total-limit 0";
+    bench.run(&line("warm", rest)).succeeded();
+    let taus: Vec<f64> = log(&bench, "warm").iter().filter_map(|row| row["rewards/tau"].as_f64()).collect();
+    // 8 pairs in windows of 2, each with what the windows before it have learned.
+    assert_eq!(taus.len(), 4);
+    close("the first", &taus[..1], &[0.5], 1e-6);
+    assert!(taus.windows(2).all(|pair| pair[0] != pair[1]), "{taus:?}");
+    let card = || bench.json("warm/reward.json")["reading"]["preference"]["tau"].as_f64().expect("a number");
+    let tau = card();
+    assert!(tau != 0.5 && tau != taus[3], "{tau}");
+    assert!(rewards(&bench, "warm").iter().all(|reward| reward.is_finite()));
+    // It waits in the checkpoint.
+    fs::remove_dir_all(bench.path("warm/checkpoint-4")).unwrap();
+    let ran = bench.run(&line("warm", rest)).succeeded();
+    assert!(ran.stderr.contains("going on from warm/checkpoint-2"), "{}", ran.stderr);
+    assert_eq!(card(), tau);
+    bench.rows("groups.jsonl", [json!({"prompt": "what is 1?", "completions": ["the sum", "the rest"]})]);
+    for (rest, said) in [
+        ("tau_rate=-1", "tau_rate must be finite and at least 0"),
+        ("tau=0.001,tau_rate=1", "tau must be at least 0.01 where it is learned"),
+        ("tau_rate=0.1 --lm-coef 0.1", "a temperature is learned by the loss alone"),
+        ("tau_rate=0.1 --meta-data groups.jsonl --meta-rate 1", "a temperature is learned by the loss alone"),
+    ] {
+        bench.run(&line("no", &format!("--loss gpm --loss-kwargs {rest}"))).refused(&[said]);
+        assert!(bench.files("no").is_empty(), "{rest}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::formats::Format;
@@ -87,12 +88,25 @@ impl Kind {
     }
 }
 
-/// Which column of the file each of our columns is read from. The default changes nothing.
+/// What the steps of PRM800K that are neither right nor wrong, with the rating 0, are taken for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Neutral {
+    /// Wrong, as TRL takes them.
+    #[default]
+    Wrong,
+    /// Right, as its authors take them to score solutions (arXiv:2305.20050, appendix F).
+    Right,
+}
+
+/// Which column of the file each of our columns is read from, and what neutral steps are taken for. The default changes
+/// nothing.
 ///
-/// Displays what it does: ``prompt is read from `question` ``.
+/// Displays what it does to columns: ``prompt is read from `question` ``.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ColumnMap {
     pairs: Vec<(&'static str, String)>,
+    neutral: Option<Neutral>,
 }
 
 impl ColumnMap {
@@ -125,7 +139,17 @@ impl ColumnMap {
         Ok(map)
     }
 
-    /// True if the map changes nothing.
+    /// The map that takes neutral steps for this; `None` is the default, and is right with files of every layout.
+    pub fn with_neutral(self, neutral: Option<Neutral>) -> Self {
+        Self { neutral, ..self }
+    }
+
+    /// What neutral steps are taken for, where it was said.
+    pub fn neutral(&self) -> Option<Neutral> {
+        self.neutral
+    }
+
+    /// True if no column is read from another one.
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }

@@ -112,6 +112,14 @@ pub enum DataError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Neutral steps where there are none.
+    #[error(
+        "neutral steps are steps of PRM800K with the rating 0, and `{path}` has another layout; drop neutral_steps"
+    )]
+    NoNeutral {
+        /// The file.
+        path: PathBuf,
+    },
     /// Rows that cannot teach, where none is allowed or none is left.
     #[error("refused: {summary}; fix or delete these rows")]
     Untaught {

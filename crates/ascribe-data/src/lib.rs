@@ -36,7 +36,7 @@ mod write;
 pub use ascribe_lm::Message;
 pub use boundary::{Boundary, Parts};
 pub use budget::batches_by_tokens;
-pub use columns::{ColumnMap, Kind};
+pub use columns::{ColumnMap, Kind, Neutral};
 pub use convert::{Converted, convert};
 pub use curriculum::{Curriculum, Cyclical, Ease, Pacing};
 pub use doctor::{Check, Diagnosis, Doctor, Figure, Finding, ModelText};

@@ -26,7 +26,8 @@ impl<R: Record> Records<R> {
     ///
     /// # Errors
     /// Those of [`Rows`], [`DataError::Empty`] for a file without rows, [`DataError::MissingColumn`] for a column that the
-    /// map names, [`DataError::Ambiguous`] where two readings fit.
+    /// map names, [`DataError::Ambiguous`] where two readings fit, [`DataError::NoNeutral`] where the map says what neutral
+    /// steps are and the layout has none.
     pub fn open(path: impl AsRef<Path>, map: &ColumnMap) -> Result<Self, DataError> {
         let mut rows = Rows::open(&path)?;
         let Some(first) = rows.next() else {
@@ -35,6 +36,9 @@ impl<R: Record> Records<R> {
         let (number, row) = first?;
         let row = map.apply(rows.place(number), row)?;
         let (format, _) = Format::detect(rows.place(number), &row, Some(R::KIND))?;
+        if map.neutral().is_some() && format != Format::Prm800k {
+            return Err(DataError::NoNeutral { path: path.as_ref().to_owned() });
+        }
         Ok(Self {
             rows,
             map: map.clone(),
@@ -52,7 +56,7 @@ impl<R: Record> Records<R> {
         let implicit = (self.implicit > 0).then(|| {
             format!("no `prompt` column in {} rows: the prompt is what chosen and rejected share", self.implicit)
         });
-        [map, self.format.note(), implicit].into_iter().flatten().collect()
+        [map, self.format.note(self.map.neutral().unwrap_or_default()), implicit].into_iter().flatten().collect()
     }
 
     /// What the numbers of the rows count, see [`Rows::unit`].
@@ -73,7 +77,7 @@ impl<R: Record> Records<R> {
             },
         };
         let place = self.rows.place(number);
-        for row in self.format.rows(place, row, R::KIND)? {
+        for row in self.format.rows(place, row, R::KIND, self.map.neutral().unwrap_or_default())? {
             self.pending.push_back(match row {
                 Err(why) => Err(Untaught { line: number, why }),
                 Ok(row) => {
@@ -143,7 +147,7 @@ mod tests {
     use tempfile::NamedTempFile;
 
     use super::*;
-    use crate::{Preference, Prompt, Why};
+    use crate::{Neutral, Preference, Prompt, Stepwise, Why};
 
     fn file(text: &str) -> NamedTempFile {
         let file = NamedTempFile::new().unwrap();
@@ -173,6 +177,26 @@ mod tests {
         let loaded = load::<Preference>(file.path(), &ColumnMap::default()).unwrap();
         assert_eq!(loaded.skipped.to_string(), "1 row left out: 1 empty completion (element 2)");
         assert_eq!(loaded.notes, ["no `prompt` column in 2 rows: the prompt is what chosen and rejected share"]);
+    }
+
+    #[test]
+    fn neutral_steps_are_what_they_are_taken_for_and_only_where_there_are_some() {
+        let step = r#"{"completions": [{"text": "a", "rating": 0}], "chosen_completion": 0}"#;
+        let rated = file(&format!(r#"{{"question": {{"problem": "q"}}, "label": {{"steps": [{step}]}}}}"#));
+        for (neutral, label, note) in [
+            (None, 0.0, "a step is right if its rating is 1"),
+            (Some(Neutral::Wrong), 0.0, "a step is right if its rating is 1"),
+            (Some(Neutral::Right), 1.0, "a step is right if its rating is 1 or 0"),
+        ] {
+            let map = ColumnMap::default().with_neutral(neutral);
+            let loaded = load::<Stepwise>(rated.path(), &map).unwrap();
+            assert_eq!(loaded.rows[0].labels, [Some(label)]);
+            assert!(loaded.notes[0].ends_with(note), "{:?}", loaded.notes);
+        }
+        let plain = file(r#"{"prompt": "q", "completions": ["a"], "labels": [1]}"#);
+        let map = ColumnMap::default().with_neutral(Some(Neutral::Wrong));
+        let error = load::<Stepwise>(plain.path(), &map).unwrap_err().to_string();
+        assert!(error.contains("has another layout; drop neutral_steps"), "{error}");
     }
 
     #[test]

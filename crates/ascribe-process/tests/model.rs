@@ -4,8 +4,8 @@ use ascribe_core::{CoreError, Credit, CreditAssigner, Episode, Evidence, Place, 
 use ascribe_eval::auroc;
 use ascribe_lm::{DecoderConfig, Head, HeadInit, LanguageModel, LoraConfig, Roles, Row, Tokenizer};
 use ascribe_process::model::{
-    CARD, OutcomeAt, ProcessCard, ProcessHead, ProcessKind, ProcessLearner, ProcessLoss, ProcessModel, ProcessRow,
-    Progress, StepProgress, TokenScores,
+    CARD, OutcomeAt, OutcomeTokens, ProcessCard, ProcessHead, ProcessKind, ProcessLearner, ProcessLoss, ProcessModel,
+    ProcessRow, Progress, StepProgress, TokenScores,
 };
 use ascribe_process::{Aggregate, ProcessError, Segmenter};
 use ascribe_testkit::device::device;
@@ -219,6 +219,42 @@ fn tokens_are_scored_one_by_one() {
     let scorer = TokenScores(&model);
     let placed = Placed { scorer: &scorer, place: Place::LastToken }.assign(&episode, &Evidence::default());
     assert_eq!(placed.expect("a response"), credit[0]);
+}
+
+#[test]
+fn an_outcome_counts_for_the_tokens_that_look_it() {
+    let model = process_model(ProcessHead::Score);
+    let (prompt, response) = (ids(1, 4), ids(3, 5));
+    let episode = Episode::new(&prompt, &response);
+    let scores = scores(&model, &[(prompt.clone(), response.clone(), vec![1, 2, 3, 4, 5])]).concat();
+    let logits: Vec<f64> = scores.iter().map(|p| (p / (1.0 - p)).ln()).collect();
+    // The mean of the logits so far, as a probability.
+    let so_far = |at: usize| 1.0 / (1.0 + (-logits[..=at].iter().sum::<f64>() / (at + 1) as f64).exp());
+    let assigner = OutcomeTokens { model: &model, tau: 0.5 };
+    let assigned = |assigner: OutcomeTokens, outcome: Option<f32>| {
+        let mut evidence = Evidence::default();
+        evidence.reward = outcome.map(Credit::sequence);
+        assigner.assign(&episode, &evidence)
+    };
+    let values = |credit: Result<Credit, CoreError>| -> Vec<f64> {
+        credit.expect("a response").values().iter().map(|value| f64::from(*value)).collect()
+    };
+    let weigh =
+        |of: &dyn Fn(f64) -> f64| [vec![0.0; 4], (0..5).map(|at| of(so_far(at))).collect::<Vec<f64>>()].concat();
+    let (right, wrong) = (values(assigned(assigner, Some(1.0))), values(assigned(assigner, Some(0.0))));
+    close("right", &right, &weigh(&|p| (2.0 * p - 1.0).max(0.0)), 1e-5);
+    close("wrong", &wrong, &weigh(&|p| -(1.0 - 2.0 * p).max(0.0)), 1e-5);
+    assert!(right.iter().zip(&wrong).any(|(right, wrong)| right != wrong), "{right:?}");
+    let low = OutcomeTokens { tau: 0.0, ..assigner };
+    close("every token", &values(assigned(low, Some(1.0))), &weigh(&|p| p), 1e-5);
+    for (assigner, outcome, said) in [
+        (assigner, None, "needs the evidence `reward`"),
+        (assigner, Some(0.5), "the outcome of a response must be 1 or 0, got 0.5"),
+        (OutcomeTokens { tau: 1.0, ..assigner }, Some(1.0), "tau must be in [0, 1)"),
+    ] {
+        let error = assigned(assigner, outcome).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains(said), "{error}");
+    }
 }
 
 #[test]

@@ -164,4 +164,32 @@ pub trait RewardLoss: Send + Sync {
     /// # Errors
     /// When the batch has not what [`RewardLoss::needs`] names, or a label is outside its range.
     fn loss(&self, batch: &ScoreBatch) -> Result<Loss, RewardError>;
+
+    /// Learns what the loss has of its own, a temperature say, from an optimizer window whose loss was taken. A loss that does
+    /// is coupled, so that it sees the whole window.
+    ///
+    /// # Errors
+    /// As [`RewardLoss::loss`].
+    fn observe(&self, _window: &ScoreBatch) -> Result<(), RewardError> {
+        Ok(())
+    }
+
+    /// What was learned, for a checkpoint; nothing for a loss that is what its options say.
+    fn memory(&self) -> Vec<f64> {
+        Vec::new()
+    }
+
+    /// Takes back what [`RewardLoss::memory`] gave.
+    ///
+    /// # Errors
+    /// When it is the memory of another loss.
+    fn remember(&self, memory: &[f64]) -> Result<(), RewardError> {
+        match memory {
+            [] => Ok(()),
+            _ => {
+                let rule = "a loss without memory takes none back";
+                Err(RewardError::Shape { rule, got: format!("{} numbers", memory.len()) })
+            }
+        }
+    }
 }

@@ -3,10 +3,10 @@
 use ascribe_core::Loss;
 use ascribe_reward::losses::{
     ABSENT, BradleyTerryConfig, ConceptEnergyConfig, ConfidencePairs, Disagreement, Gate, GaussianHeadsConfig,
-    GeneralPreferenceConfig, HeadForm, KWiseConfig, LOSSES, LossOptions, MachineTextConfig, PairLabel, PreferenceForm,
-    RegressionConfig, SelfConsistencyConfig, SteerBatch, Swav, TiesConfig, TrajectoriesConfig, UNRATED,
-    WeakToStrongConfig, attribute_logp, bootstrap_weights, differences, replay, sample_noise, sim_cse, sinkhorn,
-    spread, steer, swav,
+    GeneralPreference, GeneralPreferenceConfig, HeadForm, KWiseConfig, LOSSES, LossOptions, MachineTextConfig,
+    PairLabel, PreferenceForm, RegressionConfig, SelfConsistencyConfig, SteerBatch, Swav, TiesConfig,
+    TrajectoriesConfig, UNRATED, WeakToStrongConfig, attribute_logp, bootstrap_weights, differences, replay,
+    sample_noise, sim_cse, sinkhorn, spread, steer, swav,
 };
 use ascribe_reward::weights::{Strength, Treatment, treat};
 use ascribe_reward::{RewardError, RewardLoss, ScoreBatch};
@@ -579,6 +579,44 @@ fn general_preferences_by_hand() {
     close("bounded", &bounded.stat("rewards/margins"), &[1.0], 1e-12);
     assert!(run(&model(unit), &[0.0; 4], &[]).gradient.iter().all(|x| x.is_finite()));
     assert!(model(unit).table(floats(&[0.0; 3], [1, 3], &device(), DType::F64)).is_err(), "another width");
+}
+
+#[test]
+fn a_temperature_goes_down_the_slope_of_the_loss() {
+    let base = GeneralPreferenceConfig { dim: 2, tau: 1.0, normalize: false, ..GeneralPreferenceConfig::default() };
+    // Scores 1.5 and -0.5, with v = (r, 1).
+    let scores = [1.5, 1.0, 0.0, 1.0, 0.0, 1.0, 0.5, 1.0];
+    let batch = || ScoreBatch::new(2, floats(&scores, [4, 2], &device(), DType::F64)).unwrap();
+    for form in [PreferenceForm::Logistic, PreferenceForm::Margin(0.25), PreferenceForm::Regression] {
+        let learned = GeneralPreferenceConfig { tau_rate: 0.01, form, ..base }.init().unwrap();
+        assert!(learned.needs().coupled && (learned.tau() - 1.0).abs() < 1e-12);
+        let loss = |tau: f64| run(&GeneralPreferenceConfig { tau, form, ..base }.init().unwrap(), &scores, &[]).mean;
+        close("loss", &[run(&learned, &scores, &[]).mean], &[loss(1.0)], 1e-12);
+        let slope = (loss(1.0 + 1e-5) - loss(1.0 - 1e-5)) / 2e-5;
+        learned.observe(&batch()).unwrap();
+        // t = ln(e - 1), where softplus has the slope (e - 1)/e.
+        let e = std::f64::consts::E;
+        let t = (e - 1.0).ln() - 0.01 * slope * (e - 1.0) / e;
+        close("moved", &[learned.tau()], &[t.exp().ln_1p()], 1e-8);
+        close("memory", &learned.memory(), &[t], 1e-8);
+        close("told", &run(&learned, &scores, &[]).stat("rewards/tau"), &[learned.tau(); 2], 1e-12);
+        let other = GeneralPreferenceConfig { tau_rate: 0.01, form, ..base }.init().unwrap();
+        other.remember(&learned.memory()).unwrap();
+        assert_eq!(other.tau(), learned.tau());
+        assert_eq!(GeneralPreference::temperature(learned.memory()[0]), learned.tau());
+    }
+    // It never falls below 0.01, and one that is not learned stays.
+    let steep = GeneralPreferenceConfig { tau_rate: 1e6, ..base }.init().unwrap();
+    steep.observe(&ScoreBatch::new(2, floats(&scores[..4], [2, 2], &device(), DType::F64)).unwrap()).unwrap();
+    close("floor", &[steep.tau()], &[0.01], 1e-12);
+    let fixed = base.init().unwrap();
+    fixed.observe(&batch()).unwrap();
+    assert!(fixed.tau() == 1.0 && fixed.memory().is_empty() && !fixed.needs().coupled && fixed.remember(&[]).is_ok());
+    assert!(fixed.remember(&[1.0]).is_err() && steep.remember(&[]).is_err() && steep.remember(&[f64::NAN]).is_err());
+    for (tau, tau_rate) in [(1.0, -0.1), (1.0, f64::NAN), (0.001, 0.1)] {
+        assert!(GeneralPreferenceConfig { tau, tau_rate, ..base }.init().is_err(), "{tau} {tau_rate}");
+    }
+    assert!(bradley_terry().remember(&[1.0]).is_err() && bradley_terry().memory().is_empty());
 }
 
 #[test]

@@ -419,6 +419,12 @@ fn sources_are_weighed_by_the_gradients_of_the_head() {
     close("against each other", tally.values("sources/weight_min"), &[0.5], 1e-4);
 
     assert!(learned(&fresh(), &sourced(&rows, |_| 1)).is_err(), "no pair of source 0");
+    // Unless that is allowed: the one that is there is plain Bradley-Terry.
+    let alone = learned(&fresh().without_resampling(), &sourced(&rows, |_| 1)).expect("sound rows");
+    close("alone", &[alone.loss, alone.weight], &[one.loss, one.weight], 1e-4);
+    assert_eq!(alone.values("sources/weight_min"), [1.0]);
+    let all = learned(&fresh().without_resampling(), &against).expect("sound rows");
+    close("against each other", &[all.loss], &[tally.loss], 1e-6);
     assert!(learned(&fresh(), &sourced(&rows, |at| at)).is_err(), "a source that there is not");
     assert!(SourceLearner::new(0, 1.0).is_err() && SourceLearner::new(2, 0.0).is_err());
     // What is remembered waits in a checkpoint.

@@ -77,6 +77,7 @@ mod self_evolution;
 mod smc;
 mod starc;
 mod steer_lm;
+mod steer_lm_decoder;
 mod step_level_models;
 pub mod strategies;
 mod subgoals;
@@ -105,6 +106,7 @@ pub const ROWS: &[&Row] = &[
     &noisy_labels::ROW,
     &dynamic_beta::ROW,
     &steer_lm::ROW,
+    &steer_lm_decoder::ROW,
     &kto_unpaired::ROW,
     &tutoring::ROW,
     &curated_instructions::ROW,

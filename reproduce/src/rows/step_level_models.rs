@@ -9,7 +9,7 @@ use ascribe::core::{
     Candidate, Capabilities, CoreError, Credit, Episode, Finish, Policy, Reduce, Reply, Request, Scorer, Seed, Tokens,
     Usage,
 };
-use ascribe::process::credit::{StepView, parts, view};
+use ascribe::process::credit::{StepView, judged};
 use ascribe::process::label::{Mcts, MctsConfig};
 use ascribe::process::{Completer, Verdict};
 use ascribe::reward::losses::BradleyTerryConfig;
@@ -144,12 +144,7 @@ fn shown(prompt: &[u32], text: &[u32], what: StepView) -> String {
     let steps = spoken(prompt, text);
     let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
     let Some(last) = steps.len().checked_sub(1) else { return String::new() };
-    let seen = match what {
-        StepView::NextThought if last == 0 => Some(parts(steps[0]).thought),
-        StepView::NextThought => view(&steps, last - 1, what),
-        _ => view(&steps, last, what),
-    };
-    seen.unwrap_or_default()
+    judged(&steps, last, what).unwrap_or_default()
 }
 
 /// The weights that what is shown takes, filled up to the same number.

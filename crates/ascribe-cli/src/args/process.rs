@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ascribe::process::credit::StepView;
 use ascribe::process::label::{AfterError, Softness};
 use ascribe::process::{AnswerKind, Checker, Extraction, Preset, Segmenter, Shard};
 use clap::{Args, ValueEnum};
@@ -135,6 +136,10 @@ pub struct LabelArgs {
     /// Rows to write, where a method has several kinds.
     #[arg(long, value_enum)]
     pub rows: Option<RowsName>,
+    /// What the rows of pairs show of the steps (omega, mcts): full_context (unless it is given), math_only, single_step_math_only,
+    /// next_thought or thoughts_only. A model that learns them is asked by `score --process --view` alike.
+    #[arg(long, value_parser = named::<StepView>)]
+    pub view: Option<StepView>,
     /// soft labels (shares, the default) or hard ones, 0 and 1 (monte-carlo, omega, evolve).
     #[arg(long, value_parser = named::<Softness>)]
     pub labels: Option<Softness>,
@@ -145,6 +150,10 @@ pub struct LabelArgs {
     /// judge's, counted from 0, or -1 (monte-carlo).
     #[arg(long)]
     pub consensus: bool,
+    /// Say where wrong completions fall from a step with a value above this to one from which no rollout is right, in all and as the
+    /// column `first_pit` (monte-carlo): PAV's first pits.
+    #[arg(long, allow_negative_numbers = true)]
+    pub first_pit: Option<f64>,
     /// Count a right rollout only if it uses the results of its prefix (sorm).
     #[arg(long)]
     pub consistent: bool,

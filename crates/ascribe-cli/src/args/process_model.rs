@@ -1,5 +1,6 @@
 //! Options of process models: how they learn.
 
+use ascribe::data::Neutral;
 use ascribe::process::label::AfterError;
 use ascribe::process::model::OutcomeAt;
 use ascribe::process::{Aggregate, Segmenter};
@@ -31,6 +32,10 @@ pub struct ProcessArgs {
     /// Where an outcome is taught (orm): at the last token, or at every one (unless it is given).
     #[arg(long, value_parser = named::<OutcomeAt>)]
     pub outcome_at: Option<OutcomeAt>,
+    /// Leave out what stands behind the answer that a response marks: in a box, behind `####`, or by words such as `the answer is`
+    /// (orm, tvm).
+    #[arg(long)]
+    pub cut_after_answer: bool,
     /// Where steps end: paragraphs (unless it is given), lines, headers, sentences, delimiter:TEXT, marker:ID, length:N
     /// or parts:N. Kept in the model's process.json for scoring.
     #[arg(long, value_parser = segmenter)]
@@ -42,6 +47,9 @@ pub struct ProcessArgs {
     /// Labels behind the first wrong step, whose label is 0 (prm, pav): mask, zero or keep (unless it is given).
     #[arg(long, value_parser = named::<AfterError>)]
     pub after_error: Option<AfterError>,
+    /// What the neutral steps of PRM800K are: wrong (unless it is given) or right (prm, pav).
+    #[arg(long, value_parser = named::<Neutral>)]
+    pub neutral_steps: Option<Neutral>,
     /// Put this behind each step, and read the step there (prm, pav), as models with a tag for the ends of steps want it.
     #[arg(long, allow_hyphen_values = true)]
     pub step_tag: Option<String>,

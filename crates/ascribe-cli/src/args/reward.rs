@@ -11,8 +11,9 @@ use serde_json::{Map, Value};
 /// How a reward model learns: `ascribe train reward`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RewardArgs {
-    /// The loss of a reward model: bradley-terry (unless it is given; ties for critique), margin, scaled, ties, trajectories,
-    /// general-preference (gpm), confidence, weak-to-strong, k-wise, machine-text, regression, gaussian-heads or concept-energy.
+    /// The loss of a reward model: bradley-terry (unless it is given; ties for critique), margin, soft-margin, scaled, ties,
+    /// trajectories, general-preference (gpm), confidence, weak-to-strong, k-wise, machine-text, regression, gaussian-heads or
+    /// concept-energy.
     #[arg(long)]
     pub loss: Option<String>,
     /// Numbers of that loss, by the names of the library, such as `tau=0.05,dim=8`; or as JSON.
@@ -48,6 +49,9 @@ pub struct RewardArgs {
     /// The share of the new gradient of a source in what is remembered of it, above 0 and at most 1; 1 unless it is given.
     #[arg(long, requires = "source_column", allow_negative_numbers = true)]
     pub source_share: Option<f64>,
+    /// Take pairs of several sources as they come: a step may lack sources, and weighs those that it has.
+    #[arg(long, requires = "source_column")]
+    pub no_resampling: bool,
     /// What each attribute counts for in the reward (regression), in the order of the file.
     #[arg(long, num_args(1..), value_delimiter = ',', allow_negative_numbers = true)]
     pub attribute_weights: Vec<f64>,
@@ -170,6 +174,8 @@ pub enum VoteName {
     Flip,
     /// The mean becomes the margin, from 0 to 3.
     Margin,
+    /// The same, and the labels that the mean is against are right with the probability 0.9 alone, which becomes the consistency.
+    SoftMargin,
 }
 
 /// `NAME=1` or `NAME=0`.

@@ -45,7 +45,9 @@ pub struct RlArgs {
     #[arg(long, allow_negative_numbers = true, conflicts_with = "log_sigmoid")]
     pub log_sigmoid_quantile: Option<f64>,
     /// Refine the scores of steps by the process model, or by the log-ratios, among the rewards, so that repeating good steps
-    /// earns nothing: clip, delta or clip-delta. The other rewards are of success, and the last step is paid them.
+    /// earns nothing: clip, delta or clip-delta. The other rewards are of success, and the last step is paid them. Or progress,
+    /// with --advantage-estimator own_step: every step is paid success and, times the weight of the process model (3 to 5 in PAV's
+    /// paper), what it adds to the value under the prover.
     #[arg(long, value_enum)]
     pub step_rewards: Option<StepRewardsName>,
     /// clip: where scores are cut off, so that most steps get 0; of a process model 0.9 unless it is given.
@@ -307,8 +309,8 @@ impl RlArgs {
         }))
     }
 
-    /// How scores of steps are refined, where they are; the weight of the process model is not known here.
-    pub fn refinement(&self) -> anyhow::Result<Option<ClipDeltaConfig>> {
+    /// What is made of scores of steps, where something is; the weight of the process model is not known here.
+    pub fn refinement(&self) -> anyhow::Result<Option<StepRewards>> {
         let Some(how) = self.step_rewards else {
             if self.step_eta.is_some() {
                 bail!("step_eta is where --step-rewards clip cuts scores off; name both, or drop it");
@@ -320,7 +322,7 @@ impl RlArgs {
         }
         let clips = matches!(how, StepRewardsName::Clip | StepRewardsName::ClipDelta);
         if self.step_eta.is_some() && !clips {
-            bail!("step_eta belongs to step_rewards clip and clip-delta; drop it with delta");
+            bail!("step_eta belongs to step_rewards clip and clip-delta; drop it with the others");
         }
         if self.combine.is_some() || self.log_sigmoid.is_some() || self.log_sigmoid_quantile.is_some() {
             bail!(
@@ -331,6 +333,9 @@ impl RlArgs {
         if self.confidence_weight.is_some() {
             bail!("confidence_weight moves the reward of a whole response, and step_rewards is of steps; drop one");
         }
+        if how == StepRewardsName::Progress {
+            return Ok(Some(StepRewards::Progress));
+        }
         let delta = how != StepRewardsName::Clip;
         if delta && self.gamma != 1.0 {
             bail!("step_rewards delta telescopes where gamma is 1, and it is {}; drop gamma, or use clip", self.gamma);
@@ -338,7 +343,7 @@ impl RlArgs {
         let eta = clips.then_some(self.step_eta.unwrap_or(ETA));
         let config = ClipDeltaConfig { eta, delta, ..ClipDeltaConfig::default() };
         config.init()?;
-        Ok(Some(config))
+        Ok(Some(StepRewards::Refined(config)))
     }
 
     /// How tokens are drawn.
@@ -362,6 +367,17 @@ pub enum StepRewardsName {
     Delta,
     /// Clip, then delta.
     ClipDelta,
+    /// Each step gets success and its progress under the prover: PAV.
+    Progress,
+}
+
+/// What steps are paid.
+#[derive(Clone, Copy, Debug)]
+pub enum StepRewards {
+    /// Refined scores, and the last one success.
+    Refined(ClipDeltaConfig),
+    /// Success and progress.
+    Progress,
 }
 
 /// Where scores are cut off, unless it is said.

@@ -6,6 +6,7 @@ use ascribe::data::{Message, Prompt};
 use ascribe::lm::FrozenModel;
 use ascribe::preference::Encoder;
 use ascribe::process::ProcessError;
+use ascribe::process::credit::{StepView, first_pit, judged};
 use ascribe::process::label::{
     Asked, Completer, EvolveConfig, Imitate, LabelRow, MctsConfig, MonteCarlo, OmegaConfig, PathLabels, Question,
     Refinement, Softness, Solution, StepLabels, StepPair, consensus, global_refinements, imitated, local_refinements,
@@ -33,6 +34,8 @@ pub struct Labelled {
     pub ended: String,
     /// Right rollouts from prefixes, and all of them; where a method labels the steps that were given.
     pub rollouts: [u64; 2],
+    /// Wrong completions, those with a first pit, and the sum of its steps, counted from 1; where it was asked for.
+    pub pits: [u64; 3],
 }
 
 impl Labelled {
@@ -41,7 +44,7 @@ impl Labelled {
     }
 
     fn ended(rows: Vec<Value>, ended: impl Into<String>) -> Self {
-        Self { rows, ended: ended.into(), rollouts: [0; 2] }
+        Self { rows, ended: ended.into(), rollouts: [0; 2], pits: [0; 3] }
     }
 }
 
@@ -117,7 +120,7 @@ fn given(job: Job, method: LabelMethod, completer: &mut Completer) -> anyhow::Re
     // Steps that the caps did not reach have no label.
     let labels: Vec<Option<f32>> = (0..steps.len()).map(|at| labels.get(at).copied().flatten()).collect();
     let column = |of: &dyn Fn(usize) -> u32| (0..rows.len()).map(of).collect::<Vec<u32>>();
-    let row = json!({
+    let mut row = json!({
         "prompt": item.prompt,
         "completions": steps,
         "labels": labels,
@@ -129,12 +132,29 @@ fn given(job: Job, method: LabelMethod, completer: &mut Completer) -> anyhow::Re
         "completer": completer.name(),
         "seed": args.seed,
     });
+    let mut pits = [0; 3];
+    if let Some(above) = args.first_pit {
+        let wrong = rows.last().is_some_and(|row| row.exact && !row.hard() && row.undecided == 0);
+        let pit = if wrong { pit_of(&rows, above) } else { None };
+        row["first_pit"] = json!(pit);
+        pits = [u64::from(wrong), u64::from(pit.is_some()), pit.map_or(0, |step| step as u64 + 1)];
+    }
     let taught = labels.iter().any(Option::is_some);
-    Ok(Labelled { rollouts, ..Labelled::new(if taught { vec![row] } else { Vec::new() }, exhausted) })
+    Ok(Labelled { rollouts, pits, ..Labelled::new(if taught { vec![row] } else { Vec::new() }, exhausted) })
+}
+
+/// The first step from which no rollout is right, where the step before it has a value above this. What a question is worth is not
+/// known here, so that a first step falls from nowhere.
+fn pit_of(rows: &[LabelRow], above: f64) -> Option<usize> {
+    let values: Vec<f64> = rows.iter().map(LabelRow::soft).collect();
+    first_pit(f64::NAN, &values, above).map(|kept| kept - 1)
 }
 
 /// Refuses numbers of a search that are none of the method, or out of their ranges.
 pub fn check(args: &LabelArgs, method: LabelMethod) -> anyhow::Result<()> {
+    if let Some(above) = args.first_pit.filter(|above| !(0.0..1.0).contains(above)) {
+        bail!("first_pit must be a value in [0, 1), above which a fall counts, got {above}");
+    }
     match method {
         LabelMethod::Omega => omega_config(args)?.init().map(|_| ())?,
         LabelMethod::Mcts => mcts_config(args, Vec::new())?.init().map(|_| ())?,
@@ -242,7 +262,13 @@ fn pair_row(
     pair: &StepPair,
     completer: &Completer,
 ) -> anyhow::Result<Value> {
-    let text = |step: &Tokens| texts.text(&pair.prefix.followed_by(step));
+    let text = |step: &Tokens| -> Result<String, ProcessError> {
+        let ids = pair.prefix.followed_by(step);
+        match args.view {
+            None => texts.text(&ids),
+            Some(view) => Ok(last_judged(&texts.cut(&ids)?.steps(), view)),
+        }
+    };
     Ok(json!({
         "prompt": item.prompt,
         "chosen": text(&pair.chosen)?,
@@ -253,6 +279,12 @@ fn pair_row(
         "completer": completer.name(),
         "seed": args.seed,
     }))
+}
+
+/// What a model is shown when it judges the last step.
+fn last_judged(steps: &[String], view: StepView) -> String {
+    let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+    steps.len().checked_sub(1).and_then(|last| judged(&steps, last, view)).unwrap_or_default()
 }
 
 fn evolve(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
@@ -405,6 +437,46 @@ fn outcomes(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pairs_show_the_last_step_in_a_view() {
+        let steps = ["Add $1+1$.\n", "So $2+2$ it is."].map(str::to_owned);
+        for (view, shown) in [
+            (StepView::FullContext, "Add $1+1$.\nSo $2+2$ it is."),
+            (StepView::MathOnly, "$1+1$\n$2+2$"),
+            (StepView::SingleStepMathOnly, "$2+2$"),
+            (StepView::NextThought, "Add $1+1$.\nSo it is."),
+            (StepView::ThoughtsOnly, "Add .\nSo it is."),
+        ] {
+            assert_eq!(last_judged(&steps, view), shown);
+        }
+        assert_eq!(last_judged(&[], StepView::MathOnly), "");
+    }
+
+    #[test]
+    fn a_pit_lies_behind_a_step_that_is_worth_something() {
+        let rows = |counts: &[u32]| -> Vec<LabelRow> {
+            let row = |correct: &u32| LabelRow {
+                problem: 0,
+                segmentation: "lines".to_owned(),
+                completer: "somebody".to_owned(),
+                prefix: Tokens::default(),
+                step: 0..1,
+                correct: *correct,
+                rollouts: 4,
+                truncated: 0,
+                undecided: 0,
+                exact: false,
+                seed: 0,
+            };
+            counts.iter().map(row).collect()
+        };
+        // Of 4 rollouts: values 1/2, 1/4 and 0.
+        assert_eq!(pit_of(&rows(&[2, 1, 0, 0]), 0.2), Some(2));
+        assert_eq!(pit_of(&rows(&[2, 1, 0, 0]), 0.25), None);
+        assert_eq!(pit_of(&rows(&[2, 0]), 0.25), Some(1));
+        assert_eq!((pit_of(&rows(&[0, 0]), 0.0), pit_of(&rows(&[1]), 0.0)), (None, None));
+    }
 
     #[test]
     fn blank_steps_join_the_step_before_them() {

@@ -94,6 +94,9 @@ pub fn run(args: &LabelArgs) -> anyhow::Result<()> {
     };
     let rows = kind_of_rows(method, args.rows)?;
     refuse_idle(args, method)?;
+    if args.view.is_some() && rows != RowsName::Pairs {
+        bail!("view is what rows of pairs show; add --rows pairs, or drop it");
+    }
     methods::check(args, method)?;
     let sampling = sampling(args)?;
     let records = Records::read(input)?;
@@ -114,7 +117,7 @@ pub fn run(args: &LabelArgs) -> anyhow::Result<()> {
     let mine: Vec<usize> = (0..items.len()).filter(|item| args.shard.holds(*item)).collect();
     let mut progress = Progress::new("label", mine.len());
     let (began, mut spent, mut written) = (Instant::now(), Spent::default(), 0);
-    let (mut right, mut rollouts) = (0, 0);
+    let (mut right, mut rollouts, mut pits) = (0, 0, [0; 3]);
     for (at, number) in mine.iter().enumerate() {
         progress.at(at);
         if work.has(*number) {
@@ -133,6 +136,7 @@ pub fn run(args: &LabelArgs) -> anyhow::Result<()> {
         written += labelled.rows.len();
         let [more_right, more] = labelled.rollouts;
         (right, rollouts) = (right + more_right, rollouts + more);
+        pits.iter_mut().zip(labelled.pits).for_each(|(sum, more)| *sum += more);
         spent += completer.spent();
         work.write(*number, &labelled.rows, &labelled.ended, &completer.spent())?;
     }
@@ -144,6 +148,12 @@ pub fn run(args: &LabelArgs) -> anyhow::Result<()> {
             "{share:.3} of {rollouts} rollouts from steps are right; where that is the chance, none of {each} is with {:.4}",
             miss_probability(share, each as u32)?
         );
+    }
+    if let Some(above) = args.first_pit {
+        let [wrong, found, steps] = pits;
+        let place =
+            if found > 0 { format!(", at step {:.2} in the mean", steps as f64 / found as f64) } else { String::new() };
+        eprintln!("first pits: {found} of {wrong} new wrong completions fall from a value above {above} to 0{place}");
     }
     print_line(&format!(
         "{} items in {}, {written} new rows in {:.1} s: {} policy calls, {} tokens read and {} written, {} answers checked",
@@ -178,7 +188,9 @@ fn kind_of_rows(method: LabelMethod, wanted: Option<RowsName>) -> anyhow::Result
 fn refuse_idle(args: &LabelArgs, method: LabelMethod) -> anyhow::Result<()> {
     use LabelMethod::{Evolve, Mcts, MonteCarlo, Omega, Outcomes, Refine, SelfCorrect, Sorm};
     let numbers = args.method_args.as_object().is_some_and(|numbers| !numbers.is_empty());
-    let options: [(&str, bool, &[LabelMethod]); 12] = [
+    let options: [(&str, bool, &[LabelMethod]); 14] = [
+        ("--first-pit", args.first_pit.is_some(), &[MonteCarlo]),
+        ("--view", args.view.is_some(), &[Omega, Mcts]),
         ("--labels", args.labels.is_some(), &[MonteCarlo, Omega, Evolve]),
         ("--after-error", args.after_error.is_some(), &[MonteCarlo]),
         ("--consensus", args.consensus, &[MonteCarlo]),
@@ -223,9 +235,11 @@ fn header(args: &LabelArgs, method: LabelMethod, rows: RowsName, records: &Recor
         ("columns", json!(args.columns)),
         ("raw", json!(args.raw)),
         ("segmentation", json!(args.segment.id())),
+        ("view", json!(args.view)),
         ("labels", json!(args.labels.unwrap_or_default())),
         ("after_error", json!(args.after_error.unwrap_or_default())),
         ("consensus", json!(args.consensus)),
+        ("first_pit", json!(args.first_pit)),
         ("consistent", json!(args.consistent)),
         ("rollouts", json!(args.rollouts.unwrap_or(methods::ROLLOUTS))),
         ("root_rollouts", json!(args.root_rollouts)),

@@ -1,11 +1,12 @@
-//! Several rewards as one, besides their sum: an ensemble, rewards as the chance to be good, refined scores of steps beside
-//! success, or rewards moved by a stated confidence.
+//! Several rewards as one, besides their sum: an ensemble, rewards as the chance to be good, refined scores or progress of steps
+//! beside success, or rewards moved by a stated confidence.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ascribe::core::{CoreError, Credit, Episode, Reduce, Scorer, Tokens};
 use ascribe::eval::calibrate::PpoC;
 use ascribe::preference::rl::credits;
+use ascribe::process::model::{ProcessModel, StepProgress};
 use ascribe::reward::{Aggregate, Calibrated, ClipDelta, Reference, RewardError, TamedSteps};
 
 /// Rewards of whole responses; a NaN is none.
@@ -116,6 +117,37 @@ impl Scorer for Confident {
     }
 }
 
+/// Progress of steps under the prover of the card of a process model, times its weight.
+pub struct ProgressOf(pub ProcessModel);
+
+impl Scorer for ProgressOf {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let progress = self.0.card().progress.unwrap_or_default();
+        StepProgress { model: &self.0, progress }.score(episodes)
+    }
+}
+
+/// Success and a bonus of its own at every step: `R + alpha A_h` with [`ProgressOf`], arXiv:2410.08146, eq. 5. Responses that were
+/// not cut into steps are judged by their success alone.
+pub struct WithSuccess {
+    pub bonus: Box<dyn Scorer>,
+    pub success: Box<dyn Scorer>,
+}
+
+impl Scorer for WithSuccess {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        if episodes.iter().all(|episode| episode.steps.is_empty()) {
+            return self.success.score(episodes);
+        }
+        let success = scores_of(&*self.success, episodes)?;
+        let both = |((bonus, episode), success): ((Credit, &Episode), f64)| -> Result<Credit, CoreError> {
+            let steps = bonus.to_steps(episode, Reduce::Last)?;
+            Ok(Credit::steps(steps.into_iter().map(|bonus| bonus + success as f32).collect()))
+        };
+        credits(&*self.bonus, episodes)?.into_iter().zip(episodes).zip(success).map(both).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use ascribe::core::rule;
@@ -187,6 +219,17 @@ mod tests {
         assert!(confident.remember(&[]).is_err());
         let wrong = |numbers| Confident::new(last(1.0), PpoC::Threshold, numbers).is_err();
         assert!(wrong([-1.0, 0.1, 0.0]) && wrong([1.0, 1.1, 0.0]) && wrong([1.0, 0.1, f64::NAN]));
+    }
+
+    #[test]
+    fn every_step_is_paid_success_and_its_bonus() {
+        let both = WithSuccess { bonus: Box::new(Half), success: last(1.0) };
+        let cut = |tokens: &[u32]| Episode::new(&[7], tokens).with_steps(vec![1..2, 2..3]).unwrap();
+        // One half of each step, and 3 for success at either.
+        assert_eq!(both.score(&[cut(&[1, 3])]).unwrap(), [Credit::steps(vec![3.5, 3.5])]);
+        // Without a verdict on success no step has a reward.
+        assert!(both.score(&[cut(&[1, 0])]).unwrap()[0].values().iter().all(|reward| reward.is_nan()));
+        assert_eq!(scores(&both)[..2], [3.0, 2.0]);
     }
 
     #[test]

@@ -197,8 +197,8 @@ pub(super) fn combined(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) 
     if let Some(centre) = centre.filter(|centre| !centre.is_finite()) {
         bail!("log_sigmoid must be finite, got {centre}");
     }
-    if let Some(rule) = args.rl.refinement()? {
-        return refined(args, rule, catalog, rows);
+    if let Some(how) = args.rl.refinement()? {
+        return refined(args, how, catalog, rows);
     }
     let Some(aggregate) = args.rl.aggregate()? else {
         return weighted(args, names, &args.rl.reward_weights, centre, catalog, rows);

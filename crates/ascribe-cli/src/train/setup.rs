@@ -17,7 +17,7 @@ use super::recipes::Recipe;
 use super::stopping::Stopping;
 use super::{check_run, taken};
 use crate::Catalog;
-use crate::args::{CorrectionName, DeadGroupsName, RlArgs, StageName, TrainArgs};
+use crate::args::{CorrectionName, DeadGroupsName, RlArgs, StageName, StepRewards, TrainArgs};
 use crate::catalog::Chosen;
 
 /// What a run is made of, as far as it can be made without weights and data.
@@ -63,8 +63,20 @@ impl Setup {
         let imitates = estimator_name == "raft" && ["reinforce", "gpg"].contains(&loss_name);
         config.fit_temperature = imitates.then_some(1.0);
         config.check()?;
-        if rl.refinement()?.is_some() && config.segmentation.is_none() {
+        let refinement = rl.refinement()?;
+        if refinement.is_some() && config.segmentation.is_none() {
             bail!("step_rewards refines the scores of steps; say with --segment where they end");
+        }
+        match refinement {
+            Some(StepRewards::Progress) if taken::PLACED.contains(&estimator_name) => bail!(
+                "step_rewards progress pays every step success, and {estimator_name} adds up what later steps are paid; use \
+                 --advantage-estimator own_step"
+            ),
+            Some(StepRewards::Refined(_)) if estimator_name == "own_step" => bail!(
+                "step_rewards clip and delta count on what later steps are paid, which own_step leaves out; use \
+                 --advantage-estimator step_level, or --step-rewards progress"
+            ),
+            _ => {}
         }
         Stopping::new(rl)?;
         let clip = (rl.cliprange_value > 0.0).then_some(rl.cliprange_value);

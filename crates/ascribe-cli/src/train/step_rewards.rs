@@ -1,5 +1,5 @@
-//! Rewards of steps while a policy writes: process models, log-ratios of a policy that was trained on outcomes, and their
-//! refinement, so that neither can be farmed.
+//! Rewards of steps while a policy writes: process models, log-ratios of a policy that was trained on outcomes, their
+//! refinement, so that neither can be farmed, and progress under a prover.
 
 use std::path::Path;
 
@@ -8,13 +8,13 @@ use ascribe::core::{CoreError, Credit, Episode, Policy, Scorer};
 use ascribe::lm::{FrozenModel, LocalPolicy};
 use ascribe::preference::rl::{PromptRow, WeightedRewards};
 use ascribe::process::credit::{ImplicitForm, ImplicitProcess};
-use ascribe::process::model::{CARD, ProcessModel};
+use ascribe::process::model::{CARD, ProcessModel, Progress};
 use ascribe::reward::ClipDeltaConfig;
 
-use super::combined::Refined;
+use super::combined::{ProgressOf, Refined, WithSuccess};
 use super::rollouts::weighted;
 use crate::Catalog;
-use crate::args::{TrainArgs, WeightsName};
+use crate::args::{StepRewards, TrainArgs, WeightsName};
 use crate::device::device;
 use crate::generate::frozen;
 use crate::words::Words;
@@ -61,10 +61,11 @@ pub(super) fn check<'a>(args: &TrainArgs, names: impl IntoIterator<Item = &'a St
     bail!("{option} is for log-ratios as a reward; name them as --reward {LOG_RATIOS}FOLDER")
 }
 
-/// The refined scores of steps by the one among the rewards that judges them, at its weight, and what the others pay for success.
+/// The refined scores of steps, or their progress, by the one among the rewards that judges them, at its weight, and what the
+/// others pay for success.
 pub(super) fn refined(
     args: &TrainArgs,
-    rule: ClipDeltaConfig,
+    how: StepRewards,
     catalog: &Catalog,
     rows: &[PromptRow],
 ) -> anyhow::Result<WeightedRewards> {
@@ -83,24 +84,36 @@ pub(super) fn refined(
         );
     };
     if success.is_empty() {
-        bail!(
-            "step_rewards pays success at the last step; name a reward of it beside the process model, such as exact"
-        );
+        bail!("step_rewards pays success as well; name a reward of it beside the process model, such as exact");
     }
-    let rule = ClipDeltaConfig { alpha: weight(*at), ..rule };
-    let (process, rule): (Box<dyn Scorer>, ClipDeltaConfig) = match log_ratios_of(&names[*at]) {
-        Some(_) if rule.eta.is_some() && args.rl.step_eta.is_none() => {
-            bail!("log-ratios have no bounds, so nobody knows where to cut them off; say it with --step-eta, such as 0")
-        }
-        Some(folder) => (Box::new(LogRatios::open(args, folder)?), ClipDeltaConfig { range: WIDE, ..rule }),
-        // Values and not what progress makes of them, which may leave [0, 1].
-        None => (Box::new(process_model(args, Path::new(&names[*at]))?.with_progress(None)?), rule),
-    };
-    let rule = rule.init()?;
+    let (name, alpha) = (&names[*at], weight(*at));
     let others: Vec<String> = success.iter().map(|at| names[*at].clone()).collect();
     let of_others: Vec<f64> = success.iter().map(|at| weight(*at)).collect();
-    let success = Box::new(weighted(args, &others, &of_others, None, catalog, rows)?);
-    let refined: Box<dyn Scorer> = Box::new(Refined { process, success, rule });
+    let success = || weighted(args, &others, &of_others, None, catalog, rows).map(Box::new);
+    let refined: Box<dyn Scorer> = match (how, log_ratios_of(name)) {
+        (StepRewards::Refined(rule), Some(_)) if rule.eta.is_some() && args.rl.step_eta.is_none() => {
+            bail!("log-ratios have no bounds, so nobody knows where to cut them off; say it with --step-eta, such as 0")
+        }
+        (StepRewards::Refined(rule), Some(folder)) => {
+            let rule = ClipDeltaConfig { alpha, range: WIDE, ..rule }.init()?;
+            Box::new(Refined { process: Box::new(LogRatios::open(args, folder)?), success: success()?, rule })
+        }
+        (StepRewards::Refined(rule), None) => {
+            let rule = ClipDeltaConfig { alpha, ..rule }.init()?;
+            // Values and not what progress makes of them, which may leave [0, 1].
+            let process = process_model(args, Path::new(name))?.with_progress(None)?;
+            Box::new(Refined { process: Box::new(process), success: success()?, rule })
+        }
+        (StepRewards::Progress, Some(_)) => {
+            bail!("progress is what a step adds to a chance of success, and log-ratios are none; name a process model")
+        }
+        (StepRewards::Progress, None) => {
+            let model = process_model(args, Path::new(name))?;
+            let prover = model.card().progress.unwrap_or_default().prover;
+            let model = model.with_progress(Some(Progress { prover, alpha }))?;
+            Box::new(WithSuccess { bonus: Box::new(ProgressOf(model)), success: success()? })
+        }
+    };
     Ok(WeightedRewards::new(vec![(refined, 1.0)])?)
 }
 

@@ -45,7 +45,7 @@ const OF_REWARDS: [&str; 16] = [
     "raft",
 ];
 /// Estimators that hand rewards of steps to what leads to them.
-const PLACED: [&str; 4] = ["gae", "macro_gae", "turn_level", "step_level"];
+pub(super) const PLACED: [&str; 4] = ["gae", "macro_gae", "turn_level", "step_level"];
 const DISCOUNTED: [&str; 13] = [
     "grpo",
     "dr_grpo",
@@ -153,7 +153,7 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("standardize", Takers::All, &REWARDED),
     ("log_sigmoid", Takers::All, &REWARDED),
     ("log_sigmoid_quantile", Takers::All, &[]),
-    ("step_rewards", Takers::Estimators(&PLACED), &[]),
+    ("step_rewards", Takers::Estimators(&["gae", "macro_gae", "turn_level", "step_level", "own_step"]), &[]),
     ("step_eta", Takers::Estimators(&PLACED), &[]),
     ("implicit_reference", Takers::All, &REWARDED),
     ("implicit_beta", Takers::All, &REWARDED),
@@ -284,6 +284,7 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("contrast_kwargs", Takers::None, &["reward"]),
     ("source_column", Takers::None, &["reward"]),
     ("source_share", Takers::None, &["reward"]),
+    ("no_resampling", Takers::None, &["reward"]),
     ("meta_data", Takers::None, &["reward"]),
     ("meta_rate", Takers::None, &["reward"]),
     ("replay_data", Takers::None, &["reward"]),
@@ -300,9 +301,11 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("step_head", Takers::None, &PROCESS),
     ("step_words", Takers::None, &PROCESS),
     ("outcome_at", Takers::None, &["orm"]),
+    ("cut_after_answer", Takers::None, &["orm", "tvm"]),
     ("steps", Takers::None, RESPONSES),
     ("step_separator", Takers::None, &["prm", "pav"]),
     ("after_error", Takers::None, &["prm", "pav"]),
+    ("neutral_steps", Takers::None, &["prm", "pav"]),
     ("step_tag", Takers::None, &["prm", "pav"]),
     ("aggregate", Takers::None, RESPONSES),
     ("prover", Takers::None, &["pav"]),
@@ -426,6 +429,7 @@ mod tests {
             "macro_value" => &["unit"],
             "oreal_top" => &["1", "--token-rewards"],
             "macro_reward" => &["code"],
+            "cut_after_answer" => &[],
             "loss_kwargs" => &["tau=1"],
             "head_init" => &["narrow"],
             "pooling" => &["mean"],
@@ -435,6 +439,7 @@ mod tests {
             "contrast_kwargs" => &["tau=1", "--contrast", "simcse"],
             "source_column" => &["x"],
             "source_share" => &["1", "--source-column", "x"],
+            "no_resampling" => &["--source-column", "x"],
             "form" => &["ce"],
             "step_loss" => &["squared"],
             "step_head" => &["score"],
@@ -448,6 +453,7 @@ mod tests {
             "combine" => &["min"],
             "step_rewards" => &["clip"],
             "after_error" => &["mask"],
+            "neutral_steps" => &["right"],
             "meta_data" => &["x", "--meta-rate", "1"],
             "meta_rate" => &["1", "--meta-data", "x"],
             "replay_weight" => &["1", "--replay-data", "x"],
@@ -540,7 +546,7 @@ mod tests {
                     let name = match *name {
                         "meta_rate" => "meta_data",
                         "replay_weight" => "replay_data",
-                        "source_share" => "source_column",
+                        "source_share" | "no_resampling" => "source_column",
                         "oreal_top" => "token_rewards",
                         name => with.unwrap_or(name),
                     };

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::columns::{missing_column, similar};
 use crate::read::{Place, name_of};
 use crate::record::flag;
-use crate::{DataError, Kind, Why};
+use crate::{DataError, Kind, Neutral, Why};
 
 /// A layout of columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,8 +127,12 @@ impl Format {
     }
 
     /// What is read from where, for the user to see; `None` where every column has its own name.
-    pub(crate) fn note(self) -> Option<String> {
-        (self != Self::Trl).then(|| format!("read as {}", self.words()))
+    pub(crate) fn note(self, neutral: Neutral) -> Option<String> {
+        let words = match (self, neutral) {
+            (Self::Prm800k, Neutral::Right) => format!("{} or 0", self.words()),
+            _ => self.words(),
+        };
+        (self != Self::Trl).then(|| format!("read as {words}"))
     }
 
     fn words(self) -> String {
@@ -211,7 +215,13 @@ impl Format {
     ///
     /// # Errors
     /// [`DataError::Column`], [`DataError::MissingColumn`], [`DataError::Ambiguous`].
-    pub(crate) fn rows(self, place: Place<'_>, row: Map<String, Value>, kind: Kind) -> Result<Vec<Found>, DataError> {
+    pub(crate) fn rows(
+        self,
+        place: Place<'_>,
+        row: Map<String, Value>,
+        kind: Kind,
+        neutral: Neutral,
+    ) -> Result<Vec<Found>, DataError> {
         match self {
             Self::Trl => Ok(vec![Ok(row)]),
             Self::QuestionAnswer { question, answer } => {
@@ -235,7 +245,7 @@ impl Format {
             Self::HelpSteerPair => ratings::help_steer_pair(place, row).map(|row| vec![row]),
             Self::UltraFeedback => ratings::ultra_feedback(place, row),
             Self::RatingList => ratings::rating_list(place, row),
-            Self::Prm800k => steps::prm800k(place, row),
+            Self::Prm800k => steps::prm800k(place, row, neutral),
             Self::MathShepherd => steps::math_shepherd(place, row).map(|row| vec![row]),
             Self::ProcessBench => steps::process_bench(place, row).map(|row| vec![Ok(row)]),
             Self::PrmBench => steps::prm_bench(place, row).map(|row| vec![Ok(row)]),
@@ -382,7 +392,7 @@ mod tests {
     pub(super) fn read(row: Value, wanted: Option<Kind>) -> Vec<Result<Value, Why>> {
         let (format, kind) = detected(&row, wanted).unwrap();
         let Value::Object(row) = row else { panic!("the test gave no object") };
-        let rows = format.rows(place(), row, kind).unwrap();
+        let rows = format.rows(place(), row, kind, Neutral::default()).unwrap();
         rows.into_iter().map(|row| row.map(Value::Object)).collect()
     }
 
@@ -404,7 +414,8 @@ mod tests {
             "prompt": "q", "response_0": "a", "response_1": "b", "better_response_id": 0, "safer_response_id": 1,
         });
         let (format, kind) = detected(&row, None).unwrap();
-        let message = format.rows(place(), row.as_object().cloned().unwrap(), kind).unwrap_err().to_string();
+        let message =
+            format.rows(place(), row.as_object().cloned().unwrap(), kind, Neutral::default()).unwrap_err().to_string();
         assert!(message.contains("--columns preferred=better_response_id, or"), "{message}");
         assert!(message.contains("--columns preferred=safer_response_id"), "{message}");
     }

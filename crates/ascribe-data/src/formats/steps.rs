@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Found, any, columns, list, refuse, text};
 use crate::read::{Place, name_of};
-use crate::{DataError, Why};
+use crate::{DataError, Neutral, Why};
 
 /// Ends a step of Math-Shepherd's `input`; `+` or `-` stands in its place in `label`.
 const TAG: &str = "ки";
@@ -17,9 +17,13 @@ pub(super) fn is_prm800k(row: &Map<String, Value>) -> bool {
 
 /// One row for each completion that ends its branch, and one for the branch that was chosen to its end.
 ///
-/// A step is right if its rating is 1 (TRL's rule), and has no label without a rating; a step written by the labeller is
-/// right.
-pub(super) fn prm800k(place: Place<'_>, mut row: Map<String, Value>) -> Result<Vec<Found>, DataError> {
+/// A step is right if its rating is 1 (TRL's rule), or 0 where neutral steps are taken for right, and has no label without a
+/// rating; a step written by the labeller is right.
+pub(super) fn prm800k(
+    place: Place<'_>,
+    mut row: Map<String, Value>,
+    neutral: Neutral,
+) -> Result<Vec<Found>, DataError> {
     let wrong = |column: &'static str, rule: &'static str, value: &Value| {
         refuse(place, column, rule, name_of(value).to_owned())
     };
@@ -39,7 +43,10 @@ pub(super) fn prm800k(place: Place<'_>, mut row: Map<String, Value>) -> Result<V
         let text = text.ok_or_else(|| wrong("label", "completions with the string `text`", completion))?;
         let right = match completion.get("rating") {
             None | Some(Value::Null) => Value::Null,
-            Some(rating) => Value::Bool(rating.as_f64() == Some(1.0)),
+            Some(rating) => {
+                let rating = rating.as_f64();
+                Value::Bool(rating == Some(1.0) || (neutral == Neutral::Right && rating == Some(0.0)))
+            }
         };
         Ok::<_, DataError>((text.to_owned(), right))
     };
@@ -179,7 +186,13 @@ mod tests {
             |steps: [&str; 2], labels: [bool; 2]| Ok(json!({"prompt": "q", "completions": steps, "labels": labels}));
         // `b` was not chosen and ends its branch; `a`, `c` is the branch that was chosen, and neutral is not right.
         let first = Ok(json!({"prompt": "q", "completions": ["b"], "labels": [false]}));
-        assert_eq!(read(row, None), [first, branch(["a", "c"], [true, false])]);
+        assert_eq!(read(row.clone(), None), [first.clone(), branch(["a", "c"], [true, false])]);
+        // Neutral steps may count as right; what is rated -1 is wrong either way.
+        let Value::Object(row) = row else { panic!("the test gave no object") };
+        let place = Place { path: std::path::Path::new("rows.jsonl"), unit: "line", number: 1 };
+        let rows = prm800k(place, row, Neutral::Right).unwrap();
+        let rows: Vec<_> = rows.into_iter().map(|row| row.map(Value::Object)).collect();
+        assert_eq!(rows, [first, branch(["a", "c"], [true, true])]);
     }
 
     #[test]

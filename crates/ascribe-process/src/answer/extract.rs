@@ -17,6 +17,10 @@ use super::clean::{DELIMITERS, clean, matching};
 use super::token::{MOST_BYTES, lex};
 use super::value::value;
 
+/// What may stand behind an answer and belongs to it.
+const CLOSERS: [&str; 7] = ["}", "\\]", "\\)", "$$", "$", "**", "."];
+/// Those of them that open nothing, so that blanks may stand before them.
+const BRACKETS: [&str; 2] = ["\\]", "\\)"];
 /// Longest text that is taken as a whole, in bytes.
 const MOST_WHOLE: usize = 128;
 
@@ -41,12 +45,7 @@ pub(super) fn extract(completion: &str, extraction: Extraction) -> Option<String
     if extraction == Extraction::Gsm8k {
         return None;
     }
-    let marked = hoped(completion)
-        .or_else(|| last_boxed(completion))
-        .or_else(|| answer_line(completion))
-        .map(trimmed)
-        .or_else(|| stated(completion))
-        .filter(|answer| !answer.is_empty());
+    let marked = marked(completion);
     if marked.is_some() || extraction == Extraction::Strict {
         return marked.map(str::to_owned);
     }
@@ -57,18 +56,53 @@ pub(super) fn extract(completion: &str, extraction: Extraction) -> Option<String
     last_mathematics(completion).map(|inside| trimmed(inside).to_owned()).or_else(|| last_number(completion))
 }
 
+/// Where the answer that a completion marks (rules 1 to 5) ends, in bytes, with what closes it.
+pub(super) fn marked_end(completion: &str, extraction: Extraction) -> Option<usize> {
+    let answer = match numbered(completion) {
+        Some(number) => number,
+        None if extraction == Extraction::Gsm8k => return None,
+        None => marked(completion)?,
+    };
+    // The answer is a part of the completion.
+    let end = answer.as_ptr().addr() - completion.as_ptr().addr() + answer.len();
+    let mut rest = &completion[end..];
+    loop {
+        let closed = CLOSERS.iter().find_map(|closer| rest.strip_prefix(*closer));
+        let closed = closed.or_else(|| BRACKETS.iter().find_map(|closer| rest.trim_start().strip_prefix(*closer)));
+        match closed {
+            Some(behind) => rest = behind,
+            None => return Some(completion.len() - rest.len()),
+        }
+    }
+}
+
+/// What rules 2 to 5 take.
+fn marked(completion: &str) -> Option<&str> {
+    hoped(completion)
+        .or_else(|| last_boxed(completion))
+        .or_else(|| answer_line(completion))
+        .map(trimmed)
+        .or_else(|| stated(completion))
+        .filter(|answer| !answer.is_empty())
+}
+
 /// The number behind the first `#### ` that has one behind it, without its commas. A heading has none.
 pub(super) fn hashed(text: &str) -> Option<String> {
+    numbered(text).map(|number| number.replace(',', "").trim_end_matches('.').to_owned())
+}
+
+/// The same as it is written.
+fn numbered(text: &str) -> Option<&str> {
     text.split("#### ").skip(1).find_map(leading_number)
 }
 
-fn leading_number(rest: &str) -> Option<String> {
+fn leading_number(rest: &str) -> Option<&str> {
     let rest = rest.trim_start_matches(' ');
     let unsigned = rest.strip_prefix('-').unwrap_or(rest);
     let length = unsigned.bytes().take_while(|byte| byte.is_ascii_digit() || b".,".contains(byte)).count();
     let number = &rest[..rest.len() - unsigned.len() + length];
     let has_digit = number.bytes().any(|byte| byte.is_ascii_digit());
-    has_digit.then(|| number.replace(',', "").trim_end_matches('.').to_owned())
+    has_digit.then_some(number)
 }
 
 /// What stands in the last line that begins with `A:`.
@@ -212,6 +246,34 @@ mod tests {
             check("Then the answer is 31. Done.", extraction, Some("31"));
             check("The answer is $x = 3$, since", extraction, Some("x = 3"));
         }
+    }
+
+    #[test]
+    fn a_marked_answer_ends_with_what_closes_it() {
+        let check = |completion: &str, kept: Option<&str>| {
+            let cut =
+                |completion: &str| marked_end(completion, Extraction::Flexible).map(|end| completion[..end].to_owned());
+            assert_eq!(cut(completion).as_deref(), kept, "{completion}");
+            if let Some(kept) = kept {
+                // What is left marks the same answer, and there is nothing more to cut.
+                assert_eq!(extract(kept, Extraction::Strict), extract(completion, Extraction::Strict), "{completion}");
+                assert_eq!(cut(kept).as_deref(), Some(kept));
+            }
+        };
+        check("so\n#### 1,234 apples\nQuestion: 2+2", Some("so\n#### 1,234"));
+        check("#### 12.\n\nNext.", Some("#### 12."));
+        check("It is $\\boxed{\\frac{1}{2}}$. Now for $x$.", Some("It is $\\boxed{\\frac{1}{2}}$."));
+        check("\\[ \\boxed{5} \\] and more", Some("\\[ \\boxed{5} \\]"));
+        check("\\text{\\boxed{5}} $y$", Some("\\text{\\boxed{5}}"));
+        check("The final answer is $24$. I hope it is correct.", Some("The final answer is $24$."));
+        check("A: 18\nB: 20", Some("A: 18"));
+        check("Then the answer is 31. Done.", Some("Then the answer is 31."));
+        check("The answer is $x = 3$, since", Some("The answer is $x = 3$"));
+        check("**The answer is 7.**\nHuman: and 8?", Some("**The answer is 7.**"));
+        check("The answer is 7", Some("The answer is 7"));
+        check("So she has 24 apples. And more.", None);
+        assert_eq!(marked_end("\\boxed{5} more", Extraction::Gsm8k), None);
+        assert_eq!(marked_end("#### 5 more", Extraction::Gsm8k), Some(6));
     }
 
     #[test]

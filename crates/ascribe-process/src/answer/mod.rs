@@ -253,6 +253,12 @@ impl Checker {
         extract::extract(completion, self.extraction)
     }
 
+    /// Where the answer that a completion marks ends, in bytes, with what closes it; what stands behind that is no part of
+    /// the solution. `None` where no answer is marked: a number that stands somewhere may be followed by what belongs to it.
+    pub fn answer_end(&self, completion: &str) -> Option<usize> {
+        extract::marked_end(completion, self.extraction)
+    }
+
     /// Checks the answer of a completion.
     pub fn check(&self, completion: &str, gold: &Gold) -> Checked {
         let found = match &gold.form {

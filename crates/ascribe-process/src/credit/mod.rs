@@ -6,6 +6,7 @@
 //! | `progress.rs` | PAV: progress under a prover, effective rewards, how good a prover is |
 //! | `trie.rs` | TVM: a target for each token, counted over samples |
 //! | `implicit.rs` | step rewards out of log-ratios, and a scorer of them |
+//! | `replies.rs` | scores of steps by a language model that replies to each |
 //! | `threshold.rs` | the score below which a step is wrong |
 //! | `potential.rs` | PARM: which partial path is worth going on |
 //! | `parts.rs` | thoughts and expressions of a step |
@@ -18,6 +19,8 @@ mod trie;
 
 mod implicit;
 
+mod replies;
+
 mod threshold;
 
 mod potential;
@@ -26,8 +29,9 @@ mod parts;
 
 pub use aggregate::Aggregate;
 pub use implicit::{ImplicitForm, ImplicitProcess, implicit_steps};
-pub use parts::{StepParts, StepView, parts, view};
+pub use parts::{StepParts, StepView, judged, parts, view};
 pub use potential::{Assessed, assess, choose};
 pub use progress::{StateAdvantages, best_of, effective, first_pit, progress, prover_quality};
+pub use replies::{StepTurn, reply_scores};
 pub use threshold::best_threshold;
 pub use trie::TokenTrie;

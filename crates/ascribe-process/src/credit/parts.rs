@@ -3,15 +3,16 @@
 //! ```text
 //! FC  all thoughts and expressions up to i      MO  all expressions up to i      SSMO  the expression of i alone
 //! NT  all up to i, and the thought of i + 1
+//! thoughts only, which the paper has not: all thoughts up to i
 //! ```
 //! Expressions are what stands in `$..$`, `\[..\]` or `<<..>>`, and lines without these that hold `=` between digits; thoughts are the rest. A step
-//! without an expression keeps a placeholder, so that steps still count alike.
+//! without the part that is shown keeps a placeholder, so that steps still count alike.
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-/// What stands for an expression that is not there.
+/// What stands for a part that is not there.
 const NONE: &str = "(none)";
 
 /// What a step-level model is shown.
@@ -26,6 +27,8 @@ pub enum StepView {
     SingleStepMathOnly,
     /// Everything up to the step, and the thought of the next one.
     NextThought,
+    /// The thoughts up to the step.
+    ThoughtsOnly,
 }
 
 /// A step in its two parts.
@@ -53,16 +56,28 @@ pub fn parts(step: &str) -> StepParts {
 /// What a model is shown of step `at` of `steps`; `None` where there is no such step, or no next one.
 pub fn view(steps: &[&str], at: usize, view: StepView) -> Option<String> {
     let seen = steps.get(..=at)?;
-    let math = |step: &&str| {
-        let expression = parts(step).expression;
-        if expression.is_empty() { NONE.to_owned() } else { expression }
-    };
+    let math = |step: &&str| or_none(parts(step).expression);
     Some(match view {
         StepView::FullContext => seen.concat(),
         StepView::MathOnly => seen.iter().map(math).collect::<Vec<_>>().join("\n"),
         StepView::SingleStepMathOnly => math(&steps[at]),
         StepView::NextThought => seen.concat() + &parts(steps.get(at + 1)?).thought,
+        StepView::ThoughtsOnly => seen.iter().map(|step| or_none(parts(step).thought)).collect::<Vec<_>>().join("\n"),
     })
+}
+
+/// What a model is shown when it judges step `at`: its [`view`], but that of the step before it with [`StepView::NextThought`], so
+/// that the step itself is shown as a thought alone. `None` where there is no such step.
+pub fn judged(steps: &[&str], at: usize, shown: StepView) -> Option<String> {
+    match (shown, at.checked_sub(1)) {
+        (StepView::NextThought, Some(before)) => view(steps, before, shown),
+        (StepView::NextThought, None) => Some(or_none(parts(steps.first()?).thought)),
+        _ => view(steps, at, shown),
+    }
+}
+
+fn or_none(part: String) -> String {
+    if part.is_empty() { NONE.to_owned() } else { part }
 }
 
 fn expressions_of(step: &str) -> Vec<Range<usize>> {
@@ -124,6 +139,18 @@ mod tests {
         assert_eq!(view(&steps, 0, StepView::FullContext).unwrap(), "Add. $1+1$\n");
         assert_eq!(view(&steps, 1, StepView::NextThought).unwrap(), "Add. $1+1$\nNothing.\nThen");
         assert_eq!((view(&steps, 2, StepView::NextThought), view(&steps, 3, StepView::MathOnly)), (None, None));
+        let steps = ["Add. $1+1$\n", "$3+3$\n", "Then $2+2$"];
+        assert_eq!(view(&steps, 2, StepView::ThoughtsOnly).unwrap(), "Add.\n(none)\nThen");
+    }
+
+    #[test]
+    fn a_step_is_judged_by_its_view_or_by_its_thought() {
+        let steps = ["Add. $1+1$\n", "Nothing.\n", "Then $2+2$"];
+        assert_eq!(judged(&steps, 2, StepView::MathOnly), view(&steps, 2, StepView::MathOnly));
+        assert_eq!(judged(&steps, 2, StepView::NextThought).unwrap(), "Add. $1+1$\nNothing.\nThen");
+        assert_eq!(judged(&steps, 0, StepView::NextThought).unwrap(), "Add.");
+        assert_eq!(judged(&["$1+1$"], 0, StepView::NextThought).unwrap(), "(none)");
+        assert_eq!((judged(&steps, 3, StepView::NextThought), judged(&[], 0, StepView::NextThought)), (None, None));
     }
 
     proptest! {

@@ -1,13 +1,15 @@
-//! What a process model says, as credit by token and as credit of progress.
+//! What a process model says, as credit by token, as credit of an outcome by token, and as credit of progress.
 //!
 //! ```text
 //! tokens:    p_t = sigmoid(logit at token t)                            of models that were taught at every token: TVM, ORM
+//! outcome:   omega_t of a right response, -omega_t of a wrong one       OREAL, arXiv:2502.06781: its token rewards
 //! progress:  alpha A_h,   A_h = B_h - B_{h-1},  B = 1 - (1 - p)^prover   PAV, arXiv:2410.08146, eq. 2
 //! in RL:     R + alpha A_h  on every token of step h                     its eq. 5, where the outcome R is a sample of Q
 //! ```
 //! Progress is not summed over later steps: that sum is the value at the end less the one before the step, a baseline, which
 //! leaves nothing of the prover. Steps by their scores are [`ProcessModel`] itself, on tokens by [`Placed`](ascribe_core::Placed).
 
+use ascribe_core::advantage::{TokenWeighting, token_weights};
 use ascribe_core::{CoreError, Credit, CreditAssigner, Episode, Evidence, Place, Reduce, Scorer};
 use ascribe_lm::Row;
 
@@ -38,6 +40,44 @@ impl Scorer for TokenScores<'_> {
             Credit::over_response(episode, scores.into_iter().map(|score| score as f32))
         };
         episodes.iter().zip(scores).map(credit).collect()
+    }
+}
+
+/// What an outcome counts for at each token: the evidence `reward`, 1 or 0, by the running mean of the logits of a model that scores
+/// tokens ([`token_weights`]). In [0, 1] where the response is right, and in [-1, 0] where it is wrong: 0 where the tokens up to
+/// here do not look it.
+#[derive(Clone, Copy)]
+pub struct OutcomeTokens<'a> {
+    /// Scores tokens, as a model of `orm` does.
+    pub model: &'a ProcessModel,
+    /// The probability from which a token counts; in [0, 1), 0.5 in the paper.
+    pub tau: f64,
+}
+
+/// Keeps the logit of a score finite that is rounded to 0 or 1.
+const LEAST: f64 = 1e-6;
+
+impl CreditAssigner for OutcomeTokens<'_> {
+    fn assign(&self, episode: &Episode, evidence: &Evidence) -> Result<Credit, CoreError> {
+        if !(0.0..1.0).contains(&self.tau) {
+            return Err(ProcessError::range("tau", "in [0, 1), such as 0.5", self.tau).into());
+        }
+        let reward = evidence.reward.as_ref().ok_or(CoreError::MissingEvidence("reward"))?;
+        let outcome = reward.to_sequence(episode, Reduce::Sum)?;
+        let (right, sign) = match outcome {
+            1.0 => (true, 1.0),
+            0.0 => (false, -1.0),
+            other => return Err(ProcessError::range("the outcome of a response", "1 or 0", other).into()),
+        };
+        let scores = TokenScores(self.model).score(std::slice::from_ref(episode))?.pop();
+        let scores = scores.ok_or(ProcessError::Reply { what: "credits", expected: 1, got: 0 })?;
+        let logit = |at: usize| {
+            let p = f64::from(scores.values()[at]).clamp(LEAST, 1.0 - LEAST);
+            (p / (1.0 - p)).ln()
+        };
+        let logits: Vec<f64> = episode.response.positions().map(logit).collect();
+        let weights = token_weights(&logits, right, TokenWeighting::Above(self.tau));
+        Credit::over_response(episode, weights.into_iter().map(|weight| (sign * weight) as f32))
     }
 }
 

@@ -21,7 +21,7 @@ mod process_model;
 mod row;
 
 pub use card::{CARD, ProcessCard, ProcessKind, Progress};
-pub use credit::{StepProgress, TokenScores};
+pub use credit::{OutcomeTokens, StepProgress, TokenScores};
 pub use head::ProcessHead;
 pub use learner::ProcessLearner;
 pub use loss::ProcessLoss;

@@ -33,18 +33,24 @@ impl RewardLearner<'_> {
 
     /// The loss of scores `[responses * rows, width]`, when so much of training is done.
     pub(super) fn loss(&self, rows: &[&RewardRow], scores: Tensor<2>, progress: f64) -> Result<Loss, RewardError> {
+        self.loss.loss(&self.batch(rows, scores, progress)?)
+    }
+
+    fn batch(&self, rows: &[&RewardRow], scores: Tensor<2>, progress: f64) -> Result<ScoreBatch, RewardError> {
         let needs = self.loss.needs();
-        let mut batch = ScoreBatch::new(needs.responses, scores)?.with_progress(progress)?;
-        if needs.labels > 0 {
-            batch = batch.with_labels(rows.iter().flat_map(|row| row.labels.iter().copied()).collect())?;
+        let batch = ScoreBatch::new(needs.responses, scores)?.with_progress(progress)?;
+        match needs.labels {
+            0 => Ok(batch),
+            _ => batch.with_labels(rows.iter().flat_map(|row| row.labels.iter().copied()).collect()),
         }
-        self.loss.loss(&batch)
     }
 
     fn learn_at(&self, model: &Decoder, rows: &[&RewardRow], progress: f64) -> Result<Learned, TrainError> {
         let asked = self.asked(rows)?;
         let ScorePass { scores, backward } = model.score_pass(&asked)?;
-        let loss = self.loss(rows, scores, progress)?;
+        let batch = self.batch(rows, scores, progress)?;
+        let loss = self.loss.loss(&batch)?;
+        self.loss.observe(&batch)?;
         let gradients = backward.gradients(model, loss.rows.clone().sum());
         Ok(Learned { gradients, tally: Tally::of(loss, size(&asked)) })
     }
@@ -105,5 +111,14 @@ impl Learner for RewardLearner<'_> {
         }
         let scores = Tensor::cat(by_response.into_iter().flatten().collect(), 0); // [responses * rows, width]
         Ok(Tally::of(self.loss(rows, scores, 1.0)?, tokens))
+    }
+
+    fn memory(&self) -> Vec<u64> {
+        self.loss.memory().into_iter().map(f64::to_bits).collect()
+    }
+
+    fn remember(&self, memory: &[u64]) -> Result<(), TrainError> {
+        let memory: Vec<f64> = memory.iter().map(|bits| f64::from_bits(*bits)).collect();
+        Ok(self.loss.remember(&memory)?)
     }
 }

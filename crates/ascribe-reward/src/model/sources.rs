@@ -4,7 +4,8 @@
 //! gradient = m sum_i lambda_i (gradient of the summed Bradley-Terry loss of source i),  divided by the number of all pairs
 //! ```
 //! The lambda come from the gradients of the head alone, each a mean over the pairs of its source ([`More`]), and weigh those of
-//! the whole network. Each source goes through the model by itself, so a step costs what it costs without them.
+//! the whole network. Each source goes through the model by itself, so a step costs what it costs without them. Without
+//! resampling m counts the sources that a step has.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -31,6 +32,7 @@ pub struct SourcedPair {
 pub struct SourceLearner {
     loss: BradleyTerry,
     sources: usize,
+    resampled: bool,
     more: Mutex<More>,
 }
 
@@ -42,7 +44,14 @@ impl SourceLearner {
     pub fn new(sources: usize, share: f64) -> Result<Self, RewardError> {
         option("sources", "at least 1", sources as f64, sources >= 1)?;
         let loss = BradleyTerryConfig::default().init()?;
-        Ok(Self { loss, sources, more: Mutex::new(More::new(share)?) })
+        Ok(Self { loss, sources, resampled: true, more: Mutex::new(More::new(share)?) })
+    }
+
+    /// The same where an optimizer step may lack sources: the others are weighed, and what is remembered of those that it lacks
+    /// stays.
+    #[must_use]
+    pub fn without_resampling(self) -> Self {
+        Self { resampled: false, ..self }
     }
 
     fn learner(&self) -> RewardLearner<'_> {
@@ -62,8 +71,9 @@ impl SourceLearner {
             option("a source", "below the number of sources", row.source as f64, accepted)?;
             all[row.source].push(&row.pair);
         }
-        if let Some(absent) = all.iter().position(Vec::is_empty) {
-            let rule = "an optimizer step needs pairs of every source; take larger windows, or sample by source";
+        if let Some(absent) = all.iter().position(Vec::is_empty).filter(|_| self.resampled) {
+            let rule =
+                "an optimizer step needs pairs of every source; take larger windows, sample by source, or allow it";
             return Err(RewardError::Shape { rule, got: format!("none of source {absent}") });
         }
         Ok(all)
@@ -89,15 +99,23 @@ impl Learner for SourceLearner {
     fn learn_window(&self, model: &Decoder, rows: &[&SourcedPair], batch: usize) -> Result<Learned, TrainError> {
         let (mut learned, mut slopes) = (Vec::with_capacity(self.sources), Vec::with_capacity(self.sources));
         for pairs in self.by_source(rows)? {
+            if pairs.is_empty() {
+                slopes.push(None);
+                continue;
+            }
             let one = self.learner().learn_window(model, &pairs, batch)?;
             let n = pairs.len() as f64;
-            slopes.push(model.head_gradient(&one.gradients).into_iter().map(|x| x / n).collect::<Vec<f64>>());
+            slopes.push(Some(model.head_gradient(&one.gradients).into_iter().map(|x| x / n).collect::<Vec<f64>>()));
             learned.push(one);
         }
-        let lambda = self.more().weights(&slopes)?;
+        let slopes: Vec<Option<&[f64]>> = slopes.iter().map(Option::as_deref).collect();
+        let weights = self.more().weights_of_present(&slopes)?;
+        let present = weights.into_iter().zip(&slopes).filter(|(_, slope)| slope.is_some());
+        let lambda: Vec<f64> = present.map(|(weight, _)| weight).collect();
         let (mut sums, mut tally) = (GradientsAccumulator::new(), Tally::default());
+        let sources = lambda.len() as f64;
         for (one, lambda) in learned.into_iter().zip(&lambda) {
-            let factor = self.sources as f64 * lambda;
+            let factor = sources * lambda;
             sums.accumulate(model, scaled(model, one.gradients, factor));
             tally.add(Tally { loss: factor * one.tally.loss, ..one.tally });
         }

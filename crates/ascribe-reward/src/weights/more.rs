@@ -158,21 +158,37 @@ impl More {
     /// # Errors
     /// As [`min_norm`], and when the number or length of the gradients changes.
     pub fn weights(&mut self, gradients: &[Vec<f64>]) -> Result<Vec<f64>, RewardError> {
+        let gradients: Vec<Option<&[f64]>> = gradients.iter().map(|gradient| Some(gradient.as_slice())).collect();
+        self.weights_of_present(&gradients)
+    }
+
+    /// The same where sources without a pair in the batch have no gradient: their weight is 0, and what is remembered of them
+    /// stays.
+    ///
+    /// # Errors
+    /// As [`weights`](Self::weights), and where no source has a gradient.
+    pub fn weights_of_present(&mut self, gradients: &[Option<&[f64]>]) -> Result<Vec<f64>, RewardError> {
         if self.memory.is_empty() {
-            self.memory = gradients.iter().map(|gradient| vec![0.0; gradient.len()]).collect();
+            let width = gradients.iter().flatten().next().map_or(0, |gradient| gradient.len());
+            self.memory = vec![vec![0.0; width]; gradients.len()];
         }
         same_length("the gradients of the sources", self.memory.len(), gradients.len())?;
-        for (memory, gradient) in self.memory.iter_mut().zip(gradients) {
-            finite("a gradient", gradient)?;
-            same_length("a gradient", memory.len(), gradient.len())?;
-            memory.iter_mut().zip(gradient).for_each(|(old, new)| *old = (1.0 - self.share) * *old + self.share * new);
-        }
-        let unit = |gradient: &Vec<f64>| -> Vec<f64> {
+        let unit = |gradient: &[f64]| -> Vec<f64> {
             let norm = dot(gradient, gradient).sqrt();
             let norm = if norm > 0.0 { norm } else { 1.0 };
             gradient.iter().map(|x| x / norm).collect()
         };
-        min_norm(&self.memory.iter().map(unit).collect::<Vec<_>>())
+        let (share, mut present) = (self.share, Vec::new());
+        for (memory, gradient) in self.memory.iter_mut().zip(gradients) {
+            let Some(gradient) = *gradient else { continue };
+            finite("a gradient", gradient)?;
+            same_length("a gradient", memory.len(), gradient.len())?;
+            memory.iter_mut().zip(gradient).for_each(|(old, new)| *old = (1.0 - share) * *old + share * new);
+            present.push(unit(memory));
+        }
+        let mut lambda = min_norm(&present)?.into_iter();
+        let of = |gradient: &Option<&[f64]>| gradient.and_then(|_| lambda.next()).unwrap_or(0.0);
+        Ok(gradients.iter().map(of).collect())
     }
 }
 
@@ -225,6 +241,21 @@ mod tests {
         }
         other.remember(&[0]).unwrap();
         assert_eq!(other, More::new(0.5).unwrap());
+    }
+
+    #[test]
+    fn an_absent_source_counts_nothing_and_is_remembered() {
+        let mut more = More::new(0.5).unwrap();
+        // Of the two that are there, opposite and so even.
+        let (up, down, across) = ([4.0, 0.0], [-2.0, 0.0], [0.0, 3.0]);
+        assert_eq!(more.weights_of_present(&[Some(&up), None, Some(&down)]).unwrap(), [0.5, 0.0, 0.5]);
+        // Alone, all of it; its memory is (0, 1.5), and the others keep theirs.
+        assert_eq!(more.weights_of_present(&[None, Some(&across), None]).unwrap(), [0.0, 1.0, 0.0]);
+        // (1, 0), which is half of (2, 0), and (0, 2.25): at a right angle, and both brought to length 1.
+        let weights = more.weights_of_present(&[Some(&[0.0, 0.0]), Some(&across), None]).unwrap();
+        assert_eq!(weights, [0.5, 0.5, 0.0]);
+        assert!(more.weights_of_present(&[None, None, None]).is_err());
+        assert!(more.weights_of_present(&[None, Some(&[1.0]), None]).is_err());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use ascribe::process::model::{
     OutcomeAt, ProcessCard, ProcessKind, ProcessLoss, ProcessRow, at_most, balanced, tagged,
 };
 use ascribe::process::steps::given_steps;
-use ascribe::process::{ProcessError, Segmenter, Tokenized};
+use ascribe::process::{Checker, ProcessError, Segmenter, Tokenized};
 use serde_json::{Map, Value, json};
 
 use crate::args::TrainArgs;
@@ -66,7 +66,7 @@ impl Data {
     pub(super) fn load(args: &TrainArgs, card: &ProcessCard) -> anyhow::Result<Self> {
         let mut columns = args.columns.clone();
         let shares = look_ahead(args, card, &mut columns)?;
-        let columns = ColumnMap::parse(&columns)?;
+        let columns = ColumnMap::parse(&columns)?.with_neutral(args.process.neutral_steps);
         let fewest = args.process.min_samples.unwrap_or(1);
         Ok(match card.kind {
             ProcessKind::Prm if card.loss == ProcessLoss::Pairwise => {
@@ -80,7 +80,10 @@ impl Data {
                 Self::Steps(thinned(args, split, ends_right))
             }
             ProcessKind::Orm | ProcessKind::Tvm => {
-                let loaded = labelled(args, &columns)?;
+                let mut loaded = labelled(args, &columns)?;
+                if args.process.cut_after_answer {
+                    cut_behind_answers(&mut loaded.rows)?;
+                }
                 if card.kind == ProcessKind::Tvm {
                     check_samples(&loaded.rows, fewest)?;
                 }
@@ -143,6 +146,26 @@ fn check_samples(rows: &[Unpaired], fewest: usize) -> anyhow::Result<()> {
     if let Some((line, count)) = counts.into_values().filter(|(_, count)| *count < fewest).min() {
         bail!("the prompt of line {line} has {count} samples, and min_samples is {fewest}; add some, or lower it");
     }
+    Ok(())
+}
+
+/// Leaves out what stands behind the answers that responses mark.
+fn cut_behind_answers(rows: &mut [Unpaired]) -> anyhow::Result<()> {
+    let checker = Checker::default();
+    let (mut marked, mut cut) = (0, 0);
+    for row in rows.iter_mut() {
+        let Some(end) = checker.answer_end(&row.completion) else { continue };
+        marked += 1;
+        cut += usize::from(!row.completion[end..].trim().is_empty());
+        row.completion.truncate(end);
+    }
+    if marked == 0 {
+        bail!(
+            "cut_after_answer looks for answers in a box, behind `####` or by words such as `the answer is`, and no response has one; \
+             drop it"
+        );
+    }
+    eprintln!("{marked} of {} responses mark their answer, and {cut} lose what stands behind it", rows.len());
     Ok(())
 }
 

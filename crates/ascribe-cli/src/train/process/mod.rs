@@ -112,6 +112,7 @@ fn card(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<ProcessCard> {
         ("step_separator", given.step_separator.is_some()),
         ("step_tag", given.step_tag.is_some()),
         ("after_error", given.after_error.is_some()),
+        ("neutral_steps", given.neutral_steps.is_some()),
     ];
     if let Some((name, _)) = idle.into_iter().find(|(_, given)| *given && loss == ProcessLoss::Pairwise) {
         bail!("{name} does nothing with step_loss pairwise, whose rows are pairs; leave it out");

@@ -20,7 +20,8 @@ pub(super) struct Beside {
 
 impl Beside {
     pub(super) fn of(args: &TrainArgs, chosen: &Chosen) -> anyhow::Result<Self> {
-        let ordered = matches!(chosen.teaches, Teaches::Order | Teaches::Margin | Teaches::Strength);
+        let margins = matches!(chosen.teaches, Teaches::Margin | Teaches::SoftMargin | Teaches::Strength);
+        let ordered = margins || chosen.teaches == Teaches::Order;
         let pairs = ordered || matches!(chosen.teaches, Teaches::Ties | Teaches::Teacher);
         if args.reward.lm_coef.is_some() && !ordered {
             bail!(
@@ -83,6 +84,11 @@ impl Beside {
 
     /// Checks the options without a model.
     pub(super) fn check(&self, args: &TrainArgs, loss: &dyn RewardLoss) -> anyhow::Result<()> {
+        if !loss.memory().is_empty() && !(self.is_nothing() && args.reward.meta_data.is_none()) {
+            bail!(
+                "a temperature is learned by the loss alone; drop tau_rate from loss_kwargs, or lm_coef, contrast and meta_data"
+            );
+        }
         if self.is_nothing() {
             return Ok(());
         }

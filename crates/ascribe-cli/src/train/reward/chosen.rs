@@ -22,7 +22,9 @@ pub(super) enum Teaches {
     Order,
     /// The same, with a margin that it has to be better by.
     Margin,
-    /// The same, with what the pair counts for.
+    /// The same, with how likely the label is right.
+    SoftMargin,
+    /// The order, with what the pair counts for.
     Strength,
     /// The same, or that neither is.
     Ties,
@@ -43,9 +45,10 @@ pub(super) enum Teaches {
 }
 
 /// The losses of the command line: name, name in the library, and what their rows say.
-const LOSSES: [(&str, &str, Teaches); 14] = [
+const LOSSES: [(&str, &str, Teaches); 15] = [
     ("bradley-terry", "bradley-terry", Teaches::Order),
     ("margin", "bradley-terry", Teaches::Margin),
+    ("soft-margin", "bradley-terry", Teaches::SoftMargin),
     ("scaled", "bradley-terry", Teaches::Strength),
     ("ties", "ties", Teaches::Ties),
     ("trajectories", "trajectories", Teaches::Order),
@@ -94,7 +97,7 @@ impl<'a> Chosen<'a> {
             }
             chosen.kwargs.insert("centre".to_owned(), json!(weight));
         }
-        if matches!(teaches, Teaches::Margin | Teaches::Strength) {
+        if matches!(teaches, Teaches::Margin | Teaches::SoftMargin | Teaches::Strength) {
             chosen.kwargs.insert("labelled".to_owned(), json!(true));
         }
         if args.reward.heads_lambda.is_some() && teaches != Teaches::Rating {
@@ -142,7 +145,9 @@ impl<'a> Chosen<'a> {
         let ranked = options.k_wise.responses;
         let (responses, labels) = match self.teaches {
             Teaches::Order => (2, 0),
-            Teaches::Margin | Teaches::Strength => (2, PairLabel::columns(&[PairLabel::PLAIN]).len()),
+            Teaches::Margin | Teaches::SoftMargin | Teaches::Strength => {
+                (2, PairLabel::columns(&[PairLabel::PLAIN]).len())
+            }
             Teaches::Ties => (2, 1),
             Teaches::Attributes => (1, options.regression.attributes),
             Teaches::Concepts => (1, 1 + options.concept_energy.concepts),

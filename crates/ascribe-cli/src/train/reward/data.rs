@@ -140,7 +140,9 @@ impl Data {
                 };
                 let (train, held_out) = (part("training", split.train)?, part("held-out", split.held_out)?);
                 if chosen.known == "bradley-terry" && chosen.teaches == Teaches::Order && train.margins > 0 {
-                    eprintln!("the pairs have margins, which bradley-terry leaves alone; margin and scaled heed them");
+                    eprintln!(
+                        "the pairs have margins, which bradley-terry leaves alone; margin, soft-margin and scaled heed them"
+                    );
                 }
                 Ok(Rows { train: train.rows, held_out: held_out.rows })
             }
@@ -192,6 +194,13 @@ pub(super) fn of_pairs(
         };
         let labels = match chosen.teaches {
             Teaches::Margin => PairLabel::columns(&[PairLabel::margin(margin()?)]),
+            Teaches::SoftMargin => {
+                let probability = record.consistency.with_context(|| {
+                    format!("{} needs a `consistency` for every pair, and line {} has none", chosen.name, record.line)
+                })?;
+                let label = PairLabel { probability: f64::from(probability), ..PairLabel::margin(margin()?) };
+                PairLabel::columns(&[label])
+            }
             Teaches::Strength => {
                 let strength = margin()?;
                 if strength == 0.0 {

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | bradley-terry, trajectories, general-preference | pairs | which response is better |
 //! | margin, scaled | pairs with `margin` | by how much |
+//! | soft-margin | pairs with `margin` and `consistency` | by how much, and how likely the label is right |
 //! | ties | pairs; `margin` 0 is a tie | which is better, or neither |
 //! | regression | ratings | each attribute |
 //! | concept-energy | ratings of 0 and 1, one of which is `label` | whether the response is good, and which concepts it has |
@@ -28,7 +29,7 @@ use std::path::Path;
 
 use ascribe::lm::{Decoder, Head, LanguageModel, Pooling, Row};
 use ascribe::preference::Encoder;
-use ascribe::reward::losses::UNRATED;
+use ascribe::reward::losses::{GeneralPreference, UNRATED};
 use ascribe::reward::{
     CARD, Merge, MetaLearner, Reading, ReplayLearner, RewardCard, RewardLearner, RewardLoss, RewardModel, RewardRow,
     Scored, Standard, joint_energies, rows_hash,
@@ -104,7 +105,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
             let Sourced { train, held_out } = sources.name(rows)?;
             identity.push(sources.identity(&train));
             let source = sources::source(&train, args, &job.config)?;
-            job.fit(&sources.learner()?, identity, [train.as_slice(), held_out.as_slice()], Some(source))?
+            job.fit(&sources.learner()?, identity, [train.as_slice(), held_out.as_slice()], source)?
         }
         (None, Some((groups, rate)), ..) => {
             let groups = groups_of(args, &encoder, groups)?;
@@ -125,6 +126,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
         (None, None, None, None) => job.fit(&RewardLearner { loss }, identity, rows.parts(), None)?,
     };
     let Trained { model, tally, best } = trained;
+    let card = tempered(card, &loss.memory());
     let card = match merge {
         None => card,
         Some(pairs) => merged(&model, card, &pairs)?,
@@ -161,6 +163,15 @@ fn identity(
 /// Which states the head of the model reads, as its card says.
 fn own_pooling(args: &TrainArgs) -> anyhow::Result<Pooling> {
     Ok(RewardCard::read(&resolve(&args.model)?)?.map_or(Pooling::Last, |card| card.pooling))
+}
+
+/// The card with the temperature that the loss of a general preference model has learned.
+fn tempered(mut card: RewardCard, memory: &[f64]) -> RewardCard {
+    if let (Reading::Preference(config), [t]) = (&mut card.reading, memory) {
+        config.tau = GeneralPreference::temperature(*t);
+        eprintln!("the temperature is {:.4} now", config.tau);
+    }
+    card
 }
 
 /// Which states the head reads: as asked, or as the model says that it does.
@@ -294,7 +305,7 @@ pub fn validate(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
         Some(mut sources) => {
             let sourced = sources.name(rows)?;
             sources.learner()?;
-            sources::source(&sourced.train, args, &config)?.1
+            sources::source(&sourced.train, args, &config)?.map_or(config.steps(train), |(_, steps)| steps)
         }
     };
     if let Some((groups, rate)) = groups.zip(args.reward.meta_rate) {

@@ -22,6 +22,8 @@ pub(super) struct Sources {
     /// The source of every row of the file, by its number there.
     of_line: HashMap<usize, String>,
     share: f64,
+    /// Whether every step has pairs of every source.
+    resampled: bool,
 }
 
 /// Rows with their sources.
@@ -57,7 +59,7 @@ impl Sources {
             of_line.insert(number, source);
         }
         let share = args.reward.source_share.unwrap_or(1.0);
-        Ok(Some(Self { names: Vec::new(), of_line, share }))
+        Ok(Some(Self { names: Vec::new(), of_line, share, resampled: !args.reward.no_resampling }))
     }
 
     /// The rows with their sources, numbered in the order in which training rows name them.
@@ -97,7 +99,8 @@ impl Sources {
 
     /// The learner.
     pub(super) fn learner(&self) -> anyhow::Result<SourceLearner> {
-        Ok(SourceLearner::new(self.names.len(), self.share)?)
+        let learner = SourceLearner::new(self.names.len(), self.share)?;
+        Ok(if self.resampled { learner } else { learner.without_resampling() })
     }
 
     /// What tells this run from others; `train` says which row has which source.
@@ -107,16 +110,24 @@ impl Sources {
             hash.update(&(row.source as u64).to_le_bytes());
         }
         let order = short(&hash.finalize().to_hex());
-        ("set of sources", format!("{}; share {}; rows {order}", self.names.join(", "), self.share))
+        let come = if self.resampled { "" } else { "; as they come" };
+        ("set of sources", format!("{}; share {}; rows {order}{come}", self.names.join(", "), self.share))
     }
 }
 
 /// Where the rows of a step come from, and how many steps there are.
 pub(super) type Steps<'a> = (Box<dyn Source<Decoder, SourcedPair> + 'a>, usize);
 
-/// Steps with rows of every source.
-pub(super) fn source<'a>(rows: &'a [SourcedPair], args: &TrainArgs, config: &FitConfig) -> anyhow::Result<Steps<'a>> {
+/// Steps with rows of every source; `None` where rows are taken as they come.
+pub(super) fn source<'a>(
+    rows: &'a [SourcedPair],
+    args: &TrainArgs,
+    config: &FitConfig,
+) -> anyhow::Result<Option<Steps<'a>>> {
+    if args.reward.no_resampling {
+        return Ok(None);
+    }
     let source = StratifiedRows::new(rows, |row| row.source, config.window(), Seed(args.seed))?;
     let steps = if config.max_steps > 0 { config.max_steps } else { source.steps(config.num_train_epochs) };
-    Ok((Box::new(source), steps))
+    Ok(Some((Box::new(source), steps)))
 }
