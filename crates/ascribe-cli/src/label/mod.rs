@@ -46,7 +46,7 @@ struct Item {
 }
 
 /// Options of making labels, which say nothing of rows that are made.
-const OF_MAKING: [&str; 32] = [
+const OF_MAKING: [&str; 34] = [
     "model",
     "adapter",
     "weights",
@@ -55,9 +55,11 @@ const OF_MAKING: [&str; 32] = [
     "raw",
     "segment",
     "rows",
+    "view",
     "labels",
     "after_error",
     "consensus",
+    "first_pit",
     "consistent",
     "rollouts",
     "root_rollouts",
