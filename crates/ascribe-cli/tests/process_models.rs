@@ -665,6 +665,10 @@ fn a_policy_learns_from_refined_scores_of_steps_beside_success() {
         (format!("{both} --step-rewards progress"), "step_rewards does nothing with grpo"),
         (format!("{both} --step-rewards progress --step-eta 0.5 {own}"), "step_eta does nothing with grpo"),
         (format!("{both} --step-rewards progress --reward-weights 1,-1 {own}"), "alpha must be finite and at least 0"),
+        (
+            format!("--reward arithmetic,implicit:model --step-rewards progress {own}"),
+            "log-ratios are none; name a process model",
+        ),
         (format!("--reward prm --step-rewards progress {own}"), "name a reward of it beside the process model"),
         (format!("--reward prm --step-rewards clip {estimator}"), "name a reward of it beside the process model"),
         (format!("--reward arithmetic --step-rewards clip {estimator}"), "reward names 0; name one"),

@@ -172,6 +172,12 @@ fn what_cannot_be_learned_is_refused() {
     refused("critique", "pairs", "", &["no pair has a critique", "chosen_critique"]);
     refused("themis", "pairs", "", &["a pair needs `chosen_trace`"]);
     refused("critique", "critiques", "--loss regression", &["regression is no loss on pairs as they are"]);
+    refused(
+        "critique",
+        "critiques",
+        "--loss gpm --loss-kwargs tau_rate=0.1",
+        &["a temperature is learned by the loss alone"],
+    );
     refused("critique", "critiques", "--score-weight -1", &["score_weight must be finite and at least 0"]);
     refused("critique", "critiques", "--tools Calculator", &["tools does nothing with critique", "use themis"]);
     refused("themis", "traces", "--single-critiques", &["single_critiques does nothing with themis"]);

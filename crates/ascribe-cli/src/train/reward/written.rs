@@ -101,16 +101,22 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     fn new(args: &TrainArgs, catalog: &'a Catalog) -> anyhow::Result<Self> {
         let chosen = Chosen::of(args, catalog)?;
-        let pairs = [Teaches::Order, Teaches::Margin, Teaches::Ties, Teaches::Teacher];
+        let pairs = [Teaches::Order, Teaches::Margin, Teaches::SoftMargin, Teaches::Ties, Teaches::Teacher];
         if !pairs.contains(&chosen.teaches) {
             bail!(
-                "{} scores pairs behind what it writes, and {} is no loss on pairs as they are; use bradley-terry, margin, ties, \
-                 trajectories, general-preference or weak-to-strong",
+                "{} scores pairs behind what it writes, and {} is no loss on pairs as they are; use bradley-terry, margin, \
+                 soft-margin, ties, trajectories, general-preference or weak-to-strong",
                 args.method,
                 chosen.name
             );
         }
         let (loss, options) = chosen.make(catalog)?;
+        if !loss.memory().is_empty() {
+            bail!(
+                "a temperature is learned by the loss alone, and {} writes as well; drop tau_rate from loss_kwargs",
+                args.method
+            );
+        }
         let reading = chosen.reading(args, &options, &[])?;
         reading.check(loss.needs().width)?;
         let writes = writing(args)?;
