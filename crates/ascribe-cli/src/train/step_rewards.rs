@@ -12,7 +12,7 @@ use ascribe::process::model::{CARD, ProcessModel, Progress};
 use ascribe::reward::ClipDeltaConfig;
 
 use super::combined::{ProgressOf, Refined, WithSuccess};
-use super::rollouts::weighted;
+use super::rollouts::{weighted, weights_of};
 use crate::Catalog;
 use crate::args::{StepRewards, TrainArgs, WeightsName};
 use crate::device::device;
@@ -69,11 +69,8 @@ pub(super) fn refined(
     catalog: &Catalog,
     rows: &[PromptRow],
 ) -> anyhow::Result<WeightedRewards> {
-    let (names, weights) = (&args.rl.reward, &args.rl.reward_weights);
-    if !weights.is_empty() && weights.len() != names.len() {
-        bail!("reward_weights has {} numbers for {} rewards; give one each", weights.len(), names.len());
-    }
-    let weight = |at: usize| weights.get(at).copied().unwrap_or(1.0);
+    let names = &args.rl.reward;
+    let weights = weights_of(names, &args.rl.reward_weights)?;
     let (process, success): (Vec<usize>, Vec<usize>) =
         (0..names.len()).partition(|at| judges_steps(&names[*at], catalog));
     let [at] = process.as_slice() else {
@@ -86,9 +83,9 @@ pub(super) fn refined(
     if success.is_empty() {
         bail!("step_rewards pays success as well; name a reward of it beside the process model, such as exact");
     }
-    let (name, alpha) = (&names[*at], weight(*at));
+    let (name, alpha) = (&names[*at], weights[*at]);
     let others: Vec<String> = success.iter().map(|at| names[*at].clone()).collect();
-    let of_others: Vec<f64> = success.iter().map(|at| weight(*at)).collect();
+    let of_others: Vec<f64> = success.iter().map(|at| weights[*at]).collect();
     let success = || weighted(args, &others, &of_others, None, catalog, rows).map(Box::new);
     let refined: Box<dyn Scorer> = match (how, log_ratios_of(name)) {
         (StepRewards::Refined(rule), Some(_)) if rule.eta.is_some() && args.rl.step_eta.is_none() => {
