@@ -183,7 +183,8 @@ fn masks_hang_on_the_seed_and_the_window_and_prototypes_learn() {
     let far = |rate: f64| {
         let learner = make(3, rate, 1);
         told(&learner);
-        let moved = learner.memory()[1..].iter().zip(&before[1..]).map(|(after, before)| {
+        let after = learner.memory();
+        let moved = after[1..].iter().zip(&before[1..]).map(|(after, before)| {
             let [after, before] = [after, before].map(|bits| f64::from_bits(*bits));
             (after - before).powi(2)
         });
