@@ -92,7 +92,7 @@ fn run(seed: Seed) -> Result<Figures> {
     let reflecting = Refiner { policy: Some(&start), prompt: &look };
     let clarity = Looks::Clarity;
     let paths = PathOptions { n: PATHS, levels: ROWS, ..PathOptions::default() };
-    let potential = PathSelection { options: paths, clarity: Some(&clarity) };
+    let potential = PathSelection { options: paths, clarity: Some(&clarity), reflection: None };
     let one = BestOfN { n: 1 };
     let blind = Refine { options: RefineOptions::default(), global: None, local: None };
     let looking = Refine { global: Some(reflecting), ..blind };
