@@ -27,14 +27,15 @@ pub use archer::ArcherArgs;
 pub use constraint::ConstraintArgs;
 pub use given::Given;
 pub use measure::{
-    AlpacaArgs, BoseArgs, CompareArgs, EvalArgs, EvalCommand, MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs,
-    ProcessBenchArgs, ReportArgs, RewardBench2Args, RewardBenchArgs, RewardMathArgs, SamplesArgs, TestName,
+    AgreementArgs, AlpacaArgs, ArenaArgs, BoseArgs, CompareArgs, CorrectionArgs, EvalArgs, EvalCommand, GradeArgs,
+    MetricArgs, ModelArgs, PTrueArgs, PrmBenchArgs, ProcessBenchArgs, ReportArgs, RewardBench2Args, RewardBenchArgs,
+    RewardMathArgs, RmBenchArgs, SamplesArgs, ScaleName, TestName,
 };
 pub use objective::ObjectiveArgs;
 pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
 pub use process_model::{FormName, ProcessArgs, StepHeadName, StepLossName};
 pub use reward::{CombineName, ContrastName, HeadInitName, RewardArgs, RewardedArgs, VoteName};
-pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName, StepRewardsName};
+pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName};
 pub use rounds::{CurriculumArgs, CurriculumName, EaseName, LabelsName, RoundArgs};
 pub use search::{ScorerName, SearchArgs};
 pub use served::ServedArgs;
@@ -180,6 +181,10 @@ pub struct TrainArgs {
     /// same numbers. On with --use-peft unless it is `false`, else off.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     pub gradient_checkpointing: Option<bool>,
+    /// Learn the rows of the first step by the plain forms of all fused operations too, and refuse to go on where the loss differs
+    /// by more than 1e-3 or the gradients by more than 1e-2 of their size. For the device flex.
+    #[arg(long)]
+    pub verify_fused: bool,
     /// Highest learning rate.
     #[arg(long, default_value_t = 1e-6, allow_negative_numbers = true)]
     pub learning_rate: f64,

@@ -49,7 +49,8 @@ fn confident(args: &ConvertArgs) -> anyhow::Result<()> {
         for (text, better, worse) in [(chosen, high, low), (rejected, low, high)] {
             let (chosen, rejected) = (with_confidence(&text, better)?, with_confidence(&text, worse)?);
             let prompt = prompt.clone();
-            pairs.push(Preference { prompt, chosen, rejected, margin: None, reference: None, consistency: None, line });
+            let (margin, reference, consistency, weight) = (None, None, None, None);
+            pairs.push(Preference { prompt, chosen, rejected, margin, reference, consistency, weight, line });
         }
     }
     write_jsonl(&args.output, &pairs)?;

@@ -361,6 +361,10 @@ fn rewardbench2_from_scores() {
     check(&found, "Math", 0.75);
     check(&found, "Ties", 0.648_672_496_5);
     check(&found, "overall", (0.75 + 0.648_672_496_5) / 2.0);
+    // Two prompts of Math and two ids of Ties, drawn within their subsets.
+    let overall = &found["measures"]["overall"];
+    let of = |name: &str| overall[name].as_f64().unwrap();
+    assert!(overall["n"] == 4 && of("low") < of("value") && of("value") < of("high"), "{overall}");
     let said = "Without Factuality, Precise IF, Safety, Focus: overall is the mean of the subsets that are there.";
     assert_eq!(found["notes"], json!([said]));
     let of = |subset: &str| json!({"subset": subset, "scores": [1, 0]});
@@ -540,6 +544,174 @@ fn rewardbench_by_log_probabilities_and_by_a_classifier() {
 }
 
 /// Equal answers: whatever the letters are worth, both orders cancel. Equal choices share the credit.
+/// The games of the library's example: a beats b 7 to 3 and c 6 to 4, b and c draw level.
+#[test]
+fn a_board_from_games() {
+    let bench = Bench::new();
+    let games = |a: &str, b: &str, won: usize, lost: usize| {
+        let row = |winner: &str| json!({"model_a": a, "model_b": b, "winner": winner});
+        [vec![row("model_a"); won], vec![row("model_b"); lost]].concat()
+    };
+    let rows = [games("a", "b", 7, 3), games("c", "a", 4, 6), games("b", "c", 5, 5)].concat();
+    bench.rows("games.jsonl", rows);
+    let found = measured(&bench, "eval arena --input games.jsonl --resamples 200");
+    for (name, expected) in [("a", 1071.7744), ("b", 952.1586), ("c", 976.0670)] {
+        assert!((value(&found, name) - expected).abs() < 1e-3, "{name}: {found}");
+        assert_eq!(found["measures"][name]["n"], 20);
+    }
+    assert!(found["measures"]["a"]["low"].as_f64().unwrap() < 1071.0, "{found}");
+    assert!(found["notes"][0].as_str().unwrap().starts_with("Ranks, shared where intervals overlap: a 1, "), "{found}");
+    let anchored = measured(&bench, "eval arena --input games.jsonl --resamples 200 --anchor b");
+    assert!((value(&anchored, "b") - 1000.0).abs() < 1e-6, "{anchored}");
+    bench.run("eval arena --input games.jsonl --anchor d").refused(&["anchor `d` is none of the models"]);
+    // Draws, and a model that only wins.
+    bench.write("outcomes.csv", "model_a,model_b,outcome\na,b,0.5\na,b,1\nb,a,1\nc,a,1\n");
+    bench.run("eval arena --input outcomes.csv").refused(&["`c` and back", "--ridge"]);
+    let ridged = measured(&bench, "eval arena --input outcomes.csv --ridge 0.1 --resamples 0");
+    assert!(value(&ridged, "c") > value(&ridged, "a") && ridged["draws"] == 1, "{ridged}");
+    bench.write("outcomes.csv", "model_a,model_b,outcome\na,b,0.3\n");
+    bench.run("eval arena --input outcomes.csv").refused(&["line 2", "`outcome`", "1, 0.5 or 0"]);
+    bench.write("outcomes.csv", "model_a,model_b,outcome\na,a,1\n");
+    bench.run("eval arena --input outcomes.csv").refused(&["line 2", "against itself"]);
+    bench.rows("games.jsonl", [json!({"model_a": "a", "model_b": "b", "winner": "a"})]);
+    bench.run("eval arena --input games.jsonl").refused(&["line 1", "`winner`", "tie (bothbad)"]);
+}
+
+/// The library's example of Fleiss' kappa as ratings, and that of Krippendorff's alpha with gaps.
+#[test]
+fn agreement_of_raters() {
+    let bench = Bench::new();
+    let items = [["a"; 3], ["a", "b", "b"], ["b"; 3], ["b", "c", "c"], ["c"; 3], ["a", "a", "b"]];
+    bench.rows("items.jsonl", items.map(|ratings| json!({"ratings": ratings})));
+    let found = measured(&bench, "eval agreement --input items.jsonl");
+    check(&found, "Fleiss' kappa", 0.495_327_102_8);
+    // Agreement 12/18: 1, 1/3, 1, 1/3, 1, 1/3 in the mean 2/3, against 1/3 by chance.
+    check(&found, "Randolph's kappa", 0.5);
+    bench.run("eval agreement --input items.jsonl --scale ordinal").refused(&["nominal", "leave out --scale"]);
+    let rows: [[Option<u32>; 10]; 3] = [
+        [Some(1), Some(2), Some(3), Some(3), Some(2), Some(1), Some(4), Some(1), Some(2), None],
+        [Some(1), Some(2), Some(3), Some(3), Some(2), Some(2), Some(4), Some(1), Some(2), Some(5)],
+        [None, Some(3), Some(3), Some(3), Some(2), Some(3), Some(4), Some(2), Some(2), Some(5)],
+    ];
+    bench.rows("gaps.jsonl", (0..10).map(|item| json!({"ratings": rows.map(|row| row[item])})));
+    for (scale, expected) in [
+        ("nominal", 0.675_257_732),
+        ("ordinal", 0.804_860_524_1),
+        ("interval", 0.862_104_187_9),
+        ("ratio", 0.744_556_681_2),
+    ] {
+        let found = measured(&bench, &format!("eval agreement --input gaps.jsonl --scale {scale}"));
+        check(&found, "Krippendorff's alpha", expected);
+        assert!(found["measures"].get("Fleiss' kappa").is_none(), "{found}");
+    }
+    bench.rows("items.jsonl", [json!({"ratings": [1, [2]]})]);
+    bench.run("eval agreement --input items.jsonl").refused(&["line 1", "`ratings`", "got a list"]);
+}
+
+/// Five problems: two stay right, one breaks, one is mended, one stays wrong.
+#[test]
+fn self_correction_from_two_attempts() {
+    let bench = Bench::new();
+    bench.write("rows.csv", "first,second,edited\n1,1,0\n1,1,0\n1,0,1\n0,1,1\n0,0,1\n");
+    let found = measured(&bench, "eval correction --input rows.csv");
+    for (name, expected) in [
+        ("right at first", 0.6),
+        ("right afterwards", 0.6),
+        ("change", 0.0),
+        ("mended", 0.2),
+        ("broken", 0.2),
+        ("mended of the wrong", 0.5),
+        ("broken of the right", 1.0 / 3.0),
+        ("edited", 0.6),
+        ("McNemar's p", 1.0),
+    ] {
+        check(&found, name, expected);
+    }
+    bench.write("rows.csv", "first,second\n1,1\n1,2\n");
+    bench.run("eval correction --input rows.csv").refused(&["line 3", "`second`"]);
+}
+
+/// Only the richer style wins in chat; everything is right in math.
+#[test]
+fn rmbench_from_scores() {
+    let bench = Bench::new();
+    let row =
+        |domain: &str, chosen: [u32; 3]| json!({"domain": domain, "score_chosen": chosen, "score_rejected": [0, 1, 2]});
+    bench.rows("rows.jsonl", [row("chat", [0, 1, 2]), row("math", [9, 9, 9])]);
+    let found = measured(&bench, "eval rmbench --input rows.jsonl");
+    for (name, expected) in
+        [("hard", 0.5), ("normal", 0.5), ("easy", 1.0), ("total", 2.0 / 3.0), ("chat", 1.0 / 3.0), ("math", 1.0)]
+    {
+        check(&found, name, expected);
+    }
+    bench.rows("rows.jsonl", [json!({"domain": "chat", "score_chosen": [1, 2], "score_rejected": [0, 1, 2]})]);
+    bench.run("eval rmbench --input rows.jsonl").refused(&["line 1", "`score_chosen`", "three scores"]);
+}
+
+/// The judge gives 4, 3 and no mark where the teacher gives 5, 3 and 0, and the second one 5, 2 and 1: errors 1 and 0, bias
+/// -1/2. One mark for all, 4, is off by 1.
+#[test]
+fn marks_of_a_judge_beside_teachers() {
+    let bench = Bench::new();
+    let rows = |second: [u32; 3]| {
+        let reply = ["Well.\nScore: 4/5", "Score: 3/5", "I would give 0."];
+        let row = |at: usize| {
+            let mark = [5, 3, 0][at];
+            json!({"reply": reply[at], "mark": mark, "second_mark": second[at], "peer_mark": 5})
+        };
+        [0, 1, 2].map(row)
+    };
+    bench.rows("rows.jsonl", rows([5, 2, 1]));
+    let found = measured(&bench, "eval grade --input rows.jsonl --max-mark 5");
+    assert_eq!((&found["without a mark"], &found["measures"]["bias"]["n"]), (&json!(1), &json!(2)));
+    for (name, expected) in [
+        ("mean absolute error", 0.5),
+        ("mean squared error", 0.5),
+        ("bias", -0.5),
+        ("the same mark", 0.5),
+        ("at most 1 apart", 1.0),
+        ("mean absolute error, peers", 1.0),
+        ("mean absolute error, one mark for all", 1.0),
+    ] {
+        check(&found, name, expected);
+    }
+    // Teachers 5, 3 and 5, 2: sum w O = 1, sum w E = (0 + 9 + 4 + 1)/2. Judge 4, 3 and 5, 3: 1 and (1 + 1 + 4 + 0)/2.
+    check(&found, "quadratic kappa, teachers", 1.0 - 1.0 / 7.0);
+    check(&found, "quadratic kappa", 1.0 - 1.0 / 3.0);
+    // Teachers who turn each other around.
+    bench.rows("rows.jsonl", rows([3, 5, 1]));
+    let found = measured(&bench, "eval grade --input rows.jsonl --max-mark 5");
+    assert!(found["measures"].get("mean absolute error").is_none(), "{found}");
+    assert!(found["notes"][0].as_str().unwrap().contains("below 0.4"), "{found}");
+    bench.run("eval grade --input rows.jsonl --max-mark 4").refused(&["line 1", "`mark`", "from 0 to 4, got 5"]);
+    bench.run("eval grade --input rows.jsonl --max-mark 0").refused(&["max_mark", "above 0"]);
+    let ran = bench.run("eval grade --input rows.jsonl --max-mark 5 --own-rubric");
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    bench.rows("rows.jsonl", [json!({"mark": 1, "answer": "4"})]);
+    bench.run("eval grade --input rows.jsonl --max-mark 5").refused(&["--model", "`reply`"]);
+}
+
+/// A tiny model reads every prompt and writes no mark.
+#[test]
+fn a_judge_is_asked_for_marks() {
+    let bench = with_model();
+    let row = |answer: &str| json!({"question": "2+2?", "reference": "4", "answer": answer, "mark": 1});
+    bench.rows("rows.jsonl", [row("4"), row("5")]);
+    bench.rows("shown.jsonl", [json!({"answer": "four", "reasons": "It is right.", "mark": 2})]);
+    let line = "eval grade --input rows.jsonl --max-mark 2 --model model --max-new-tokens 4";
+    for more in ["", "--own-rubric", "--gradings shown.jsonl"] {
+        bench.run(&format!("{line} {more}")).refused(&["no reply ends with `Score: <mark>/2`"]);
+    }
+    bench.rows("shown.jsonl", [json!({"answer": "four", "reasons": "It is right.", "mark": 3})]);
+    bench.run(&format!("{line} --gradings shown.jsonl")).refused(&["shown.jsonl, line 1", "from 0 to 2, got 3"]);
+    bench.rows(
+        "rows.jsonl",
+        [json!({"question": "2+2?", "reference": "4", "answer": "4", "mark": 1, "rubric": "2: the sum"})],
+    );
+    bench.run(line).refused(&["no reply ends with"]);
+    bench.run(&format!("{line} --own-rubric")).refused(&["`rubric`", "own_rubric does nothing"]);
+}
+
 #[test]
 fn a_model_is_asked() {
     let bench = with_model();

@@ -274,7 +274,7 @@ fn questions_are_learned_from_shares_or_from_samples() {
 #[test]
 fn a_prompt_gives_at_most_so_many_rows() {
     let bench = with_steps();
-    let sample = |n: usize| json!({"prompt": format!("what is {}?", n / 4), "completion": format!("it is {n}"), "label": n % 4 == 0});
+    let sample = |n: usize| json!({"prompt": format!("what is {}?", n / 4), "completion": format!("it is {n}"), "label": n.is_multiple_of(4)});
     bench.rows("samples.jsonl", (0..24).map(sample));
     let ran = |rest: &str| train(&bench, "orm", "samples.jsonl", "out", &format!("--held-out 0 --max-steps 1 {rest}"));
     let said = ran("--max-samples-per-prompt 2").succeeded().stderr;

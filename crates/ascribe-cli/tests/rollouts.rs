@@ -54,6 +54,15 @@ fn every_method_on_rollouts_trains_and_says_what_it_is_made_of() {
 }
 
 #[test]
+fn fused_operations_are_verified_on_rollouts() {
+    let bench = bench();
+    let ran = train(&bench, "ppo", "checked", "--max-steps 2 --verify-fused").succeeded();
+    assert!(ran.stderr.contains("fused operations agree with their plain forms"), "{}", ran.stderr);
+    train(&bench, "ppo", "plain", "--max-steps 2").succeeded();
+    assert_eq!(log(&bench, "checked"), log(&bench, "plain"));
+}
+
+#[test]
 fn a_run_that_was_stopped_goes_on_with_its_rollouts() {
     let bench = bench();
     let options = "--num-iterations 3 --max-steps 6 --save-steps 2 --save-total-limit 0";

@@ -53,6 +53,25 @@ fn is_a_model(bench: &Bench, folder: &str) {
     assert!(number(&rows[0], "logp_sum") < 0.0);
 }
 
+/// The rows of the first step go through fused and plain operations, which agree, and what is trained stays the same to the bit.
+#[test]
+fn theme_13_fused_operations_are_verified_before_the_first_step() {
+    let bench = Bench::new();
+    let train = |method: &str, folder: &str, more: &str| {
+        let line = format!("train {method} --model model --data pairs.jsonl --output-dir {folder} {SHORT} {more}");
+        bench.run(&line).succeeded().stderr
+    };
+    let said = "fused operations agree with their plain forms on the rows of the first step";
+    for (method, more) in [("dpo", ""), ("dpo", "--use-peft"), ("reward", "")] {
+        let (checked, plain) = (format!("{method}{more}-checked"), format!("{method}{more}-plain"));
+        let heard = train(method, &checked, &format!("{more} --verify-fused"));
+        assert_eq!(heard.matches(said).count(), 1, "{heard}");
+        assert!(!train(method, &plain, more).contains(said));
+        assert_eq!(bench.equal_files(&checked), bench.equal_files(&plain), "{method} {more}");
+        assert_eq!(log(&bench, &checked), log(&bench, &plain));
+    }
+}
+
 #[test]
 fn pairs_train_by_every_objective_on_pairs() {
     let bench = Bench::new();

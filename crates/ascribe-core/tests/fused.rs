@@ -3,8 +3,8 @@
 
 use ascribe_core::Packing;
 use ascribe_core::tensor::{
-    AttentionShape, HeadLayout, HeadShape, Sight, attention, fused, geglu, geglu_product, head_logps, rms_norm,
-    rms_norm_product, rope, sum_of_squares, swiglu, swiglu_product, times, token_logps,
+    AttentionShape, HeadLayout, HeadShape, Sight, attention, fused, geglu, geglu_product, head_logps, plainly,
+    rms_norm, rms_norm_product, rope, sum_of_squares, swiglu, swiglu_product, times, token_logps,
 };
 use ascribe_testkit::device::{floats, integers, values};
 use burn::tensor::{DType, Device, Tensor};
@@ -61,6 +61,26 @@ fn f32_on_the_cpu_is_accepted_and_nothing_else() {
         assert!(fused::accepts(&floats(&[1.0], [1, 1], &device, DType::F32)));
         assert!(!fused::accepts(&floats(&[1.0], [1, 1], &device, DType::F64)));
     }
+}
+
+#[test]
+fn plainly_turns_fused_forms_off_on_this_thread_until_it_ends() {
+    let row = |n: usize| floats(&numbers(4 * n, 1), [n, 4], &Device::flex(), DType::F32);
+    let weight = || floats(&[1.0, 0.5, -0.5, 2.0], [4], &Device::flex(), DType::F32);
+    let accepted = move || fused::accepts(&row(1));
+    let norm = || values(rms_norm(row(3), weight(), 1e-5));
+    let (inside, elsewhere) = plainly(|| {
+        let elsewhere = std::thread::spawn(accepted).join().expect("no panic");
+        // Nested, and still plain afterwards.
+        assert!(!plainly(accepted) && !accepted());
+        (norm(), elsewhere)
+    });
+    assert!(elsewhere && accepted());
+    for (plain, other) in inside.iter().zip(norm()) {
+        assert!((plain - other).abs() < 1e-5, "{plain} {other}");
+    }
+    let failed: std::thread::Result<()> = std::panic::catch_unwind(|| plainly(|| panic!("as a test")));
+    assert!(failed.is_err() && accepted(), "a panic ends it too");
 }
 
 #[test]

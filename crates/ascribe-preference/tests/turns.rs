@@ -117,7 +117,7 @@ fn flags_are_cut_with_their_tokens_and_tell_rows_apart() {
     let model = Decoder::load(&config, &mut weights, &device().autodiff()).expect("fresh weights fit").valid();
     let scoring = Scoring { reference_free: true, ..Scoring::default() };
     let dpo = DpoConfig { scoring, ..DpoConfig::default() }.init().expect("sound options");
-    let error = LogpLearner::new(&dpo).measure(&model, &[&other]).err().expect("too few flags").to_string();
+    let error = LogpLearner::new(&dpo).measure(&model, &[&other]).map(drop).expect_err("too few flags").to_string();
     assert!(error.contains("the flags of what counts"), "{error}");
 }
 
@@ -125,13 +125,13 @@ fn flags_are_cut_with_their_tokens_and_tell_rows_apart() {
 fn conversations_need_a_template_and_messages() {
     let tokenizer = characters();
     let bare = Encoder::from_parts(&tokenizer, None, 128).expect("room enough").with_boundary(Boundary::SharedPrefix);
-    let error = bare.dialogues(vec![parted()]).err().expect("no template").to_string();
+    let error = bare.dialogues(vec![parted()]).map(drop).expect_err("no template").to_string();
     assert!(error.contains("a conversation with a model that has no chat template"), "{error}");
     let template = template(&tokenizer);
     let encoder = Encoder::from_parts(&tokenizer, Some(&template), 128).expect("room enough");
     let mut texts = parted();
     texts.pair.prompt = Prompt::Text("x?".into());
-    let error = encoder.dialogues(vec![texts]).err().expect("a plain text").to_string();
+    let error = encoder.dialogues(vec![texts]).map(drop).expect_err("a plain text").to_string();
     assert!(error.contains("several turns behind a prompt of plain text"), "{error}");
     // The same words on both sides are no pair.
     let Dialogues { mut pair, between: [between, _] } = parted();

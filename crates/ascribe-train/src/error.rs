@@ -53,6 +53,18 @@ pub enum TrainError {
         /// The optimizer step.
         step: usize,
     },
+    /// Fused operations that do not agree with their plain forms.
+    #[error(
+        "fused operations differ from their plain forms on the rows of the first step: the loss by {loss:.1e} (at most 1e-3), the \
+         gradients by {gradient:.1e} of their size (at most 1e-2); train on another --device, and report it with the \
+         model's config.json"
+    )]
+    Fused {
+        /// Difference of the losses.
+        loss: f64,
+        /// Difference of the gradients.
+        gradient: f64,
+    },
     /// A checkpoint that belongs to another run.
     #[error(
         "`{path}` was written by a run with another {what} ({theirs}, here {ours}); use its own settings or another output_dir"

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::gradients::{scaled, squared_norm};
 use crate::source::{Dataset, Source, Window};
 use crate::{
-    Learned, Learner, OptimArgs, OptimKind, Schedule, ScheduleKind, ScheduleOptions, Tally, TrainError, optim,
+    FusedCheck, Learned, Learner, OptimArgs, OptimKind, Schedule, ScheduleKind, ScheduleOptions, Tally, TrainError,
+    optim,
 };
 
 /// Options of a run, under the names of TRL.
@@ -195,6 +196,9 @@ pub struct Fit<'a, L: Learner> {
     pub(crate) step: usize,
     pub(crate) optimizer: ModuleOptimizer,
     model: Option<L::Model>,
+    /// Whether the next step is checked first.
+    verify: bool,
+    fused: Option<FusedCheck>,
 }
 
 impl<'a, L: Learner> Fit<'a, L> {
@@ -240,7 +244,21 @@ impl<'a, L: Learner> Fit<'a, L> {
             optimizer: config.optimizer(),
             model: Some(model),
             config,
+            verify: false,
+            fused: None,
         })
+    }
+
+    /// Before its first step the run learns the rows of that step by the plain forms of all fused operations too, and ends with
+    /// [`TrainError::Fused`] where loss or gradients differ. What is trained does not change.
+    pub fn with_fused_check(mut self) -> Self {
+        self.verify = true;
+        self
+    }
+
+    /// What that check found, once.
+    pub fn take_fused_check(&mut self) -> Option<FusedCheck> {
+        self.fused.take()
     }
 
     /// The model as it is now.
@@ -280,7 +298,15 @@ impl<'a, L: Learner> Fit<'a, L> {
                 return Err(error);
             }
         };
-        let learned = self.learner.learn_window(&model, &rows, self.config.per_device_train_batch_size);
+        let batch = self.config.per_device_train_batch_size;
+        let before = self.verify.then(|| self.learner.memory());
+        let learned = self.learner.learn_window(&model, &rows, batch).and_then(|learned| {
+            if let Some(before) = &before {
+                self.fused = Some(FusedCheck::of(self.learner, &model, &rows, batch, before, &learned)?);
+                self.verify = false;
+            }
+            Ok(learned)
+        });
         let Learned { gradients, tally } = match learned {
             Ok(learned) => learned,
             Err(error) => {

@@ -15,6 +15,7 @@ mod strata;
 mod adamw;
 mod fit;
 mod gradients;
+mod verify;
 
 mod checkpoint;
 
@@ -28,3 +29,4 @@ pub use optim::{OptimArgs, OptimKind};
 pub use schedule::{Schedule, ScheduleKind, ScheduleOptions};
 pub use source::{LabelledRows, Source, Window};
 pub use strata::StratifiedRows;
+pub use verify::FusedCheck;

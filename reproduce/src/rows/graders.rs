@@ -4,14 +4,15 @@
 //! An essay states some of eight points, in the words of the reference or in others, among sentences that earn nothing. The judge
 //! is a program that reads the prompts of the library as text: it looks for each point of the rubric, or of the reference where
 //! there is no rubric, often knows it in other words, and now and then sees one that is not there or forgets its mark. Its own
-//! rubric it writes when it is asked, and half of its items it values otherwise than the teacher.
+//! rubric it writes when it is asked, and half of its items it values otherwise than the teacher. Worked gradings tell it what
+//! the points in them earn.
 
 use std::collections::BTreeSet;
 
 use anyhow::Result;
 use ascribe::core::{Seed, Stream};
 use ascribe::eval::Bootstrap;
-use ascribe::eval::protocol::{Assignment, grade_prompt, median_mark, rubric_request};
+use ascribe::eval::protocol::{Assignment, WorkedGrading, grade_prompt, median_mark, rubric_request};
 use ascribe::eval::rank::{KappaWeights, cohen_kappa, grading_error, nearest_mark};
 use ascribe::reward::losses::RegressionConfig;
 use rand::RngExt;
@@ -23,6 +24,8 @@ const ESSAYS: u64 = 200;
 /// Replies to one prompt, whose median is the mark.
 const REPLIES: usize = 3;
 const MAX_MARK: f64 = 15.0;
+/// Worked gradings in a prompt.
+const WORKED: usize = 4;
 /// What the points earn, in an order that is drawn.
 const WEIGHTS: [u32; 8] = [4, 3, 2, 2, 1, 1, 1, 1];
 /// How often the judge knows a point in other words, sees one that is not there, and forgets its mark.
@@ -63,8 +66,8 @@ pub const ROW: Row = Row {
     paper: "Large Language Models As MOOCs Graders; LLMs in Reflective Assessment through Chain of Thoughts \
             Prompting; Automated Feedback in Math Education: A Comparative Analysis of LLMs",
     setting: "200 synthetic essays with a teacher's marks from 0 to 15, a judge that reads the prompts and is a program, three \
-              replies a mark, three peers who overlook points and are lenient; 200 other graded essays to look up by words or to \
-              tune a linear head on; mean absolute error, kappa and quadratic kappa against the teacher",
+              replies a mark, four worked gradings in one condition, three peers who overlook points and are lenient; 200 other \
+              graded essays to look up by words or to tune a linear head on; mean absolute error, kappa and quadratic kappa against the teacher",
     seeds: 12,
     claims: &[
         Claim {
@@ -77,7 +80,16 @@ pub const ROW: Row = Row {
             more: "MAE, own rubric",
             less: "MAE, teacher's rubric",
         },
-        Claim { says: "with it the judge is nearer than peers", more: "MAE, peers", less: "MAE, teacher's rubric" },
+        Claim {
+            says: "four worked gradings beside the reference bring it nearer too",
+            more: "MAE, reference",
+            less: "MAE, worked gradings",
+        },
+        Claim {
+            says: "with the teacher's rubric the judge is nearer than peers",
+            more: "MAE, peers",
+            less: "MAE, teacher's rubric",
+        },
         Claim {
             says: "quadratic kappa says so too",
             more: "quadratic kappa, teacher's rubric",
@@ -129,6 +141,12 @@ impl Essay {
     }
 }
 
+/// Why an essay earns its mark: what each of its points is worth.
+fn reasons(weights: &[u32; 8], essay: &Essay) -> String {
+    let points = POINTS.iter().zip(weights).zip(essay.stated).filter(|(_, stated)| *stated);
+    points.map(|((words, weight), _)| format!("{weight}: {}", words[0])).collect::<Vec<_>>().join("\n")
+}
+
 /// What these points earn.
 fn earned(weights: &[u32; 8], stated: &[bool; 8]) -> f64 {
     f64::from(weights.iter().zip(stated).filter(|(_, stated)| **stated).map(|(weight, _)| weight).sum::<u32>())
@@ -163,16 +181,18 @@ impl Judge {
 
 /// A judge's reply to a prompt for a mark.
 fn reply(prompt: &str, stream: &mut Stream) -> String {
-    let (task, rest) = prompt.split_once("\n=====\n").unwrap_or((prompt, ""));
-    let answer = rest.split_once("\n=====\n").map_or("", |(answer, _)| answer);
-    let mut items: Vec<(f64, &str)> = section(task, "## Rubric\n")
-        .lines()
-        .filter_map(|line| line.split_once(": "))
-        .filter_map(|(weight, words)| Some((weight.parse().ok()?, words)))
-        .collect();
+    let (task, rest) = prompt.split_once("## The student's answer\n").unwrap_or((prompt, ""));
+    let answer = rest.split("\n=====\n").nth(1).unwrap_or_default();
+    let mut items = read_items(section(task, "## Rubric\n"));
     if items.is_empty() {
         let points: Vec<&str> = section(task, "## Reference answer\n").split(". ").collect();
-        items = points.iter().map(|words| (MAX_MARK / points.len() as f64, *words)).collect();
+        // What worked gradings do not tell is shared out alike.
+        let reasons = task.split("## Worked grading ").skip(1).filter_map(|one| one.split("\n=====\n").nth(2));
+        let told: Vec<(f64, &str)> = reasons.flat_map(read_items).collect();
+        let worth = |words: &str| told.iter().find(|(_, known)| *known == words).map(|(worth, _)| *worth);
+        let left = MAX_MARK - points.iter().filter_map(|words| worth(words)).sum::<f64>();
+        let untold = points.iter().filter(|words| worth(words).is_none()).count();
+        items = points.iter().map(|words| (worth(words).unwrap_or(left / untold as f64), *words)).collect();
     }
     let mut mark = 0.0;
     for (weight, words) in items {
@@ -188,6 +208,12 @@ fn reply(prompt: &str, stream: &mut Stream) -> String {
         return format!("A good part is there. I would give about {mark}.");
     }
     format!("Item by item, this earns what follows.\nScore: {mark}/{MAX_MARK}")
+}
+
+/// Lines of what points earn.
+fn read_items(text: &str) -> Vec<(f64, &str)> {
+    let lines = text.lines().filter_map(|line| line.split_once(": "));
+    lines.filter_map(|(weight, words)| Some((weight.parse().ok()?, words))).collect()
 }
 
 /// What stands below a heading.
@@ -255,10 +281,19 @@ fn run(seed: Seed) -> Result<Figures> {
     let own = judge.rubric(&rubric_request(QUESTION, &reference, MAX_MARK));
 
     let mut figures = Figures::new();
-    let conditions = [("reference", None), ("own rubric", Some(&own)), ("teacher's rubric", Some(&teachers))];
-    for (name, rubric) in conditions {
-        let rubric = rubric.map(String::as_str);
-        let assignment = Assignment { question: QUESTION, reference: &reference, rubric, max_mark: MAX_MARK };
+    let reasons: Vec<String> = graded.iter().take(WORKED).map(|essay| reasons(&weights, essay)).collect();
+    let mut worked = Vec::with_capacity(WORKED);
+    for (essay, reasons) in graded.iter().zip(&reasons) {
+        worked.push(WorkedGrading { answer: &essay.text, reasons, mark: essay.mark });
+    }
+    let conditions: [(&str, Option<&str>, &[WorkedGrading]); 4] = [
+        ("reference", None, &[]),
+        ("own rubric", Some(&own), &[]),
+        ("teacher's rubric", Some(&teachers), &[]),
+        ("worked gradings", None, &worked),
+    ];
+    for (name, rubric, gradings) in conditions {
+        let assignment = Assignment { question: QUESTION, reference: &reference, rubric, max_mark: MAX_MARK, gradings };
         let mut marks = Marks::default();
         for (number, essay) in (0..).zip(&essays) {
             let (prompt, mut stream) = (grade_prompt(assignment, &essay.text), seed.stream("reply", number));
@@ -330,10 +365,10 @@ mod tests {
 
     use super::*;
 
-    /// The first mark of the judge that is one.
-    fn marked(rubric: Option<&str>, answer: &str) -> f64 {
+    /// The usual mark of the judge.
+    fn marked(rubric: Option<&str>, gradings: &[WorkedGrading], answer: &str) -> f64 {
         let reference = reference();
-        let assignment = Assignment { question: QUESTION, reference: &reference, rubric, max_mark: MAX_MARK };
+        let assignment = Assignment { question: QUESTION, reference: &reference, rubric, max_mark: MAX_MARK, gradings };
         let prompt = grade_prompt(assignment, answer);
         let mut marks: Vec<f64> = (0..99)
             .filter_map(|number| read_mark(&reply(&prompt, &mut Seed(0).stream("reply", number)), MAX_MARK))
@@ -345,12 +380,27 @@ mod tests {
     #[test]
     fn the_judge_reads_points_by_the_rubric_or_the_reference() {
         let rubric = rubric(&WEIGHTS.map(f64::from));
-        assert_eq!(marked(Some(&rubric), &reference()), 15.0);
-        assert_eq!(marked(Some(&rubric), POINTS[0][0]), 4.0);
-        assert_eq!(marked(Some(&rubric), POINTS[1][1]), 3.0);
+        assert_eq!(marked(Some(&rubric), &[], &reference()), 15.0);
+        assert_eq!(marked(Some(&rubric), &[], POINTS[0][0]), 4.0);
+        assert_eq!(marked(Some(&rubric), &[], POINTS[1][1]), 3.0);
         // An eighth of 15, and nothing for what is no point.
-        assert_eq!(marked(None, POINTS[0][0]), 2.0);
-        assert_eq!(marked(None, FILLERS[0]), 0.0);
+        assert_eq!(marked(None, &[], POINTS[0][0]), 2.0);
+        assert_eq!(marked(None, &[], FILLERS[0]), 0.0);
+    }
+
+    #[test]
+    fn worked_gradings_tell_what_their_points_earn() {
+        let mut stated = [false; 8];
+        (stated[0], stated[3]) = (true, true);
+        let text = format!("{}. {}", POINTS[0][1], POINTS[3][0]);
+        let essay = Essay { text, stated, mark: 6.0 };
+        let reasons = reasons(&WEIGHTS, &essay);
+        assert_eq!(reasons, format!("4: {}\n2: {}", POINTS[0][0], POINTS[3][0]));
+        let worked = [WorkedGrading { answer: &essay.text, reasons: &reasons, mark: essay.mark }];
+        assert_eq!(marked(None, &worked, POINTS[0][0]), 4.0);
+        // The other six share 15 - 6 = 9 marks: 1.5 each, three of them 4.5, which is rounded away from 0.
+        let three = [1, 2, 4].map(|at| POINTS[at][0]).join(". ");
+        assert_eq!(marked(None, &worked, &three), 5.0);
     }
 
     #[test]

@@ -16,10 +16,10 @@ use crate::world::{normal, sigmoid};
 
 const APPLICANTS: usize = 3000;
 /// Applicants of a round, who are compared with each other.
-const ROUND: usize = 6;
-const AUDITORS: u64 = 5;
+pub(super) const ROUND: usize = 6;
+pub(super) const AUDITORS: u64 = 5;
 /// How much too low the signal of the second group is.
-const SHIFT: f64 = 0.8;
+pub(super) const SHIFT: f64 = 0.8;
 const NOISE: f64 = 0.5;
 /// The chance of whom the policy turns away to be accepted all the same.
 const EXPLORED: f64 = 0.05;
@@ -30,7 +30,7 @@ pub const ROW: Row = Row {
     paper: "Individually Fair Learning with One-Sided Feedback, arXiv:2206.04475",
     setting: "3000 synthetic applicants in rounds of six, half of them with a signal that is 0.8 deviations too low; outcomes are \
               seen of whom the policy accepts and of a twentieth of the others; five auditors, a pair counts when half of them \
-              object; the learner of the paper is not run: policies are given",
+              object; policies are given, the learner is that of fair-learner",
     seeds: 12,
     claims: &[
         Claim {
@@ -65,15 +65,15 @@ pub const ROW: Row = Row {
 };
 
 /// Who applies.
-struct Applicant {
-    quality: f64,
-    signal: f64,
-    is_low: bool,
-    pays: bool,
+pub(super) struct Applicant {
+    pub quality: f64,
+    pub signal: f64,
+    pub is_low: bool,
+    pub pays: bool,
 }
 
 impl Applicant {
-    fn drawn(number: usize, seed: Seed) -> Self {
+    pub fn drawn(number: usize, seed: Seed) -> Self {
         let mut stream = seed.stream("applicant", number as u64);
         let (quality, noise) = (normal(&mut stream), NOISE * normal(&mut stream));
         let (is_low, share): (bool, f64) = (stream.random(), stream.random());

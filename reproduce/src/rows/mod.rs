@@ -24,6 +24,7 @@ mod dpo_overoptimisation;
 mod dynamic_beta;
 mod ensembles;
 mod ensembles_in_rl;
+mod fair_learner;
 mod folded_histories;
 mod follow_ups;
 mod glore_stages;
@@ -32,6 +33,7 @@ mod gpo_on_cycles;
 mod graders;
 mod groupwise_regret;
 mod hidden_outcomes;
+mod hiring;
 mod imbalance;
 mod impact_curve;
 mod implicit_prm_data;
@@ -169,6 +171,8 @@ pub const ROWS: &[&Row] = &[
     &blank_perplexity::ROW,
     &groupwise_regret::ROW,
     &hidden_outcomes::ROW,
+    &fair_learner::ROW,
+    &hiring::ROW,
     &impact_curve::ROW,
     &circuit::ROW,
     &rollout_errors::ROW,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use ascribe::core::Seed;
 use ascribe::eval::bench::{StepReduction, Unparsed};
+use ascribe::eval::rank::Level;
 use ascribe::eval::{Bootstrap, BootstrapMethod};
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -159,6 +160,17 @@ pub enum EvalCommand {
     AlpacaEval(AlpacaArgs),
     /// BOSE: choices by the perplexity of a filled blank, open answers by a light instruction with examples.
     Bose(BoseArgs),
+    /// A judge that marks answers against a teacher: errors and agreement, from its replies or by asking it.
+    Grade(GradeArgs),
+    /// Bradley-Terry ratings of models with intervals and ranks, from games between two of them.
+    Arena(ArenaArgs),
+    /// RM-Bench: chosen and rejected in three styles each, from scores.
+    #[command(name = "rmbench")]
+    RmBench(RmBenchArgs),
+    /// Agreement of any number of raters: Krippendorff's alpha, Fleiss' and Randolph's kappa.
+    Agreement(AgreementArgs),
+    /// Self-correction: what a second attempt mended and broke.
+    Correction(CorrectionArgs),
 }
 
 /// A model that is asked.
@@ -377,6 +389,98 @@ pub struct BoseArgs {
     pub max_new_tokens: Option<usize>,
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct GradeArgs {
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// The largest mark; 0 is the smallest.
+    #[arg(long, allow_negative_numbers = true)]
+    pub max_mark: f64,
+    /// Rows with `answer`, `reasons` and `mark` that the judge is shown before every answer.
+    #[arg(long, requires = "model")]
+    pub gradings: Option<PathBuf>,
+    /// Ask the judge for a rubric of its own before it marks.
+    #[arg(long, requires = "model")]
+    pub own_rubric: bool,
+    /// Most tokens of a reply. Without it 512.
+    #[arg(long, alias = "max-completion-length", requires = "model")]
+    pub max_new_tokens: Option<usize>,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct ArenaArgs {
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// The model whose rating is 1000; without it the mean of all is.
+    #[arg(long)]
+    pub anchor: Option<String>,
+    /// Pull strengths to 0 by so much, for models that do not all hang together by wins.
+    #[arg(long, allow_negative_numbers = true)]
+    pub ridge: Option<f64>,
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct RmBenchArgs {
+    #[command(flatten)]
+    pub file: FileArgs,
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct AgreementArgs {
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// What differences between ratings mean.
+    #[arg(long, value_enum, default_value_t = ScaleName::Nominal)]
+    pub scale: ScaleName,
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+}
+
+/// What differences between ratings mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ScaleName {
+    /// Equal or not.
+    Nominal,
+    /// Their order.
+    Ordinal,
+    /// Their distance.
+    Interval,
+    /// Their distance in proportion.
+    Ratio,
+}
+
+impl ScaleName {
+    pub fn level(self) -> Level {
+        match self {
+            Self::Nominal => Level::Nominal,
+            Self::Ordinal => Level::Ordinal,
+            Self::Interval => Level::Interval,
+            Self::Ratio => Level::Ratio,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct CorrectionArgs {
+    #[command(flatten)]
+    pub file: FileArgs,
     #[command(flatten)]
     pub measure: MeasureArgs,
 }

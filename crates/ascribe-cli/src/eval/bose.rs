@@ -3,9 +3,8 @@
 //! and the first line of its answer counts.
 
 use anyhow::{Context, bail};
-use ascribe::core::{Mode, Policy, Request, Seed, Tokens, Until};
+use ascribe::core::Tokens;
 use ascribe::eval::protocol::{BlankItem, Example, blank_credits, light_prompt, same_answer, split_blank};
-use ascribe::lm::SpecialTokens;
 use serde_json::Value;
 
 use super::model::{Asked, each_row};
@@ -99,29 +98,15 @@ fn open(args: &BoseArgs, asked: &Asked, records: &Records) -> anyhow::Result<Vec
     };
     let instruction = args.instruction.as_deref().unwrap_or("Answer the question briefly.");
     let ask = |row: &Record| -> anyhow::Result<(Tokens, String)> {
-        let prefix = asked.prompt(&light_prompt(instruction, &examples, records.text(row, "question")?))?;
-        asked.fits(prefix.len() + 1)?;
+        let prefix = asked.short_prompt(&light_prompt(instruction, &examples, records.text(row, "question")?))?;
         Ok((prefix, records.label(row, "answer")?))
     };
     each_row(records, "ask", ask, |batch| {
-        let requests: Vec<Request> = batch
-            .iter()
-            .map(|(prefix, _)| Request {
-                prefix: prefix.clone(),
-                n: 1,
-                until: Until::End,
-                mode: Mode::Greedy,
-                max_new: args.max_new_tokens.unwrap_or(32),
-                seed: Seed(args.measure.seed),
-            })
-            .collect();
-        let replies = asked.model.policy.propose(&requests)?;
-        let mut credits = Vec::with_capacity(batch.len());
-        for (reply, (_, answer)) in replies.iter().zip(batch) {
-            let tokens = &reply.candidates.first().context("the model gave no answer")?.tokens;
-            let text = asked.model.tokenizer.decode(tokens, SpecialTokens::Skip)?;
-            credits.push(if same_answer(&text, answer) { 1.0 } else { 0.0 });
-        }
+        let (prompts, answers): (Vec<Tokens>, Vec<&String>) =
+            batch.iter().map(|(prefix, answer)| (prefix.clone(), answer)).unzip();
+        let texts = asked.write(&prompts, args.max_new_tokens.unwrap_or(32), args.measure.seed)?;
+        let right = |(text, answer): (&String, &String)| if same_answer(text, answer) { 1.0 } else { 0.0 };
+        let credits: Vec<f64> = texts.iter().zip(answers).map(right).collect();
         Ok(credits)
     })
 }

@@ -1,10 +1,10 @@
 //! The model behind a protocol: texts to token ids, and pairs to scores.
 
 use anyhow::{Context, bail};
-use ascribe::core::{CoreError, Credit, Episode, Reduce, Scorer, Tokens};
+use ascribe::core::{CoreError, Credit, Episode, Mode, Policy, Reduce, Request, Scorer, Seed, Tokens, Until};
 use ascribe::data::{Message, Prompt};
 use ascribe::eval::protocol::{Likelihood, Question, scored_pairs};
-use ascribe::lm::{Decoder, FrozenModel, Head, LanguageModel};
+use ascribe::lm::{Decoder, FrozenModel, Head, LanguageModel, SpecialTokens};
 use ascribe::preference::{Encoder, ImplicitReward};
 use serde_json::Value;
 
@@ -56,6 +56,32 @@ impl Asked {
         let options = options.into_iter().collect::<anyhow::Result<Vec<Tokens>>>()?;
         self.fits(prefix.len() + options.iter().map(|option| option.len()).max().unwrap_or(0))?;
         Ok(Question { prefix, options })
+    }
+
+    /// Ids of a text that leaves room for an answer.
+    pub fn short_prompt(&self, text: &str) -> anyhow::Result<Tokens> {
+        let prefix = self.prompt(text)?;
+        self.fits(prefix.len() + 1)?;
+        Ok(prefix)
+    }
+
+    /// What the model writes behind each prompt, always the likeliest token.
+    pub fn write(&self, prompts: &[Tokens], max_new: usize, seed: u64) -> anyhow::Result<Vec<String>> {
+        let request = |prefix: &Tokens| Request {
+            prefix: prefix.clone(),
+            n: 1,
+            until: Until::End,
+            mode: Mode::Greedy,
+            max_new,
+            seed: Seed(seed),
+        };
+        let replies = self.model.policy.propose(&prompts.iter().map(request).collect::<Vec<Request>>())?;
+        let mut texts = Vec::with_capacity(prompts.len());
+        for reply in &replies {
+            let tokens = &reply.candidates.first().context("the model gave no answer")?.tokens;
+            texts.push(self.model.tokenizer.decode(tokens, SpecialTokens::Skip)?);
+        }
+        Ok(texts)
     }
 
     /// Refuses what is longer than the context.

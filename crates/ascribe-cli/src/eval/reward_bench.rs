@@ -1,4 +1,4 @@
-//! RewardBench 1 and 2.
+//! RewardBench 1 and 2, and RM-Bench.
 //!
 //! RewardBench 1 reads rows, or one object of columns, with `subset` and `scores_chosen` and `scores_rejected`, or with
 //! `results` of 0 and 1 (one half for a tie of a judge). With a model, rows have `subset`, `prompt`, `chosen` and
@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 
 use anyhow::bail;
 use ascribe::eval::bench::{
-    MissingSubsets, REWARDBENCH_SECTIONS, REWARDBENCH2_SUBSETS, RewardBench, TiesPrompt, best_of_completions,
-    rewardbench, rewardbench_ties,
+    MissingSubsets, REWARDBENCH_SECTIONS, REWARDBENCH2_SUBSETS, RewardBench, StyledPair, TiesPrompt, rewardbench,
+    rewardbench2, rm_bench, rm_bench_estimates,
 };
 use ascribe::eval::{Bootstrap, Estimate, EvalError, wilson};
 
 use super::model::PairScorer;
-use crate::args::{RewardBench2Args, RewardBenchArgs};
+use crate::args::{RewardBench2Args, RewardBenchArgs, RmBenchArgs};
 use crate::findings::{Finding, Findings};
 use crate::records::Records;
 
@@ -137,31 +137,47 @@ pub fn second(args: &RewardBench2Args) -> anyhow::Result<()> {
         let wrong = correct.split_off(at);
         list.push(TiesPrompt { id, correct, wrong });
     }
-    let mut estimates = Vec::new();
-    for (subset, scores) in &best_of {
-        estimates.push((subset.clone(), best_of_completions(scores, &bootstrap)?));
-    }
-    let mut findings = Findings::new("rewardbench2")
-        .fact("input", records.name())
-        .drawn(&bootstrap)
-        .with_all(estimates.iter().map(|(subset, estimate)| Finding::of(subset.as_str(), estimate)));
-    let mut scores: Vec<f64> = estimates.iter().map(|(_, estimate)| estimate.value).collect();
-    if !(reference.is_empty() && tied.is_empty()) {
-        let ties = rewardbench_ties(&reference, &tied)?;
+    let ties = !(reference.is_empty() && tied.is_empty());
+    let scores = rewardbench2(&best_of, ties.then_some([&reference[..], &tied[..]]), &bootstrap)?;
+    let subsets = scores.subsets.iter().map(|(subset, estimate)| Finding::of(subset.as_str(), estimate));
+    let mut findings = Findings::new("rewardbench2").fact("input", records.name()).drawn(&bootstrap).with_all(subsets);
+    if let (Some(ties), Some(score)) = (scores.ties, scores.ties_score) {
         findings = findings
-            .with(Finding::number("Ties", ties.score))
+            .with(Finding::of("Ties", &score))
             .with(Finding::number("Ties, reference accuracy", ties.accuracy_reference))
             .with(Finding::number("Ties, tied accuracy", ties.accuracy_tied))
             .fact("Ties in both versions", ties.joined)
             .fact("Ties in one version", ties.single);
-        scores.push(ties.score);
     }
-    let overall = scores.iter().sum::<f64>() / scores.len() as f64;
     let there = |name: &str| best_of.contains_key(name) || (name == "Ties" && !tied.is_empty());
     let missing: Vec<&str> = REWARDBENCH2_SUBSETS.into_iter().filter(|name| !there(name)).collect();
     if !missing.is_empty() {
         let missing = missing.join(", ");
         findings = findings.note(format!("Without {missing}: overall is the mean of the subsets that are there."));
     }
-    findings.with(Finding::number("overall", overall)).show(args.measure.json, args.file.report.as_deref())
+    findings.with(Finding::of("overall", &scores.overall)).show(args.measure.json, args.file.report.as_deref())
+}
+
+/// RM-Bench: rows with `domain`, and `score_chosen` and `score_rejected`, lists of three: concise, plain, markdown.
+pub fn styles(args: &RmBenchArgs) -> anyhow::Result<()> {
+    let records = Records::read(&args.file.input)?;
+    let mut pairs = Vec::with_capacity(records.rows.len());
+    for row in &records.rows {
+        let scores = |column: &str| -> anyhow::Result<[f64; 3]> {
+            let scores = records.numbers(row, column)?;
+            let three = <[f64; 3]>::try_from(scores).ok();
+            let value = records.value(row, column)?;
+            three.ok_or_else(|| records.wrong(row, column, "three scores: concise, plain, markdown", value))
+        };
+        let (chosen, rejected) = (scores("score_chosen")?, scores("score_rejected")?);
+        pairs.push(StyledPair { domain: records.label(row, "domain")?, chosen, rejected });
+    }
+    let bootstrap = args.measure.bootstrap(pairs.len());
+    let (bench, estimates) = (rm_bench(&pairs)?, rm_bench_estimates(&pairs, &bootstrap)?);
+    Findings::new("rmbench")
+        .fact("input", records.name())
+        .drawn(&bootstrap)
+        .with_all(bench.domains.iter().map(|(domain, styles)| Finding::number(domain.as_str(), styles.mean)))
+        .with_all(estimates.iter().map(|(name, estimate)| Finding::of(*name, estimate)))
+        .show(args.measure.json, args.file.report.as_deref())
 }

@@ -12,7 +12,7 @@ use ascribe::train::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{ACCURACY, start};
+use super::{ACCURACY, fused_words, start};
 use crate::args::TrainArgs;
 use crate::output::{Progress, write_whole};
 
@@ -96,6 +96,9 @@ impl<L: Learner<Model = Decoder>> Run<'_, L> {
             Some((source, steps)) => Fit::from_source(learner, start.decoder, source, steps, config)?,
             None => Fit::new(learner, start.decoder, train, config)?,
         };
+        if args.verify_fused {
+            fit = fit.with_fused_check();
+        }
         let (mut best, mut measured, mut moved) = (None, None, None);
         if let Some((path, progress)) = &start.last {
             fit.resume(path, progress)?;
@@ -110,6 +113,9 @@ impl<L: Learner<Model = Decoder>> Run<'_, L> {
             let report = report?;
             let (step, steps) = (fit.step(), fit.steps());
             progress.at(step);
+            if let Some(check) = fit.take_fused_check() {
+                progress.line(&fused_words(check));
+            }
             if due(args.logging_steps, step, steps) || step == 1 {
                 progress.line(&line(&report, steps, progress.seconds()));
             }
@@ -262,6 +268,7 @@ impl RunLog {
 
 #[cfg(test)]
 mod tests {
+    use super::super::has_fused;
     use super::*;
 
     #[test]
@@ -275,6 +282,14 @@ mod tests {
         assert_eq!(spread(&[3.0, 1.0])[1].1, 2.0);
         assert_eq!(spread(&[4.0]).iter().map(|one| one.1).collect::<Vec<_>>(), [4.0; 3]);
         assert!(spread(&[]).is_empty());
+    }
+
+    #[test]
+    fn nothing_is_fused_on_a_gpu() {
+        assert!(has_fused("flex").is_ok());
+        let said = has_fused("cuda:1").unwrap_err().to_string();
+        let due = "verify_fused does nothing on cuda:1, where no operation is fused; leave it out, or use flex";
+        assert_eq!(said, due);
     }
 
     #[test]

@@ -29,7 +29,7 @@ use ascribe::preference::{
     Encoder, LogpCache, LogpLearner, RevisionTemplate, TrainRow, fingerprint, implicit_token_rewards, reference_logps,
     self_test, token_rewards,
 };
-use ascribe::train::{Checkpoints, FitConfig, Tally};
+use ascribe::train::{Checkpoints, FitConfig, FusedCheck, Tally};
 use serde_json::{Map, Value, json};
 
 use crate::Catalog;
@@ -248,7 +248,27 @@ fn check_run(args: &TrainArgs) -> anyhow::Result<()> {
     if let Some(config) = lora(args) {
         config.check()?;
     }
+    if args.verify_fused {
+        has_fused(&args.common.device)?;
+    }
     refuse_mixed_folder(args)
+}
+
+/// Refuses a device on which nothing is fused.
+fn has_fused(device: &str) -> anyhow::Result<()> {
+    match device.split(':').next() {
+        Some("flex") => Ok(()),
+        _ => bail!("verify_fused does nothing on {device}, where no operation is fused; leave it out, or use flex"),
+    }
+}
+
+/// What the check of fused operations found, in words.
+fn fused_words(check: FusedCheck) -> String {
+    format!(
+        "fused operations agree with their plain forms on the rows of the first step: the loss within {:.1e}, the gradients within \
+         {:.1e} of their size",
+        check.loss, check.gradient
+    )
 }
 
 /// The longest row, which the context of the model limits.

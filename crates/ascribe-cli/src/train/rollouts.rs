@@ -23,7 +23,7 @@ use super::rows::{parts, say_skipped};
 use super::setup::{Setup, second_attempt};
 use super::steer;
 use super::stopping::Stopping;
-use super::{base, contents, fit_config, identity, load, refuse_other_runs, rows_hash, short, start};
+use super::{base, contents, fit_config, fused_words, identity, load, refuse_other_runs, rows_hash, short, start};
 use crate::Catalog;
 use crate::args::TrainArgs;
 use crate::device::device;
@@ -391,6 +391,9 @@ pub(super) fn drive(
     last: Option<&Last>,
 ) -> anyhow::Result<LanguageModel> {
     let (checkpoints, steps) = (Checkpoints::new(&args.output_dir, args.save_total_limit), fit.steps());
+    if args.verify_fused {
+        fit = fit.with_fused_check();
+    }
     if let Some((path, progress)) = last {
         fit.resume(path, progress)?;
         eprintln!("going on from {} ({} of {steps} steps done)", path.display(), fit.step());
@@ -406,6 +409,9 @@ pub(super) fn drive(
         let step = fit.step();
         stopping.see(step, |name| report.metric(name));
         progress.at(step);
+        if let Some(check) = fit.take_fused_check() {
+            progress.line(&fused_words(check));
+        }
         if due(args.logging_steps, step) || step == 1 {
             progress.line(&line(&report, steps, progress.seconds()));
         }

@@ -23,3 +23,13 @@ pub use logits::{is_top1, mean_logits};
 pub use logps::{HeadLayout, HeadShape, chosen_logps, head_logps, token_logps};
 pub use mask::Mask;
 pub use rows::{geglu, geglu_product, gelu_tanh, layer_norm, rms_norm, rms_norm_product, rope, swiglu, swiglu_product};
+
+/// What `work` gives when every operation that it calls on this thread takes its plain form, as if the feature `fused` were off:
+/// to hold fused operations against. Without that feature `work` as it is.
+pub fn plainly<T>(work: impl FnOnce() -> T) -> T {
+    #[cfg(feature = "fused")]
+    let done = fused::plainly(work);
+    #[cfg(not(feature = "fused"))]
+    let done = work();
+    done
+}

@@ -27,9 +27,11 @@ pub use reasoning::{
     clr_bench, right_by_wrong_steps,
 };
 pub use rewardbench::{MissingSubsets, REWARDBENCH_PRIOR, REWARDBENCH_SECTIONS, RewardBench, rewardbench};
-pub use rewardbench2::{REWARDBENCH2_SUBSETS, TiesPrompt, TiesScore, best_of_completions, rewardbench_ties};
+pub use rewardbench2::{
+    REWARDBENCH2_SUBSETS, RewardBench2, TiesPrompt, TiesScore, best_of_completions, rewardbench_ties, rewardbench2,
+};
 pub use rewardmath::{OneToMany, RewardMath, StepReduction, Unparsed, one_to_many, pairwise_one_to_many};
-pub use rm_bench::{RmBench, StyleMatrix, StyledPair, rm_bench, style_matrix};
+pub use rm_bench::{RmBench, StyleMatrix, StyledPair, rm_bench, rm_bench_estimates, style_matrix};
 pub use samples::{Attempts, mean_pass_at_k, mean_pass_hat_k, pass_at_k, pass_hat_k};
-pub use self_correction::{SelfCorrection, self_correction};
+pub use self_correction::{SelfCorrection, attempt_table, self_correction};
 pub use votes::{VoteTies, maj_at_k, majority, weighted_majority};

@@ -8,9 +8,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::EvalError;
 use crate::error::{not_empty, within};
+use crate::stats::bootstrap::clusters;
 use crate::stats::sum::number;
+use crate::{Bootstrap, Estimate, EvalError};
 
 /// The scores of one prompt, by style.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,6 +96,41 @@ pub fn rm_bench(pairs: &[StyledPair]) -> Result<RmBench, EvalError> {
     Ok(RmBench { domains, hard, normal, easy, total })
 }
 
+/// Hard, normal, easy and total of [`rm_bench`] with intervals, which resample prompts within their domain. In [0, 1]; O(B n).
+///
+/// # Errors
+/// As [`rm_bench`], and when a setting of the bootstrap is out of range.
+pub fn rm_bench_estimates(
+    pairs: &[StyledPair],
+    bootstrap: &Bootstrap,
+) -> Result<[(&'static str, Estimate); 4], EvalError> {
+    not_empty("the prompts", pairs)?;
+    let domains: Vec<&str> = pairs.iter().map(|pair| pair.domain.split('-').next().unwrap_or_default()).collect();
+    let (domain_of, count) = clusters(&domains);
+    let mut shares = Vec::with_capacity(pairs.len());
+    for pair in pairs {
+        let StyleMatrix { hard, normal, easy, mean, .. } = style_matrix(std::slice::from_ref(pair))?;
+        shares.push([hard, normal, easy, mean]);
+    }
+    let over_domains = |which: usize| {
+        bootstrap.stratified_metric(&domains, |rows| {
+            let mut sums = vec![(0.0, 0.0); count];
+            for &row in rows {
+                let (sum, n) = &mut sums[domain_of[row]];
+                *sum += shares[row][which];
+                *n += 1.0;
+            }
+            Ok(sums.iter().map(|(sum, n)| sum / n).sum::<f64>() / count as f64)
+        })
+    };
+    Ok([
+        ("hard", over_domains(0)?),
+        ("normal", over_domains(1)?),
+        ("easy", over_domains(2)?),
+        ("total", over_domains(3)?),
+    ])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,5 +146,28 @@ mod tests {
         assert_eq!((bench.hard, bench.easy, bench.domains.len()), (0.5, 1.0, 2));
         assert_eq!(bench.domains["safety"].mean, 1.0);
         assert!(matches!(rm_bench(&[]), Err(EvalError::Empty { .. })));
+    }
+
+    /// Two domains: chat right of style alone and in everything, math right in everything twice, so hard is (1/2 + 1)/2.
+    #[test]
+    fn intervals_stand_around_the_scores() {
+        let pair = |domain: &str, chosen: [f64; 3]| StyledPair {
+            domain: domain.to_owned(),
+            chosen,
+            rejected: [0.0, 1.0, 2.0],
+        };
+        let pairs =
+            [pair("chat", [0.0, 1.0, 2.0]), pair("chat", [9.0; 3]), pair("math", [9.0; 3]), pair("math-x", [9.0; 3])];
+        let bootstrap = Bootstrap { resamples: 500, ..Bootstrap::default() };
+        let estimates = rm_bench_estimates(&pairs, &bootstrap).unwrap();
+        let bench = rm_bench(&pairs).unwrap();
+        for ((name, estimate), due) in estimates.iter().zip([bench.hard, bench.normal, bench.easy, bench.total]) {
+            assert!((estimate.value - due).abs() < 1e-12 && estimate.n == 4, "{name}: {estimate}");
+        }
+        assert_eq!((estimates[0].1.value, estimates[2].1.value), (0.75, 1.0));
+        // Two draws of two chats: all wrong, or none, with chance 1/4 each; math never varies.
+        let hard = estimates[0].1.interval.unwrap();
+        assert_eq!((hard.low, hard.high), (0.5, 1.0));
+        assert!(matches!(rm_bench_estimates(&[], &bootstrap), Err(EvalError::Empty { .. })));
     }
 }

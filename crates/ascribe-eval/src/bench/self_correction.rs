@@ -5,7 +5,7 @@
 //! ```
 //! The conditional rates are absent at 0/0. The test is McNemar's.
 
-use crate::error::{not_empty, same_length};
+use crate::error::{not_empty, option, same_length};
 use crate::stats::sum::{number, share};
 use crate::stats::{McNemar, accuracy};
 use crate::{Bootstrap, Estimate, EvalError};
@@ -66,6 +66,20 @@ pub fn self_correction(
     })
 }
 
+/// [`self_correction`] from each attempt to each later one: `table[later - 1][earlier]`, of attempts on the same problems.
+/// O(attempts^2 B n).
+///
+/// # Errors
+/// As [`self_correction`], and for fewer than two attempts.
+pub fn attempt_table(attempts: &[Vec<bool>], bootstrap: &Bootstrap) -> Result<Vec<Vec<SelfCorrection>>, EvalError> {
+    option("attempts", "at least 2", attempts.len() as f64, attempts.len() >= 2)?;
+    let row = |later: usize| -> Result<Vec<SelfCorrection>, EvalError> {
+        let earlier = attempts[..later].iter();
+        earlier.map(|first| self_correction(first, &attempts[later], None, bootstrap)).collect()
+    };
+    (1..attempts.len()).map(row).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -103,5 +117,17 @@ mod tests {
             let shown = self_correction(&first, &second, None, &Bootstrap::NONE).unwrap();
             prop_assert!((shown.delta.value - (shown.mended - shown.broken)).abs() < 1e-12);
         }
+    }
+
+    /// Three attempts at two problems, right 1, 2 and 1 times: changes +1/2 and 0 from the first, -1/2 from the second.
+    #[test]
+    fn attempts_are_compared_in_pairs() {
+        let attempts = [vec![true, false], vec![true, true], vec![false, true]];
+        let table = attempt_table(&attempts, &Bootstrap::NONE).unwrap();
+        let deltas: Vec<Vec<f64>> = table.iter().map(|row| row.iter().map(|one| one.delta.value).collect()).collect();
+        assert_eq!(deltas, [vec![0.5], vec![0.0, -0.5]]);
+        assert_eq!((table[1][0].mended, table[1][0].broken), (0.5, 0.5));
+        assert!(matches!(attempt_table(&attempts[..1], &Bootstrap::NONE), Err(EvalError::Range { .. })));
+        assert!(attempt_table(&[vec![true], vec![]], &Bootstrap::NONE).is_err());
     }
 }

@@ -10,8 +10,8 @@
 use std::hash::Hash;
 
 use super::scored::Scored;
-use crate::error::{same_length, within};
-use crate::{Bootstrap, Estimate, EvalError};
+use crate::error::{not_empty, same_length, within};
+use crate::{Averaged, Bootstrap, Estimate, EvalError};
 
 /// The AUROC of `scores` for `labels` (true = positive, expected to score high). In [0, 1]; ties count half;
 /// O(n log n).
@@ -47,6 +47,25 @@ pub fn clustered_auroc<K: Hash + Eq>(
     let scored = Scored::new(scores, labels.to_vec())?;
     same_length("keys", scores.len(), keys.len())?;
     bootstrap.clustered_weighted_metric(keys, |counts| scored.auroc(counts))
+}
+
+/// The mean of the AUROCs of groups of scores that are not compared with each other: a reward against correctness by prompt (PPE's
+/// correctness metric), or a detector by domain and generator (arXiv:2405.17382). Groups without one of the classes are skipped
+/// and counted; the interval resamples groups. In [0, 1]; ties count half; O(n log n + B groups).
+///
+/// # Errors
+/// When there is no group, no group has both classes, the lengths of one differ, or a score is NaN or infinite.
+pub fn mean_auroc(groups: &[(&[f64], &[bool])], bootstrap: &Bootstrap) -> Result<Averaged, EvalError> {
+    not_empty("the groups", groups)?;
+    let mut areas = Vec::with_capacity(groups.len());
+    for (scores, labels) in groups {
+        areas.push(match auroc(scores, labels) {
+            Ok(area) => Some(area),
+            Err(EvalError::Degenerate { .. }) => None,
+            Err(error) => return Err(error),
+        });
+    }
+    Averaged::new(&areas, bootstrap, "a mean AUROC", "no group has both classes")
 }
 
 /// The AUROC of rows with weights of at least 0; a row of weight 0 is as if it were not there. In [0, 1]; ties count
@@ -97,6 +116,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// 1 and 1/2 (a tie), and a group of right answers alone.
+    #[test]
+    fn groups_are_not_compared_with_each_other() {
+        let groups: [(&[f64], &[bool]); 3] =
+            [(&[0.9, 0.1], &[true, false]), (&[5.0, 5.0], &[true, false]), (&[1.0, 2.0], &[true, true])];
+        let mean = mean_auroc(&groups, &Bootstrap::NONE).unwrap();
+        assert_eq!((mean.mean.value, mean.mean.n, mean.skipped), (0.75, 2, 1));
+        assert!(matches!(mean_auroc(&groups[2..], &Bootstrap::NONE), Err(EvalError::Degenerate { .. })));
+        assert!(matches!(mean_auroc(&[], &Bootstrap::NONE), Err(EvalError::Empty { .. })));
+        let uneven: [(&[f64], &[bool]); 1] = [(&[1.0], &[true, false])];
+        assert!(matches!(mean_auroc(&uneven, &Bootstrap::NONE), Err(EvalError::Length { .. })));
+    }
 
     /// Pairs of positive and negative: (0.8, 0.5) and (0.8, 0.1) won, (0.5, 0.5) tied, (0.5, 0.1) won: 3.5 of 4.
     #[test]

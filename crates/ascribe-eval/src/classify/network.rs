@@ -81,12 +81,11 @@ pub fn attribute(
     for _ in 0..SWEEPS {
         let mut moved: f64 = 0.0;
         for text in (0..sources.len()).filter(|text| sources[*text].is_none() && !joined[*text].is_empty()) {
-            for source in 0..count {
-                let sum: f64 = joined[text].iter().map(|other| odds[*other][source]).sum();
-                let mean = sum / joined[text].len() as f64;
-                moved = moved.max((mean - odds[text][source]).abs());
-                odds[text][source] = mean;
-            }
+            let share = 1.0 / joined[text].len() as f64;
+            let mean = |source: usize| share * joined[text].iter().map(|other| odds[*other][source]).sum::<f64>();
+            let next: Vec<f64> = (0..count).map(mean).collect();
+            moved = next.iter().zip(&odds[text]).map(|(new, old)| (new - old).abs()).fold(moved, f64::max);
+            odds[text] = next;
         }
         if moved < STILL {
             break;

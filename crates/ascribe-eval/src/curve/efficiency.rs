@@ -85,22 +85,48 @@ pub fn efficiency_ratio(baseline: Reached, method: Reached) -> Ratio {
     }
 }
 
-/// The median over seeds, censored ones counting as later than any: censored itself when half or more are. Above 0;
-/// O(n log n).
+/// The median over seeds of when a target was reached.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MedianSteps {
+    /// The median; censored itself when half of the seeds or more are.
+    pub median: Reached,
+    /// Percentile limits over resampled seeds, either of which may be censored; `None` for one seed or without resamples.
+    pub limits: Option<[Reached; 2]>,
+    /// The level of the limits.
+    pub level: f64,
+    /// Number of seeds.
+    pub n: usize,
+    /// Seeds that never reached the target.
+    pub censored: usize,
+}
+
+/// The median over seeds, censored ones counting as later than any. Above 0; the limits resample seeds and are percentiles
+/// whatever the method of the bootstrap is, since nothing can be reflected at a time that is not known. O(B n log n).
 ///
 /// # Errors
-/// When there is no seed.
-pub fn median_steps(seeds: &[Reached]) -> Result<Reached, EvalError> {
+/// When there is no seed, or a setting of the bootstrap is out of range.
+pub fn median_steps(seeds: &[Reached], bootstrap: &Bootstrap) -> Result<MedianSteps, EvalError> {
     not_empty("the seeds", seeds)?;
-    let mut times: Vec<f64> =
-        seeds.iter().map(|seed| if let Reached::At(x) = *seed { x } else { f64::INFINITY }).collect();
-    times.sort_by(f64::total_cmp);
-    let (low, high) = (times[(times.len() - 1) / 2], times[times.len() / 2]);
+    let times: Vec<f64> = seeds.iter().map(|seed| if let Reached::At(x) = *seed { x } else { f64::INFINITY }).collect();
+    let median = |drawn: &[usize]| {
+        let mut times: Vec<f64> = drawn.iter().map(|&seed| times[seed]).collect();
+        times.sort_by(f64::total_cmp);
+        0.5 * (times[(times.len() - 1) / 2] + times[times.len() / 2])
+    };
     let last = seeds.iter().map(|seed| match *seed {
         Reached::At(x) | Reached::Censored(x) => x,
     });
-    let median = 0.5 * (low + high);
-    Ok(if median.is_finite() { Reached::At(median) } else { Reached::Censored(last.fold(0.0, f64::max)) })
+    let last = last.fold(0.0, f64::max);
+    // Between two times that are not known a quantile is NaN.
+    let reached = |time: f64| if time.is_finite() { Reached::At(time) } else { Reached::Censored(last) };
+    let limits = bootstrap.limits(seeds.len(), median)?;
+    Ok(MedianSteps {
+        median: reached(median(&(0..seeds.len()).collect::<Vec<_>>())),
+        limits: limits.map(|limits| limits.map(reached)),
+        level: bootstrap.level,
+        n: seeds.len(),
+        censored: times.iter().filter(|time| time.is_infinite()).count(),
+    })
 }
 
 /// The area under a curve by trapezoids on ln x, over the width: a mean y. Between the smallest and the largest y;
@@ -186,10 +212,25 @@ mod tests {
         assert_eq!(efficiency_ratio(at(8.0), at(2.0)), Ratio::Exact(4.0));
         assert_eq!(efficiency_ratio(never(8.0), at(2.0)), Ratio::AtLeast(4.0));
         assert_eq!(efficiency_ratio(at(8.0), never(2.0)), Ratio::None);
-        assert_eq!(median_steps(&[at(1.0), never(9.0), at(3.0)]).unwrap(), Reached::At(3.0));
-        assert_eq!(median_steps(&[at(1.0), never(9.0)]).unwrap(), Reached::Censored(9.0));
         assert!((log_area(&X, &[1.0, 1.0, 1.0, 1.0]).unwrap() - 1.0).abs() < 1e-12);
         assert_eq!(final_performance(&[vec![0.0, 1.0], vec![0.5]], &Bootstrap::NONE).unwrap().value, 0.75);
+    }
+
+    #[test]
+    fn medians_over_seeds_have_limits_that_may_be_censored() {
+        let (at, never) = (Reached::At, Reached::Censored);
+        let median = |seeds: &[Reached]| median_steps(seeds, &Bootstrap::default()).unwrap();
+        let three = median(&[at(1.0), never(9.0), at(3.0)]);
+        assert_eq!((three.median, three.n, three.censored), (at(3.0), 3, 1));
+        // A median of three draws is the smallest time with chance 7/27, and the censored one with the same.
+        assert_eq!(three.limits, Some([at(1.0), never(9.0)]));
+        assert_eq!(median(&[at(1.0), never(9.0)]).median, never(9.0));
+        // All draws of two are equal with chance 1/4 each: the limits are the two times.
+        let two = median(&[at(2.0), at(4.0)]);
+        assert_eq!((two.median, two.limits, two.level), (at(3.0), Some([at(2.0), at(4.0)]), 0.95));
+        assert_eq!(median(&[never(9.0), never(7.0)]).limits, Some([never(9.0); 2]));
+        assert_eq!(median(&[at(1.0)]).limits, None);
+        assert_eq!(median_steps(&[at(1.0), at(2.0)], &Bootstrap::NONE).unwrap().limits, None);
     }
 
     /// The same curve gives 1; with its x doubled, 2.
@@ -212,6 +253,6 @@ mod tests {
         assert!(matches!(steps(&[2.0, 1.0], &[0.0, 1.0]), Err(EvalError::OutOfRange { index: 1, .. })));
         assert!(matches!(steps(&[0.0], &[0.0]), Err(EvalError::OutOfRange { .. })));
         assert!(matches!(steps(&[1.0], &[f64::NAN]), Err(EvalError::NotFinite { .. })));
-        assert!(median_steps(&[]).is_err() && log_area(&[1.0], &[1.0]).is_err());
+        assert!(median_steps(&[], &Bootstrap::NONE).is_err() && log_area(&[1.0], &[1.0]).is_err());
     }
 }

@@ -10,8 +10,8 @@ mod rollout;
 
 pub use circuit::{Circuit, Prompted};
 pub use efficiency::{
-    Multiplier, Ratio, Reached, Reading, compute_multiplier, efficiency_ratio, final_performance, log_area,
-    median_steps, steps_to,
+    MedianSteps, Multiplier, Ratio, Reached, Reading, compute_multiplier, efficiency_ratio, final_performance,
+    log_area, median_steps, steps_to,
 };
 pub use kl::{
     BestOfNLaw, KlEstimate, best_of_n_kl, best_of_n_law, entropy, js_divergence, kl_estimate, kl_exact, total_variation,

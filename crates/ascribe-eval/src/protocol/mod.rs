@@ -5,6 +5,7 @@
 
 mod ask;
 mod blank;
+mod champ;
 mod grade;
 mod judge;
 mod light;
@@ -14,7 +15,8 @@ mod prm_bench;
 
 pub use ask::{Question, option_logps};
 pub use blank::{BlankItem, blank_credits, split_blank};
-pub use grade::{Assignment, grade_prompt, median_mark, read_mark, rubric_request};
+pub use champ::{ChampConcept, ChampProblem, champ_prompt};
+pub use grade::{Assignment, WorkedGrading, grade_prompt, median_mark, read_mark, rubric_request};
 pub use judge::{Judgement, Shown, judge_options, judge_prompt, judgements};
 pub use light::{Example, light_prompt, same_answer};
 pub use p_true::{OptionOrder, TrueBelief, p_true_prompt, true_beliefs, true_options};

@@ -5,6 +5,7 @@
 //! ```
 //! Divide by the largest mark for a fraction. Unparsable marks are no part of any number: count them beside these.
 
+use super::kappa::{KappaWeights, cohen_kappa};
 use crate::error::{finite, option, same_length, within};
 use crate::stats::sum::{mean, sum};
 use crate::{Bootstrap, Estimate, EvalError};
@@ -59,6 +60,43 @@ pub fn grading_error(
     })
 }
 
+/// The least quadratic kappa of two teachers at which a judge is held against them. Our threshold.
+pub const TEACHERS_AGREE: f64 = 0.4;
+
+/// A judge's agreement with two teachers, where these agree with each other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GatedAgreement {
+    /// The teachers' quadratic kappa.
+    pub teachers: Estimate,
+    /// The judge's quadratic kappa with each teacher; `None` where the teachers do not agree: marks that two teachers read
+    /// otherwise say nothing about a third reader.
+    pub judge: Option<[Estimate; 2]>,
+}
+
+/// Holds a judge's grades, each below `k`, against those of two teachers, if the quadratic kappa of the teachers is at
+/// least `threshold` ([`TEACHERS_AGREE`]). Kappas are at most 1; intervals resample items; O(B (n + k^2)).
+///
+/// # Errors
+/// As [`cohen_kappa`], and when the threshold is not in [-1, 1].
+pub fn gated_agreement(
+    judge: &[u32],
+    teachers: [&[u32]; 2],
+    k: u32,
+    threshold: f64,
+    bootstrap: &Bootstrap,
+) -> Result<GatedAgreement, EvalError> {
+    option("the threshold", "between -1 and 1", threshold, (-1.0..=1.0).contains(&threshold))?;
+    let [one, other] = teachers;
+    same_length("the grades of the judge", one.len(), judge.len())?;
+    let kappa = |a: &[u32], b: &[u32]| cohen_kappa(a, b, k, KappaWeights::Quadratic, bootstrap);
+    let teachers = kappa(one, other)?;
+    let judge = match teachers.value >= threshold {
+        true => Some([kappa(judge, one)?, kappa(judge, other)?]),
+        false => None,
+    };
+    Ok(GatedAgreement { teachers, judge })
+}
+
 /// The mark of the stored answer that is nearest to another one by embedding: what any judge must beat. The distance is
 /// Canberra's, `sum |a - b|/(|a| + |b|)` with 0/0 = 0; answers that are equally near give the mean of their marks. In the
 /// range of the marks; O(answers width).
@@ -86,6 +124,28 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// The teachers are the example of quadratic kappa, 0.8333333333. Against the third reader, kappa is that of the same
+    /// example with itself: 1.
+    #[test]
+    fn a_judge_is_scored_where_teachers_agree() {
+        let (one, other) = ([0, 1, 2, 2, 1, 0, 3, 3], [0, 2, 2, 1, 1, 0, 3, 2]);
+        let gated = |judge: &[u32], other: &[u32], threshold| {
+            gated_agreement(judge, [&one, other], 4, threshold, &Bootstrap::NONE)
+        };
+        let scored = gated(&one, &other, TEACHERS_AGREE).unwrap();
+        assert!((scored.teachers.value - 0.833_333_333_3).abs() < 1e-9);
+        let [with_one, with_other] = scored.judge.unwrap();
+        assert_eq!((with_one.value, with_other.value), (1.0, scored.teachers.value));
+        // Turned around, 3 - grade: sum w O = 9 + 1 + 1 + 1 + 1 + 9 + 9 + 9 = 40 against sum w E = 20, as both margins are
+        // alike and have the sum of squared distances from their mean 10: kappa 1 - 40/20.
+        let turned = one.map(|grade| 3 - grade);
+        let unscored = gated(&one, &turned, TEACHERS_AGREE).unwrap();
+        assert!((unscored.teachers.value + 1.0).abs() < 1e-12 && unscored.judge.is_none());
+        assert!(gated(&one, &turned, -1.0 + 1e-9).unwrap().judge.is_none());
+        assert!(gated(&one, &other, f64::NAN).is_err() && gated(&one[1..], &other, 0.4).is_err());
+        assert!(gated(&one, &other[1..], 0.4).is_err());
+    }
 
     /// Errors 0, 1, -2: MAE 1, MSE 5/3, bias -1/3.
     #[test]

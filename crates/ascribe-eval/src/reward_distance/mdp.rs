@@ -12,6 +12,9 @@ use crate::stats::sum::sum;
 /// Most states of a dense solution.
 const STATES: usize = 512;
 
+/// Most improvements of a policy.
+const IMPROVEMENTS: usize = 1000;
+
 /// States, actions and where they lead. Arrays are row-major: state, action, next state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mdp {
@@ -80,6 +83,11 @@ impl Mdp {
     /// The uniform policy, `pi[s][a]`.
     pub fn uniform(&self) -> Vec<f64> {
         vec![1.0 / self.actions as f64; self.states * self.actions]
+    }
+
+    /// The chance of every transition, with those of terminal states.
+    pub(crate) fn chances(&self) -> &[f64] {
+        &self.transitions
     }
 
     /// The law of the next state.
@@ -152,6 +160,48 @@ impl Mdp {
         Ok(Values { state, action, advantage })
     }
 
+    /// A best policy, by improving the uniform one until no action is better; the first of actions that are equally good.
+    /// O(S^3 + S^2 A) for each improvement, of which a few are enough.
+    ///
+    /// # Errors
+    /// As [`values`](Self::values); with discount 1, when an improved policy does not end.
+    pub fn best_policy(&self, rewards: &[f64]) -> Result<Vec<f64>, EvalError> {
+        let mut policy = self.uniform();
+        // A policy that is improved never comes back, but for rounding.
+        for _ in 0..IMPROVEMENTS {
+            let mut better = vec![0.0; policy.len()];
+            for (state, q) in self.values(rewards, &policy)?.action.chunks(self.actions).enumerate() {
+                let best = (0..self.actions).fold(0, |best, action| if q[action] > q[best] { action } else { best });
+                better[state * self.actions + best] = 1.0;
+            }
+            if better == policy {
+                break;
+            }
+            policy = better;
+        }
+        Ok(policy)
+    }
+
+    /// What is lost, by `rewards`, with the best policy for `proxy` instead of the best one: a share of the way from the worst
+    /// policy to the best, both from the law `start` of first states. In [0, 1]; as [`best_policy`](Self::best_policy).
+    ///
+    /// # Errors
+    /// As [`best_policy`](Self::best_policy), when `start` is no law of the states, and when all policies are equally good.
+    pub fn regret(&self, rewards: &[f64], proxy: &[f64], start: &[f64]) -> Result<f64, EvalError> {
+        crate::curve::entropy(start)?;
+        same_length("start", self.states, start.len())?;
+        let worth = |policy: &[f64]| {
+            let values = self.values(rewards, policy)?.state;
+            Ok::<f64, EvalError>(sum(start.iter().zip(&values).map(|(p, value)| p * value)))
+        };
+        let against: Vec<f64> = rewards.iter().map(|reward| -reward).collect();
+        let (best, worst) = (worth(&self.best_policy(rewards)?)?, worth(&self.best_policy(&against)?)?);
+        if best - worst <= 1e-12 * best.abs().max(worst.abs()) {
+            return Err(EvalError::Degenerate { what: "the regret", why: "all policies are equally good" });
+        }
+        Ok(((best - worth(&self.best_policy(proxy)?)?) / (best - worst)).clamp(0.0, 1.0))
+    }
+
     fn action_values(&self, means: &[f64], values: &[f64]) -> Vec<f64> {
         let of = |(pair, mean): (usize, &f64)| {
             let (state, action) = (pair / self.actions, pair % self.actions);
@@ -200,6 +250,23 @@ mod tests {
             assert!((values.state[0] - expected).abs() < 1e-12 && values.state[1] == 0.0, "{values:?}");
             assert!(values.advantage[0].abs() < 1e-12);
         }
+    }
+
+    /// The first action stays, the second goes to the other state; being in the second state pays 1 a step. Best from
+    /// either state: 1/(1 - 0.9) = 10; worst 0. Who always goes gets every other reward: 1/(1 - 0.81) from the first state
+    /// and 0.9 of that from the second.
+    #[test]
+    fn regret_by_hand() {
+        let mdp = Mdp::new(2, vec![1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0], vec![false; 2], 0.9).unwrap();
+        let arrive = [0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0];
+        assert_eq!(mdp.best_policy(&arrive).unwrap(), [0.0, 1.0, 1.0, 0.0]);
+        let leave = [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0];
+        let lost = mdp.regret(&arrive, &leave, &[1.0, 0.0]).unwrap();
+        assert!((lost - (1.0 - 0.1 / 0.19)).abs() < 1e-9, "{lost}");
+        assert!(mdp.regret(&arrive, &arrive, &[0.5, 0.5]).unwrap() < 1e-12);
+        assert!((mdp.regret(&arrive, &arrive.map(|reward| -reward), &[0.5, 0.5]).unwrap() - 1.0).abs() < 1e-9);
+        assert!(matches!(mdp.regret(&[1.0; 8], &arrive, &[0.5, 0.5]), Err(EvalError::Degenerate { .. })));
+        assert!(mdp.regret(&arrive, &arrive, &[1.0]).is_err() && mdp.regret(&arrive, &arrive, &[0.5, 0.6]).is_err());
     }
 
     #[test]

@@ -40,12 +40,10 @@ pub fn fairness_violations(
         let before = bad;
         for (i, one) in treatments.iter().enumerate() {
             for (k, other) in treatments.iter().enumerate().filter(|&(k, _)| k != i) {
-                let excesses = distances.iter().map(|distance| one - other - distance(round, i, k) - a);
-                let reported: Vec<f64> = excesses.filter(|&excess| excess > 0.0).collect();
                 pairs += 1;
-                if reported.len() as f64 >= gamma * distances.len() as f64 {
+                if let Some(excess) = violated(one - other, distances, [round, i, k], a, gamma) {
                     bad += 1;
-                    largest = reported.iter().copied().fold(largest, f64::max);
+                    largest = largest.max(excess);
                 }
             }
         }
@@ -53,6 +51,21 @@ pub fn fairness_violations(
     }
     option("rows of a round", "at least 2 in some round", 1.0, pairs > 0)?;
     Ok(FairnessViolations { rounds: bad_rounds, pair_rate: bad as f64 / pairs as f64, largest_excess: largest })
+}
+
+/// The largest excess of a difference of treatments over what an auditor allows, where a share `gamma` of them report the
+/// pair, which is a round and two rows.
+pub(super) fn violated(
+    difference: f64,
+    distances: &[&dyn Fn(usize, usize, usize) -> f64],
+    [round, i, k]: [usize; 3],
+    a: f64,
+    gamma: f64,
+) -> Option<f64> {
+    let excesses = distances.iter().map(|distance| difference - distance(round, i, k) - a);
+    let reported: Vec<f64> = excesses.filter(|&excess| excess > 0.0).collect();
+    let counts = reported.len() as f64 >= gamma * distances.len() as f64;
+    counts.then(|| reported.into_iter().fold(0.0, f64::max))
 }
 
 #[cfg(test)]

@@ -304,6 +304,30 @@ impl Bootstrap {
         })
     }
 
+    /// The quantiles of a statistic that may be infinite, as a time that was never reached is; none of one unit alone, or
+    /// without resamples.
+    pub(crate) fn limits(
+        &self,
+        n: usize,
+        statistic: impl Fn(&[usize]) -> f64 + Sync,
+    ) -> Result<Option<[f64; 2]>, EvalError> {
+        let bound = self.checked(n)?;
+        let mut replicates = self.replicates(
+            n,
+            || vec![0_usize; n],
+            |stream, drawn| {
+                draw_below(stream, bound, drawn);
+                statistic(drawn)
+            },
+        );
+        if replicates.is_empty() {
+            return Ok(None);
+        }
+        replicates.sort_unstable_by(f64::total_cmp);
+        let tail = 0.5 * (1.0 - self.level);
+        Ok(Some([tail, 1.0 - tail].map(|probability| sorted_quantile(&replicates, probability))))
+    }
+
     /// As [`statistic`](Self::statistic) with resamples that the caller drew; `resamples` and `seed` play no part. O(1)
     /// for each resample beside the statistic.
     ///

@@ -1,6 +1,7 @@
 //! Statistics: intervals, tests and resampling.
 
 pub(crate) mod beta;
+pub(crate) mod linear_program;
 pub(crate) mod normal;
 pub(crate) mod solve;
 pub(crate) mod sum;

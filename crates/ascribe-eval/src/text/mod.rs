@@ -7,4 +7,4 @@ mod rouge;
 
 pub use ontology::{Ontology, Traced, traced_score};
 pub use retrieval::{Gain, OrderTies, Query, Retrieval, Retrieved, retrieval};
-pub use rouge::{Rouge, RougeKind, Stem, cosine, diversity, perplexity, rouge};
+pub use rouge::{Rouge, RougeKind, Stem, cosine, diversity, perplexity, rouge, word_overlap};

@@ -2,8 +2,8 @@
 
 use ascribe_core::{Policy, Reduce, Seed, rule};
 use ascribe_search::{
-    Grain, NodeState, PickParticle, Resampler, Schedule, Search, SearchCtx, SearchError, Smc, SmcOptions, StepBeam, Steps, Target,
-    effective_size,
+    Grain, NodeState, PickParticle, Resampler, Schedule, Search, SearchCtx, SearchError, Smc, SmcOptions, StepBeam,
+    Steps, Target, effective_size,
 };
 use ascribe_worlds::{TokenTree, TreePolicy};
 

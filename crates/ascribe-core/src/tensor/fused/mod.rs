@@ -17,6 +17,7 @@ mod plan;
 mod product;
 mod rope;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -39,9 +40,28 @@ use rope::{Rope, Way};
 
 use super::{AttentionShape, HeadShape};
 
-/// Whether there is a fused form for `x`: f32 on Burn's CPU backend, with or without autodiff.
+thread_local! {
+    /// Whether this thread computes by the plain forms.
+    static PLAIN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether there is a fused form for `x`: f32 on Burn's CPU backend, with or without autodiff; not inside
+/// [`plainly`](super::plainly).
 pub fn accepts<const D: usize>(x: &Tensor<D>) -> bool {
-    x.dtype() == DType::F32 && x.device() == Device::flex()
+    !PLAIN.get() && x.dtype() == DType::F32 && x.device() == Device::flex()
+}
+
+/// [`plainly`](super::plainly), where there is something to turn off.
+pub(super) fn plainly<T>(work: impl FnOnce() -> T) -> T {
+    /// Puts back what was before, also when `work` panics.
+    struct Back(bool);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            PLAIN.set(self.0);
+        }
+    }
+    let _back = Back(PLAIN.replace(true));
+    work()
 }
 
 /// The operations as Burn's extension mechanism wants them: plain tensors on `Flex`, recorded ones on `Autodiff`.
