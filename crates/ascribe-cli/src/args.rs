@@ -10,8 +10,10 @@ mod process_model;
 mod reward;
 mod rl;
 mod rounds;
+mod route;
 mod search;
 mod served;
+mod writing;
 
 use std::path::PathBuf;
 
@@ -37,8 +39,10 @@ pub use process_model::{FormName, ProcessArgs, StepHeadName, StepLossName};
 pub use reward::{CombineName, ContrastName, HeadInitName, RewardArgs, RewardedArgs, VoteName};
 pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName};
 pub use rounds::{CurriculumArgs, CurriculumName, EaseName, LabelsName, RoundArgs};
+pub use route::{FormOfCounts, RouteArgs};
 pub use search::{ScorerName, SearchArgs};
 pub use served::ServedArgs;
+pub use writing::WritingArgs;
 
 /// Align language models: preference optimisation, search and evaluation, with credit in one vocabulary.
 #[derive(Debug, Parser)]
@@ -72,10 +76,14 @@ pub enum Command {
     Report(ReportArgs),
     /// Labels of steps, made by a model that completes: Monte Carlo, OmegaPRM, tree search, refinement, self-correction.
     Label(Box<LabelArgs>),
+    /// Which pairs a person should label, and which a model: from the scores of reward models on mixes of both labels.
+    Route(RouteArgs),
     /// Is an answer right? One completion, or every row of a file.
     CheckAnswer(CheckAnswerArgs),
     /// Add an adapter into the weights of its base, and write a whole model.
     Merge(MergeArgs),
+    /// One model for a preference over objectives, out of one that was trained for each: a weighed mean of their weights.
+    Soup(SoupArgs),
     /// Look for faults in data: exit code 0 without findings, 1 with them, 2 for an error.
     Doctor(DoctorArgs),
     /// Check a training run without starting it: `ascribe validate <method> --config file.toml`.
@@ -116,8 +124,9 @@ pub struct TrainArgs {
     pub given: Given,
     /// The objective by name, such as sft, dpo, kto, simpo or t-reg, or a sum of some, such as dpo+sft; on rollouts grpo, dr_grpo,
     /// dapo, gspo, cispo, rloo, reinforce, reinforce_plus_plus, remax, ppo, ma_ppo, raft, oreal, oreo, brain, steer-lm or score; in
-    /// rounds of pairs that it writes iterative-dpo, iterative-gpo, iterative-cream or iterative-scir; on games in turns archer; or
-    /// reward, for a reward model; or orm, prm, pav, tvm, p-ik or implicit-prm, for a process model.
+    /// rounds of pairs that it writes iterative-dpo, iterative-gpo, iterative-cream or iterative-scir; on judged responses of a file
+    /// offline-oreo; on pairs whose order teaches nothing scir; on games in turns archer; or reward, for a reward model; or critique
+    /// or themis, for one that writes before it scores; or orm, prm, pav, tvm, p-ik or implicit-prm, for a process model.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
     #[arg(long, alias = "model-name-or-path")]
@@ -151,6 +160,8 @@ pub struct TrainArgs {
     pub objective: ObjectiveArgs,
     #[command(flatten)]
     pub reward: RewardArgs,
+    #[command(flatten)]
+    pub writing: WritingArgs,
     #[command(flatten)]
     pub process: ProcessArgs,
     /// The reference, when it is not the model that training starts from.
@@ -463,7 +474,7 @@ pub struct ScoreArgs {
     pub rewarded: RewardedArgs,
     /// A vote of several reward models on the order of each pair (--reward a,b,c --standardize): the mean and the deviation of their
     /// margins are added, and the pair is treated by them.
-    #[arg(long, value_enum, requires = "reward")]
+    #[arg(long, value_enum, requires = "reward", conflicts_with = "pairs")]
     pub vote: Option<VoteName>,
     /// Scores of steps by this process model (a folder of transformers or peft, or a name on the hub), or with --implicit by the
     /// log-ratios of this policy. A model of `train p-ik` reads prompts alone.
@@ -496,9 +507,54 @@ pub struct ScoreArgs {
     /// Adds `implicit_reward = beta * (log pi - log pi_ref)` against this model.
     #[arg(long)]
     pub reference: Option<PathBuf>,
+    /// Rewards by how likely users go on as in this file, under the model: a JSON object of categories, each with the lists
+    /// `positive` and `negative` of what users say after good and after bad answers.
+    #[arg(long, requires = "model", conflicts_with_all = ["reward", "process", "reference"])]
+    pub follow_ups: Option<PathBuf>,
+    /// Write pairs instead, for training: of each row with `completions` the one of the highest reward and the one of the lowest, with
+    /// the difference as `margin`, where it is above 0 and at least this much.
+    #[arg(long, allow_negative_numbers = true, conflicts_with = "process")]
+    pub pairs: Option<f64>,
+    /// Add up the log-probabilities of the tokens of a follow-up, instead of taking their mean.
+    #[arg(long, requires = "follow_ups")]
+    pub sum_follow_ups: bool,
     /// Strength of the pull to the reference.
     #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     pub beta: f64,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct SoupArgs {
+    /// Folders of models or of adapters, at least two, that were trained from one start, each for an objective of its own.
+    #[arg(long, required = true, num_args(1..), value_delimiter = ',')]
+    pub models: Vec<PathBuf>,
+    /// What each objective counts for: from 0 to 1, and 1 together.
+    #[arg(long, required = true, num_args(1..), value_delimiter = ',', allow_negative_numbers = true)]
+    pub weights: Vec<f64>,
+    /// Where the model goes, as a Hugging Face folder.
+    #[arg(long)]
+    pub output_dir: PathBuf,
+    /// Rows with `prompt` and `completion`: their loss must not rise between any two of the models, or nothing is written.
+    #[arg(long)]
+    pub check_data: Option<PathBuf>,
+    /// Read a column from another one, e.g. `prompt=question`. Repeatable.
+    #[arg(long = "columns", alias = "column", requires = "check_data")]
+    pub columns: Vec<String>,
+    /// How far the loss may rise above that of the worse end, in nats a token.
+    #[arg(long, default_value_t = 0.0, requires = "check_data", allow_negative_numbers = true)]
+    pub tolerance: f64,
+    /// Places between two models at which the loss is taken, both ends included.
+    #[arg(long, default_value_t = 5, requires = "check_data")]
+    pub check_points: usize,
+    /// Longest prompt and completion together, in tokens.
+    #[arg(long, default_value_t = 512, requires = "check_data")]
+    pub max_length: usize,
+    /// Rows that go through a model at once.
+    #[arg(long, default_value_t = 4, requires = "check_data")]
+    pub batch_size: usize,
     #[command(flatten)]
     pub common: CommonArgs,
 }

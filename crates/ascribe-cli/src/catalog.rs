@@ -14,11 +14,11 @@ use serde_json::{Map, Value};
 
 use crate::args::ObjectiveArgs;
 use crate::config::closest;
-use crate::train::archer;
 use crate::train::process::{IMPLICIT, METHODS};
 use crate::train::recipes::RECIPES;
-use crate::train::reward::METHOD;
+use crate::train::reward::{METHOD, written};
 use crate::train::rounds::ROUNDS;
+use crate::train::{archer, offline, scir};
 use rollouts::RolloutTables;
 
 /// Objectives, search strategies, losses of reward models, and the policy losses, advantage estimators and rewards of rollouts,
@@ -186,7 +186,7 @@ impl Catalog {
             if RECIPES.iter().any(|recipe| recipe.name == name) {
                 bail!("{name} learns from its own rollouts, which is no loss that others can be added to");
             }
-            if name == METHOD {
+            if name == METHOD || written::is_written(name) {
                 bail!("{name} trains a model of rewards, which is no loss that others can be added to");
             }
             if name == IMPLICIT || METHODS.iter().any(|(known, _)| *known == name) {
@@ -197,12 +197,22 @@ impl Catalog {
                     "{name} learns in rounds from pairs that it writes, which is no loss that others can be added to"
                 );
             }
+            if name == scir::METHOD {
+                bail!(
+                    "{name} learns from pairs whose order teaches nothing, which is no loss that others can be added to"
+                );
+            }
             if name == archer::METHOD {
                 bail!("{name} learns from games, which is no loss that others can be added to");
             }
+            if name == offline::METHOD {
+                bail!("{name} learns values beside a policy, which is no loss that others can be added to");
+            }
             let own = self.own.iter().map(|(name, _)| name.as_str());
             let rounds = ROUNDS.iter().map(|rounds| rounds.name);
-            let models = METHODS.iter().map(|(name, _)| *name).chain([archer::METHOD, METHOD, IMPLICIT]);
+            let models = METHODS.iter().map(|(name, _)| *name);
+            let models = models.chain([archer::METHOD, offline::METHOD, METHOD, IMPLICIT, scir::METHOD]);
+            let models = models.chain(written::METHODS.iter().map(|(name, _)| *name));
             let others = RECIPES.iter().map(|recipe| recipe.name).chain(rounds).chain(models);
             let names: Vec<&str> = OBJECTIVES.iter().map(|row| row.name).chain(others).chain(own).collect();
             let close = closest(name, names.iter().copied());

@@ -24,15 +24,20 @@ mod convert;
 mod demo;
 mod doctor;
 mod eval;
+mod follow_ups;
 mod generate;
 mod label;
 mod merge;
 mod metric;
 mod process_scores;
+mod relevance;
+mod refiner;
 mod report;
 mod rewarded;
+mod route;
 mod score;
 mod search;
+mod soup;
 mod train;
 mod validate;
 mod words;
@@ -78,8 +83,10 @@ fn dispatch(catalog: &Catalog) -> anyhow::Result<ExitCode> {
         Command::Eval(args) => eval::run(&args.protocol)?,
         Command::Report(args) => report::run(&args)?,
         Command::Label(args) => label::run(&args)?,
+        Command::Route(args) => route::run(&args)?,
         Command::CheckAnswer(args) => check_answer::run(&args)?,
         Command::Merge(args) => merge::run(&args)?,
+        Command::Soup(args) => soup::run(&args)?,
         Command::Doctor(args) => return doctor::run(&args),
         Command::Validate(args) => validate::run(&args, catalog)?,
         Command::Convert(args) => convert::run(&args)?,

@@ -7,7 +7,7 @@ use ascribe::data::{Prompt, Rows};
 use ascribe::lm::Row;
 use ascribe::preference::Encoder;
 use ascribe::reward::weights::{Treatment, strengths, treat};
-use ascribe::reward::{Aggregate, Reading, RewardModel, Scored};
+use ascribe::reward::{Aggregate, Reading, RewardModel, Scored, Writing};
 use serde_json::{Map, Value, json};
 
 use crate::args::{RewardedArgs, ScoreArgs, VoteName};
@@ -34,6 +34,7 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     for row in Rows::open(&args.input)? {
         let (number, row) = row?;
         let given = Given::of(&row).with_context(|| place(&args.input, number))?;
+        given.check(args.pairs).with_context(|| place(&args.input, number))?;
         judges.encode(&given).with_context(|| place(&args.input, number))?;
         if args.vote.is_some() && given.form != Form::Pair {
             bail!("{}: a vote is on pairs, and the row has no `chosen` and `rejected`", place(&args.input, number));
@@ -52,7 +53,12 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         let judged = judges.judge(&given)?;
         done += batch.len();
         for (((_, mut row), given), judged) in batch.into_iter().zip(given).zip(judged) {
-            given.write(&judged, &mut row);
+            if let Some(least) = args.pairs {
+                let rewards: Vec<f64> = judged.iter().map(|one| one.reward).collect();
+                given.print_pair(&rewards, least)?;
+                continue;
+            }
+            given.write(&judged, judges.written_as(), &mut row);
             if let Some(vote) = args.vote {
                 voted(vote, &judged, &mut row)?;
             }
@@ -78,12 +84,16 @@ struct Judged {
     members: Vec<f64>,
     /// Whether it lost tokens to the context of a member.
     cut: bool,
+    /// What a member wrote before it scored; a list where several did.
+    written: Value,
+    /// What a member believes of the label and of concepts; a list where several do.
+    belief: Value,
 }
 
 /// Responses to one prompt, and how they stand in their row.
-struct Given {
-    prompt: Prompt,
-    responses: Vec<String>,
+pub(crate) struct Given {
+    pub(crate) prompt: Prompt,
+    pub(crate) responses: Vec<String>,
     form: Form,
 }
 
@@ -110,11 +120,23 @@ impl Judges {
         let (aggregate, device) = (args.aggregate()?, device(device_name)?);
         let load = |path: &PathBuf| -> anyhow::Result<RewardModel> {
             eprintln!("loading {}", path.display());
-            RewardModel::load(&resolve(path)?, &device)
-                .with_context(|| format!("the reward model `{}`", path.display()))
+            let model = RewardModel::load(&resolve(path)?, &device);
+            let model = match args.concepts.is_empty() {
+                true => model,
+                false => model.and_then(|model| model.with_concepts(&args.concepts)),
+            };
+            model.with_context(|| format!("the reward model `{}`", path.display()))
         };
         let members = args.reward.iter().map(load).collect::<anyhow::Result<_>>()?;
         Ok(Some(Self { members, aggregate, standardize: args.standardize }))
+    }
+
+    /// What the texts that members write are called.
+    fn written_as(&self) -> &'static str {
+        match self.members.iter().find_map(|member| member.card().writes.as_ref()) {
+            Some(Writing::Trace { .. }) => "trace",
+            Some(Writing::Critique { .. }) | None => "critique",
+        }
     }
 
     /// Puts the best of several responses to a prompt first; their rewards. Equal ones keep their order.
@@ -163,12 +185,37 @@ impl Judges {
                     members.push(if self.standardize { member.standard().apply(reward) } else { reward });
                 }
                 let cut = by_member.iter().any(|scores| scores[row][response].cut);
-                Ok(Judged { reward: self.aggregate.of(&members)?, members, cut })
+                let written: Vec<&String> =
+                    by_member.iter().filter_map(|scores| scores[row][response].written.as_ref()).collect();
+                let written = match written.as_slice() {
+                    [] => Value::Null,
+                    [one] => json!(one),
+                    several => json!(several),
+                };
+                let beliefs = self.members.iter().zip(&by_member);
+                let beliefs: Vec<Value> =
+                    beliefs.filter_map(|(member, scores)| belief(member, &scores[row][response])).collect();
+                let belief = match beliefs.as_slice() {
+                    [] => Value::Null,
+                    [one] => one.clone(),
+                    several => json!(several),
+                };
+                Ok(Judged { reward: self.aggregate.of(&members)?, members, cut, written, belief })
             };
             judged.push((0..given.responses.len()).map(one).collect::<anyhow::Result<Vec<_>>>()?);
         }
         Ok(judged)
     }
+}
+
+/// Probabilities of the good label and of the concepts, by name.
+fn belief(member: &RewardModel, scored: &Scored) -> Option<Value> {
+    let (Some(inferred), Reading::Concepts { names, .. }) = (&scored.inferred, &member.card().reading) else {
+        return None;
+    };
+    let concepts: Map<String, Value> =
+        names.iter().zip(&inferred.concepts).map(|(name, there)| (name.clone(), json!(there))).collect();
+    Some(json!({"good": inferred.good, "concepts": concepts}))
 }
 
 /// The rewards of all rows by one member: together, or row by row where responses are compared.
@@ -186,7 +233,7 @@ fn scored(member: &RewardModel, texts: &[&Texts]) -> anyhow::Result<Vec<Vec<Scor
 
 impl Given {
     /// What a row holds.
-    fn of(row: &Map<String, Value>) -> anyhow::Result<Self> {
+    pub(crate) fn of(row: &Map<String, Value>) -> anyhow::Result<Self> {
         if let Some(messages) = row.get("messages") {
             let mut messages = messages_of(messages)?;
             let reply = messages
@@ -217,8 +264,43 @@ impl Given {
         Ok(Self { prompt, responses, form })
     }
 
+    /// Checks that a pair can be made of the row, where pairs are asked for.
+    pub(crate) fn check(&self, pairs: Option<f64>) -> anyhow::Result<()> {
+        if pairs.is_some() && self.form != Form::List {
+            bail!("pairs are made of rows with `completions`; generate writes them with -n");
+        }
+        Ok(())
+    }
+
+    /// Prints the best and the worst response, where they are at least so far apart.
+    pub(crate) fn print_pair(&self, rewards: &[f64], least: f64) -> anyhow::Result<()> {
+        let by = |better: fn(f64, f64) -> bool| {
+            (1..rewards.len()).fold(0, |best, at| if better(rewards[at], rewards[best]) { at } else { best })
+        };
+        let (best, worst) = (by(|a, b| a > b), by(|a, b| a < b));
+        let margin = rewards[best] - rewards[worst];
+        if margin > 0.0 && margin >= least && self.responses[best] != self.responses[worst] {
+            let (chosen, rejected) = (&self.responses[best], &self.responses[worst]);
+            let row = json!({"prompt": self.prompt, "chosen": chosen, "rejected": rejected, "margin": margin});
+            print_line(&row.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Adds rewards alone to the row.
+    pub(crate) fn put_rewards(&self, rewards: &[f64], row: &mut Map<String, Value>) {
+        let judged = |reward: &f64| Judged {
+            reward: *reward,
+            members: Vec::new(),
+            cut: false,
+            written: Value::Null,
+            belief: Value::Null,
+        };
+        self.write(&rewards.iter().map(judged).collect::<Vec<_>>(), "", row);
+    }
+
     /// Adds the rewards to the row.
-    fn write(&self, judged: &[Judged], row: &mut Map<String, Value>) {
+    fn write(&self, judged: &[Judged], written_as: &str, row: &mut Map<String, Value>) {
         let several = judged.iter().any(|one| one.members.len() > 1);
         let mut put = |name: &str, of: &dyn Fn(&Judged) -> Value| match self.form {
             Form::List => {
@@ -235,6 +317,12 @@ impl Given {
         if several {
             put("member_reward", &|one: &Judged| json!(one.members));
         }
+        if judged.iter().any(|one| !one.written.is_null()) {
+            put(written_as, &|one: &Judged| one.written.clone());
+        }
+        if judged.iter().any(|one| !one.belief.is_null()) {
+            put("belief", &|one: &Judged| one.belief.clone());
+        }
         if judged.iter().any(|one| one.cut) {
             put("cut", &|one: &Judged| json!(one.cut));
         }
@@ -243,6 +331,10 @@ impl Given {
 
 /// Smallest and largest margin of a vote.
 const MARGINS: [f64; 2] = [0.0, 3.0];
+
+/// Columns that belong to a side of a pair: its text, what is said of it, and what `train critique` and `train themis` learn.
+const OF_A_SIDE: [&str; 9] =
+    ["*", "reward_*", "member_reward_*", "cut_*", "critique_*", "trace_*", "belief_*", "*_critique", "*_trace"];
 
 /// The vote of the members on a pair, and what becomes of it: Secrets of RLHF II, arXiv:2401.06080.
 fn voted(vote: VoteName, judged: &[Judged], row: &mut Map<String, Value>) -> anyhow::Result<()> {
@@ -260,7 +352,7 @@ fn voted(vote: VoteName, judged: &[Judged], row: &mut Map<String, Value>) -> any
             }
             VoteName::Flip => {
                 if treated.flipped {
-                    ["", "reward_", "member_reward_", "cut_"].iter().for_each(|of| swap_sides(row, of));
+                    OF_A_SIDE.iter().for_each(|column| swap_sides(row, column));
                 }
                 row.insert("flipped".into(), json!(treated.flipped));
             }
@@ -269,9 +361,9 @@ fn voted(vote: VoteName, judged: &[Judged], row: &mut Map<String, Value>) -> any
     Ok(())
 }
 
-/// Exchanges what stands in two columns of a pair, where both are there.
-fn swap_sides(row: &mut Map<String, Value>, of: &str) {
-    let [chosen, rejected] = ["chosen", "rejected"].map(|side| format!("{of}{side}"));
+/// Exchanges what stands in two columns of a pair, where both are there; `*` in their name is the side.
+fn swap_sides(row: &mut Map<String, Value>, column: &str) {
+    let [chosen, rejected] = ["chosen", "rejected"].map(|side| column.replace('*', side));
     if let (Some(first), Some(second)) = (row.get(&chosen).cloned(), row.get(&rejected).cloned()) {
         row.insert(chosen, second);
         row.insert(rejected, first);

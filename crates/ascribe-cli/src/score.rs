@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::ScoreArgs;
 use crate::device::device;
+use crate::follow_ups::Reader;
 use crate::generate::frozen;
 use crate::output::{Progress, print_line};
 use crate::words::Words;
@@ -72,12 +73,23 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
             "implicit, steps and aggregate belong to scores of steps; name a process model with --process, or drop them"
         );
     }
+    if args.pairs.is_some() && args.follow_ups.is_none() && args.rewarded.reward.is_empty() {
+        bail!("pairs are made by rewards; name where they come from with --reward or --follow-ups");
+    }
+    if args.pairs.is_some_and(|least| !(0.0 <= least && least.is_finite())) {
+        bail!("pairs needs a difference of rewards that is finite and at least 0");
+    }
     let Some(path) = &args.model else { return crate::rewarded::run(args) };
     DpoConfig { beta: args.beta, ..DpoConfig::default() }.init()?;
     let model = match args.served.options(Seed(0))? {
         Some(options) => Model::connect(options, path)?,
         None => Model::load(path, args.adapter.as_deref(), args)?,
     };
+    if let Some(path) = &args.follow_ups {
+        let Model { policy, tokenizer, template, context, .. } = &model;
+        let reader = Reader { policy: policy.as_ref(), tokenizer, template: template.as_ref(), context: *context };
+        return crate::follow_ups::run(args, path, &reader);
+    }
     let reference = args.reference.as_deref().map(|path| Model::load(path, None, args)).transpose()?;
     if reference.as_ref().is_some_and(|reference| !reference.reads_as(&model)) {
         bail!("the reference has another tokenizer or chat template than the model; use models of one family");

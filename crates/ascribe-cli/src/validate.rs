@@ -11,7 +11,8 @@ use crate::device::device;
 use crate::hub::resolve;
 use crate::output::print_line;
 use crate::train::{
-    Data, archer, check_options, curriculum, fit_config, process, recipes, revision, reward, rollouts, rounds,
+    Data, archer, check_options, curriculum, fit_config, offline, process, recipes, revision, reward, rollouts, rounds,
+    scir,
 };
 use crate::words::Words;
 
@@ -22,6 +23,12 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let (method, objective) = process::objective(args)?;
     if args.method == reward::METHOD {
         return reward::validate(args, catalog);
+    }
+    if reward::written::is_written(&args.method) {
+        return reward::written::validate(args, catalog);
+    }
+    if args.method == scir::METHOD {
+        return scir::validate(args, catalog);
     }
     if let Some(recipe) = recipes::recipe(&args.method) {
         fit_config(args).check()?;
@@ -36,6 +43,13 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
         let best = archer::validate(args, catalog)?;
         say_last(args)?;
         return print_line(&format!("the run can start: the best return of a game is {best:.4} in the mean"));
+    }
+    if args.method == offline::METHOD {
+        fit_config(args).check()?;
+        device(&args.common.device)?;
+        let (train, held_out) = offline::validate(args, &words(args)?)?;
+        say_last(args)?;
+        return print_line(&format!("the run can start: {train} rows to train on, {held_out} held out"));
     }
     if let Some(rounds) = rounds::rounds(&args.method) {
         fit_config(args).check()?;

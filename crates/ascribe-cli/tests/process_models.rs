@@ -54,6 +54,7 @@ fn every_kind_trains_and_scores_steps() {
         ("prm", "steps.jsonl", "--step-loss ranking --zeta 2 --step-head score --aggregate min", 1),
         ("pav", "steps.jsonl", "--prover 2 --progress-weight 0.25", 2),
         ("orm", "pairs.jsonl", "--outcome-at last --step-head score --head-init wide", 1),
+        ("orm", "pairs.jsonl", "--step-loss temporal-difference", 2),
         ("tvm", "pairs.jsonl", "--step-loss squared --min-samples 2", 2),
     ] {
         let out = format!("{method}-{labels}");
@@ -251,7 +252,7 @@ fn questions_are_learned_from_shares_or_from_samples() {
     bench.rows("asked.jsonl", [json!({"answer": "1"})]);
     bench.run("score --process samples --input asked.jsonl").refused(&["asked.jsonl, row 1", "`question`"]);
     bench.rows("prompts.jsonl", (0..2).map(|n| json!({"prompt": format!("what is {n}?")})));
-    let search = "search --model model --input prompts.jsonl --strategy greedy --output no.jsonl --segment length:3";
+    let search = "search --model model --input prompts.jsonl --strategy best-of-n --output no.jsonl --segment length:3";
     bench.run(&format!("{search} --scorer process --process samples")).refused(&["orm, prm, pav or tvm"]);
     let grpo = "train grpo --model model --data prompts.jsonl --output-dir no --reward samples --held-out 0 --num-generations 4 \
                 --per-device-train-batch-size 4 --gradient-accumulation-steps 1 --max-completion-length 4 --max-steps 1";
@@ -357,10 +358,49 @@ fn a_search_is_led_by_a_process_model() {
         let row: Value = serde_json::from_str(row).expect("a line of JSON");
         assert_eq!(numbers(&row, "scores").len(), 3, "{row}");
     }
-    let line = format!("{search} --strategy greedy --output no.jsonl");
+    let line = format!("{search} --strategy best-of-n --output no.jsonl");
     bench.run(&format!("{line} --scorer process")).refused(&["name it with --process"]);
-    bench.run(&format!("{line} --process pav")).refused(&["process does nothing without --scorer process"]);
+    bench
+        .run(&format!("{line} --scorer logp --process pav"))
+        .refused(&["process does nothing without --scorer process"]);
     bench.run(&format!("{line} --scorer process --process model")).refused(&["two classes"]);
+}
+
+/// Controlled decoding by prefix scorers that learned outcomes at every token, outcomes from token to token, and values of tokens.
+#[test]
+fn tokens_are_decoded_by_a_scorer_of_prefixes() {
+    let bench = with_steps();
+    bench.rows("prompts.jsonl", (0..2).map(|n| json!({"prompt": format!("what is {n}?")})));
+    let search = |out: &str, options: &str| -> Vec<Value> {
+        let line = format!("search --model model --input prompts.jsonl --max-new-tokens 6 --output {out} {options}");
+        bench.run(&line).succeeded();
+        bench.read(out).lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    };
+    let texts = |rows: &[Value]| rows.iter().map(|row| row["completion"].clone()).collect::<Vec<_>>();
+    let greedy = texts(&search("greedy.jsonl", "--strategy greedy"));
+    for (name, method, loss) in
+        [("fudge", "orm", "squared"), ("q", "orm", "temporal-difference"), ("values", "tvm", "squared")]
+    {
+        train(&bench, method, "pairs.jsonl", name, &format!("--step-loss {loss}")).succeeded();
+        let led = |weight: &str| {
+            let by = format!("--strategy controlled --scorer process-value --process {name} --tree");
+            search(&format!("{name}-{weight}.jsonl"), &format!("{by} --strategy-args k=3,weight={weight}"))
+        };
+        assert_eq!(texts(&led("0.0")), greedy, "{name}");
+        // With so much weight every token is the one of three whose prefix has the highest value.
+        for row in led("1e12") {
+            let nodes = row["tree"]["nodes"].as_array().expect("nodes");
+            let value = |node: &Value| node["value"].as_f64().expect("a value");
+            let mut followed = 0;
+            for node in nodes.iter().filter(|node| node["state"] == "kept" || node["state"] == "chosen") {
+                let mut siblings = nodes.iter().filter(|other| other["parent"] == node["parent"]);
+                assert!(siblings.all(|other| value(other) <= value(node)), "{name}: {node}");
+                assert!((0.0..=1.0).contains(&value(node)), "{name}: {node}");
+                followed += 1;
+            }
+            assert!((1..=6).contains(&followed), "{name}: {followed}");
+        }
+    }
 }
 
 #[test]
@@ -482,6 +522,9 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         ("prm", "steps.jsonl", "--boundary shared-prefix", "boundary does nothing with prm"),
         ("pav", "steps.jsonl", "--progress-weight -1", "alpha must be finite and at least 0"),
         ("pav", "steps.jsonl", "--step-loss ranking", "orders right and wrong steps"),
+        ("tvm", "pairs.jsonl", "--step-loss temporal-difference", "and tvm has other labels; use orm"),
+        ("orm", "pairs.jsonl", "--step-loss temporal-difference --outcome-at last", "outcome_at last has one"),
+        ("orm", "pairs.jsonl", "--step-loss temporal-difference --zeta 1", "zeta is the margin of step_loss ranking"),
         ("orm", "right.jsonl", "", "all right"),
         ("tvm", "pairs.jsonl", "--min-samples 3", "the prompt of line 1 has 2 samples, and min_samples is 3"),
         ("dpo", "pairs.jsonl", "--form ce", "form does nothing with dpo; leave it out, or use implicit-prm"),

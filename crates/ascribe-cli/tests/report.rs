@@ -94,9 +94,9 @@ fn a_report_shows_searches_and_their_trees() {
     let bench = Bench::new();
     bench
         .rows("prompts.jsonl", (0..10).map(|n| json!({"id": n, "prompt": format!("what is {n}+1?"), "answer": n + 1})));
-    let search = "search --model model --input prompts.jsonl --segment length:3 --max-new-tokens 6 --scorer length";
+    let search = "search --model model --input prompts.jsonl --segment length:3 --max-new-tokens 6";
     bench.run(&format!("{search} --strategy greedy --output greedy.jsonl")).succeeded();
-    let best = format!("{search} --strategy best-of-n --output best-");
+    let best = format!("{search} --strategy best-of-n --scorer length --output best-");
     for n in [2, 3] {
         bench.run(&format!("{best}{n}.jsonl --strategy-args n={n} --tree")).succeeded();
     }

@@ -269,7 +269,8 @@ fn several_models_vote_on_the_order_of_pairs() {
         (0..12).map(|n| {
             let (sum, rest) = (reply(n, "sum"), reply(n, "rest"));
             let (chosen, rejected) = if n % 4 == 0 { (rest, sum) } else { (sum, rest) };
-            json!({"prompt": format!("what is {n}?"), "chosen": chosen, "rejected": rejected})
+            json!({"prompt": format!("what is {n}?"), "chosen": chosen, "rejected": rejected,
+                   "chosen_critique": "right", "rejected_critique": "wrong"})
         }),
     );
     let score = |vote: &str| -> Vec<Value> {
@@ -296,6 +297,7 @@ fn several_models_vote_on_the_order_of_pairs() {
         for (of, side) in [("chosen", first), ("rejected", second)] {
             assert_eq!(flipped[of], plain[side]);
             assert_eq!(flipped[format!("reward_{of}")], plain[format!("reward_{side}")]);
+            assert_eq!(flipped[format!("{of}_critique")], plain[format!("{side}_critique")]);
         }
     }
     // A voted margin is one to learn from.
@@ -304,6 +306,7 @@ fn several_models_vote_on_the_order_of_pairs() {
     bench.run(&learned).succeeded();
     bench.run("score --reward m0 --input noisy.jsonl --vote flip").refused(&["a vote needs several reward models"]);
     bench.run("score --model model --input noisy.jsonl --vote flip").refused(&["--reward"]);
+    bench.run("score --reward m0,m1 --input noisy.jsonl --vote flip --pairs 0").refused(&["--vote", "--pairs"]);
     bench.rows("noisy.jsonl", [json!({"prompt": "what is 1?", "completion": "the sum"})]);
     bench
         .run("score --reward m0,m1 --input noisy.jsonl --vote flip")

@@ -100,6 +100,15 @@ fn multipliers_of_constraints_are_logged_and_wait_in_checkpoints() {
     let weight = |row: &Value| row["constraint_0/weight"].as_f64().expect("it is logged");
     assert!(whole.windows(2).all(|rows| weight(&rows[0]) < weight(&rows[1])));
     train(&bench, "ppo", "cut", &options.replace("0.5", "0.4")).refused(&["constraint"]);
+    // Bounds that follow a metric are part of the log.
+    let follow = "--constraint exact=0.5 --constraint-metric arithmetic --constraint-hold 1 --max-steps 3";
+    let ran = train(&bench, "ppo", "follow", follow).succeeded();
+    assert!(ran.stdout.contains("held-out constraint_metric "), "{}", ran.stdout);
+    let bounds: Vec<f64> = log(&bench, "follow").iter().filter_map(|row| row["constraint_0/bound"].as_f64()).collect();
+    assert!(bounds.len() == 3 && bounds[0] == 0.5 && (bounds[1] - 0.6).abs() < 1e-12, "{bounds:?}");
+    let hold = "--constraint exact=0.5 --constraint-metric arithmetic --constraint-hold 0";
+    train(&bench, "ppo", "out", hold).refused(&["constraint_hold", "at least 1"]);
+    train(&bench, "ppo", "out", "--constraint exact=0.5 --constraint-hold 2").refused(&["--constraint-metric"]);
     train(&bench, "ppo", "out", "--constraint exact").refused(&["exact=0.5"]);
     train(&bench, "ppo", "out", "--constraint mine=1").refused(&["there is no reward `mine`"]);
     train(&bench, "grpo", "out", "--constraint exact=1").refused(&["constraint does nothing with grpo", "ppo"]);
@@ -288,6 +297,125 @@ fn a_reward_model_that_has_changed_makes_another_run() {
 }
 
 #[test]
+fn both_attempts_are_told_of_held_out_prompts() {
+    let bench = bench();
+    let ran =
+        train(&bench, "score", "out", "--max-steps 1 --second-attempt again: --borrowed-attempts 0.5").succeeded();
+    // Two of four first attempts are the reference's, and six of eight responses are learned from.
+    assert_eq!(log(&bench, "out")[0]["rollouts/kept"].as_f64(), Some(0.75));
+    let summary = bench.json("out/summary.json");
+    let value = |name: &str| summary[name]["value"].as_f64().expect("a number");
+    for name in ["reward", "reward_first", "reward_gain", "reward_corrected", "reward_spoiled"] {
+        assert!(ran.stdout.contains(&format!("held-out {name} ")), "{}", ran.stdout);
+        assert!(value(name).is_finite() && value(&format!("{name}_before")).is_finite());
+    }
+    assert!((value("reward_gain") - (value("reward") - value("reward_first"))).abs() < 1e-9);
+}
+
+#[test]
+fn log_ratios_of_a_policy_are_rewards_of_steps() {
+    let bench = bench();
+    let row = |n: usize| json!({"prompt": format!("what is {n} + 1?"), "completion": format!("{}", n + 1)});
+    bench.rows("sums.jsonl", (0..6).map(row));
+    bench
+        .run("train sft --model model --data sums.jsonl --output-dir moved --max-steps 2 --learning-rate 1e-2")
+        .succeeded();
+    let short = SHORT.replace("--reward arithmetic", "--reward implicit:moved --segment fixed:2 --max-steps 1");
+    let train = |out: &str, more: &str| {
+        bench.run(&format!("train ppo --model model --data prompts.jsonl --output-dir {out} {short} {more}"))
+    };
+    let reward = |out: &str| log(&bench, out)[0]["reward"].as_f64().expect("it is logged");
+    train("plain", "").succeeded();
+    assert!(reward("plain") != 0.0);
+    // Log-ratios are multiplied by beta, and a policy beside itself has none.
+    train("twice", "--implicit-beta 0.1").succeeded();
+    assert!((reward("twice") - 2.0 * reward("plain")).abs() < 1e-5 * reward("plain").abs().max(1.0));
+    train("none", "--implicit-reference moved").succeeded();
+    assert_eq!(reward("none"), 0.0);
+    // Beside a success that weighs nothing, what is cut from above is not above 0, and twice of it at twice the weight.
+    let refined = |weight: usize| format!("--reward implicit:moved,exact --reward-weights {weight},0 --step-rewards");
+    train("cut", &format!("{} clip --step-eta 0", refined(1))).succeeded();
+    assert!(reward("cut") <= 0.0);
+    train("double", &format!("{} clip --step-eta 0", refined(2))).succeeded();
+    assert!((reward("double") - 2.0 * reward("cut")).abs() < 1e-5 * reward("cut").abs().max(1.0));
+    // Differences add up to the first of what they are of, or to 0 where it is the only one.
+    train("delta", &format!("{} clip-delta --step-eta 0", refined(1))).succeeded();
+    assert!(reward("delta") <= 0.0 && reward("delta") >= reward("cut") - 1e-6);
+    train("out", "--step-rewards delta --gamma 0.9").refused(&["telescopes where gamma is 1, and it is 0.9"]);
+    train("out", "--step-rewards delta").refused(&["name a reward of it beside the process model"]);
+    train("out", &format!("{} clip", refined(1))).refused(&["log-ratios have no bounds", "--step-eta"]);
+    let whole = format!("{} delta --confidence-weight 1", refined(1));
+    train("out", &whole).refused(&["confidence_weight moves the reward of a whole response", "step_rewards"]);
+    train("out", "--implicit-beta 0").refused(&["implicit_beta must be finite and above 0"]);
+    train("out", "--standardize").refused(&["standardize is for reward models", "`implicit:moved` judges steps"]);
+    train("out", "--reward implicit:nowhere").refused(&["nowhere"]);
+    // Other contents under the same name are another reward.
+    let config = bench.read("moved/config.json");
+    bench.write("moved/config.json", format!("{config}\n"));
+    train("plain", "").refused(&["another set of judges", "implicit:moved "]);
+}
+
+#[test]
+fn confidence_moves_rewards_and_its_mean_waits_in_checkpoints() {
+    let bench = bench();
+    // Nothing that a random model writes states a confidence, and then nothing is moved.
+    let options = "--confidence-weight 2 --confidence-mean 1 --max-steps 3 --save-steps 1 --save-total-limit 0";
+    train(&bench, "ppo", "plain", "--max-steps 3 --save-steps 1 --save-total-limit 0").succeeded();
+    train(&bench, "ppo", "whole", options).succeeded();
+    assert_eq!(log(&bench, "whole"), log(&bench, "plain"));
+    let memory = |step: usize| bench.json(&format!("whole/checkpoint-{step}/rollouts.json"))["scorer"].clone();
+    assert_eq!(memory(1).as_array().map(Vec::len), Some(1));
+    assert_ne!(memory(1), memory(2));
+    train(&bench, "ppo", "cut", options).succeeded();
+    for step in ["2", "3"] {
+        std::fs::remove_dir_all(bench.path("cut").join(format!("checkpoint-{step}"))).expect("a checkpoint");
+    }
+    train(&bench, "ppo", "cut", options).succeeded();
+    assert_eq!(bench.equal_files("cut"), bench.equal_files("whole"));
+    train(&bench, "ppo", "out", "--confidence-weight -1").refused(&["weight must be finite and at least 0"]);
+    train(&bench, "ppo", "out", "--confidence-rate 0.5").refused(&["--confidence-weight"]);
+    train(&bench, "iterative-dpo", "out", "--confidence-weight 1").refused(&["confidence_weight does nothing"]);
+}
+
+#[test]
+fn prompts_that_are_rarely_solved_are_asked_more_often() {
+    let bench = bench();
+    // Four prompts to train on, one a step, each twice.
+    let row = |n: usize| json!({"prompt": format!("what is {n} + 1?"), "answer": n + 1, "solved": 0.7});
+    bench.rows("prompts.jsonl", (0..6).map(row));
+    let ran = train(&bench, "grpo", "out", "--repeat-by-pass-rate solved").succeeded();
+    assert!(ran.stderr.contains("step 1/8 "), "{}", ran.stderr);
+    train(&bench, "grpo", "other", "--repeat-by-pass-rate rate").refused(&["repeat_by_pass_rate", "column `rate`"]);
+    bench.rows("prompts.jsonl", (0..6).map(|n| json!({"prompt": format!("{n}?"), "answer": n, "solved": 1.5})));
+    train(&bench, "grpo", "other", "--repeat-by-pass-rate solved").refused(&["a number from 0 to 1"]);
+}
+
+#[test]
+fn rewards_penalties_and_options_of_methods_reach_the_run() {
+    let bench = bench();
+    train(&bench, "grpo", "two", "--reward arithmetic,exact --max-steps 1").succeeded();
+    let two = &log(&bench, "two")[0];
+    let number = |name: &str| two[name].as_f64().expect("it is logged");
+    let sum = number("rewards/arithmetic/mean") + number("rewards/exact/mean");
+    assert!((number("reward") - sum).abs() < 1e-6 && number("sampling/entropy") > 0.0);
+    // A response without an end has -10, then 2 * -10 + 1; others have 1 or 3.
+    let options = "--stop-properly-penalty-coef -10 --reward-gain 2 --reward-bias 1 --num-iterations 2 --stop-kl 0.5 \
+                   --stop-clip-fraction 0.9 --whiten-epsilon 1e-8 --advantage-ddof 0 --critic-warmup 1 --max-steps 2";
+    train(&bench, "ppo", "ppo", options).succeeded();
+    let row = &log(&bench, "ppo")[0];
+    let (reward, cut) = (row["reward"].as_f64().expect("a number"), row["completions/clipped_ratio"].as_f64());
+    let cut = cut.expect("a share");
+    assert!((1.0 - cut - 19.0 * cut..=3.0 - 3.0 * cut - 19.0 * cut).contains(&reward), "{reward} with {cut}");
+    for (method, options) in [
+        ("ma_ppo", "--macro-value position --macro-reward code"),
+        ("oreal", "--oreal-positive 2 --oreal-negative 0 --token-rewards --oreal-top 0.25"),
+        ("oreo", "--oreo-level one-step --oreo-kl 0.02 --oreo-weight 2"),
+    ] {
+        train(&bench, method, method, &format!("{options} --max-steps 2")).succeeded();
+    }
+}
+
+#[test]
 fn what_cannot_run_is_refused_before_any_work() {
     let bench = bench();
     let refused = |method: &str, more: &str, words: &[&str]| train(&bench, method, "out", more).refused(words);
@@ -313,6 +441,9 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("score", "", &["--second-attempt"]);
     refused("grpo", "--second-attempt again", &["second_attempt does nothing with grpo"]);
     refused("score", "--second-attempt again --progress-bonus -1", &["progress_bonus"]);
+    refused("score", "--second-attempt again --borrowed-attempts 1", &["borrowed_attempts", "in [0, 1)"]);
+    refused("score", "--second-attempt again --stage first --borrowed-attempts 0.5", &["0 in the first stage"]);
+    refused("grpo", "--borrowed-attempts 0.5", &["borrowed_attempts does nothing with grpo"]);
     refused("raft", "--keep-top 0", &["keep_top"]);
     let penalty =
         "does nothing without a penalty for leaving the reference in the reward, whose strength is 0; raise --kl-coef";
@@ -327,6 +458,23 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("oreo", "--loss-agg-mode token-mean", &["loss_agg_mode does nothing"]);
     refused("brain", "--brain-gamma 0", &["brain_gamma"]);
     refused("brain", "--steps-per-generation 2", &["steps_per_generation"]);
+    refused("ppo", "--stop-kl 0.1", &["stop_kl", "one step alone"]);
+    refused("ppo", "--num-iterations 2 --stop-kl 0", &["stop_kl", "above 0"]);
+    refused("brain", "--stop-kl 0.1", &["stop_kl does nothing with brain"]);
+    refused("ppo", "--whiten-epsilon -1", &["whiten_epsilon"]);
+    refused("ppo", "--advantage-ddof 2", &["advantage-ddof"]);
+    refused("ppo", "--reward-gain nan", &["reward_gain"]);
+    refused("grpo", "--critic-warmup 1", &["critic_warmup does nothing with grpo", "ppo"]);
+    refused("oreal", "--critic-warmup 1", &["critic_warmup is for values"]);
+    refused("oreal", "--oreal-positive -1", &["oreal_positive"]);
+    refused("oreal", "--token-rewards --oreal-top 0", &["oreal_top"]);
+    refused("oreal", "--oreal-top 0.5", &["--token-rewards"]);
+    refused("oreo", "--oreo-weight 0", &["oreo_weight"]);
+    let steps = "--step-rewards delta --segment fixed:2";
+    refused("ppo", steps, &["one process model, or of implicit:FOLDER, and reward names 0"]);
+    refused("ppo", &format!("{steps} --log-sigmoid-quantile 0.5"), &["which step_rewards keeps apart"]);
+    refused("grpo", "--implicit-beta 0.1", &["implicit_beta is for log-ratios"]);
+    refused("ppo", "--macro-value unit", &["macro_value does nothing with ppo", "ma_ppo"]);
     refused("raft", "--epsilon 0.1", &["epsilon does nothing with raft", "leave it out, or use grpo", "ppo"]);
     refused("ppo", "--keep-top 0.5", &["keep_top does nothing with ppo", "raft"]);
     refused("brain", "--beta 0.1", &["beta does nothing with brain"]);

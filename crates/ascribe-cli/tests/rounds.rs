@@ -77,14 +77,23 @@ fn what_two_policies_agree_on_is_relied_upon_and_waits_in_checkpoints() {
 fn what_a_policy_decides_alike_in_two_ways_is_learned() {
     let bench = bench();
     bench.rows("prompts.jsonl", (0..24).map(|n| json!({"prompt": format!("what is {n}?")})));
-    let line = format!("train iterative-scir --model moved --reference model --output-dir out {ROUND} --max-steps 3");
-    let ran = bench.run(&line).succeeded();
+    let line = |out: &str, more: &str| {
+        format!("train iterative-scir --model moved --reference model --output-dir {out} {ROUND} --max-steps 3 {more}")
+    };
+    let ran = bench.run(&line("out", "--scir-consistency 0 --scir-confidence 0")).succeeded();
     assert!(ran.stderr.contains("iterative-scir: labels Implicit"), "{}", ran.stderr);
-    let log = log(&bench, "out");
-    assert_eq!(log.len(), 3);
+    let filtered = log(&bench, "out");
+    assert_eq!(filtered.len(), 3);
     // Some pair of every round that is learned from was decided alike.
-    let share = |row: &Value| row["pairs/unanimous"].as_f64().expect("it is logged");
-    assert!(log.iter().all(|row| share(row) > 0.0 && share(row) <= 1.0));
+    let number = |row: &Value, name: &str| row[name].as_f64().expect("it is logged");
+    let share = |row: &Value| number(row, "pairs/unanimous");
+    assert!(filtered.iter().all(|row| share(row) > 0.0 && share(row) <= 1.0));
+    // With a penalty all pairs stay, so no round is passed over.
+    bench.run(&line("all", "")).succeeded();
+    let all = log(&bench, "all");
+    assert!(all.iter().all(|row| number(row, "scir/divergence") > -1e-6 && number(row, "scir/entropy") > 0.0));
+    assert_eq!(number(&all[0], "round"), 0.0);
+    bench.run(&line("none", "--scir-consistency -1")).refused(&["scir_consistency", "at least 0"]);
 }
 
 #[test]
@@ -143,6 +152,11 @@ fn rounds_refuse_what_does_nothing() {
     refused("iterative-dpo", "--gamma 0.5", &["gamma does nothing with iterative-dpo", "ppo"]);
     refused("iterative-dpo", "--agreement top", &["agreement does nothing with iterative-dpo", "iterative-cream"]);
     refused("iterative-cream", "--labels both", &["labels does nothing with iterative-cream"]);
+    refused(
+        "iterative-cream",
+        "--scir-consistency 1",
+        &["scir_consistency does nothing with iterative-cream", "iterative-scir"],
+    );
     refused("iterative-scir", "--max-completion-length 120", &["two replies", "its context is 256"]);
     let line = format!("validate iterative-scir --model model --output-dir out {ROUND} --max-completion-length 120");
     bench.run(&line).refused(&["two replies", "its context is 256"]);
@@ -189,6 +203,14 @@ fn a_curriculum_has_parts_of_the_rows_and_goes_on() {
     bench.run(&line("cut", &more.replace("moved", "vanilla"))).succeeded();
     std::fs::rename(bench.path("vanilla"), bench.path("moved")).expect("a folder of that name");
     bench.run(&line("length", "--curriculum-ease length")).succeeded();
+    // All rows and then half of them are 1.5 passes: 12 and 6 rows in steps of 3.
+    let down = line("down", "--curriculum-ease length").replace("cyclical", "down");
+    bench.run(&down).succeeded();
+    let fraction = |row: &Value| row["data_fraction"].as_f64().expect("it is logged");
+    let parts: Vec<f64> = log(&bench, "down").iter().map(fraction).collect();
+    assert_eq!(parts, [1.0, 1.0, 1.0, 1.0, 0.5, 0.5]);
+    let sharp = line("sharp", "--curriculum-ease length --curriculum-alpha 0.5").replace("cyclical", "sharp");
+    bench.run(&sharp).refused(&["curriculum_alpha does nothing with --curriculum sharp"]);
     bench.run(&line("margin", "--curriculum-ease margin --curriculum-model moved")).succeeded();
     let refused = |more: &str, words: &[&str]| bench.run(&line("out", more)).refused(words);
     refused("", &["--curriculum-model"]);

@@ -33,9 +33,9 @@ fn every_strategy_writes_a_row_for_each_prompt() {
     let names = bench.run("search --list").succeeded().stdout;
     assert!(names.lines().count() >= 17, "{names}");
     for (number, name) in names.lines().enumerate() {
-        let votes = ["majority"].contains(&name);
+        let alone = ["greedy", "beam", "likelihood", "majority"].contains(&name);
         // The scores of paths are probabilities.
-        let scorer = if votes {
+        let scorer = if alone {
             ""
         } else if name == "paths" {
             "--scorer think-format"
@@ -185,7 +185,7 @@ fn an_aligned_model_values_tokens() {
         assert!(!bench.path("no.jsonl").exists(), "{options}");
     };
     refused("--strategy greedy --baseline aligned", "--baseline does nothing with the strategy `greedy`");
-    refused("--strategy transfer-q --judge logp --baseline aligned", "--baseline needs --scorer");
+    refused("--strategy transfer-q --baseline aligned", "the strategy `transfer-q` needs a scorer");
     refused("--strategy transfer-q --scorer logp --baseline-scorer logp", "--baseline");
 }
 
@@ -293,6 +293,79 @@ fn a_choice_is_reflected_on_in_rounds() {
     refused("--strategy paths --reflection Wrong?", "set `reflections` in --strategy-args");
 }
 
+/// A policy that is right in every second attempt or so, what `label` makes of its attempts, and a refiner that learned it.
+#[test]
+fn a_refiner_learns_the_rows_of_a_labelling_run_and_mends_drafts() {
+    let bench = Bench::new();
+    let question = json!([{"role": "user", "content": "what is 2+3?"}]);
+    let attempt = |n: usize| json!({"prompt": question, "completion": format!("2+3 is it.\nso {}", 4 + n % 2)});
+    bench.rows("attempts.jsonl", (0..16).map(attempt));
+    let fit = "--per-device-train-batch-size 4 --gradient-accumulation-steps 1 --learning-rate 1e-2 --max-steps 60";
+    let train = |method: &str, model: &str, data: &str, out: &str, options: &str| {
+        let line = format!("train {method} --model {model} --data {data} --output-dir {out} {fit} {options}");
+        bench.run(&line).succeeded();
+    };
+    train("sft", "model", "attempts.jsonl", "policy", "");
+    bench.rows("problems.jsonl", [json!({"prompt": "what is 2+3?", "answer": 5})]);
+    let label = "label --method refine --model policy --input problems.jsonl --segment lines --max-new-tokens 24";
+    bench.run(&format!("{label} --rollouts 12 --output work.jsonl")).succeeded();
+    bench.run("label --merge work.jsonl --output refinements.jsonl").succeeded();
+    let rows = lines(&bench.read("refinements.jsonl"));
+    for row in &rows {
+        let turns = row["prompt"].as_array().expect("a conversation");
+        assert_eq!((turns.len(), &turns[0], &turns[1]["content"]), (3, &question[0], &row["draft"]), "{row}");
+        let marked = row["draft"].as_str().is_some_and(|draft| draft.contains("[BAD]"));
+        assert_eq!(row["local"], marked, "{row}");
+        assert!(row["completion"].as_str().is_some_and(|text| text.contains('5')), "{row}");
+    }
+    let locals = rows.iter().filter(|row| row["local"] == true).count();
+    assert!(0 < locals && locals < rows.len(), "{locals} of {}", rows.len());
+    train("sft", "policy", "refinements.jsonl", "refiner", "");
+
+    let asked = |n: usize| json!({"id": n, "prompt": "what is 2+3?", "answer": 5});
+    bench.rows("prompts.jsonl", (0..24).map(asked));
+    let search = "search --strategy refine --model policy --input prompts.jsonl --segment lines --max-new-tokens 24";
+    // Each draft that is wrong and was refined, with its refinement, and whether that is right.
+    let refined = |out: &str, options: &str| -> Vec<(String, String, bool)> {
+        bench.run(&format!("{search} --output {out} {options}")).succeeded();
+        let rows = lines(&bench.read(out));
+        let of = |row: &Value| {
+            let text = |at: usize| row["completions"][at].as_str().map(str::to_owned);
+            let right = |at: usize| row["scores"][at].as_f64().map(|score| score == 1.0);
+            (right(0) == Some(false)).then_some((text(0)?, text(1)?, right(1)?))
+        };
+        rows.iter().filter_map(of).collect()
+    };
+    let right = |found: &[(String, String, bool)]| found.iter().filter(|(_, _, right)| *right).count();
+    let global = r#"--scorer answer --strategy-args {"refinements":"global"}"#;
+    let again = refined("again.jsonl", global);
+    let mended = refined("mended.jsonl", &format!("{global} --refiner refiner"));
+    // The drafts are the same; the model itself is right as often as before, and the refiner mostly.
+    let drafts = |found: &[(String, String, bool)]| found.iter().map(|(draft, ..)| draft.clone()).collect::<Vec<_>>();
+    assert_eq!(drafts(&again), drafts(&mended));
+    assert!(again.len() > 4 && right(&again) < right(&mended), "{again:?} {mended:?}");
+    assert!(5 * right(&mended) >= 4 * mended.len(), "{mended:?}");
+
+    // A model of steps says where a draft goes wrong: what stands before is kept, and the refiner goes on from there.
+    let steps = |n: usize| json!({"prompt": question, "completions": ["2+3 is it.\n", format!("so {}", 4 + n % 2)], "labels": [1, n % 2]});
+    bench.rows("steps.jsonl", (0..16).map(steps));
+    train("prm", "policy", "steps.jsonl", "prm", "--steps lines");
+    let local =
+        r#"--scorer process --process prm --judge answer --strategy-args {"refinements":"local"} --refiner refiner"#;
+    let mended = refined("local.jsonl", local);
+    assert!(!mended.is_empty() && mended.iter().all(|(_, text, _)| text.starts_with("2+3 is it.\n")), "{mended:?}");
+    assert!(5 * right(&mended) >= 4 * mended.len(), "{mended:?}");
+
+    bench
+        .run("search --strategy best-of-n --model policy --input prompts.jsonl --output no.jsonl --refiner refiner")
+        .refused(&["--refiner does nothing with the strategy `best-of-n`", "take --strategy refine"]);
+    bench
+        .run(&format!("{search} --scorer answer --output no.jsonl --refiner refiner --strategy-args rounds=0"))
+        .refused(&["--refiner is asked in rounds", "set `rounds`"]);
+    // Another refiner is another run.
+    bench.run(&format!("{search} --output mended.jsonl {global}")).refused(&["found by another run"]);
+}
+
 #[test]
 fn particles_follow_a_product_with_another_model() {
     let bench = with_prompts();
@@ -356,6 +429,24 @@ fn what_is_no_search_is_refused_before_anything_is_written() {
     for name in ["best-of-n", "deal", "smc"] {
         refused(&format!("--strategy {name}"), &[name, "needs a scorer", "--scorer"]);
     }
+    // Who would not be asked, or not be enough.
+    for (name, asked) in [
+        ("greedy", "--scorer logp"),
+        ("likelihood", "--scorer logp"),
+        ("majority", "--judge logp"),
+        ("deal", "--scorer logp --judge logp"),
+        ("smc", "--strategy-args target=\"power\" --scorer logp"),
+    ] {
+        let option = if asked.contains("--judge") { "--judge" } else { "--scorer" };
+        refused(&format!("--strategy {name} {asked}"), &[&format!("{option} does nothing with the strategy `{name}`")]);
+    }
+    for name in ["step-beam", "paths"] {
+        refused(&format!("--strategy {name} --judge logp"), &[name, "needs a scorer"]);
+    }
+    refused(
+        "--strategy best-of-n --scorer logp --keywords a",
+        &["--keywords does nothing without the scorer keywords"],
+    );
     bench.rows("prompts.jsonl", [json!({"id": 1, "prompt": "a"}), json!({"id": 1, "prompt": "b"})]);
     refused("--strategy greedy", &["prompts.jsonl, line 2", "another row with the id 1"]);
     // What fails for every row is said once.

@@ -92,6 +92,7 @@ fn what_does_not_fit_is_refused() {
         (wish.to_owned(), "asks one model of attributes"),
         (format!("{wish} --reward arithmetic"), "`arithmetic` is no folder"),
         (format!("{wish} --reward judge,judge"), "asks one model of attributes"),
+        (format!("{wish} --reward judge --confidence-weight 1"), "log-probability of attributes, as it is"),
         (format!("{wish} --reward plain"), "`plain` predicts no attributes"),
         (format!("{wish} --reward unmeasured"), "does not say how far its attributes are off"),
         (format!("{wish} --reward judge --brain-reference 0"), "drop reward_weights"),

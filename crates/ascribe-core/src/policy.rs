@@ -1,4 +1,9 @@
 //! The seam to anything that writes tokens: local models, served models, enumerable worlds.
+//!
+//! A candidate carries the log-probabilities of the model itself and not those of the distribution that it was drawn from (after
+//! temperature and cuts). Few servers tell the second, and those who need them have them: particles propose from the policy as it
+//! is, or from what they normalize themselves, so that their weights are exact; rollouts of reinforcement learning compute them
+//! from the weights that wrote them, where a correction or a loss asks for them.
 
 use serde::{Deserialize, Serialize};
 

@@ -6,6 +6,25 @@ use crate::{CoreError, Credit, Episode};
 pub trait Scorer: Send + Sync {
     /// Credit of each episode, at the scorer's own granularity, in the order of `episodes`.
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError>;
+
+    /// What is remembered from batch to batch, such as a running mean, for a checkpoint.
+    fn memory(&self) -> Vec<f64> {
+        Vec::new()
+    }
+
+    /// Takes back what [`Scorer::memory`] gave.
+    ///
+    /// # Errors
+    /// When it is the memory of another scorer.
+    fn remember(&self, memory: &[f64]) -> Result<(), CoreError> {
+        match memory {
+            [] => Ok(()),
+            _ => Err(CoreError::Shape {
+                rule: "a scorer without memory takes none back",
+                got: format!("{} numbers", memory.len()),
+            }),
+        }
+    }
 }
 
 /// A closure as a [`Scorer`] of whole responses; see [`rule`].

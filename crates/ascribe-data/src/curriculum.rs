@@ -3,16 +3,32 @@
 //!
 //! ```text
 //! fraction of the next epoch:  n / alpha, at most `end`, while the cycle rises;   n alpha, at least `start`, while it falls
+//! up: it rises and stays at `end`;   down: it falls from `end` and stays at `start`;   sharp: `start` and `end` in turn
 //! rows of an epoch:  floor(rows * fraction) without replacement, each with a probability in proportion to its weight
 //! ```
 //! What is drawn first with a probability in proportion to weights is what has the largest `log weight + Gumbel noise`, so an
-//! epoch is one sort, and seed and epoch decide it alone. The rows of an epoch are then mixed.
+//! epoch is one sort, and seed and epoch decide it alone. The rows of an epoch are then mixed. The three other ways are our reading
+//! of their names.
 
 use ascribe_core::Seed;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use crate::{Batch, Cursor, DataError};
+
+/// How fractions follow one another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pacing {
+    /// They rise and fall.
+    #[default]
+    Cyclical,
+    /// They rise.
+    Up,
+    /// They fall.
+    Down,
+    /// The least and the largest in turn.
+    Sharp,
+}
 
 /// Fractions of the data that rise and fall.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,6 +60,14 @@ impl Cyclical {
     /// # Ok::<(), ascribe_data::DataError>(())
     /// ```
     pub fn fractions(&self, passes: f64) -> Result<Vec<f64>, DataError> {
+        self.paced(Pacing::Cyclical, passes)
+    }
+
+    /// The same in another way.
+    ///
+    /// # Errors
+    /// As [`Cyclical::fractions`].
+    pub fn paced(&self, pacing: Pacing, passes: f64) -> Result<Vec<f64>, DataError> {
         let Self { start, end, alpha } = *self;
         let range = |name, rule, got, accepted: bool| match accepted {
             true => Ok(()),
@@ -53,14 +77,22 @@ impl Cyclical {
         range("the largest fraction", "at least the least and at most 1", end, (start..=1.0).contains(&end))?;
         range("alpha", "between 0 and 1", alpha, alpha > 0.0 && alpha < 1.0)?;
         range("the number of passes", "finite and above 0", passes, passes > 0.0 && passes.is_finite())?;
-        let mut fractions = vec![start];
-        let mut sum = start;
+        let first = if pacing == Pacing::Down { end } else { start };
+        let (mut fractions, mut sum) = (vec![first], first);
         while sum < passes {
             let here = fractions[fractions.len() - 1];
             let rises = fractions.len() > 1 && fractions[fractions.len() - 2] < here;
-            let next = match here == start || (rises && here != end) {
-                true => (here / alpha).min(end),
-                false => (here * alpha).max(start),
+            let rises = match pacing {
+                Pacing::Cyclical => here == start || (rises && here != end),
+                Pacing::Up => true,
+                Pacing::Down => false,
+                Pacing::Sharp => here == start,
+            };
+            let next = match (pacing, rises) {
+                (Pacing::Sharp, true) => end,
+                (Pacing::Sharp, false) => start,
+                (_, true) => (here / alpha).min(end),
+                (_, false) => (here * alpha).max(start),
             };
             fractions.push(next);
             sum += next;
@@ -218,6 +250,19 @@ mod tests {
     }
 
     #[test]
+    fn other_ways_by_hand() {
+        let paced = |pacing| Cyclical::default().paced(pacing, 3.0).unwrap();
+        assert_eq!(paced(Pacing::Up), [0.25, 0.5, 1.0, 1.0, 1.0]);
+        assert_eq!(paced(Pacing::Down), [1.0, 0.5, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25]);
+        assert_eq!(paced(Pacing::Sharp), [0.25, 1.0, 0.25, 1.0, 0.25, 1.0]);
+        assert_eq!(paced(Pacing::Cyclical), Cyclical::default().fractions(3.0).unwrap());
+        let whole = Cyclical { start: 1.0, end: 1.0, alpha: 0.5 };
+        for pacing in [Pacing::Up, Pacing::Down, Pacing::Sharp] {
+            assert_eq!(whole.paced(pacing, 2.0).unwrap(), [1.0, 1.0]);
+        }
+    }
+
+    #[test]
     fn what_is_easy_weighs_more_by_hand() {
         let close = |got: Vec<f64>, expected: &[f64]| {
             assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5), "{got:?} beside {expected:?}");
@@ -269,10 +314,12 @@ mod tests {
         #[test]
         fn fractions_stay_in_their_range(start in 0.05..1.0f64, more in 0.0..1.0f64, alpha in 0.1..0.9f64, passes in 0.5..9.0f64) {
             let cycle = Cyclical { start, end: start + more * (1.0 - start), alpha };
-            let fractions = cycle.fractions(passes).unwrap();
-            prop_assert!(fractions.iter().all(|fraction| (cycle.start..=cycle.end).contains(fraction)));
-            prop_assert!(fractions.iter().sum::<f64>() >= passes - 1e-9);
-            prop_assert!(fractions[..fractions.len() - 1].iter().sum::<f64>() < passes);
+            for pacing in [Pacing::Cyclical, Pacing::Up, Pacing::Down, Pacing::Sharp] {
+                let fractions = cycle.paced(pacing, passes).unwrap();
+                prop_assert!(fractions.iter().all(|fraction| (cycle.start..=cycle.end).contains(fraction)));
+                prop_assert!(fractions.iter().sum::<f64>() >= passes - 1e-9);
+                prop_assert!(fractions[..fractions.len() - 1].iter().sum::<f64>() < passes);
+            }
         }
 
         #[test]

@@ -38,7 +38,7 @@ pub use boundary::{Boundary, Parts};
 pub use budget::batches_by_tokens;
 pub use columns::{ColumnMap, Kind};
 pub use convert::{Converted, convert};
-pub use curriculum::{Curriculum, Cyclical, Ease};
+pub use curriculum::{Curriculum, Cyclical, Ease, Pacing};
 pub use doctor::{Check, Diagnosis, Doctor, Figure, Finding, ModelText};
 pub use duplicates::{Match, NearDuplicates};
 pub use error::DataError;

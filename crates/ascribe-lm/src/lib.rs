@@ -22,9 +22,9 @@ pub use hub::Hub;
 #[cfg(feature = "local")]
 pub use local::{
     Activation, Backward, Biases, Decoder, DecoderConfig, Engine, Family, FeaturePass, FrozenModel, GgufWeights, Head,
-    HeadInit, KvCache, KvUsage, LanguageModel, Limits, LocalPolicy, LoraConfig, NextTokenHead, Norm, Pooling,
-    Positions, Precision, Predictors, RandomWeights, Rope, RopeScaling, Row, Safetensors, ScorePass, TrainingPass,
-    WeightSource, save_safetensors,
+    HeadInit, JointPass, KvCache, KvUsage, LanguageModel, Limits, LocalPolicy, LoraConfig, NextTokenHead, Norm,
+    Pooling, Positions, Precision, Predictors, RandomWeights, Rope, RopeScaling, Row, Safetensors, ScorePass,
+    TrainingPass, WeightSource, save_safetensors,
 };
 pub use sampling::Transform;
 #[cfg(feature = "served")]

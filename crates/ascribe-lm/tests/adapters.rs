@@ -339,3 +339,36 @@ fn adapters_of_gpt2_stay_here() {
         assert!(refused.contains("GPT-2") && refused.contains("c_attn"), "{refused}");
     }
 }
+
+/// A model that writes and scores keeps both heads: whole, and as an adapter of a plain language model.
+#[test]
+fn scores_beside_the_next_token_come_along() {
+    let rows = [Row { prompt: &[5, 6], response: &[7, 8] }];
+    let said = |model: &LanguageModel| {
+        let logps = model.decoder.response_logps(&rows).expect("it writes").0;
+        [values(model.decoder.row_scores(&rows).expect("it scores")), values(logps)].concat()
+    };
+    let model = base();
+    let both = model.with_decoder(model.decoder.with_scores(2, HeadInit::Wide, Seed(3)).expect("a language model"));
+    let folder = tempfile::tempdir().expect("a folder");
+    both.save(folder.path()).expect("written");
+    let text = std::fs::read_to_string(folder.path().join("config.json")).expect("written");
+    let config: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((&config["architectures"], &config["sequence_scores"]), (&json!(["LlamaForCausalLM"]), &json!(2)));
+    let again = LanguageModel::load(folder.path(), &device()).expect("what was saved loads");
+    assert_eq!((again.config.scores, again.decoder.hash()), (2, both.decoder.hash()));
+    assert_eq!(said(&again), said(&both));
+    // What writes alone leaves the scores aside.
+    let frozen = ascribe_lm::FrozenModel::load(folder.path(), &device(), ascribe_lm::Precision::AsStored);
+    assert_eq!(frozen.expect("a language model").config.scores, 2);
+
+    let adapted = both.with_lora(&LoraConfig::default(), Seed(4)).expect("it fits");
+    let folder = tempfile::tempdir().expect("a folder");
+    adapted.save(folder.path()).expect("written");
+    let after = LanguageModel::load(folder.path(), &device()).expect("the base is a language model");
+    assert_eq!((after.config.scores, after.decoder.hash()), (2, adapted.decoder.hash()));
+    assert_eq!(said(&after), said(&adapted));
+    // Another head takes both away.
+    let classifier = after.decoder.with_head(Head::Sequence { labels: 1 }, HeadInit::Wide, Seed(5)).expect("a head");
+    assert_eq!((classifier.config().scores, classifier.config().sequence_scores()), (0, Some(1)));
+}

@@ -7,7 +7,7 @@ use ascribe_lm::{Decoder, DecoderConfig, LanguageModel, RandomWeights};
 use ascribe_preference::rl::{
     Actor, DeadGroups, OnPolicy, POLICY_LOSSES, PolicyOptions, RolloutConfig, RolloutLearner, ValueTerm,
 };
-use ascribe_reward::constrain::{Constraint, Lagrange, LagrangeConfig, Multiplier};
+use ascribe_reward::constrain::{AdaptiveConfig, Constraint, Lagrange, LagrangeConfig, Multiplier};
 use ascribe_testkit::device::device;
 use ascribe_testkit::golden::root;
 use ascribe_train::{Checkpoints, Fit, FitConfig, ScheduleKind, Source, StepReport};
@@ -192,6 +192,34 @@ fn a_run_under_constraints_that_is_killed_goes_on_to_the_same_numbers() {
         assert_eq!(rest, reports[stop..], "stopped after {stop}");
         assert_eq!(second.model().decoder.hash(), whole.model().decoder.hash());
     }
+}
+
+#[test]
+fn bounds_follow_an_outside_metric() {
+    let (prompts, threes, fours, fives) = (prompts(), share_of(3), share_of(4), share_of(5));
+    let lagrange = LagrangeConfig { thresholds: vec![0.2], ..LagrangeConfig::default() };
+    let config_of = AdaptiveConfig { lagrange, step: 0.3, hold: 2, ..AdaptiveConfig::default() };
+    let bounds = config_of.init(&mut Seed(1).stream("multipliers", 0)).expect("sound options");
+    let objective = ppo(1, 0.0);
+    let source = || {
+        let source = OnPolicy::new(&prompts, &threes, &GAE, objective.needs(), config()).expect("sound options");
+        source.with_constraints(vec![&fours], &bounds).expect("sound options")
+    };
+    let learner = RolloutLearner::new(objective.as_ref(), 1.0);
+    let run = |source: OnPolicy| {
+        let actor = Actor::with_critics(tiny(1), 1);
+        let fit = Fit::from_source(&learner, actor, Box::new(source), 4, fit_config()).expect("sound options");
+        fit.collect::<Result<Vec<StepReport>, _>>()
+    };
+    let reports = run(source().with_metric(&fives).expect("the bounds follow one")).expect("the numbers are finite");
+    // Two generations at the start, and two at the other corner of the first simplex.
+    assert_eq!(metric(&reports, "constraint_0/bound"), [0.2, 0.2, 0.5, 0.5]);
+    assert!(metric(&reports, "constraint_metric").iter().all(|share| (0.0..=1.0).contains(share)));
+    // Without a metric they cannot, and where they stand still there is nothing to follow.
+    assert!(run(source()).is_err());
+    let still = self::lagrange(&[0.5], Multiplier::Squashed, 0.1);
+    let plain = OnPolicy::new(&prompts, &threes, &GAE, objective.needs(), config()).expect("sound options");
+    assert!(plain.with_constraints(vec![&fours], &still).expect("sound options").with_metric(&fives).is_err());
 }
 
 #[test]

@@ -10,9 +10,9 @@ use ascribe_core::{CoreError, Credit, Episode, Objective, Sampling, Scorer, Seed
 use ascribe_lm::{Decoder, DecoderConfig, LanguageModel, RandomWeights, Row};
 use ascribe_preference::objectives::{DpoConfig, GpoConfig};
 use ascribe_preference::rl::{
-    Actor, AdaptiveKl, Agreement, Correction, CorrectionKind, DeadGroups, ESTIMATORS, EstimatorOptions, KlPlace,
-    KlReward, Labeler, OTHER_LOSSES, OnPolicy, OnlinePairs, POLICY_LOSSES, PairConfig, PolicyOptions, Rollout,
-    RolloutConfig, RolloutLearner, SecondAttempt, Segmentation, Stage, ValueTerm,
+    Actor, AdaptiveKl, Agreement, Correction, CorrectionKind, DeadGroups, Divided, ESTIMATORS, EarlyStop,
+    EstimatorOptions, KlPlace, KlReward, Labeler, LengthPenalty, OTHER_LOSSES, OnPolicy, OnlinePairs, POLICY_LOSSES,
+    PairConfig, PolicyOptions, Rollout, RolloutConfig, RolloutLearner, SecondAttempt, Segmentation, Stage, ValueTerm,
 };
 use ascribe_preference::{LogpLearner, TrainRow};
 use ascribe_testkit::device::{device, values};
@@ -697,6 +697,33 @@ fn a_second_attempt_stands_behind_the_first_and_is_judged_as_an_answer_to_the_pr
 }
 
 #[test]
+fn first_attempts_of_the_reference_are_learned_from_by_nobody() {
+    let (prompts, scorer) = (prompts(), threes());
+    let second = SecondAttempt { borrowed: 0.5, ..SecondAttempt::new(vec![9, 8], Stage::Second) };
+    let setup = Setup::new("rloo", "reinforce", RolloutConfig { second: Some(second), ..config() });
+    let write = |reference: Option<Decoder>| {
+        let mut source = setup.source(&prompts, &scorer).expect("sound options");
+        if let Some(reference) = reference {
+            source = source.with_reference(reference);
+        }
+        source.window(&Actor::new(tiny(1)))?;
+        Ok::<_, TrainError>(source.pending().to_vec())
+    };
+    // Half of four first attempts to each of two prompts, and all eight second ones.
+    let rollouts = write(Some(tiny(2))).expect("rollouts can be written");
+    assert!(rollouts.iter().all(|rollout| !rollout.borrowed));
+    let second = rollouts.iter().filter(|rollout| rollout.asked.is_some()).count();
+    assert_eq!((rollouts.len() - second, second), (4, 8));
+    // What the reference wrote stands before second attempts, and not what the policy would have.
+    let other = write(Some(tiny(3))).expect("rollouts can be written");
+    let first = |rollouts: &[Rollout]| rollouts[..4].iter().map(|one| one.response.clone()).collect::<Vec<_>>();
+    let behind = |rollouts: &[Rollout]| rollouts[4..].iter().map(|one| one.prompt.clone()).collect::<Vec<_>>();
+    assert_eq!(first(&rollouts), first(&other));
+    assert_ne!(behind(&rollouts), behind(&other));
+    assert!(matches!(write(None), Err(TrainError::Core(CoreError::MissingInput(_)))));
+}
+
+#[test]
 fn second_attempts_that_are_paid_differently_are_no_dead_group() {
     // First attempts are right by turns, and every second attempt is right: what is paid for it is 11 or 1.
     let (prompts, asked) = (prompts(), AtomicUsize::new(0));
@@ -711,6 +738,60 @@ fn second_attempts_that_are_paid_differently_are_no_dead_group() {
     source.window(&Actor::new(tiny(1))).expect("rollouts can be written");
     let paid: Vec<f32> = source.pending().iter().skip(8).map(|rollout| rollout.advantages[0]).collect();
     assert_eq!(paid, [11.0, 1.0, 11.0, 1.0, 11.0, 1.0, 11.0, 1.0]);
+}
+
+#[test]
+fn a_step_that_goes_too_far_is_the_last_on_its_generation() {
+    let (prompts, scorer, actor) = (prompts(), threes(), Actor::new(tiny(1)));
+    let early_stop = EarlyStop { approx_kl: Some(0.1), clip_fraction: None };
+    let setup = Setup::new("grpo", "grpo", RolloutConfig { num_iterations: 3, early_stop, ..config() });
+    let mut source = setup.source(&prompts, &scorer).expect("sound options");
+    let mut step = |kl: f64| {
+        let metrics = source.window(&actor).expect("rollouts can be written").metrics;
+        let generation = metrics.iter().find(|(name, _)| name == "generation").expect("it is logged").1;
+        source.told(&[("approx_kl".to_owned(), kl)]);
+        source.advance();
+        (generation, source.epoch(), source.pending().len())
+    };
+    // Two of four prompts are a generation.
+    assert_eq!(step(0.05), (0.0, 0.0, 8));
+    assert_eq!(step(0.2), (0.0, 0.5, 0));
+    assert_eq!([step(0.0), step(0.0), step(0.0)], [(1.0, 0.5, 8), (1.0, 0.5, 8), (1.0, 1.0, 0)]);
+}
+
+#[test]
+fn values_learn_alone_before_the_policy_does() {
+    let (prompts, scorer) = (prompts(), threes());
+    let setup = Setup::new("gae", "ppo", RolloutConfig { critic_warmup: 1, ..config() });
+    let (learner, actor) = (setup.learner(), setup.actor(tiny(1)));
+    let start = actor.decoder.hash();
+    let source = setup.source(&prompts, &scorer).expect("sound options");
+    let mut fit = Fit::from_source(&learner, actor, Box::new(source), 2, fit_config()).expect("sound options");
+    fit.next().expect("a step").expect("it is made");
+    let head = fit.model().value.as_ref().expect("there is a critic").weight.val();
+    assert!(values(head).iter().any(|weight| *weight != 0.0));
+    assert_eq!(fit.model().decoder.hash(), start);
+    fit.next().expect("a step").expect("it is made");
+    assert_ne!(fit.model().decoder.hash(), start);
+    // Where there are no values nothing could learn.
+    let setup = Setup::new("grpo", "grpo", RolloutConfig { critic_warmup: 1, ..config() });
+    assert!(matches!(setup.source(&prompts, &scorer), Err(TrainError::Core(CoreError::Shape { .. }))));
+}
+
+#[test]
+fn penalties_come_before_gain_and_bias_and_the_cut_comes_last() {
+    let (prompts, scorer) = (prompts(), rule(|_: &Episode| 2.0));
+    let length = LengthPenalty { missing_end: Some(1.0), ..LengthPenalty::default() };
+    let config =
+        RolloutConfig { prompts: 4, length, reward_scale: (3.0, 1.0), reward_clip: Some((-10.0, 5.0)), ..config() };
+    let setup = Setup::new("grpo", "grpo", config);
+    let mut source = setup.source(&prompts, &scorer).expect("sound options");
+    source.window(&Actor::new(tiny(1))).expect("rollouts can be written");
+    assert!(source.pending().iter().any(|rollout| !rollout.complete));
+    for rollout in source.pending() {
+        // 3 (2 - 1) + 1, and 3 * 2 + 1 cut to 5.
+        assert_eq!(rollout.score, Some(if rollout.complete { 5.0 } else { 4.0 }));
+    }
 }
 
 #[test]
@@ -996,22 +1077,32 @@ fn pairs_that_a_judge_decides_otherwise_are_left_out_and_empty_rounds_are_passed
         OnlinePairs::new(&prompts, Labeler::Implicit, tiny(1), config).expect("sound options")
     };
     let even = |row: &TrainRow| row.responses[0].tokens[0].is_multiple_of(2);
-    let judge =
-        |_: &Decoder, rows: &[TrainRow]| -> Result<Vec<bool>, TrainError> { Ok(rows.iter().map(even).collect()) };
+    let chance = |flag: bool| Some(if flag { 0.75 } else { 0.25 });
+    let judge = |_: &Decoder, rows: &[TrainRow]| -> Result<Vec<Option<f64>>, TrainError> {
+        Ok(rows.iter().map(|row| chance(even(row))).collect())
+    };
     let mut all = make(4);
     take(&mut all, &policy).expect("pairs");
-    let mut judged = make(4).with_judge(&judge);
+    let mut judged = make(4).with_judge(&judge, Divided::LeftOut);
     // Where none is left in the only round of a pass, that is an error.
     let found = take(&mut judged, &policy).is_ok();
     let expected: Vec<TrainRow> = all.pending().iter().filter(|row| even(row)).cloned().collect();
     assert_eq!((judged.pending(), found), (expected.as_slice(), !expected.is_empty()));
+    // Where all stay, each is told the chance; one that cannot be asked about has none.
+    let mut told = make(4).with_judge(&judge, Divided::Kept);
+    take(&mut told, &policy).expect("pairs");
+    assert_eq!(told.pending().len(), all.pending().len());
+    for (row, plain) in told.pending().iter().zip(all.pending()) {
+        assert_eq!(row.consistency, Some(if even(plain) { 0.75 } else { 0.25 }));
+        assert_eq!(row.responses, plain.responses);
+    }
     // The judge turns down the first round, so the first pairs are those of the second.
     let calls = RefCell::new(0);
-    let late = |_: &Decoder, rows: &[TrainRow]| -> Result<Vec<bool>, TrainError> {
+    let late = |_: &Decoder, rows: &[TrainRow]| -> Result<Vec<Option<f64>>, TrainError> {
         *calls.borrow_mut() += 1;
-        Ok(vec![*calls.borrow() > 1; rows.len()])
+        Ok(vec![chance(*calls.borrow() > 1); rows.len()])
     };
-    let (mut plain, mut passed) = (make(2), make(2).with_judge(&late));
+    let (mut plain, mut passed) = (make(2), make(2).with_judge(&late, Divided::LeftOut));
     let window = passed.window(&policy).expect("pairs");
     assert!(window.metrics.contains(&("round".to_owned(), 1.0)), "{:?}", window.metrics);
     while plain.epoch() < 0.5 {
@@ -1019,8 +1110,11 @@ fn pairs_that_a_judge_decides_otherwise_are_left_out_and_empty_rounds_are_passed
     }
     plain.window(&policy).expect("pairs");
     assert_eq!(passed.pending(), plain.pending());
-    let never = |_: &Decoder, rows: &[TrainRow]| -> Result<Vec<bool>, TrainError> { Ok(vec![false; rows.len()]) };
-    assert!(matches!(take(&mut make(2).with_judge(&never), &policy), Err(TrainError::Core(CoreError::Shape { .. }))));
-    let short = |_: &Decoder, _: &[TrainRow]| -> Result<Vec<bool>, TrainError> { Ok(Vec::new()) };
-    assert!(take(&mut make(4).with_judge(&short), &policy).is_err());
+    let never = |_: &Decoder, rows: &[TrainRow]| -> Result<Vec<Option<f64>>, TrainError> { Ok(vec![None; rows.len()]) };
+    for divided in [Divided::LeftOut, Divided::Kept] {
+        let found = take(&mut make(2).with_judge(&never, divided), &policy);
+        assert!(matches!(found, Err(TrainError::Core(CoreError::Shape { .. }))));
+    }
+    let short = |_: &Decoder, _: &[TrainRow]| -> Result<Vec<Option<f64>>, TrainError> { Ok(Vec::new()) };
+    assert!(take(&mut make(4).with_judge(&short, Divided::LeftOut), &policy).is_err());
 }

@@ -87,6 +87,7 @@ impl Judged {
             .and_then(|batch| batch.with_credit(padded(&told, extra, 7.0)))
             .and_then(|batch| batch.with_tokens(TokenInput::Values, values.clone()))
             .and_then(|batch| batch.with_tokens(TokenInput::Starts, padded(&self.starts, extra, 1.0)))
+            .and_then(|batch| batch.with_tokens(TokenInput::OldLogps, padded(&reference(&self.ratios), extra, 8.0)))
             .and_then(|batch| batch.with_tokens(TokenInput::Kl, kl.clone()))
             .expect("the shapes agree");
         (batch, tracked)
@@ -128,6 +129,19 @@ fn oreo_by_hand() {
     close("response", &found(&loss, "policy_loss"), &[0.229441], 1e-9);
     close("response", &logps, &[2.0 * 0.03 * -0.479; 3], 1e-9);
     close("response", &of_values, &[2.0 * -0.479, 0.0, 0.0], 1e-9);
+    // Against the value of the next token: 0.5 - 0.6 + 0.03, 0.6 - 0.9 - 0.015, and at the end 0.9 - 1 + 0.006.
+    let one_step = [-0.07f64, -0.315, -0.094];
+    let mean = one_step.iter().map(|error| error * error).sum::<f64>() / 3.0;
+    let (_, [logps, of_values, _], loss) = three.run(&oreo(OreoLevel::OneStep), &three, 2);
+    close("one step", &found(&loss, "value_loss"), &[mean], 1e-9);
+    close("one step", &found(&loss, "policy_loss"), &[mean], 1e-9);
+    close("one step", &logps, &one_step.map(|error| 2.0 * 0.03 / 3.0 * error), 1e-9);
+    close("one step", &of_values, &one_step.map(|error| 2.0 / 3.0 * error), 1e-9);
+    // The response was written by the reference, so its ratio is exp(0.7), and at most what is allowed.
+    for (most, weight) in [(10.0, 0.7f64.exp()), (1.5, 1.5)] {
+        let weighed = Oreo { largest_weight: Some(most), ..oreo(OreoLevel::Token) };
+        close("weighed", &three.run(&weighed, &three, 2).0, &[0.270372 * weight], 1e-9);
+    }
     // The divergence is a mean over tokens.
     let pulled = Oreo { kl: 2.0, value_coef: 0.0, ..oreo(OreoLevel::Token) };
     let (rows, [.., kl], _) = three.run(&pulled, &three, 2);
@@ -156,7 +170,7 @@ fn oreo_in_the_limit() {
     let tails = [vec![0.2, -0.2, 0.1], vec![-0.7]];
     let values = tails.iter().zip(&two.scores).map(|(row, score)| row.iter().map(|tail| score - 0.03 * tail).collect());
     let optimum = Judged { values: values.collect(), ..two };
-    for level in [OreoLevel::Token, OreoLevel::Step, OreoLevel::Response] {
+    for level in [OreoLevel::Token, OreoLevel::Step, OreoLevel::Response, OreoLevel::OneStep] {
         close("the soft optimum", &optimum.run(&oreo(level), &optimum, 0).0, &[0.0; 2], 1e-15);
     }
 }
@@ -165,8 +179,8 @@ fn oreo_in_the_limit() {
 fn gradients_of_oreo_are_central_differences_and_padding_changes_nothing() {
     const STEP: f64 = 1e-6;
     let two = Judged::two();
-    for level in [OreoLevel::Token, OreoLevel::Step, OreoLevel::Response] {
-        let objective = Oreo { kl: 0.4, value_coef: 0.7, beta: 0.3, level };
+    for level in [OreoLevel::Token, OreoLevel::Step, OreoLevel::Response, OreoLevel::OneStep] {
+        let objective = Oreo { kl: 0.4, value_coef: 0.7, beta: 0.3, level, largest_weight: Some(2.0) };
         let (rows, gradients, _) = two.run(&objective, &two, 0);
         let (wide, of_wide, _) = two.run(&objective, &two, 3);
         close("padding", &wide, &rows, 1e-12);
@@ -200,6 +214,8 @@ fn oreo_without_a_state_or_with_options_out_of_range_is_refused() {
         Oreo { beta: -0.1, ..Oreo::default() },
         Oreo { kl: f64::NAN, ..Oreo::default() },
         Oreo { value_coef: f64::INFINITY, ..Oreo::default() },
+        Oreo { largest_weight: Some(0.0), ..Oreo::default() },
+        Oreo { largest_weight: Some(f64::NAN), ..Oreo::default() },
     ] {
         assert!(wrong.check().is_err(), "{wrong:?}");
     }

@@ -215,10 +215,21 @@ fn options_out_of_range_are_refused() {
         EstimatorOptions { gamma: 1.1, ..estimators },
         EstimatorOptions { lambda: f64::NAN, ..estimators },
         EstimatorOptions { epsilon: -1.0, ..estimators },
+        EstimatorOptions { whiten_epsilon: f64::NAN, ..estimators },
     ] {
         for (name, make) in ESTIMATORS {
             let without_options = ["own_step", "leave_one_step_out", "raft", "oreal", "oreo", "brain"].contains(&name);
             assert_eq!(make(&options).is_err(), !without_options, "{name}: {options:?}");
+        }
+    }
+    for wrong in [-0.5, f64::NAN] {
+        for options in [
+            EstimatorOptions { oreal_positive: wrong, ..estimators },
+            EstimatorOptions { oreal_negative: wrong, ..estimators },
+        ] {
+            for (name, make) in ESTIMATORS {
+                assert_eq!(make(&options).is_err(), name == "oreal", "{name}: {options:?}");
+            }
         }
     }
     for (name, make) in ESTIMATORS {

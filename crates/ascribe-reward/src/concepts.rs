@@ -138,6 +138,45 @@ pub fn perturbed(concepts: &[bool], share: f64, stream: &mut Stream) -> Result<V
     Ok(concepts.iter().map(|concept| concept ^ (stream.random::<f64>() < share)).collect())
 }
 
+/// What each count of a table is raised by, so that no state is impossible.
+const PRIOR: f64 = 0.5;
+
+/// The joint energies of label and concepts that the third term of the training loss is least with, from labels and their
+/// concepts: `E(c, y) = -log p(y | c)` for each set of concepts `c`, whose bits are its index, as `[bad, good]`. The concepts of
+/// each row are flipped with the probability `share` in expectation (0.2 in the code), and every count is raised by one half. Of
+/// all functions of the concepts a table has the least loss; the code's network is one of them.
+///
+/// # Errors
+/// Without a row, when rows have different numbers of concepts, none or more than 16, or `share` is not in [0, 1].
+pub fn joint_energies(rows: &[(bool, Vec<bool>)], share: f64) -> Result<Vec<[f64; 2]>, RewardError> {
+    option("the share of flipped concepts", "in [0, 1]", share, (0.0..=1.0).contains(&share))?;
+    not_empty("the rows", rows)?;
+    let concepts = rows.first().map_or(0, |(_, concepts)| concepts.len());
+    option("concepts", "from 1 to 16", concepts as f64, (1..=MOST).contains(&concepts))?;
+    let mut mass = vec![[0.0; 2]; 1 << concepts];
+    for (good, of_row) in rows {
+        same_length("the concepts of a row", concepts, of_row.len())?;
+        mass[number(of_row)][usize::from(*good)] += 1.0;
+    }
+    for k in 0..concepts {
+        let before = mass.clone();
+        for (state, masses) in mass.iter_mut().enumerate() {
+            let flipped = before[state ^ (1 << k)];
+            masses.iter_mut().zip(flipped).for_each(|(own, other)| *own += share * (other - *own));
+        }
+    }
+    let energies = |[bad, good]: [f64; 2]| {
+        let all = bad + good + 2.0 * PRIOR;
+        [bad, good].map(|mass| -((mass + PRIOR) / all).ln())
+    };
+    Ok(mass.into_iter().map(energies).collect())
+}
+
+/// The index of a set of concepts: concept `k` is bit `k`.
+pub(crate) fn number(concepts: &[bool]) -> usize {
+    concepts.iter().enumerate().fold(0, |state, (k, there)| state | (usize::from(*there) << k))
+}
+
 /// The energies of a response from the numbers that a head of [`ConceptEnergy`](crate::losses::ConceptEnergy) gives: of the
 /// label, and of each concept. The last two, of the label given the concepts, belong to the concepts that were fed in training.
 ///
@@ -229,6 +268,32 @@ mod tests {
         assert!(ConceptEnergies::new([0.0; 2], &[[0.0; 2]], &nothing, [1.0; 3]).unwrap().infer(&[]).is_err());
         assert_eq!(split_energies(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap(), ([1.0, 2.0], vec![[3.0, 4.0]]));
         assert!(split_energies(&[1.0; 4]).is_err() && split_energies(&[1.0; 7]).is_err());
+    }
+
+    /// Two rows: good with the concept, bad without.
+    #[test]
+    fn joint_energies_by_hand() {
+        let rows = [(true, vec![true]), (false, vec![false])];
+        // Without flips each state has a count of 1 and one of 0: (1 + 1/2) / 2 and (0 + 1/2) / 2.
+        let plain = joint_energies(&rows, 0.0).unwrap();
+        let expected = [[-(0.75f64.ln()), -(0.25f64.ln())], [-(0.25f64.ln()), -(0.75f64.ln())]];
+        assert!(plain.iter().flatten().zip(expected.iter().flatten()).all(|(a, b)| (a - b).abs() < 1e-12));
+        // A fifth is flipped: 0.8 and 0.2 in the place of 1 and 0.
+        let flipped = joint_energies(&rows, 0.2).unwrap();
+        assert!((flipped[0][0] + (1.3f64 / 2.0).ln()).abs() < 1e-12 && (flipped[0][1] + 0.35f64.ln()).abs() < 1e-12);
+        // Flips of two concepts are independent: 0.64, 0.16, 0.16 and 0.04 of the one row, each raised by one half.
+        let two = joint_energies(&[(true, vec![true, true])], 0.2).unwrap();
+        for (energies, mass) in two.iter().zip([0.04, 0.16, 0.16, 0.64]) {
+            assert!((energies[1] + ((mass + 0.5) / (mass + 1.0f64)).ln()).abs() < 1e-12, "{energies:?}");
+        }
+        // Energies of a state are those of probabilities.
+        assert!(two.iter().all(|[bad, good]| ((-bad).exp() + (-good).exp() - 1.0).abs() < 1e-12));
+        assert_eq!(number(&[true, false, true]), 5);
+        assert!(joint_energies(&[], 0.2).is_err() && joint_energies(&rows, 1.5).is_err());
+        assert!(
+            joint_energies(&[(true, vec![])], 0.2).is_err() && joint_energies(&[(true, vec![true; 17])], 0.2).is_err()
+        );
+        assert!(joint_energies(&[(true, vec![true]), (true, vec![true; 2])], 0.2).is_err());
     }
 
     #[test]

@@ -39,22 +39,23 @@ pub mod soup;
 pub use agreement::{Consistency, implicit_preferences, self_rewards, unanimous};
 pub use batch::{RewardLoss, ScoreBatch, ScoreNeeds};
 pub use combine::{Merge, Sum, Verified};
-pub use concepts::{ConceptEnergies, Inferred, perturbed, split_energies};
+pub use concepts::{ConceptEnergies, Inferred, joint_energies, perturbed, split_energies};
 pub use detect::{Detector, usable_texts};
 pub use ensemble::{Aggregate, Ensemble};
 pub use error::RewardError;
 pub use follow_up::{FollowUpLikelihood, FollowUps, OverTokens};
 pub use judge::{BetterThanReference, Critiqued, RubricJudge, RubricPrompt, rubric_prompt};
 pub use model::{
-    AuxiliaryLearner, CARD, ContrastConfig, ContrastItems, MetaLearner, Reading, RewardCard, RewardLearner,
-    RewardModel, RewardRow, Scored, SourceLearner, SourcedPair, rows_hash,
+    AuxiliaryLearner, CARD, ContrastConfig, ContrastItems, InternalConfig, InternalLearner, InternalRow, MetaLearner,
+    Reading, ReplayLearner, ReplayRow, RewardCard, RewardLearner, RewardModel, RewardRow, Scored, SourceLearner,
+    SourcedPair, Writing, WritingLearner, WrittenRow, WrittenText, criticised, given_trace, rows_hash, traced,
 };
 pub use robust::{Heads, Robust};
-pub use routing::{Mix, Routing, RoutingForm};
+pub use routing::{Mix, Routing, RoutingForm, random_mixes};
 pub use rules::{
-    Bm25, Direction, Extract, Feature, FeatureRange, FeatureReward, NGrams, QueryKind, Relevance, RelevanceOptions,
-    RelevanceReward, Switch, aspect_coverage, conciseness, repetition_penalty, soft_overlong_punishment,
-    supported_words, think_format,
+    Bm25, Direction, Extract, Feature, FeatureRange, FeatureReward, NGrams, NetworkConfig, QueryKind, Relevance,
+    RelevanceOptions, RelevanceReward, Switch, aspect_coverage, conciseness, repetition_penalty,
+    soft_overlong_punishment, supported_words, think_format,
 };
 pub use text::{Decode, Encode, TextPolicy};
 pub use trajectories::{Kept, Triplet, UntilEnd, keep_triplets};

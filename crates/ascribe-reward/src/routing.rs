@@ -10,7 +10,7 @@
 //! Features are numbers of a pair, mostly 0 or 1: bins of length, similarity of the responses, domain. The scores must come
 //! from other pairs than the final evaluation. Ties of gain go to the smaller index.
 
-use ascribe_core::Seed;
+use ascribe_core::{Seed, Stream};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -128,15 +128,7 @@ impl Routing {
         option("draws", "at least 1", draws as f64, draws >= 1)?;
         let mut best: Option<(f64, Vec<usize>)> = None;
         for draw in 0..draws {
-            let mut stream = seed.stream("routing", draw as u64);
-            let mut order: Vec<usize> = (0..self.features.len()).collect();
-            // The first places of a random permutation.
-            for at in 0..budget {
-                let other = stream.random_range(at..order.len());
-                order.swap(at, other);
-            }
-            order.truncate(budget);
-            order.sort_unstable();
+            let order = subset(self.features.len(), budget, &mut seed.stream("routing", draw as u64));
             let score = self.predict(&order)?;
             if best.as_ref().is_none_or(|(most, _)| score > *most) {
                 best = Some((score, order));
@@ -170,6 +162,35 @@ impl Routing {
         }
         terms
     }
+}
+
+/// `n` mixes of so many pairs to be tried, by index, each of a random size from none to all: a reward model is trained on the labels
+/// of each.
+///
+/// # Errors
+/// When there is no pair, or no mix is asked for.
+pub fn random_mixes(pairs: usize, n: usize, seed: Seed) -> Result<Vec<Vec<usize>>, RewardError> {
+    option("pairs", "at least 1", pairs as f64, pairs >= 1)?;
+    option("mixes", "at least 1", n as f64, n >= 1)?;
+    let mix = |at: usize| {
+        let mut stream = seed.stream("mixes", at as u64);
+        let size = stream.random_range(0..=pairs);
+        subset(pairs, size, &mut stream)
+    };
+    Ok((0..n).map(mix).collect())
+}
+
+/// `size` of `n` indices, increasing.
+fn subset(n: usize, size: usize, stream: &mut Stream) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    // The first places of a random permutation.
+    for at in 0..size {
+        let other = stream.random_range(at..n);
+        order.swap(at, other);
+    }
+    order.truncate(size);
+    order.sort_unstable();
+    order
 }
 
 #[cfg(test)]
@@ -228,6 +249,23 @@ mod tests {
         assert!(Routing::fit(features(), &[mix(&[0], f64::NAN)], RoutingForm::Linear, 0.1).is_err());
         assert!(fitted().choose(5).is_err() && fitted().simulate(5, 1, Seed(1)).is_err());
         assert!(fitted().simulate(1, 0, Seed(1)).is_err() && fitted().predict(&[9]).is_err());
+    }
+
+    #[test]
+    fn mixes_to_try_have_every_size() {
+        let mixes = random_mixes(3, 400, Seed(1)).unwrap();
+        // Sizes 0 to 3 a quarter each: 100 with a deviation below 9, and each pair is in half of the mixes.
+        for size in 0..=3 {
+            let count = mixes.iter().filter(|mix| mix.len() == size).count();
+            assert!((55..=145).contains(&count), "{size}: {count}");
+        }
+        for pair in 0..3 {
+            let count = mixes.iter().filter(|mix| mix.contains(&pair)).count();
+            assert!((150..=250).contains(&count), "{pair}: {count}");
+        }
+        assert!(mixes.iter().all(|mix| mix.windows(2).all(|two| two[0] < two[1])));
+        assert_eq!(random_mixes(3, 400, Seed(1)).unwrap(), mixes);
+        assert!(random_mixes(0, 1, Seed(1)).is_err() && random_mixes(1, 0, Seed(1)).is_err());
     }
 
     proptest! {

@@ -1,10 +1,11 @@
 //! Losses beside the one on pairs of scores, against what they are by themselves; and rewards that read the mean.
 
-use ascribe_core::{Episode, Scorer, Seed, Tokens};
+use ascribe_core::{Episode, Loss, Scorer, Seed, Tokens};
 use ascribe_lm::{Decoder, Head, HeadInit, LanguageModel, Pooling, Row};
 use ascribe_reward::losses::{BradleyTerryConfig, KWiseConfig};
 use ascribe_reward::{
-    AuxiliaryLearner, ContrastConfig, ContrastItems, RewardCard, RewardLearner, RewardModel, RewardRow,
+    AuxiliaryLearner, ContrastConfig, ContrastItems, RewardCard, RewardError, RewardLearner, RewardLoss, RewardModel,
+    RewardRow, ScoreBatch, ScoreNeeds,
 };
 use ascribe_testkit::device::{device, values};
 use ascribe_testkit::golden::{close, root};
@@ -101,6 +102,41 @@ fn the_language_of_chosen_responses_is_kept() {
     let fit = Fit::new(&learner, model, &rows, config).expect("sound options");
     let told: Vec<f64> = fit.map(|step| step.expect("finite").metric("language/nll").expect("told")).collect();
     assert!(told[19] < 0.9 * told[0], "{told:?}");
+}
+
+/// A loss that says how much of training is done.
+struct Told;
+
+impl RewardLoss for Told {
+    fn needs(&self) -> ScoreNeeds {
+        ScoreNeeds::PAIR
+    }
+
+    fn loss(&self, batch: &ScoreBatch) -> Result<Loss, RewardError> {
+        let told = batch.constant(vec![batch.progress(); batch.rows()]);
+        Ok(Loss::mean_of(batch.score(0)? - batch.score(1)?).stat("told", told))
+    }
+}
+
+#[test]
+fn a_loss_on_pairs_is_told_how_much_of_training_is_done() {
+    let [_, headed] = models();
+    let rows = pairs();
+    let contrast =
+        |learner: AuxiliaryLearner<'static>| learner.with_contrast(ContrastConfig::default(), Seed(1)).expect("sound");
+    let bare = || AuxiliaryLearner::new(&Told).expect("pairs");
+    // Two rows at once, or all of a window.
+    for learner in [bare(), contrast(bare())] {
+        let config = FitConfig {
+            max_steps: 4,
+            per_device_train_batch_size: 2,
+            gradient_accumulation_steps: 2,
+            ..FitConfig::default()
+        };
+        let fit = Fit::new(&learner, training(&headed), &rows, config).expect("sound options");
+        let told: Vec<f64> = fit.map(|step| step.expect("finite").metric("told").expect("a statistic")).collect();
+        assert_eq!(told, [0.0, 0.25, 0.5, 0.75]);
+    }
 }
 
 /// The states that the head reads, chosen ones first.

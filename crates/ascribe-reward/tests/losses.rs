@@ -367,7 +367,8 @@ fn options_out_of_range_are_refused() {
     for wrong in [-1.0, f64::NAN, f64::INFINITY] {
         assert!(BradleyTerryConfig { centre: wrong, ..BradleyTerryConfig::default() }.init().is_err());
         assert!(BradleyTerryConfig { smoothing: wrong, ..BradleyTerryConfig::default() }.init().is_err());
-        assert!(TiesConfig { tie_weight: wrong }.init().is_err());
+        assert!(TiesConfig { tie_weight: wrong, ..TiesConfig::default() }.init().is_err());
+        assert!(TiesConfig { centre: wrong, ..TiesConfig::default() }.init().is_err());
         assert!(TrajectoriesConfig { centre: wrong }.init().is_err());
         assert!(MachineTextConfig { l2: wrong, ..MachineTextConfig::default() }.init().is_err());
         assert!(MachineTextConfig { mixed_weight: wrong, ..MachineTextConfig::default() }.init().is_err());
@@ -499,7 +500,7 @@ fn regression_by_hand() {
 
 #[test]
 fn ties_by_hand() {
-    let loss = TiesConfig { tie_weight: 0.5 }.init().unwrap();
+    let loss = TiesConfig { tie_weight: 0.5, ..TiesConfig::default() }.init().unwrap();
     // Differences 1 and 2 of pairs, 3 of a tie: the mean over pairs, and half the mean over ties.
     let (scores, labels) = ([1.0, 3.0, 2.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0]);
     let got = run(&loss, &scores, &labels);
@@ -508,6 +509,10 @@ fn ties_by_hand() {
     close("pairs", &run(&loss, &[1.5, 0.0], &[0.0]).rows, &[nll(1.5)], 1e-12);
     close("ties", &[run(&loss, &[3.0, 0.0], &[1.0]).mean], &[4.5], 1e-12);
     assert!(loss.needs().coupled);
+    // Sums 1, 5 and 2 are centred, over all three.
+    let centred = TiesConfig { tie_weight: 0.0, centre: 0.1 }.init().unwrap();
+    let got = run(&centred, &[1.0, 4.0, 2.0, 0.0, 1.0, 0.0], &labels);
+    close("centred", &[got.mean], &[0.5 * (nll(1.0) + nll(2.0)) + 0.1 * (1.0 + 25.0 + 4.0) / 3.0], 1e-12);
 }
 
 #[test]

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use ascribe_core::{Episode, Loss, Scorer, Seed, Tokens};
 use ascribe_lm::{Head, HeadInit, LanguageModel, LoraConfig, Row};
 use ascribe_reward::losses::{
-    BradleyTerryConfig, GaussianHeadsConfig, GeneralPreferenceConfig, PairLabel, RegressionConfig, spread,
+    BradleyTerryConfig, GaussianHeadsConfig, GeneralPreferenceConfig, MachineTextConfig, PairLabel, RegressionConfig,
+    spread,
 };
 use ascribe_reward::{
-    Aggregate, CARD, Ensemble, MetaLearner, Reading, RewardCard, RewardError, RewardLearner, RewardLoss, RewardModel,
-    RewardRow, ScoreBatch, ScoreNeeds, SourceLearner, SourcedPair,
+    Aggregate, CARD, Ensemble, MetaLearner, Reading, ReplayLearner, ReplayRow, RewardCard, RewardError, RewardLearner,
+    RewardLoss, RewardModel, RewardRow, ScoreBatch, ScoreNeeds, SourceLearner, SourcedPair,
 };
 use ascribe_testkit::device::device;
 use ascribe_testkit::golden::{Case, close, open, root};
@@ -418,4 +419,131 @@ fn several_sources_are_learned_together() {
     }
     let tally = evaluate(&learner, &fit.into_model().valid(), &mixed, 3).expect("sound rows");
     assert_eq!(tally.values("rewards/accuracies"), [1.0; 8]);
+}
+
+/// A loss that says how much of training is done.
+struct Told;
+
+impl RewardLoss for Told {
+    fn needs(&self) -> ScoreNeeds {
+        ScoreNeeds::PAIR
+    }
+
+    fn loss(&self, batch: &ScoreBatch) -> Result<Loss, RewardError> {
+        let told = batch.constant(vec![batch.progress(); batch.rows()]);
+        Ok(Loss::mean_of(batch.score(0)? - batch.score(1)?).stat("told", told))
+    }
+}
+
+#[test]
+fn a_loss_is_told_how_much_of_training_is_done() {
+    let (model, rows, groups) = (headed(1), pairs(&[]), groups());
+    let start = || model.decoder.clone().on(&device().autodiff());
+    let plain = RewardLearner { loss: &Told };
+    let told: Vec<f64> = Fit::new(&plain, start(), &rows, config(4))
+        .expect("sound options")
+        .map(|report| report.expect("finite numbers").metric("told").expect("a statistic"))
+        .collect();
+    assert_eq!(told, [0.0, 0.25, 0.5, 0.75]);
+    let meta = MetaLearner::new(&Told, &groups, 0.1).expect("sound");
+    let told: Vec<f64> = Fit::new(&meta, start(), &rows, config(2))
+        .expect("sound options")
+        .map(|report| report.expect("finite numbers").metric("told").expect("a statistic"))
+        .collect();
+    assert_eq!(told, [0.0, 0.5]);
+    // What is measured is the loss at the end.
+    assert_eq!(evaluate(&plain, &model.decoder, &rows, 3).expect("sound rows").values("told"), [1.0; 8]);
+}
+
+/// The first scores of the texts of pairs, as labels.
+fn with_first_scores(model: &LanguageModel, mut pairs: Vec<RewardRow>) -> Vec<RewardRow> {
+    let judge = RewardModel::new(model, RewardCard::default()).expect("one score");
+    for pair in &mut pairs {
+        let texts: Vec<Row> = pair.responses.iter().map(|response| Row { prompt: &pair.prompt, response }).collect();
+        let scores = judge.outputs(&texts).expect("sound rows").concat();
+        pair.labels = scores;
+    }
+    pairs
+}
+
+#[test]
+fn a_detector_orders_machine_mixed_and_human_text_and_is_held_by_its_replay() {
+    let (model, loss) = (headed(1), MachineTextConfig::default().init().expect("sound"));
+    // Responses that end with 5, 6 and 7 are a machine's, mixed and a person's; replayed are pairs of other texts.
+    let twice = [groups(), groups()].concat();
+    let [machine, mixed, human] =
+        ["rewards/machine", "rewards/mixed", "rewards/human"].map(|stat| learns(&model, &loss, &twice, stat)[1]);
+    assert!(machine > mixed && mixed > human, "{machine}, {mixed}, {human}");
+    let other = |at: u32| RewardRow {
+        prompt: vec![at + 120].into(),
+        responses: [vec![at + 140, 5], vec![at + 150, 7]].map(Tokens::from).to_vec(),
+        ..RewardRow::default()
+    };
+    let pairs = with_first_scores(&model, (0..4).map(other).collect());
+    let rows: Vec<ReplayRow> =
+        groups().into_iter().zip(&pairs).map(|(row, pair)| ReplayRow { row, replayed: pair.clone() }).collect();
+    let start = || model.decoder.clone().on(&device().autodiff());
+    // At the start nothing has moved, so the loss is that of the rows.
+    let borrowed: Vec<&ReplayRow> = rows.iter().collect();
+    let own: Vec<RewardRow> = groups();
+    let plain = RewardLearner { loss: &loss }.learn_window(&start(), &own.iter().collect::<Vec<_>>(), 2);
+    let held = ReplayLearner::new(&loss, 0.01).expect("sound").learn_window(&start(), &borrowed, 2);
+    let (plain, held) = (plain.expect("sound rows").tally, held.expect("sound rows").tally);
+    close("loss", &[held.loss, held.weight], &[plain.loss, plain.weight], 1e-5);
+    close("replay", held.values("replay/loss"), &[0.0; 4], 1e-6);
+
+    // How far the replayed texts have moved after training, by the weight of the replay.
+    let drift = |weight: f64| {
+        let learner = ReplayLearner::new(&loss, weight).expect("sound");
+        let mut fit = Fit::new(&learner, start(), &rows, config(60)).expect("sound options");
+        for report in &mut fit {
+            report.expect("finite numbers");
+        }
+        let trained = model.with_decoder(fit.into_model().valid());
+        let now = with_first_scores(&trained, pairs.clone());
+        let apart = now.iter().zip(&pairs).flat_map(|(now, first)| now.labels.iter().zip(&first.labels));
+        apart.map(|(now, first)| (now - first).powi(2)).sum::<f64>()
+    };
+    let [free, bound] = [0.0, 1.0].map(drift);
+    assert!(bound < 0.5 * free, "{free} without a replay, {bound} with one");
+    // Without a weight it is plain learning.
+    let same = after(&ReplayLearner::new(&loss, 0.0).expect("sound"), &rows);
+    close("no weight", &same, &after(&RewardLearner { loss: &loss }, &groups()), 1e-5);
+    for weight in [-1.0, f64::NAN, f64::INFINITY] {
+        assert!(ReplayLearner::new(&loss, weight).is_err(), "{weight}");
+    }
+    let wide = RegressionConfig { attributes: 2, ..RegressionConfig::default() }.init().expect("sound");
+    assert!(ReplayLearner::new(&wide, 0.01).is_err(), "more than one score");
+}
+
+#[test]
+fn concepts_are_inferred_and_corrected() {
+    let (episodes, joint) = (episodes(), vec![[0.2, 1.5], [1.0, 0.1]]);
+    let reading = Reading::Concepts { names: vec!["polite".into()], joint: joint.clone(), weights: [1.0; 3] };
+    let card = RewardCard { reading, ..RewardCard::default() };
+    let model = || RewardModel::new(&headed(6), card.clone()).expect("two scores for each of three energies");
+    let free = model().scored(&rows(&episodes)).expect("sound rows");
+    let known = model().with_concepts(&[("polite".to_owned(), true)]).expect("its concept");
+    let known = known.scored(&rows(&episodes)).expect("sound rows");
+    for (free, known) in free.iter().zip(&known) {
+        // Energies of the label, then of the concept; the last two outputs are not read.
+        let o = &free.outputs;
+        let mass = |label: usize, concept: usize| (-(o[label] + o[2 + concept] + joint[concept][label])).exp();
+        let odds = ((mass(1, 0) + mass(1, 1)) / (mass(0, 0) + mass(0, 1))).ln();
+        let all = mass(0, 0) + mass(0, 1) + mass(1, 0) + mass(1, 1);
+        let inferred = free.inferred.as_ref().expect("energies");
+        close("reward", &[free.reward, inferred.reward], &[odds, odds], 1e-9);
+        close("polite", &inferred.concepts, &[(mass(0, 1) + mass(1, 1)) / all], 1e-9);
+        close("corrected", &[known.reward], &[(mass(1, 1) / mass(0, 1)).ln()], 1e-9);
+        assert_eq!(known.inferred.as_ref().map(|one| one.concepts.clone()), Some(vec![1.0]));
+    }
+    let refused = |known: &[(&str, bool)]| {
+        let known: Vec<(String, bool)> = known.iter().map(|(name, there)| ((*name).to_owned(), *there)).collect();
+        model().with_concepts(&known).err().expect("refused").to_string()
+    };
+    assert!(refused(&[("kind", true)]).contains("`kind`; it has polite"));
+    assert!(refused(&[("polite", true), ("polite", false)]).contains("one value only, got both for `polite`"));
+    let plain = RewardModel::new(&headed(1), RewardCard::default()).expect("one score");
+    let refused = plain.with_concepts(&[("polite".to_owned(), true)]).err().expect("no concepts").to_string();
+    assert!(refused.contains("a model of concepts alone"), "{refused}");
 }

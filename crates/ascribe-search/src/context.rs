@@ -103,7 +103,8 @@ impl<'a> SearchCtx<'a> {
         self
     }
 
-    /// The same, where the most likely token is taken wherever a decoder would draw one: temperature 0.
+    /// The same, where the most likely token is taken wherever a decoder would draw one: temperature 0. Of several continuations of
+    /// one text, which would all be the same, there is then one.
     pub fn with_greedy(mut self) -> Self {
         self.setup.mode = Mode::Greedy;
         self

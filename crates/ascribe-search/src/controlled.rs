@@ -5,7 +5,8 @@
 //! ARGS    v = r, the reward of the text so far        arXiv:2402.01694
 //! CD      v = V, its expected final reward            arXiv:2310.17022, the token-wise form
 //! ```
-//! The scorer of the context is v, so which of the two it is depends on the scorer. With `V = log E_p[exp(r) | s]`, weight 1
+//! The scorer of the context is v, so which of the two it is depends on the scorer. A process model of `ascribe-process` that
+//! learned outcomes or values of tokens is a V: squares of outcomes at every token are CD-FUDGE, temporal differences CD-Q. With `V = log E_p[exp(r) | s]`, weight 1
 //! and [`Choose::Sample`] the texts have exactly the distribution `p(y) exp(r(y)) / Z`. The blockwise form of CD is
 //! [`StepBeam`](crate::StepBeam) with one kept text over [`Steps::blocks`](crate::Steps::blocks).
 

@@ -453,11 +453,13 @@ impl<'c> PromptCtx<'c> {
         self.setup.answers.is_some()
     }
 
-    /// The request for the samples that a decoder may have, and why there are fewer than `n`.
+    /// The request for the samples that a decoder may have, and why there are fewer than `n`. Greedy ones are all the same, so
+    /// there is one.
     pub(crate) fn samples(&mut self, root: &Path, n: usize, mode: Mode, scored: Scored) -> Option<Request> {
         if self.room == 0 || !self.may_go_on() {
             return None;
         }
+        let n = if mode == Mode::Greedy { n.min(1) } else { n };
         let Setup { limits, .. } = self.setup;
         let tokens = limits.generated.map(|most| most / self.room as u64);
         let scores = limits.scorer_calls.filter(|_| scored == Scored::Yes);

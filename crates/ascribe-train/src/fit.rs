@@ -298,11 +298,12 @@ impl<'a, L: Learner> Fit<'a, L> {
                 return Err(error);
             }
         };
+        let progress = self.step as f64 / self.schedule.steps.max(1) as f64;
         let batch = self.config.per_device_train_batch_size;
         let before = self.verify.then(|| self.learner.memory());
-        let learned = self.learner.learn_window(&model, &rows, batch).and_then(|learned| {
+        let learned = self.learner.learn_window_at(&model, &rows, batch, progress).and_then(|learned| {
             if let Some(before) = &before {
-                self.fused = Some(FusedCheck::of(self.learner, &model, &rows, batch, before, &learned)?);
+                self.fused = Some(FusedCheck::of(self.learner, &model, &rows, (batch, progress), before, &learned)?);
                 self.verify = false;
             }
             Ok(learned)
@@ -334,8 +335,9 @@ impl<'a, L: Learner> Fit<'a, L> {
         // The model is moved in: a second handle would make every weight be copied.
         self.model = Some(self.optimizer.step(rate, model, gradients));
         self.step += 1;
-        self.source.advance();
         let mut metrics = tally.means("");
+        self.source.told(&metrics);
+        self.source.advance();
         metrics.extend(of_source);
         metrics.extend([("grad_norm".to_owned(), norm), ("learning_rate".to_owned(), rate)]);
         Ok(StepReport { step: self.step, epoch: self.source.epoch(), tokens: tally.tokens, metrics })

@@ -90,6 +90,21 @@ pub trait Learner {
         Ok(Learned { gradients: sums.grads(), tally })
     }
 
+    /// The same when the share `progress` of training is done, from 0 before the first step to below 1 before the last. A learner
+    /// whose loss changes on the way overrides it.
+    ///
+    /// # Errors
+    /// As [`Learner::learn`].
+    fn learn_window_at(
+        &self,
+        model: &Self::Model,
+        rows: &[&Self::Row],
+        batch: usize,
+        _progress: f64,
+    ) -> Result<Learned, TrainError> {
+        self.learn_window(model, rows, batch)
+    }
+
     /// The sums alone over rows that are measured together, of which at most `batch` go through the model at once.
     ///
     /// # Errors

@@ -22,6 +22,9 @@ pub trait Source<M, R> {
     /// When they cannot be read or made.
     fn window(&mut self, model: &M) -> Result<Window<'_, R>, TrainError>;
 
+    /// The means of the statistics of the step on the last window, just before [`Source::advance`].
+    fn told(&mut self, _stats: &[(String, f64)]) {}
+
     /// The step on the last window was made.
     fn advance(&mut self);
 

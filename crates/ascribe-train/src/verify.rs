@@ -24,8 +24,9 @@ pub struct FusedCheck {
 }
 
 impl FusedCheck {
-    /// Learns the rows of a window again by the plain forms and compares with what was learned, from a learner that remembered
-    /// `before`; what it remembers now stays. Costs one learning; where nothing is fused, both are the same.
+    /// Learns the rows of a window again by the plain forms, with so many rows a batch, when so much of training is done, and
+    /// compares with what was learned, from a learner that remembered `before`; what it remembers now stays. Costs one learning;
+    /// where nothing is fused, both are the same.
     ///
     /// # Errors
     /// As [`Learner::learn_window`], and when the losses differ by more than 1e-3 or the gradients by more than 1e-2.
@@ -33,13 +34,13 @@ impl FusedCheck {
         learner: &L,
         model: &L::Model,
         rows: &[&L::Row],
-        batch: usize,
+        (batch, progress): (usize, f64),
         before: &[u64],
         fused: &Learned,
     ) -> Result<Self, TrainError> {
         let after = learner.memory();
         learner.remember(before)?;
-        let plain = plainly(|| learner.learn_window(model, rows, batch));
+        let plain = plainly(|| learner.learn_window_at(model, rows, batch, progress));
         learner.remember(&after)?;
         let plain = plain?;
         let check = plainly(|| Self::between(model, fused, &plain));
@@ -140,11 +141,11 @@ mod tests {
     fn check(wrong: f64) -> Result<FusedCheck, TrainError> {
         let (learner, model, rows) = (Norm { wrong }, model(), [&ROWS[0], &ROWS[1]]);
         let fused = learner.learn(&model, &rows)?;
-        FusedCheck::of(&learner, &model, &rows, 1, &[], &fused)
+        FusedCheck::of(&learner, &model, &rows, (1, 0.0), &[], &fused)
     }
 
     /// A run of two steps of one row.
-    fn run_over(rows: &'static [[f32; 4]], learner: &Norm, checked: bool) -> Fit<'_, Norm> {
+    fn run_over<'a>(rows: &'static [[f32; 4]], learner: &'a Norm, checked: bool) -> Fit<'a, Norm> {
         let config = FitConfig { max_steps: 2, per_device_train_batch_size: 1, ..FitConfig::default() };
         let fit = Fit::new(learner, model(), rows, config).expect("the options are sound");
         if checked { fit.with_fused_check() } else { fit }

@@ -107,7 +107,7 @@ fn successes(world: &World, samples: usize, seed: Seed) -> Result<[f64; 3]> {
 /// Texts of the start with their marks, and what OREO makes of them.
 fn learned(world: &World, beta: f64, state: State, samples: usize, seed: Seed) -> Result<(Vec<Rollout>, Trained)> {
     let table = Table { world, reference: &world.reference, state };
-    let loss = Oreo { beta, kl: 0.0, value_coef: 1.0, level: OreoLevel::Token };
+    let loss = Oreo { beta, kl: 0.0, value_coef: 1.0, level: OreoLevel::Token, largest_weight: None };
     let prompts = prompts();
     let writer = Writer { table: &table, prompts: &prompts, length: LENGTH, loss: &loss };
     let mut texts = writer.texts(&world.reference, samples, seed.child("texts", 0))?;

@@ -23,6 +23,21 @@ pub struct ConstraintArgs {
     /// Momentum of the multipliers.
     #[arg(long, default_value_t = 0.1, requires = "constraint", allow_negative_numbers = true)]
     pub constraint_momentum: f64,
+    /// Rewards, added up, that say how good the policy is: the bounds follow them by a simplex search, from those that are given.
+    #[arg(long, num_args(1..), value_delimiter = ',', requires = "constraint")]
+    pub constraint_metric: Vec<String>,
+    /// How far the search looks at first.
+    #[arg(long, default_value_t = 0.1, requires = "constraint_metric", allow_negative_numbers = true)]
+    pub constraint_step: f64,
+    /// Generations by which bounds are judged.
+    #[arg(long, default_value_t = 10, requires = "constraint_metric")]
+    pub constraint_hold: usize,
+    /// The search ends when its points differ by less.
+    #[arg(long, default_value_t = 0.01, requires = "constraint_metric", allow_negative_numbers = true)]
+    pub constraint_tolerance: f64,
+    /// Most rounds of the search.
+    #[arg(long, default_value_t = 10, requires = "constraint_metric")]
+    pub constraint_iterations: usize,
 }
 
 /// The name of a reward and its bound.

@@ -14,7 +14,8 @@ pub struct ProcessArgs {
     /// The loss of an implicit process model: ce (unless it is given), dpo, kto or nca (implicit-prm).
     #[arg(long, value_enum)]
     pub form: Option<FormName>,
-    /// The loss of steps: cross-entropy (unless it is given), squared, or for prm ranking, or pairwise on pairs of steps.
+    /// The loss of steps: cross-entropy (unless it is given), squared, for orm temporal-difference, or for prm ranking, or pairwise on
+    /// pairs of steps.
     #[arg(long, value_enum)]
     pub step_loss: Option<StepLossName>,
     /// Margin of wrong steps (step_loss ranking); 4 unless it is given.
@@ -98,6 +99,8 @@ pub enum StepLossName {
     CrossEntropy,
     /// Squared distance from the label.
     Squared,
+    /// Squared distance from what is said at the next token, and from the outcome at the last.
+    TemporalDifference,
     /// The order of the steps of a response, for hard labels: PQM.
     Ranking,
     /// Which of two steps behind one state is better; rows are pairs, as `label --rows pairs` writes them.

@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 /// How a reward model learns: `ascribe train reward`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RewardArgs {
-    /// The loss of a reward model: bradley-terry (unless it is given), margin, scaled, ties, trajectories, general-preference
-    /// (gpm), confidence, weak-to-strong, k-wise, machine-text, regression or gaussian-heads.
+    /// The loss of a reward model: bradley-terry (unless it is given; ties for critique), margin, scaled, ties, trajectories,
+    /// general-preference (gpm), confidence, weak-to-strong, k-wise, machine-text, regression, gaussian-heads or concept-energy.
     #[arg(long)]
     pub loss: Option<String>,
     /// Numbers of that loss, by the names of the library, such as `tau=0.05,dim=8`; or as JSON.
@@ -66,6 +66,13 @@ pub struct RewardArgs {
     /// How far those weights are away: the rate of a step up the spread.
     #[arg(long, requires = "meta_data", allow_negative_numbers = true)]
     pub meta_rate: Option<f64>,
+    /// Pairs that the model learned from before, to whose scores by the model as it is now it is held (ReMoDetect); with a model
+    /// that `train reward` has written.
+    #[arg(long)]
+    pub replay_data: Option<PathBuf>,
+    /// What these pairs count for; 0.01 unless it is given.
+    #[arg(long, requires = "replay_data", allow_negative_numbers = true)]
+    pub replay_weight: Option<f64>,
 }
 
 /// How the weights of a fresh head are drawn, by the width D of the hidden states.
@@ -145,6 +152,10 @@ pub struct RewardedArgs {
     /// What the spread of the models counts for: 0.5 for uwo and 1 for mean-minus-std, unless it is given.
     #[arg(long, requires = "reward", allow_negative_numbers = true)]
     pub combine_weight: Option<f64>,
+    /// A concept that is known to be there or not, as `NAME=1` or `NAME=0`: the label and the other concepts are inferred anew
+    /// (models of concept-energy). Repeatable.
+    #[arg(long = "concept", value_parser = concept, requires = "reward")]
+    pub concepts: Vec<(String, bool)>,
     /// Bring each model to its own scale first, which stands in its `reward.json`.
     #[arg(long, requires = "reward")]
     pub standardize: bool,
@@ -159,6 +170,15 @@ pub enum VoteName {
     Flip,
     /// The mean becomes the margin, from 0 to 3.
     Margin,
+}
+
+/// `NAME=1` or `NAME=0`.
+fn concept(text: &str) -> Result<(String, bool), String> {
+    match text.rsplit_once('=') {
+        Some((name, "1")) => Ok((name.to_owned(), true)),
+        Some((name, "0")) => Ok((name.to_owned(), false)),
+        _ => Err("a concept is NAME=1 where it is there, and NAME=0 where it is not".to_owned()),
+    }
 }
 
 /// How the rewards of several models become one.

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use ascribe::core::Sampling;
+use ascribe::core::advantage::{MacroReward, MacroValue};
 use ascribe::core::tensor::KlEstimator;
-use ascribe::preference::rl::{Aggregation, ScaleRewards};
+use ascribe::eval::calibrate::PpoC;
+use ascribe::preference::rl::{Aggregation, OreoLevel, ScaleRewards};
 use ascribe::reward::{Aggregate, ClipDeltaConfig};
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
@@ -17,9 +19,9 @@ use super::{CombineName, named};
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Reinforcement learning")]
 pub struct RlArgs {
-    /// What judges a response: `arithmetic` (its last number is that of the column `answer`), `exact`, `chain`, a reward of
-    /// one's own from the catalogue, or the folder of a reward model or of a process model. Several are added up, unless
-    /// --combine says otherwise.
+    /// What judges a response: `arithmetic` (its last number is that of the column `answer`), `exact`, `chain`, `relevance`, a
+    /// reward of one's own from the catalogue, the folder of a reward model or of a process model, or `implicit:FOLDER`, the
+    /// log-ratios of a policy that was trained on outcomes. Several are added up, unless --combine says otherwise.
     #[arg(long, alias = "reward-funcs", num_args(1..), value_delimiter = ',')]
     pub reward: Vec<String>,
     /// The weight of each reward; 1 unless given.
@@ -42,13 +44,35 @@ pub struct RlArgs {
     /// training; 0.85 is usual.
     #[arg(long, allow_negative_numbers = true, conflicts_with = "log_sigmoid")]
     pub log_sigmoid_quantile: Option<f64>,
-    /// Refine the scores of steps by the process model among the rewards, so that repeating good steps earns nothing: clip, delta
-    /// or clip-delta. The other rewards are of success, and the last step is paid them.
+    /// Refine the scores of steps by the process model, or by the log-ratios, among the rewards, so that repeating good steps
+    /// earns nothing: clip, delta or clip-delta. The other rewards are of success, and the last step is paid them.
     #[arg(long, value_enum)]
     pub step_rewards: Option<StepRewardsName>,
-    /// clip: where scores are cut off, so that most steps get 0; 0.9 unless it is given.
+    /// clip: where scores are cut off, so that most steps get 0; of a process model 0.9 unless it is given.
     #[arg(long, allow_negative_numbers = true)]
     pub step_eta: Option<f64>,
+    /// What the policy of `implicit:FOLDER` was trained from; the model that is trained unless it is given.
+    #[arg(long)]
+    pub implicit_reference: Option<PathBuf>,
+    /// What these log-ratios are multiplied by.
+    #[arg(long, default_value_t = 0.05, allow_negative_numbers = true)]
+    pub implicit_beta: f64,
+    /// Move rewards by the confidence that a response states at its end, `Confidence: 0` to `10`, with this weight (PPO-C; 2 in
+    /// the paper's run); what judges does not see it.
+    #[arg(long, allow_negative_numbers = true)]
+    pub confidence_weight: Option<f64>,
+    /// PPO-C: `difference`, by how far the reward is from its running mean, or `threshold`, by its size.
+    #[arg(long, value_enum, default_value_t = ConfidenceName::Difference, requires = "confidence_weight")]
+    pub confidence_rule: ConfidenceName,
+    /// PPO-C: where the running mean of rewards starts.
+    #[arg(long, default_value_t = 0.0, requires = "confidence_weight", allow_negative_numbers = true)]
+    pub confidence_mean: f64,
+    /// PPO-C: what a batch counts for in the running mean.
+    #[arg(long, default_value_t = 0.1, requires = "confidence_weight", allow_negative_numbers = true)]
+    pub confidence_rate: f64,
+    /// Repeat prompts by how rarely they are solved, a column from 0 to 1: 6 times below 0.2, 4 times below 0.6, twice below 0.8.
+    #[arg(long, value_name = "COLUMN")]
+    pub repeat_by_pass_rate: Option<String>,
     /// Responses to each prompt.
     #[arg(long, default_value_t = 8)]
     pub num_generations: usize,
@@ -73,6 +97,12 @@ pub struct RlArgs {
     /// Passes over the responses of a generation.
     #[arg(long, alias = "num-ppo-epochs", default_value_t = 1)]
     pub num_iterations: usize,
+    /// End the passes over a generation once the policy is this many nats a token from the one that wrote it.
+    #[arg(long, allow_negative_numbers = true)]
+    pub stop_kl: Option<f64>,
+    /// End them once this share of the tokens is cut.
+    #[arg(long, allow_negative_numbers = true)]
+    pub stop_clip_fraction: Option<f64>,
     /// The advantage estimator; each method has its own default.
     #[arg(long, alias = "adv-estimator")]
     pub advantage_estimator: Option<String>,
@@ -88,6 +118,12 @@ pub struct RlArgs {
     /// Whiten the advantages of all tokens, where the estimator leaves the choice.
     #[arg(long, num_args = 0..=1, default_value_t = true, default_missing_value = "true", value_name = "true|false", action = clap::ArgAction::Set)]
     pub whiten_advantages: bool,
+    /// Added to the variance where advantages are whitened.
+    #[arg(long, default_value_t = 1e-6, allow_negative_numbers = true)]
+    pub whiten_epsilon: f64,
+    /// What is taken off the number of values in variances: 1, or 0 as OpenRLHF has it.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub advantage_ddof: u8,
     /// Room of the ratio below 1.
     #[arg(long, alias = "cliprange", default_value_t = 0.2, allow_negative_numbers = true)]
     pub epsilon: f64,
@@ -139,10 +175,16 @@ pub struct RlArgs {
     /// Whiten the rewards of all tokens, their mean kept.
     #[arg(long)]
     pub whiten_rewards: bool,
-    /// Bring scores to mean 0 and variance 1 by all scores so far, before they are cut; the log then shows these.
+    /// Bring scores to mean 0 and variance 1 by all scores so far, before all else; the log then shows these.
     #[arg(long)]
     pub normalize_rewards: bool,
-    /// Cut scores to a range: two numbers.
+    /// Multiply scores, behind penalties for length.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub reward_gain: f64,
+    /// Added to scores behind that.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub reward_bias: f64,
+    /// Cut scores to a range at last: two numbers.
     #[arg(long, num_args = 2, allow_negative_numbers = true, value_delimiter = ',')]
     pub reward_clip_range: Vec<f64>,
     /// Leave responses that the length limit cut out of the loss; they stay in the baseline.
@@ -151,6 +193,10 @@ pub struct RlArgs {
     /// Taken off the score of a response without an end.
     #[arg(long, allow_negative_numbers = true)]
     pub missing_eos_penalty: Option<f64>,
+    /// What becomes of the score of a response without an end: it is multiplied by this number, or replaced by it where it is
+    /// below 0, such as -10.
+    #[arg(long, allow_negative_numbers = true)]
+    pub stop_properly_penalty_coef: Option<f64>,
     /// Tokens before the limit in which the score falls by as much as `overlong_penalty_factor`; 0 is none.
     #[arg(long, default_value_t = 0)]
     pub overlong_buffer: usize,
@@ -179,15 +225,37 @@ pub struct RlArgs {
     /// End where the mean reward of so many generations, one after another, was not above the best before them; 0 goes on.
     #[arg(long, default_value_t = 0)]
     pub early_stopping_patience: usize,
+    /// ma_ppo: how the values of a macro action become one: their mean, that of the last token, or weighed by place.
+    #[arg(long, value_enum, default_value_t = MacroValueName::Equal)]
+    pub macro_value: MacroValueName,
+    /// ma_ppo: how the rewards of a macro action become one: `sum`, or `code`, by the weights of the value with the last token
+    /// apart.
+    #[arg(long, value_enum, default_value_t = MacroRewardName::Sum)]
+    pub macro_reward: MacroRewardName,
     /// raft: keep this share of all responses; without it, the best to each prompt.
     #[arg(long, allow_negative_numbers = true)]
     pub keep_top: Option<f64>,
     /// oreal: learn token rewards, and weigh tokens by them.
     #[arg(long)]
     pub token_rewards: bool,
+    /// oreal: strength of what right responses teach.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub oreal_positive: f64,
+    /// oreal: strength of what wrong responses teach.
+    #[arg(long, default_value_t = 0.5, allow_negative_numbers = true)]
+    pub oreal_negative: f64,
+    /// oreal: with --token-rewards, weigh this share of the tokens alone, those that say most clearly what the response is.
+    #[arg(long, requires = "token_rewards", allow_negative_numbers = true)]
+    pub oreal_top: Option<f64>,
     /// oreo: what a state is; steps are those of `--segment`.
     #[arg(long, value_enum, default_value_t = OreoLevelName::Token)]
     pub oreo_level: OreoLevelName,
+    /// oreo: strength of the pull to the reference beside the Bellman equation; a third of beta unless it is given.
+    #[arg(long, allow_negative_numbers = true)]
+    pub oreo_kl: Option<f64>,
+    /// oreo: weigh responses by the ratio of their probability to that of their writer, at most this.
+    #[arg(long, allow_negative_numbers = true)]
+    pub oreo_weight: Option<f64>,
     /// brain: a response is good as `exp(reward / brain_gamma)`.
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub brain_gamma: f64,
@@ -214,6 +282,9 @@ pub struct RlArgs {
     /// score: the pull on second attempts in the first stage, as a share of that on first ones.
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     pub second_pull: f64,
+    /// score: the share of first attempts in the second stage that the reference writes, so that second attempts see others' faults.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub borrowed_attempts: f64,
 }
 
 impl RlArgs {
@@ -244,12 +315,21 @@ impl RlArgs {
             }
             return Ok(None);
         };
+        if self.reward.is_empty() {
+            bail!("step_rewards refines rewards of steps; name some with --reward");
+        }
         let clips = matches!(how, StepRewardsName::Clip | StepRewardsName::ClipDelta);
         if self.step_eta.is_some() && !clips {
             bail!("step_eta belongs to step_rewards clip and clip-delta; drop it with delta");
         }
-        if self.combine.is_some() || self.log_sigmoid.is_some() {
-            bail!("combine and log_sigmoid make one reward of several, which step_rewards keeps apart; drop them");
+        if self.combine.is_some() || self.log_sigmoid.is_some() || self.log_sigmoid_quantile.is_some() {
+            bail!(
+                "combine, log_sigmoid and log_sigmoid_quantile make one reward of several, which step_rewards keeps apart; \
+                 drop them"
+            );
+        }
+        if self.confidence_weight.is_some() {
+            bail!("confidence_weight moves the reward of a whole response, and step_rewards is of steps; drop one");
         }
         let delta = how != StepRewardsName::Clip;
         if delta && self.gamma != 1.0 {
@@ -318,6 +398,76 @@ pub enum OreoLevelName {
     Step,
     /// The beginning of the response.
     Response,
+    /// Each token, against the value of the next one alone.
+    OneStep,
+}
+
+impl From<OreoLevelName> for OreoLevel {
+    fn from(name: OreoLevelName) -> Self {
+        match name {
+            OreoLevelName::Token => Self::Token,
+            OreoLevelName::Step => Self::Step,
+            OreoLevelName::Response => Self::Response,
+            OreoLevelName::OneStep => Self::OneStep,
+        }
+    }
+}
+
+/// How a stated confidence moves a reward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ConfidenceName {
+    /// By how far the reward is from its running mean.
+    Difference,
+    /// By the size of the reward.
+    Threshold,
+}
+
+impl From<ConfidenceName> for PpoC {
+    fn from(name: ConfidenceName) -> Self {
+        match name {
+            ConfidenceName::Difference => Self::Difference,
+            ConfidenceName::Threshold => Self::Threshold,
+        }
+    }
+}
+
+/// How the values of a macro action become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MacroValueName {
+    /// Their mean.
+    Equal,
+    /// That of the last token.
+    Unit,
+    /// Weighed by 1 / place.
+    Position,
+}
+
+impl From<MacroValueName> for MacroValue {
+    fn from(name: MacroValueName) -> Self {
+        match name {
+            MacroValueName::Equal => Self::Equal,
+            MacroValueName::Unit => Self::Unit,
+            MacroValueName::Position => Self::Position,
+        }
+    }
+}
+
+/// How the rewards of a macro action become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MacroRewardName {
+    /// Their sum.
+    Sum,
+    /// As the public code of MA-RLHF has it.
+    Code,
+}
+
+impl From<MacroRewardName> for MacroReward {
+    fn from(name: MacroRewardName) -> Self {
+        match name {
+            MacroRewardName::Sum => Self::Sum,
+            MacroRewardName::Code => Self::Weighted,
+        }
+    }
 }
 
 /// A stage of SCoRe.

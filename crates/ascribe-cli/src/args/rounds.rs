@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ascribe::data::Ease;
+use ascribe::data::{Ease, Pacing};
 use ascribe::reward::Consistency;
 use clap::{Args, ValueEnum};
 
@@ -36,6 +36,13 @@ pub struct RoundArgs {
     /// Rely on each pair as far as the rankings of its prompt agree, and not as far as they do in the mean.
     #[arg(long)]
     pub agreement_per_prompt: bool,
+    /// iterative-scir: weight of the penalty where what the policy prefers and what it says as a judge disagree, on all pairs. With
+    /// 0 here and in scir_confidence the others are left out.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub scir_consistency: f64,
+    /// iterative-scir: weight of the entropy of what the policy prefers.
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
+    pub scir_confidence: f64,
 }
 
 /// Who says which response is better.
@@ -74,7 +81,8 @@ impl From<AgreementName> for Consistency {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Curriculum")]
 pub struct CurriculumArgs {
-    /// Epochs that have a part of the rows, easy ones more often: `cyclical`, a part that grows and shrinks.
+    /// Epochs that have a part of the rows, easy ones more often: `cyclical`, a part that grows and shrinks, `up`, one that grows,
+    /// `down`, one that shrinks, or `sharp`, the least and the largest in turn.
     #[arg(long, value_enum)]
     pub curriculum: Option<CurriculumName>,
     /// The least part, and the first.
@@ -102,6 +110,23 @@ pub struct CurriculumArgs {
 pub enum CurriculumName {
     /// Cyclical curriculum learning.
     Cyclical,
+    /// A part that grows.
+    Up,
+    /// A part that shrinks.
+    Down,
+    /// The least and the largest part in turn.
+    Sharp,
+}
+
+impl From<CurriculumName> for Pacing {
+    fn from(name: CurriculumName) -> Self {
+        match name {
+            CurriculumName::Cyclical => Self::Cyclical,
+            CurriculumName::Up => Self::Up,
+            CurriculumName::Down => Self::Down,
+            CurriculumName::Sharp => Self::Sharp,
+        }
+    }
 }
 
 /// What makes a row easy.

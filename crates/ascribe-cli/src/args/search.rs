@@ -106,6 +106,10 @@ pub struct SearchArgs {
     /// model answers stands before the next attempt.
     #[arg(long)]
     pub reflection: Option<String>,
+    /// What writes the refinements of the strategy `refine`: a model that `train sft` made of the rows of `label --method refine`,
+    /// with the tokenizer of --model, named as --baseline is. Without it the model itself tries again.
+    #[arg(long)]
+    pub refiner: Option<PathBuf>,
     /// How several values of a text become one: sum, mean, min, max, prod or last.
     #[arg(long, value_parser = named::<Reduce>, default_value = "last")]
     pub reduce: Reduce,

@@ -6,6 +6,7 @@ use ascribe::preference::rl::{
 
 use crate::chain::chain;
 use crate::config::closest;
+use crate::relevance::relevance;
 
 /// The tables of a run on rollouts.
 pub struct RolloutTables {
@@ -38,6 +39,7 @@ impl RolloutTables {
             tables.rewards.put(name, *make);
         }
         tables.rewards.put("chain", chain);
+        tables.rewards.put("relevance", relevance);
         tables
     }
 }

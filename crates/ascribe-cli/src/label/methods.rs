@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use super::Item;
 use super::texts::Texts;
 use crate::args::{LabelArgs, LabelMethod, RowsName};
+use crate::refiner::Draft;
 
 /// What the model is told before its second attempt.
 const REVISE: &str = "There might be an error in the solution above. Please correct the error, if any, and give the \
@@ -24,9 +25,6 @@ const REVISE: &str = "There might be an error in the solution above. Please corr
 
 /// Rollouts and attempts unless a number is given.
 pub const ROLLOUTS: usize = 8;
-
-/// What stands before the first bad step of a draft.
-const MARK: &str = "[BAD]";
 
 /// What was made for one item.
 pub struct Labelled {
@@ -330,15 +328,15 @@ fn refine(job: Job, completer: &mut Completer) -> anyhow::Result<Labelled> {
 
 fn refinement_row(item: &Item, texts: &Texts, refinement: &Refinement) -> anyhow::Result<Value> {
     let draft = match refinement.bad_from {
-        None => texts.text(&refinement.draft)?,
+        None => Draft::whole(texts.text(&refinement.draft)?),
         Some(at) => {
-            let (good, bad) = refinement.draft.split_at(at);
-            format!("{}{MARK}{}", texts.text(good)?, texts.text(bad)?)
+            let (right, rest) = refinement.draft.split_at(at);
+            Draft::marked(&texts.text(right)?, &texts.text(rest)?)
         }
     };
     Ok(json!({
-        "prompt": item.prompt,
-        "draft": draft,
+        "prompt": draft.asked(&item.asked),
+        "draft": draft.text,
         "local": refinement.bad_from.is_some(),
         "completion": texts.text(&refinement.refined)?,
     }))

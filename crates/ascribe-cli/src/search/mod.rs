@@ -3,6 +3,7 @@
 //! Rows are searched side by side and written in their order, each as soon as all before it are done. What is found for a row
 //! hangs on its number, the options and the seed alone, so a run that was stopped goes on to the same file.
 
+mod refining;
 mod reflecting;
 mod scorers;
 mod sink;
@@ -19,8 +20,8 @@ use ascribe::lm::{ChatTemplate, ServedPolicy, SpecialTokens, Tokenizer};
 use ascribe::preference::Encoder;
 use ascribe::process::{Checker, Gold, Segmenter, Verdict};
 use ascribe::search::{
-    Found, Limits, Needs, PathSelection, Reflection, Search, SearchCtx, SearchTree, Steps, Stopped, TransferOptions,
-    TransferQ, side_by_side, smc_of,
+    Found, Limits, Needs, PathSelection, Refine, Refiner, Reflection, Search, SearchCtx, SearchTree, Steps, Stopped,
+    TransferOptions, TransferQ, side_by_side, smc_of,
 };
 use serde_json::{Map, Value, json};
 
@@ -33,6 +34,7 @@ use crate::label::texts::Texts;
 use crate::output::{Progress, print_line};
 use crate::records::{Record, Records};
 use crate::words::Words;
+use refining::Refining;
 use reflecting::Reflecting;
 use scorers::{Process, Scorers};
 use sink::Sink;
@@ -79,14 +81,8 @@ struct Baseline {
 
 impl Baseline {
     /// The model of --baseline, if there is one; it has the tokens of the model that writes.
-    fn open(args: &SearchArgs, name: &str, tokenizer: &Tokenizer) -> anyhow::Result<Option<Self>> {
+    fn open(args: &SearchArgs, tokenizer: &Tokenizer) -> anyhow::Result<Option<Self>> {
         let Some(path) = &args.baseline else { return Ok(None) };
-        if name != "transfer-q" {
-            bail!("--baseline does nothing with the strategy `{name}`; drop it, or take --strategy transfer-q");
-        }
-        if args.scorer.is_none() {
-            bail!("--baseline needs --scorer, which says how good its rollouts are");
-        }
         let options = serde_json::from_value(args.strategy_args.clone()).context("the options of transfer-q")?;
         Ok(Some(Self { policy: relative(path, "--baseline", args, tokenizer)?, options }))
     }
@@ -102,6 +98,15 @@ fn relative(path: &Path, option: &str, args: &SearchArgs, tokenizer: &Tokenizer)
     Ok(Box::new(model.policy))
 }
 
+/// Strategies that a scorer says nothing to, where their options do not ask for one.
+const WITHOUT_SCORER: [&str; 5] = ["greedy", "beam", "likelihood", "majority", "smc"];
+
+/// Strategies that go by what the scorer says of beginnings, so that a judge alone does not do.
+const BY_SCORER: [&str; 5] = ["step-beam", "dvts", "lookahead", "oreo", "paths"];
+
+/// Strategies that go by a value of their own to the end, and ask no judge.
+const WITHOUT_JUDGE: [&str; 4] = ["deal", "transfer-q", "controlled", "smc"];
+
 /// Strategies that `--allow-cut` says nothing to: those that write one text, or compare texts of at most the greatest length.
 const WITHOUT_CUT: [&str; 6] = ["greedy", "beam", "likelihood", "transfer-q", "controlled", "smc"];
 
@@ -115,13 +120,18 @@ fn refuse_idle(args: &SearchArgs, name: &str) -> anyhow::Result<()> {
     if args.allow_cut && WITHOUT_CUT.contains(&name) {
         bail!("--allow-cut does nothing with the strategy `{name}`, which has no choice between texts; drop it");
     }
-    if args.expert.is_some() && name != "smc" {
-        bail!("--expert does nothing with the strategy `{name}`; drop it, or take --strategy smc");
-    }
-    if args.reflection.is_some() && name != "paths" {
-        bail!("--reflection does nothing with the strategy `{name}`; drop it, or take --strategy paths");
+    for (option, given, strategy) in [
+        ("--baseline", args.baseline.is_some(), "transfer-q"),
+        ("--expert", args.expert.is_some(), "smc"),
+        ("--reflection", args.reflection.is_some(), "paths"),
+        ("--refiner", args.refiner.is_some(), "refine"),
+    ] {
+        if given && name != strategy {
+            bail!("{option} does nothing with the strategy `{name}`; drop it, or take --strategy {strategy}");
+        }
     }
     for (option, given, scorers, which) in [
+        ("--keywords", !args.keywords.is_empty(), &[Keywords, Forbidden][..], "keywords or forbidden"),
         ("--pattern", !args.patterns.is_empty(), &[Patterns][..], "patterns"),
         ("--stems", args.stems, &[Keywords, Forbidden][..], "keywords or forbidden"),
         ("--hard", args.hard, &[Keywords, LengthLimit][..], "keywords or length-limit"),
@@ -163,7 +173,8 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
     check_needs(search.needs(), name, args, &*model.policy)?;
     let items = items(args, &records, &model)?;
     let reflecting = Reflecting::open(args, &model)?;
-    let baseline = Baseline::open(args, name, tokenizer)?;
+    let refining = Refining::open(args, &model)?;
+    let baseline = Baseline::open(args, tokenizer)?;
     let steps = steps(args, tokenizer)?;
     let checker = args.checker.checker();
     let process = Process::open(args, tokenizer)?;
@@ -190,6 +201,7 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
             checker: &checker,
             baseline: baseline.as_ref(),
             reflecting: reflecting.as_ref(),
+            refining: refining.as_ref(),
         };
         let found = one.search(search, policy, &scorers, number as u64, &items[number]);
         let mut sink = locked(&sink);
@@ -220,16 +232,25 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
     ))
 }
 
-/// Refuses, before anything is asked, what the strategy would be refused for every row.
+/// Refuses, before anything is asked, what the strategy would be refused for every row, and who it would not ask.
 fn check_needs(needs: Needs, name: &str, args: &SearchArgs, policy: &dyn Policy) -> anyhow::Result<()> {
-    if needs.scorer && args.scorer.is_none() && args.judge.is_none() {
-        bail!("the strategy `{name}` needs a scorer, which says how good a text is; give one with --scorer");
-    }
     if needs.top && !policy.capabilities().top {
         bail!(
             "the strategy `{name}` weighs the most likely next tokens, and this server does not name them (docs/served.md \
              says which strategies it can run); choose another --strategy"
         );
+    }
+    let mute = WITHOUT_SCORER.contains(&name) && !needs.scorer;
+    for (option, given, mute) in [
+        ("--scorer", args.scorer.is_some(), mute),
+        ("--judge", args.judge.is_some(), mute || WITHOUT_JUDGE.contains(&name)),
+    ] {
+        if given && mute {
+            bail!("{option} does nothing with the strategy `{name}` and these options, which ask for none; drop it");
+        }
+    }
+    if needs.scorer && args.scorer.is_none() && (args.judge.is_none() || BY_SCORER.contains(&name)) {
+        bail!("the strategy `{name}` needs a scorer, which says how good a text is; give one with --scorer");
     }
     Ok(())
 }
@@ -244,6 +265,7 @@ struct One<'a> {
     checker: &'a Checker,
     baseline: Option<&'a Baseline>,
     reflecting: Option<&'a Reflecting<'a>>,
+    refining: Option<&'a Refining<'a>>,
 }
 
 impl One<'_> {
@@ -288,10 +310,16 @@ impl One<'_> {
             reflection,
             ..PathSelection::default()
         });
-        let search: &dyn Search = match (&transfer, &paths) {
-            (Some(transfer), _) => transfer,
-            (None, Some(paths)) => paths,
-            (None, None) => search,
+        let refinement = |_: &Tokens, draft: &[u32], kept: Option<usize>| self.refinement(item, draft, kept);
+        let refine = self.refining.map(|refining| {
+            let refiner = Some(Refiner { policy: Some(&*refining.policy), prompt: &refinement });
+            Refine { options: refining.options, global: refiner, local: refiner }
+        });
+        let search: &dyn Search = match (&transfer, &paths, &refine) {
+            (Some(transfer), _, _) => transfer,
+            (None, Some(paths), _) => paths,
+            (None, None, Some(refine)) => refine,
+            (None, None, None) => search,
         };
         // The first token with which a text to stop at is whole.
         let stop = |ids: &[u32]| {
@@ -331,6 +359,11 @@ impl One<'_> {
     /// What a reflection, or a revision after it, is written after.
     fn reflection(&self, item: &Item, text: &[u32], said: Option<&[u32]>) -> Tokens {
         self.reflecting.map_or_else(Tokens::default, |reflecting| reflecting.prompt(item, text, said))
+    }
+
+    /// What a refinement of a draft is written after.
+    fn refinement(&self, item: &Item, draft: &[u32], kept: Option<usize>) -> Tokens {
+        self.refining.map_or_else(Tokens::default, |refining| refining.prompt(item, draft, kept))
     }
 
     fn row(&self, item: &Item, found: Found) -> anyhow::Result<Map<String, Value>> {
@@ -441,6 +474,7 @@ fn run_of(args: &SearchArgs, name: &str) -> Value {
     json!({
         "strategy": name,
         "strategy_args": args.strategy_args,
+        "columns": args.columns,
         "model": args.model,
         "served_model": args.served.served_model,
         "adapter": args.adapter,
@@ -455,6 +489,7 @@ fn run_of(args: &SearchArgs, name: &str) -> Value {
         "reduce": args.reduce,
         "expert": args.expert,
         "reflection": args.reflection,
+        "refiner": args.refiner,
         "keywords": args.keywords,
         "stems": args.stems,
         "hard": args.hard,

@@ -172,7 +172,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let make = || Archer::new(&game, model.decoder.clone(), archer.clone(), &training);
     let learner = RolloutLearner::new(chosen.objective.as_ref(), f64::from(args.rl.temperature));
     let fit = Fit::from_source(&learner, actor, Box::new(make()?), args.max_steps, config)?;
-    let trained = drive(args, &model, &run, fit, last.as_ref())?;
+    let (trained, _) = drive(args, &model, &run, fit, last.as_ref())?;
     let played = make()?;
     let returns = |model: &LanguageModel| -> anyhow::Result<Estimate> {
         let games = played.games(&Actor::new(model.decoder.clone()), Seed(args.seed).child("held out", 0))?;

@@ -1,11 +1,14 @@
-//! Several rewards as one, besides their sum: an ensemble, rewards as the chance to be good, or refined scores of steps beside
-//! success.
+//! Several rewards as one, besides their sum: an ensemble, rewards as the chance to be good, refined scores of steps beside
+//! success, or rewards moved by a stated confidence.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ascribe::core::{CoreError, Credit, Episode, Reduce, Scorer, Tokens};
-use ascribe::reward::{Aggregate, ClipDelta, Reference, TamedSteps};
+use ascribe::eval::calibrate::PpoC;
+use ascribe::reward::{Aggregate, Calibrated, ClipDelta, Reference, RewardError, TamedSteps};
 
 /// Rewards of whole responses; a NaN is none.
-fn rewards(scorer: &dyn Scorer, episodes: &[Episode]) -> Result<Vec<f64>, CoreError> {
+pub(super) fn scores_of(scorer: &dyn Scorer, episodes: &[Episode]) -> Result<Vec<f64>, CoreError> {
     let credits = scorer.score(episodes)?;
     if credits.len() != episodes.len() {
         let got = format!("{} for {}", credits.len(), episodes.len());
@@ -24,7 +27,7 @@ pub struct Combined {
 impl Scorer for Combined {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
         let members: Vec<Vec<f64>> =
-            self.members.iter().map(|member| rewards(&**member, episodes)).collect::<Result<_, _>>()?;
+            self.members.iter().map(|member| scores_of(&**member, episodes)).collect::<Result<_, _>>()?;
         let one = |at: usize| -> Result<Credit, CoreError> {
             let rewards: Vec<f64> = members.iter().map(|rewards| rewards[at]).collect();
             let none = rewards.iter().any(|reward| reward.is_nan());
@@ -51,7 +54,7 @@ impl Scorer for LogSigmoidOf {
             true => Credit::sequence(f32::NAN),
             false => Credit::sequence(log_sigmoid(reward - centre(episode)) as f32),
         };
-        Ok(rewards(&*self.scorer, episodes)?.into_iter().zip(episodes).map(one).collect())
+        Ok(scores_of(&*self.scorer, episodes)?.into_iter().zip(episodes).map(one).collect())
     }
 }
 
@@ -69,6 +72,51 @@ impl Scorer for Refined {
             return self.success.score(episodes);
         }
         TamedSteps { process: &*self.process, success: Some(&*self.success), rule: self.rule }.score(episodes)
+    }
+}
+
+/// A reward moved by the confidence that a response states: PPO-C, arXiv:2410.09724. Its running mean waits in checkpoints.
+pub struct Confident {
+    scorer: Box<dyn Scorer>,
+    rule: PpoC,
+    weight: f64,
+    rate: f64,
+    mean: Mutex<f64>,
+}
+
+impl Confident {
+    /// Moves the rewards of `scorer` by `rule` with `weight`; a batch counts for `rate` in the running mean, which starts at `mean`.
+    pub fn new(scorer: Box<dyn Scorer>, rule: PpoC, [weight, rate, mean]: [f64; 3]) -> Result<Self, RewardError> {
+        Calibrated::new(&*scorer, rule, weight, mean)?.with_rate(rate)?;
+        Ok(Self { scorer, rule, weight, rate, mean: Mutex::new(mean) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, f64> {
+        // A number is whole at every moment.
+        self.mean.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Scorer for Confident {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let mut mean = self.state();
+        let calibrated = Calibrated::new(&*self.scorer, self.rule, self.weight, *mean)?.with_rate(self.rate)?;
+        let credits = calibrated.score(episodes)?;
+        *mean = calibrated.mean();
+        Ok(credits)
+    }
+
+    fn memory(&self) -> Vec<f64> {
+        vec![*self.state()]
+    }
+
+    fn remember(&self, memory: &[f64]) -> Result<(), CoreError> {
+        let [mean] = memory else {
+            let rule = "rewards by confidence remember one number";
+            return Err(CoreError::Shape { rule, got: format!("{}", memory.len()) });
+        };
+        *self.state() = *mean;
+        Ok(())
     }
 }
 
@@ -120,6 +168,29 @@ mod tests {
         // Each step misses a quarter, twice; the last one is paid 3 for success.
         assert_eq!(refined.score(std::slice::from_ref(&cut)).unwrap(), [Credit::steps(vec![-0.5, 2.5])]);
         assert_eq!(scores(&refined)[..2], [3.0, 2.0]);
+    }
+
+    #[test]
+    fn a_confidence_moves_a_reward_and_the_mean_goes_on() {
+        // One token a text, and each is worth its number of tokens, 1, without the one that states the confidence.
+        let worth: Box<dyn Scorer> = Box::new(rule(|episode: &Episode| episode.response_tokens().len() as f32));
+        let confident = Confident::new(worth, PpoC::Difference, [2.0, 0.5, 0.0]).unwrap();
+        let said = |text: &str| {
+            let whole = format!("Q?A{text}");
+            let spans = vec![0..2, 2..3, 3..whole.len()];
+            let text = ascribe::core::Text { text: whole, spans };
+            Episode::new(&[1], &[2, 3]).with_text(text).unwrap()
+        };
+        let score = |text: &str| confident.score(&[said(text)]).unwrap()[0].values()[0];
+        // The mean becomes 1/2, so 1 + 2 (1 - 1/2) (1 - 1/2), and then 3/4.
+        assert!((score(" Confidence: 10") - 1.5).abs() < 1e-6);
+        assert_eq!(confident.memory(), [0.5]);
+        assert!((score(" Confidence: 10") - 1.25).abs() < 1e-6);
+        confident.remember(&[0.0]).unwrap();
+        assert!((score(" Confidence: 10") - 1.5).abs() < 1e-6);
+        assert!(confident.remember(&[]).is_err());
+        let wrong = |numbers| Confident::new(last(1.0), PpoC::Threshold, numbers).is_err();
+        assert!(wrong([-1.0, 0.1, 0.0]) && wrong([1.0, 1.1, 0.0]) && wrong([1.0, 0.1, f64::NAN]));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::rollouts::folder_of;
 use super::short;
+use super::step_rewards::log_ratios_of;
 use crate::Catalog;
 use crate::args::TrainArgs;
 use crate::hub::resolve;
@@ -33,11 +34,15 @@ pub(super) fn of_model(path: &Path) -> anyhow::Result<String> {
 /// The reward and process models that judge a run, each with the hash of its files.
 pub(super) fn of_judges(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<(&'static str, String)> {
     let constraints = args.constraints.constraint.iter().map(|(name, _)| name);
+    let bounds = constraints.chain(&args.constraints.constraint_metric);
     let mut told = Vec::new();
-    for name in args.rl.reward.iter().chain(&args.rounds.gold).chain(constraints) {
-        if let Some(folder) = folder_of(name, catalog) {
+    for name in args.rl.reward.iter().chain(&args.rounds.gold).chain(bounds) {
+        if let Some(folder) = log_ratios_of(name).or_else(|| folder_of(name, catalog)) {
             told.push(format!("{name} {}", of_model(folder)?));
         }
+    }
+    if let Some(reference) = &args.rl.implicit_reference {
+        told.push(format!("implicit_reference {}", of_model(reference)?));
     }
     Ok(("set of judges", if told.is_empty() { "none".to_owned() } else { told.join(", ") }))
 }

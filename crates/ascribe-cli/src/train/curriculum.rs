@@ -1,4 +1,4 @@
-//! `--curriculum cyclical`: epochs that have a part of the rows, and how easy each row is.
+//! `--curriculum cyclical` and its relatives: epochs that have a part of the rows, and how easy each row is.
 
 use anyhow::bail;
 use ascribe::core::Seed;
@@ -115,7 +115,10 @@ fn planned(curriculum: &Curriculum, config: &FitConfig) -> anyhow::Result<usize>
 fn fractions(args: &TrainArgs) -> anyhow::Result<Vec<f64>> {
     let CurriculumArgs { curriculum_start: start, curriculum_end: end, curriculum_alpha: alpha, .. } = args.curriculum;
     Ok(match args.curriculum.curriculum {
-        Some(CurriculumName::Cyclical) => Cyclical { start, end, alpha }.fractions(args.num_train_epochs)?,
+        Some(CurriculumName::Sharp) if args.given.has("curriculum_alpha") => {
+            bail!("curriculum_alpha does nothing with --curriculum sharp, which has two parts; leave it out")
+        }
+        Some(name) => Cyclical { start, end, alpha }.paced(name.into(), args.num_train_epochs)?,
         None => Vec::new(),
     })
 }

@@ -5,6 +5,7 @@ mod combined;
 mod contents;
 pub(crate) mod curriculum;
 mod fitting;
+pub(crate) mod offline;
 pub(crate) mod process;
 pub(crate) mod recipes;
 mod references;
@@ -12,8 +13,10 @@ pub(crate) mod reward;
 pub(crate) mod rollouts;
 pub(crate) mod rounds;
 mod rows;
+pub(crate) mod scir;
 mod setup;
 mod steer;
+mod step_rewards;
 mod stopping;
 mod taken;
 
@@ -55,11 +58,20 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     if args.method == reward::METHOD {
         return reward::run(args, catalog);
     }
+    if reward::written::is_written(&args.method) {
+        return reward::written::run(args, catalog);
+    }
+    if args.method == scir::METHOD {
+        return scir::run(args, catalog);
+    }
     if let Some(recipe) = recipes::recipe(&args.method) {
         return rollouts::run(args, recipe, catalog);
     }
     if args.method == archer::METHOD {
         return archer::run(args, catalog);
+    }
+    if args.method == offline::METHOD {
+        return offline::run(args);
     }
     if let Some(rounds) = rounds::rounds(&args.method) {
         return rounds::run(args, rounds, catalog);

@@ -14,8 +14,8 @@ use ascribe::lm::LanguageModel;
 use ascribe::preference::rl::{PromptRow, WeightedRewards};
 use ascribe::reward::{PromptReferences, Reference};
 
-use super::combined::LogSigmoidOf;
-use super::rollouts::{reward, scores, written};
+use super::combined::{LogSigmoidOf, scores_of};
+use super::rollouts::{reward, written};
 use crate::Catalog;
 use crate::args::TrainArgs;
 
@@ -56,7 +56,8 @@ pub(super) fn rewards(
         let weight = rl.reward_weights.get(at).copied().unwrap_or(1.0);
         let mut samples: Vec<(Tokens, Vec<f64>)> = Vec::with_capacity(rows.len());
         for ((prompt, _), episodes) in rows.iter().zip(&drawn) {
-            let rewards = scores(&*scorer, episodes)?;
+            let mut rewards = scores_of(&*scorer, episodes)?;
+            rewards.retain(|reward| !reward.is_nan());
             if rewards.len() > 1 {
                 samples.push((prompt.clone(), rewards));
             }
@@ -73,5 +74,6 @@ pub(super) fn rewards(
         let centre = Reference::PerPrompt(PromptReferences::quantile(&samples, quantile)?);
         parts.push((Box::new(LogSigmoidOf { scorer, centre }), weight));
     }
-    Ok(WeightedRewards::new(parts)?)
+    let rewards = WeightedRewards::new(parts)?;
+    Ok(if rl.reward.len() > 1 { rewards.with_names(rl.reward.clone())? } else { rewards })
 }

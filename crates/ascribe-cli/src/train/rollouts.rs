@@ -2,26 +2,28 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{anyhow, bail};
 use ascribe::burn::module::Module;
-use ascribe::core::{CoreError, Episode, Finish, Mode, Policy, Request, Scorer, Seed, Tokens, Until, rule};
+use ascribe::core::{Candidate, CoreError, Episode, Finish, Mode, Policy, Request, Scorer, Seed, Tokens, Until, rule};
 use ascribe::data::{ColumnMap, Loaded, PromptCompletion, PromptOnly, Split};
 use ascribe::eval::{Bootstrap, Estimate};
 use ascribe::lm::LanguageModel;
-use ascribe::preference::rl::{Actor, OnPolicy, PromptRow, RolloutLearner, SecondAttempt, WeightedRewards, text_of};
+use ascribe::preference::rl::{
+    Actor, OnPolicy, PromptRow, RolloutLearner, SecondAttempt, WeightedRewards, text_of, up_to_end,
+};
 use ascribe::preference::{Encoded, Encoder, TrainRow};
-use ascribe::process::model::{CARD, ProcessModel};
-use ascribe::reward::{ClipDeltaConfig, Reference};
+use ascribe::reward::Reference;
 use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, TrainError};
 use serde_json::{Map, json};
 
-use super::combined::{Combined, LogSigmoidOf, Refined};
+use super::combined::{Combined, Confident, LogSigmoidOf, scores_of};
 use super::fitting::{RunLog, run_of};
 use super::recipes::Recipe;
 use super::references;
 use super::rows::{parts, say_skipped};
 use super::setup::{Setup, second_attempt};
 use super::steer;
+use super::step_rewards::{self, refined, step_reward};
 use super::stopping::Stopping;
 use super::{base, contents, fit_config, fused_words, identity, load, refuse_other_runs, rows_hash, short, start};
 use crate::Catalog;
@@ -95,12 +97,17 @@ fn rewards(
     model: Option<&LanguageModel>,
 ) -> anyhow::Result<WeightedRewards> {
     args.rl.aggregate()?;
+    let bounded = args.constraints.constraint.iter().map(|(name, _)| name);
+    step_rewards::check(args, args.rl.reward.iter().chain(bounded).chain(&args.constraints.constraint_metric))?;
     if args.method == steer::METHOD {
         return steer::rewards(args, rows);
     }
     let unnamed = args.rl.reward.is_empty() && args.rl.reward_weights.is_empty();
     if unnamed && !args.constraints.constraint.is_empty() {
         // Nothing is maximised but the rewards under constraints.
+        if args.rl.confidence_weight.is_some() {
+            bail!("confidence_weight moves what --reward names, and nothing is; leave it out");
+        }
         let nothing: Box<dyn Scorer> = Box::new(rule(|_: &Episode| 0.0));
         return Ok(WeightedRewards::new(vec![(nothing, 1.0)])?);
     }
@@ -111,26 +118,28 @@ fn rewards(
             catalog.rollouts.rewards.names().join(", ")
         );
     }
-    match args.rl.log_sigmoid_quantile {
-        Some(quantile) => references::rewards(args, catalog, rows, model, quantile),
-        None => combined(args, catalog, rows),
-    }
+    let rewards = match args.rl.log_sigmoid_quantile {
+        Some(quantile) => references::rewards(args, catalog, rows, model, quantile)?,
+        None => combined(args, catalog, rows)?,
+    };
+    let Some(weight) = args.rl.confidence_weight else { return Ok(rewards) };
+    let numbers = [weight, args.rl.confidence_rate, args.rl.confidence_mean];
+    let confident: Box<dyn Scorer> =
+        Box::new(Confident::new(Box::new(rewards), args.rl.confidence_rule.into(), numbers)?);
+    Ok(WeightedRewards::new(vec![(confident, 1.0)])?)
 }
 
-/// The reward `name`: one of the table, or a reward model or a process model in the folder of that name.
+/// The reward `name`: one of the table, one of steps, or a reward model in the folder of that name.
 pub(super) fn reward(
     args: &TrainArgs,
     name: &str,
     catalog: &Catalog,
     rows: &[PromptRow],
 ) -> anyhow::Result<Box<dyn Scorer>> {
+    if let Some(scorer) = step_reward(args, name, catalog)? {
+        return Ok(scorer);
+    }
     if let Some(folder) = folder_of(name, catalog) {
-        if folder.join(CARD).is_file() {
-            if args.rl.standardize {
-                bail!("standardize is for reward models, and `{name}` is a process model; drop it");
-            }
-            return Ok(Box::new(process_model(args, folder)?));
-        }
         let prompts = rows.iter().map(|(tokens, row)| (tokens.clone(), row.prompt.clone()));
         let judge = Judge::open(folder, &device(&args.common.device)?, prompts)?;
         return Ok(Box::new(if args.rl.standardize { judge.standardized()? } else { judge }));
@@ -147,18 +156,6 @@ pub(super) fn folder_of<'a>(name: &'a str, catalog: &Catalog) -> Option<&'a Path
     (!catalog.rollouts.rewards.names().contains(&name) && folder.is_dir()).then_some(folder)
 }
 
-/// A process model that reads the tokens of the policy: it scores steps where responses are cut into them, else the whole.
-fn process_model(args: &TrainArgs, folder: &Path) -> anyhow::Result<ProcessModel> {
-    eprintln!("loading {}", folder.display());
-    let model = ProcessModel::load(folder, &device(&args.common.device)?);
-    let model = model.with_context(|| format!("the process model `{}`", folder.display()))?;
-    model.reads_responses().with_context(|| format!("the process model `{}`", folder.display()))?;
-    if model.model().tokenizer.hash() != Words::load(&args.model)?.tokenizer.hash() {
-        bail!("the process model has another tokenizer than the model that is trained; use models of one family");
-    }
-    Ok(model)
-}
-
 /// The rewards under constraints.
 fn bounded(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<Vec<Box<dyn Scorer>>> {
     let mut scorers = Vec::new();
@@ -166,6 +163,12 @@ fn bounded(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::R
         scorers.push(reward(args, name, catalog, rows)?);
     }
     Ok(scorers)
+}
+
+/// What bounds follow, if they follow anything.
+fn metric(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<Option<WeightedRewards>> {
+    let names = &args.constraints.constraint_metric;
+    (!names.is_empty()).then(|| weighted(args, names, &[], None, catalog, rows)).transpose()
 }
 
 /// The rewards of --reward as one: added up, or as an ensemble.
@@ -188,39 +191,6 @@ pub(super) fn combined(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) 
     let members = names.iter().map(member).collect::<anyhow::Result<_>>()?;
     let ensemble: Box<dyn Scorer> = Box::new(Combined { members, aggregate });
     Ok(WeightedRewards::new(vec![(ensemble, 1.0)])?)
-}
-
-/// The refined scores of steps by the process model among the rewards, at its weight, and what the others pay for success.
-fn refined(
-    args: &TrainArgs,
-    rule: ClipDeltaConfig,
-    catalog: &Catalog,
-    rows: &[PromptRow],
-) -> anyhow::Result<WeightedRewards> {
-    let (names, weights) = (&args.rl.reward, &args.rl.reward_weights);
-    if !weights.is_empty() && weights.len() != names.len() {
-        bail!("reward_weights has {} numbers for {} rewards; give one each", weights.len(), names.len());
-    }
-    let table = catalog.rollouts.rewards.names();
-    let is_process = |name: &str| !table.contains(&name) && Path::new(name).join(CARD).is_file();
-    let weight = |at: usize| weights.get(at).copied().unwrap_or(1.0);
-    let (process, success): (Vec<usize>, Vec<usize>) = (0..names.len()).partition(|at| is_process(&names[*at]));
-    let [process] = process.as_slice() else {
-        bail!("step_rewards refines the scores of one process model, and reward names {}; name one", process.len());
-    };
-    if success.is_empty() {
-        bail!(
-            "step_rewards pays success at the last step; name a reward of it beside the process model, such as exact"
-        );
-    }
-    let rule = ClipDeltaConfig { alpha: weight(*process), ..rule }.init()?;
-    // Values and not what progress makes of them, which may leave [0, 1].
-    let process = Box::new(process_model(args, Path::new(&names[*process]))?.with_progress(None)?);
-    let others: Vec<String> = success.iter().map(|at| names[*at].clone()).collect();
-    let of_others: Vec<f64> = success.iter().map(|at| weight(*at)).collect();
-    let success = Box::new(weighted(args, &others, &of_others, None, catalog, rows)?);
-    let refined: Box<dyn Scorer> = Box::new(Refined { process, success, rule });
-    Ok(WeightedRewards::new(vec![(refined, 1.0)])?)
 }
 
 /// The reward `name`, or the log-sigmoid of what it is above a centre.
@@ -253,7 +223,39 @@ pub(super) fn weighted(
     for (at, name) in names.iter().enumerate() {
         made.push((tamed(args, name, centre, catalog, rows)?, weight(at)));
     }
-    Ok(WeightedRewards::new(made)?)
+    let named = WeightedRewards::new(made)?;
+    // The mean of one alone is the reward.
+    Ok(if names.len() > 1 { named.with_names(names.to_vec())? } else { named })
+}
+
+/// Prompts, those that are rarely solved several times: OREAL's schedule by pass rate, arXiv:2502.06781, its code.
+fn repeated(args: &TrainArgs, rows: &[PromptRow]) -> anyhow::Result<Vec<Tokens>> {
+    let Some(column) = &args.rl.repeat_by_pass_rate else {
+        return Ok(rows.iter().map(|(prompt, _)| prompt.clone()).collect());
+    };
+    let mut asked = Vec::new();
+    for (prompt, row) in rows {
+        let rate = row.others.get(column).and_then(serde_json::Value::as_f64);
+        let Some(rate) = rate.filter(|rate| (0.0..=1.0).contains(rate)) else {
+            bail!(
+                "line {}: repeat_by_pass_rate needs a number from 0 to 1 in the column `{column}` of every row; add it, or leave \
+                 the option out",
+                row.line
+            );
+        };
+        asked.extend(std::iter::repeat_n(prompt.clone(), times(rate)));
+    }
+    Ok(asked)
+}
+
+/// How often a prompt with this pass rate is asked.
+fn times(rate: f64) -> usize {
+    match rate {
+        rate if rate < 0.2 => 6,
+        rate if rate < 0.6 => 4,
+        rate if rate < 0.8 => 2,
+        _ => 1,
+    }
 }
 
 /// Checks a run without weights; gives numbers of prompts to train on and held out, and what the run is made of.
@@ -271,9 +273,11 @@ pub fn validate(
     let [train, held_out] = prompts(args, &encoder, split, context, second.as_ref())?;
     let (n, m) = (train.len(), held_out.len());
     texts(args, &encoder)?;
+    repeated(args, &train)?;
     let rows = [train, held_out].concat();
     rewards(args, catalog, &rows, None)?;
     bounded(args, catalog, &rows)?;
+    metric(args, catalog, &rows)?;
     Ok((n, m, setup.said))
 }
 
@@ -293,12 +297,13 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     refuse_other_runs(args, &run)?;
     let context = model.config.context;
     setup.config.second = second_attempt(&args.rl, recipe, &model.tokenizer)?;
-    let second = setup.config.second.as_ref();
-    let [train, held_out] = prompts(args, &Encoder::new(&model, context)?, split, context, second)?;
+    let second = setup.config.second.clone();
+    let [train, held_out] = prompts(args, &Encoder::new(&model, context)?, split, context, second.as_ref())?;
     let rows = [train.as_slice(), held_out.as_slice()].concat();
     let scorer = rewards(args, catalog, &rows, Some(&model))?;
     let bounded = bounded(args, catalog, &rows)?;
-    let asked: Vec<Tokens> = train.iter().map(|(prompt, _)| prompt.clone()).collect();
+    let metric = metric(args, catalog, &rows)?;
+    let asked = repeated(args, &train)?;
     setup.config.ends = model.tokenizer.eos().to_vec();
     setup.config.context = context;
     eprintln!("{}", setup.said);
@@ -321,12 +326,16 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     let mut source =
         OnPolicy::new(&asked, &scorer, setup.estimator.as_ref(), setup.chosen.needs(), setup.config.clone())?
             .with_tokenizer(&model.tokenizer)
+            .with_rewards(&scorer)
             .with_texts(&texts);
     if args.method == steer::METHOD {
         source = source.with_reference_prompts(steer::plain(&Encoder::new(&model, context)?, &train)?);
     }
     if let Some(constraints) = &setup.constraints {
-        source = source.with_constraints(bounded.iter().map(|scorer| &**scorer).collect(), constraints)?;
+        source = source.with_constraints(bounded.iter().map(|scorer| &**scorer).collect(), &**constraints)?;
+    }
+    if let Some(metric) = &metric {
+        source = source.with_metric(metric)?;
     }
     if let Some(reference) = &reference {
         source = source.with_reference(reference.clone());
@@ -337,7 +346,7 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
         learner = learner.with_reference(reference);
     }
     let fit = Fit::from_source(&learner, actor, Box::new(source), steps, config)?;
-    let trained = drive(args, &model, &run, fit, last.as_ref())?;
+    let (trained, _) = drive(args, &model, &run, fit, last.as_ref())?;
     if held_out.is_empty() {
         return print_line("no prompts were held out, so nothing is known about others; use --held-out");
     }
@@ -348,7 +357,10 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     for (at, scorer) in bounded.iter().enumerate() {
         judges.push((format!("constraint_{at}"), &**scorer));
     }
-    tell_held_out(args, [&model, &trained], &judges, &held_out)
+    if let Some(metric) = &metric {
+        judges.push(("constraint_metric".to_owned(), metric));
+    }
+    tell_held_out(args, [&model, &trained], &judges, &held_out, second.as_ref())
 }
 
 /// A checkpoint, with what it says of its run.
@@ -382,14 +394,15 @@ pub(super) fn actor_of(
     })
 }
 
-/// The loop, from the last checkpoint if there is one, with log and checkpoints; the model in the output folder.
+/// The loop, from the last checkpoint if there is one, with log and checkpoints; the model in the output folder, and all that was
+/// trained.
 pub(super) fn drive(
     args: &TrainArgs,
     model: &LanguageModel,
     run: &[(&'static str, String)],
     mut fit: Fit<RolloutLearner>,
     last: Option<&Last>,
-) -> anyhow::Result<LanguageModel> {
+) -> anyhow::Result<(LanguageModel, Actor)> {
     let (checkpoints, steps) = (Checkpoints::new(&args.output_dir, args.save_total_limit), fit.steps());
     if args.verify_fused {
         fit = fit.with_fused_check();
@@ -407,7 +420,7 @@ pub(super) fn drive(
         let Some(report) = fit.next() else { break };
         let report = report?;
         let step = fit.step();
-        stopping.see(step, |name| report.metric(name));
+        stopping.see(|name| report.metric(name));
         progress.at(step);
         if let Some(check) = fit.take_fused_check() {
             progress.line(&fused_words(check));
@@ -429,28 +442,50 @@ pub(super) fn drive(
     if let Some(why) = stopping.why() {
         eprintln!("stopped after step {} of {steps}: {why}", fit.step());
     }
-    let trained = model.with_decoder(fit.into_model().decoder.valid());
+    let actor = fit.into_model();
+    let trained = model.with_decoder(actor.decoder.valid());
     trained.save(&args.output_dir)?;
     print_line(&format!("model written to {}", args.output_dir.display()))?;
-    Ok(trained)
+    Ok((trained, actor))
 }
 
 /// Says, in words and in the summary, what the judges think of responses to prompts that nothing was trained on: of those of
-/// the model, and of the one that was trained.
+/// the model, and of the one that was trained. Where there is a second attempt it is the one that counts.
 pub(super) fn tell_held_out(
     args: &TrainArgs,
     [model, trained]: [&LanguageModel; 2],
     judges: &[(String, &dyn Scorer)],
     rows: &[PromptRow],
+    second: Option<&SecondAttempt>,
 ) -> anyhow::Result<()> {
-    let (before, after) = (judged(args, model, judges, rows)?, judged(args, trained, judges, rows)?);
+    let (before, after) = (judged(args, model, judges, rows, second)?, judged(args, trained, judges, rows, second)?);
     let mut summary = Map::new();
-    for ((name, _), (before, after)) in judges.iter().zip(before.iter().zip(&after)) {
+    for ((name, before), (_, after)) in before.iter().zip(&after) {
         print_line(&format!("held-out {name} {after}; before {before}"))?;
         summary.insert(name.clone(), json!(after));
         summary.insert(format!("{name}_before"), json!(before));
     }
     write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
+}
+
+/// A request for `n` responses behind `prefix`, drawn as in training.
+fn request(args: &TrainArgs, prefix: Tokens, n: usize, seed: Seed) -> Request {
+    Request {
+        prefix,
+        n,
+        until: Until::End,
+        mode: Mode::Sample(args.rl.sampling()),
+        max_new: args.rl.max_completion_length,
+        seed,
+    }
+}
+
+/// A response to the prompt `asked`, as a scorer sees it.
+fn heard(model: &LanguageModel, asked: &Tokens, candidate: &Candidate) -> Result<Episode, CoreError> {
+    let text = text_of(&model.tokenizer, asked, &candidate.tokens)?;
+    let mut episode = Episode::new(asked, &candidate.tokens).with_text(text)?;
+    episode.complete = candidate.finish == Finish::End;
+    Ok(episode)
 }
 
 /// Responses of a model to each prompt, as a scorer sees them.
@@ -460,58 +495,96 @@ pub(super) fn written(
     rows: &[PromptRow],
     seed: Seed,
 ) -> anyhow::Result<Vec<Vec<Episode>>> {
-    let policy = model.policy()?;
-    let request = |(at, (prompt, _)): (usize, &PromptRow)| Request {
-        prefix: prompt.clone(),
-        n: args.rl.num_generations,
-        until: Until::End,
-        mode: Mode::Sample(args.rl.sampling()),
-        max_new: args.rl.max_completion_length,
-        seed: seed.child("prompt", at as u64),
+    let one = |(at, (prompt, _)): (usize, &PromptRow)| {
+        request(args, prompt.clone(), args.rl.num_generations, seed.child("prompt", at as u64))
     };
-    let requests: Vec<Request> = rows.iter().enumerate().map(request).collect();
+    let requests: Vec<Request> = rows.iter().enumerate().map(one).collect();
     let mut written = Vec::with_capacity(rows.len());
-    for (request, reply) in requests.iter().zip(policy.propose(&requests)?) {
-        let episodes = reply.candidates.iter().map(|candidate| {
-            let text = text_of(&model.tokenizer, &request.prefix, &candidate.tokens)?;
-            let mut episode = Episode::new(&request.prefix, &candidate.tokens).with_text(text)?;
-            episode.complete = candidate.finish == Finish::End;
-            Ok::<_, CoreError>(episode)
-        });
+    for (request, reply) in requests.iter().zip(model.policy()?.propose(&requests)?) {
+        let episodes = reply.candidates.iter().map(|candidate| heard(model, &request.prefix, candidate));
         written.push(episodes.collect::<Result<Vec<_>, _>>()?);
     }
     Ok(written)
 }
 
-/// The scores of responses that a scorer has one for.
-pub(super) fn scores(scorer: &dyn Scorer, episodes: &[Episode]) -> anyhow::Result<Vec<f64>> {
-    let mut scores = Vec::with_capacity(episodes.len());
-    for (credit, episode) in scorer.score(episodes)?.iter().zip(episodes) {
-        scores.push(f64::from(credit.to_sequence(episode, ascribe::core::Reduce::Sum)?));
+/// A second attempt of a model behind each first one, as a scorer sees it.
+fn written_again(
+    args: &TrainArgs,
+    model: &LanguageModel,
+    second: &SecondAttempt,
+    first: &[Vec<Episode>],
+    seed: Seed,
+) -> anyhow::Result<Vec<Episode>> {
+    let first: Vec<&Episode> = first.iter().flatten().collect();
+    let prompts: Vec<Tokens> = first.iter().map(|episode| Tokens::from(episode.prompt_tokens())).collect();
+    let behind = |(at, (episode, prompt)): (usize, (&&Episode, &Tokens))| {
+        let first = up_to_end(episode.response_tokens(), model.tokenizer.eos());
+        request(args, second.prompt(prompt, first), 1, seed.child("second attempt", at as u64))
+    };
+    let requests: Vec<Request> = first.iter().zip(&prompts).enumerate().map(behind).collect();
+    let mut again = Vec::with_capacity(first.len());
+    for (prompt, reply) in prompts.iter().zip(model.policy()?.propose(&requests)?) {
+        let candidate = reply.candidates.first();
+        again.push(heard(model, prompt, candidate.ok_or_else(|| anyhow!("a second attempt was not written"))?)?);
     }
-    scores.retain(|score| !score.is_nan());
-    Ok(scores)
+    Ok(again)
 }
 
-/// Mean scores of responses by each judge: means over prompts, with their intervals.
+/// Mean scores of responses by each judge, by name: means over prompts, with their intervals. With a second attempt they are
+/// those of the second, then of the first, their difference, and how often the second alone is right, or the first alone.
 fn judged(
     args: &TrainArgs,
     model: &LanguageModel,
     judges: &[(String, &dyn Scorer)],
     rows: &[PromptRow],
-) -> anyhow::Result<Vec<Estimate>> {
-    let mut means: Vec<Vec<f64>> = vec![Vec::new(); judges.len()];
-    for episodes in written(args, model, rows, Seed(args.seed).child("held out", 0))? {
-        for ((_, scorer), means) in judges.iter().zip(&mut means) {
-            let scores = scores(*scorer, &episodes)?;
-            if !scores.is_empty() {
-                means.push(scores.iter().sum::<f64>() / scores.len() as f64);
+    second: Option<&SecondAttempt>,
+) -> anyhow::Result<Vec<(String, Estimate)>> {
+    let seed = Seed(args.seed).child("held out", 0);
+    let written = written(args, model, rows, seed)?;
+    let again = match second {
+        Some(second) => written_again(args, model, second, &written, seed)?,
+        None => Vec::new(),
+    };
+    let ends: &[&str] = if second.is_some() { &["", "_first", "_gain", "_corrected", "_spoiled"] } else { &[""] };
+    let mut columns: Vec<(String, Vec<f64>)> = Vec::new();
+    for (name, scorer) in judges {
+        let memory = scorer.memory();
+        let mut own: Vec<(String, Vec<f64>)> = ends.iter().map(|end| (format!("{name}{end}"), Vec::new())).collect();
+        let mut start = 0;
+        for episodes in &written {
+            let end = start + episodes.len();
+            let first = scores_of(*scorer, episodes)?;
+            let mut told: Vec<Vec<f64>> = match second {
+                None => first.into_iter().map(|score| vec![score]).collect(),
+                Some(_) => {
+                    let second = scores_of(*scorer, &again[start..end])?;
+                    first.into_iter().zip(second).map(both).collect()
+                }
+            };
+            start = end;
+            told.retain(|row| row.iter().all(|number| !number.is_nan()));
+            if !told.is_empty() {
+                for (at, (_, means)) in own.iter_mut().enumerate() {
+                    means.push(told.iter().map(|row| row[at]).sum::<f64>() / told.len() as f64);
+                }
             }
         }
+        // What was heard here is no part of the run.
+        scorer.remember(&memory)?;
+        columns.extend(own);
     }
     let bootstrap = Bootstrap { seed: Seed(args.seed), ..Bootstrap::default() };
-    let estimates: Result<Vec<Estimate>, _> = means.iter().map(|means| bootstrap.mean(means)).collect();
-    Ok(estimates?)
+    let estimate = |(name, means): (String, Vec<f64>)| -> anyhow::Result<(String, Estimate)> {
+        Ok((name, bootstrap.mean(&means)?))
+    };
+    columns.into_iter().map(estimate).collect()
+}
+
+/// What is told of the scores of a first and a second attempt; right is a score above one half.
+fn both((first, second): (f64, f64)) -> Vec<f64> {
+    let (was, is) = (first > 0.5, second > 0.5);
+    let flag = |flag: bool| f64::from(u8::from(flag));
+    vec![second, first, second - first, flag(!was && is), flag(was && !is)]
 }
 
 /// Prompts, and what else their rows have: rewards check against it.
@@ -544,4 +617,22 @@ fn line(report: &StepReport, steps: usize, seconds: f64) -> String {
         show("grad_norm", "grad_norm"),
         crate::output::duration(seconds)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_that_are_rarely_solved_come_more_often() {
+        assert_eq!([0.0, 0.19, 0.2, 0.59, 0.6, 0.79, 0.8, 1.0].map(times), [6, 6, 4, 4, 2, 2, 1, 1]);
+    }
+
+    #[test]
+    fn what_is_told_of_two_attempts() {
+        assert_eq!(both((0.0, 1.0)), [1.0, 0.0, 1.0, 1.0, 0.0]);
+        assert_eq!(both((1.0, 0.25)), [0.25, 1.0, -0.75, 0.0, 1.0]);
+        assert_eq!(both((1.0, 1.0)), [1.0, 1.0, 0.0, 0.0, 0.0]);
+        assert!(both((f64::NAN, 1.0))[2].is_nan());
+    }
 }

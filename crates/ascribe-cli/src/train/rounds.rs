@@ -5,7 +5,9 @@ use anyhow::bail;
 use ascribe::core::{Continuation, CoreError, Needs, Policy, RowKind, Scorer, Seed, Tokens};
 use ascribe::data::{ColumnMap, Prompt, PromptOnly};
 use ascribe::lm::{Decoder, LanguageModel, LocalPolicy, Tokenizer};
-use ascribe::preference::rl::{Agreement, Labeler, OnlinePairs, PairConfig, PromptRow, WeightedRewards, text_of};
+use ascribe::preference::rl::{
+    Agreement, Divided, Labeler, OnlinePairs, PairConfig, PromptRow, Scir, WeightedRewards, text_of,
+};
 use ascribe::preference::{Encoder, LogpLearner, TrainRow};
 use ascribe::reward::Consistency;
 use ascribe::train::TrainError;
@@ -13,6 +15,7 @@ use ascribe::train::TrainError;
 use super::fitting::{Run, Trained};
 use super::rollouts::{combined, prompts, prompts_hash, tell_held_out, weighted};
 use super::rows::parts;
+use super::step_rewards;
 use super::{base, check_run, contents, fit_config, identity, load, refuse_other_runs, taken};
 use crate::Catalog;
 use crate::args::{LabelsName, TrainArgs};
@@ -29,7 +32,7 @@ pub struct Rounds {
     objective: &'static str,
     /// Whether pairs are relied upon as far as the policies of two rounds agree.
     agrees: bool,
-    /// Whether pairs stay alone that the policy decides alike as a judge.
+    /// Whether pairs alone are learned from that the policy decides alike as a judge.
     judges: bool,
 }
 
@@ -78,7 +81,24 @@ fn chosen(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resul
             objective.name
         );
     }
-    Ok(Chosen { name: rounds.name.to_owned(), ..objective })
+    let objective = Chosen { name: rounds.name.to_owned(), ..objective };
+    if divided(args, rounds) == Divided::LeftOut {
+        return Ok(objective);
+    }
+    let (beta, options) = (beta(&objective), &args.rounds);
+    let scir = Scir::new(objective.objective, beta, options.scir_consistency, options.scir_confidence)?;
+    Ok(Chosen { objective: Box::new(scir), ..objective })
+}
+
+/// What becomes of pairs on which the policy and itself as a judge disagree.
+fn divided(args: &TrainArgs, rounds: &Rounds) -> Divided {
+    let penalty = args.rounds.scir_consistency != 0.0 || args.rounds.scir_confidence != 0.0;
+    if rounds.judges && penalty { Divided::Kept } else { Divided::LeftOut }
+}
+
+/// What log-ratios are multiplied by in implicit labels: where the loss has no beta, it scales margins alone.
+fn beta(chosen: &Chosen) -> f64 {
+    chosen.number("beta").unwrap_or(PairConfig::default().beta)
 }
 
 /// Everything that can be checked before anything is loaded.
@@ -130,8 +150,9 @@ fn pair_config(args: &TrainArgs, ends: &[u32], context: usize, beta: f64) -> Pai
 fn scorers(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<[Option<WeightedRewards>; 2]> {
     let (names, weights) = (&args.rl.reward, &args.rl.reward_weights);
     let unnamed = names.is_empty() && weights.is_empty();
-    let label = (!unnamed).then(|| combined(args, catalog, rows)).transpose()?;
     let gold = &args.rounds.gold;
+    step_rewards::check(args, names.iter().chain(gold))?;
+    let label = (!unnamed).then(|| combined(args, catalog, rows)).transpose()?;
     let truth = (!gold.is_empty()).then(|| weighted(args, gold, &[], None, catalog, rows)).transpose()?;
     Ok([label, truth])
 }
@@ -184,9 +205,7 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
         rounds.name, args.rounds.round_prompts, args.rl.num_generations, rounds.objective
     );
     let reference = other.as_ref().unwrap_or(&model);
-    // Where the loss has none, it scales margins alone.
-    let beta = chosen.number("beta").unwrap_or(PairConfig::default().beta);
-    let pairs = pair_config(args, model.tokenizer.eos(), context, beta);
+    let pairs = pair_config(args, model.tokenizer.eos(), context, beta(&chosen));
     let consistency = Consistency::from(args.rounds.agreement);
     let of = |now: &[f64], before: &[f64]| -> Result<Option<f64>, CoreError> { Ok(consistency.of(now, before)?) };
     let judge = |policy: &Decoder, pairs: &[TrainRow]| decided(policy, pairs, &model, &encoder);
@@ -198,7 +217,7 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
         source = source.with_agreement(Agreement { of: &of, per_prompt, policy: &model.decoder });
     }
     if rounds.judges {
-        source = source.with_judge(&judge);
+        source = source.with_judge(&judge, divided(args, rounds));
     }
     if let Some(gold) = &gold {
         source = source.with_gold(gold);
@@ -227,11 +246,11 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
     let Some(judge) = judge.filter(|_| !held_out.is_empty()) else {
         return print_line("nothing is known about other prompts; use --held-out with --gold or --reward");
     };
-    tell_held_out(args, [&model, &trained], &[("reward".to_owned(), judge)], &held_out)
+    tell_held_out(args, [&model, &trained], &[("reward".to_owned(), judge)], &held_out, None)
 }
 
 /// What a judge is asked.
-fn question(prompt: &str, first: &str, second: &str) -> String {
+pub(super) fn question(prompt: &str, first: &str, second: &str) -> String {
     format!("Request: {prompt}\n\nReply 1: {first}\n\nReply 2: {second}\n\nThe better reply is number ")
 }
 
@@ -264,14 +283,14 @@ fn check_room(
     Ok(())
 }
 
-/// Whether the policy, asked as a judge in both orders, finds the chosen response of each pair the better one; not so where its
-/// words are too long to be read.
+/// The chance that the chosen response of each pair is the better one, by the policy as a judge: the mean over both orders. None
+/// where its words are too long to be read.
 fn decided(
     policy: &Decoder,
     pairs: &[TrainRow],
     model: &LanguageModel,
     encoder: &Encoder,
-) -> Result<Vec<bool>, TrainError> {
+) -> Result<Vec<Option<f64>>, TrainError> {
     let words = |tokens: &Tokens| text_of(&model.tokenizer, &[], tokens).map(|text| text.text);
     let verdicts = [model.tokenizer.encode("1")?, model.tokenizer.encode("2")?];
     let (mut asked, mut fits) = (Vec::new(), Vec::with_capacity(pairs.len()));
@@ -295,7 +314,7 @@ fn decided(
         }
     }
     if asked.is_empty() {
-        return Ok(vec![false; pairs.len()]);
+        return Ok(vec![None; pairs.len()]);
     }
     let policy = LocalPolicy::new(policy, model.tokenizer.eos(), model.config.context)?;
     let (logps, _) = policy.score(&asked)?;
@@ -303,11 +322,13 @@ fn decided(
     let probability = |wanted: f64, other: f64| 1.0 / (1.0 + (other - wanted).exp());
     // The verdicts 1 and 2 where the chosen response comes first, and then where it comes second.
     let decides = |of_pair: &[f64]| match of_pair {
-        [one, two, turned_one, turned_two] => probability(*one, *two) + probability(*turned_two, *turned_one) > 1.0,
-        _ => false,
+        [one, two, turned_one, turned_two] => {
+            Some((probability(*one, *two) + probability(*turned_two, *turned_one)) / 2.0)
+        }
+        _ => None,
     };
     let mut decided = sums.chunks(4).map(decides);
-    Ok(fits.into_iter().map(|fits| fits && decided.next() == Some(true)).collect())
+    Ok(fits.into_iter().map(|fits| if fits { decided.next().flatten() } else { None }).collect())
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 
 use anyhow::{Context, bail};
 use ascribe::core::Seed;
-use ascribe::core::advantage::AdvantageEstimator;
+use ascribe::core::advantage::{AdvantageEstimator, Constraints, TokenWeighting, Variance};
 use ascribe::core::tensor::KlGradient;
 use ascribe::lm::Tokenizer;
 use ascribe::preference::rl::{
-    AdaptiveKl, Correction, CorrectionKind, DeadGroups, EstimatorOptions, Goodness, KlReward, LengthPenalty, OreoLevel,
+    AdaptiveKl, Correction, CorrectionKind, DeadGroups, EarlyStop, EstimatorOptions, Goodness, KlReward, LengthPenalty,
     Overlong, PolicyOptions, RolloutConfig, SecondAttempt, Segmentation, Stage, ValueTerm,
 };
-use ascribe::reward::constrain::{Lagrange, LagrangeConfig};
+use ascribe::reward::constrain::{AdaptiveConfig, LagrangeConfig};
 use ascribe::train::FitConfig;
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ use super::recipes::Recipe;
 use super::stopping::Stopping;
 use super::{check_run, taken};
 use crate::Catalog;
-use crate::args::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName, TrainArgs};
+use crate::args::{CorrectionName, DeadGroupsName, RlArgs, StageName, TrainArgs};
 use crate::catalog::Chosen;
 
 /// What a run is made of, as far as it can be made without weights and data.
@@ -27,7 +27,7 @@ pub struct Setup {
     pub chosen: Chosen,
     pub config: RolloutConfig,
     /// What weighs the rewards under constraints, if there are any.
-    pub constraints: Option<Lagrange>,
+    pub constraints: Option<Box<dyn Constraints>>,
     /// What it is, in words.
     pub said: String,
 }
@@ -43,10 +43,20 @@ impl Setup {
             scale_rewards: rl.scale_rewards,
             epsilon: rl.advantage_epsilon,
             whiten_advantages: rl.whiten_advantages,
+            whiten_epsilon: rl.whiten_epsilon,
+            variance: if rl.advantage_ddof == 0 { Variance::Biased } else { Variance::Unbiased },
+            macro_value: rl.macro_value.into(),
+            macro_reward: rl.macro_reward.into(),
             keep_top: rl.keep_top,
             token_rewards: rl.token_rewards,
+            oreal_positive: rl.oreal_positive,
+            oreal_negative: rl.oreal_negative,
+            oreal_weighting: rl.oreal_top.map_or(TokenWeighting::default(), TokenWeighting::Top),
         })?;
         let mut config = rollout_config(args, recipe, fit)?;
+        if config.critic_warmup > 0 && !estimator.needs().values {
+            bail!("critic_warmup is for values, and {estimator_name} has none here; leave it out");
+        }
         let loss_name = loss_name(args, recipe)?;
         // Likelihood of what is kept is supervised fine-tuning, whatever it was drawn with; a ratio is to what was drawn.
         let imitates = estimator_name == "raft" && ["reinforce", "gpg"].contains(&loss_name);
@@ -73,11 +83,9 @@ impl Setup {
             value: estimator.needs().values.then_some(ValueTerm { coef: rl.vf_coef.unwrap_or(recipe.vf_coef), clip }),
             pull: recipe.twice && rl.stage == StageName::First,
             critics: args.constraints.constraint.len(),
-            oreo_level: match rl.oreo_level {
-                OreoLevelName::Token => OreoLevel::Token,
-                OreoLevelName::Step => OreoLevel::Step,
-                OreoLevelName::Response => OreoLevel::Response,
-            },
+            oreo_level: rl.oreo_level.into(),
+            oreo_kl: rl.oreo_kl,
+            oreo_weight: rl.oreo_weight,
             token_scaled: rl.token_scaled,
             goodness: match rl.brain_reference {
                 Some(reference) => Goodness::Sigmoid { reference },
@@ -104,13 +112,16 @@ impl Setup {
         told.insert("beta".to_owned(), Value::from(options.beta));
         told.insert("loss_type".to_owned(), Value::from(loss_name));
         told.insert("rollouts".to_owned(), Value::from(format!("{rl:?}")));
+        if config.critic_warmup > 0 {
+            told.insert("critic_warmup".to_owned(), Value::from(config.critic_warmup));
+        }
         if !args.constraints.constraint.is_empty() {
             told.insert("constraints".to_owned(), Value::from(format!("{:?}", args.constraints)));
         }
         let chosen = Chosen { name: recipe.name.to_owned(), objective, judge: None, options: told };
         let constraints = constraints(args)?;
         let setup = Self { estimator, chosen, config, constraints, said };
-        if args.reference.is_some() && !setup.needs_reference() {
+        if args.reference.is_some() && !setup.needs_reference() && rl.borrowed_attempts == 0.0 {
             bail!("reference does nothing with {}, which has none; leave it out", setup.chosen.name);
         }
         check_run(args)?;
@@ -122,11 +133,12 @@ impl Setup {
         self.chosen.needs().ref_logps
             || self.config.kl_reward.is_some()
             || segmentation.is_some_and(Segmentation::needs_reference)
+            || self.config.second.as_ref().is_some_and(|second| second.borrowed > 0.0)
     }
 }
 
 /// The multipliers of the constraints that are asked for.
-fn constraints(args: &TrainArgs) -> anyhow::Result<Option<Lagrange>> {
+fn constraints(args: &TrainArgs) -> anyhow::Result<Option<Box<dyn Constraints>>> {
     let options = &args.constraints;
     if options.constraint.is_empty() {
         return Ok(None);
@@ -139,7 +151,18 @@ fn constraints(args: &TrainArgs) -> anyhow::Result<Option<Lagrange>> {
         momentum: options.constraint_momentum,
         ..LagrangeConfig::default()
     };
-    Ok(Some(config.init(&mut Seed(args.seed).stream("multipliers", 0))?))
+    let stream = &mut Seed(args.seed).stream("multipliers", 0);
+    if options.constraint_metric.is_empty() {
+        return Ok(Some(Box::new(config.init(stream)?)));
+    }
+    let adaptive = AdaptiveConfig {
+        lagrange: config,
+        step: options.constraint_step,
+        hold: options.constraint_hold,
+        tolerance: options.constraint_tolerance,
+        iterations: options.constraint_iterations,
+    };
+    Ok(Some(Box::new(adaptive.init(stream)?)))
 }
 
 /// Strength of the pull to the reference that a method has by itself.
@@ -164,9 +187,12 @@ pub fn second_attempt(rl: &RlArgs, recipe: &Recipe, tokenizer: &Tokenizer) -> an
         StageName::Second => Stage::Second,
     };
     let between = tokenizer.encode(&text.replace("\\n", "\n"))?;
-    let attempt =
-        SecondAttempt { progress: rl.progress_bonus, pull: rl.second_pull, ..SecondAttempt::new(between, stage) };
-    Ok(Some(attempt))
+    Ok(Some(SecondAttempt {
+        progress: rl.progress_bonus,
+        pull: rl.second_pull,
+        borrowed: rl.borrowed_attempts,
+        ..SecondAttempt::new(between, stage)
+    }))
 }
 
 /// The policy loss that is asked for. What else there is of options of objectives belongs to other methods.
@@ -214,6 +240,9 @@ fn rollout_config(args: &TrainArgs, recipe: &Recipe, fit: &FitConfig) -> anyhow:
         max_completion_length: rl.max_completion_length,
         steps_per_generation: rl.steps_per_generation,
         num_iterations: rl.num_iterations,
+        // The default is that of games.
+        critic_warmup: if args.given.has("critic_warmup") { args.archer.critic_warmup } else { 0 },
+        early_stop: EarlyStop { approx_kl: rl.stop_kl, clip_fraction: rl.stop_clip_fraction },
         batch: fit.per_device_train_batch_size,
         kl_reward: (coef != 0.0).then_some(KlReward {
             coef,
@@ -222,12 +251,13 @@ fn rollout_config(args: &TrainArgs, recipe: &Recipe, fit: &FitConfig) -> anyhow:
             adaptive,
         }),
         normalize_rewards: rl.normalize_rewards,
+        reward_scale: (rl.reward_gain, rl.reward_bias),
         reward_clip: range(&rl.reward_clip_range),
         whiten_rewards: rl.whiten_rewards,
         length: LengthPenalty {
             overlong: (rl.overlong_buffer > 0)
                 .then_some(Overlong { buffer: rl.overlong_buffer, factor: rl.overlong_penalty_factor }),
-            stop_properly: None,
+            stop_properly: rl.stop_properly_penalty_coef,
             missing_end: rl.missing_eos_penalty,
         },
         mask_truncated: rl.mask_truncated_completions,
@@ -271,7 +301,7 @@ fn alone(args: &TrainArgs, coef: f64) -> anyhow::Result<()> {
 }
 
 /// Where responses are cut, by name.
-fn segmentation(text: &str, seed: Seed) -> anyhow::Result<Segmentation> {
+pub fn segmentation(text: &str, seed: Seed) -> anyhow::Result<Segmentation> {
     let (name, value) = text.split_once(':').unwrap_or((text, ""));
     let number = || value.parse().with_context(|| format!("segment `{text}` needs a whole number behind the colon"));
     Ok(match name {

@@ -115,11 +115,12 @@ pub(super) fn rewards(args: &TrainArgs, rows: &[PromptRow]) -> anyhow::Result<We
         || rl.standardize
         || rl.log_sigmoid.is_some()
         || rl.log_sigmoid_quantile.is_some()
+        || rl.confidence_weight.is_some()
         || rl.brain_reference.is_some()
     {
         bail!(
             "the score of {METHOD} is the log-probability of attributes, as it is; drop reward_weights, combine, combine_weight, \
-             standardize, log_sigmoid, log_sigmoid_quantile and brain_reference"
+             standardize, log_sigmoid, log_sigmoid_quantile, confidence_weight and brain_reference"
         );
     }
     if !args.objective.loss_type.is_empty() || rl.advantage_estimator.is_some() {

@@ -11,8 +11,8 @@ use crate::args::RlArgs;
 pub(super) struct Stopping {
     patience: usize,
     perplexity: Option<f64>,
-    /// Steps of a generation.
-    steps: usize,
+    /// The generation that was seen last, if any was.
+    generation: Option<f64>,
     best: f64,
     /// Generations since the best.
     since: usize,
@@ -30,7 +30,7 @@ impl Stopping {
         Ok(Self {
             patience: rl.early_stopping_patience,
             perplexity: rl.early_stopping_perplexity,
-            steps: rl.steps_per_generation.saturating_mul(rl.num_iterations).max(1),
+            generation: None,
             best: f64::NEG_INFINITY,
             since: 0,
             why: None,
@@ -41,18 +41,19 @@ impl Stopping {
     pub fn after(mut self, log: &Path) -> Self {
         for line in std::fs::read_to_string(log).unwrap_or_default().lines() {
             let Ok(row) = serde_json::from_str::<Value>(line) else { continue };
-            if let Some(step) = row["step"].as_u64() {
-                self.see(step as usize, |name| row[name].as_f64());
-            }
+            self.see(|name| row[name].as_f64());
         }
         self
     }
 
-    /// Takes note of a step, whose metrics are those of its generation. The first step of each counts.
-    pub fn see(&mut self, step: usize, metric: impl Fn(&str) -> Option<f64>) {
-        if self.why.is_some() || step == 0 || !(step - 1).is_multiple_of(self.steps) {
+    /// Takes note of a step, whose metrics are those of its generation. The first step of each counts; where one ends early, they
+    /// are of different lengths.
+    pub fn see(&mut self, metric: impl Fn(&str) -> Option<f64>) {
+        let generation = metric("generation");
+        if self.why.is_some() || generation.is_none() || generation == self.generation {
             return;
         }
+        self.generation = generation;
         if let (Some(most), Some(got)) = (self.perplexity, metric("perplexity"))
             && got > most
         {
@@ -94,31 +95,45 @@ mod tests {
         }
     }
 
-    /// After how many of the steps, each with a reward and a perplexity, a run is over.
-    fn over(stopping: &mut Stopping, steps: &[(f64, f64)]) -> Option<usize> {
-        steps.iter().enumerate().find_map(|(at, (reward, perplexity))| {
-            stopping.see(at + 1, |name| Some(if name == "reward" { *reward } else { *perplexity }));
+    /// After how many of the steps, each with its generation, a reward and a perplexity, a run is over.
+    fn over(stopping: &mut Stopping, steps: &[(usize, f64, f64)]) -> Option<usize> {
+        steps.iter().enumerate().find_map(|(at, (generation, reward, perplexity))| {
+            stopping.see(|name| {
+                Some(match name {
+                    "generation" => *generation as f64,
+                    "reward" => *reward,
+                    _ => *perplexity,
+                })
+            });
             stopping.why().map(|_| at + 1)
         })
     }
 
+    /// Steps with these rewards, so many of them a generation.
+    fn rewarded(rewards: &[f64], of_each: usize) -> Vec<(usize, f64, f64)> {
+        rewards.iter().enumerate().map(|(at, reward)| (at / of_each, *reward, 5.0)).collect()
+    }
+
     #[test]
     fn a_run_ends_where_the_reward_rises_no_more() {
-        let rewards = [1.0, 2.0, 1.5, 2.0, 3.0, 2.0, 2.5].map(|reward| (reward, 5.0));
+        let rewards = rewarded(&[1.0, 2.0, 1.5, 2.0, 3.0, 2.0, 2.5], 1);
         // Two that are not above 2, and a tie is not above it; then two that are not above 3.
         assert_eq!(over(&mut stopping("--early-stopping-patience 2").unwrap(), &rewards), Some(4));
         assert_eq!(over(&mut stopping("--early-stopping-patience 3").unwrap(), &rewards), None);
         assert_eq!(over(&mut stopping("").unwrap(), &rewards), None);
         // Two steps a generation: those of the first, third and fifth count.
         let mut pairs = stopping("--early-stopping-patience 1 --num-iterations 2").unwrap();
-        assert_eq!(over(&mut pairs, &[1.0, 0.0, 2.0, 0.0, 2.0, 9.0].map(|reward| (reward, 5.0))), Some(5));
+        assert_eq!(over(&mut pairs, &rewarded(&[1.0, 0.0, 2.0, 0.0, 2.0, 9.0], 2)), Some(5));
         let said = pairs.why().unwrap();
         assert_eq!(said, "the reward of 1 generations was not above the best before, 2.0000");
+        // The second generation ended after one step of two.
+        let unequal = [(0, 1.0, 5.0), (0, 1.0, 5.0), (1, 2.0, 5.0), (2, 3.0, 5.0), (2, 3.0, 5.0), (3, 3.0, 5.0)];
+        assert_eq!(over(&mut stopping("--early-stopping-patience 1").unwrap(), &unequal), Some(6));
     }
 
     #[test]
     fn a_run_ends_where_its_perplexity_is_too_high() {
-        let steps = [5.0, 7.0, 8.5, 9.0].map(|perplexity| (1.0, perplexity));
+        let steps = [(0, 1.0, 5.0), (1, 1.0, 7.0), (2, 1.0, 8.5), (3, 1.0, 9.0)];
         let mut bounded = stopping("--early-stopping-perplexity 8 --perplexity-data x").unwrap();
         assert_eq!(over(&mut bounded, &steps), Some(3));
         assert_eq!(bounded.why(), Some("the perplexity of the texts is 8.5000, above 8"));
@@ -132,10 +147,10 @@ mod tests {
     fn a_log_tells_what_was_seen() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log.jsonl");
-        std::fs::write(&log, "{\"step\": 1, \"reward\": 2.0}\n{\"step\": 2, \"reward\": 1.0}\n").unwrap();
+        std::fs::write(&log, "{\"generation\": 0, \"reward\": 2.0}\n{\"generation\": 1, \"reward\": 1.0}\n").unwrap();
         let mut again = stopping("--early-stopping-patience 2").unwrap().after(&log);
         assert_eq!(again.why(), None);
-        again.see(3, |name| (name == "reward").then_some(2.0));
+        again.see(|name| ["generation", "reward"].contains(&name).then_some(2.0));
         assert!(again.why().is_some());
         assert_eq!(stopping("--early-stopping-patience 1").unwrap().after(&folder.path().join("none")).why(), None);
     }

@@ -6,8 +6,9 @@ use ascribe::preference::rl::{ESTIMATORS, OTHER_LOSSES, POLICY_LOSSES};
 
 use super::process::{IMPLICIT, kind};
 use super::recipes::{RECIPES, Recipe, recipe};
+use super::reward::written::is_written;
 use super::rounds::rounds;
-use super::{archer, reward};
+use super::{archer, offline, reward, scir};
 use crate::args::TrainArgs;
 
 /// Which methods on rollouts take an option.
@@ -60,9 +61,14 @@ const DISCOUNTED: [&str; 13] = [
     "macro_gae",
     "turn_level",
 ];
+/// Estimators that divide by a spread.
+const SPREAD: [&str; 6] =
+    ["grpo", "grpo_passk", "reinforce_plus_plus", "reinforce_plus_plus_baseline", "gae", "macro_gae"];
 const WHITENED: [&str; 4] = ["reinforce_plus_plus", "reinforce_plus_plus_baseline", "gae", "macro_gae"];
 /// Losses that cut the ratio.
 const CUT: [&str; 8] = ["ppo", "grpo", "bnpo", "dr_grpo", "dapo", "luspo", "gspo", "rloo"];
+/// The same and those that cut something else.
+const BOUNDED: [&str; 10] = ["ppo", "grpo", "bnpo", "dr_grpo", "dapo", "luspo", "gspo", "rloo", "gmpo", "cispo"];
 /// Losses with a pull to the reference.
 const PULLED: [&str; 16] = [
     "ppo",
@@ -94,20 +100,38 @@ const IN_ROUNDS: [&str; 4] = ["iterative-dpo", "iterative-gpo", "iterative-cream
 const REWARDED: [&str; 2] = ["iterative-dpo", "iterative-gpo"];
 /// Methods of rounds and of games.
 const WRITING: [&str; 5] = ["iterative-dpo", "iterative-gpo", "iterative-cream", "iterative-scir", "archer"];
+/// The same, and those whose model writes before it scores.
+const TEXTS: [&str; 7] =
+    ["iterative-dpo", "iterative-gpo", "iterative-cream", "iterative-scir", "archer", "critique", "themis"];
 const PULLED_TOO: [&str; 5] = [OBJECTIVES, "iterative-dpo", "iterative-gpo", "iterative-cream", "iterative-scir"];
+/// The same, and what has a strength of the pull alone.
+const WITH_BETA: [&str; 7] =
+    [OBJECTIVES, "iterative-dpo", "iterative-gpo", "iterative-cream", "iterative-scir", "scir", "offline-oreo"];
 
 /// Methods that train a process model.
 const PROCESS: [&str; 5] = ["orm", "prm", "pav", "tvm", "p-ik"];
 /// Those of them whose models read responses.
 const RESPONSES: &[&str] = PROCESS.split_at(PROCESS.len() - 1).0;
 /// Methods that train a head of scores.
-const HEADS: [&str; 6] = ["reward", "orm", "prm", "pav", "tvm", "p-ik"];
+const HEADS: [&str; 8] = ["reward", "critique", "themis", "orm", "prm", "pav", "tvm", "p-ik"];
+/// Methods that train a model of rewards.
+const REWARDS: [&str; 3] = ["reward", "critique", "themis"];
+/// Methods whose loss has numbers.
+const NUMBERED: [&str; 4] = ["reward", "critique", "themis", "scir"];
+/// Methods that train a model of rewards that writes.
+const WRITTEN: [&str; 2] = ["critique", "themis"];
 /// Methods that learn from the rows of a file as they are.
-const ON_ROWS: [&str; 7] = [OBJECTIVES, "reward", "orm", "prm", "pav", "tvm", "p-ik"];
+const ON_ROWS: [&str; 10] = [OBJECTIVES, "reward", "critique", "themis", "scir", "orm", "prm", "pav", "tvm", "p-ik"];
+/// The same and OREO on judged responses.
+const ON_RESPONSES: [&str; 11] =
+    [OBJECTIVES, "reward", "critique", "themis", "scir", "orm", "prm", "pav", "tvm", "p-ik", "offline-oreo"];
 /// Methods that read rows of prompts, whatever else these have.
-const READING: [&str; 11] = [
+const READING: [&str; 15] = [
     OBJECTIVES,
     "reward",
+    "critique",
+    "themis",
+    "scir",
     "orm",
     "prm",
     "pav",
@@ -117,6 +141,7 @@ const READING: [&str; 11] = [
     "iterative-gpo",
     "iterative-cream",
     "iterative-scir",
+    "offline-oreo",
 ];
 
 /// Every option by the name of its field, with the methods on rollouts that take it, and the others that do.
@@ -130,28 +155,35 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("log_sigmoid_quantile", Takers::All, &[]),
     ("step_rewards", Takers::Estimators(&PLACED), &[]),
     ("step_eta", Takers::Estimators(&PLACED), &[]),
+    ("implicit_reference", Takers::All, &REWARDED),
+    ("implicit_beta", Takers::All, &REWARDED),
+    ("confidence_weight", Takers::All, &[]),
+    ("confidence_rule", Takers::All, &[]),
+    ("confidence_mean", Takers::All, &[]),
+    ("confidence_rate", Takers::All, &[]),
+    ("repeat_by_pass_rate", Takers::All, &[]),
     ("num_generations", Takers::All, &IN_ROUNDS),
-    ("max_completion_length", Takers::All, &WRITING),
+    ("max_completion_length", Takers::All, &TEXTS),
     ("temperature", Takers::All, &WRITING),
     ("top_p", Takers::All, &WRITING),
     ("top_k", Takers::All, &WRITING),
     ("min_p", Takers::All, &WRITING),
     ("steps_per_generation", Takers::All, &[]),
     ("num_iterations", Takers::All, &IN_ROUNDS),
+    ("stop_kl", Takers::Losses(SURROGATES), &[]),
+    ("stop_clip_fraction", Takers::Losses(&BOUNDED), &[]),
     ("advantage_estimator", Takers::All, &[]),
     ("loss_agg_mode", Takers::Losses(SURROGATES), &[]),
     ("scale_rewards", Takers::Estimators(&["grpo", "grpo_passk"]), &[]),
     ("advantage_epsilon", Takers::Estimators(&["grpo", "grpo_passk", "step_level"]), &[]),
     ("whiten_advantages", Takers::Estimators(&WHITENED), &[]),
+    ("whiten_epsilon", Takers::Estimators(&WHITENED), &[]),
+    ("advantage_ddof", Takers::Estimators(&SPREAD), &[]),
     ("epsilon", Takers::Losses(&["ppo", "grpo", "bnpo", "dr_grpo", "dapo", "luspo", "gspo", "rloo", "gmpo"]), &[]),
-    (
-        "epsilon_high",
-        Takers::Losses(&["ppo", "grpo", "bnpo", "dr_grpo", "dapo", "luspo", "gspo", "rloo", "gmpo", "cispo"]),
-        &[],
-    ),
+    ("epsilon_high", Takers::Losses(&BOUNDED), &[]),
     ("dual_clip", Takers::Losses(&CUT), &[]),
     ("delta", Takers::Losses(&CUT), &[OBJECTIVES, "iterative-dpo", "iterative-scir"]),
-    ("beta", Takers::Losses(&PULLED), &PULLED_TOO),
+    ("beta", Takers::Losses(&PULLED), &WITH_BETA),
     ("off_policy_mask_threshold", Takers::Losses(SURROGATES), &[]),
     ("entropy_coef", Takers::Losses(SURROGATES), &[]),
     ("top_entropy_quantile", Takers::Losses(SURROGATES), &[]),
@@ -165,24 +197,34 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("kl_horizon", Takers::Estimators(&OF_REWARDS), &[]),
     ("gamma", Takers::Estimators(&DISCOUNTED), &["archer"]),
     ("lam", Takers::Estimators(&["gae", "macro_gae"]), &[]),
-    ("vf_coef", Takers::Estimators(&["gae", "macro_gae", "oreal", "oreo"]), &[]),
+    ("vf_coef", Takers::Estimators(&["gae", "macro_gae", "oreal", "oreo"]), &["offline-oreo"]),
     ("cliprange_value", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("whiten_rewards", Takers::Estimators(&OF_REWARDS), &[]),
     ("normalize_rewards", Takers::Estimators(&OF_REWARDS), &[]),
+    ("reward_gain", Takers::All, &[]),
+    ("reward_bias", Takers::All, &[]),
     ("reward_clip_range", Takers::All, &[]),
     ("mask_truncated_completions", Takers::All, &[]),
     ("missing_eos_penalty", Takers::All, &[]),
+    ("stop_properly_penalty_coef", Takers::All, &[]),
     ("overlong_buffer", Takers::All, &[]),
     ("overlong_penalty_factor", Takers::All, &[]),
     ("dead_groups", Takers::All, &[]),
     // A reward of one's own may judge steps, whatever is made of its scores.
-    ("segment", Takers::All, &[]),
+    ("segment", Takers::All, &["offline-oreo"]),
     ("perplexity_data", Takers::All, &[]),
     ("early_stopping_perplexity", Takers::All, &[]),
     ("early_stopping_patience", Takers::All, &[]),
+    ("macro_value", Takers::Estimators(&["macro_gae"]), &[]),
+    ("macro_reward", Takers::Estimators(&["macro_gae"]), &[]),
     ("keep_top", Takers::Estimators(&["raft"]), &[]),
     ("token_rewards", Takers::Estimators(&["oreal"]), &[]),
-    ("oreo_level", Takers::Losses(&["oreo"]), &[]),
+    ("oreal_positive", Takers::Estimators(&["oreal"]), &[]),
+    ("oreal_negative", Takers::Estimators(&["oreal"]), &[]),
+    ("oreal_top", Takers::Estimators(&["oreal"]), &[]),
+    ("oreo_level", Takers::Losses(&["oreo"]), &["offline-oreo"]),
+    ("oreo_kl", Takers::Losses(&["oreo"]), &["offline-oreo"]),
+    ("oreo_weight", Takers::Losses(&["oreo"]), &[]),
     ("brain_gamma", Takers::Losses(&["brain"]), &[]),
     ("brain_reference", Takers::Losses(&["brain"]), &[]),
     ("token_scaled", Takers::Losses(&["brain"]), &[]),
@@ -191,11 +233,17 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("stage", Takers::Methods(&["score"]), &[]),
     ("progress_bonus", Takers::Methods(&["score"]), &[]),
     ("second_pull", Takers::Methods(&["score"]), &[]),
+    ("borrowed_attempts", Takers::Methods(&["score"]), &[]),
     ("constraint", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("constraint_kind", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("constraint_multiplier", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("constraint_learning_rate", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("constraint_momentum", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_metric", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_step", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_hold", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_tolerance", Takers::Estimators(&["gae", "macro_gae"]), &[]),
+    ("constraint_iterations", Takers::Estimators(&["gae", "macro_gae"]), &[]),
     ("labels", Takers::None, &REWARDED),
     ("round_prompts", Takers::None, &IN_ROUNDS),
     ("label_margin", Takers::None, &IN_ROUNDS),
@@ -204,13 +252,15 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("gold", Takers::None, &IN_ROUNDS),
     ("agreement", Takers::None, &["iterative-cream"]),
     ("agreement_per_prompt", Takers::None, &["iterative-cream"]),
+    ("scir_consistency", Takers::None, &["iterative-scir"]),
+    ("scir_confidence", Takers::None, &["iterative-scir"]),
     ("games", Takers::None, &["archer"]),
     ("turns", Takers::None, &["archer"]),
     ("critic_learning_rate", Takers::None, &["archer"]),
     ("critic_steps", Takers::None, &["archer"]),
     ("critic_batch_size", Takers::None, &["archer"]),
     ("actor_steps", Takers::None, &["archer"]),
-    ("critic_warmup", Takers::None, &["archer"]),
+    ("critic_warmup", Takers::Estimators(&["gae", "macro_gae", "oreal", "oreo"]), &["archer"]),
     ("tau", Takers::None, &["archer"]),
     ("buffer_size", Takers::None, &["archer"]),
     ("curriculum", Takers::None, &[OBJECTIVES]),
@@ -220,9 +270,9 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("curriculum_ease", Takers::None, &[OBJECTIVES]),
     ("curriculum_model", Takers::None, &[OBJECTIVES]),
     ("curriculum_anti", Takers::None, &[OBJECTIVES]),
-    ("loss", Takers::None, &["reward"]),
-    ("loss_kwargs", Takers::None, &["reward"]),
-    ("center_rewards_coefficient", Takers::None, &["reward"]),
+    ("loss", Takers::None, &REWARDS),
+    ("loss_kwargs", Takers::None, &NUMBERED),
+    ("center_rewards_coefficient", Takers::None, &REWARDS),
     ("head_init", Takers::None, &HEADS),
     ("attribute_weights", Takers::None, &["reward"]),
     ("heads_lambda", Takers::None, &["reward"]),
@@ -236,6 +286,14 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("source_share", Takers::None, &["reward"]),
     ("meta_data", Takers::None, &["reward"]),
     ("meta_rate", Takers::None, &["reward"]),
+    ("replay_data", Takers::None, &["reward"]),
+    ("replay_weight", Takers::None, &["reward"]),
+    ("score_weight", Takers::None, &WRITTEN),
+    ("lm_weight", Takers::None, &WRITTEN),
+    ("single_critiques", Takers::None, &["critique"]),
+    ("tools", Takers::None, &["themis"]),
+    ("facts", Takers::None, &["themis"]),
+    ("n_calls", Takers::None, &["themis"]),
     ("form", Takers::None, &[IMPLICIT]),
     ("step_loss", Takers::None, &PROCESS),
     ("zeta", Takers::None, &["prm"]),
@@ -257,11 +315,11 @@ static OPTIONS: &[(&str, Takers, &[&str])] = &[
     ("columns", Takers::All, &READING),
     ("strict", Takers::All, &READING),
     ("max_train_samples", Takers::All, &READING),
-    ("num_train_epochs", Takers::All, &ON_ROWS),
+    ("num_train_epochs", Takers::All, &ON_RESPONSES),
     ("eval_steps", Takers::None, &ON_ROWS),
-    ("per_device_eval_batch_size", Takers::None, &ON_ROWS),
-    ("max_length", Takers::None, &ON_ROWS),
-    ("boundary", Takers::None, &[OBJECTIVES, "reward"]),
+    ("per_device_eval_batch_size", Takers::None, &ON_RESPONSES),
+    ("max_length", Takers::None, &ON_RESPONSES),
+    ("boundary", Takers::None, &[OBJECTIVES, "reward", "scir", "offline-oreo"]),
     ("dpo_model", Takers::None, &[OBJECTIVES]),
     ("revision", Takers::None, &[OBJECTIVES]),
 ];
@@ -291,7 +349,9 @@ fn is_loss(name: &str) -> bool {
 
 /// Whether a method that is not on rollouts, by the name that it has here, takes an option that `others` take.
 fn takes_elsewhere(method: &str, others: &[&str]) -> bool {
-    let named = [archer::METHOD, reward::METHOD].contains(&method) || kind(method).is_some();
+    let named = [archer::METHOD, offline::METHOD, reward::METHOD, scir::METHOD].contains(&method)
+        || is_written(method)
+        || kind(method).is_some();
     let on_rows = !named && rounds(method).is_none();
     others.contains(&method) || (on_rows && others.contains(&OBJECTIVES))
 }
@@ -331,6 +391,7 @@ mod tests {
     use super::*;
     use crate::args::{
         ArcherArgs, Cli, Command, ConstraintArgs, CurriculumArgs, ProcessArgs, RewardArgs, RlArgs, RoundArgs,
+        WritingArgs,
     };
     use crate::train::process::METHODS;
     use crate::train::rounds::ROUNDS;
@@ -357,9 +418,14 @@ mod tests {
     fn parsed(method: &str, name: &str) -> Box<TrainArgs> {
         let value: &[&str] = match name {
             "use_bias_correction_kl" | "whiten_rewards" | "mask_truncated_completions" | "token_rewards" => &[],
-            "normalize_rewards" | "standardize" | "token_scaled" => &[],
+            "normalize_rewards" | "standardize" | "token_scaled" | "single_critiques" => &[],
             "attributes" => &["x=1"],
             "keep_reference" | "agreement_per_prompt" | "balance" | "strict" | "win_rates" => &[],
+            "confidence_rule" => &["threshold", "--confidence-weight", "1"],
+            "confidence_mean" | "confidence_rate" => &["1", "--confidence-weight", "1"],
+            "macro_value" => &["unit"],
+            "oreal_top" => &["1", "--token-rewards"],
+            "macro_reward" => &["code"],
             "loss_kwargs" => &["tau=1"],
             "head_init" => &["narrow"],
             "pooling" => &["mean"],
@@ -384,10 +450,14 @@ mod tests {
             "after_error" => &["mask"],
             "meta_data" => &["x", "--meta-rate", "1"],
             "meta_rate" => &["1", "--meta-data", "x"],
+            "replay_weight" => &["1", "--replay-data", "x"],
             "agreement" => &["top"],
             "constraint" => &["x=1"],
             "constraint_kind" => &["xi", "--constraint", "x=1"],
             "constraint_multiplier" => &["plain", "--constraint", "x=1"],
+            "constraint_step" | "constraint_hold" | "constraint_tolerance" | "constraint_iterations" => {
+                &["1", "--constraint", "x=1", "--constraint-metric", "x"]
+            }
             name if name.starts_with("constraint_") => &["0.5", "--constraint", "x=1"],
             "curriculum" => &["cyclical"],
             "curriculum_anti" => &["--curriculum", "cyclical"],
@@ -421,6 +491,7 @@ mod tests {
         let command = RlArgs::augment_args(clap::Command::new("options"));
         let command = CurriculumArgs::augment_args(RoundArgs::augment_args(ConstraintArgs::augment_args(command)));
         let command = ProcessArgs::augment_args(RewardArgs::augment_args(ArcherArgs::augment_args(command)));
+        let command = WritingArgs::augment_args(command);
         let typed: Vec<&str> = command.get_arguments().map(|argument| argument.get_id().as_str()).collect();
         for name in &typed {
             assert_eq!(OPTIONS.iter().filter(|(known, ..)| known == name).count(), 1, "{name}");
@@ -441,12 +512,14 @@ mod tests {
                 Takers::Losses(names) => names.iter().all(|name| is_loss(name)),
             };
             assert!(known && !methods(takers, others).is_empty(), "{name}");
-            let named = [OBJECTIVES, archer::METHOD, reward::METHOD, IMPLICIT];
-            let known = |name: &&str| rounds(name).is_some() || kind(name).is_some() || named.contains(name);
+            let named = [OBJECTIVES, archer::METHOD, offline::METHOD, reward::METHOD, IMPLICIT, scir::METHOD];
+            let head = |name: &&str| kind(name).is_some() || is_written(name);
+            let known = |name: &&str| rounds(name).is_some() || head(name) || named.contains(name);
             assert!(others.iter().all(known), "{name}");
         }
         assert_eq!(SURROGATES, POLICY_LOSSES.map(|(name, ..)| name));
         assert_eq!(PROCESS, METHODS.map(|(name, _)| name));
+        assert_eq!(WRITTEN, reward::written::METHODS.map(|(name, _)| name));
     }
 
     #[test]
@@ -466,7 +539,9 @@ mod tests {
                         ["curriculum", "constraint", "contrast"].into_iter().find(|with| name.starts_with(*with));
                     let name = match *name {
                         "meta_rate" => "meta_data",
+                        "replay_weight" => "replay_data",
                         "source_share" => "source_column",
+                        "oreal_top" => "token_rewards",
                         name => with.unwrap_or(name),
                     };
                     assert!(said.starts_with(&format!("{name} does nothing with {} (", one.name)), "{said}");
@@ -482,9 +557,12 @@ mod tests {
             elsewhere("dpo", others.contains(&OBJECTIVES));
             elsewhere("dpo+sft", others.contains(&OBJECTIVES));
             elsewhere(archer::METHOD, others.contains(&archer::METHOD));
+            elsewhere(offline::METHOD, others.contains(&offline::METHOD));
             elsewhere(IMPLICIT, others.contains(&OBJECTIVES) || others.contains(&IMPLICIT));
             METHODS.iter().for_each(|&(one, _)| elsewhere(one, others.contains(&one)));
             elsewhere(reward::METHOD, others.contains(&reward::METHOD));
+            elsewhere(scir::METHOD, others.contains(&scir::METHOD));
+            WRITTEN.iter().for_each(|&one| elsewhere(one, others.contains(&one)));
         }
     }
 
@@ -497,7 +575,7 @@ mod tests {
         refused("prm", "prover", "; leave it out, or use pav");
         refused("orm", "zeta", "; leave it out, or use prm");
         refused("dpo", "form", "; leave it out, or use implicit-prm");
-        refused("pav", "loss", "; leave it out, or use reward");
+        refused("pav", "loss", "; leave it out, or use reward, critique, themis");
         refused("tvm", "curriculum", "; leave it out, or use the objectives on rows of a file");
         let on_pairs =
             "the objectives on rows of a file, iterative-dpo, iterative-gpo, iterative-cream, iterative-scir";

@@ -18,6 +18,12 @@ pub trait Constraints {
     /// When the numbers belong to other constraints.
     fn weights(&self, kept: &[f64]) -> Result<Vec<f64>, CoreError>;
 
+    /// The bound of each component.
+    ///
+    /// # Errors
+    /// When the numbers belong to other constraints.
+    fn thresholds(&self, kept: &[f64]) -> Result<Vec<f64>, CoreError>;
+
     /// One advantage a token, from those by the reward that is not bounded and those by each component.
     ///
     /// # Errors
@@ -29,4 +35,17 @@ pub trait Constraints {
     /// # Errors
     /// When there is not one mean a component, or one is not finite.
     fn next(&self, kept: &[f64], means: &[f64]) -> Result<Vec<f64>, CoreError>;
+
+    /// Whether the bounds follow an outside metric.
+    fn adapts(&self) -> bool {
+        false
+    }
+
+    /// The numbers of the next generation, given also the mean of the outside metric over this one.
+    ///
+    /// # Errors
+    /// As [`Constraints::next`].
+    fn next_by(&self, kept: &[f64], means: &[f64], _metric: f64) -> Result<Vec<f64>, CoreError> {
+        self.next(kept, means)
+    }
 }

@@ -7,7 +7,8 @@
 //! All tokens of a macro action share its advantage and its return. The weights of the value are equal (1/n, the default),
 //! those of the last token alone, or 1/(i + 1) normalised. `MacroReward::Sum` is the reward of a semi-Markov process; that
 //! the paper means it is unverified. The public code takes the weights of the value for rewards too
-//! (`MacroReward::Weighted`). With one token a macro action it is [`gae`](super::gae), to the bit.
+//! (`MacroReward::Weighted`), and cuts the last token, where the score is paid, off as a macro action of its own, so that the
+//! score is not averaged. With one token a macro action it is [`gae`](super::gae), to the bit.
 
 use std::ops::Range;
 
@@ -54,7 +55,7 @@ pub enum MacroReward {
     /// Their discounted sum.
     #[default]
     Sum,
-    /// By the weights of the value, as the public code does.
+    /// By the weights of the value, as the public code does; the last token is a macro action of its own.
     Weighted,
 }
 
@@ -127,9 +128,13 @@ impl AdvantageEstimator for MacroGae {
                 advantages.push(Advantage { tokens: vec![0.0; n], returns: rollout.values.clone() });
                 continue;
             };
-            let actions = macro_gae(&rollout.paid(score), &rollout.values, &rollout.steps, self);
+            let spans = match self.reward {
+                MacroReward::Sum => rollout.steps.clone(),
+                MacroReward::Weighted => last_apart(&rollout.steps),
+            };
+            let actions = macro_gae(&rollout.paid(score), &rollout.values, &spans, self);
             let mut row = Advantage { tokens: vec![0.0; n], returns: vec![0.0; n] };
-            for (number, span) in rollout.steps.iter().enumerate() {
+            for (number, span) in spans.iter().enumerate() {
                 row.tokens[span.clone()].fill(actions.advantages[number]);
                 row.returns[span.clone()].fill(actions.returns[number]);
             }
@@ -139,6 +144,17 @@ impl AdvantageEstimator for MacroGae {
         self.normalize.apply(&mut advantages, &counted)?;
         Ok(advantages)
     }
+}
+
+/// The spans with the last token as one of its own.
+fn last_apart(spans: &[Range<usize>]) -> Vec<Range<usize>> {
+    let mut spans = spans.to_vec();
+    if let Some(last) = spans.last_mut().filter(|last| last.len() > 1) {
+        let end = last.end;
+        last.end = end - 1;
+        spans.push(end - 1..end);
+    }
+    spans
 }
 
 #[cfg(test)]
@@ -170,6 +186,18 @@ mod tests {
         let weighted = MacroGae { reward: MacroReward::Weighted, lambda: 0.0, ..PLAIN };
         let got = macro_gae(&[0.0, 1.0], &[0.0, 0.0], std::slice::from_ref(&(0..2)), &weighted);
         assert_eq!(got.advantages, [0.5]);
+    }
+
+    #[test]
+    fn weighted_rewards_leave_the_score_on_a_token_of_its_own() {
+        // One macro action of three tokens becomes two; values are 0, so with lambda 0 the second has the score alone.
+        let row = Graded { values: vec![0.0; 3], steps: std::iter::once(0..3).collect(), ..Graded::scored(0, 1.0, 3) };
+        let weighted = MacroGae { reward: MacroReward::Weighted, lambda: 0.0, ..PLAIN };
+        assert_eq!(weighted.estimate(std::slice::from_ref(&row)).unwrap()[0].tokens, [0.0, 0.0, 1.0]);
+        assert_eq!(PLAIN.estimate(std::slice::from_ref(&row)).unwrap()[0].tokens, [1.0; 3]);
+        // A last macro action of one token stays.
+        assert_eq!(last_apart(&[0..2, 2..3]), [0..2, 2..3]);
+        assert_eq!(last_apart(&[]), Vec::<Range<usize>>::new());
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub use gae::{Gae, gae, returns_to_go};
 pub use keep::Keep;
 pub use leave_one_step_out::LeaveOneStepOut;
 pub use macro_gae::{MacroActions, MacroGae, MacroReward, MacroValue, macro_gae};
-pub use oreal::{Oreal, token_weights};
+pub use oreal::{Oreal, TokenWeighting, token_weights};
 pub use outcome::{Baseline, Outcome, dead_groups, standardize, weighted_sum};
 pub use segments::{Level, Segments};
 pub use verdict::Verdict;

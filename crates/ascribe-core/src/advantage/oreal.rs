@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! a   = R - mean of the others to the prompt
-//! A_t = positive a w+_t N / N+   for a right response,   w+_t = max(0, 2 V_t - 1)
-//! A_t = negative a w-_t N / N-   for a wrong one,        w-_t = max(0, 1 - 2 V_t)
-//! V_t = sigmoid(mean of s_u, u <= t)
+//! A_t = positive a w_t N / N+   for a right response,   negative a w_t N / N-   for a wrong one
+//! V_t = sigmoid(mean of s_u, u <= t),   c_t = V_t for a right response, 1 - V_t for a wrong one
+//! w_t = max(0, (c_t - tau) / (1 - tau)), tau 1/2;   or of the share of tokens with the largest c, (c_t - min) / (max - min)
 //! ```
 //! One right and one wrong response to each prompt are learned from, the first of each; the others, and prompts whose
 //! responses are all right or all wrong, are left out. N+, N- and N are the tokens of the right ones, of the wrong ones and of
@@ -26,23 +26,87 @@ pub struct Oreal {
     pub negative: f64,
     /// Weigh tokens by token rewards: [`Graded::values`].
     pub token_rewards: bool,
+    /// How token rewards become weights.
+    pub weighting: TokenWeighting,
+}
+
+/// How the chance that a response is what it is judged to be, as it looks up to a token, becomes the token's weight.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum TokenWeighting {
+    /// What it is above this, in [0, 1), scaled to 1; 0 below.
+    Above(f64),
+    /// Of this share of the tokens, in (0, 1], those of the largest chances: scaled from 0 for the least to 1; 0 for the rest. The
+    /// public code's other way, with 0.25.
+    Top(f64),
+}
+
+impl Default for TokenWeighting {
+    fn default() -> Self {
+        Self::Above(0.5)
+    }
+}
+
+impl TokenWeighting {
+    fn check(self) -> Result<(), CoreError> {
+        match self {
+            Self::Above(got) if !(0.0..1.0).contains(&got) => {
+                Err(CoreError::Range { name: "oreal_threshold", rule: "in [0, 1)", got })
+            }
+            Self::Top(got) if !(got > 0.0 && got <= 1.0) => {
+                Err(CoreError::Range { name: "oreal_top", rule: "in (0, 1]", got })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Default for Oreal {
     fn default() -> Self {
-        Self { positive: 1.0, negative: 0.5, token_rewards: false }
+        Self { positive: 1.0, negative: 0.5, token_rewards: false, weighting: TokenWeighting::default() }
+    }
+}
+
+impl Oreal {
+    /// Checks the strengths and the weighting.
+    ///
+    /// # Errors
+    /// When one is not finite or below 0, or a share or threshold is out of its range.
+    pub fn check(&self) -> Result<(), CoreError> {
+        for (name, got) in [("oreal_positive", self.positive), ("oreal_negative", self.negative)] {
+            let accepted = got >= 0.0 && got.is_finite();
+            if !accepted {
+                return Err(CoreError::Range { name, rule: "finite and at least 0", got });
+            }
+        }
+        self.weighting.check()
     }
 }
 
 /// Weights of the tokens of a response from their token rewards: of a right one, or of a wrong one.
-pub fn token_weights(rewards: &[f64], right: bool) -> Vec<f64> {
+pub fn token_weights(rewards: &[f64], right: bool, weighting: TokenWeighting) -> Vec<f64> {
     let mut sum = 0.0;
-    let weight = |(at, reward): (usize, &f64)| {
+    let chance = |(at, reward): (usize, &f64)| {
         sum += reward;
         let value = 1.0 / (1.0 + (-sum / (at + 1) as f64).exp());
-        if right { (2.0 * value - 1.0).max(0.0) } else { (1.0 - 2.0 * value).max(0.0) }
+        if right { value } else { 1.0 - value }
     };
-    rewards.iter().enumerate().map(weight).collect()
+    let chances: Vec<f64> = rewards.iter().enumerate().map(chance).collect();
+    match weighting {
+        TokenWeighting::Above(tau) => chances.iter().map(|chance| ((chance - tau) / (1.0 - tau)).max(0.0)).collect(),
+        TokenWeighting::Top(share) => {
+            let mut order: Vec<usize> = (0..chances.len()).collect();
+            order.sort_by(|a, b| chances[*b].total_cmp(&chances[*a]));
+            order.truncate((share * chances.len() as f64).ceil() as usize);
+            let mut weights = vec![0.0; chances.len()];
+            let (Some(first), Some(last)) = (order.first(), order.last()) else { return weights };
+            let (most, least) = (chances[*first], chances[*last]);
+            for at in order {
+                // Where all are alike, none counts less.
+                weights[at] = if most > least { (chances[at] - least) / (most - least) } else { 1.0 };
+            }
+            weights
+        }
+    }
 }
 
 impl AdvantageEstimator for Oreal {
@@ -52,12 +116,7 @@ impl AdvantageEstimator for Oreal {
 
     fn estimate(&self, rollouts: &[Graded]) -> Result<Vec<Advantage>, CoreError> {
         check_all(rollouts, self.needs())?;
-        for (name, got) in [("oreal_positive", self.positive), ("oreal_negative", self.negative)] {
-            let accepted = got >= 0.0 && got.is_finite();
-            if !accepted {
-                return Err(CoreError::Range { name, rule: "finite and at least 0", got });
-            }
-        }
+        self.check()?;
         if let Some(got) = rollouts.iter().flat_map(|rollout| &rollout.rewards).find(|reward| **reward != 0.0) {
             let (name, rule) =
                 ("a reward of a token", "0 where right and wrong are all that counts (pull the loss instead)");
@@ -96,7 +155,7 @@ impl AdvantageEstimator for Oreal {
             let (rollout, strength) = (&rollouts[*at], if *right { self.positive } else { self.negative });
             let scale = strength * leads[*at].unwrap_or(0.0) * all / tokens(Some(*right));
             let weights = match self.token_rewards {
-                true => token_weights(&rollout.values, *right),
+                true => token_weights(&rollout.values, *right, self.weighting),
                 false => vec![1.0; rollout.tokens()],
             };
             advantages[*at].tokens = weights.iter().map(|weight| weight * scale).collect();
@@ -107,6 +166,8 @@ impl AdvantageEstimator for Oreal {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn close(got: &[f64], expected: &[f64]) {
@@ -116,6 +177,7 @@ mod tests {
 
     #[test]
     fn weights_by_hand() {
+        let token_weights = |rewards: &[f64], right| super::token_weights(rewards, right, TokenWeighting::default());
         // logit(0.8) = ln 4 and logit(0.3) = ln(3/7), then what keeps the running mean there.
         let (high, low) = (4.0f64.ln(), (3.0f64 / 7.0).ln());
         close(&token_weights(&[high, high], true), &[0.6, 0.6]);
@@ -125,6 +187,30 @@ mod tests {
         // The mean of ln 4 and -ln 4 is 0, a value of one half.
         close(&token_weights(&[high, -high], true), &[0.6, 0.0]);
         close(&token_weights(&[0.0], false), &[0.0]);
+        // Running means ln 4, 0 and ln 4 / 3: chances 0.8, 0.5 and a third one.
+        let three = [high, -high, high];
+        let third = 1.0 / (1.0 + (-high / 3.0).exp());
+        let of = |weighting| super::token_weights(&three, true, weighting);
+        close(&of(TokenWeighting::Above(0.0)), &[0.8, 0.5, third]);
+        close(&of(TokenWeighting::Above(0.6)), &[0.5, 0.0, ((third - 0.6) / 0.4).max(0.0)]);
+        close(&of(TokenWeighting::Top(1.0)), &[1.0, 0.0, (third - 0.5) / 0.3]);
+        // Half of three is two, and of them the lesser counts for nothing; one alone counts in full.
+        close(&of(TokenWeighting::Top(0.5)), &[1.0, 0.0, 0.0]);
+        close(&of(TokenWeighting::Top(0.1)), &[1.0, 0.0, 0.0]);
+        close(&super::token_weights(&[0.0, 0.0], false, TokenWeighting::Top(1.0)), &[1.0, 1.0]);
+        assert_eq!(super::token_weights(&[], true, TokenWeighting::Top(0.5)), Vec::<f64>::new());
+    }
+
+    proptest! {
+        #[test]
+        fn weights_are_shares(
+            rewards in prop::collection::vec(-5.0..5.0f64, 1..9), right in any::<bool>(), number in 0.01..0.99f64,
+        ) {
+            for weighting in [TokenWeighting::Above(number), TokenWeighting::Top(number)] {
+                let weights = token_weights(&rewards, right, weighting);
+                prop_assert!(weights.len() == rewards.len() && weights.iter().all(|w| (0.0..=1.0).contains(w)), "{:?}", weights);
+            }
+        }
     }
 
     #[test]
@@ -184,6 +270,14 @@ mod tests {
         let mut rows = [Graded::scored(0, 1.0, 1), Graded::scored(0, 0.0, 1)];
         assert!(Oreal::default().estimate(&rows).is_ok());
         assert!(Oreal { negative: f64::NAN, ..Oreal::default() }.estimate(&rows).is_err());
+        for weighting in [
+            TokenWeighting::Above(1.0),
+            TokenWeighting::Above(f64::NAN),
+            TokenWeighting::Top(0.0),
+            TokenWeighting::Top(1.5),
+        ] {
+            assert!(Oreal { weighting, ..Oreal::default() }.check().is_err(), "{weighting:?}");
+        }
         // A penalty on a token would count for nothing.
         rows[1].rewards[0] = -0.1;
         assert!(Oreal::default().estimate(&rows).is_err());

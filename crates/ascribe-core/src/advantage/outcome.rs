@@ -13,8 +13,9 @@
 //! greedy              a = R - score of the most likely response   ReMax, arXiv:2310.10505
 //! scaled              a = (R - mean) * batch / scores that are not 0     GPG, arXiv:2504.02546
 //! ```
-//! `R` is the score, `r` the other rewards. Standard deviations are unbiased. A response without a score gets 0 and is no
-//! part of any baseline. With equal scores in a group its advantages are 0, not noise over epsilon.
+//! `R` is the score, `r` the other rewards. Standard deviations are unbiased unless they are asked to be biased. A response
+//! without a score gets 0 and is no part of any baseline. With equal scores in a group its advantages are 0, not noise over
+//! epsilon.
 
 use crate::CoreError;
 
@@ -63,6 +64,8 @@ pub struct Outcome {
     pub baseline: Baseline,
     /// Then, over all responses of the batch: minus the mean, divided by the standard deviation plus this.
     pub standardize: Option<f64>,
+    /// How standard deviations of scores are taken.
+    pub variance: Variance,
     /// Discount from token to token, in [0, 1].
     pub gamma: f64,
     /// What is done to the advantages of all tokens at the end.
@@ -70,9 +73,9 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// A baseline alone: no discount, and nothing is done behind it.
+    /// A baseline alone: unbiased deviations, no discount, and nothing is done behind it.
     pub fn new(baseline: Baseline) -> Self {
-        Self { baseline, standardize: None, gamma: 1.0, normalize: Normalize::No }
+        Self { baseline, standardize: None, variance: Variance::Unbiased, gamma: 1.0, normalize: Normalize::No }
     }
 
     /// What the baseline leaves of each score; `None` where there is no score.
@@ -92,7 +95,7 @@ impl Outcome {
             }
             return Ok(left);
         }
-        let spread_of_all = Variance::Unbiased.of(&all).sqrt();
+        let spread_of_all = self.variance.of(&all).sqrt();
         for members in groups(rollouts) {
             if members.len() < 2 {
                 let (name, rule) = ("the number of responses to a prompt", "at least 2 with a baseline of the group");
@@ -104,7 +107,7 @@ impl Outcome {
             if scores.is_empty() {
                 continue;
             }
-            let spread = Variance::Unbiased.of(&scores).sqrt();
+            let spread = self.variance.of(&scores).sqrt();
             let equal = scores.iter().all(|score| *score == scores[0]);
             let centre = mean(&scores);
             let weights: Vec<f64> = scored.iter().map(|(at, _)| rollouts[*at].tokens() as f64).collect();
@@ -246,6 +249,10 @@ mod tests {
         // Two of four scores are not 0.
         close(&advantages(Baseline::Scaled, &four), &[1.0, -1.0, -1.0, 1.0], 0.0);
         close(&advantages(Baseline::BestOfGroup { epsilon: None }, &group(&[1.0, 3.0, 2.5])), &[0.0, 0.5, 0.0], 0.0);
+        // Biased the standard deviation is 1/2.
+        let biased = Outcome { variance: Variance::Biased, ..Outcome::new(Baseline::GroupNormalized { epsilon: 0.0 }) };
+        let biased: Vec<f64> = biased.estimate(&four).unwrap().iter().map(|row| row.tokens[0]).collect();
+        close(&biased, &[1.0, -1.0, -1.0, 1.0], 1e-12);
         let mut greedy = group(&[1.0, 0.0]);
         greedy.iter_mut().for_each(|one| one.greedy = Some(0.25));
         close(&advantages(Baseline::Greedy, &greedy), &[0.75, -0.25], 0.0);

@@ -39,6 +39,9 @@ const HEADS: [&str; 2] = ["classifier", "score"];
 /// Ways to begin that leave the weights of the base as they were.
 const STARTS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
 
+/// How many scores an adapter brings along beside the head of the next token: a key of ours, which peft does not write.
+const SCORES: &str = "sequence_scores";
+
 /// Whether the folder holds an adapter.
 pub(super) fn is_adapter(folder: &Path) -> bool {
     folder.join(CONFIG).is_file()
@@ -89,7 +92,8 @@ pub(super) fn attach(decoder: &Decoder, folder: &Path) -> Result<Decoder, LmErro
     let lora = options(&path, &config)?;
     let mut weights = Factors(Safetensors::of(folder, &[WEIGHTS.to_owned()])?);
     let headed = match head(&path, &config, &weights.0)? {
-        Some(head) => Some(decoder.with_head_of(head, &mut weights)?),
+        Some((Head::NextToken, scores)) => Some(decoder.with_scores_of(scores, &mut weights)?),
+        Some((head, _)) => Some(decoder.with_head_of(head, &mut weights)?),
         None => None,
     };
     let adapted = headed.as_ref().unwrap_or(decoder).attach(&lora, &mut weights)?;
@@ -97,8 +101,8 @@ pub(super) fn attach(decoder: &Decoder, folder: &Path) -> Result<Decoder, LmErro
     Ok(adapted)
 }
 
-/// The head of a classifier, where the adapter brings it along.
-fn head(path: &Path, config: &Map<String, Value>, weights: &Safetensors) -> Result<Option<Head>, LmError> {
+/// The head of a classifier, or of scores beside the next token, with the number of its scores, where the adapter brings it along.
+fn head(path: &Path, config: &Map<String, Value>, weights: &Safetensors) -> Result<Option<(Head, usize)>, LmError> {
     let get = |name: &str| config.get(name).unwrap_or(&Value::Null);
     let beyond = |name: &str| {
         let what = format!("an adapter with `{name}`: {} (`{}`)", get(name), path.display());
@@ -116,8 +120,9 @@ fn head(path: &Path, config: &Map<String, Value>, weights: &Safetensors) -> Resu
     let Some(shape) = weights.shape(&name).filter(|_| modules.contains(&"score")) else { return Ok(None) };
     let labels = shape.first().copied().unwrap_or(0);
     match get("task_type").as_str() {
-        Some("SEQ_CLS") => Ok(Some(Head::Sequence { labels })),
-        Some("TOKEN_CLS") => Ok(Some(Head::Token { labels })),
+        Some("SEQ_CLS") => Ok(Some((Head::Sequence { labels }, labels))),
+        Some("TOKEN_CLS") => Ok(Some((Head::Token { labels }, labels))),
+        Some("CAUSAL_LM") if get(SCORES) == labels => Ok(Some((Head::NextToken, labels))),
         _ => Err(beyond("task_type")),
     }
 }
@@ -193,12 +198,15 @@ pub(super) fn write(folder: &Path, decoder: &Decoder, lora: &LoraConfig, base: &
     let saved = if head.is_empty() { Value::Null } else { json!(["score"]) };
     // peft's own files have a whole number here.
     let alpha = if lora.alpha.fract() == 0.0 { json!(lora.alpha as i64) } else { json!(lora.alpha) };
-    let config = json!({
+    let mut config = json!({
         "peft_type": "LORA", "task_type": task, "base_model_name_or_path": base, "inference_mode": true,
         "r": lora.r, "lora_alpha": alpha, "lora_dropout": 0.0, "use_rslora": lora.use_rslora,
         "target_modules": lora.target_modules, "bias": "none", "fan_in_fan_out": false, "init_lora_weights": true,
         "use_dora": false, "modules_to_save": saved, "rank_pattern": {}, "alpha_pattern": {},
     });
+    if decoder.config().scores > 0 {
+        config[SCORES] = json!(decoder.config().scores);
+    }
     let text = serde_json::to_string_pretty(&config).map_err(LmError::config(&path))?;
     std::fs::write(&path, text).map_err(LmError::io(&path))?;
     let named: Vec<_> = decoder

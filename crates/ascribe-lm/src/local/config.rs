@@ -173,6 +173,9 @@ pub struct DecoderConfig {
     pub logit_softcap: Option<f64>,
     /// What is read off the final hidden states.
     pub head: Head,
+    /// Scores of a whole sequence that a second head gives beside the next token: a model that writes before it scores. 0
+    /// without such a head.
+    pub scores: usize,
 }
 
 impl DecoderConfig {
@@ -217,6 +220,7 @@ impl DecoderConfig {
             tied: false,
             logit_softcap: None,
             head: Head::NextToken,
+            scores: 0,
         }
     }
 
@@ -257,6 +261,16 @@ impl DecoderConfig {
         }
     }
 
+    /// Number of scores that a whole sequence is given: by a head of sequences, or by one beside that of the next token; `None`
+    /// where there is neither.
+    pub fn sequence_scores(&self) -> Option<usize> {
+        match self.head {
+            Head::Sequence { labels } => Some(labels),
+            Head::NextToken => Some(self.scores).filter(|scores| *scores > 0),
+            Head::Token { .. } => None,
+        }
+    }
+
     fn check(self, path: &Path) -> Result<Self, LmError> {
         let sizes = [
             self.vocab_size,
@@ -274,7 +288,7 @@ impl DecoderConfig {
         let sound = sizes.iter().all(|size| (1..1 << 31).contains(size))
             && self.heads.is_multiple_of(self.kv_heads)
             && (!rotary || self.head_dim.is_multiple_of(2))
-            && self.hidden_size.saturating_mul(self.vocab_size.max(self.intermediate_size)) < 1 << 40
+            && self.hidden_size.saturating_mul(self.vocab_size.max(self.intermediate_size).max(self.scores)) < 1 << 40
             && self.windows.len() == self.layers
             && self.windows.iter().all(|window| *window != Some(0));
         if sound { Ok(self) } else { Err(LmError::config(path)(format!("sizes that do not fit together: {self:?}"))) }

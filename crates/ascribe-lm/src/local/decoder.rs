@@ -24,12 +24,12 @@ use burn::nn::{Embedding, Linear};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 pub use self::checkpointing::{Backward, TrainingPass};
-pub use self::head::{FeaturePass, HeadInit, NextTokenHead, Pooling, ScorePass};
+pub use self::head::{FeaturePass, HeadInit, JointPass, NextTokenHead, Pooling, ScorePass};
 use super::config::{Activation, DecoderConfig, Family, Head, Norm, Positions};
 use super::frozen::on_cpu;
 use super::gpt2::{Gpt2, to_gpt2};
 use super::lora::{LoraConfig, Projection};
-use super::parts::{LayerParts, NormPart, Product, head, last_norm};
+use super::parts::{LayerParts, NormPart, Product, head, last_norm, score_head};
 use super::predictors::Predictors;
 use super::weights::{Named, Safetensors, WeightSource, save_safetensors};
 use crate::LmError;
@@ -77,6 +77,8 @@ pub struct Decoder {
     norm: NormWeights,
     /// The head of the next token, unless that is the embedding; else the scores of a classifier.
     head: Option<Linear>,
+    /// Scores of sequences beside the head of the next token.
+    score_head: Option<Linear>,
     #[module(skip)]
     config: DecoderConfig,
     /// How the adapter of the projections was made, if they have one.
@@ -171,6 +173,7 @@ impl Decoder {
             layers,
             norm: build.norm(&last_norm(c))?,
             head: head(c).map(|part| build.linear(&part)).transpose()?,
+            score_head: score_head(c).map(|part| build.linear(&part)).transpose()?,
             config: config.clone(),
             lora: None,
             checkpointing: false,
@@ -392,10 +395,14 @@ impl Decoder {
 
     /// Log-probability of every token that is predicted, `[rows, longest response]`.
     pub fn logps(&self, at: &Predictors) -> Tensor<2> {
+        at.placed(self.next_token_logps(at.states(), at.targets())) // [rows, longest]
+    }
+
+    /// Log-probability of each of the next tokens by the states that predict them: `[n, hidden]` and `[n]` to `[n]`.
+    fn next_token_logps(&self, states: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
         let (weight, layout) = self.head_weight();
         let shape = HeadShape { layout, softcap: self.config.logit_softcap };
-        let logps = head_logps(at.states(), weight, &shape, at.targets(), self.positions_at_once()); // [n]
-        at.placed(logps) // [rows, longest]
+        head_logps(states, weight, &shape, targets, self.positions_at_once()) // [n]
     }
 
     /// What `of` says of the logits at every token that is predicted, `[rows, longest response]`. The head runs over some
@@ -552,8 +559,11 @@ impl Decoder {
             of_linear(&mlp.down_proj.base, parts.down_proj.name, &mut named);
         }
         self.norm.named(last_norm(&self.config).name, &mut named);
-        if let (Some(part), Some(linear)) = (head(&self.config), &self.head) {
-            of_linear(linear, part.name, &mut named);
+        let heads = [(head(&self.config), &self.head), (score_head(&self.config), &self.score_head)];
+        for (part, linear) in heads {
+            if let (Some(part), Some(linear)) = (part, linear) {
+                of_linear(linear, part.name, &mut named);
+            }
         }
         match self.config.family {
             Family::Gpt2 => to_gpt2(named),

@@ -16,11 +16,12 @@ mod policy;
 mod predictors;
 mod rope;
 mod sample;
+mod soup;
 mod weights;
 
 pub use config::{Activation, Biases, DecoderConfig, Family, Head, Norm, Positions};
 pub use decoder::{
-    Backward, Decoder, FeaturePass, HeadInit, KvCache, NextTokenHead, Pooling, Row, ScorePass, TrainingPass,
+    Backward, Decoder, FeaturePass, HeadInit, JointPass, KvCache, NextTokenHead, Pooling, Row, ScorePass, TrainingPass,
 };
 pub use engine::{Engine, KvUsage, Limits, Precision};
 pub use frozen::FrozenModel;

@@ -83,3 +83,10 @@ pub(super) fn head(config: &DecoderConfig) -> Option<Product> {
     };
     Some(Product { name: name.into(), inputs: config.hidden_size, outputs: config.outputs(), bias })
 }
+
+/// The head of scores beside that of the next token.
+pub(super) fn score_head(config: &DecoderConfig) -> Option<Product> {
+    let there = config.head == Head::NextToken && config.scores > 0;
+    let part = || Product { name: "score".into(), inputs: config.hidden_size, outputs: config.scores, bias: false };
+    there.then(part)
+}

@@ -6,8 +6,9 @@
 //! stage II   reward R(y1) for y1 and R(y2) + a (R(y2) - R(y1)) for y2;  both are pulled
 //! ```
 //! An attempt is a response of its own with its own prompt, so it is credited with its own reward alone. First attempts at a
-//! prompt are one group and second attempts another, and a baseline is that of the group. Departures: losses are means over
-//! attempts, where the paper adds the two; no episode starts from stored first attempts.
+//! prompt are one group and second attempts another, and a baseline is that of the group. In stage II the reference may write
+//! some of the first attempts, of which only the second ones behind them learn. Departure: losses are means over attempts, where the
+//! paper adds the two.
 
 use ascribe_core::advantage::Graded;
 use ascribe_core::{CoreError, Tokens};
@@ -36,12 +37,14 @@ pub struct SecondAttempt {
     pub progress: f64,
     /// The pull on second attempts in stage I, as a share of that on first ones; finite and at least 0.
     pub pull: f64,
+    /// The share of first attempts in stage II that the reference writes, in [0, 1).
+    pub borrowed: f64,
 }
 
 impl SecondAttempt {
     /// Stage I or II with the strengths of the paper, without a pull on second attempts in stage I.
     pub fn new(between: impl Into<Tokens>, stage: Stage) -> Self {
-        Self { between: between.into(), stage, progress: 10.0, pull: 0.0 }
+        Self { between: between.into(), stage, progress: 10.0, pull: 0.0, borrowed: 0.0 }
     }
 
     pub(super) fn check(&self) -> Result<(), CoreError> {
@@ -55,12 +58,24 @@ impl SecondAttempt {
                 return Err(CoreError::Range { name, rule: "finite and at least 0", got });
             }
         }
+        let (name, got) = ("borrowed_attempts", self.borrowed);
+        if !(0.0..1.0).contains(&got) {
+            return Err(CoreError::Range { name, rule: "in [0, 1)", got });
+        }
+        if got > 0.0 && self.stage == Stage::First {
+            return Err(CoreError::Range { name, rule: "0 in the first stage, which holds first attempts", got });
+        }
         Ok(())
     }
 
-    /// The prompt of a second attempt.
-    pub(super) fn prompt(&self, first: &Rollout) -> Tokens {
-        first.prompt.followed_by(&first.response).followed_by(&self.between)
+    /// How many of the responses to a prompt the reference writes.
+    pub(super) fn borrowed_of(&self, responses: usize) -> usize {
+        (self.borrowed * responses as f64).floor() as usize
+    }
+
+    /// The prompt of a second attempt behind the first one at `prompt`.
+    pub fn prompt(&self, prompt: &Tokens, first: &[u32]) -> Tokens {
+        prompt.followed_by(first).followed_by(&self.between)
     }
 
     /// What the two attempts are paid for their scores.
@@ -190,5 +205,10 @@ mod tests {
         assert!(attempts(Stage::Second, f64::NAN).check().is_err());
         assert!(SecondAttempt { pull: -0.1, ..SecondAttempt::new(vec![1], Stage::First) }.check().is_err());
         assert!(SecondAttempt::new(vec![1], Stage::First).check().is_ok());
+        let borrowed = |stage, borrowed| SecondAttempt { borrowed, ..SecondAttempt::new(vec![1], stage) };
+        assert!(borrowed(Stage::Second, 0.5).check().is_ok());
+        assert!(borrowed(Stage::First, 0.5).check().is_err() && borrowed(Stage::Second, 1.0).check().is_err());
+        assert!(borrowed(Stage::Second, f64::NAN).check().is_err());
+        assert_eq!([0.0, 0.2, 0.5, 0.99].map(|share| borrowed(Stage::Second, share).borrowed_of(8)), [0, 1, 4, 7]);
     }
 }

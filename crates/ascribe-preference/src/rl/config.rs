@@ -37,6 +37,45 @@ pub enum DeadGroups {
     Mask,
 }
 
+/// When the steps on a generation end before all are made, because the policy has gone too far from the one that wrote it:
+/// PPO's early stopping. A step that goes too far is the last one.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct EarlyStop {
+    /// Most nats a token between the two, as `approx_kl` of the log.
+    pub approx_kl: Option<f64>,
+    /// Largest share of tokens whose ratio was cut, as `clip_ratio/low` and `clip_ratio/high` of the log together.
+    pub clip_fraction: Option<f64>,
+}
+
+impl EarlyStop {
+    /// Checks the bounds, with so many steps on a generation.
+    ///
+    /// # Errors
+    /// When a bound is not finite and above 0, or there is one step alone.
+    pub fn check(&self, steps: usize) -> Result<(), CoreError> {
+        for (name, bound) in [("stop_kl", self.approx_kl), ("stop_clip_fraction", self.clip_fraction)] {
+            let Some(got) = bound else { continue };
+            if !(got > 0.0 && got.is_finite()) {
+                return Err(CoreError::Range { name, rule: "finite and above 0", got });
+            }
+            if steps < 2 {
+                let rule =
+                    "left out where one step alone is made on a generation (num_iterations, steps_per_generation)";
+                return Err(CoreError::Range { name, rule, got });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a step with these statistics is the last one on its generation.
+    pub(super) fn says(&self, stats: &[(String, f64)]) -> bool {
+        let stat = |name: &str| stats.iter().find(|(known, _)| known == name).map(|(_, value)| *value);
+        let clipped = stat("clip_ratio/low").unwrap_or(0.0) + stat("clip_ratio/high").unwrap_or(0.0);
+        let above = |value: f64, bound: Option<f64>| bound.is_some_and(|bound| value > bound);
+        above(stat("approx_kl").unwrap_or(0.0), self.approx_kl) || above(clipped, self.clip_fraction)
+    }
+}
+
 /// Options of rollouts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RolloutConfig {
@@ -59,13 +98,19 @@ pub struct RolloutConfig {
     pub steps_per_generation: usize,
     /// Passes over a generation.
     pub num_iterations: usize,
+    /// When the steps on a generation end before all are made.
+    pub early_stop: EarlyStop,
+    /// Generations in the beginning from which the values alone learn.
+    pub critic_warmup: usize,
     /// Responses that go through the model at once, outside of training.
     pub batch: usize,
     /// A penalty for leaving the reference as a part of the reward.
     pub kl_reward: Option<KlReward>,
-    /// Scores are brought to mean 0 and variance 1 by all scores so far, those of the generation included, before they are cut.
+    /// Scores are brought to mean 0 and variance 1 by all scores so far, those of the generation included, before all else.
     pub normalize_rewards: bool,
-    /// Scores are cut to this range, before penalties for length.
+    /// Gain and bias of scores, behind penalties for length: `gain score + bias`. Rewards of parts have the gain.
+    pub reward_scale: (f64, f64),
+    /// Scores are cut to this range at last.
     pub reward_clip: Option<(f64, f64)>,
     /// Rewards of tokens are whitened, their mean kept.
     pub whiten_rewards: bool,
@@ -99,9 +144,12 @@ impl Default for RolloutConfig {
             context: 2048,
             steps_per_generation: 1,
             num_iterations: 1,
+            early_stop: EarlyStop::default(),
+            critic_warmup: 0,
             batch: 8,
             kl_reward: None,
             normalize_rewards: false,
+            reward_scale: (1.0, 0.0),
             reward_clip: None,
             whiten_rewards: false,
             length: LengthPenalty::default(),
@@ -152,6 +200,12 @@ impl RolloutConfig {
         if let Some(share) = self.top_entropy.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
             return Err(CoreError::Range { name: "top_entropy_quantile", rule: "in (0, 1]", got: share });
         }
+        self.early_stop.check(self.steps())?;
+        for (name, got) in [("reward_gain", self.reward_scale.0), ("reward_bias", self.reward_scale.1)] {
+            if !got.is_finite() {
+                return Err(CoreError::Range { name, rule: "finite", got });
+            }
+        }
         if let Some((least, most)) = self.reward_clip {
             let accepted = least < most;
             if !accepted {
@@ -184,5 +238,33 @@ impl RolloutConfig {
     /// Optimizer steps of a generation.
     pub fn steps(&self) -> usize {
         self.steps_per_generation.saturating_mul(self.num_iterations)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_goes_too_far_is_the_last() {
+        let stats = |kl: f64, low: f64, high: f64| {
+            [("approx_kl", kl), ("clip_ratio/low", low), ("clip_ratio/high", high)]
+                .map(|(name, x)| (name.to_owned(), x))
+        };
+        let both = EarlyStop { approx_kl: Some(0.1), clip_fraction: Some(0.2) };
+        assert!(!both.says(&stats(0.1, 0.1, 0.1)));
+        assert!(both.says(&stats(0.11, 0.0, 0.0)) && both.says(&stats(0.0, 0.15, 0.06)));
+        assert!(!EarlyStop::default().says(&stats(9.0, 1.0, 1.0)) && !both.says(&[]));
+    }
+
+    #[test]
+    fn bounds_that_cannot_be_are_refused() {
+        let stop = |approx_kl, clip_fraction| EarlyStop { approx_kl, clip_fraction };
+        assert!(stop(Some(0.1), Some(0.2)).check(2).is_ok() && EarlyStop::default().check(1).is_ok());
+        assert!(stop(Some(0.1), None).check(1).is_err());
+        assert!(stop(Some(0.0), None).check(2).is_err() && stop(None, Some(f64::NAN)).check(2).is_err());
+        for reward_scale in [(f64::NAN, 0.0), (1.0, f64::INFINITY)] {
+            assert!(RolloutConfig { reward_scale, ..RolloutConfig::default() }.check().is_err());
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! ```
 //! The free reward is what the source is judged by and the penalty for leaving the reference, the paper's `A_KL`, to which a
 //! reward may be added. Component rewards are neither cut nor made less for length: a bound is on the reward itself. How
-//! advantages are weighed is the [`Constraints`]' own.
+//! advantages are weighed is the [`Constraints`]' own, and so is how bounds follow an outside metric.
 
 use ascribe_core::advantage::{Advantage, Constraints, Graded};
 use ascribe_core::{CoreError, Credit, Episode, Granularity, Place, Reduce, Scorer};
@@ -21,6 +21,8 @@ use super::{DeadGroups, Rollout};
 pub(super) struct Constrained<'a> {
     scorers: Vec<&'a dyn Scorer>,
     constraints: &'a dyn Constraints,
+    /// What bounds that adapt follow.
+    metric: Option<&'a dyn Scorer>,
 }
 
 impl<'a> OnPolicy<'a> {
@@ -49,7 +51,22 @@ impl<'a> OnPolicy<'a> {
             return Err(CoreError::Shape { rule, got: "another setting".to_owned() }.into());
         }
         self.state.kept = constraints.start().into_iter().map(f64::to_bits).collect();
-        self.constrained = Some(Constrained { scorers, constraints });
+        self.constrained = Some(Constrained { scorers, constraints, metric: None });
+        Ok(self)
+    }
+
+    /// The same with the outside metric that the bounds of the constraints follow.
+    ///
+    /// # Errors
+    /// When there are no constraints whose bounds follow one.
+    pub fn with_metric(mut self, metric: &'a dyn Scorer) -> Result<Self, TrainError> {
+        match self.constrained.as_mut().filter(|constrained| constrained.constraints.adapts()) {
+            Some(constrained) => constrained.metric = Some(metric),
+            None => {
+                let (rule, got) = ("a metric is for constraints whose bounds follow it", "others, or none".to_owned());
+                return Err(CoreError::Shape { rule, got }.into());
+            }
+        }
         Ok(self)
     }
 
@@ -63,7 +80,7 @@ impl<'a> OnPolicy<'a> {
         metrics: &mut Metrics,
     ) -> Result<(Vec<Advantage>, Vec<u64>), CoreError> {
         let kept: Vec<f64> = self.state.kept.iter().map(|bits| f64::from_bits(*bits)).collect();
-        let weights = constrained.constraints.weights(&kept)?;
+        let (weights, bounds) = (constrained.constraints.weights(&kept)?, constrained.constraints.thresholds(&kept)?);
         let (mut components, mut means) = (Vec::new(), Vec::new());
         for (at, (scorer, weight)) in constrained.scorers.iter().zip(&weights).enumerate() {
             let credits = credits(*scorer, episodes)?;
@@ -79,6 +96,9 @@ impl<'a> OnPolicy<'a> {
             let mean = totals.iter().sum::<f64>() / totals.len() as f64;
             metrics.push(&format!("constraint_{at}/reward"), mean);
             metrics.push(&format!("constraint_{at}/weight"), *weight);
+            if let Some(bound) = bounds.get(at) {
+                metrics.push(&format!("constraint_{at}/bound"), *bound);
+            }
             means.push(mean);
             let advantages = self.estimator.estimate(&graded)?;
             for (rollout, advantage) in rollouts.iter_mut().zip(&advantages) {
@@ -101,7 +121,14 @@ impl<'a> OnPolicy<'a> {
             rest = behind;
             advantages.push(Advantage { tokens: own.to_vec(), returns: free.returns });
         }
-        let next = constrained.constraints.next(&kept, &means)?;
+        let next = match constrained.metric {
+            Some(metric) => {
+                let metric = mean(metric, episodes)?;
+                metrics.push("constraint_metric", metric);
+                constrained.constraints.next_by(&kept, &means, metric)?
+            }
+            None => constrained.constraints.next(&kept, &means)?,
+        };
         Ok((advantages, next.into_iter().map(f64::to_bits).collect()))
     }
 
@@ -125,6 +152,20 @@ impl<'a> OnPolicy<'a> {
         }
         Ok(graded)
     }
+}
+
+/// The mean of what a scorer says of episodes, of those that it can judge.
+fn mean(scorer: &dyn Scorer, episodes: &[Episode]) -> Result<f64, CoreError> {
+    let mut scores = Vec::with_capacity(episodes.len());
+    for (credit, episode) in credits(scorer, episodes)?.iter().zip(episodes) {
+        scores.push(f64::from(credit.to_sequence(episode, Reduce::Sum)?));
+    }
+    scores.retain(|score| !score.is_nan());
+    if scores.is_empty() {
+        let rule = "an outside metric needs to judge one of the responses";
+        return Err(CoreError::Shape { rule, got: "none".to_owned() });
+    }
+    Ok(scores.iter().sum::<f64>() / scores.len() as f64)
 }
 
 /// The advantages of all tokens, response after response; 0 for those of a response without any.

@@ -8,9 +8,11 @@
 //! ArCHer, arXiv:2402.19446, its code. `e` is the last hidden state of a text, observation and utterance each by themselves.
 //! Departure: the encoder is the decoder that the run began with and stays as it is, where the code trains one of its own.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use ascribe_core::Seed;
+use ascribe_lm::{LmError, Safetensors, WeightSource, save_safetensors};
 use ascribe_train::TrainError;
 use burn::module::{Module, Param};
 use burn::nn::Linear;
@@ -18,13 +20,12 @@ use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
-use serde::{Deserialize, Serialize};
 
 use super::actor::id;
-use super::kept;
 
-/// The files of critics and of their optimizer in a checkpoint.
-const FILE: &str = "critics.json";
+/// The folder of critics and targets in a checkpoint, its file, and that of their optimizer.
+const FOLDER: &str = "critics";
+const FILE: &str = "model.safetensors";
 const OPTIMIZER: &str = "critics_optimizer";
 
 /// Layers with rectifiers between them.
@@ -40,18 +41,11 @@ struct Heads {
     v: Vec<Mlp>,
 }
 
-/// A layer in a file.
-#[derive(Serialize, Deserialize)]
-struct SavedLayer {
+/// The numbers of a layer: `[in, out]` and `[out]`.
+struct Layer {
+    shape: [usize; 2],
     weight: Vec<f32>,
     bias: Vec<f32>,
-}
-
-/// Critics and targets in a file, layer by layer.
-#[derive(Serialize, Deserialize)]
-struct Saved {
-    critics: Vec<SavedLayer>,
-    targets: Vec<SavedLayer>,
 }
 
 /// Turns that critics learn from, encoded: `[turns, hidden]` each.
@@ -138,19 +132,26 @@ impl Critics {
 
     /// Writes critics, targets and optimizer into the folder of a checkpoint.
     pub(super) fn save(&self, folder: &Path) -> Result<(), TrainError> {
-        let saved = Saved { critics: self.heads.saved(), targets: self.targets.saved() };
         let path = folder.join(OPTIMIZER);
         self.optimizer.save(&path).map_err(|error| TrainError::Checkpoint { path, why: error.to_string() })?;
-        kept::save(folder, FILE, &saved)
+        let own = folder.join(FOLDER);
+        std::fs::create_dir_all(&own).map_err(|source| TrainError::Io { path: own.clone(), source })?;
+        let mut named = Vec::new();
+        for (whose, heads) in [("critics", &self.heads), ("targets", &self.targets)] {
+            for (number, Layer { shape, weight, bias }) in heads.layers().into_iter().enumerate() {
+                named.push((format!("{whose}.{number}.weight"), shape.to_vec(), weight));
+                named.push((format!("{whose}.{number}.bias"), vec![bias.len()], bias));
+            }
+        }
+        Ok(save_safetensors(&own.join(FILE), &named, HashMap::new())?)
     }
 
     /// Reads them back.
     pub(super) fn resume(&mut self, folder: &Path) -> Result<(), TrainError> {
         let torn = |why: String| TrainError::Checkpoint { path: folder.to_owned(), why };
-        let saved: Saved = kept::read(folder, FILE)?;
-        let other = || torn("its critics belong to a model of another width".to_owned());
-        self.heads = self.heads.with(&saved.critics).ok_or_else(other)?.set_require_grad(true);
-        self.targets = self.targets.with(&saved.targets).ok_or_else(other)?;
+        let mut saved = Safetensors::open(&folder.join(FOLDER))?;
+        self.heads = self.heads.with(&mut saved, "critics")?.set_require_grad(true);
+        self.targets = self.targets.with(&mut saved, "targets")?;
         let optimizer = AdamConfig::new().init().load(folder.join(OPTIMIZER));
         self.optimizer = optimizer.map_err(|error| torn(error.to_string()))?;
         Ok(())
@@ -199,31 +200,30 @@ impl Heads {
         moved
     }
 
-    fn saved(&self) -> Vec<SavedLayer> {
+    fn layers(&self) -> Vec<Layer> {
         let floats = |data: TensorData| data.iter::<f32>().collect::<Vec<f32>>();
-        let one = |layer: &Linear| SavedLayer {
+        let one = |layer: &Linear| Layer {
+            shape: layer.weight.val().dims(),
             weight: floats(layer.weight.val().into_data()),
             bias: layer.bias.as_ref().map(|bias| floats(bias.val().into_data())).unwrap_or_default(),
         };
         self.all().map(one).collect()
     }
 
-    /// The same with other numbers; `None` where they are not as many.
-    fn with(&self, saved: &[SavedLayer]) -> Option<Self> {
+    /// The same with the numbers that a file has under a name.
+    fn with(&self, saved: &mut Safetensors, whose: &str) -> Result<Self, LmError> {
         let mut changed = self.clone();
-        let mut saved = saved.iter();
-        for layer in changed.q.iter_mut().chain(&mut changed.v).flat_map(|head| &mut head.layers) {
-            let SavedLayer { weight, bias } = saved.next()?;
+        let layers = changed.q.iter_mut().chain(&mut changed.v).flat_map(|head| &mut head.layers);
+        for (number, layer) in layers.enumerate() {
             let [inputs, outputs] = layer.weight.val().dims();
-            if weight.len() != inputs * outputs || bias.len() != outputs {
-                return None;
-            }
-            let data = TensorData::new(weight.clone(), [inputs, outputs]);
+            let weight = saved.tensor(&format!("{whose}.{number}.weight"), &[inputs, outputs])?;
+            let bias = saved.tensor(&format!("{whose}.{number}.bias"), &[outputs])?;
+            let data = TensorData::new(weight, [inputs, outputs]);
             layer.weight = layer.weight.clone().map(|own| Tensor::from_data(data, &own.device()));
-            let data = TensorData::new(bias.clone(), [outputs]);
+            let data = TensorData::new(bias, [outputs]);
             layer.bias = layer.bias.take().map(|own| own.map(|own| Tensor::from_data(data, &own.device())));
         }
-        saved.next().is_none().then_some(changed)
+        Ok(changed)
     }
 }
 
@@ -286,9 +286,9 @@ mod tests {
     }
 
     /// `relu` layers by hand, in f64.
-    fn by_hand(layers: &[SavedLayer], x: &[f64]) -> f64 {
+    fn by_hand(layers: &[Layer], x: &[f64]) -> f64 {
         let mut x = x.to_vec();
-        for (number, SavedLayer { weight, bias }) in layers.iter().enumerate() {
+        for (number, Layer { weight, bias, .. }) in layers.iter().enumerate() {
             let outputs = bias.len();
             let output = |out: usize| {
                 let sum: f64 = x.iter().enumerate().map(|(at, x)| x * f64::from(weight[at * outputs + out])).sum();
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn targets_are_the_reward_and_the_discounted_value_of_what_comes_next() {
         let (critics, (turns, outcomes)) = (critics(0.1), turns());
-        let layers = critics.targets.saved();
+        let layers = critics.targets.layers();
         for (number, wanted) in critics.wanted_q(&turns, &outcomes).into_iter().enumerate() {
             // Behind the six layers of the Qs.
             let own = &layers[6 + 3 * number..9 + 3 * number];
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn targets_follow_by_a_share_and_a_share_of_1_copies() {
-        let flat = |heads: &Heads| -> Vec<f32> { heads.saved().into_iter().flat_map(|layer| layer.weight).collect() };
+        let flat = |heads: &Heads| -> Vec<f32> { heads.layers().into_iter().flat_map(|layer| layer.weight).collect() };
         let (turns, outcomes) = turns();
         for tau in [0.1, 1.0] {
             let mut critics = critics(tau);

@@ -46,7 +46,10 @@ impl OnPolicy<'_> {
         let config = &self.config;
         let numbered = rollouts.iter().enumerate();
         let episodes = numbered.map(|(at, rollout)| self.episode(rollout, at)).collect::<Result<Vec<_>, _>>()?;
-        let judged = credits(self.scorer, &episodes)?;
+        let judged = match self.rewards {
+            Some(rewards) => rewards.scored_and_told(&episodes, metrics)?,
+            None => credits(self.scorer, &episodes)?,
+        };
         let (standard, moments) = self.normalized(&episodes, &judged, metrics)?;
         let mut graded = Vec::with_capacity(rollouts.len());
         for ((rollout, episode), credit) in rollouts.iter_mut().zip(&episodes).zip(&judged) {
@@ -87,7 +90,7 @@ impl OnPolicy<'_> {
         for ((rollout, advantage), graded) in rollouts.iter_mut().zip(advantages).zip(&graded) {
             let n = rollout.response.len();
             unused.push(advantage.tokens.is_empty());
-            told.push(!(advantage.tokens.is_empty() && advantage.returns.is_empty()));
+            told.push(!(rollout.borrowed || (advantage.tokens.is_empty() && advantage.returns.is_empty())));
             rollout.advantages = filled(&advantage.tokens, n);
             rollout.returns = self.needs.values.then(|| filled(&advantage.returns, n));
             rollout.starts = self.needs.starts.then(|| {
@@ -101,7 +104,7 @@ impl OnPolicy<'_> {
         }
         let left_out = |at: usize, rollout: &Rollout| {
             let cut = config.mask_truncated && !rollout.complete;
-            unused[at] || cut || (config.dead_groups == DeadGroups::Mask && dead[at])
+            unused[at] || rollout.borrowed || cut || (config.dead_groups == DeadGroups::Mask && dead[at])
         };
         let kept: Vec<bool> = rollouts.iter().enumerate().map(|(at, rollout)| !left_out(at, rollout)).collect();
         metrics.push("rollouts/kept", share(&kept));
@@ -162,7 +165,7 @@ impl OnPolicy<'_> {
         Ok(if nothing { vec![true; rollouts.len()] } else { told })
     }
 
-    /// The score of a response after cuts and penalties; a NaN is none.
+    /// The score of a response, normalised where that is asked for, after penalties, gain, bias and cuts; a NaN is none.
     fn score(&self, episode: &Episode, credit: &Credit, standard: &Standard) -> Result<Option<f64>, CoreError> {
         let score = f64::from(credit.to_sequence(episode, Reduce::Sum)?);
         Ok((!score.is_nan()).then(|| self.shaped(standard.apply(score), episode)))
@@ -170,8 +173,11 @@ impl OnPolicy<'_> {
 
     fn shaped(&self, score: f64, episode: &Episode) -> f64 {
         let config = &self.config;
-        let score = config.reward_clip.map_or(score, |(least, most)| score.clamp(least, most));
-        config.length.of(score, episode.response_tokens().len(), config.max_completion_length, !episode.complete)
+        let tokens = episode.response_tokens().len();
+        let score = config.length.of(score, tokens, config.max_completion_length, !episode.complete);
+        let (gain, bias) = config.reward_scale;
+        let score = gain * score + bias;
+        config.reward_clip.map_or(score, |(least, most)| score.clamp(least, most))
     }
 
     /// A response before anything judges it.
@@ -213,7 +219,8 @@ impl OnPolicy<'_> {
             // Process rewards stay where they were earned; penalties for length are the outcome's.
             let tokens = credit.to_tokens(episode, Place::LastToken)?;
             if !tokens.iter().any(|reward| reward.is_nan()) {
-                graded.rewards = widened(&tokens[begin..]);
+                let gain = self.config.reward_scale.0;
+                graded.rewards = widened(&tokens[begin..]).into_iter().map(|reward| gain * reward).collect();
                 graded.score = Some(self.shaped(0.0, episode));
             }
         }
@@ -267,10 +274,11 @@ impl OnPolicy<'_> {
 
     /// Takes off what leaving the reference costs; gives the strength for the next generation.
     fn penalise(&self, rollouts: &[Rollout], graded: &mut [Graded], metrics: &mut Metrics) -> f64 {
-        let (mut divergences, mut bounded) = (Vec::new(), 0.0);
-        for (rollout, graded) in rollouts.iter().zip(graded) {
+        let (mut divergences, mut bounded, mut surprises) = (Vec::new(), 0.0, Vec::new());
+        for (rollout, graded) in rollouts.iter().zip(graded).filter(|(rollout, _)| !rollout.borrowed) {
             // At temperature 1 the engine's own are as good where no others are kept.
             let old = rollout.old_logps.as_ref().or((rollout.sampling.temperature == 1.0).then_some(&rollout.logps));
+            surprises.extend(old.map(|old| -old.iter().map(|logp| f64::from(*logp)).sum::<f64>()));
             let (Some(old), Some(reference)) = (old, &rollout.ref_logps) else { continue };
             let pairs = || old.iter().zip(reference).map(|(old, reference)| (f64::from(*old), f64::from(*reference)));
             divergences.push(pairs().map(|(old, reference)| old - reference).sum::<f64>());
@@ -284,6 +292,9 @@ impl OnPolicy<'_> {
                     graded.score = graded.score.map(|score| score - cost);
                 }
             }
+        }
+        if !surprises.is_empty() {
+            metrics.push("sampling/entropy", surprises.iter().sum::<f64>() / surprises.len() as f64);
         }
         if divergences.is_empty() {
             return self.state.coef;

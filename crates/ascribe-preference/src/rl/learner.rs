@@ -9,7 +9,7 @@ use ascribe_core::{CoreError, LogpBatch, Loss, Objective, RowKind, TokenInput};
 use ascribe_lm::{Decoder, Predictors, Row, TrainingPass};
 use ascribe_train::{Learned, Learner, Tally, TrainError};
 use burn::module::Module;
-use burn::optim::GradientsAccumulator;
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{Actor, CriticTokens, Rollout};
@@ -221,6 +221,21 @@ fn padded(
     Ok(Tensor::from_data(TensorData::new(flat, [rows.len(), seq]), device))
 }
 
+/// The gradients of the value head alone.
+fn of_values(model: &Actor, mut gradients: GradientsParams) -> GradientsParams {
+    let mut kept = GradientsParams::new();
+    let Some(head) = &model.value else { return kept };
+    if let Some(gradient) = gradients.remove::<2>(head.weight.id) {
+        kept.register(head.weight.id, gradient);
+    }
+    if let Some(bias) = &head.bias
+        && let Some(gradient) = gradients.remove::<1>(bias.id)
+    {
+        kept.register(bias.id, gradient);
+    }
+    kept
+}
+
 fn tally(loss: Loss, rows: &[&Rollout]) -> Tally {
     let tokens = rows.iter().map(|row| (row.prompt.len() + row.response.len()) as u64).sum();
     Tally::of(loss, tokens)
@@ -237,7 +252,10 @@ impl Learner for RolloutLearner<'_> {
             self.objective.observe(&batch)?;
         }
         let loss = self.objective.loss(&batch)?;
-        let gradients = backward.gradients_of(&model.decoder, model, loss.rows.clone().sum());
+        let mut gradients = backward.gradients_of(&model.decoder, model, loss.rows.clone().sum());
+        if rows.iter().all(|row| row.critic_alone) {
+            gradients = of_values(model, gradients);
+        }
         Ok(Learned { gradients, tally: tally(loss, rows) })
     }
 

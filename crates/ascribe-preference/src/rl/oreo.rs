@@ -4,9 +4,12 @@
 //! l_t = log pi(y_t) - log pi_ref(y_t),   T_t = sum_{u >= t} l_u,   V_t: the value before token t,   R: the score
 //! value   mean over states of (V_t + beta [T_t] - R)^2
 //! policy  mean over states of ([V_t] + beta (sum of l over the step + [T behind it]) - R)^2 + kl KL(pi || pi_ref)
+//! one step   V_t - r_t - [V_{t+1}] + beta [l_t] in place of the first, [V_t] - r_t - [V_{t+1}] + beta l_t of the second
 //! ```
 //! What stands in brackets has no gradient. States are the tokens, the beginnings of steps, or the beginning of the response
-//! (then it is DRO, arXiv:2405.19107), whose value is that of the whole. The discount is 1. The divergence is over the whole
+//! (then it is DRO, arXiv:2405.19107), whose value is that of the whole. With one step the tail gives way to the value of the
+//! next token; `r` is the score at the last token and 0 before, and the value behind it is 0. The discount is 1. A response may
+//! weigh `min([pi / pi_old], most)`, the ratio of its whole probability to that of its writer. The divergence is over the whole
 //! vocabulary, a mean over tokens; a mean over responses follows. Value and policy are trained in one step, on the values of
 //! before it, by one optimizer; the public code has two. The score is the batch's credit.
 
@@ -23,6 +26,8 @@ pub enum OreoLevel {
     Step,
     /// The beginning of the response.
     Response,
+    /// Each token, held against the value of the next one alone.
+    OneStep,
 }
 
 /// The loss. [`Default`] has the strengths of the public code.
@@ -36,11 +41,13 @@ pub struct Oreo {
     pub value_coef: f64,
     /// What a state is.
     pub level: OreoLevel,
+    /// The largest weight of a response by the ratio of its probability to that of its writer; `None` weighs all alike.
+    pub largest_weight: Option<f64>,
 }
 
 impl Default for Oreo {
     fn default() -> Self {
-        Self { beta: 0.03, kl: 0.01, value_coef: 1.0, level: OreoLevel::Token }
+        Self { beta: 0.03, kl: 0.01, value_coef: 1.0, level: OreoLevel::Token, largest_weight: None }
     }
 }
 
@@ -56,14 +63,17 @@ impl Oreo {
                 return Err(CoreError::Range { name, rule: "finite and at least 0", got });
             }
         }
-        Ok(())
+        match self.largest_weight.filter(|got| !(*got > 0.0 && got.is_finite())) {
+            Some(got) => Err(CoreError::Range { name: "oreo_weight", rule: "finite and above 0", got }),
+            None => Ok(()),
+        }
     }
 
     /// 1 at each state, else 0; `[rows, seq]`.
     fn states(&self, side: &Side) -> Result<Tensor<2>, CoreError> {
         let zeros = side.logps.zeros_like();
         Ok(match self.level {
-            OreoLevel::Token => side.mask.keep(zeros.ones_like()),
+            OreoLevel::Token | OreoLevel::OneStep => side.mask.keep(zeros.ones_like()),
             OreoLevel::Step => side.mask.keep(side.tokens(TokenInput::Starts)?),
             OreoLevel::Response => zeros.mask_fill(side.mask.places(&side.logps).equal_elem(1.0), 1.0),
         })
@@ -73,6 +83,16 @@ impl Oreo {
 /// `sum_{u >= t} x_u`. `[rows, seq]` to `[rows, seq]`.
 fn from_here_on(x: Tensor<2>) -> Tensor<2> {
     x.clone().sum_dim(1) - x.clone().cumsum(1) + x
+}
+
+/// At each token what the next one has, 0 behind the last. `[rows, seq]` to `[rows, seq]`.
+fn next(x: Tensor<2>) -> Tensor<2> {
+    let [rows, seq] = x.dims();
+    if seq < 2 {
+        return x.zeros_like();
+    }
+    let behind = Tensor::<2>::zeros([rows, 1], (&x.device(), x.dtype()));
+    Tensor::cat(vec![x.slice([0..rows, 1..seq]), behind], 1)
 }
 
 /// At each token the sum of `x` over its step. `[rows, seq]` to `[rows, seq]`.
@@ -88,6 +108,7 @@ impl Objective for Oreo {
         let mut needs = Needs::of(RowKind::Single).with_credit().with_ref_logps().with_values();
         needs.kl = self.kl > 0.0;
         needs.starts = self.level == OreoLevel::Step;
+        needs.old_logps = self.largest_weight.is_some();
         needs
     }
 
@@ -104,16 +125,29 @@ impl Objective for Oreo {
         let ratios = mask.keep(side.logps.clone()) - reference.clone(); // [rows, seq]
         let fixed = mask.keep(still.logps.clone()) - reference; // [rows, seq]
         let tails = from_here_on(fixed.clone()); // [rows, seq]
-        let (steps, fixed_steps) = match self.level {
-            OreoLevel::Token => (ratios, fixed),
-            OreoLevel::Step | OreoLevel::Response => (over_steps(ratios, &states), over_steps(fixed, &states)),
-        };
-        let behind = tails.clone() - fixed_steps; // [rows, seq]
         let told = mask.keep(side.credit()?); // [rows, seq]
         let values = mask.keep(side.tokens(TokenInput::Values)?); // [rows, seq]
         let fixed_values = mask.keep(still.tokens(TokenInput::Values)?); // [rows, seq]
-        let value = (values + tails.mul_scalar(self.beta) - told.clone()).square(); // [rows, seq]
-        let policy = (fixed_values + (steps + behind).mul_scalar(self.beta) - told).square(); // [rows, seq]
+        let (value, policy) = match self.level {
+            OreoLevel::OneStep => {
+                let last = states.clone() - next(states.clone()); // [rows, seq], 1 at the last token
+                let ahead = next(fixed_values.clone()) + last * told; // [rows, seq]
+                (
+                    values + fixed.mul_scalar(self.beta) - ahead.clone(),
+                    fixed_values + ratios.mul_scalar(self.beta) - ahead,
+                )
+            }
+            OreoLevel::Token | OreoLevel::Step | OreoLevel::Response => {
+                let (steps, fixed_steps) = match self.level {
+                    OreoLevel::Step | OreoLevel::Response => (over_steps(ratios, &states), over_steps(fixed, &states)),
+                    OreoLevel::Token | OreoLevel::OneStep => (ratios, fixed),
+                };
+                let behind = tails.clone() - fixed_steps; // [rows, seq]
+                let value = values + tails.mul_scalar(self.beta) - told.clone(); // [rows, seq]
+                (value, fixed_values + (steps + behind).mul_scalar(self.beta) - told)
+            }
+        };
+        let (value, policy) = (value.square(), policy.square()); // [rows, seq]
         let over_states = |x: Tensor<2>| (x * states.clone()).sum_dim(1).squeeze_dim::<1>(1) / counts.clone(); // [rows]
         let (value, policy) = (over_states(value), over_states(policy));
         let mut rows = value.clone().mul_scalar(self.value_coef) + policy.clone(); // [rows]
@@ -122,6 +156,13 @@ impl Objective for Oreo {
             let kl = mask.mean(side.tokens(TokenInput::Kl)?); // [rows]
             rows = rows + kl.clone().mul_scalar(self.kl);
             stats.push(("kl", kl));
+        }
+        if let Some(most) = self.largest_weight {
+            let old = mask.keep(side.tokens(TokenInput::OldLogps)?); // [rows, seq]
+            let moved = mask.sum(mask.keep(still.logps) - old); // [rows]
+            let weights = moved.clamp_max(most.ln()).exp(); // [rows]
+            rows = rows * weights.clone();
+            stats.push(("weight", weights));
         }
         Ok(stats.into_iter().fold(Loss::mean_of(rows), |loss, (name, values)| loss.stat(name, values)))
     }

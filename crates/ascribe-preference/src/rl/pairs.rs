@@ -78,8 +78,18 @@ pub struct Agreement<'a> {
     pub policy: &'a Decoder,
 }
 
-/// Whether a policy decides pairs as their labels do when it is asked in another way: a flag a pair, the chosen response first.
-pub type Decide<'a> = &'a dyn Fn(&Decoder, &[TrainRow]) -> Result<Vec<bool>, TrainError>;
+/// The chance that the chosen response of a pair is the better one, by a policy that is asked in another way: one a pair, and
+/// none where it cannot be asked.
+pub type Decide<'a> = &'a dyn Fn(&Decoder, &[TrainRow]) -> Result<Vec<Option<f64>>, TrainError>;
+
+/// What becomes of pairs that a policy decides in two ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Divided {
+    /// They are left out.
+    LeftOut,
+    /// They stay, and each pair is told the chance: [`TrainRow::consistency`], for [`Scir`](super::Scir).
+    Kept,
+}
 
 /// Options of rounds.
 #[derive(Clone, Debug, PartialEq)]
@@ -186,7 +196,7 @@ pub struct OnlinePairs<'a> {
     tokenizer: Option<&'a Tokenizer>,
     gold: Option<&'a dyn Scorer>,
     agreement: Option<Agreement<'a>>,
-    judge: Option<Decide<'a>>,
+    judge: Option<(Decide<'a>, Divided)>,
     /// The policy of the round before; none in the first round.
     before: Option<Decoder>,
     /// The policy of the pending round, where agreement will ask for it.
@@ -247,11 +257,11 @@ impl<'a> OnlinePairs<'a> {
         Self { agreement: Some(agreement), ..self }
     }
 
-    /// The same with pairs alone that the policy decides alike when it is asked in another way: SCIR, arXiv:2502.08922,
-    /// without its penalty for disagreeing.
+    /// The same with pairs that the policy decides once more when it is asked in another way, alike where the chance is above one
+    /// half: SCIR, arXiv:2502.08922.
     #[must_use]
-    pub fn with_judge(self, judge: Decide<'a>) -> Self {
-        Self { judge: Some(judge), ..self }
+    pub fn with_judge(self, judge: Decide<'a>, divided: Divided) -> Self {
+        Self { judge: Some((judge, divided)), ..self }
     }
 
     /// The pairs that are pending.
@@ -344,16 +354,25 @@ impl<'a> OnlinePairs<'a> {
             right.push(both.map(|(best, worst)| if best == worst { 0.5 } else { f64::from(u8::from(best > worst)) }));
         }
         let mut metrics = Metrics::default();
-        if let Some(judge) = self.judge {
+        if let Some((judge, divided)) = self.judge {
             let decided = judge(&model, &pending)?;
             if decided.len() != pending.len() {
                 let got = format!("{} for {} pairs", decided.len(), pending.len());
                 return Err(CoreError::Shape { rule: "a judge decides every pair", got }.into());
             }
-            metrics.push("pairs/unanimous", share(&decided));
-            keep(&mut pending, &decided);
-            keep(&mut margins, &decided);
-            keep(&mut right, &decided);
+            let alike: Vec<bool> = decided.iter().map(|chance| chance.is_some_and(|chance| chance > 0.5)).collect();
+            metrics.push("pairs/unanimous", share(&alike));
+            let kept = match divided {
+                Divided::LeftOut => alike,
+                Divided::Kept => {
+                    let told = pending.iter_mut().zip(&decided);
+                    told.for_each(|(row, chance)| row.consistency = chance.map(|chance| chance as f32));
+                    decided.iter().map(Option::is_some).collect()
+                }
+            };
+            keep(&mut pending, &kept);
+            keep(&mut margins, &kept);
+            keep(&mut right, &kept);
         }
         if pending.is_empty() {
             if matches!(self.labeler, Labeler::Implicit | Labeler::Both(_)) && ratios.iter().all(|ratio| *ratio == 0.0)

@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 
-use ascribe_core::{CoreError, Credit, Episode, Reduce, Scorer, Tokens};
+use ascribe_core::{CoreError, Credit, Episode, Granularity, Place, Reduce, Scorer, Tokens};
 use ascribe_data::PromptOnly;
 use serde_json::Value;
 
+use super::source::Metrics;
 use crate::PreferenceError;
 
 /// A prompt as the policy sees it, with the row that it came from.
@@ -127,10 +128,12 @@ pub(super) fn credits(scorer: &dyn Scorer, episodes: &[Episode]) -> Result<Vec<C
     Err(CoreError::Shape { rule: "a scorer gives one credit a response", got })
 }
 
-/// Several scorers as one: the sum of their scores of whole responses, each times its weight. A score that is a NaN is
-/// none and is left out; where all are, so is the sum.
+/// Several scorers as one: the sum of their scores, each times its weight. Scores of steps or tokens stay in their places, and
+/// one of the whole response is paid at its last token then. A score that is a NaN is none and is left out; where all are, so
+/// is the sum.
 pub struct WeightedRewards {
     parts: Vec<(Box<dyn Scorer>, f64)>,
+    names: Vec<String>,
 }
 
 impl WeightedRewards {
@@ -145,29 +148,105 @@ impl WeightedRewards {
         }
         match parts.iter().find(|(_, weight)| !weight.is_finite()) {
             Some((_, got)) => Err(CoreError::Range { name: "reward_weights", rule: "finite", got: *got }.into()),
-            None => Ok(Self { parts }),
+            None => Ok(Self { parts, names: Vec::new() }),
         }
+    }
+
+    /// The same with a name of each part, under which its mean is logged.
+    ///
+    /// # Errors
+    /// When there is not one name a part.
+    pub fn with_names(self, names: Vec<String>) -> Result<Self, PreferenceError> {
+        let (expected, got) = (self.parts.len(), names.len());
+        if expected != got {
+            return Err(CoreError::Length { what: "the names of rewards", expected, got }.into());
+        }
+        Ok(Self { names, ..self })
+    }
+
+    /// The credits of each part, a list a part.
+    fn columns(&self, episodes: &[Episode]) -> Result<Vec<Vec<Credit>>, CoreError> {
+        self.parts.iter().map(|(scorer, _)| credits(scorer.as_ref(), episodes)).collect()
+    }
+
+    /// The sums of the columns.
+    fn summed(&self, columns: Vec<Vec<Credit>>, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        if let ([(_, weight)], [only]) = (self.parts.as_slice(), columns.as_slice())
+            && *weight == 1.0
+        {
+            // One alone is what it is.
+            return Ok(only.clone());
+        }
+        let parts =
+            |at: usize| columns.iter().zip(&self.parts).map(move |(column, (_, weight))| (&column[at], *weight));
+        let one = |(at, episode): (usize, &Episode)| -> Result<Credit, CoreError> {
+            if parts(at).all(|(credit, _)| credit.granularity() == Granularity::Sequence) {
+                let mut sum = f64::NAN;
+                for (credit, weight) in parts(at) {
+                    let score = weight * f64::from(credit.to_sequence(episode, Reduce::Sum)?);
+                    if !score.is_nan() {
+                        sum = if sum.is_nan() { score } else { sum + score };
+                    }
+                }
+                return Ok(Credit::sequence(sum as f32));
+            }
+            let mut sums: Option<Vec<f32>> = None;
+            for (credit, weight) in parts(at) {
+                let tokens = credit.to_tokens(episode, Place::LastToken)?;
+                if tokens.iter().any(|token| token.is_nan()) {
+                    continue;
+                }
+                let sums = sums.get_or_insert_with(|| vec![0.0; tokens.len()]);
+                sums.iter_mut().zip(tokens).for_each(|(sum, token)| *sum += (weight * f64::from(token)) as f32);
+            }
+            Ok(sums.map_or(Credit::sequence(f32::NAN), Credit::tokens))
+        };
+        episodes.iter().enumerate().map(one).collect()
+    }
+
+    /// The sums, and the mean of each part that has a name in the log, whatever its weight.
+    pub(super) fn scored_and_told(
+        &self,
+        episodes: &[Episode],
+        metrics: &mut Metrics,
+    ) -> Result<Vec<Credit>, CoreError> {
+        let columns = self.columns(episodes)?;
+        for (name, column) in self.names.iter().zip(&columns) {
+            let mut scores = Vec::with_capacity(episodes.len());
+            for (credit, episode) in column.iter().zip(episodes) {
+                scores.push(f64::from(credit.to_sequence(episode, Reduce::Sum)?));
+            }
+            scores.retain(|score| !score.is_nan());
+            if !scores.is_empty() {
+                metrics.push(&format!("rewards/{name}/mean"), scores.iter().sum::<f64>() / scores.len() as f64);
+            }
+        }
+        self.summed(columns, episodes)
     }
 }
 
 impl Scorer for WeightedRewards {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
-        if let [(only, weight)] = self.parts.as_slice()
-            && *weight == 1.0
-        {
-            // One alone keeps its granularity.
-            return only.score(episodes);
+        self.summed(self.columns(episodes)?, episodes)
+    }
+
+    fn memory(&self) -> Vec<f64> {
+        self.parts.iter().flat_map(|(scorer, _)| scorer.memory()).collect()
+    }
+
+    fn remember(&self, memory: &[f64]) -> Result<(), CoreError> {
+        let lengths: Vec<usize> = self.parts.iter().map(|(scorer, _)| scorer.memory().len()).collect();
+        let (expected, got) = (lengths.iter().sum::<usize>(), memory.len());
+        if expected != got {
+            return Err(CoreError::Length { what: "the memory of rewards", expected, got });
         }
-        let mut sums = vec![f64::NAN; episodes.len()];
-        for (scorer, weight) in &self.parts {
-            for ((sum, credit), episode) in sums.iter_mut().zip(credits(scorer.as_ref(), episodes)?).zip(episodes) {
-                let score = weight * f64::from(credit.to_sequence(episode, Reduce::Sum)?);
-                if !score.is_nan() {
-                    *sum = if sum.is_nan() { score } else { *sum + score };
-                }
-            }
+        let mut rest = memory;
+        for ((scorer, _), length) in self.parts.iter().zip(lengths) {
+            let (own, behind) = rest.split_at(length);
+            scorer.remember(own)?;
+            rest = behind;
         }
-        Ok(sums.into_iter().map(|sum| Credit::sequence(sum as f32)).collect())
+        Ok(())
     }
 }
 
@@ -198,5 +277,69 @@ mod tests {
         };
         assert_eq!(sum(Box::new(rule(|_: &Episode| -1.0))).unwrap(), [1.0, 2.0]);
         assert!(matches!(sum(Box::new(One)), Err(CoreError::Shape { .. })));
+    }
+
+    /// Remembers one number.
+    struct Remembers(std::sync::Mutex<f64>);
+
+    impl Scorer for Remembers {
+        fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+            let number = *self.0.lock().expect("nobody panics");
+            Ok(vec![Credit::sequence(number as f32); episodes.len()])
+        }
+
+        fn memory(&self) -> Vec<f64> {
+            vec![*self.0.lock().expect("nobody panics")]
+        }
+
+        fn remember(&self, memory: &[f64]) -> Result<(), CoreError> {
+            *self.0.lock().expect("nobody panics") = memory[0];
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_part_takes_its_own_memory_back() {
+        let part =
+            |number: f64| -> (Box<dyn Scorer>, f64) { (Box::new(Remembers(std::sync::Mutex::new(number))), 1.0) };
+        let plain: Box<dyn Scorer> = Box::new(rule(|_: &Episode| 0.0));
+        let sum = WeightedRewards::new(vec![part(1.0), (plain, 1.0), part(2.0)]).unwrap();
+        assert_eq!(sum.memory(), [1.0, 2.0]);
+        sum.remember(&[5.0, 7.0]).unwrap();
+        assert_eq!(sum.memory(), [5.0, 7.0]);
+        let score = sum.score(&[Episode::new(&[1], &[2])]).unwrap();
+        assert_eq!(score, [Credit::sequence(12.0)]);
+        assert!(sum.remember(&[1.0]).is_err() && One.remember(&[1.0]).is_err() && One.remember(&[]).is_ok());
+    }
+
+    /// Three tokens of a response in two steps, worth 1 and 2.
+    struct Steps;
+
+    impl Scorer for Steps {
+        fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+            Ok(episodes.iter().map(|_| Credit::steps(vec![1.0, 2.0])).collect())
+        }
+    }
+
+    #[test]
+    fn rewards_of_steps_stay_in_their_places_beside_one_of_the_whole() {
+        let episode = Episode::new(&[1], &[2, 3, 4]).with_steps(vec![1..2, 2..4]).unwrap();
+        let episodes = std::slice::from_ref(&episode);
+        let summed = |whole: f32| {
+            let whole: Box<dyn Scorer> = Box::new(rule(move |_: &Episode| whole));
+            let steps: Box<dyn Scorer> = Box::new(Steps);
+            let names = ["steps", "whole"].map(str::to_owned).to_vec();
+            WeightedRewards::new(vec![(steps, 0.5), (whole, 4.0)]).unwrap().with_names(names).unwrap()
+        };
+        // Half of 1 at the end of the first step; half of 2, and 4 times 10, at the end of the second.
+        assert_eq!(summed(10.0).score(episodes).unwrap(), [Credit::tokens(vec![0.0, 0.5, 0.0, 41.0])]);
+        // What the whole is worth nobody can say.
+        assert_eq!(summed(f32::NAN).score(episodes).unwrap(), [Credit::tokens(vec![0.0, 0.5, 0.0, 1.0])]);
+        let mut metrics = Metrics::default();
+        let told = summed(10.0).scored_and_told(episodes, &mut metrics).unwrap();
+        assert_eq!(told, [Credit::tokens(vec![0.0, 0.5, 0.0, 41.0])]);
+        let mean = |name: &str| metrics.get(name);
+        assert_eq!([mean("rewards/steps/mean"), mean("rewards/whole/mean")], [Some(3.0), Some(10.0)]);
+        assert!(summed(1.0).with_names(vec!["one".to_owned()]).is_err());
     }
 }

@@ -50,6 +50,12 @@ pub struct Rollout {
     pub weights: Option<Vec<f32>>,
     /// What the pull to the reference is multiplied by; 1 where there is none.
     pub pull: Option<f32>,
+    /// Whether the reference wrote it, so that nothing is learned from it.
+    #[serde(default)]
+    pub borrowed: bool,
+    /// Whether the values alone learn from it, and the policy stays where it is.
+    #[serde(default)]
+    pub critic_alone: bool,
     /// 1 where a step begins, else 0.
     pub starts: Option<Vec<f32>>,
     /// Advantages.

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::constrained::Constrained;
 use super::writing::cuts;
-use super::{Actor, CriticTokens, Rollout, RolloutConfig, Segmentation, kept, most_uncertain};
+use super::{Actor, CriticTokens, Rollout, RolloutConfig, Segmentation, WeightedRewards, kept, most_uncertain};
 use crate::TrainRow;
 
 /// The file of pending rollouts in a checkpoint.
@@ -57,6 +57,9 @@ pub(super) struct State {
     /// Mean, variance and count of all scores so far, as bits; nothing before the first, or where scores stay as they are.
     #[serde(default)]
     pub(super) moments: Option<[u64; 3]>,
+    /// What the scorer remembers, in the same way.
+    #[serde(default)]
+    scorer: Vec<u64>,
     pending: Option<Pending>,
 }
 
@@ -74,9 +77,11 @@ pub(super) struct Next {
 pub struct OnPolicy<'a> {
     pub(super) prompts: &'a [Tokens],
     pub(super) scorer: &'a dyn Scorer,
+    /// The scorer once more, where its parts are told of.
+    pub(super) rewards: Option<&'a WeightedRewards>,
     pub(super) estimator: &'a dyn AdvantageEstimator,
     pub(super) needs: Needs,
-    reference: Option<Decoder>,
+    pub(super) reference: Option<Decoder>,
     /// What the reference reads, by what the policy reads, where it is something else.
     reference_prompts: Option<HashMap<Tokens, Tokens>>,
     pub(super) constrained: Option<Constrained<'a>>,
@@ -112,6 +117,10 @@ impl<'a> OnPolicy<'a> {
             let rule = "an estimator with a critic needs a loss with values, and one without needs one without";
             let got = format!("values in the estimator: {}, in the loss: {}", estimator.needs().values, needs.values);
             return Err(CoreError::Shape { rule, got }.into());
+        }
+        if config.critic_warmup > 0 && !needs.values {
+            let rule = "critic_warmup needs an estimator with a critic, such as gae";
+            return Err(CoreError::Shape { rule, got: "one without".to_owned() }.into());
         }
         if needs.coupled && (config.steps_per_generation != 1 || config.num_generations < 2) {
             let rule = "a loss over all responses to a prompt needs at least 2, and steps_per_generation 1";
@@ -152,6 +161,7 @@ impl<'a> OnPolicy<'a> {
         Ok(Self {
             prompts,
             scorer,
+            rewards: None,
             estimator,
             needs,
             reference: None,
@@ -192,6 +202,12 @@ impl<'a> OnPolicy<'a> {
         Self { texts, ..self }
     }
 
+    /// The same, whose scorer is this sum of rewards: the mean of each is logged under its name.
+    #[must_use]
+    pub fn with_rewards(self, rewards: &'a WeightedRewards) -> Self {
+        Self { rewards: Some(rewards), ..self }
+    }
+
     /// Optimizer steps of `epochs` passes over the prompts.
     pub fn steps(&self, epochs: f64) -> usize {
         let generations = (self.order.batches(self.config.prompts) as f64 * epochs).ceil() as usize;
@@ -218,10 +234,12 @@ impl<'a> OnPolicy<'a> {
             || config.kl_reward.is_some()
             || config.segmentation.as_ref().is_some_and(Segmentation::needs_reference);
         let mut metrics = Metrics::default();
+        metrics.push("generation", self.state.generation as f64);
         if kept_old || self.needs.values || config.top_entropy.is_some() {
             let known = self.know(&model, &rollouts)?;
             if config.sampling.temperature == 1.0 && config.temperature() == 1.0 {
-                let gaps = rollouts.iter().zip(&known.logps).map(|(rollout, logps)| largest_gap(&rollout.logps, logps));
+                let own = rollouts.iter().zip(&known.logps).filter(|(rollout, _)| !rollout.borrowed);
+                let gaps = own.map(|(rollout, logps)| largest_gap(&rollout.logps, logps));
                 metrics.push("sampling/logp_difference", gaps.fold(0.0, f64::max));
             }
             self.draw_again(&model, &mut rollouts, &known, &mut metrics)?;
@@ -255,6 +273,8 @@ impl<'a> OnPolicy<'a> {
             metrics.push("perplexity", self.perplexity(&model)?);
         }
         let Next { coef, kept, moments } = self.judge(&mut rollouts, greedy, &mut metrics)?;
+        let alone = self.state.generation < config.critic_warmup as u64;
+        rollouts.iter_mut().for_each(|rollout| rollout.critic_alone = alone);
         let metrics = metrics.into_named();
         Ok(Pending { rollouts, metrics, next, next_coef: coef, next_kept: kept, next_moments: moments })
     }
@@ -295,11 +315,18 @@ impl Source<Actor, Rollout> for OnPolicy<'_> {
     fn window(&mut self, actor: &Actor) -> Result<Window<'_, Rollout>, TrainError> {
         if self.state.pending.is_none() {
             self.state.pending = Some(self.generate(actor)?);
+            self.state.scorer = self.scorer.memory().into_iter().map(f64::to_bits).collect();
         }
         let picked = self.mini_batch(self.pending().len())?;
         let metrics = self.state.pending.as_ref().map(|pending| pending.metrics.clone()).unwrap_or_default();
         let rollouts = self.pending();
         Ok(Window { rows: picked.into_iter().map(|at| &rollouts[at]).collect(), metrics })
+    }
+
+    fn told(&mut self, stats: &[(String, f64)]) {
+        if self.config.early_stop.says(stats) {
+            self.state.used = self.config.steps() - 1;
+        }
     }
 
     fn advance(&mut self) {
@@ -332,7 +359,8 @@ impl Source<Actor, Rollout> for OnPolicy<'_> {
     fn resume(&mut self, folder: &Path, cursor: Cursor) -> Result<(), TrainError> {
         self.state = kept::read(folder, FILE)?;
         self.cursor = cursor;
-        Ok(())
+        let memory: Vec<f64> = self.state.scorer.iter().map(|bits| f64::from_bits(*bits)).collect();
+        Ok(self.scorer.remember(&memory)?)
     }
 }
 

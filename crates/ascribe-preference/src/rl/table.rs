@@ -2,7 +2,7 @@
 
 use ascribe_core::advantage::{
     AdvantageEstimator, Baseline, Gae, Keep, LeaveOneStepOut, Level, MacroGae, MacroReward, MacroValue, Normalize,
-    Oreal, Outcome, Segments, Variance, Verdict,
+    Oreal, Outcome, Segments, TokenWeighting, Variance, Verdict,
 };
 use ascribe_core::tensor::{KlEstimator, KlGradient};
 use ascribe_core::{CoreError, Objective};
@@ -46,6 +46,10 @@ pub struct PolicyOptions {
     pub critics: usize,
     /// What a state of oreo is.
     pub oreo_level: OreoLevel,
+    /// Strength of oreo's pull beside the Bellman equation; `None` is a third of `beta`, as in the public code.
+    pub oreo_kl: Option<f64>,
+    /// The largest weight of a response in oreo; `None` weighs all alike.
+    pub oreo_weight: Option<f64>,
     /// How good a response is, for brain.
     pub goodness: Goodness,
     /// Whether the loss of brain is divided by the tokens of a response.
@@ -71,6 +75,8 @@ impl Default for PolicyOptions {
             pull: false,
             critics: 0,
             oreo_level: OreoLevel::Token,
+            oreo_kl: None,
+            oreo_weight: None,
             goodness: Goodness::Exponential { gamma: 1.0 },
             token_scaled: false,
         }
@@ -175,8 +181,13 @@ pub const POLICY_LOSSES: [(&str, Aggregation, MakePolicyLoss); 15] = [
 pub const OTHER_LOSSES: [(&str, &str, MakePolicyLoss); 2] = [
     ("oreo", "oreo", |options| {
         let value_coef = options.value.map_or(1.0, |value| value.coef);
-        // The pull beside the Bellman equation is a third of its own, as in the public code.
-        let loss = Oreo { beta: options.beta, kl: options.beta / 3.0, value_coef, level: options.oreo_level };
+        let loss = Oreo {
+            beta: options.beta,
+            kl: options.oreo_kl.unwrap_or(options.beta / 3.0),
+            value_coef,
+            level: options.oreo_level,
+            largest_weight: options.oreo_weight,
+        };
         loss.check()?;
         Ok(Box::new(loss))
     }),
@@ -213,10 +224,24 @@ pub struct EstimatorOptions {
     pub epsilon: f64,
     /// Whiten the advantages of all tokens, where the estimator leaves the choice.
     pub whiten_advantages: bool,
+    /// Added to the variance where advantages are whitened: 1e-6 in EasyLM, 1e-8 in TRL.
+    pub whiten_epsilon: f64,
+    /// How variances and standard deviations are taken.
+    pub variance: Variance,
+    /// How the values of a macro action become one.
+    pub macro_value: MacroValue,
+    /// How the rewards of a macro action become one.
+    pub macro_reward: MacroReward,
     /// The share of all responses that raft keeps; `None` keeps the best to each prompt.
     pub keep_top: Option<f64>,
     /// Whether oreal weighs tokens by token rewards.
     pub token_rewards: bool,
+    /// Strength of what right responses teach oreal.
+    pub oreal_positive: f64,
+    /// Strength of what wrong responses teach oreal.
+    pub oreal_negative: f64,
+    /// How token rewards of oreal become weights.
+    pub oreal_weighting: TokenWeighting,
 }
 
 impl Default for EstimatorOptions {
@@ -227,17 +252,24 @@ impl Default for EstimatorOptions {
             scale_rewards: ScaleRewards::Group,
             epsilon: 1e-4,
             whiten_advantages: true,
+            whiten_epsilon: 1e-6,
+            variance: Variance::Unbiased,
+            macro_value: MacroValue::Equal,
+            macro_reward: MacroReward::Sum,
             keep_top: None,
             token_rewards: false,
+            oreal_positive: 1.0,
+            oreal_negative: 0.5,
+            oreal_weighting: TokenWeighting::default(),
         }
     }
 }
 
 impl EstimatorOptions {
-    /// Whitening as in verl and TRL, unless it is off.
+    /// Whitening, unless it is off.
     fn whiten(&self) -> Normalize {
         match self.whiten_advantages {
-            true => Normalize::Whiten { variance: Variance::Unbiased, epsilon: 1e-8 },
+            true => Normalize::Whiten { variance: self.variance, epsilon: self.whiten_epsilon },
             false => Normalize::No,
         }
     }
@@ -249,17 +281,17 @@ impl EstimatorOptions {
         };
         fraction("gamma", self.gamma)?;
         fraction("lam", self.lambda)?;
-        match self.epsilon >= 0.0 && self.epsilon.is_finite() {
-            true => Ok(()),
-            false => {
-                Err(CoreError::Range { name: "advantage_epsilon", rule: "finite and at least 0", got: self.epsilon })
-            }
+        let added = [("advantage_epsilon", self.epsilon), ("whiten_epsilon", self.whiten_epsilon)];
+        match added.into_iter().find(|(_, got)| !(*got >= 0.0 && got.is_finite())) {
+            None => Ok(()),
+            Some((name, got)) => Err(CoreError::Range { name, rule: "finite and at least 0", got }),
         }
     }
 
     fn outcome(&self, baseline: Baseline, normalize: Normalize) -> MadeEstimator {
         self.check()?;
-        Ok(Box::new(Outcome { gamma: self.gamma, normalize, ..Outcome::new(baseline) }))
+        let (gamma, variance) = (self.gamma, self.variance);
+        Ok(Box::new(Outcome { gamma, normalize, variance, ..Outcome::new(baseline) }))
     }
 }
 
@@ -301,8 +333,8 @@ pub const ESTIMATORS: [(&str, MakeEstimator); 20] = [
         Ok(Box::new(MacroGae {
             gamma: options.gamma,
             lambda: options.lambda,
-            value: MacroValue::Equal,
-            reward: MacroReward::Sum,
+            value: options.macro_value,
+            reward: options.macro_reward,
             normalize: options.whiten(),
         }))
     }),
@@ -323,7 +355,16 @@ pub const ESTIMATORS: [(&str, MakeEstimator); 20] = [
             Ok(Box::new(Keep::Top(share)))
         }
     }),
-    ("oreal", |options| Ok(Box::new(Oreal { token_rewards: options.token_rewards, ..Oreal::default() }))),
+    ("oreal", |options| {
+        let oreal = Oreal {
+            positive: options.oreal_positive,
+            negative: options.oreal_negative,
+            token_rewards: options.token_rewards,
+            weighting: options.oreal_weighting,
+        };
+        oreal.check()?;
+        Ok(Box::new(oreal))
+    }),
     ("oreo", |_| Ok(Box::new(Verdict { range: (0.0, 1.0), critic: true }))),
     ("brain", |_| Ok(Box::new(Verdict { range: (f64::MIN, f64::MAX), critic: false }))),
 ];

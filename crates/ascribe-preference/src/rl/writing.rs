@@ -5,7 +5,7 @@
 //! distribution was cut, the log-probability that a token was drawn with comes from the same chain of transforms over the same
 //! logits.
 
-use ascribe_core::{Mode, Policy, Request, Sampling, Tokens, Until};
+use ascribe_core::{CoreError, Mode, Policy, Request, Sampling, Tokens, Until};
 use ascribe_lm::{LocalPolicy, Row, Transform};
 use ascribe_train::TrainError;
 use burn::tensor::Tensor;
@@ -44,10 +44,24 @@ impl OnPolicy<'_> {
             };
             rows.iter().enumerate().map(request).collect()
         };
-        let mut rollouts = ask(&requests(config.num_generations, Mode::Sample(config.sampling)))?;
+        let mode = Mode::Sample(config.sampling);
+        let borrowed = config.second.as_ref().map_or(0, |second| second.borrowed_of(config.num_generations));
+        let mut rollouts = ask(&requests(config.num_generations - borrowed, mode))?;
+        if borrowed > 0 {
+            let reference = self.reference.as_ref();
+            let reference = reference.ok_or(CoreError::MissingInput("the reference, which writes first attempts"))?;
+            let reference = LocalPolicy::new(reference, &config.ends, config.context)?;
+            // Other streams, or a reference that is the policy would write the same.
+            let other = |request: Request| Request { seed: request.seed.child("borrowed", 0), ..request };
+            let asked: Vec<Request> = requests(borrowed, mode).into_iter().map(other).collect();
+            let others = written(&reference, &asked, &config.sampling, &config.ends)?;
+            rollouts.extend(others.into_iter().map(|rollout| Rollout { borrowed: true, ..rollout }));
+            // Those of one prompt stand together; the order within a group stays.
+            rollouts.sort_by_key(|rollout| rollout.group);
+        }
         if let Some(second) = &config.second {
             let again = |(at, first): (usize, &Rollout)| Request {
-                prefix: second.prompt(first),
+                prefix: second.prompt(&first.prompt, &first.response),
                 n: 1,
                 until: Until::End,
                 mode: Mode::Sample(config.sampling),

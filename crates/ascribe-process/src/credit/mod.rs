@@ -6,7 +6,6 @@
 //! | `progress.rs` | PAV: progress under a prover, effective rewards, how good a prover is |
 //! | `trie.rs` | TVM: a target for each token, counted over samples |
 //! | `implicit.rs` | step rewards out of log-ratios, and a scorer of them |
-//! | `oreal.rs` | token weights out of an outcome |
 //! | `threshold.rs` | the score below which a step is wrong |
 //! | `potential.rs` | PARM: which partial path is worth going on |
 //! | `parts.rs` | thoughts and expressions of a step |
@@ -19,8 +18,6 @@ mod trie;
 
 mod implicit;
 
-mod oreal;
-
 mod threshold;
 
 mod potential;
@@ -29,7 +26,6 @@ mod parts;
 
 pub use aggregate::Aggregate;
 pub use implicit::{ImplicitForm, ImplicitProcess, implicit_steps};
-pub use oreal::{leave_one_out, running_logits, token_weights};
 pub use parts::{StepParts, StepView, parts, view};
 pub use potential::{Assessed, assess, choose};
 pub use progress::{StateAdvantages, best_of, effective, first_pit, progress, prover_quality};

@@ -141,6 +141,7 @@ mod tests {
                 ..ProcessCard::default()
             },
             ProcessCard { kind: ProcessKind::PIk, loss: ProcessLoss::Pairwise, ..ProcessCard::default() },
+            ProcessCard { kind: ProcessKind::Orm, loss: ProcessLoss::TemporalDifference, ..ProcessCard::default() },
         ];
         for card in cards {
             std::fs::write(folder.path().join(CARD), card.to_text()).unwrap();

@@ -2,12 +2,20 @@
 //!
 //! ```text
 //! cross-entropy:  -[y log p + (1 - y) log(1 - p)],  p = sigmoid(z)        squares:  (p - y)^2
+//! differences:    (p_t - sg p_{t+1})^2 for the places of a response, and (p_T - y)^2 at its last
 //! ranking:        for each right step i of a response:  -log(e^{z_i} / (1 + sum_{right q <= i} e^{z_q} + sum_{wrong w} e^{z_w + zeta}))
 //!                 and, where a step is wrong:           -log(1 / (1 + sum_w e^{z_w + zeta}))
 //! pairs:          -log sigmoid(z_better - z_worse),  of two steps behind one state
 //! ```
-//! Cross-entropy and squares are summed over all labelled places and divided once by their number; their minimum is the
-//! mean of the labels. The ranking loss of PQM (arXiv:2410.11287, its code) wants the scores of right steps to rise along
+//! Cross-entropy, squares and differences are summed over all labelled places and divided once by their number; the minimum of the
+//! first two is the mean of the labels.
+//!
+//! Squares with the outcome of a response at each of its tokens, and temporal differences on the way to it, are the two ways in
+//! which the prefix scorers of controlled decoding learn (arXiv:2310.17022: CD-FUDGE and CD-Q). Departure: CD-Q regresses on
+//! the mean of the scores over the policy's next tokens, a difference on the score at the next token that there is. On samples of
+//! the policy the gradients are the same in expectation; samples of another one teach the values of that one.
+//!
+//! The ranking loss of PQM (arXiv:2410.11287, its code) wants the scores of right steps to rise along
 //! the response and every wrong one below the start, `1 = e^0`, by the margin zeta; it is the mean over the terms of a
 //! response, then over responses, and goes by log-sum-exp, so scores of 100 do not overflow. The loss of pairs is that of
 //! Bradley-Terry on sibling steps, by which step-level reward models learn preferences from tree search (arXiv:2412.15904).
@@ -29,6 +37,9 @@ pub enum ProcessLoss {
     CrossEntropy,
     /// The squared distance of the probability from a label in [0, 1].
     Squared,
+    /// The squared distance of the probability from that at the next place, through which no gradient flows; at the last place of
+    /// a row from its label in [0, 1]. Other labels are not looked at. For places at every token.
+    TemporalDifference,
     /// The order of the steps of a response, whose labels are 0 or 1.
     Ranking {
         /// The margin of wrong steps; finite. 4 is usual.
@@ -83,6 +94,11 @@ impl ProcessLoss {
                 let errors = sigmoid(logits.clone()) - targets.clone(); // [places]
                 (by_row(errors.square(), &counts), places.clone())
             }
+            Self::TemporalDifference => {
+                let said = sigmoid(logits.clone()); // [places]
+                let errors = said.clone() - following(said.detach(), targets.clone(), &counts); // [places]
+                (by_row(errors.square(), &counts), places.clone())
+            }
             Self::Ranking { zeta } => {
                 let (mut start, mut rows) = (0, Vec::with_capacity(labels.len()));
                 for labels in labels {
@@ -120,7 +136,7 @@ impl ProcessLoss {
                 Err(ProcessError::range("the labels of a pair", "1 and 0, the better step first", labels))
             }
             Self::Pairwise => Ok(()),
-            Self::CrossEntropy | Self::Squared => Ok(()),
+            Self::CrossEntropy | Self::Squared | Self::TemporalDifference => Ok(()),
         }
     }
 }
@@ -170,6 +186,20 @@ fn ranking(logits: Tensor<1>, labels: &[f64], zeta: f64) -> Tensor<1> {
     let table = values.unsqueeze_dim::<2>(0).repeat_dim(0, terms).mask_fill(hidden, f64::NEG_INFINITY); // [terms, width]
     let targets = (0..terms).map(|term| if term < rights { term as i64 + 1 } else { 0 }).collect();
     cross_entropy(table, integers(targets, &logits), 0.0).mean()
+}
+
+/// What is said at the next place of each row, and the target at its last one, `[places]`.
+fn following(said: Tensor<1>, targets: Tensor<1>, counts: &[usize]) -> Tensor<1> {
+    let (mut start, mut parts) = (0usize, Vec::with_capacity(2 * counts.len()));
+    for count in counts {
+        let last = start + *count - 1;
+        if last > start {
+            parts.push(said.clone().narrow(0, start + 1, last - start));
+        }
+        parts.push(targets.clone().narrow(0, last, 1));
+        start = last + 1;
+    }
+    Tensor::cat(parts, 0)
 }
 
 /// Sums over the places of each row, `[rows]`.
@@ -234,6 +264,27 @@ mod tests {
         // Two responses: the mean of their means.
         let both = mean(RANKING, &[0.5, 1.0, -1.0, 0.5, 1.0], &[&[1.0, 1.0, 0.0], &[1.0, 1.0]]);
         close("two responses", &[both], &[(2.636425 + 0.577173) / 2.0], 1e-5);
+    }
+
+    #[test]
+    fn differences_go_from_place_to_place_and_hold_still_at_the_values() {
+        const DIFFERENCES: ProcessLoss = ProcessLoss::TemporalDifference;
+        // Rows of two places and of one: ((.6 - .75)^2 + (.75 - 1)^2 + (.5 - .25)^2) / 3. The first label is nobody's.
+        let (at, labels) = ([0.6, 0.75, 0.5].map(logit), [&[0.2, 1.0][..], &[0.25]]);
+        close("loss", &[mean(DIFFERENCES, &at, &labels)], &[(0.0225 + 0.0625 + 0.0625) / 3.0], 1e-6);
+        // dp/dz = p (1 - p), and what is aimed at has no gradient: 2 (-.15) .24, 2 (-.25) .1875 and 2 (.25) .25, over 3.
+        close("slopes", &gradient(DIFFERENCES, &at, &labels), &[-0.024, -0.03125, 0.125 / 3.0], 1e-6);
+        // One place is a square.
+        let one = mean(ProcessLoss::Squared, &[logit(0.6)], &[&[0.75]]);
+        close("one", &[mean(DIFFERENCES, &[logit(0.6)], &[&[0.75]])], &[one], 1e-7);
+        // Four responses begin alike; two go to a state of which half are right, two to one of which three quarters are. At
+        // these values and at their mean, 5/8, no state is moved.
+        let exact: Vec<f64> = [0.5, 0.5, 0.75, 0.75].into_iter().flat_map(|next| [logit(0.625), logit(next)]).collect();
+        let ends: [&[f64]; 4] = [&[0.0, 1.0], &[0.0, 0.0], &[0.0, 0.75], &[0.0, 0.75]];
+        let slopes = gradient(DIFFERENCES, &exact, &ends);
+        let moved = |places: &[usize]| places.iter().map(|place| slopes[*place]).sum::<f64>();
+        close("states", &[moved(&[0, 2, 4, 6]), moved(&[1, 3]), moved(&[5, 7])], &[0.0; 3], 1e-6);
+        assert!(slopes[0].abs() > 1e-3);
     }
 
     #[test]

@@ -193,6 +193,11 @@ impl Lagrange {
 }
 
 impl Lagrange {
+    /// The same with other thresholds, one a component.
+    pub(super) fn with_thresholds(&self, thresholds: Vec<f64>) -> Self {
+        Self { config: LagrangeConfig { thresholds, ..self.config.clone() }, ..self.clone() }
+    }
+
     /// The same with the multipliers and velocities of another time.
     fn at(&self, kept: &[f64]) -> Result<Self, RewardError> {
         let n = self.multipliers.len();
@@ -217,6 +222,10 @@ impl Constraints for Lagrange {
 
     fn mix(&self, kept: &[f64], free: &[f64], components: &[Vec<f64>]) -> Result<Vec<f64>, CoreError> {
         Ok(Lagrange::mix(&self.at(kept)?, free, components)?)
+    }
+
+    fn thresholds(&self, kept: &[f64]) -> Result<Vec<f64>, CoreError> {
+        Ok(self.at(kept)?.config.thresholds)
     }
 
     fn next(&self, kept: &[f64], means: &[f64]) -> Result<Vec<f64>, CoreError> {
@@ -271,6 +280,9 @@ mod tests {
         }
         let (free, components) = ([0.0, 2.0], [vec![3.0, 7.0], vec![1.0, 0.0]]);
         assert_eq!(constraints.mix(&kept, &free, &components).unwrap(), moved.mix(&free, &components).unwrap());
+        assert_eq!((constraints.thresholds(&kept).unwrap(), constraints.adapts()), (vec![1.0, -1.0], false));
+        let [by, plain] = [constraints.next_by(&kept, &[0.5, 0.0], 7.0), constraints.next(&kept, &[0.5, 0.0])];
+        assert_eq!(by.unwrap(), plain.unwrap());
         assert!(constraints.weights(&kept[1..]).is_err());
     }
 

@@ -3,8 +3,8 @@
 //! ```text
 //! critique = greedy answer to `ask(episode)`;   r = score of [prompt, response, critique], read at its end
 //! ```
-//! The scorer is a reward model that was trained on such texts (with [`Ties`](crate::losses::Ties), and `Sft` over the
-//! critiques); the writer may be the same model. Accuracies are to be reported with critiques given and with these.
+//! The scorer is any reward model that was trained on such texts, and the writer any policy. A model that is both is trained by
+//! [`WritingLearner`](crate::WritingLearner) and writes by itself ([`Writing`](crate::Writing)). Accuracies are to be reported with critiques given and with these.
 
 use ascribe_core::{CoreError, Credit, Episode, Mode, Policy, Reduce, Request, Scorer, Seed, Tokens, Until};
 

@@ -6,8 +6,10 @@
 //! ```
 //! A head gives `2 + 2 K + 2` energies: of the label given the text (bad, good), of each of K concepts given the text
 //! (absent, present), and of the label given the concepts. In training the concepts that the last two see are flipped with
-//! probability 0.2: [`perturbed`](crate::perturbed). Inference: [`ConceptEnergies`](crate::ConceptEnergies). Departures:
-//! none.
+//! probability 0.2: [`perturbed`](crate::perturbed). Inference: [`ConceptEnergies`](crate::ConceptEnergies). What gives the
+//! energies is the trainer's: the code's are linear in `relu(z + z e)` with learned embeddings `e` of unit length; those of `ascribe
+//! train reward` are linear in the hidden state that the head reads, and the ones of the label given the concepts a table
+//! ([`joint_energies`](crate::joint_energies)).
 
 use ascribe_core::Loss;
 use serde::{Deserialize, Serialize};

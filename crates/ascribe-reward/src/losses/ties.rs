@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! loss = mean over pairs of -log sigmoid(r_1 - r_2) + tie_weight * mean over ties of (r_1 - r_2)^2
+//!        + centre * mean over both of (r_1 + r_2)^2
 //! ```
 //! The two means are over their own rows, so each row is scaled by `rows / rows of its kind` and the window must be one
-//! batch; a batch of ties alone has no Bradley-Terry term. The critique's language-model term is a loss on
-//! log-probabilities, `Sft` over the critique's tokens.
+//! batch; a batch of ties alone has no Bradley-Terry term. The critique's language-model term is
+//! [`WritingLearner`](crate::WritingLearner)'s.
 
 use ascribe_core::Loss;
 use serde::{Deserialize, Serialize};
@@ -20,11 +21,13 @@ use crate::{RewardError, RewardLoss, ScoreBatch, ScoreNeeds};
 pub struct TiesConfig {
     /// What the ties count for; finite and at least 0.
     pub tie_weight: f64,
+    /// Weight of the centring penalty, as in [`BradleyTerryConfig`](super::BradleyTerryConfig); finite and at least 0.
+    pub centre: f64,
 }
 
 impl Default for TiesConfig {
     fn default() -> Self {
-        Self { tie_weight: 1.0 }
+        Self { tie_weight: 1.0, centre: 0.0 }
     }
 }
 
@@ -32,10 +35,11 @@ impl TiesConfig {
     /// Checks the options.
     ///
     /// # Errors
-    /// Unless the weight is finite and at least 0.
+    /// Unless both weights are finite and at least 0.
     pub fn init(&self) -> Result<Ties, RewardError> {
-        let accepted = 0.0 <= self.tie_weight && self.tie_weight.is_finite();
-        option("tie_weight", "finite and at least 0", self.tie_weight, accepted)?;
+        for (name, got) in [("tie_weight", self.tie_weight), ("centre", self.centre)] {
+            option(name, "finite and at least 0", got, 0.0 <= got && got.is_finite())?;
+        }
         Ok(Ties { config: *self })
     }
 }
@@ -62,7 +66,10 @@ impl RewardLoss for Ties {
         let (pairs, ties) = (share(0.0, n - tied, 1.0), share(1.0, tied, self.config.tie_weight)); // [rows]
         let (first, second) = (batch.score(0)?, batch.score(1)?); // [rows]
         let d = first.clone() - second.clone(); // [rows]
-        let rows = nll(d.clone()) * batch.constant(pairs) + d.square() * batch.constant(ties); // [rows]
+        let mut rows = nll(d.clone()) * batch.constant(pairs) + d.square() * batch.constant(ties); // [rows]
+        if self.config.centre > 0.0 {
+            rows = rows + (first.clone() + second.clone()).square().mul_scalar(self.config.centre);
+        }
         Ok(with_stats(Loss::mean_of(rows), first, second))
     }
 }

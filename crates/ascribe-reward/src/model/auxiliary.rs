@@ -213,15 +213,17 @@ impl<'a> AuxiliaryLearner<'a> {
         Ok(Self { contrast: Some(Contrast { config, seed, state: Mutex::default() }), ..self })
     }
 
-    /// `loss` with the contrast of these states, `[2 * rows, hidden]`.
+    /// The loss of these states, `[2 * rows, hidden]`, with the contrast of them, if there is one.
     fn contrasted(
         &self,
-        contrast: &Contrast,
         model: &Decoder,
         rows: &[&RewardRow],
         features: &Tensor<2>,
-        mut loss: Loss,
+        progress: f64,
     ) -> Result<Loss, RewardError> {
+        let loss_of = |states: Tensor<2>| self.learner.loss(rows, model.sequence_scores(states), progress);
+        let mut loss = loss_of(features.clone())?;
+        let Some(contrast) = &self.contrast else { return Ok(loss) };
         let window = {
             let mut state = contrast.state();
             state.windows += 1;
@@ -229,27 +231,19 @@ impl<'a> AuxiliaryLearner<'a> {
         };
         let views = contrast.masked(features, window); // [2 * rows, hidden] each
         for view in &views {
-            loss.rows = loss.rows + self.learner.loss(rows, model.head(view.clone()))?.rows;
+            loss.rows = loss.rows + loss_of(view.clone())?.rows;
         }
         let pairs = contrast.loss(views.map(widened))?.reshape([2, rows.len()]).mean_dim(0).squeeze_dim::<1>(0); // [rows]
         loss.rows = loss.rows.div_scalar(3.0) + pairs.clone().mul_scalar(contrast.config.weight);
         Ok(loss.stat("contrast/loss", pairs))
     }
-}
 
-impl Learner for AuxiliaryLearner<'_> {
-    type Model = Decoder;
-    type Row = RewardRow;
-
-    fn learn(&self, model: &Decoder, rows: &[&RewardRow]) -> Result<Learned, TrainError> {
+    fn learn_at(&self, model: &Decoder, rows: &[&RewardRow], progress: f64) -> Result<Learned, TrainError> {
         let asked = self.learner.asked(rows)?;
         // The chosen responses come first.
         let predicted = if self.language.is_some() { rows.len() } else { 0 };
         let FeaturePass { features, predictors, backward } = model.feature_pass(&asked, predicted)?;
-        let mut loss = self.learner.loss(rows, model.head(features.clone()))?;
-        if let Some(contrast) = &self.contrast {
-            loss = self.contrasted(contrast, model, rows, &features, loss)?;
-        }
+        let mut loss = self.contrasted(model, rows, &features, progress)?;
         if let (Some((head, weight)), Some(at)) = (&self.language, &predictors) {
             let nll = at.mask().mean(widened(head.logps(at))).neg(); // [rows]
             loss.rows = loss.rows + nll.clone().mul_scalar(*weight);
@@ -258,19 +252,38 @@ impl Learner for AuxiliaryLearner<'_> {
         let gradients = backward.gradients(model, loss.rows.clone().sum());
         Ok(Learned { gradients, tally: Tally::of(loss, size(&asked)) })
     }
+}
+
+impl Learner for AuxiliaryLearner<'_> {
+    type Model = Decoder;
+    type Row = RewardRow;
+
+    fn learn(&self, model: &Decoder, rows: &[&RewardRow]) -> Result<Learned, TrainError> {
+        self.learn_at(model, rows, 1.0)
+    }
 
     fn measure(&self, model: &Decoder, rows: &[&RewardRow]) -> Result<Tally, TrainError> {
         self.learner.measure(model, rows)
     }
 
     fn learn_window(&self, model: &Decoder, rows: &[&RewardRow], batch: usize) -> Result<Learned, TrainError> {
+        self.learn_window_at(model, rows, batch, 1.0)
+    }
+
+    fn learn_window_at(
+        &self,
+        model: &Decoder,
+        rows: &[&RewardRow],
+        batch: usize,
+        progress: f64,
+    ) -> Result<Learned, TrainError> {
         let coupled = self.contrast.is_some() || self.learner.loss.needs().coupled;
         if coupled || rows.len() <= batch {
-            return self.learn(model, rows);
+            return self.learn_at(model, rows, progress);
         }
         let (mut sums, mut tally) = (GradientsAccumulator::new(), Tally::default());
         for rows in rows.chunks(batch.max(1)) {
-            let learned = self.learn(model, rows)?;
+            let learned = self.learn_at(model, rows, progress)?;
             sums.accumulate(model, learned.gradients);
             tally.add(learned.tally);
         }

@@ -6,9 +6,9 @@ use std::path::Path;
 use ascribe_lm::Pooling;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{finite, option, same_length};
+use crate::error::{finite, option, same_length, within};
 use crate::losses::GeneralPreferenceConfig;
-use crate::{RewardError, Standard};
+use crate::{RewardError, Standard, Writing};
 
 /// The name of the file.
 pub const CARD: &str = "reward.json";
@@ -29,6 +29,9 @@ pub struct RewardCard {
     /// Mean and deviation of the rewards of responses like those that it learned from: for ensembles, whose members are
     /// brought to one scale. The reward itself is not changed by it.
     pub standard: Standard,
+    /// What is written before a response is scored; nothing for most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writes: Option<Writing>,
 }
 
 impl Default for RewardCard {
@@ -39,6 +42,7 @@ impl Default for RewardCard {
             reading: Reading::Score,
             variances: Vec::new(),
             standard: Standard::NONE,
+            writes: None,
         }
     }
 }
@@ -60,6 +64,16 @@ pub enum Reading {
     /// The scores are a preference vector; the reward is the mean log-odds of winning against the other responses to the
     /// prompt that are scored in the same call.
     Preference(GeneralPreferenceConfig),
+    /// The scores are the energies of label and concepts given the text ([`ConceptEnergy`](crate::losses::ConceptEnergy)); the
+    /// reward is the log-odds of the good label, inferred together with the concepts.
+    Concepts {
+        /// Names of the concepts; at most 16.
+        names: Vec<String>,
+        /// Energies of the label (bad, good) given each set of concepts, whose bits are its index.
+        joint: Vec<[f64; 2]>,
+        /// What the energies of the label, of the concepts, and of the label given the concepts count for.
+        weights: [f64; 3],
+    },
     /// Mean and deviation of several heads; the reward is the robust one.
     Heads {
         /// Weight of the most certain head; the rest is that of the most cautious one. In [0, 1].
@@ -85,6 +99,14 @@ impl Reading {
             Self::Preference(config) => {
                 let width = crate::RewardLoss::needs(&config.init()?).width;
                 same_length("the scores of a preference vector", width, labels)
+            }
+            Self::Concepts { names, joint, weights } => {
+                let count = names.len();
+                option("concepts", "from 1 to 16", count as f64, (1..=16).contains(&count))?;
+                same_length("the scores of a head of concepts", 2 * count + 4, labels)?;
+                same_length("the joint energies", 1 << count, joint.len())?;
+                finite("the joint energies", joint.as_flattened())?;
+                within("the weight of an energy", weights, "finite and at least 0", |w| 0.0 <= w && w.is_finite())
             }
             Self::Heads { lambda } => {
                 option("lambda", "in [0, 1]", *lambda, (0.0..=1.0).contains(lambda))?;
@@ -128,19 +150,25 @@ impl RewardCard {
 mod tests {
     use super::*;
 
-    fn cards() -> [RewardCard; 4] {
+    fn cards() -> [RewardCard; 5] {
         let of = |reading: Reading| RewardCard {
             loss: "x".to_owned(),
             pooling: Pooling::Mean,
             reading,
             variances: vec![0.5, 1.5],
             standard: Standard { mean: 1.5, std: 2.0 },
+            writes: Some(Writing::Critique { max_new: 7 }),
         };
         [
             RewardCard::default(),
             of(Reading::Attributes { names: vec!["a".into(), "b".into()], weights: vec![0.5, -1.0] }),
             of(Reading::Preference(GeneralPreferenceConfig { dim: 4, ..GeneralPreferenceConfig::default() })),
             of(Reading::Heads { lambda: 0.25 }),
+            of(Reading::Concepts {
+                names: vec!["polite".into()],
+                joint: vec![[0.5, 1.0], [1.0, 0.25]],
+                weights: [1.0, 1.0, 0.01],
+            }),
         ]
     }
 
@@ -166,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_reading_fits_its_head_alone() {
-        for (card, labels) in cards().into_iter().zip([1, 2, 4, 6]) {
+        for (card, labels) in cards().into_iter().zip([1, 2, 4, 6, 6]) {
             assert!(card.reading.check(labels).is_ok(), "{card:?}");
             assert!(card.reading.check(labels + 1).is_err(), "{card:?}");
         }

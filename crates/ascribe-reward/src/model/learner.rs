@@ -2,8 +2,8 @@
 //!
 //! Responses are read as the decoder's pooling says, and the prompt that those of a row share is read once. A loss whose rows
 //! depend on each other ([`ScoreNeeds::coupled`](crate::ScoreNeeds)) takes all rows of an optimizer window through the model at
-//! once. How much of training is done is not known here, so a loss that changes on the way (`weak-to-strong`) is what it is at the
-//! end: its ramp is over from the start.
+//! once. A loss that changes on the way (`weak-to-strong`) is told how much of training is done where the loop says so; measured
+//! is what it is at the end.
 
 use ascribe_core::Loss;
 use ascribe_lm::{Decoder, Row, ScorePass};
@@ -31,14 +31,22 @@ impl RewardLearner<'_> {
         Ok(asked)
     }
 
-    /// The loss of scores `[responses * rows, width]`.
-    pub(super) fn loss(&self, rows: &[&RewardRow], scores: Tensor<2>) -> Result<Loss, RewardError> {
+    /// The loss of scores `[responses * rows, width]`, when so much of training is done.
+    pub(super) fn loss(&self, rows: &[&RewardRow], scores: Tensor<2>, progress: f64) -> Result<Loss, RewardError> {
         let needs = self.loss.needs();
-        let mut batch = ScoreBatch::new(needs.responses, scores)?;
+        let mut batch = ScoreBatch::new(needs.responses, scores)?.with_progress(progress)?;
         if needs.labels > 0 {
             batch = batch.with_labels(rows.iter().flat_map(|row| row.labels.iter().copied()).collect())?;
         }
         self.loss.loss(&batch)
+    }
+
+    fn learn_at(&self, model: &Decoder, rows: &[&RewardRow], progress: f64) -> Result<Learned, TrainError> {
+        let asked = self.asked(rows)?;
+        let ScorePass { scores, backward } = model.score_pass(&asked)?;
+        let loss = self.loss(rows, scores, progress)?;
+        let gradients = backward.gradients(model, loss.rows.clone().sum());
+        Ok(Learned { gradients, tally: Tally::of(loss, size(&asked)) })
     }
 }
 
@@ -52,26 +60,32 @@ impl Learner for RewardLearner<'_> {
     type Row = RewardRow;
 
     fn learn(&self, model: &Decoder, rows: &[&RewardRow]) -> Result<Learned, TrainError> {
-        let asked = self.asked(rows)?;
-        let ScorePass { scores, backward } = model.score_pass(&asked)?;
-        let loss = self.loss(rows, scores)?;
-        let gradients = backward.gradients(model, loss.rows.clone().sum());
-        Ok(Learned { gradients, tally: Tally::of(loss, size(&asked)) })
+        self.learn_at(model, rows, 1.0)
     }
 
     fn measure(&self, model: &Decoder, rows: &[&RewardRow]) -> Result<Tally, TrainError> {
         let asked = self.asked(rows)?;
         let scores = model.row_scores(&asked)?; // [responses * rows, width]
-        Ok(Tally::of(self.loss(rows, scores)?, size(&asked)))
+        Ok(Tally::of(self.loss(rows, scores, 1.0)?, size(&asked)))
     }
 
     fn learn_window(&self, model: &Decoder, rows: &[&RewardRow], batch: usize) -> Result<Learned, TrainError> {
+        self.learn_window_at(model, rows, batch, 1.0)
+    }
+
+    fn learn_window_at(
+        &self,
+        model: &Decoder,
+        rows: &[&RewardRow],
+        batch: usize,
+        progress: f64,
+    ) -> Result<Learned, TrainError> {
         if self.loss.needs().coupled || rows.len() <= batch {
-            return self.learn(model, rows);
+            return self.learn_at(model, rows, progress);
         }
         let (mut sums, mut tally) = (GradientsAccumulator::new(), Tally::default());
         for rows in rows.chunks(batch.max(1)) {
-            let learned = self.learn(model, rows)?;
+            let learned = self.learn_at(model, rows, progress)?;
             sums.accumulate(model, learned.gradients);
             tally.add(learned.tally);
         }
@@ -90,6 +104,6 @@ impl Learner for RewardLearner<'_> {
             tokens += size(&asked);
         }
         let scores = Tensor::cat(by_response.into_iter().flatten().collect(), 0); // [responses * rows, width]
-        Ok(Tally::of(self.loss(rows, scores)?, tokens))
+        Ok(Tally::of(self.loss(rows, scores, 1.0)?, tokens))
     }
 }

@@ -76,13 +76,23 @@ impl Learner for MetaLearner<'_> {
     }
 
     fn learn_window(&self, model: &Decoder, rows: &[&RewardRow], batch: usize) -> Result<Learned, TrainError> {
+        self.learn_window_at(model, rows, batch, 1.0)
+    }
+
+    fn learn_window_at(
+        &self,
+        model: &Decoder,
+        rows: &[&RewardRow],
+        batch: usize,
+        progress: f64,
+    ) -> Result<Learned, TrainError> {
         let groups: Vec<&RewardRow> = self.groups.iter().collect();
         let raise = Raise { responses: self.groups[0].responses.len() };
         let up = RewardLearner { loss: &raise }.learn_window(model, &groups, batch)?;
         // Down the negative spread by plain gradient descent; the gradients are of its sum over groups.
         let rate = self.eta / up.tally.weight;
         let moved = SgdConfig::new().init().step(rate, model.clone(), up.gradients);
-        let Learned { gradients, mut tally } = self.learner.learn_window(&moved, rows, batch)?;
+        let Learned { gradients, mut tally } = self.learner.learn_window_at(&moved, rows, batch, progress)?;
         tally.tokens += up.tally.tokens;
         tally.stats.extend(up.tally.stats);
         Ok(Learned { gradients, tally })

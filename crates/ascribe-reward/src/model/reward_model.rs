@@ -2,26 +2,29 @@
 //!
 //! ```text
 //! outputs = head at the last token of prompt and response, or on the mean over their tokens, by the card;   reward by the card:
-//! the score, a weighted sum of attributes, the mean log-odds against the other responses to the prompt, or the robust reward
-//! of uncertain heads
+//! the score, a weighted sum of attributes, the mean log-odds against the other responses to the prompt, the robust reward of
+//! uncertain heads, or the log-odds of the good label among concepts
 //! ```
 //! Texts are laid one after another without padding, so a score depends on its own text alone (up to rounding), but for the
-//! general preference model, which compares the responses to a prompt that are in the call. A text that is longer than the
+//! general preference model, which compares the responses to a prompt that are in the call. A model whose card says what it
+//! [writes](crate::Writing) writes that first, and scores what it wrote behind the response. A text that is longer than the
 //! context loses the left of its prompt, then the right of its response, and says so.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use ascribe_core::{CoreError, Credit, Episode, Scorer};
-use ascribe_lm::{Head, LanguageModel, Row};
+use ascribe_lm::{Head, LanguageModel, Pooling, Row};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::card::{Reading, RewardCard};
+use super::writing::Writer;
+use crate::concepts::number;
 use crate::error::{finite, option};
 use crate::losses::GeneralPreference;
 use crate::math::{dot, host};
-use crate::{Heads, RewardError, Standard};
+use crate::{ConceptEnergies, Heads, Inferred, RewardError, Standard, split_energies};
 
 /// Tokens that go through the model at once.
 const TOKENS: usize = 4096;
@@ -30,6 +33,10 @@ const TOKENS: usize = 4096;
 pub struct RewardModel {
     model: LanguageModel,
     card: RewardCard,
+    /// What writes before it scores, if the card says so.
+    writer: Option<Writer>,
+    /// Concepts that somebody knows.
+    known: Vec<(usize, bool)>,
     tokens: usize,
 }
 
@@ -42,6 +49,10 @@ pub struct Scored {
     pub outputs: Vec<f64>,
     /// True when the response lost tokens to the context, so that it was read at its last kept one.
     pub cut: bool,
+    /// What the model wrote before it scored: a critique, or a trace of tools.
+    pub written: Option<String>,
+    /// The probabilities of the good label and of the concepts, where the scores are energies.
+    pub inferred: Option<Inferred>,
 }
 
 impl RewardModel {
@@ -58,21 +69,56 @@ impl RewardModel {
     /// A reward model of `model`, as it is now.
     ///
     /// # Errors
-    /// When its head is not one of sequences, or has not the scores that the card speaks of.
+    /// When its head is not one of sequences, or has not the scores that the card speaks of; when it is to write and has no head
+    /// of the next token, pools by the mean, or has no room for what it writes.
     pub fn new(model: &LanguageModel, card: RewardCard) -> Result<Self, RewardError> {
-        let Head::Sequence { labels } = model.config.head else {
+        let Some(labels) = model.config.sequence_scores() else {
             let rule = "a reward model has a head that scores sequences; train one with a reward loss";
             return Err(RewardError::Shape { rule, got: format!("the head {:?}", model.config.head) });
         };
         card.reading.check(labels)?;
+        if card.writes.is_some() && model.config.head != Head::NextToken {
+            let rule = "a reward model that writes needs its scores beside the head of the next token";
+            return Err(RewardError::Shape { rule, got: format!("the head {:?}", model.config.head) });
+        }
+        if card.writes.is_some() && card.pooling != Pooling::Last {
+            let rule =
+                "a reward model that writes is read at the end of what it wrote; set pooling to last in its card";
+            return Err(RewardError::Shape { rule, got: "the mean over all tokens".to_owned() });
+        }
         let model = model.with_decoder(model.decoder.clone().valid().with_pooling(card.pooling));
-        Ok(Self { model, card, tokens: TOKENS })
+        let writer = card.writes.clone().map(|writing| Writer::new(&model, writing)).transpose()?;
+        Ok(Self { model, card, writer, known: Vec::new(), tokens: TOKENS })
     }
 
     /// The same with at most so many tokens at once (at least one text).
     #[must_use]
     pub fn with_batch_tokens(self, tokens: usize) -> Self {
         Self { tokens, ..self }
+    }
+
+    /// The same where a person has said which concepts are there and which are not, by their names: the label and the other
+    /// concepts are inferred anew.
+    ///
+    /// # Errors
+    /// When its scores are no energies of concepts, a name is none of them, or a concept is said to be there and not to be.
+    pub fn with_concepts(mut self, known: &[(String, bool)]) -> Result<Self, RewardError> {
+        let Reading::Concepts { names, .. } = &self.card.reading else {
+            let rule = "concepts can be corrected in a model of concepts alone, which the loss concept-energy trains";
+            return Err(RewardError::Shape { rule, got: format!("one of the loss {}", self.card.loss) });
+        };
+        for (name, there) in known {
+            let Some(concept) = names.iter().position(|known| known == name) else {
+                let rule = "a concept to correct is one of the model's";
+                return Err(RewardError::Shape { rule, got: format!("`{name}`; it has {}", names.join(", ")) });
+            };
+            if self.known.contains(&(concept, !there)) {
+                let rule = "a concept can be corrected to one value only";
+                return Err(RewardError::Shape { rule, got: format!("both for `{name}`") });
+            }
+            self.known.push((concept, *there));
+        }
+        Ok(self)
     }
 
     /// The decoder with its tokenizer and template.
@@ -116,9 +162,17 @@ impl RewardModel {
             let rule = "a response needs at least one token";
             return Err(RewardError::Shape { rule, got: format!("none in row {at}") });
         }
+        let written = self.writer.as_ref().map(|writer| writer.write(&self.model, rows)).transpose()?;
+        let texts: Vec<Row> = match &written {
+            Some(written) => {
+                written.iter().map(|(text, ..)| Row { prompt: &text.prompt, response: &text.response }).collect()
+            }
+            None => rows.to_vec(),
+        };
         let context = self.model.config.context;
-        let (kept, cut): (Vec<Row>, Vec<bool>) = rows.iter().map(|row| within(*row, context)).unzip();
+        let (kept, cut): (Vec<Row>, Vec<bool>) = texts.iter().map(|row| within(*row, context)).unzip();
         let outputs = self.outputs(&kept)?;
+        let mut inferred: Vec<Inferred> = Vec::new();
         let rewards: Vec<f64> = match &self.card.reading {
             Reading::Score => outputs.iter().map(|scores| scores[0]).collect(),
             Reading::Attributes { weights, .. } => outputs.iter().map(|scores| dot(weights, scores)).collect(),
@@ -128,18 +182,38 @@ impl RewardModel {
                 };
                 outputs.iter().map(robust).collect::<Result<_, _>>()?
             }
+            Reading::Concepts { joint, weights, .. } => {
+                inferred =
+                    outputs.iter().map(|scores| self.infer(scores, joint, *weights)).collect::<Result<_, _>>()?;
+                inferred.iter().map(|one| one.reward).collect()
+            }
             Reading::Preference(config) => {
                 let device = self.model.decoder.device();
-                against_others(rows, &outputs, &config.init()?, config.tau, &device)?
+                against_others(&texts, &outputs, &config.init()?, config.tau, &device)?
             }
         };
-        let one = |((reward, outputs), cut)| Scored { reward, outputs, cut };
-        Ok(rewards.into_iter().zip(outputs).zip(cut).map(one).collect())
+        let one = |((reward, outputs), cut)| Scored { reward, outputs, cut, written: None, inferred: None };
+        let mut scored: Vec<Scored> = rewards.into_iter().zip(outputs).zip(cut).map(one).collect();
+        for (one, (_, text, cut)) in scored.iter_mut().zip(written.unwrap_or_default()) {
+            one.written = Some(text);
+            one.cut |= cut;
+        }
+        scored.iter_mut().zip(inferred).for_each(|(one, inferred)| one.inferred = Some(inferred));
+        Ok(scored)
+    }
+
+    /// Label and concepts from the energies of a text.
+    fn infer(&self, scores: &[f64], joint: &[[f64; 2]], weights: [f64; 3]) -> Result<Inferred, RewardError> {
+        let (label, concepts) = split_energies(scores)?;
+        let together = |concepts: &[bool], good: bool| {
+            joint.get(number(concepts)).map_or(f64::NAN, |energies| energies[usize::from(good)])
+        };
+        ConceptEnergies::new(label, &concepts, &together, weights)?.infer(&self.known)
     }
 }
 
 /// The row cut to `context` tokens, and whether its response lost some.
-fn within(row: Row<'_>, context: usize) -> (Row<'_>, bool) {
+pub(super) fn within(row: Row<'_>, context: usize) -> (Row<'_>, bool) {
     let room = context.saturating_sub(row.response.len()).max(1).min(row.prompt.len());
     let prompt = &row.prompt[row.prompt.len() - room..];
     let room = context.saturating_sub(prompt.len()).min(row.response.len());

@@ -1,10 +1,12 @@
 //! Rewards out of named features: "Leveraging Domain Knowledge for Efficient Reward Modelling in RLHF", arXiv:2402.15473.
 //!
 //! ```text
-//! f in R^F = features of (x, y), each with a declared range and direction;   r = sum_k w_k (f_k - mean_k) / std_k
+//! f in R^F = features of (x, y), each with a declared range and direction
+//! linear: r = sum_k w_k (f_k - mean_k) / std_k;   network: r = v . relu(W (f - mean) / std + b)
 //! ```
-//! Here the map from features to reward is linear and fitted on pairs by [`Merge::fit`](crate::Merge::fit), with weights of at
-//! least 0 on features of which more is better where `monotone` is asked for; a few hundred pairs suffice. Means and deviations
+//! The linear map from features to reward is fitted on pairs by [`Merge::fit`](crate::Merge::fit), with weights of at
+//! least 0 on features of which more is better where `monotone` is asked for; a few hundred pairs suffice. A network
+//! ([`FeatureReward::fit_network`]) may see that one feature counts only beside another. Means and deviations
 //! come from the training responses alone. The paper's seven features are judgements of opinion summaries; the ones here
 //! can be computed from text. A feature that is constant on the training responses says nothing: it gets weight 0 and is
 //! named in [`FeatureReward::constant`].
@@ -13,6 +15,7 @@ use std::collections::HashSet;
 
 use ascribe_core::{CoreError, Credit, Episode, Scorer};
 
+use super::network::{Network, NetworkConfig};
 use crate::error::{not_empty, option, same_length};
 use crate::math::{mean, variance, varies};
 use crate::text::{parts, word_punct};
@@ -63,26 +66,33 @@ impl Feature {
     }
 }
 
-/// A linear reward of standardised features.
+/// A reward of standardised features.
 pub struct FeatureReward {
     features: Vec<Feature>,
     standards: Vec<Standard>,
-    merge: Merge,
+    map: Map,
     constant: Vec<&'static str>,
 }
 
-impl FeatureReward {
-    /// Fits the weights on pairs of (prompt, chosen, rejected). With `monotone` no feature counts against its direction.
-    ///
-    /// # Errors
-    /// When there is no feature or pair, a feature leaves its range (NaN does), or the merge cannot be fitted.
-    pub fn fit(
-        features: Vec<Feature>,
-        pairs: &[(&str, &str, &str)],
-        ridge: f64,
-        monotone: bool,
-    ) -> Result<Self, RewardError> {
-        not_empty("the features", &features)?;
+/// From standardised features to the reward.
+enum Map {
+    Linear(Merge),
+    /// Of the features that vary, by their places.
+    Network(Network, Vec<usize>),
+}
+
+/// Features of the training pairs, before anything is fitted.
+struct Columns {
+    /// The chosen response of a pair, then the rejected one.
+    rows: Vec<Vec<f64>>,
+    standards: Vec<Standard>,
+    varying: Vec<usize>,
+    constant: Vec<&'static str>,
+}
+
+impl Columns {
+    fn of(features: &[Feature], pairs: &[(&str, &str, &str)]) -> Result<Self, RewardError> {
+        not_empty("the features", features)?;
         not_empty("the pairs", pairs)?;
         let all = |prompt: &str, response: &str| -> Result<Vec<f64>, RewardError> {
             features.iter().map(|feature| feature.value(prompt, response)).collect()
@@ -105,23 +115,62 @@ impl FeatureReward {
             standards.push(Standard { mean: mean(&column), std: if std > 0.0 { std } else { 1.0 } });
         }
         option("the features that vary", "at least 1", varying.len() as f64, !varying.is_empty())?;
-        // Turned so that more is better everywhere; the fitted weights are turned back.
-        let sign = |at: usize| if features[at].direction == Direction::Higher { 1.0 } else { -1.0 };
-        let side = |row: &Vec<f64>| -> Vec<f64> {
-            varying.iter().map(|&at| sign(at) * standards[at].apply(row[at])).collect()
-        };
-        let turned: Vec<[Vec<f64>; 2]> = rows.chunks_exact(2).map(|pair| [side(&pair[0]), side(&pair[1])]).collect();
-        let fitted = Merge::fit(&turned, ridge, &vec![monotone; varying.len()])?;
-        let mut weights = vec![0.0; features.len()];
-        for (&at, weight) in varying.iter().zip(&fitted.weights) {
-            weights[at] = sign(at) * weight;
-        }
-        Ok(Self { standards, merge: Merge::new(&weights)?, constant, features })
+        Ok(Self { rows, standards, varying, constant })
     }
 
-    /// The weight of each standardised feature, in order.
+    /// The standardised features that vary, each times its sign, of both sides of every pair.
+    fn pairs(&self, sign: impl Fn(usize) -> f64) -> Vec<[Vec<f64>; 2]> {
+        let side = |row: &Vec<f64>| -> Vec<f64> {
+            self.varying.iter().map(|&at| sign(at) * self.standards[at].apply(row[at])).collect()
+        };
+        self.rows.chunks_exact(2).map(|pair| [side(&pair[0]), side(&pair[1])]).collect()
+    }
+}
+
+impl FeatureReward {
+    /// Fits the weights on pairs of (prompt, chosen, rejected). With `monotone` no feature counts against its direction.
+    ///
+    /// # Errors
+    /// When there is no feature or pair, a feature leaves its range (NaN does), or the merge cannot be fitted.
+    pub fn fit(
+        features: Vec<Feature>,
+        pairs: &[(&str, &str, &str)],
+        ridge: f64,
+        monotone: bool,
+    ) -> Result<Self, RewardError> {
+        let columns = Columns::of(&features, pairs)?;
+        // Turned so that more is better everywhere; the fitted weights are turned back.
+        let sign = |at: usize| if features[at].direction == Direction::Higher { 1.0 } else { -1.0 };
+        let fitted = Merge::fit(&columns.pairs(sign), ridge, &vec![monotone; columns.varying.len()])?;
+        let mut weights = vec![0.0; features.len()];
+        for (&at, weight) in columns.varying.iter().zip(&fitted.weights) {
+            weights[at] = sign(at) * weight;
+        }
+        let Columns { standards, constant, .. } = columns;
+        Ok(Self { standards, map: Map::Linear(Merge::new(&weights)?), constant, features })
+    }
+
+    /// Fits a network of one hidden layer on pairs of (prompt, chosen, rejected). It heeds no declared direction.
+    ///
+    /// # Errors
+    /// When there is no feature or pair, a feature leaves its range (NaN does), or an option is out of its range.
+    pub fn fit_network(
+        features: Vec<Feature>,
+        pairs: &[(&str, &str, &str)],
+        config: &NetworkConfig,
+    ) -> Result<Self, RewardError> {
+        let columns = Columns::of(&features, pairs)?;
+        let network = Network::fit(&columns.pairs(|_| 1.0), config)?;
+        let Columns { standards, constant, varying, .. } = columns;
+        Ok(Self { standards, map: Map::Network(network, varying), constant, features })
+    }
+
+    /// The weight of each standardised feature, in order; none of a network.
     pub fn weights(&self) -> &[f64] {
-        &self.merge.weights
+        match &self.map {
+            Map::Linear(merge) => &merge.weights,
+            Map::Network(..) => &[],
+        }
     }
 
     /// Features that did not vary on the training responses; check how they are computed.
@@ -138,7 +187,12 @@ impl FeatureReward {
             Ok(standard.apply(feature.value(prompt, response)?))
         };
         let values = self.features.iter().zip(&self.standards).map(value).collect::<Result<Vec<f64>, _>>()?;
-        self.merge.apply(&values)
+        match &self.map {
+            Map::Linear(merge) => merge.apply(&values),
+            Map::Network(network, varying) => {
+                network.apply(&varying.iter().map(|at| values[*at]).collect::<Vec<f64>>())
+            }
+        }
     }
 }
 
@@ -219,6 +273,25 @@ mod tests {
         assert!((there.weights()[1] - back.weights()[0]).abs() < 1e-9);
         let reward = |fitted: &FeatureReward| fitted.reward("q", "a bc").unwrap();
         assert!((reward(&there) - reward(&back)).abs() < 1e-9);
+    }
+
+    /// Two words are right, one and three are not: a network sees it, whatever the constant feature beside, and a line does not.
+    #[test]
+    fn a_network_of_features_learns_what_no_line_can() {
+        let same = || feature("same", Direction::Higher, |_, _| 0.1);
+        let pairs = [("q", "a b", "a"), ("q", "a b", "a b c")];
+        let config = NetworkConfig { hidden: 8, ..NetworkConfig::default() };
+        let network = FeatureReward::fit_network(vec![same(), words()], &pairs, &config).unwrap();
+        let reward = |fitted: &FeatureReward, text: &str| fitted.reward("q", text).unwrap();
+        assert!(reward(&network, "a b") > reward(&network, "a") && reward(&network, "a b") > reward(&network, "a b c"));
+        assert_eq!((network.constant(), network.weights().len()), (&["same"][..], 0));
+        let line = FeatureReward::fit(vec![words()], &pairs, 0.1, false).unwrap();
+        assert!(reward(&line, "a b") <= reward(&line, "a").max(reward(&line, "a b c")) + 1e-12);
+        let scored = network.score(&[episode("q ", "a b")]).unwrap()[0].values()[0];
+        assert!((f64::from(scored) - network.reward("q ", "a b").unwrap()).abs() < 1e-5);
+        let wrong = NetworkConfig { hidden: 0, ..config };
+        assert!(FeatureReward::fit_network(vec![words()], &pairs, &wrong).is_err());
+        assert!(FeatureReward::fit_network(vec![], &pairs, &config).is_err());
     }
 
     #[test]

@@ -33,6 +33,11 @@ impl<F: Fn(&str) -> Result<String, RewardError> + Send + Sync> Tool for F {
     }
 }
 
+/// Most bytes of an input, unless other limits are set.
+pub const LONGEST_INPUT: usize = 256;
+/// Most bytes of a result, unless other limits are set.
+pub const LONGEST_OUTPUT: usize = 1024;
+
 /// The tools that a model may call.
 pub struct Tools<'a> {
     tools: Vec<(&'a str, &'a dyn Tool)>,
@@ -41,7 +46,8 @@ pub struct Tools<'a> {
 }
 
 impl<'a> Tools<'a> {
-    /// These tools by name, with inputs of at most 256 bytes and results of at most 1024.
+    /// These tools by name, with inputs of at most 256 bytes ([`LONGEST_INPUT`]) and results of at most 1024
+    /// ([`LONGEST_OUTPUT`]).
     ///
     /// # Errors
     /// When a name is empty, stands twice, has a line break, or is the word that ends a trace.
@@ -53,7 +59,7 @@ impl<'a> Tools<'a> {
                 return Err(RewardError::Shape { rule, got: format!("`{name}`") });
             }
         }
-        Ok(Self { tools, longest_input: 256, longest_output: 1024 })
+        Ok(Self { tools, longest_input: LONGEST_INPUT, longest_output: LONGEST_OUTPUT })
     }
 
     /// The same with other limits, in bytes.

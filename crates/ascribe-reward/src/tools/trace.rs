@@ -5,18 +5,24 @@
 //! loss of training: CE over the trace's tokens with these weights + 0.5 Bradley-Terry   (the code's 0.5)
 //! ```
 //! A call that is refused or fails becomes `Observation: error: ...`, so a score comes out in every case; a segment that is no
-//! call ends the rounds. In training the observations come from the stored trace and no tool runs; they are not taught,
-//! because they are the tool's words. Which segments the paper weighs how is our reading of its switches.
+//! call ends the rounds. What a model goes on to write behind a call is dropped. In training the observations come from the
+//! stored trace and no tool runs; they are not taught, because they are the tool's words. Which segments the paper weighs how
+//! is our reading of its switches.
 
 use std::ops::Range;
 
 use ascribe_core::{CoreError, Credit, Episode, Reduce, Scorer, Text, Tokens};
 use serde::{Deserialize, Serialize};
 
-use super::{Call, Tools, escape, parse_call};
+use super::{Call, FINISHED, LONGEST_INPUT, LONGEST_OUTPUT, Tools, escape, parse_call};
 use crate::RewardError;
 use crate::error::{option, same_length};
 use crate::text::{Encode, TextPolicy, parts};
+
+const OBSERVATION: &str = "Observation:";
+const RATIONALE: &str = "Rationale:";
+/// What the parts of a trace begin with.
+const PARTS: [&str; 3] = ["Thought:", OBSERVATION, RATIONALE];
 
 /// What a part of a trace is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +57,84 @@ impl Trace {
         let mut trace = Self::default();
         trace.push(Segment::Given, format!("Question: {}\nAnswer: {}\n", escape(question), escape(answer)));
         trace
+    }
+
+    /// The same with what was written behind question and answer: calls with what the tools said, and a rationale, each part
+    /// under its mark. Text of a thought, an observation and the rationale is escaped, as it is when a model writes them.
+    ///
+    /// # Errors
+    /// When a call is malformed or calls none of `tools`, an input or an observation is longer than tools take or give, an
+    /// observation stands behind no call or is missing, something is called after `Finished`, or there is no rationale at the end.
+    pub fn followed_by(mut self, written: &str, tools: &[&str]) -> Result<Self, RewardError> {
+        let malformed = |why: &str| RewardError::Tool { tool: "trace".to_owned(), why: why.to_owned() };
+        let mut parts: Vec<String> = Vec::new();
+        for line in written.trim().lines() {
+            let begins = PARTS.iter().any(|mark| line.trim_start().starts_with(mark));
+            // The rationale goes on to the end.
+            let ended = parts.last().is_some_and(|part| part.starts_with(RATIONALE));
+            if begins && !ended {
+                parts.push(line.trim_start().to_owned());
+            } else if let Some(part) = parts.last_mut() {
+                part.push('\n');
+                part.push_str(line);
+            } else {
+                return Err(malformed("it begins with neither `Thought:` nor `Rationale:`"));
+            }
+        }
+        let (mut open, mut finished, mut complete) = (false, false, false);
+        for part in parts {
+            if let Some(text) = part.strip_prefix(RATIONALE) {
+                if open {
+                    return Err(malformed("a call has no `Observation:` behind it"));
+                }
+                self.push(Segment::Rationale, format!("Rationale: {}", escape(text.trim())));
+                complete = true;
+            } else if let Some(text) = part.strip_prefix(OBSERVATION) {
+                if !open {
+                    return Err(malformed("an `Observation:` stands behind no call"));
+                }
+                if text.trim().len() > LONGEST_OUTPUT {
+                    return Err(malformed("an `Observation:` has more than 1024 bytes"));
+                }
+                let failed = text.trim_start().starts_with("error:");
+                self.calls += usize::from(!failed);
+                self.failures += usize::from(failed);
+                self.push(Segment::Observation, format!("Observation: {}\n", escape(text.trim())));
+                open = false;
+            } else {
+                if open || finished {
+                    return Err(malformed("a call stands where an `Observation:` or the `Rationale:` belongs"));
+                }
+                let call = parse_call(&part)?;
+                match &call {
+                    Call::Tool { name, .. } if !tools.contains(&name.as_str()) => {
+                        let why = format!("there is no such tool; known: {}", tools.join(", "));
+                        return Err(RewardError::Tool { tool: name.clone(), why });
+                    }
+                    Call::Tool { input, .. } if input.len() > LONGEST_INPUT => {
+                        return Err(malformed("an `Action Input:` has more than 256 bytes"));
+                    }
+                    Call::Tool { .. } => open = true,
+                    Call::Finished { .. } => finished = true,
+                }
+                self.push_call(&call);
+            }
+        }
+        match complete {
+            true => Ok(self),
+            false => Err(malformed("there is no `Rationale:` at its end")),
+        }
+    }
+
+    fn push_call(&mut self, call: &Call) {
+        let text = match call {
+            Call::Finished { thought } => format!("Thought: {}\nAction: Finished\n", escape(thought)),
+            Call::Tool { thought, name, input } => {
+                let lines = [("Thought", thought), ("Action", name), ("Action Input", input)];
+                lines.map(|(mark, text)| format!("{mark}: {}\n", escape(text))).concat()
+            }
+        };
+        self.push(Segment::Call, text);
     }
 
     fn push(&mut self, segment: Segment, text: String) {
@@ -144,16 +228,13 @@ impl<'a> Tracer<'a> {
 
     /// Takes what the model wrote; whether it may call again.
     fn round(&self, trace: &mut Trace, written: &str) -> bool {
-        let observation = match parse_call(written) {
-            Ok(Call::Finished { thought }) => {
-                trace.push(Segment::Call, format!("Thought: {}\nAction: Finished\n", escape(&thought)));
-                return false;
-            }
-            Ok(Call::Tool { thought, name, input }) => {
-                let lines = [("Thought", &thought), ("Action", &name), ("Action Input", &input)];
-                let lines = lines.map(|(mark, text)| format!("{mark}: {}\n", escape(text)));
-                trace.push(Segment::Call, lines.concat());
-                self.tools.run(&name, &input)
+        let observation = match parse_call(first_call(written)) {
+            Ok(call) => {
+                trace.push_call(&call);
+                match &call {
+                    Call::Finished { .. } => return false,
+                    Call::Tool { name, input, .. } => self.tools.run(name, input),
+                }
             }
             Err(error) => {
                 trace.push(Segment::Call, format!("{}\n", escape(written.trim())));
@@ -175,6 +256,20 @@ impl<'a> Tracer<'a> {
         trace.push(Segment::Observation, format!("Observation: {}\n", escape(&observation)));
         true
     }
+}
+
+/// What was written, up to the end of its first call: what stands behind it is for the tool to say.
+fn first_call(written: &str) -> &str {
+    let mut end = 0;
+    for line in written.split_inclusive('\n') {
+        end += line.len();
+        let line = line.trim();
+        let done = line.strip_prefix("Action:").is_some_and(|name| name.trim() == FINISHED);
+        if done || line.starts_with("Action Input:") {
+            return &written[..end];
+        }
+    }
+    written
 }
 
 /// A scorer that writes a trace for each response and scores the trace.
@@ -272,6 +367,48 @@ mod tests {
         let malformed = trace(|_| "I just think.".to_owned(), 4, ("q", "a"));
         assert!(malformed.text.contains("Observation: error:") && malformed.text.ends_with("Rationale: I just think."));
         assert_eq!(malformed.failures, 1, "a segment that is no call ends the rounds");
+    }
+
+    #[test]
+    fn what_stands_behind_a_call_is_for_the_tool_to_say() {
+        let eager = |text: &str| match text.ends_with("Rationale:") {
+            true => "enough".to_owned(),
+            false => {
+                "Thought: a\nAction: Calculator\nAction Input: 1 + 1\nObservation: 3\nRationale: it is 3".to_owned()
+            }
+        };
+        let trace = trace(eager, 1, ("q", "a"));
+        assert!(trace.text.contains("Observation: 2\n") && !trace.text.contains('3'), "{}", trace.text);
+    }
+
+    #[test]
+    fn a_stored_trace_is_the_trace_that_was_written() {
+        let written = trace(checks, 4, ("17 * 3", "51"));
+        let given = || Trace::new("17 * 3", "51");
+        let start = given().text.len();
+        let read = given().followed_by(&written.text[start..], &["Calculator"]).unwrap();
+        assert_eq!(read, written);
+        // Without any call, and with breaks and brackets in the texts.
+        let read = given().followed_by("Rationale: 5 < 6\nThought: so", &[]).unwrap();
+        assert!(read.text.ends_with("\nRationale: 5 &lt; 6\nThought&#58; so"), "{}", read.text);
+        let call = "Thought: a\nAction: Calculator\nAction Input: 1 + 1\n";
+        let done = "Thought: b\nAction: Finished\n";
+        for (written, said) in [
+            (String::new(), "no `Rationale:` at its end"),
+            ("It is right.".to_owned(), "begins with neither"),
+            (format!("{call}Rationale: a"), "no `Observation:` behind it"),
+            (format!("{call}{call}Observation: 2\nRationale: a"), "a call stands where"),
+            (format!("{call}Observation: {}\nRationale: a", "x".repeat(1025)), "more than 1024 bytes"),
+            (format!("{}Observation: 2\nRationale: a", call.replace("1 + 1", &"1".repeat(257))), "more than 256 bytes"),
+            (format!("{done}{call}Observation: 2\nRationale: a"), "a call stands where"),
+            ("Observation: 2\nRationale: a".to_owned(), "stands behind no call"),
+            (format!("{call}Observation: 2\n"), "no `Rationale:` at its end"),
+            (format!("{}Observation: 2\nRationale: a", call.replace("Calculator", "Shell")), "tool `Shell`"),
+            ("Thought: a\nAction: Calculator\nObservation: 2\nRationale: a".to_owned(), "one is missing"),
+        ] {
+            let error = given().followed_by(&written, &["Calculator"]).unwrap_err().to_string();
+            assert!(error.contains(said), "{written}: {error}");
+        }
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! A node is a text, its continuations are `expand` sampled steps (equal ones merged), and their priors are the softmax of
 //! the mean log-probability of their tokens. A node is worth what the scorer says of it, or the mean outcome of rollouts, or
-//! a mixture; a text that ended is worth what the judge says (the scorer, where there is none). The prompt itself cannot be
-//! scored, so without rollouts its own value is the middle of the range.
+//! a mixture; a text that ended is worth what the judge says (the scorer, where there is none), and so is one that was cut off
+//! where rollouts alone count. The prompt itself cannot be scored, so without rollouts its own value is the middle of the range.
 //!
 //! Sources: openr and OmegaPRM (arXiv:2406.06592) for `puct`, From r to Q* (arXiv:2404.12358) and "What Are Step-Level
 //! Reward Models Rewarding?" (arXiv:2412.15904) for `uct`, ARMAP (arXiv:2502.12130) for its own. See [`tree`] for the search
@@ -117,10 +117,12 @@ impl Domain for Texts<'_, '_> {
     fn evaluate(&mut self, states: &[Place]) -> Result<Option<Vec<f64>>, SearchError> {
         let (worth, range) = (self.options.worth, self.options.tree.range);
         let (mut values, mut own) = (vec![range.0; states.len()], Vec::new());
-        let mut ended = Vec::new();
+        let mut judged = Vec::new();
         for (at, (path, _)) in states.iter().enumerate() {
-            if self.ctx.competes(path) {
-                ended.push(at);
+            // What was cut off is its own rollout.
+            let is_cut = !self.ctx.is_open(path) && !path.tokens().is_empty();
+            if self.ctx.competes(path) || (is_cut && worth.share() == 0.0) {
+                judged.push(at);
             } else if path.tokens().is_empty() {
                 values[at] = (range.0 + range.1) / 2.0;
             } else {
@@ -154,12 +156,13 @@ impl Domain for Texts<'_, '_> {
             let share = if worth.rollouts() > 0 && open.contains(&at) { worth.share() } else { 1.0 };
             values[at] = share * f64::from(score) + (1.0 - share) * values[at];
         }
-        let paths: Vec<Path> = ended.iter().map(|at| states[*at].0.clone()).collect();
+        let paths: Vec<Path> = judged.iter().map(|at| states[*at].0.clone()).collect();
         let Some(outcomes) = self.ctx.judge(&paths)? else { return Ok(None) };
-        for (at, outcome) in ended.into_iter().zip(&outcomes) {
+        for (at, outcome) in judged.into_iter().zip(&outcomes) {
             values[at] = f64::from(*outcome);
         }
-        self.ended.extend(paths.into_iter().zip(outcomes));
+        let ended = paths.into_iter().zip(outcomes).filter(|(path, _)| self.ctx.competes(path));
+        self.ended.extend(ended);
         Ok(Some(values))
     }
 

@@ -202,14 +202,16 @@ impl Smc<'_> {
         let mut log_weights = vec![-(n as f64).ln(); n];
         let (mut log_z, mut resampled) = (0.0, Vec::new());
         let most = if grain == Grain::Steps { levels } else { ctx.room() };
+        let factors = |particles: &[Particle], from: usize, to: usize| -> Vec<f64> {
+            particles.iter().map(|particle| self.factor(particle, from, to)).collect()
+        };
         for step in 1..=most {
             let open: Vec<usize> = (0..n).filter(|at| ctx.is_open(&particles[*at].path)).collect();
             if open.is_empty() {
+                // Everything has ended: what is left of the schedule is one factor.
+                log_z += reweigh(&mut log_weights, &factors(&particles, step - 1, most), step)?;
                 break;
             }
-            let factors = |particles: &[Particle], from, to| -> Vec<f64> {
-                particles.iter().map(|particle| self.factor(particle, from, to)).collect()
-            };
             let mut gains = factors(&particles, step - 1, step);
             // A step that cannot be weighed is not taken.
             let mut moved = particles.clone();
@@ -223,12 +225,8 @@ impl Smc<'_> {
                 gains[*at] = gain;
             }
             log_z += reweigh(&mut log_weights, &gains, step)?;
-            if !particles.iter().any(|particle| ctx.is_open(&particle.path)) {
-                // Everything has ended: what is left of the schedule is one factor.
-                log_z += reweigh(&mut log_weights, &factors(&particles, step, most), step)?;
-                break;
-            }
-            if step < most && effective_size(&log_weights) < kappa * n as f64 * (1.0 - 1e-9) {
+            let goes_on = step < most && particles.iter().any(|particle| ctx.is_open(&particle.path));
+            if goes_on && effective_size(&log_weights) < kappa * n as f64 * (1.0 - 1e-9) {
                 let weights: Vec<f64> = log_weights.iter().map(|weight| weight.exp()).collect();
                 let ancestors = resampler.ancestors(&weights, &mut ctx.seed().stream("resample", step as u64));
                 let mut copies = vec![0; n];

@@ -1,6 +1,6 @@
 //! Tree search over steps.
 
-use ascribe_core::{Reduce, Seed, rule};
+use ascribe_core::{Finish, Reduce, Seed, rule};
 use ascribe_search::mcts::rule::{Rule, Widening};
 use ascribe_search::mcts::tree::{Backup, TreeOptions, Unvisited};
 use ascribe_search::mcts::{Outcome, Worth};
@@ -129,6 +129,30 @@ fn values_outside_the_range_and_wrong_numbers_are_refused() {
     ] {
         assert!(refused(wrong).is_some(), "{wrong:?}");
     }
+}
+
+/// By rollouts alone no scorer of beginnings is needed: a text that was cut off is worth what the judge says of it.
+#[test]
+fn a_judge_is_enough_for_rollouts_of_texts_that_are_cut_off() {
+    let tree = tree(3);
+    let policy = drawn(&tree, 4);
+    // Texts end with their third token, and there is room for two.
+    let judge = rule(|episode| episode.response_tokens().iter().sum::<u32>() as f32 / 4.0);
+    let mcts = Mcts { worth: Worth::Rollouts(2), tree: options(60), ..Mcts::default() };
+    let mut ctx = SearchCtx::new(&policy, 2, Seed(5)).with_steps(Steps::blocks(1)).with_tree();
+    ctx = ctx.with_judge(&judge, Reduce::Sum);
+    let found = mcts.search(&prompts(1), &mut ctx).expect("a judge is enough").remove(0);
+    assert_eq!((found.best().tokens.len(), found.best().finish), (2, Finish::Length));
+    let nodes = found.tree.expect("it is recorded").nodes;
+    let mut cut = 0;
+    for node in nodes.iter().filter(|node| node.visits > 0) {
+        let Some(before) = node.parent.filter(|parent| *parent > 0) else { continue };
+        // Every visit brought the same value.
+        let sum = nodes[before].tokens[0] + node.tokens[0];
+        assert_eq!(node.value, Some(f64::from(sum) / 4.0));
+        cut += 1;
+    }
+    assert!(cut > 1, "{cut}");
 }
 
 #[test]

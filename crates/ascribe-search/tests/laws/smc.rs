@@ -1,6 +1,6 @@
 //! Particles and their targets, enumerated.
 
-use ascribe_core::{Policy, Reduce, Seed, rule};
+use ascribe_core::{Candidate, Capabilities, CoreError, Finish, Policy, Reduce, Reply, Request, Seed, Usage, rule};
 use ascribe_search::{
     Grain, NodeState, PickParticle, Resampler, Schedule, Search, SearchCtx, SearchError, Smc, SmcOptions, StepBeam,
     Steps, Target, effective_size,
@@ -64,6 +64,120 @@ fn the_normalizer_is_unbiased_for_every_resampler() {
                 assert!((mean - z).abs() < error, "{resampler:?} {kappa}: {mean} beside {z} +- {error}");
                 // E[Z-hat * sum of weights of f] is the unnormalized mean of f: 1500 x 8 draws, 5 standard errors.
                 assert!((first - share).abs() < 0.025, "{resampler:?} {kappa}: {first} beside {share}");
+            }
+        }
+    }
+}
+
+/// It writes what it is told: the first token of each of two texts, then the second of each that goes on, in their order.
+struct Told {
+    first: [u32; 2],
+    second: [u32; 2],
+}
+
+impl Policy for Told {
+    fn propose(&self, requests: &[Request]) -> Result<Vec<Reply>, CoreError> {
+        // 2 ends a text, and so does a second token.
+        let write = |token: u32, ends: bool| {
+            let finish = if ends { Finish::End } else { Finish::Step };
+            Candidate { tokens: vec![token].into(), logps: vec![0.0], finish }
+        };
+        let reply = |(at, request): (usize, &Request)| {
+            let candidates = match request.prefix.is_empty() {
+                true => self.first.iter().map(|token| write(*token, *token == 2)).collect(),
+                false => vec![write(self.second[at], true)],
+            };
+            Reply { candidates, usage: Usage::default() }
+        };
+        Ok(requests.iter().enumerate().map(reply).collect())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { score: false, top: false, context: 9 }
+    }
+}
+
+/// Where two particles come from, with the chance of it; the first has this share of the weight.
+fn ancestors_of_two(resampler: Resampler, share: f64) -> Vec<([usize; 2], f64)> {
+    let other = 1.0 - share;
+    match resampler {
+        Resampler::Multinomial => {
+            vec![([0, 0], share * share), ([0, 1], share * other), ([1, 0], other * share), ([1, 1], other * other)]
+        }
+        // The heavier has one copy for certain, and the second one by what is left of twice its weight.
+        _ if share > 0.5 => vec![([0, 0], 2.0 * share - 1.0), ([0, 1], 2.0 * other)],
+        _ => vec![([0, 1], 2.0 * share), ([1, 1], 1.0 - 2.0 * share)],
+    }
+}
+
+/// Over all that two particles can draw, the mean of `Z-hat sum_i W_i f(x_i)` is `sum_x gamma(x) f(x)`, for every f.
+#[test]
+fn two_particles_are_unbiased_by_enumeration() {
+    // The first token is 0, 1, or 2, which ends the text; behind 0 and 1 there is one more.
+    const FIRST: [f64; 3] = [0.5, 0.3, 0.2];
+    const SECOND: [[f64; 2]; 2] = [[0.6, 0.4], [0.1, 0.9]];
+    let score = |text: &[u32]| -> f32 {
+        match text {
+            [0] => 0.2,
+            [1] => 0.9,
+            [2] => 0.5,
+            [0, 0] => 1.0,
+            [0, 1] => 0.0,
+            [1, 0] => 0.3,
+            _ => 0.8,
+        }
+    };
+    let scorer = rule(|episode| score(&episode.tokens));
+    let texts: [&[u32]; 5] = [&[2], &[0, 0], &[0, 1], &[1, 0], &[1, 1]];
+    let chance = |text: &[u32]| {
+        let second = |token: &u32| SECOND[text[0] as usize][*token as usize];
+        FIRST[text[0] as usize] * text.get(1).map_or(1.0, second)
+    };
+    // Half of the tilt at the first step, so that a text that ended then still has something to collect.
+    let tilt = Schedule { from: 0.75, to: 1.5, steps: 2 };
+    let gamma = texts.map(|text| chance(text) * (1.5 * f64::from(score(text))).exp());
+    for resampler in [Resampler::Multinomial, Resampler::Stratified, Resampler::Systematic, Resampler::Residual] {
+        for kappa in [0.0, 1.0] {
+            let options = SmcOptions { n: 2, kappa, resampler, grain: Grain::Steps, levels: 2, ..TOKENS };
+            let smc = Smc { options, target: Target::Tilted(tilt) };
+            let run = |first: [u32; 2], second: [u32; 2], seed: u64| {
+                let told = Told { first, second };
+                let mut ctx = SearchCtx::new(&told, 2, Seed(seed)).with_steps(Steps::blocks(1));
+                ctx = ctx.with_scorer(&scorer, Reduce::Sum);
+                smc.particles(&prompts(1), &mut ctx).expect("the target is possible").remove(0)
+            };
+            let (mut means, mut mass) = ([0.0; 5], 0.0);
+            for first in (0..9u32).map(|both| [both / 3, both % 3]) {
+                // Each way to resample with its chance, and a seed that goes this way.
+                let mut ways = vec![([0, 1], 1.0, 0)];
+                if kappa == 1.0 && first[0] != first[1] {
+                    let weight = |token: u32| (0.75 * f64::from(score(&[token]))).exp();
+                    let share = weight(first[0]) / (weight(first[0]) + weight(first[1]));
+                    let way = |(from, chance): ([usize; 2], f64)| {
+                        let goes = |seed: &u64| run(first, [0, 0], *seed).resampled == [(1usize, from.to_vec())];
+                        (from, chance, (0..500).find(goes).expect("a seed goes this way"))
+                    };
+                    ways = ancestors_of_two(resampler, share).into_iter().map(way).collect();
+                }
+                for (from, way, seed) in ways {
+                    let open: Vec<u32> = from.map(|at| first[at]).into_iter().filter(|token| *token < 2).collect();
+                    for second in (0..1u32 << open.len()).map(|both| [both & 1, both >> 1]) {
+                        let written = open.iter().zip(second).map(|(open, next)| SECOND[*open as usize][next as usize]);
+                        let p = first.map(|token| FIRST[token as usize]).iter().product::<f64>()
+                            * way
+                            * written.product::<f64>();
+                        let one = run(first, second, seed);
+                        for (path, weight) in one.paths.iter().zip(&one.log_weights) {
+                            let text = texts.iter().position(|text| *text == path.tokens()).expect("a text");
+                            means[text] += p * (one.log_z + weight).exp();
+                        }
+                        mass += p;
+                    }
+                }
+            }
+            assert!((mass - 1.0).abs() < 1e-9, "{resampler:?} {kappa}: {mass}");
+            for (mean, gamma) in means.iter().zip(gamma) {
+                assert!((mean - gamma).abs() < 1e-9, "{resampler:?} {kappa}: {mean} beside {gamma}");
             }
         }
     }

@@ -49,6 +49,27 @@ fn every_search_without_choice_is_greedy() {
     }
 }
 
+/// Greedy samples are all the same, so one is written and paid for, and that it is one is not for want of a budget.
+#[test]
+fn many_greedy_samples_are_one() {
+    let constant = rule(|_| 0.25);
+    let policy = drawn(&tree(5), 1);
+    let ctx = || by_token(&policy, 0).with_scorer(&constant, Reduce::Sum).with_greedy();
+    let greedy = Greedy.search(&prompts(1), &mut ctx()).expect("it fits").remove(0);
+    let searches: [&dyn Search; 2] = [&BestOfN { n: 4 }, &StepBeam { n: 4, expand: 4, ..StepBeam::default() }];
+    for search in searches {
+        let found = search.search(&prompts(1), &mut ctx()).expect("it fits").remove(0);
+        assert_eq!((&found.candidates, found.stopped), (&greedy.candidates, None));
+        assert_eq!(found.usage.generated, greedy.usage.generated);
+    }
+    // Two attempts of a chain, of which there is one where the policy cannot vary: n 4 in chains of 2.
+    let revise = Revise { options: ReviseOptions { n: 4, chain: 2, ..ReviseOptions::default() }, prompt: None };
+    let toy = Toy { context: 40, weights: |_: &[u32]| vec![0.2, 0.3, 0.5] };
+    let mut ctx = SearchCtx::new(&toy, 3, Seed(0)).with_scorer(&constant, Reduce::Sum).with_greedy();
+    let found = revise.search(&[Tokens::from(&[0][..])], &mut ctx).expect("it fits").remove(0);
+    assert_eq!(found.candidates.len(), 2);
+}
+
 #[test]
 fn without_pruning_it_is_samples_drawn_step_by_step() {
     let tree = tree(5);

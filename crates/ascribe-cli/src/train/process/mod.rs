@@ -20,8 +20,8 @@ use ascribe::eval::{Bootstrap, clustered_auroc};
 use ascribe::lm::{LanguageModel, Row, Tokenizer};
 use ascribe::preference::Encoder;
 use ascribe::process::model::{
-    CARD, ProcessCard, ProcessHead, ProcessKind, ProcessLearner, ProcessLoss, ProcessModel, ProcessRow, Progress,
-    rows_hash,
+    CARD, OutcomeAt, ProcessCard, ProcessHead, ProcessKind, ProcessLearner, ProcessLoss, ProcessModel, ProcessRow,
+    Progress, rows_hash,
 };
 use serde_json::{Map, json};
 
@@ -88,10 +88,23 @@ fn card(args: &TrainArgs, kind: ProcessKind) -> anyhow::Result<ProcessCard> {
                 args.method
             )
         }
+        (StepLossName::TemporalDifference, _) if kind != ProcessKind::Orm => {
+            bail!(
+                "step_loss temporal-difference learns one outcome from token to token, and {} has other labels; use orm, or \
+                 choose another one",
+                args.method
+            )
+        }
+        (StepLossName::TemporalDifference, _) if given.outcome_at == Some(OutcomeAt::Last) => {
+            bail!(
+                "step_loss temporal-difference goes from token to token, and outcome_at last has one; drop one of them"
+            )
+        }
         (StepLossName::Ranking, zeta) => ProcessLoss::Ranking { zeta: zeta.unwrap_or(4.0) },
         (_, Some(_)) => bail!("zeta is the margin of step_loss ranking; drop it with the others"),
         (StepLossName::CrossEntropy, None) => ProcessLoss::CrossEntropy,
         (StepLossName::Squared, None) => ProcessLoss::Squared,
+        (StepLossName::TemporalDifference, None) => ProcessLoss::TemporalDifference,
         (StepLossName::Pairwise, None) => ProcessLoss::Pairwise,
     };
     let idle = [

@@ -12,6 +12,9 @@ use crate::config::closest;
 /// Weight of the most certain one of uncertain heads, where nothing else is known.
 const LAMBDA: f64 = 0.5;
 
+/// What the energies of label, concepts, and label given the concepts count for in inference, as in the code.
+const INFERENCE: [f64; 3] = [1.0, 1.0, 0.01];
+
 /// What the rows of a loss say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Teaches {
@@ -25,6 +28,8 @@ pub(super) enum Teaches {
     Ties,
     /// Ratings by attribute.
     Attributes,
+    /// Whether a response is good, and which concepts it has.
+    Concepts,
     /// The mean of the ratings.
     Rating,
     /// The order of all responses to a prompt.
@@ -38,7 +43,7 @@ pub(super) enum Teaches {
 }
 
 /// The losses of the command line: name, name in the library, and what their rows say.
-const LOSSES: [(&str, &str, Teaches); 13] = [
+const LOSSES: [(&str, &str, Teaches); 14] = [
     ("bradley-terry", "bradley-terry", Teaches::Order),
     ("margin", "bradley-terry", Teaches::Margin),
     ("scaled", "bradley-terry", Teaches::Strength),
@@ -48,6 +53,7 @@ const LOSSES: [(&str, &str, Teaches); 13] = [
     ("gpm", "general-preference", Teaches::Order),
     ("regression", "regression", Teaches::Attributes),
     ("gaussian-heads", "gaussian-heads", Teaches::Rating),
+    ("concept-energy", "concept-energy", Teaches::Concepts),
     ("k-wise", "k-wise", Teaches::Ranks),
     ("confidence", "confidence", Teaches::Confidence),
     ("weak-to-strong", "weak-to-strong", Teaches::Teacher),
@@ -70,7 +76,9 @@ impl<'a> Chosen<'a> {
         if args.reference.is_some() {
             bail!("a reward model has no reference; drop it");
         }
-        let name = args.reward.loss.clone().unwrap_or_else(|| "bradley-terry".to_owned());
+        // Pairs with critiques may be ties.
+        let usual = if args.method == "critique" { "ties" } else { "bradley-terry" };
+        let name = args.reward.loss.clone().unwrap_or_else(|| usual.to_owned());
         let kwargs = args.reward.loss_kwargs.clone().unwrap_or_default();
         let listed = LOSSES.into_iter().find(|(known, ..)| *known == name).map(|(_, known, teaches)| (known, teaches));
         let own = catalog.reward_names().find(|known| *known == name).map(|known| (known, Teaches::Order));
@@ -81,7 +89,7 @@ impl<'a> Chosen<'a> {
         };
         let mut chosen = Self { name, known, teaches, kwargs };
         if let Some(weight) = args.reward.center_rewards_coefficient {
-            if !["bradley-terry", "trajectories"].contains(&chosen.known) {
+            if !["bradley-terry", "trajectories", "ties"].contains(&chosen.known) {
                 bail!("center_rewards_coefficient centres pairs of scores, which {} has not; drop it", chosen.name);
             }
             chosen.kwargs.insert("centre".to_owned(), json!(weight));
@@ -94,6 +102,15 @@ impl<'a> Chosen<'a> {
         }
         if args.reward.merge_data.is_some() && teaches != Teaches::Attributes {
             bail!("merge_data fits the weights of the loss regression; drop it with {}", chosen.name);
+        }
+        if teaches == Teaches::Concepts {
+            if chosen.kwargs.contains_key("joint_weight") || chosen.kwargs.contains_key("concepts") {
+                bail!(
+                    "concept-energy counts the concepts of the file, and has the energies of the label given the concepts in closed \
+                     form; drop concepts and joint_weight, and change what these energies count for in the reward.json of the model"
+                );
+            }
+            chosen.kwargs.insert("joint_weight".to_owned(), json!(0));
         }
         if !args.reward.attribute_weights.is_empty() && teaches != Teaches::Attributes {
             bail!("attribute_weights are those of the loss regression; drop them with {}", chosen.name);
@@ -128,6 +145,7 @@ impl<'a> Chosen<'a> {
             Teaches::Margin | Teaches::Strength => (2, PairLabel::columns(&[PairLabel::PLAIN]).len()),
             Teaches::Ties => (2, 1),
             Teaches::Attributes => (1, options.regression.attributes),
+            Teaches::Concepts => (1, 1 + options.concept_energy.concepts),
             Teaches::Rating => {
                 let GaussianHeadsConfig { heads, form } = options.gaussian_heads;
                 (1, if form == HeadForm::Sample { 1 + 2 * heads } else { 1 + heads })
@@ -172,6 +190,12 @@ impl<'a> Chosen<'a> {
                 Reading::Attributes { names: attributes.to_vec(), weights }
             }
             Teaches::Rating => Reading::Heads { lambda: args.reward.heads_lambda.unwrap_or(LAMBDA) },
+            // The energies of the label given the concepts come from the rows.
+            Teaches::Concepts => Reading::Concepts {
+                names: attributes.to_vec(),
+                joint: vec![[0.0; 2]; 1 << attributes.len().min(16)],
+                weights: INFERENCE,
+            },
             _ if self.known == "general-preference" => Reading::Preference(options.general_preference),
             _ => Reading::Score,
         })

@@ -16,6 +16,9 @@ use super::chosen::{Chosen, Teaches};
 use crate::args::TrainArgs;
 use crate::train::rows::{checked, groups, parts, say_skipped};
 
+/// The rating that says whether a response is good, beside those of its concepts.
+const LABEL: &str = "label";
+
 /// Confidences that are stated behind responses, on a scale from 0 to 10.
 const HIGH: f64 = 10.0;
 const LOW: f64 = 0.0;
@@ -44,7 +47,7 @@ impl Data {
     pub(super) fn load(args: &TrainArgs, chosen: &mut Chosen) -> anyhow::Result<Self> {
         let columns = ColumnMap::parse(&args.columns)?;
         match chosen.teaches {
-            Teaches::Attributes | Teaches::Rating => {}
+            Teaches::Attributes | Teaches::Rating | Teaches::Concepts => {}
             Teaches::Ranks => {
                 let mut split = parts(args, groups(args, &columns)?)?;
                 let several = |row: &Ranked| row.replies.len() > 1;
@@ -67,6 +70,16 @@ impl Data {
             if !attributes.contains(name) {
                 attributes.push(name.clone());
             }
+        }
+        if chosen.teaches == Teaches::Concepts {
+            if !attributes.iter().any(|name| name == LABEL) {
+                bail!(
+                    "concept-energy needs the rating `{LABEL}`, which is 1 for a good response, beside those of the concepts"
+                );
+            }
+            attributes.retain(|name| name != LABEL);
+            eprintln!("concepts: {}", attributes.join(", "));
+            chosen.kwargs.insert("concepts".to_owned(), json!(attributes.len()));
         }
         if chosen.teaches == Teaches::Attributes {
             eprintln!("attributes: {}", attributes.join(", "));
@@ -138,12 +151,12 @@ impl Data {
 }
 
 /// Rows of pairs, and how many of them have a margin.
-struct PairRows {
-    rows: Vec<RewardRow>,
+pub(super) struct PairRows {
+    pub(super) rows: Vec<RewardRow>,
     margins: usize,
 }
 
-fn of_pairs(
+pub(super) fn of_pairs(
     args: &TrainArgs,
     chosen: &Chosen,
     options: &LossOptions,
@@ -214,6 +227,21 @@ fn of_ratings(
                 let rating = |name: &String| record.ratings.iter().find(|(known, _)| known == name).map(|(_, x)| *x);
                 attributes.iter().map(|name| rating(name).unwrap_or(UNRATED)).collect()
             }
+            Teaches::Concepts => {
+                let flag = |name: &str| {
+                    let found = record.ratings.iter().find(|(known, _)| known == name).map(|(_, x)| *x);
+                    found.filter(|x| [0.0, 1.0].contains(x)).with_context(|| {
+                        format!(
+                            "the label and every concept must be rated 0 or 1, and `{name}` is not in line {}",
+                            record.line
+                        )
+                    })
+                };
+                std::iter::once(LABEL)
+                    .chain(attributes.iter().map(String::as_str))
+                    .map(flag)
+                    .collect::<anyhow::Result<_>>()?
+            }
             _ => {
                 let mean = record.ratings.iter().map(|(_, x)| x).sum::<f64>() / record.ratings.len() as f64;
                 let GaussianHeadsConfig { heads, form } = options.gaussian_heads;
@@ -271,6 +299,11 @@ fn stated(record: &Preference, combined: bool) -> anyhow::Result<Ranked> {
     Ok(Ranked { prompt: record.prompt.clone(), replies, line: record.line })
 }
 
+/// Pairs as they are, without labels.
+pub(super) fn pair_rows(encoded: Vec<(TrainRow, Preference)>) -> Vec<RewardRow> {
+    encoded.into_iter().map(|(row, _)| reward_row(row, Vec::new())).collect()
+}
+
 /// The groups of a meta step.
 pub(super) fn groups_of(args: &TrainArgs, encoder: &Encoder, groups: Vec<Ranked>) -> anyhow::Result<Vec<RewardRow>> {
     let encoded = checked(args, "meta", encoder.groups(groups)?)?.rows;
@@ -282,8 +315,7 @@ pub(super) fn merge_pairs(args: &TrainArgs, encoder: &Encoder, path: &Path) -> a
     let Loaded { rows, skipped, notes } = ascribe::data::load::<Preference>(path, &ColumnMap::default())?;
     notes.iter().for_each(|note| eprintln!("{note}"));
     say_skipped(args, &skipped, rows.len())?;
-    let encoded = checked(args, "merge", encoder.pairs(rows)?)?.rows;
-    Ok(encoded.into_iter().map(|(row, _)| reward_row(row, Vec::new())).collect())
+    Ok(pair_rows(checked(args, "merge", encoder.pairs(rows)?)?.rows))
 }
 
 fn reward_row(row: TrainRow, labels: Vec<f64>) -> RewardRow {

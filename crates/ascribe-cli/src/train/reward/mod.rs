@@ -6,6 +6,7 @@
 //! | margin, scaled | pairs with `margin` | by how much |
 //! | ties | pairs; `margin` 0 is a tie | which is better, or neither |
 //! | regression | ratings | each attribute |
+//! | concept-energy | ratings of 0 and 1, one of which is `label` | whether the response is good, and which concepts it has |
 //! | gaussian-heads | ratings | their mean, which every head learns from its own resample |
 //! | k-wise | ratings, or right and wrong replies | the order of all replies to a prompt |
 //! | confidence | pairs | a right answer is to be sure of itself, a wrong one not |
@@ -19,7 +20,9 @@ mod beside;
 mod chosen;
 mod data;
 mod meta;
+mod replay;
 mod sources;
+pub(crate) mod written;
 
 use std::path::Path;
 
@@ -27,8 +30,8 @@ use ascribe::lm::{Decoder, Head, LanguageModel, Pooling, Row};
 use ascribe::preference::Encoder;
 use ascribe::reward::losses::UNRATED;
 use ascribe::reward::{
-    CARD, Merge, MetaLearner, Reading, RewardCard, RewardLearner, RewardLoss, RewardModel, RewardRow, Scored, Standard,
-    rows_hash,
+    CARD, Merge, MetaLearner, Reading, ReplayLearner, RewardCard, RewardLearner, RewardLoss, RewardModel, RewardRow,
+    Scored, Standard, joint_energies, rows_hash,
 };
 use ascribe::train::{FitConfig, Learner, Source};
 use serde_json::{Value, json};
@@ -38,6 +41,7 @@ use super::{base, check_run, finish, fit_config, identity_of_head, refuse_other_
 use crate::Catalog;
 use crate::args::TrainArgs;
 use crate::device::device;
+use crate::hub::resolve;
 use crate::output::{print_line, write_whole};
 use crate::validate::{say_last, words};
 use beside::Beside;
@@ -47,6 +51,12 @@ use sources::{Sourced, Sources};
 
 /// The name of the method.
 pub const METHOD: &str = "reward";
+
+/// Share of the concepts that are flipped where the label is learned from them: that of the code of concept bottlenecks.
+const FLIPPED: f64 = 0.2;
+
+/// Weight of the replay, where none is given: that of ReMoDetect's code.
+const REPLAY: f64 = 0.01;
 
 /// Responses that the scale of a finished model is measured on.
 const MEASURED: usize = 256;
@@ -64,6 +74,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let groups = args.reward.meta_data.as_deref().map(meta::read).transpose()?;
     let data = Data::load(args, &mut chosen)?;
     let (loss, options) = chosen.make(catalog)?;
+    let replayed = replay::read(args, loss.needs().width)?;
     let reading = chosen.reading(args, &options, data.attributes())?;
     reading.check(loss.needs().width)?;
     let loss: &dyn RewardLoss = loss.as_ref();
@@ -73,10 +84,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let model = under_head(args, started, Head::Sequence { labels: loss.needs().width })?;
     let pooling = pooling(args)?;
     let model = model.with_decoder(model.decoder.clone().with_pooling(pooling));
-    let mut identity = identity_of_head(args, &config, &model);
-    identity.push(("loss", chosen.name.clone()));
-    identity.push(("loss_kwargs", Value::Object(chosen.kwargs.clone()).to_string()));
-    identity.push(("boundary", args.boundary.to_string()));
+    let mut identity = identity(args, &config, &chosen, &model);
     identity.push(("pooling", json!(model.decoder.pooling()).to_string()));
     identity.push(beside.identity());
     refuse_other_runs(args, &identity)?;
@@ -84,28 +92,37 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let rows = data.encode(args, &encoder, &chosen, &options)?;
     let merge = args.reward.merge_data.as_deref().map(|path| merge_pairs(args, &encoder, path)).transpose()?;
     identity.push(("set of rows", short(&rows_hash(&rows.train))));
-    let card =
-        RewardCard { loss: chosen.name.clone(), pooling, reading, variances: Vec::new(), standard: Standard::NONE };
+    let reading = with_joint_energies(reading, &rows.train)?;
+    let card = RewardCard { loss: chosen.name.clone(), pooling, reading, ..RewardCard::default() };
     // What the scale and the errors of the finished model are measured on.
     let unseen = !rows.held_out.is_empty();
     let measured = if unseen { &rows.held_out } else { &rows.train };
     let measured: Vec<RewardRow> = measured.iter().take(MEASURED).cloned().collect();
     let job = Job { args, config, model: &model, card: &card };
-    let trained = match (sources, groups.zip(args.reward.meta_rate), auxiliary) {
+    let trained = match (sources, groups.zip(args.reward.meta_rate), auxiliary, replayed) {
         (Some(mut sources), ..) => {
             let Sourced { train, held_out } = sources.name(rows)?;
             identity.push(sources.identity());
             let source = sources::source(&train, args, &job.config)?;
             job.fit(&sources.learner()?, identity, [train.as_slice(), held_out.as_slice()], Some(source))?
         }
-        (None, Some((groups, rate)), _) => {
+        (None, Some((groups, rate)), ..) => {
             let groups = groups_of(args, &encoder, groups)?;
             identity.push(("meta_rate", rate.to_string()));
             identity.push(("set of groups", short(&rows_hash(&groups))));
             job.fit(&MetaLearner::new(loss, &groups, rate)?, identity, rows.parts(), None)?
         }
-        (None, None, Some(learner)) => job.fit(&learner, identity, rows.parts(), None)?,
-        (None, None, None) => job.fit(&RewardLearner { loss }, identity, rows.parts(), None)?,
+        (None, None, Some(learner), _) => job.fit(&learner, identity, rows.parts(), None)?,
+        (None, None, None, Some(pairs)) => {
+            let pairs = replay::scored(&model, card.clone(), replay::encoded(args, &encoder, pairs)?)?;
+            let weight = args.reward.replay_weight.unwrap_or(REPLAY);
+            identity.push(("replay_weight", weight.to_string()));
+            identity.push(("set of replayed pairs", short(&rows_hash(&pairs))));
+            let [train, held_out] = rows.parts().map(|rows| replay::beside(rows, &pairs));
+            let learner = ReplayLearner::new(loss, weight)?;
+            job.fit(&learner, identity, [train.as_slice(), held_out.as_slice()], None)?
+        }
+        (None, None, None, None) => job.fit(&RewardLearner { loss }, identity, rows.parts(), None)?,
     };
     let Trained { model, tally, best } = trained;
     let card = match merge {
@@ -116,10 +133,39 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     finish(args, tally, best)
 }
 
+/// How the scores become a reward, with the energies of the label given the concepts where these are its parts.
+fn with_joint_energies(reading: Reading, rows: &[RewardRow]) -> anyhow::Result<Reading> {
+    let Reading::Concepts { names, weights, .. } = reading else { return Ok(reading) };
+    let flags = |row: &RewardRow| {
+        let mut flags = row.labels.iter().map(|label| *label == 1.0);
+        (flags.next().unwrap_or(false), flags.collect::<Vec<bool>>())
+    };
+    let joint = joint_energies(&rows.iter().map(flags).collect::<Vec<_>>(), FLIPPED)?;
+    Ok(Reading::Concepts { names, joint, weights })
+}
+
+/// What must be the same for a resumed run, but for its rows.
+fn identity(
+    args: &TrainArgs,
+    config: &FitConfig,
+    chosen: &Chosen<'_>,
+    model: &LanguageModel,
+) -> Vec<(&'static str, String)> {
+    let mut identity = identity_of_head(args, config, model);
+    identity.push(("loss", chosen.name.clone()));
+    identity.push(("loss_kwargs", Value::Object(chosen.kwargs.clone()).to_string()));
+    identity.push(("boundary", args.boundary.to_string()));
+    identity
+}
+
+/// Which states the head of the model reads, as its card says.
+fn own_pooling(args: &TrainArgs) -> anyhow::Result<Pooling> {
+    Ok(RewardCard::read(&resolve(&args.model)?)?.map_or(Pooling::Last, |card| card.pooling))
+}
+
 /// Which states the head reads: as asked, or as the model says that it does.
 fn pooling(args: &TrainArgs) -> anyhow::Result<Pooling> {
-    let own = RewardCard::read(&args.model)?.map_or(Pooling::Last, |card| card.pooling);
-    let pooling = args.reward.pooling.map_or(own, Pooling::from);
+    let pooling = args.reward.pooling.map_or_else(|| own_pooling(args), |name| Ok(name.into()))?;
     if pooling == Pooling::Mean {
         eprintln!(
             "the head reads the mean over all tokens; other software reads the last token, and finds other scores"
@@ -165,20 +211,25 @@ fn write_scale(
     rows: &[RewardRow],
     unseen: bool,
 ) -> anyhow::Result<()> {
-    let reward_model = RewardModel::new(model, card.clone())?;
-    let responses = |row: &RewardRow| row.responses.len().max(1);
-    let kept = &rows[..rows.len().min(MEASURED.div_ceil(rows.first().map_or(1, responses)))];
-    let texts =
-        kept.iter().flat_map(|row| row.responses.iter().map(move |response| Row { prompt: &row.prompt, response }));
-    let scored = reward_model.scored(&texts.collect::<Vec<Row>>())?;
-    let rewards: Vec<f64> = scored.iter().map(|one| one.reward).collect();
-    // Rewards that are all the same have no scale.
-    let standard = Standard::fit(&rewards).unwrap_or(Standard::NONE);
+    let (standard, scored) = scale(model, card.clone(), rows)?;
     let variances = match card.reading {
-        Reading::Attributes { .. } if unseen => errors(&scored, kept),
+        Reading::Attributes { .. } if unseen => errors(&scored, rows),
         _ => Vec::new(),
     };
     write_whole(&folder.join(CARD), RewardCard { standard, variances, ..card }.to_text().as_bytes())
+}
+
+/// Mean and deviation of the rewards of the first responses, and what is said of them.
+fn scale(model: &LanguageModel, card: RewardCard, rows: &[RewardRow]) -> anyhow::Result<(Standard, Vec<Scored>)> {
+    let reward_model = RewardModel::new(model, card)?;
+    let responses = |row: &RewardRow| row.responses.len().max(1);
+    let kept = rows.iter().take(MEASURED.div_ceil(rows.first().map_or(1, responses)));
+    let texts: Vec<Row> =
+        kept.flat_map(|row| row.responses.iter().map(move |response| Row { prompt: &row.prompt, response })).collect();
+    let scored = reward_model.scored(&texts)?;
+    let rewards: Vec<f64> = scored.iter().map(|one| one.reward).collect();
+    // Rewards that are all the same have no scale.
+    Ok((Standard::fit(&rewards).unwrap_or(Standard::NONE), scored))
 }
 
 /// Keeps the weights of a merge finite where attributes separate the pairs.
@@ -232,6 +283,10 @@ pub fn validate(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let rows = data.encode(args, &encoder, &chosen, &options)?;
     if let Some(path) = &args.reward.merge_data {
         merge_pairs(args, &encoder, path)?;
+    }
+    if let Some(pairs) = replay::read(args, loss.needs().width)? {
+        replay::encoded(args, &encoder, pairs)?;
+        ReplayLearner::new(loss.as_ref(), args.reward.replay_weight.unwrap_or(REPLAY))?;
     }
     let (train, held_out) = (rows.train.len(), rows.held_out.len());
     let steps = match sources {

@@ -8,6 +8,9 @@ use super::{Activation, Biases, DecoderConfig, Family, Head, Positions};
 use crate::local::rope::{Rope, RopeScaling};
 use crate::{LmError, io};
 
+/// The key of the scores beside the next token. It is ours: other software reads the language model and leaves them alone.
+const SCORES: &str = "sequence_scores";
+
 impl DecoderConfig {
     /// Reads `config.json`.
     ///
@@ -26,7 +29,12 @@ impl DecoderConfig {
             Family::Gpt2 => fields.gpt2()?,
             _ => fields.rotary(family)?,
         };
-        Self { head: fields.head(family)?, ..config }.check(path)
+        let head = fields.head(family)?;
+        let scores = match head {
+            Head::NextToken => fields.whole_or(SCORES, 0)?,
+            Head::Sequence { .. } | Head::Token { .. } => 0,
+        };
+        Self { head, scores, ..config }.check(path)
     }
 
     /// The `config.json` that transformers reads; ids of special tokens are added by the caller.
@@ -53,6 +61,9 @@ impl DecoderConfig {
             let names: Map<String, Json> = (0..labels).map(|n| (n.to_string(), json!(format!("LABEL_{n}")))).collect();
             let numbers: Map<String, Json> = (0..labels).map(|n| (format!("LABEL_{n}"), json!(n))).collect();
             set(json!({"id2label": names, "label2id": numbers}));
+        }
+        if self.scores > 0 {
+            set(json!({SCORES: self.scores}));
         }
         if self.family == Family::Gpt2 {
             set(json!({

@@ -48,7 +48,7 @@ pub enum Pooling {
 
 /// What a head of sequences reads, to make a loss of, with the way from the loss back to gradients.
 pub struct FeaturePass {
-    /// The pooled state of each row, `[rows, hidden]`: [`Decoder::head`] makes scores of it.
+    /// The pooled state of each row, `[rows, hidden]`: [`Decoder::sequence_scores`] makes scores of it.
     pub features: Tensor<2>,
     /// The states that predict the responses of the rows that were asked for, if any were: [`NextTokenHead::logps`] says how
     /// likely these are.
@@ -88,6 +88,16 @@ pub struct ScorePass {
     pub backward: Backward,
 }
 
+/// Scores and log-probabilities of one pass, with the way from a loss on both back to gradients.
+pub struct JointPass {
+    /// Scores of each row, as [`Decoder::row_scores`] gives them: `[rows, labels]`.
+    pub scores: Tensor<2>,
+    /// Log-probability of each token that was asked for, row after row: `[asked]`; `None` where none was.
+    pub logps: Option<Tensor<1>>,
+    /// The way back.
+    pub backward: Backward,
+}
+
 /// Normal weights, and biases of 0.
 struct Fresh {
     seed: Seed,
@@ -120,21 +130,54 @@ impl Decoder {
             let what = format!("a fresh head of the kind {head:?}");
             return Err(LmError::unsupported(what, "ask for a classifier's head with one label or more"));
         }
+        self.with_head_of(head, &mut self.fresh(init, seed))
+    }
+
+    /// The same weights and the same head of the next token, with a fresh head of `scores` for whole sequences beside it: what
+    /// makes a language model into one that writes before it scores.
+    ///
+    /// # Errors
+    /// [`LmError::Unsupported`] for a classifier, or without a score.
+    pub fn with_scores(&self, scores: usize, init: HeadInit, seed: Seed) -> Result<Self, LmError> {
+        if self.config.head != Head::NextToken || scores == 0 {
+            let what = format!("{scores} scores beside the head {:?}", self.config.head);
+            return Err(LmError::unsupported(what, "take a language model, and ask for one score or more"));
+        }
+        self.with_scores_of(scores, &mut self.fresh(init, seed))
+    }
+
+    fn fresh(&self, init: HeadInit, seed: Seed) -> Fresh {
         let width = self.config.hidden_size as f64 + 1.0;
         let deviation = match init {
             HeadInit::Narrow => width.recip(),
             HeadInit::Wide => width.sqrt().recip(),
         };
-        self.with_head_of(head, &mut Fresh { seed, deviation })
+        Fresh { seed, deviation }
     }
 
-    /// The same weights under the head that `source` holds.
-    pub(in crate::local) fn with_head_of(&self, head: Head, source: &mut dyn WeightSource) -> Result<Self, LmError> {
-        let config = DecoderConfig { head, ..self.config.clone() };
+    /// The same weights and the same head, with the head of scores that `source` holds beside it.
+    pub(in crate::local) fn with_scores_of(
+        &self,
+        scores: usize,
+        source: &mut dyn WeightSource,
+    ) -> Result<Self, LmError> {
+        let config = DecoderConfig { scores, ..self.config.clone() };
+        let device = self.device();
+        let mut build = Build { source, device: &device, norm: config.norm };
+        let score_head = parts::score_head(&config).map(|part| build.linear(&part)).transpose()?;
+        Ok(Self { score_head, config, ..self.clone() })
+    }
+
+    /// The same weights under the head that `source` holds, by its Hugging Face name.
+    ///
+    /// # Errors
+    /// When the source does not hold it.
+    pub fn with_head_of(&self, head: Head, source: &mut dyn WeightSource) -> Result<Self, LmError> {
+        let config = DecoderConfig { head, scores: 0, ..self.config.clone() };
         let device = self.device();
         let mut build = Build { source, device: &device, norm: config.norm };
         let head = parts::head(&config).map(|part| build.linear(&part)).transpose()?;
-        Ok(Self { head, config, ..self.clone() })
+        Ok(Self { head, score_head: None, config, ..self.clone() })
     }
 
     /// Trains the head of a classifier again, where all was frozen: beside an adapter it is trained whole.
@@ -142,14 +185,19 @@ impl Decoder {
         if self.config.head != Head::NextToken {
             self.head = self.head.take().map(|head| head.set_require_grad(true));
         }
+        self.score_head = self.score_head.take().map(|head| head.set_require_grad(true));
         self
     }
 
-    /// The head of a classifier under its Hugging Face name; nothing for the head of the next token.
+    /// The head of a classifier, or of scores beside the next token, under its Hugging Face name; nothing for the head of the
+    /// next token.
     pub(in crate::local) fn head_named(&self) -> Vec<Named> {
         let mut named = Vec::new();
         let part = parts::head(&self.config).filter(|_| self.config.head != Head::NextToken);
         if let (Some(part), Some(linear)) = (part, &self.head) {
+            of_linear(linear, part.name, &mut named);
+        }
+        if let (Some(part), Some(linear)) = (parts::score_head(&self.config), &self.score_head) {
             of_linear(linear, part.name, &mut named);
         }
         named
@@ -209,7 +257,7 @@ impl Decoder {
     /// When a row is empty, or the head is not one of sequences.
     pub fn row_scores(&self, rows: &[Row]) -> Result<Tensor<2>, CoreError> {
         let (features, _) = self.features_by(rows, 0, |ids, packing| self.states(ids, packing))?;
-        Ok(self.head(features))
+        Ok(self.sequence_scores(features))
     }
 
     /// [`row_scores`](Self::row_scores) for training: gradients come from [`Backward::gradients`].
@@ -218,7 +266,7 @@ impl Decoder {
     /// As [`row_scores`](Self::row_scores).
     pub fn score_pass(&self, rows: &[Row]) -> Result<ScorePass, CoreError> {
         let FeaturePass { features, backward, .. } = self.feature_pass(rows, 0)?;
-        Ok(ScorePass { scores: self.head(features), backward })
+        Ok(ScorePass { scores: self.sequence_scores(features), backward })
     }
 
     /// What the head of sequences reads of each row, for training, and what predicts the responses of the first `predicted`
@@ -241,33 +289,89 @@ impl Decoder {
         predicted: usize,
         states: impl FnOnce(Tensor<1, Int>, &Packing) -> Tensor<2>,
     ) -> Result<(Tensor<2>, Option<Predictors>), CoreError> {
-        let Head::Sequence { .. } = self.config.head else {
-            return Err(CoreError::Unsupported { what: "score sequences: its head is another one" });
-        };
-        if let Some(row) = rows.iter().position(|row| row.prompt.is_empty() && row.response.is_empty()) {
-            let got = format!("an empty row {row}");
-            return Err(CoreError::Shape { rule: "a sequence to score needs at least one token", got });
-        }
+        self.scores_sequences(rows)?;
         let told = &rows[..predicted.min(rows.len())];
         if let Some(row) = told.iter().position(|row| row.prompt.is_empty() || row.response.is_empty()) {
             let got = format!("row {row} without one of them");
             return Err(CoreError::Shape { rule: "a response to predict needs a prompt and a token", got });
         }
-        let packed = Packed::of(rows)?;
-        let last = |(at, row): (usize, &Row)| packed.at(at, row.prompt.len() + row.response.len() - 1);
-        let last: Vec<i64> = rows.iter().enumerate().filter_map(last).collect();
-        let device = self.device();
+        let (packed, device) = (Packed::of(rows)?, self.device());
         let states = states(integers(packed.ids.clone(), &device), &packed.packing); // [tokens, hidden]
-        let features = match self.pooling {
-            Pooling::Last => states.clone().select(0, integers(last, &device)), // [rows, hidden]
+        let features = self.pooled(&packed, rows, states.clone()); // [rows, hidden]
+        let predictors = (!told.is_empty()).then(|| packed.predictors(told, states, &device));
+        Ok((features, predictors))
+    }
+
+    /// What the head of sequences reads of each row, of the states of all tokens: `[tokens, hidden]` to `[rows, hidden]`.
+    fn pooled(&self, packed: &Packed, rows: &[Row], states: Tensor<2>) -> Tensor<2> {
+        let device = self.device();
+        match self.pooling {
+            Pooling::Last => states.select(0, integers(packed.last(rows), &device)), // [rows, hidden]
             Pooling::Mean => {
                 let shares = TensorData::new(packed.shares(), [rows.len(), packed.ids.len()]);
                 let shares = Tensor::<2>::from_data(shares, (&device, states.dtype())); // [rows, tokens]
-                shares.matmul(states.clone()) // [rows, hidden]
+                shares.matmul(states) // [rows, hidden]
             }
-        };
-        let predictors = (!told.is_empty()).then(|| packed.predictors(told, states, &device));
-        Ok((features, predictors))
+        }
+    }
+
+    /// Checks that there is a head of sequences, and a token in every row to read it at.
+    fn scores_sequences(&self, rows: &[Row]) -> Result<(), CoreError> {
+        if self.config.sequence_scores().is_none() {
+            return Err(CoreError::Unsupported { what: "score sequences: its head is another one" });
+        }
+        if let Some(row) = rows.iter().position(|row| row.prompt.is_empty() && row.response.is_empty()) {
+            let got = format!("an empty row {row}");
+            return Err(CoreError::Shape { rule: "a sequence to score needs at least one token", got });
+        }
+        Ok(())
+    }
+
+    /// The scores of the head of sequences by what it reads ([`FeaturePass::features`]): `[n, hidden]` to `[n, labels]`.
+    pub fn sequence_scores(&self, features: Tensor<2>) -> Tensor<2> {
+        match &self.score_head {
+            Some(head) => head.forward(features),
+            None => self.head(features),
+        }
+    }
+
+    /// The scores of sequences and the log-probabilities of chosen tokens of their responses, from one pass, for a model that
+    /// writes and scores. `places[i]` counts the tokens of the response of row `i`, from 0. Gradients of a loss on both come from
+    /// [`Backward::gradients`]; without autodiff nothing is kept for them.
+    ///
+    /// # Errors
+    /// As [`row_scores`](Self::row_scores) and [`response_logps`](Self::response_logps), and when a place is no token of its
+    /// response.
+    pub fn joint_pass(&self, rows: &[Row], places: &[Vec<usize>]) -> Result<JointPass, CoreError> {
+        self.scores_sequences(rows)?;
+        self.can_score(rows)?;
+        if rows.len() != places.len() {
+            let got = format!("{} rows and {} lists", rows.len(), places.len());
+            return Err(CoreError::Shape { rule: "every row needs its own list of places", got });
+        }
+        let packed = Packed::of(rows)?;
+        let (mut from, mut targets) = (Vec::new(), Vec::new());
+        for (number, (row, places)) in rows.iter().zip(places).enumerate() {
+            for place in places {
+                // The token before it predicts it; a prompt has at least one.
+                let predictor = packed.at(number, row.prompt.len() + place - 1);
+                let (Some(predictor), Some(target)) = (predictor, row.response.get(*place)) else {
+                    let got = format!("place {place} of the {} tokens of row {number}", row.response.len());
+                    return Err(CoreError::Shape { rule: "a place is a token of its response, counted from 0", got });
+                };
+                from.push(predictor);
+                targets.push(i64::from(*target));
+            }
+        }
+        let (device, mut kept) = (self.device(), None);
+        let ids = integers(packed.ids.clone(), &device);
+        let states = self.tracked_states(ids, &packed.packing, &mut kept); // [tokens, hidden]
+        let scores = self.sequence_scores(self.pooled(&packed, rows, states.clone())); // [rows, labels]
+        let logps = (!from.is_empty()).then(|| {
+            let states = states.select(0, integers(from, &device)); // [asked, hidden]
+            self.next_token_logps(states, integers(targets, &device)) // [asked]
+        });
+        Ok(JointPass { scores, logps, backward: Backward::new(kept) })
     }
 
     /// What the head says at chosen tokens of each row alone: the scores of a classifier of tokens, or the logits of the next
@@ -324,19 +428,9 @@ impl Decoder {
             let got = format!("none in {} rows", rows.len());
             return Err(CoreError::Shape { rule: "a batch needs at least one place to read", got });
         }
-        Ok(self.read(packed, at, states))
-    }
-
-    /// The head at the given tokens of a batch: `[tokens that are read, outputs]`.
-    fn read(
-        &self,
-        packed: Packed,
-        at: Vec<i64>,
-        states: impl FnOnce(Tensor<1, Int>, &Packing) -> Tensor<2>,
-    ) -> Tensor<2> {
-        let (Packed { ids, packing, .. }, device) = (packed, self.device());
-        let states = states(integers(ids, &device), &packing).select(0, integers(at, &device)); // [read, hidden]
-        self.head(states)
+        let device = self.device();
+        let states = states(integers(packed.ids, &device), &packed.packing); // [tokens, hidden]
+        Ok(self.head(states.select(0, integers(at, &device)))) // [places, outputs]
     }
 }
 
@@ -415,6 +509,12 @@ impl Packed {
         let states = states.select(0, integers(from, device)); // [n, hidden]
         let mask = Mask::from_rows(&flags, device);
         Predictors::new(states, integers(targets, device), integers(place, device), mask)
+    }
+
+    /// Where the last token of each row stands; no row is empty.
+    fn last(&self, rows: &[Row]) -> Vec<i64> {
+        let last = |(at, row): (usize, &Row)| self.at(at, row.prompt.len() + row.response.len() - 1);
+        rows.iter().enumerate().filter_map(last).collect()
     }
 }
 
@@ -497,15 +597,20 @@ mod tests {
         let predictors = predictors.unwrap();
         assert_eq!(predictors.mask().dims(), mask.dims());
         close("logps", &values(head.logps(&predictors)), &values(expected), 1e-5);
-        close("scores", &values(training.head(features)), &values(training.row_scores(&ROWS).unwrap()), 1e-6);
+        close(
+            "scores",
+            &values(training.sequence_scores(features)),
+            &values(training.row_scores(&ROWS).unwrap()),
+            1e-6,
+        );
         assert!(training.feature_pass(&ROWS, 0).unwrap().predictors.is_none());
         // The third row has no prompt, and the fourth no response.
         assert!(matches!(training.feature_pass(&ROWS, 3), Err(CoreError::Shape { .. })));
         assert!(matches!(training.next_token_head(), Err(CoreError::Unsupported { .. })));
     }
 
-    /// Scores, then the gradient of every weight that has one, under a loss in which each score weighs otherwise.
-    fn learn(decoder: Decoder, checkpointing: bool) -> Vec<Vec<f64>> {
+    /// The gradient of every weight that has one.
+    fn collected(decoder: &Decoder, gradients: &GradientsParams) -> Vec<Vec<f64>> {
         struct All<'a> {
             gradients: &'a GradientsParams,
             all: Vec<Vec<f64>>,
@@ -515,15 +620,79 @@ mod tests {
                 self.all.extend(self.gradients.get::<D>(param.id).map(values));
             }
         }
+        let mut found = All { gradients, all: Vec::new() };
+        decoder.visit(&mut found);
+        found.all
+    }
+
+    /// Scores, then the gradient of every weight that has one, under a loss in which each score weighs otherwise.
+    fn learn(decoder: Decoder, checkpointing: bool) -> Vec<Vec<f64>> {
         let decoder = decoder.with_gradient_checkpointing(checkpointing);
         let ScorePass { scores, backward } = decoder.score_pass(&ROWS).unwrap();
         let loss = scores.clone().square().sum();
         let gradients = backward.gradients(&decoder, loss);
-        let mut found = All { gradients: &gradients, all: vec![values(scores)] };
-        decoder.visit(&mut found);
+        let all = [vec![values(scores)], collected(&decoder, &gradients)].concat();
         // The head comes last.
-        assert_eq!(found.all.last(), Some(&decoder.head_gradient(&gradients)));
-        found.all
+        assert_eq!(all.last(), Some(&decoder.head_gradient(&gradients)));
+        all
+    }
+
+    /// A language model with two scores beside the next token.
+    fn writer(device: &burn::tensor::Device) -> Decoder {
+        plain(device).with_scores(2, HeadInit::Wide, Seed(4)).unwrap()
+    }
+
+    #[test]
+    fn one_pass_gives_the_scores_and_the_log_probabilities_of_two() {
+        let decoder = writer(&device());
+        let rows = [ROWS[0], ROWS[1], Row { prompt: &[6, 6], response: &[9] }];
+        let JointPass { scores, logps, .. } = decoder.joint_pass(&rows, &[vec![0, 2], vec![], vec![0]]).unwrap();
+        // A fresh head is drawn by its name, so it is that of the classifier.
+        let expected = values(classifier(&device()).row_scores(&rows).unwrap());
+        close("scores", &values(scores), &expected, 1e-5);
+        close("scores alone", &values(decoder.row_scores(&rows).unwrap()), &expected, 1e-5);
+        let mean = |decoder: Decoder| decoder.with_pooling(Pooling::Mean);
+        let pooled = mean(writer(&device())).joint_pass(&rows, &[vec![], vec![], vec![]]).unwrap().scores;
+        close("means", &values(pooled), &values(mean(classifier(&device())).row_scores(&rows).unwrap()), 1e-5);
+        // Three columns a row.
+        let all = values(plain(&device()).response_logps(&rows).unwrap().0);
+        close("log-probabilities", &values(logps.unwrap()), &[all[0], all[2], all[6]], 1e-5);
+        assert!(decoder.joint_pass(&rows, &[vec![], vec![], vec![]]).unwrap().logps.is_none());
+        for (decoder, places, said) in [
+            (writer(&device()), vec![vec![0]; 2], "its own list"),
+            (writer(&device()), vec![vec![2]; 3], "place 2 of the 2 tokens of row 1"),
+            (plain(&device()), vec![vec![]; 3], "score sequences"),
+            (classifier(&device()), vec![vec![]; 3], "score text"),
+        ] {
+            let error = decoder.joint_pass(&rows, &places).err().expect("refused").to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        for scores in [
+            plain(&device()).with_scores(0, HeadInit::Wide, Seed(4)),
+            classifier(&device()).with_scores(1, HeadInit::Wide, Seed(4)),
+        ] {
+            assert!(matches!(scores, Err(LmError::Unsupported { .. })));
+        }
+    }
+
+    #[test]
+    fn a_loss_on_scores_and_tokens_learns_layer_by_layer_as_in_one_graph() {
+        let joint = |decoder: Decoder, checkpointing: bool| {
+            let decoder = decoder.with_gradient_checkpointing(checkpointing);
+            let pass = decoder.joint_pass(&ROWS[..2], &[vec![1], vec![0, 1]]).unwrap();
+            let loss = pass.scores.square().sum() + pass.logps.unwrap().square().sum();
+            collected(&decoder, &pass.backward.gradients(&decoder, loss))
+        };
+        let training = device().autodiff();
+        let whole = joint(writer(&training), false);
+        // As many as a classifier has, whose list begins with its scores.
+        assert_eq!(whole.len(), learn(classifier(&training), false).len() - 1);
+        for (one, other) in whole.iter().zip(joint(writer(&training), true)) {
+            close("gradient", &other, one, 1e-4);
+        }
+        // Beside an adapter the head is trained whole: two factors for two projections of three layers, and the head.
+        let adapted = writer(&training).with_lora(&LoraConfig::default(), Seed(5)).unwrap();
+        assert_eq!(joint(adapted, true).len(), 2 * 2 * 3 + 1);
     }
 
     #[test]

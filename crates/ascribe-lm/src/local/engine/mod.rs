@@ -24,7 +24,7 @@ use self::tree::{Batch, KvTree};
 use super::config::{Activation, DecoderConfig, Family, Head, Norm, Positions};
 use super::decoder::Decoder;
 use super::gpt2::Gpt2;
-use super::parts::{LayerParts, NormPart, Product, head, last_norm};
+use super::parts::{LayerParts, NormPart, Product, head, last_norm, score_head};
 use super::rope::{Rope, RopeScaling};
 use super::weights::WeightSource;
 use crate::LmError;
@@ -120,6 +120,10 @@ impl Engine {
         }
         let embedding =
             Product { name: "model.embed_tokens".into(), inputs: c.hidden_size, outputs: c.vocab_size, bias: false };
+        if let Some(part) = score_head(c) {
+            // What scores is no part of what writes; it counts as read.
+            build.floats(&format!("{}.weight", part.name), &[part.outputs, part.inputs])?;
+        }
         Ok(Self {
             head: head(c).map(|part| build.linear(&[&part])).transpose()?,
             embedding: build.matrix(&[&embedding])?,
