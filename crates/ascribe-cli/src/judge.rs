@@ -9,18 +9,21 @@ use ascribe::core::{CoreError, Credit, Episode, Scorer, Tokens};
 use ascribe::data::Prompt;
 use ascribe::lm::Row;
 use ascribe::preference::Encoder;
-use ascribe::reward::{Reading, RewardCard, RewardModel, Scored, Standard};
+use ascribe::reward::{Reading, RewardCard, RewardError, RewardModel, Scored, Standard};
 
 /// A reward model with the prompts that it may be asked about. It reads texts in its own tokenizer and template.
 ///
 /// The reward of a general preference model is the mean of `s(i > j) / tau` over all K responses j to the prompt that it is
-/// asked about at once, the response itself included: arXiv:2410.02197, section 5. These sum up to 0 for each prompt.
+/// asked about at once, the response itself included: arXiv:2410.02197, section 5. These sum up to 0 for each prompt, and so do
+/// its win rates less one half, the mean of `sigmoid(s(i > j) / tau)`: arXiv:2405.00675, eq. 4.7.
 pub struct Judge {
     model: RewardModel,
     /// By the tokens that the policy reads.
     prompts: HashMap<Tokens, Prompt>,
     /// What its rewards are brought to.
     standard: Standard,
+    /// Whether it tells win rates less one half.
+    win_rates: bool,
 }
 
 impl Judge {
@@ -33,7 +36,7 @@ impl Judge {
         eprintln!("loading {}", folder.display());
         let model = RewardModel::load(folder, device);
         let model = model.with_context(|| format!("the reward model `{}`", folder.display()))?;
-        Ok(Self { model, prompts: prompts.into_iter().collect(), standard: Standard::NONE })
+        Ok(Self { model, prompts: prompts.into_iter().collect(), standard: Standard::NONE, win_rates: false })
     }
 
     /// The same with rewards on its own scale.
@@ -47,6 +50,19 @@ impl Judge {
         Ok(Self { standard, ..self })
     }
 
+    /// The same with win rates less one half in place of rewards. Refuses a model that compares no responses.
+    pub fn with_win_rates(self) -> anyhow::Result<Self> {
+        match self.compares() {
+            true => Ok(Self { win_rates: true, ..self }),
+            false => bail!("win rates are those of a general preference model; train one by `train reward --loss gpm`"),
+        }
+    }
+
+    /// Whether it is a general preference model.
+    fn compares(&self) -> bool {
+        matches!(self.card().reading, Reading::Preference(_))
+    }
+
     /// What its scores mean.
     pub fn card(&self) -> &RewardCard {
         self.model.card()
@@ -54,6 +70,15 @@ impl Judge {
 
     /// What the model says of each response; nothing of one that has no token.
     pub fn scored(&self, episodes: &[Episode]) -> Result<Vec<Option<Scored>>, CoreError> {
+        self.each(episodes, |rows| self.model.scored(rows))
+    }
+
+    /// What `of` says of each response; nothing of one that has no token.
+    fn each<T: Clone>(
+        &self,
+        episodes: &[Episode],
+        of: impl Fn(&[Row]) -> Result<Vec<T>, RewardError>,
+    ) -> Result<Vec<Option<T>>, CoreError> {
         let model = self.model.model();
         let encoder = Encoder::new(model, model.config.context).map_err(|error| CoreError::Other(Box::new(error)))?;
         let texts = episodes.iter().map(|one| self.read(&encoder, one)).collect::<Result<Vec<_>, CoreError>>()?;
@@ -61,8 +86,8 @@ impl Judge {
         let there: Vec<usize> = (0..texts.len()).filter(|at| !texts[*at].1.is_empty()).collect();
         let row = |at: &usize| Row { prompt: &texts[*at].0, response: &texts[*at].1 };
         let rows: Vec<Row> = there.iter().map(row).collect();
-        for (at, scored) in there.iter().zip(self.model.scored(&rows)?) {
-            all[*at] = Some(scored);
+        for (at, said) in there.iter().zip(of(&rows)?) {
+            all[*at] = Some(said);
         }
         Ok(all)
     }
@@ -87,8 +112,13 @@ impl Judge {
 impl Scorer for Judge {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
         // What has no token is judged by nobody.
+        if self.win_rates {
+            let rates = self.each(episodes, |rows| self.model.win_rates(rows))?;
+            let credit = |rate: Option<f64>| Credit::sequence(rate.map_or(f32::NAN, |rate| (rate - 0.5) as f32));
+            return Ok(rates.into_iter().map(credit).collect());
+        }
         let scored = self.scored(episodes)?;
-        let relative = matches!(self.model.card().reading, Reading::Preference(_));
+        let relative = self.compares();
         let mut asked: HashMap<&[u32], f64> = HashMap::new();
         for (episode, _) in episodes.iter().zip(&scored).filter(|(_, scored)| scored.is_some()) {
             *asked.entry(episode.prompt_tokens()).or_default() += 1.0;

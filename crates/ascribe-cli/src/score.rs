@@ -81,6 +81,9 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     }
     let Some(path) = &args.model else { return crate::rewarded::run(args) };
     DpoConfig { beta: args.beta, ..DpoConfig::default() }.init()?;
+    if args.given.has("beta") && args.reference.is_none() {
+        bail!("beta does nothing without --reference, against which rewards are; leave it out, or name the reference");
+    }
     let model = match args.served.options(Seed(0))? {
         Some(options) => Model::connect(options, path)?,
         None => Model::load(path, args.adapter.as_deref(), args)?,

@@ -228,6 +228,7 @@ fn options_out_of_range() {
         training_is_refused(&bench, &format!("--beta {beta}"), &["--beta", beta, "number"]);
     }
     bench.run("score --model model --input pairs.jsonl --beta 0").refused(&["beta must be finite and above 0"]);
+    bench.run("score --model model --input pairs.jsonl --beta 0.5").refused(&["beta does nothing without --reference"]);
     for (options, said) in [
         ("--learning-rate 0", "learning_rate must be finite and above 0"),
         ("--learning-rate nan", "learning_rate must be finite and above 0"),
@@ -241,7 +242,20 @@ fn options_out_of_range() {
         ("--lr-scheduler-kwargs {\"cycles\":2}", "unknown field `cycles`"),
         ("--lr-scheduler-kwargs power=0", "power must be finite and above 0"),
         ("--lr-scheduler-type warmup_stable_decay", "num_decay_steps must be at least 1"),
+        (
+            "--lr-scheduler-kwargs power=2",
+            "linear does not use power, which would change nothing; its lr_scheduler_kwargs are none",
+        ),
+        ("--lr-scheduler-type cosine --lr-scheduler-kwargs min_lr_rate=0.5", "its lr_scheduler_kwargs are num_cycles"),
         ("--optim lamb", "unknown variant `lamb`"),
+        ("--optim sgd --adam-beta1 0.5", "adam_beta1 does nothing with --optim sgd, which has no moments of Adam"),
+        ("--optim sgd --adam-epsilon 1e-6", "adam_epsilon does nothing with --optim sgd"),
+        ("--optim rmsprop --adam-beta2 0.9", "adam_beta2 does nothing with --optim rmsprop"),
+        (
+            "--held-out 0 --per-device-eval-batch-size 2",
+            "per_device_eval_batch_size does nothing without rows to evaluate on",
+        ),
+        ("--revision quote", "revision does nothing where no token rewards are made"),
         ("--optim sgd --optim-args momentum=1", "momentum must be in [0, 1)"),
         ("--optim sgd --optim-args nesterov=true", "momentum must be above 0 with nesterov"),
         (

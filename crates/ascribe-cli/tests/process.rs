@@ -86,6 +86,8 @@ fn labels_by_monte_carlo_are_whole_in_shards_and_after_a_kill() {
     bench.run("label --merge part2.jsonl part1.jsonl --output merged.jsonl").succeeded();
     assert_eq!(bench.read("merged.jsonl"), bench.read("rows.jsonl"));
     bench.run("label --merge part1.jsonl --output merged.jsonl").refused(&["item 1 is missing"]);
+    let idle = "label --merge part2.jsonl part1.jsonl --output no.jsonl --rollouts 4";
+    bench.run(idle).refused(&["rollouts does nothing with --merge, which puts finished rows together; leave it out"]);
     bench.run("label --merge part1.jsonl part1.jsonl --output merged.jsonl").refused(&["twice"]);
 
     // Cut within the last item: that item alone is done again.

@@ -488,6 +488,10 @@ fn a_policy_learns_from_refined_scores_of_steps_beside_success() {
         (format!("{both} --step-eta 0.5 {estimator}"), "step_eta is where --step-rewards clip cuts"),
         (format!("{both} --step-rewards delta --step-eta 0.5 {estimator}"), "step_eta belongs to step_rewards clip"),
         (format!("{both} --step-rewards clip --combine min {estimator}"), "which step_rewards keeps apart"),
+        (
+            format!("{both} --step-rewards clip --log-sigmoid-quantile 0.5 {estimator}"),
+            "log_sigmoid_quantile make one reward of several",
+        ),
         (format!("--reward prm --step-rewards clip {estimator}"), "name a reward of it beside the process model"),
         (format!("--reward arithmetic --step-rewards clip {estimator}"), "reward names 0; name one"),
         (format!("--reward prm,arithmetic,prm --step-rewards clip {estimator}"), "reward names 2; name one"),

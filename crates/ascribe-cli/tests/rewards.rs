@@ -221,6 +221,8 @@ fn an_adapter_with_its_head_is_trained_continued_merged_and_scored() {
     let ran =
         bench.run(&format!("train reward --model merged --data pairs.jsonl --output-dir more {SHORT}")).succeeded();
     assert!(ran.stderr.contains("a head of 1 scores, from which training goes on"), "{}", ran.stderr);
+    let line = format!("train reward --model merged --data pairs.jsonl --output-dir again {SHORT} --head-init wide");
+    bench.run(&line).refused(&["head_init draws a fresh head, and `merged` has one of 1 scores"]);
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn every_method_on_rollouts_trains_and_says_what_it_is_made_of() {
         assert!(ran.stdout.contains("held-out reward "), "{}", ran.stdout);
         let log = log(&bench, &out);
         assert_eq!(log.len(), 2, "{method}");
-        for name in ["loss", "reward", "frac_reward_zero_std", "completions/mean_length", "grad_norm"] {
+        for name in ["loss", "reward", "frac_reward_zero_std", "completions/complete_ratio", "grad_norm"] {
             assert!(log.iter().all(|row| row[name].as_f64().is_some_and(f64::is_finite)), "{method}: {name}");
         }
         assert_eq!(log[0]["ratio"].as_f64().is_some(), surrogate, "{method}");
@@ -444,6 +444,23 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("score", "--second-attempt again --borrowed-attempts 1", &["borrowed_attempts", "in [0, 1)"]);
     refused("score", "--second-attempt again --stage first --borrowed-attempts 0.5", &["0 in the first stage"]);
     refused("grpo", "--borrowed-attempts 0.5", &["borrowed_attempts does nothing with grpo"]);
+    let second = |more: &str| format!("--second-attempt again {more}");
+    refused("score", &second("--second-pull 0.5"), &["second_pull does nothing without the stage", "--stage first"]);
+    refused("score", &second("--stage first --progress-bonus 2"), &["progress_bonus does nothing without the stage"]);
+    let pull = "does nothing without a pull to the reference in the loss, whose strength is 0; raise --beta";
+    refused(
+        "score",
+        &second("--stage first --beta 0 --second-pull 0.5"),
+        &[&format!("second_pull {pull}, or leave second_pull out")],
+    );
+    refused("grpo", "--kl-loss-estimator k2", &[&format!("kl_loss_estimator {pull}")]);
+    refused("grpo", "--use-bias-correction-kl", &[&format!("use_bias_correction_kl {pull}")]);
+    refused("oreal", "--beta 0 --kl-loss-estimator k2", &[&format!("kl_loss_estimator {pull}")]);
+    refused("brain", "--brain-reference 0 --brain-gamma 2", &["brain_gamma does nothing", "drop that, or leave"]);
+    let scales = "advantage_epsilon does nothing without a standard deviation";
+    refused("grpo", "--scale-rewards none --advantage-epsilon 1e-6", &[scales]);
+    refused("oreal", "--vf-coef 0.5", &["vf_coef does nothing without a critic", "--token-rewards"]);
+    refused("ppo", "--vf-coef 0 --cliprange-value 0.1", &["cliprange_value does nothing without a loss of values"]);
     refused("raft", "--keep-top 0", &["keep_top"]);
     let penalty =
         "does nothing without a penalty for leaving the reference in the reward, whose strength is 0; raise --kl-coef";

@@ -40,6 +40,12 @@ fn a_policy_labels_what_it_writes() {
     for name in ["loss", "pairs/kept", "pairs/margin", "kl_to_reference", "round"] {
         assert!(log.iter().all(|row| row[name].as_f64().is_some_and(f64::is_finite)), "{name}");
     }
+    // What was not cut has ended.
+    for row in &log {
+        let [length, cut, complete] = ["mean_length", "clipped_ratio", "complete_ratio"]
+            .map(|name| row[format!("completions/{name}").as_str()].as_f64().expect("it is logged"));
+        assert!((1.0..=6.0).contains(&length) && (cut + complete - 1.0).abs() < 1e-12, "{row}");
+    }
     // A round begins at its own policy, unless the reference stays the first one.
     let first = log[0]["loss"].as_f64().expect("a loss");
     assert!((first - std::f64::consts::LN_2).abs() < 1e-4, "{first}");
@@ -117,10 +123,27 @@ fn preferences_in_a_table_are_learned_from_in_rounds() {
     // By the margins of a reward, another loss on scores.
     let other = format!("train iterative-dpo --loss-type mm-dpo --model model --output-dir mm --reward gpm {ROUND}");
     bench.run(&other).succeeded();
+    // Of other prompts it says nothing, as it compares the responses of one policy.
+    let held =
+        line.replace("--output-dir out", "--output-dir held").replace("--reward gpm", "--reward gpm --held-out 2");
+    let said =
+        "`gpm` compares the responses of one policy with each other, so its mean says nothing of held-out prompts";
+    let ran = bench.run(&held).succeeded();
+    assert!(ran.stdout.contains(said) && ran.stdout.contains("use --gold"), "{}", ran.stdout);
+    assert!(!bench.path("held/summary.json").exists());
     // By how often a response wins: another run.
     bench.run(&format!("{line} --win-rates")).refused(&["options of rounds"]);
     let other = format!("train iterative-gpo --model model --output-dir sppo --reward gpm --win-rates {ROUND}");
     bench.run(&other).succeeded();
+    for row in &self::log(&bench, "sppo") {
+        // Chances less one half: of four, itself included, at most 3/8 above and below.
+        let [reward, margin] = ["reward", "pairs/margin"].map(|name| row[name].as_f64().expect("it is logged"));
+        assert!(margin > 0.0 && margin <= 0.75 && reward.abs() < 1e-6, "{row}");
+    }
+    for more in ["--standardize", "--log-sigmoid 0", "--reward-weights 2", "--reward gpm,gpm"] {
+        let line = format!("train iterative-gpo --model model --output-dir no --reward gpm --win-rates {ROUND} {more}");
+        bench.run(&line).refused(&["win_rates of the general preference model `gpm`", "name it alone with --reward"]);
+    }
 }
 
 #[test]
@@ -134,7 +157,9 @@ fn rounds_refuse_what_does_nothing() {
     refused("iterative-dpo", "", &["implicit labels need a policy that has learned something"]);
     refused("iterative-dpo", "--labels reward", &["--reward"]);
     refused("iterative-dpo", "--labels implicit --reward exact", &["reward does nothing"]);
+    refused("iterative-dpo", "--labels implicit --standardize", &["standardize does nothing without a reward"]);
     refused("iterative-dpo", "--labels implicit --reward-weights 1", &["1 numbers for 0 rewards"]);
+    refused("iterative-dpo", "--labels implicit --standardize", &["standardize brings the reward models of --reward"]);
     refused("iterative-cream", "--reward exact", &["reward does nothing with iterative-cream", "iterative-dpo"]);
     refused("iterative-scir", "--reward exact", &["reward does nothing with iterative-scir", "iterative-dpo"]);
     refused("iterative-dpo", "--max-steps 0", &["--max-steps"]);

@@ -286,7 +286,16 @@ fn conversations_that_part_early_train_by_all_that_the_assistant_says() {
     let expected = tokens("the sum") + tokens("yes");
     assert!((number(&log[0], "lengths/chosen") - expected).abs() < 1e-9, "{} and {expected}", log[0]);
     // Revision prompts quote one reply, so token rewards need pairs that share all before it.
-    bench.run(&line("t-reg")).refused(&["chosen and rejected answer different prompts (lines 1, 2"]);
+    bench.run(&line("t-reg")).refused(&["chosen and rejected part before their last reply (lines 1, 2"]);
+    // A label is that of the last reply of a side.
+    let ran = bench.run(&line("kto")).succeeded();
+    assert!(ran.stderr.contains("8 pairs part before their last reply: that of each side is judged"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("14 rows to train on, 2 held out"), "{}", ran.stderr);
+    // A reward model reads both conversations whole, but learns no language from what the user says.
+    let ran = bench.run(&format!("{} --head-init wide", line("reward"))).succeeded();
+    assert!(ran.stderr.contains("6 rows to train on, 2 held out"), "{}", ran.stderr);
+    let said = ["lm_coef weighs the language of the chosen response", "line ", "part before their last reply"];
+    bench.run(&format!("{} --lm-coef 0.01", line("reward").replace("out-reward", "out-lm"))).refused(&said);
     let line = line("dpo").replacen("train", "validate", 1);
     assert!(bench.run(&line).succeeded().stdout.contains("6 rows to train on"));
 }

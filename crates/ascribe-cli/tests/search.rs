@@ -222,6 +222,12 @@ fn texts_are_scored_by_words_stems_patterns_and_length() {
     refused("--scorer patterns --pattern (a", "must be a regular expression, got `(a`");
     refused("--scorer logp --pattern a", "--pattern does nothing without the scorer patterns");
     refused("--scorer patterns --pattern a --stems", "--stems does nothing without the scorer keywords or forbidden");
+    refused("--scorer logp --keywords a", "--keywords does nothing without the scorer keywords or forbidden");
+    refused(
+        "--scorer logp --target-length 9",
+        "--target-length does nothing without the scorer length or length-limit",
+    );
+    refused("--reduce mean", "--reduce does nothing without a scorer");
     refused("--scorer length --hard", "--hard does nothing without the scorer keywords or length-limit");
     refused("--scorer length-limit --target-length 0", "a length limit must be at least 1");
 }

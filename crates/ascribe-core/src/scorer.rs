@@ -4,7 +4,11 @@ use crate::{CoreError, Credit, Episode};
 
 /// Anything that gives credit: reward models, process models, rules, verifiers, judges, log-ratios.
 pub trait Scorer: Send + Sync {
-    /// Credit of each episode, at the scorer's own granularity, in the order of `episodes`.
+    /// Credit of each episode, at the scorer's own granularity, in the order of `episodes`. A NaN says that nobody can judge the
+    /// episode: training leaves it out and counts it, search refuses it. A number that went wrong is an error instead.
+    ///
+    /// # Errors
+    /// What the scorer says.
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError>;
 
     /// What is remembered from batch to batch, such as a running mean, for a checkpoint.

@@ -18,7 +18,7 @@ use ascribe_core::Seed;
 use rand::Rng;
 
 use crate::{
-    Choices, ColumnMap, DataError, Kind, LanguageModelling, Preference, PromptCompletion, PromptOnly, Rated, Record,
+    Choices, ColumnMap, DataError, Dialogues, Kind, LanguageModelling, PromptCompletion, PromptOnly, Rated, Record,
     Records, Stepwise, Unpaired,
 };
 
@@ -70,7 +70,7 @@ impl NearDuplicates {
             Kind::LanguageModelling => index.insert_all::<LanguageModelling>(path, map)?,
             Kind::PromptOnly => index.insert_all::<PromptOnly>(path, map)?,
             Kind::PromptCompletion => index.insert_all::<PromptCompletion>(path, map)?,
-            Kind::Preference => index.insert_all::<Preference>(path, map)?,
+            Kind::Preference => index.insert_all::<Dialogues>(path, map)?,
             Kind::Unpaired => index.insert_all::<Unpaired>(path, map)?,
             Kind::Stepwise => index.insert_all::<Stepwise>(path, map)?,
             Kind::Rated => index.insert_all::<Rated>(path, map)?,

@@ -169,6 +169,11 @@ impl Record for Preference {
                     (Some((prompt, chosen)), Some((other, rejected))) if prompt == other => {
                         Ok((prompt, chosen, rejected))
                     }
+                    (Some((Prompt::Messages(first), _)), Some((Prompt::Messages(second), _)))
+                        if parting(&first, &second).is_some() =>
+                    {
+                        Err(Why::Parted)
+                    }
                     (Some(_), Some(_)) => Err(Why::DifferentPrompts),
                     _ => Err(Why::NoReply),
                 }
@@ -201,7 +206,7 @@ impl Record for Dialogues {
     fn from_row(place: Place<'_>, row: Map<String, Value>) -> Result<Result<Self, Untaught>, DataError> {
         match Preference::from_row(place, row.clone())? {
             Ok(pair) => Ok(Ok(Self { pair, between: [Vec::new(), Vec::new()] })),
-            Err(Untaught { why: Why::DifferentPrompts, .. }) => Self::parted(place, row),
+            Err(Untaught { why: Why::Parted, .. }) => Self::parted(place, row),
             Err(untaught) => Ok(Err(untaught)),
         }
     }
@@ -233,13 +238,8 @@ impl Dialogues {
         else {
             return untaught(Why::DifferentPrompts);
         };
-        let shared = first.iter().zip(&second).take_while(|(one, other)| one == other).count();
+        let Some(shared) = parting(&first, &second) else { return untaught(Why::DifferentPrompts) };
         let between = [first.split_off(shared), second.split_off(shared)];
-        // Without turns between, the reply itself comes first.
-        let is_taught = |turns: &Vec<Message>| turns.first().is_none_or(|turn| turn.role == "assistant");
-        if !between.iter().all(is_taught) {
-            return untaught(Why::DifferentPrompts);
-        }
         let prompt = Prompt::Messages(first);
         if prompt.is_blank() {
             return untaught(Why::EmptyPrompt);
@@ -251,6 +251,14 @@ impl Dialogues {
         let pair = Preference { prompt, chosen, rejected, margin, reference, consistency, weight, line };
         Ok(Ok(Self { pair, between }))
     }
+}
+
+/// How many messages two conversations before their last replies share, if the assistant is the next to speak in both.
+fn parting(first: &[Message], second: &[Message]) -> Option<usize> {
+    let shared = first.iter().zip(second).take_while(|(one, other)| one == other).count();
+    // Where nothing is left, the last reply itself comes next.
+    let replies = |side: &[Message]| side.get(shared).is_none_or(|turn| turn.role == "assistant");
+    (replies(first) && replies(second)).then_some(shared)
 }
 
 impl Record for PromptCompletion {
@@ -523,6 +531,9 @@ mod tests {
         let got = read::<Dialogues>(row(&[user("x"), says("a"), user("y"), says("b")], &[user("x"), says("d")]));
         let Dialogues { pair, between } = got.unwrap().unwrap();
         assert_eq!((pair.prompt, between), (Prompt::Messages(opening()), [turns("a"), Vec::new()]));
+        // As a pair of replies to one prompt it cannot teach, and says why.
+        let parted = row(&[user("x"), says("a"), user("y"), says("b")], &[user("x"), says("d")]);
+        assert_eq!(read::<Preference>(parted).unwrap(), Err(Why::Parted));
         // What other pairs are, they stay.
         let plain = json!({"prompt": "q", "chosen": "yes", "rejected": "no"});
         let Dialogues { pair: got, between } = read::<Dialogues>(plain).unwrap().unwrap();

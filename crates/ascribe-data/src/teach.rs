@@ -15,8 +15,10 @@ pub enum Why {
     EmptyCompletion,
     /// The prompt has nothing but white space, so the first token of the reply has nothing to follow.
     EmptyPrompt,
-    /// Chosen and rejected are dialogues that part before their last replies.
+    /// Chosen and rejected answer different prompts.
     DifferentPrompts,
+    /// Chosen and rejected are conversations that part at a reply before the last one, where one reply to one prompt is asked for.
+    Parted,
     /// A dialogue does not end with the assistant.
     NoReply,
     /// Truncation took every token that counts.
@@ -42,6 +44,7 @@ impl fmt::Display for Why {
             Self::EmptyCompletion => "empty completion",
             Self::EmptyPrompt => "empty prompt",
             Self::DifferentPrompts => "chosen and rejected answer different prompts",
+            Self::Parted => "chosen and rejected part before their last reply",
             Self::NoReply => "no reply of the assistant at the end",
             Self::NoTokenLeft => "no token left after truncation",
             Self::Tied => "a tie of the replies",

@@ -108,6 +108,10 @@ fn pairs_that_part_before_their_last_reply_are_sound_unless_the_user_parts_them(
     let diagnosis = examined(&rows, &Doctor { text: None, test_set: None });
     assert_eq!(found(&diagnosis), [(Check::Untaught, vec![2]), (Check::Contradiction, vec![3])]);
     assert_eq!((diagnosis.kind, diagnosis.rows), (Kind::Preference, 2));
+    // As a test set they are known by what both sides share.
+    let test = file(&rows[..1]);
+    let index = NearDuplicates::of_prompts(test.path(), &ColumnMap::default(), 0.8, Seed(0)).unwrap();
+    assert!(index.closest("what is it?").is_some() && index.closest("sure?").is_none());
 }
 
 #[test]

@@ -118,6 +118,17 @@ pub enum PreferenceError {
         /// Its answer.
         answer: String,
     },
+    /// A reward that is no number.
+    #[error(
+        "a reward must be finite, got {got} for a response to the prompt of line {line}; mend the reward, or give None where \
+         nobody can judge the response"
+    )]
+    Reward {
+        /// The row of the prompt.
+        line: usize,
+        /// The value received.
+        got: f32,
+    },
     /// Two rows with one prompt that say different things.
     #[error("lines {first} and {second} have the same prompt and other columns that differ; drop one of them")]
     SamePrompt {

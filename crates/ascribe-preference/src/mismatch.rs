@@ -1,9 +1,19 @@
 //! Responses to other prompts, from which KTO estimates the divergence from the reference: arXiv:2402.01306, section 4.2.
 //!
-//! Each row gets the response of the nearest row before it, in a circle, that has another prompt. TRL turns the responses of
-//! each batch by one, whatever their prompts are; two rows of one prompt, such as the sides of a former pair, would then not
-//! be mismatched at all. The rows are those of the data in its order, so the reference is asked once and a resumed run has
-//! the same.
+//! ```text
+//! y'_i = y_j,   j the nearest row before i, in a circle over all rows of the data in its order, with another prompt
+//! ```
+//! The authors' code and TRL turn the responses of a batch by one, `j = i - 1` in a circle: the former those of each batch of
+//! training, the latter those of each batch of the data in its order, before training. Where all prompts differ and the batch
+//! is the data, this is that. It departs from both for three reasons.
+//!
+//! - Two rows of one prompt, such as the sides of a former pair, stand beside each other and are not mismatched at all.
+//! - A response that is chosen before training has its log-probability under the reference in the cache, and a run that goes on
+//!   has the same. One out of a shuffled batch is another in every epoch, and the reference would be asked at every step.
+//! - What a row is compared with does not depend on the size of a batch, and a batch of one row is allowed.
+//!
+//! The mean over a window is an estimate of the same divergence either way, as long as the order of the data says nothing: rows
+//! that are sorted by topic get responses about their own topic.
 
 use ascribe_core::Tokens;
 
@@ -72,6 +82,25 @@ mod tests {
         let mut around = rows(&[2, 1, 2]);
         mismatch(&mut around, 64).unwrap();
         assert_eq!(first_ids(&around), [11, 10, 11]);
+    }
+
+    #[test]
+    fn with_different_prompts_it_is_the_turn_by_one_of_a_batch() {
+        let n = 7usize;
+        let prompts: Vec<u32> = (1..=n as u32).collect();
+        let mut turned = rows(&prompts);
+        mismatch(&mut turned, 64).unwrap();
+        // Row j - 1 in a circle; the response of row k begins with 10 + k.
+        let expected: Vec<u32> = (0..n).map(|at| 10 + ((at + n - 1) % n) as u32).collect();
+        assert_eq!(first_ids(&turned), expected);
+    }
+
+    #[test]
+    fn two_sides_of_a_pair_are_never_mismatched_with_each_other() {
+        // Three pairs: a turn by one would give every second row the other side of its own pair.
+        let mut sides = rows(&[1, 1, 2, 2, 3, 3]);
+        mismatch(&mut sides, 64).unwrap();
+        assert_eq!(first_ids(&sides), [15, 15, 11, 11, 13, 13]);
     }
 
     #[test]

@@ -139,7 +139,9 @@ fn over_tokens(objective: &dyn Objective, case: &Case, input: &Case, dtype: DTyp
     check("reward_margin_mean", &[mean(&margins)], &[case.get("reward_margin_mean").number()]);
     // TRL counts a tie as lost; here it counts one half.
     let ties = chosen.iter().zip(&rejected).filter(|(chosen, rejected)| chosen == rejected).count() as f64;
-    let accuracy = mean(&stat(&loss, "rewards/accuracies")) - ties / 2.0 / chosen.len() as f64;
+    let tied = mean(&stat(&loss, "rewards/ties"));
+    close("ties", &[tied], &[ties / chosen.len() as f64], 1e-7);
+    let accuracy = mean(&stat(&loss, "rewards/accuracies")) - tied / 2.0;
     // TRL takes this mean in f32 whatever the batch is in.
     close("reward_accuracy", &[accuracy], &[case.get("reward_accuracy").number()], 1e-7);
     check("logps chosen", &stat(&loss, "logps/chosen"), &input.get("policy_chosen_logps").numbers());

@@ -567,6 +567,7 @@ fn a_policy_may_earn_rewards_and_rank_wrongly() {
         let given = Given { divergence: vec![0.0; 4], ..Given::default() };
         let got = run(made(name, "{}").as_ref(), &sides, &given);
         close(name, &got.stat("rewards/accuracies"), &[1.0, 0.5], 0.0);
+        close(name, &got.stat("rewards/ties"), &[0.0, 1.0], 0.0);
         close(name, &got.stat("rankings/accuracies"), &[0.0, 0.5], 0.0);
         close(name, &got.stat("rankings/accuracies_per_token"), &[1.0, 0.5], 0.0);
         close(name, &got.stat("logps/chosen"), &[-4.0, -2.0], 0.0);
@@ -685,6 +686,14 @@ fn options_out_of_range_are_refused() {
         ("tdpo2", r#"{"alpha": -0.5}"#, "alpha must be finite and at least 0"),
         ("t-reg", r#"{"alpha": -0.5}"#, "alpha must be finite and at least 0, got -0.5; start from 0.25"),
         ("simpo-reg", r#"{"alpha": -0.5}"#, "alpha must be finite and at least 0"),
+        ("t-reg", r#"{"alpha": 0, "reg_weight": "static"}"#, "reg_weight does nothing with an alpha of 0"),
+        ("t-reg", r#"{"alpha": 0, "reg_tokens": "chosen"}"#, "reg_tokens does nothing with an alpha of 0"),
+        ("simpo-reg", r#"{"alpha": 0, "credit": "dpo_reward"}"#, "credit does nothing with an alpha of 0"),
+        (
+            "t-reg",
+            r#"{"reg_tokens": "rejected", "credit": "sft_on_chosen"}"#,
+            "credit does nothing for rejected responses alone",
+        ),
         (
             "dpo",
             r#"{"label_weights": "sum"}"#,
@@ -694,6 +703,7 @@ fn options_out_of_range_are_refused() {
         ("aot", r#"{"label_smoothing": 0.7}"#, "label_smoothing must be in [0, 0.5]"),
         ("mm-dpo", r#"{"margin_weight": -0.1}"#, "margin_weight must be finite and at least 0"),
         ("mm-dpo", r#"{"margin_rate": 0}"#, "margin_rate must be finite and above 0"),
+        ("mm-dpo", r#"{"margin_weight": 0, "margin_rate": 2}"#, "margin_rate does nothing with a margin_weight of 0"),
         ("mm-dpo", r#"{"beta": 5e-4}"#, "beta must be at least 0.001, got 0.0005"),
         (
             "mm-dpo",
@@ -708,6 +718,7 @@ fn options_out_of_range_are_refused() {
         ("cpo", r#"{"loss_type": "sigmod"}"#, "unknown variant `sigmod`"),
         ("orpo", r#"{"beta": -0.1}"#, "beta must be finite and at least 0"),
         ("rrhf", r#"{"rrhf_weight": -1}"#, "rrhf_weight must be finite and at least 0"),
+        ("rrhf", r#"{"rrhf_weight": 0, "length_penalty": 0}"#, "length_penalty does nothing with an rrhf_weight of 0"),
         ("tpo", r#"{"tpo_alpha": -1}"#, "tpo_alpha must be finite and at least 0"),
         ("kto", r#"{"desirable_weight": 0}"#, "desirable_weight must be finite and above 0, got 0; start from 1"),
         ("kto", r#"{"undesirable_weight": -1}"#, "undesirable_weight must be finite and above 0"),

@@ -423,6 +423,7 @@ proptest! {
         close("loss", &got.rows, &vec![2.0f64.ln(); pairs.len()], 1e-12);
         close("rewards", &got.stat("rewards/chosen"), &vec![0.0; pairs.len()], 0.0);
         close("accuracy", &got.stat("rewards/accuracies"), &vec![0.5; pairs.len()], 0.0);
+        close("ties", &got.stat("rewards/ties"), &vec![1.0; pairs.len()], 0.0);
     }
 
     #[test]

@@ -151,6 +151,26 @@ fn readings_are_made_of_the_outputs() {
 }
 
 #[test]
+fn win_rates_are_the_mean_chances_to_be_preferred() {
+    // Four responses to one prompt; vectors that are not normalised: s(i > j) = a_i b_j - b_i a_j.
+    let episodes: Vec<Episode> = (0..4u32).map(|at| Episode::new(&[5, 9], &[20 + 7 * at, 31 + at])).collect();
+    let rows = rows(&episodes);
+    let config = GeneralPreferenceConfig { dim: 2, normalize: false, tau: 0.5, ..GeneralPreferenceConfig::default() };
+    let card = RewardCard { reading: Reading::Preference(config), ..RewardCard::default() };
+    let model = RewardModel::new(&headed(2), card).expect("it fits");
+    let vectors = model.outputs(&rows).expect("sound rows");
+    let chance = |v: &[f64], u: &[f64]| 1.0 / (1.0 + (-(v[0] * u[1] - v[1] * u[0]) / 0.5).exp());
+    let expected: Vec<f64> = vectors.iter().map(|v| vectors.iter().map(|u| chance(v, u)).sum::<f64>() / 4.0).collect();
+    let got = model.win_rates(&rows).expect("four responses");
+    close("win rates", &got, &expected, 1e-4);
+    assert!((got.iter().sum::<f64>() - 2.0).abs() < 1e-5, "{got:?}");
+    let alone = model.win_rates(&rows[..1]).expect_err("nothing to compare with").to_string();
+    assert!(alone.contains("compares responses to one prompt"), "{alone}");
+    let other = reward_model().win_rates(&rows).expect_err("rewards").to_string();
+    assert_eq!(other, "win rates of responses need a general preference model, got a model of rewards");
+}
+
+#[test]
 fn long_texts_lose_the_left_of_the_prompt_and_then_the_right_of_the_response() {
     let model = reward_model();
     let context = model.model().config.context;

@@ -29,6 +29,16 @@ pub enum TrainError {
         /// The numbers that it uses.
         takes: String,
     },
+    /// A number that the shape of the learning rate does not use.
+    #[error("{kind} does not use {name}, which would change nothing; its lr_scheduler_kwargs are {takes}")]
+    UnusedShape {
+        /// Name of the number.
+        name: &'static str,
+        /// Name of the shape.
+        kind: &'static str,
+        /// The numbers that it uses.
+        takes: String,
+    },
     /// Nothing to train on.
     #[error("no row is left to train on; check the data and what was left out")]
     NoRows,

@@ -128,7 +128,10 @@ impl FitConfig {
         ];
         match rules.into_iter().find(|(_, accepted, ..)| !accepted) {
             Some((name, _, rule, got)) => Err(TrainError::Option { name, rule, got }),
-            None => args.check(self.optim),
+            None => {
+                shape.check(self.lr_scheduler_type)?;
+                args.check(self.optim)
+            }
         }
     }
 

@@ -20,6 +20,8 @@ use std::f64::consts::TAU;
 
 use serde::{Deserialize, Serialize};
 
+use crate::TrainError;
+
 /// The shape of a schedule after the warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -42,6 +44,34 @@ pub enum ScheduleKind {
     InverseSqrt,
     /// Stays at the base rate and falls along half a cosine in the last `num_decay_steps` steps.
     WarmupStableDecay,
+}
+
+impl ScheduleKind {
+    /// The name in transformers.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Constant => "constant",
+            Self::Linear => "linear",
+            Self::Cosine => "cosine",
+            Self::CosineWithMinLr => "cosine_with_min_lr",
+            Self::CosineWithRestarts => "cosine_with_restarts",
+            Self::Polynomial => "polynomial",
+            Self::InverseSqrt => "inverse_sqrt",
+            Self::WarmupStableDecay => "warmup_stable_decay",
+        }
+    }
+
+    /// The numbers of [`ScheduleOptions`] that it uses.
+    fn takes(self) -> &'static [&'static str] {
+        match self {
+            Self::Constant | Self::Linear => &[],
+            Self::Cosine | Self::CosineWithRestarts => &["num_cycles"],
+            Self::CosineWithMinLr => &["num_cycles", "min_lr_ratio"],
+            Self::Polynomial => &["power", "lr_end"],
+            Self::InverseSqrt => &["timescale"],
+            Self::WarmupStableDecay => &["num_cycles", "min_lr_ratio", "num_decay_steps"],
+        }
+    }
 }
 
 /// Numbers that some shapes use: `lr_scheduler_kwargs` of transformers.
@@ -67,6 +97,31 @@ pub struct ScheduleOptions {
 impl Default for ScheduleOptions {
     fn default() -> Self {
         Self { num_cycles: None, power: 1.0, lr_end: 1e-7, min_lr_ratio: 0.0, timescale: None, num_decay_steps: 0 }
+    }
+}
+
+impl ScheduleOptions {
+    /// Refuses a number that the shape `kind` does not use. One that has its default changes nothing, and passes.
+    pub(crate) fn check(&self, kind: ScheduleKind) -> Result<(), TrainError> {
+        // Taken apart whole, so that no number can be forgotten here.
+        let Self { num_cycles, power, lr_end, min_lr_ratio, timescale, num_decay_steps } = *self;
+        let plain = Self::default();
+        let set = [
+            ("num_cycles", num_cycles != plain.num_cycles),
+            ("power", power != plain.power),
+            ("lr_end", lr_end != plain.lr_end),
+            ("min_lr_ratio", min_lr_ratio != plain.min_lr_ratio),
+            ("timescale", timescale != plain.timescale),
+            ("num_decay_steps", num_decay_steps != plain.num_decay_steps),
+        ];
+        let takes = kind.takes();
+        match set.into_iter().find(|(name, set)| *set && !takes.contains(name)) {
+            Some((name, _)) => {
+                let takes = if takes.is_empty() { "none".to_owned() } else { takes.join(", ") };
+                Err(TrainError::UnusedShape { name, kind: kind.name(), takes })
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -67,8 +67,13 @@ impl<'a, R> LabelledRows<'a, R> {
     /// When the rows are none, or have another number than their labels.
     pub fn new(rows: &'a [R], labels: Vec<bool>, order: Epochs, window: usize) -> Result<Self, TrainError> {
         let n = rows.len();
-        if n == 0 || labels.len() != n || order.rows() != n {
+        if n == 0 {
             return Err(TrainError::NoRows);
+        }
+        for (name, got) in [("the number of labels", labels.len()), ("the number of rows in the order", order.rows())] {
+            if got != n {
+                return Err(TrainError::Option { name, rule: "that of the rows", got: got as f64 });
+            }
         }
         Ok(Self { rows, labels, order, window, cursor: Cursor::default(), next: Cursor::default() })
     }
@@ -177,7 +182,12 @@ mod tests {
         let cursor = Cursor { epoch: 1, position: 4 };
         Source::<(), usize>::resume(&mut again, Path::new("nowhere"), cursor).unwrap();
         assert_eq!([take(&mut again), take(&mut again)], [all[4].clone(), all[5].clone()]);
-        assert!(LabelledRows::new(&rows, vec![true; 11], order, 4).is_err());
-        assert!(LabelledRows::<usize>::new(&[], Vec::new(), order, 4).is_err());
+        let said = |rows: &[usize], labels: usize, order: Epochs| {
+            let made = LabelledRows::new(rows, vec![true; labels], order, 4);
+            made.err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(said(&rows, 11, order), "the number of labels must be that of the rows, got 11");
+        assert_eq!(said(&rows[..11], 11, order), "the number of rows in the order must be that of the rows, got 12");
+        assert!(said(&[], 0, order).starts_with("no row is left to train on"));
     }
 }

@@ -354,6 +354,22 @@ fn options_out_of_range_are_refused() {
     assert!(refused(kwargs(ScheduleKind::WarmupStableDecay, plain)));
     assert!(refused(kwargs(ScheduleKind::InverseSqrt, ScheduleOptions { timescale: Some(0), ..plain })));
     assert!(!refused(kwargs(ScheduleKind::Polynomial, plain)));
+    // A number of another shape is no number of this one; a default changes nothing.
+    let idle = |kind, options| match kwargs(kind, options).check() {
+        Err(TrainError::UnusedShape { name, .. }) => Some(name),
+        _ => None,
+    };
+    let (cycles, least) = (Some(1.5), 0.1);
+    assert_eq!(idle(ScheduleKind::Constant, ScheduleOptions { num_cycles: cycles, ..plain }), Some("num_cycles"));
+    assert_eq!(idle(ScheduleKind::Linear, ScheduleOptions { power: 2.0, ..plain }), Some("power"));
+    assert_eq!(idle(ScheduleKind::Cosine, ScheduleOptions { min_lr_ratio: least, ..plain }), Some("min_lr_ratio"));
+    assert_eq!(idle(ScheduleKind::Cosine, ScheduleOptions { lr_end: 0.0, ..plain }), Some("lr_end"));
+    assert_eq!(idle(ScheduleKind::Polynomial, ScheduleOptions { timescale: Some(9), ..plain }), Some("timescale"));
+    let decay = ScheduleOptions { num_decay_steps: 6, ..plain };
+    assert_eq!(idle(ScheduleKind::InverseSqrt, decay), Some("num_decay_steps"));
+    let all = ScheduleOptions { num_cycles: cycles, min_lr_ratio: least, ..decay };
+    assert_eq!(idle(ScheduleKind::WarmupStableDecay, all), None);
+    assert_eq!(idle(ScheduleKind::Linear, plain), None);
     assert!(!refused(base));
     let model = Point { x: Param::from_tensor(one()) };
     assert!(matches!(Fit::new(&learner, model, &[], FitConfig::default()), Err(TrainError::NoRows)));

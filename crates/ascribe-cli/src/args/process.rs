@@ -7,7 +7,7 @@ use ascribe::process::{AnswerKind, Checker, Extraction, Preset, Segmenter, Shard
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::{CommonArgs, WeightsName, named, table};
+use super::{CommonArgs, Given, WeightsName, named, table};
 
 /// How answers are compared.
 #[derive(Clone, Debug, Args)]
@@ -96,6 +96,9 @@ pub enum RowsName {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct LabelArgs {
+    // First: what is read before it is not there any more.
+    #[command(flatten)]
+    pub given: Given,
     /// How labels are made.
     #[arg(long, value_enum, required_unless_present = "merge")]
     pub method: Option<LabelMethod>,

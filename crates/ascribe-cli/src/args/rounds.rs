@@ -23,8 +23,8 @@ pub struct RoundArgs {
     /// Learn every round against the first reference, and not against the policy that wrote it.
     #[arg(long)]
     pub keep_reference: bool,
-    /// Let a loss on scores learn how often a response wins against those to its prompt, less one half, as SPPO does, and not by
-    /// how much it is above their mean.
+    /// Let a loss on scores learn how often a response wins against those to its prompt, by their labels as Bradley and Terry have
+    /// it, less one half, as SPPO does, and not by how much it is above their mean.
     #[arg(long)]
     pub win_rates: bool,
     /// Rewards that are the truth: how often they agree with the labels is logged, and nothing learned from it.

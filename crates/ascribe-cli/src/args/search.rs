@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::process::{CheckerArgs, segmenter};
-use super::{CommonArgs, ServedArgs, WeightsName, named, table};
+use super::{CommonArgs, Given, ServedArgs, WeightsName, named, table};
 
 /// What says how good a text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -42,6 +42,9 @@ pub enum ScorerName {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct SearchArgs {
+    // First: what is read before it is not there any more.
+    #[command(flatten)]
+    pub given: Given,
     /// How to search; --list shows the names.
     #[arg(long, required_unless_present = "list")]
     pub strategy: Option<String>,

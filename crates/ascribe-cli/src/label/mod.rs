@@ -45,8 +45,48 @@ struct Item {
     judged: Option<i64>,
 }
 
+/// Options of making labels, which say nothing of rows that are made.
+const OF_MAKING: [&str; 32] = [
+    "model",
+    "adapter",
+    "weights",
+    "shard",
+    "columns",
+    "raw",
+    "segment",
+    "rows",
+    "labels",
+    "after_error",
+    "consensus",
+    "consistent",
+    "rollouts",
+    "root_rollouts",
+    "searches",
+    "confirm",
+    "simulations",
+    "children",
+    "threshold",
+    "method_args",
+    "max_new_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+    "max_policy_calls",
+    "seed",
+    "preset",
+    "extraction",
+    "answer_kind",
+    "percent_lenient",
+    // clap itself refuses these.
+    "method",
+    "input",
+];
+
 pub fn run(args: &LabelArgs) -> anyhow::Result<()> {
     if !args.merge.is_empty() {
+        if let Some(name) = OF_MAKING.into_iter().find(|name| args.given.has(name)) {
+            bail!("{name} does nothing with --merge, which puts finished rows together; leave it out");
+        }
         return work::merge(&args.merge, &args.output);
     }
     let (Some(method), Some(path), Some(input)) = (args.method, &args.model, &args.input) else {
@@ -258,4 +298,22 @@ fn items(args: &LabelArgs, method: LabelMethod, records: &Records, model: &Froze
         Ok(Item { prompt: serde_json::to_value(&asked)?, answer, asked, ids, gold, completion, judged })
     };
     records.rows.iter().map(|row| read(row).with_context(|| records.place(row))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Args;
+
+    use super::*;
+
+    #[test]
+    fn every_option_is_one_of_making_labels_or_of_merging() {
+        let of_merging = ["merge", "output", "device", "config"];
+        let command = LabelArgs::augment_args(clap::Command::new("options"));
+        let mut typed: Vec<&str> = command.get_arguments().map(|argument| argument.get_id().as_str()).collect();
+        let mut known = [of_merging.as_slice(), OF_MAKING.as_slice()].concat();
+        typed.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(typed, known);
+    }
 }

@@ -112,7 +112,7 @@ const WITHOUT_CUT: [&str; 6] = ["greedy", "beam", "likelihood", "transfer-q", "c
 
 /// Refuses options that change nothing here.
 fn refuse_idle(args: &SearchArgs, name: &str) -> anyhow::Result<()> {
-    use ScorerName::{Forbidden, Keywords, LengthLimit, Patterns};
+    use ScorerName::{Forbidden, Keywords, Length, LengthLimit, Patterns};
     if args.stop.iter().any(String::is_empty) {
         bail!("--stop needs some text, got none; drop it, or say where a text stops");
     }
@@ -130,8 +130,12 @@ fn refuse_idle(args: &SearchArgs, name: &str) -> anyhow::Result<()> {
             bail!("{option} does nothing with the strategy `{name}`; drop it, or take --strategy {strategy}");
         }
     }
+    if args.given.has("reduce") && args.scorers().next().is_none() {
+        bail!("--reduce does nothing without a scorer, whose values it makes one; drop it, or name one with --scorer");
+    }
     for (option, given, scorers, which) in [
         ("--keywords", !args.keywords.is_empty(), &[Keywords, Forbidden][..], "keywords or forbidden"),
+        ("--target-length", args.given.has("target_length"), &[Length, LengthLimit][..], "length or length-limit"),
         ("--pattern", !args.patterns.is_empty(), &[Patterns][..], "patterns"),
         ("--stems", args.stems, &[Keywords, Forbidden][..], "keywords or forbidden"),
         ("--hard", args.hard, &[Keywords, LengthLimit][..], "keywords or length-limit"),

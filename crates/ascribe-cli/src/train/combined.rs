@@ -5,17 +5,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ascribe::core::{CoreError, Credit, Episode, Reduce, Scorer, Tokens};
 use ascribe::eval::calibrate::PpoC;
+use ascribe::preference::rl::credits;
 use ascribe::reward::{Aggregate, Calibrated, ClipDelta, Reference, RewardError, TamedSteps};
 
 /// Rewards of whole responses; a NaN is none.
 pub(super) fn scores_of(scorer: &dyn Scorer, episodes: &[Episode]) -> Result<Vec<f64>, CoreError> {
-    let credits = scorer.score(episodes)?;
-    if credits.len() != episodes.len() {
-        let got = format!("{} for {}", credits.len(), episodes.len());
-        return Err(CoreError::Shape { rule: "a scorer gives one credit a response", got });
-    }
     let reward = |(credit, episode): (&Credit, &Episode)| credit.to_sequence(episode, Reduce::Sum).map(f64::from);
-    credits.iter().zip(episodes).map(reward).collect()
+    credits(scorer, episodes)?.iter().zip(episodes).map(reward).collect()
 }
 
 /// An ensemble of rewards; a response that one of them has no reward for has none.

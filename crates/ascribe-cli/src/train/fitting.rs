@@ -170,18 +170,23 @@ pub(super) fn run_of(identity: &[(&'static str, String)]) -> Vec<(String, String
 /// By how much chosen responses are ahead.
 const MARGINS: &str = "rewards/margins";
 
-/// The 5 %, 50 % and 95 % quantiles of held-out margins, of which a mean says little where a few are far out. Between two ranks
-/// they are interpolated.
+/// The 5 %, 50 % and 95 % quantiles of held-out margins, of which a mean says little where a few are far out.
 fn spread(margins: &[f64]) -> Vec<(String, f64)> {
-    let mut sorted = margins.to_vec();
+    let of = |(at, value): (&str, f64)| (format!("eval_{MARGINS}_{at}"), value);
+    ["p05", "p50", "p95"].into_iter().zip(quantiles(margins, [0.05, 0.5, 0.95])).map(of).collect()
+}
+
+/// The quantiles of values at these shares, interpolated between two ranks; none of no values.
+pub(super) fn quantiles<const N: usize>(values: &[f64], shares: [f64; N]) -> Vec<f64> {
+    let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let Some(last) = sorted.len().checked_sub(1) else { return Vec::new() };
-    let of = |(name, share): (&str, f64)| {
+    let of = |share: f64| {
         let rank = share * last as f64;
         let (below, above) = (sorted[rank.floor() as usize], sorted[rank.ceil() as usize]);
-        (format!("eval_{MARGINS}_{name}"), below + (above - below) * rank.fract())
+        below + (above - below) * rank.fract()
     };
-    [("p05", 0.05), ("p50", 0.5), ("p95", 0.95)].map(of).to_vec()
+    shares.map(of).to_vec()
 }
 
 /// How far chosen responses have moved from the reference, in nats a token.

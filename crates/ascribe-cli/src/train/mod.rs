@@ -32,7 +32,7 @@ use ascribe::preference::{
     Encoder, LogpCache, LogpLearner, RevisionTemplate, TrainRow, fingerprint, implicit_token_rewards, reference_logps,
     self_test, token_rewards,
 };
-use ascribe::train::{Checkpoints, FitConfig, FusedCheck, Tally};
+use ascribe::train::{Checkpoints, FitConfig, FusedCheck, OptimKind, Tally};
 use serde_json::{Map, Value, json};
 
 use crate::Catalog;
@@ -41,7 +41,7 @@ use crate::catalog::Chosen;
 use crate::device::device;
 use crate::hub::resolve;
 use crate::output::{Progress, print_line, write_whole};
-use fitting::{Run, Trained};
+use fitting::{Run, Trained, quantiles};
 pub(crate) use rows::Data;
 use rows::Rows;
 
@@ -157,6 +157,12 @@ fn under_head(args: &TrainArgs, model: LanguageModel, wanted: Head) -> anyhow::R
     match model.config.head {
         Head::NextToken => {}
         Head::Sequence { labels } | Head::Token { labels } if model.config.head == wanted => {
+            if args.reward.head_init.is_some() {
+                bail!(
+                    "head_init draws a fresh head, and `{}` has one of {labels} scores, from which training goes on; leave it out",
+                    args.model.display()
+                );
+            }
             eprintln!("the model has a head of {labels} scores, from which training goes on");
             return Ok(model);
         }
@@ -246,7 +252,7 @@ pub(crate) fn check_options(args: &TrainArgs, chosen: &Chosen) -> anyhow::Result
     if args.reference.is_some() && !(needs.ref_logps || dpo_reward) {
         bail!("reference does nothing with {}, which has none; leave it out", chosen.name);
     }
-    if args.revision != QUOTE && (!needs.credit || dpo_reward) {
+    if args.given.has("revision") && (!needs.credit || dpo_reward) {
         bail!("revision does nothing where no token rewards are made by revision prompts; leave it out");
     }
     check_run(args)
@@ -254,8 +260,23 @@ pub(crate) fn check_options(args: &TrainArgs, chosen: &Chosen) -> anyhow::Result
 
 /// What holds for runs of every method: evaluations have rows, an adapter has a shape, and the output folder fits.
 fn check_run(args: &TrainArgs) -> anyhow::Result<()> {
-    if args.eval_steps > 0 && args.held_out == 0 {
-        bail!("eval_steps does nothing without rows to evaluate on; hold some out with --held-out");
+    if args.held_out == 0 {
+        let evaluating = [
+            ("eval_steps", args.eval_steps > 0),
+            ("per_device_eval_batch_size", args.given.has("per_device_eval_batch_size")),
+        ];
+        if let Some((name, _)) = evaluating.into_iter().find(|(_, given)| *given) {
+            bail!("{name} does nothing without rows to evaluate on; hold some out with --held-out");
+        }
+    }
+    let idle: &[&str] = match args.optim {
+        OptimKind::AdamwTorch | OptimKind::Adam => &[],
+        OptimKind::Rmsprop => &["adam_beta1", "adam_beta2"],
+        OptimKind::Sgd => &["adam_beta1", "adam_beta2", "adam_epsilon"],
+    };
+    if let Some(name) = idle.iter().find(|name| args.given.has(name)) {
+        let optim = format!("{:?}", args.optim).to_lowercase();
+        bail!("{name} does nothing with --optim {optim}, which has no moments of Adam; leave it out");
     }
     if let Some(config) = lora(args) {
         config.check()?;
@@ -428,7 +449,9 @@ fn finish_with(
             let margin = Bootstrap { seed: Seed(args.seed), ..Bootstrap::default() }.mean(margins)?;
             print_line(&format!("held-out reward margin {margin:+.4}"))?;
             summary.insert("reward_margin".into(), serde_json::to_value(margin)?);
-            summary.insert("reward_margin_quantiles".into(), quantiles(margins));
+            let spread = ["0.1", "0.5", "0.9"].into_iter().zip(quantiles(margins, [0.1, 0.5, 0.9]));
+            let spread: Map<String, Value> = spread.map(|(at, value)| (at.to_owned(), json!(value))).collect();
+            summary.insert("reward_margin_quantiles".into(), Value::Object(spread));
         }
     }
     if let Some((step, _)) = best {
@@ -436,14 +459,6 @@ fn finish_with(
         summary.insert("best_checkpoint".into(), json!(step));
     }
     write_whole(&args.output_dir.join("summary.json"), serde_json::to_string_pretty(&summary)?.as_bytes())
-}
-
-/// The tenth, the half and nine tenths of values: the nearest that is there.
-fn quantiles(values: &[f64]) -> Value {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let at = |q: f64| sorted[(q * (sorted.len() - 1) as f64).round() as usize];
-    json!({"0.1": at(0.1), "0.5": at(0.5), "0.9": at(0.9)})
 }
 
 /// Share of pairs whose chosen response earns more, with Wilson's interval; with ties (one half) a bootstrap interval.

@@ -15,7 +15,7 @@ use ascribe::preference::rl::{PromptRow, WeightedRewards};
 use ascribe::reward::{PromptReferences, Reference};
 
 use super::combined::{LogSigmoidOf, scores_of};
-use super::rollouts::{reward, written};
+use super::rollouts::{reward, weights_of, written};
 use crate::Catalog;
 use crate::args::TrainArgs;
 
@@ -37,10 +37,8 @@ pub(super) fn rewards(
     if rl.num_generations < 2 {
         bail!("log_sigmoid_quantile needs at least 2 responses to a prompt; raise num_generations");
     }
-    if !rl.reward_weights.is_empty() && rl.reward_weights.len() != rl.reward.len() {
-        bail!("reward_weights has {} numbers for {} rewards; give one each", rl.reward_weights.len(), rl.reward.len());
-    }
-    if let Some(weight) = rl.reward_weights.iter().find(|weight| !(**weight > 0.0 && weight.is_finite())) {
+    let weights = weights_of(&rl.reward, &rl.reward_weights)?;
+    if let Some(weight) = weights.iter().find(|weight| !(**weight > 0.0 && weight.is_finite())) {
         bail!("a logical AND has weights that are finite and above 0, got {weight}; correct reward_weights");
     }
     let drawn = match model {
@@ -51,9 +49,8 @@ pub(super) fn rewards(
         }
     };
     let mut parts: Vec<(Box<dyn Scorer>, f64)> = Vec::with_capacity(rl.reward.len());
-    for (at, name) in rl.reward.iter().enumerate() {
+    for (name, weight) in rl.reward.iter().zip(weights) {
         let scorer = reward(args, name, catalog, rows)?;
-        let weight = rl.reward_weights.get(at).copied().unwrap_or(1.0);
         let mut samples: Vec<(Tokens, Vec<f64>)> = Vec::with_capacity(rows.len());
         for ((prompt, _), episodes) in rows.iter().zip(&drawn) {
             let mut rewards = scores_of(&*scorer, episodes)?;

@@ -12,7 +12,7 @@ use ascribe::preference::rl::{
     Actor, OnPolicy, PromptRow, RolloutLearner, SecondAttempt, WeightedRewards, text_of, up_to_end,
 };
 use ascribe::preference::{Encoded, Encoder, TrainRow};
-use ascribe::reward::Reference;
+use ascribe::reward::{Reading, Reference, RewardCard};
 use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, TrainError};
 use serde_json::{Map, json};
 
@@ -156,6 +156,26 @@ pub(super) fn folder_of<'a>(name: &'a str, catalog: &Catalog) -> Option<&'a Path
     (!catalog.rollouts.rewards.names().contains(&name) && folder.is_dir()).then_some(folder)
 }
 
+/// The folder of a general preference model among the rewards, if one is there.
+pub(super) fn preference_model<'a>(args: &'a TrainArgs, catalog: &Catalog) -> anyhow::Result<Option<&'a Path>> {
+    for folder in args.rl.reward.iter().filter_map(|name| folder_of(name, catalog)) {
+        if RewardCard::read(folder)?.is_some_and(|card| matches!(card.reading, Reading::Preference(_))) {
+            return Ok(Some(folder));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the only reward compares responses to one prompt with each other, so that its mean says nothing of a policy; says so.
+pub(super) fn only_compares(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<bool> {
+    let Some(folder) = preference_model(args, catalog)?.filter(|_| args.rl.reward.len() == 1) else { return Ok(false) };
+    print_line(&format!(
+        "`{}` compares the responses of one policy with each other, so its mean says nothing of held-out prompts",
+        folder.display()
+    ))?;
+    Ok(true)
+}
+
 /// The rewards under constraints.
 fn bounded(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::Result<Vec<Box<dyn Scorer>>> {
     let mut scorers = Vec::new();
@@ -215,13 +235,10 @@ pub(super) fn weighted(
     catalog: &Catalog,
     rows: &[PromptRow],
 ) -> anyhow::Result<WeightedRewards> {
-    if !weights.is_empty() && weights.len() != names.len() {
-        bail!("reward_weights has {} numbers for {} rewards; give one each", weights.len(), names.len());
-    }
-    let weight = |at: usize| weights.get(at).copied().unwrap_or(1.0);
+    let weights = weights_of(names, weights)?;
     let mut made = Vec::with_capacity(names.len());
-    for (at, name) in names.iter().enumerate() {
-        made.push((tamed(args, name, centre, catalog, rows)?, weight(at)));
+    for (name, weight) in names.iter().zip(weights) {
+        made.push((tamed(args, name, centre, catalog, rows)?, weight));
     }
     let named = WeightedRewards::new(made)?;
     // The mean of one alone is the reward.
@@ -256,6 +273,17 @@ fn times(rate: f64) -> usize {
         rate if rate < 0.8 => 2,
         _ => 1,
     }
+}
+
+/// The weight of each reward `names`: those that are given, or 1.
+pub(super) fn weights_of(names: &[String], weights: &[f64]) -> anyhow::Result<Vec<f64>> {
+    if weights.is_empty() {
+        return Ok(vec![1.0; names.len()]);
+    }
+    if weights.len() != names.len() {
+        bail!("reward_weights has {} numbers for {} rewards; give one each", weights.len(), names.len());
+    }
+    Ok(weights.to_vec())
 }
 
 /// Checks a run without weights; gives numbers of prompts to train on and held out, and what the run is made of.
@@ -351,7 +379,7 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
         return print_line("no prompts were held out, so nothing is known about others; use --held-out");
     }
     let mut judges: Vec<(String, &dyn Scorer)> = Vec::new();
-    if !args.rl.reward.is_empty() {
+    if !(args.rl.reward.is_empty() || only_compares(args, catalog)?) {
         judges.push(("reward".to_owned(), &scorer));
     }
     for (at, scorer) in bounded.iter().enumerate() {
@@ -360,7 +388,10 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     if let Some(metric) = &metric {
         judges.push(("constraint_metric".to_owned(), metric));
     }
-    tell_held_out(args, [&model, &trained], &judges, &held_out, second.as_ref())
+    match judges.is_empty() {
+        true => Ok(()),
+        false => tell_held_out(args, [&model, &trained], &judges, &held_out, second.as_ref()),
+    }
 }
 
 /// A checkpoint, with what it says of its run.

@@ -1,19 +1,21 @@
 //! `ascribe train iterative-dpo`, `iterative-gpo`, `iterative-cream` and `iterative-scir`: in rounds the policy writes, someone
 //! labels, and the pairs are learned from.
 
+use std::path::Path;
+
 use anyhow::bail;
 use ascribe::core::{Continuation, CoreError, Needs, Policy, RowKind, Scorer, Seed, Tokens};
 use ascribe::data::{ColumnMap, Prompt, PromptOnly};
 use ascribe::lm::{Decoder, LanguageModel, LocalPolicy, Tokenizer};
 use ascribe::preference::rl::{
-    Agreement, Divided, Labeler, OnlinePairs, PairConfig, PromptRow, Scir, WeightedRewards, text_of,
+    Agreement, Divided, Earned, Labeler, OnlinePairs, PairConfig, PromptRow, Scir, WeightedRewards, text_of,
 };
 use ascribe::preference::{Encoder, LogpLearner, TrainRow};
 use ascribe::reward::Consistency;
 use ascribe::train::TrainError;
 
 use super::fitting::{Run, Trained};
-use super::rollouts::{combined, prompts, prompts_hash, tell_held_out, weighted};
+use super::rollouts::{combined, only_compares, preference_model, prompts, prompts_hash, tell_held_out, weighted};
 use super::rows::parts;
 use super::step_rewards;
 use super::{base, check_run, contents, fit_config, identity, load, refuse_other_runs, taken};
@@ -21,6 +23,7 @@ use crate::Catalog;
 use crate::args::{LabelsName, TrainArgs};
 use crate::catalog::Chosen;
 use crate::device::device;
+use crate::judge::Judge;
 use crate::output::print_line;
 use crate::words::Words;
 
@@ -105,6 +108,11 @@ fn beta(chosen: &Chosen) -> f64 {
 fn check(args: &TrainArgs, rounds: &Rounds) -> anyhow::Result<()> {
     taken::refuse(args)?;
     args.rl.aggregate()?;
+    if args.rl.standardize && args.rl.reward.is_empty() && args.rounds.gold.is_empty() {
+        bail!(
+            "standardize does nothing without a reward to bring to its scale; name one with --reward, or leave it out"
+        );
+    }
     if args.max_steps == 0 {
         bail!("the steps of a round depend on the pairs that it finds, so {} needs --max-steps", rounds.name);
     }
@@ -114,6 +122,9 @@ fn check(args: &TrainArgs, rounds: &Rounds) -> anyhow::Result<()> {
         }
         (LabelsName::Reward | LabelsName::Both, true) => bail!("labels by a reward need one: name it with --reward"),
         _ => {}
+    }
+    if args.rl.standardize && args.rl.reward.is_empty() {
+        bail!("standardize brings the reward models of --reward to their own scales; name some, or drop it");
     }
     pair_config(args, &[], 1, 0.1).check()?;
     check_run(args)
@@ -140,10 +151,36 @@ fn pair_config(args: &TrainArgs, ends: &[u32], context: usize, beta: f64) -> Pai
         margin: args.rounds.label_margin,
         beta,
         follow: !args.rounds.keep_reference,
-        win_rates: args.rounds.win_rates,
+        earned: Earned::Leads,
         batch: args.per_device_train_batch_size,
         seed: Seed(args.seed).child("rounds", 0),
     }
+}
+
+/// The folder of the general preference model whose win rates are the labels, if they are asked of one.
+fn compares<'a>(args: &'a TrainArgs, catalog: &Catalog) -> anyhow::Result<Option<&'a Path>> {
+    if !args.rounds.win_rates {
+        return Ok(None);
+    }
+    let (rl, found) = (&args.rl, preference_model(args, catalog)?);
+    let changed = !rl.reward_weights.is_empty() || rl.combine.is_some() || rl.log_sigmoid.is_some() || rl.standardize;
+    if let Some(folder) = found.filter(|_| changed || rl.reward.len() > 1) {
+        bail!(
+            "win_rates of the general preference model `{}` are the means of its preferences, as they are; name it alone with \
+             --reward, and drop reward_weights, combine, log_sigmoid and standardize",
+            folder.display()
+        );
+    }
+    Ok(found)
+}
+
+/// What responses carry for a loss on scores.
+fn earned(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<Earned> {
+    Ok(match (args.rounds.win_rates, compares(args, catalog)?) {
+        (false, _) => Earned::Leads,
+        (true, None) => Earned::WinRates,
+        (true, Some(_)) => Earned::Labels,
+    })
 }
 
 /// The rewards that label and the one that is the truth, as far as they are named.
@@ -152,7 +189,16 @@ fn scorers(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) -> anyhow::R
     let unnamed = names.is_empty() && weights.is_empty();
     let gold = &args.rounds.gold;
     step_rewards::check(args, names.iter().chain(gold))?;
-    let label = (!unnamed).then(|| combined(args, catalog, rows)).transpose()?;
+    let label = match compares(args, catalog)? {
+        Some(folder) => {
+            let prompts = rows.iter().map(|(tokens, row)| (tokens.clone(), row.prompt.clone()));
+            let judge = Judge::open(folder, &device(&args.common.device)?, prompts)?.with_win_rates()?;
+            let judge: Box<dyn Scorer> = Box::new(judge);
+            Some(WeightedRewards::new(vec![(judge, 1.0)])?)
+        }
+        None if unnamed => None,
+        None => Some(combined(args, catalog, rows)?),
+    };
     let truth = (!gold.is_empty()).then(|| weighted(args, gold, &[], None, catalog, rows)).transpose()?;
     Ok([label, truth])
 }
@@ -206,6 +252,7 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
     );
     let reference = other.as_ref().unwrap_or(&model);
     let pairs = pair_config(args, model.tokenizer.eos(), context, beta(&chosen));
+    let pairs = PairConfig { earned: earned(args, catalog)?, ..pairs };
     let consistency = Consistency::from(args.rounds.agreement);
     let of = |now: &[f64], before: &[f64]| -> Result<Option<f64>, CoreError> { Ok(consistency.of(now, before)?) };
     let judge = |policy: &Decoder, pairs: &[TrainRow]| decided(policy, pairs, &model, &encoder);
@@ -246,6 +293,9 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
     let Some(judge) = judge.filter(|_| !held_out.is_empty()) else {
         return print_line("nothing is known about other prompts; use --held-out with --gold or --reward");
     };
+    if gold.is_none() && only_compares(args, catalog)? {
+        return print_line("nothing is known about other prompts; use --gold");
+    }
     tell_held_out(args, [&model, &trained], &[("reward".to_owned(), judge)], &held_out, None)
 }
 

@@ -3,8 +3,8 @@
 use anyhow::bail;
 use ascribe::core::{Needs, RowKind, Seed};
 use ascribe::data::{
-    Choices, ColumnMap, Dialogues, HeldOut, Kind, LanguageModelling, Loaded, Preference, Prompt, PromptCompletion,
-    Ranked, Rated, Record, Skipped, Split, Unpaired, split_by_prompt,
+    Choices, ColumnMap, Dialogues, HeldOut, Kind, LanguageModelling, Loaded, Message, Preference, Prompt,
+    PromptCompletion, Ranked, Rated, Record, Skipped, Split, Unpaired, split_by_prompt,
 };
 use ascribe::preference::{Encoded, Encoder, PreferenceError, TrainRow, mismatch};
 
@@ -86,16 +86,29 @@ fn with_records((train, held_out): Both<Preference>) -> Rows {
     Rows { train, held_out: held_out.into_iter().map(|(row, _)| row).collect(), pairs }
 }
 
-/// Labelled responses; the two sides of a pair are one of each.
+/// Labelled responses; the two sides of a pair are one of each. Of sides that part before their last reply that reply is judged,
+/// given all before it.
 pub(super) fn labelled(args: &TrainArgs, columns: &ColumnMap) -> anyhow::Result<Loaded<Unpaired>> {
     match Kind::detect(&args.data, columns)? {
         Kind::Preference => {
             eprintln!("the rows are pairs: chosen responses are wanted, rejected ones are not");
-            let Loaded { rows, skipped, notes } = ascribe::data::load::<Preference>(&args.data, columns)?;
-            let sides = |Preference { prompt, chosen, rejected, line, .. }: Preference| {
-                let side =
-                    |completion: String, label: bool| Unpaired { prompt: prompt.clone(), completion, label, line };
-                [side(chosen, true), side(rejected, false)]
+            let Loaded { rows, skipped, notes } = ascribe::data::load::<Dialogues>(&args.data, columns)?;
+            let parted = rows.iter().filter(|row| !row.between.iter().all(Vec::is_empty)).count();
+            if parted > 0 {
+                eprintln!(
+                    "{parted} pairs part before their last reply: that of each side is judged, given all before it"
+                );
+            }
+            let sides = |Dialogues { pair, between: [first, second] }: Dialogues| {
+                let Preference { prompt, chosen, rejected, line, .. } = pair;
+                let side = |between: Vec<Message>, completion: String, label: bool| {
+                    let prompt = match &prompt {
+                        Prompt::Messages(messages) => Prompt::Messages([messages.as_slice(), &between].concat()),
+                        Prompt::Text(text) => Prompt::Text(text.clone()),
+                    };
+                    Unpaired { prompt, completion, label, line }
+                };
+                [side(first, chosen, true), side(second, rejected, false)]
             };
             Ok(Loaded { rows: rows.into_iter().flat_map(sides).collect(), skipped, notes })
         }

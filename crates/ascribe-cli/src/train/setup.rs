@@ -7,7 +7,7 @@ use ascribe::core::tensor::KlGradient;
 use ascribe::lm::Tokenizer;
 use ascribe::preference::rl::{
     AdaptiveKl, Correction, CorrectionKind, DeadGroups, EarlyStop, EstimatorOptions, Goodness, KlReward, LengthPenalty,
-    Overlong, PolicyOptions, RolloutConfig, SecondAttempt, Segmentation, Stage, ValueTerm,
+    Overlong, PolicyOptions, RolloutConfig, ScaleRewards, SecondAttempt, Segmentation, Stage, ValueTerm,
 };
 use ascribe::reward::constrain::{AdaptiveConfig, LagrangeConfig};
 use ascribe::train::FitConfig;
@@ -53,6 +53,7 @@ impl Setup {
             oreal_negative: rl.oreal_negative,
             oreal_weighting: rl.oreal_top.map_or(TokenWeighting::default(), TokenWeighting::Top),
         })?;
+        alone(args, recipe, estimator_name, estimator.needs().values)?;
         let mut config = rollout_config(args, recipe, fit)?;
         if config.critic_warmup > 0 && !estimator.needs().values {
             bail!("critic_warmup is for values, and {estimator_name} has none here; leave it out");
@@ -72,7 +73,7 @@ impl Setup {
             epsilon_high: rl.epsilon_high.or(recipe.epsilon_high),
             delta: args.objective.delta,
             dual_clip: rl.dual_clip,
-            beta: args.objective.beta.unwrap_or(beta(rl, recipe)),
+            beta: beta(args, recipe),
             kl: rl.kl_loss_estimator,
             kl_gradient: if rl.use_bias_correction_kl { KlGradient::Unbiased } else { KlGradient::Direct },
             loss_agg_mode: rl.loss_agg_mode.or(recipe.aggregation),
@@ -165,10 +166,11 @@ fn constraints(args: &TrainArgs) -> anyhow::Result<Option<Box<dyn Constraints>>>
     Ok(Some(Box::new(adaptive.init(stream)?)))
 }
 
-/// Strength of the pull to the reference that a method has by itself.
-fn beta(rl: &RlArgs, recipe: &Recipe) -> f64 {
+/// Strength of the pull to the reference: as asked for, or that of the method.
+fn beta(args: &TrainArgs, recipe: &Recipe) -> f64 {
     // The first attempt is to stay where it is while the second learns.
-    if recipe.twice && rl.stage == StageName::First { 0.1 } else { recipe.beta }
+    let own = if recipe.twice && args.rl.stage == StageName::First { 0.1 } else { recipe.beta };
+    args.objective.beta.unwrap_or(own)
 }
 
 /// The second attempt of methods that have one.
@@ -219,7 +221,6 @@ fn rollout_config(args: &TrainArgs, recipe: &Recipe, fit: &FitConfig) -> anyhow:
         );
     }
     let coef = rl.kl_coef.unwrap_or(recipe.kl.0);
-    alone(args, coef)?;
     let adaptive = rl.kl_target.map(|target| AdaptiveKl { target, horizon: rl.kl_horizon });
     let kind = match rl.importance_sampling_correction {
         CorrectionName::None => None,
@@ -273,15 +274,36 @@ fn rollout_config(args: &TrainArgs, recipe: &Recipe, fit: &FitConfig) -> anyhow:
     })
 }
 
-/// Refuses options whose partner is absent, without which they change nothing. `coef` is the strength of the penalty for leaving
-/// the reference in the reward.
-fn alone(args: &TrainArgs, coef: f64) -> anyhow::Result<()> {
+/// Refuses options whose partner is absent, without which they change nothing. `critic`: whether the estimator has one.
+fn alone(args: &TrainArgs, recipe: &Recipe, estimator: &str, critic: bool) -> anyhow::Result<()> {
     let rl = &args.rl;
+    let penalised = rl.kl_coef.unwrap_or(recipe.kl.0) != 0.0;
+    let pulled = beta(args, recipe) != 0.0;
+    let first = rl.stage == StageName::First;
+    let scaled = rl.scale_rewards != ScaleRewards::None || !["grpo", "grpo_passk"].contains(&estimator);
     let penalty = "a penalty for leaving the reference in the reward, whose strength is 0; raise --kl-coef";
+    let pull = "a pull to the reference in the loss, whose strength is 0; raise --beta";
     let partners = [
-        ("kl_target", coef != 0.0, penalty),
-        ("kl_reward_estimator", coef != 0.0, penalty),
+        ("kl_target", penalised, penalty),
+        ("kl_reward_estimator", penalised, penalty),
         ("kl_horizon", rl.kl_target.is_some(), "a divergence to follow; name it with --kl-target"),
+        ("kl_loss_estimator", pulled, pull),
+        ("use_bias_correction_kl", pulled, pull),
+        ("second_pull", first, "the stage in which second attempts are pulled less than first ones; add --stage first"),
+        ("second_pull", pulled, pull),
+        ("progress_bonus", !first, "the stage in which progress is paid; take --stage second"),
+        (
+            "brain_gamma",
+            rl.brain_reference.is_none(),
+            "a response that is good as exp(reward / brain_gamma), and --brain-reference says otherwise; drop that",
+        ),
+        ("advantage_epsilon", scaled, "a standard deviation to be added to; take --scale-rewards group or batch"),
+        ("vf_coef", critic, "a critic; take an estimator that has one, or with oreal --token-rewards"),
+        (
+            "cliprange_value",
+            rl.vf_coef.unwrap_or(recipe.vf_coef) != 0.0,
+            "a loss of values, whose weight is 0; raise --vf-coef",
+        ),
         (
             "early_stopping_perplexity",
             rl.perplexity_data.is_some(),

@@ -154,8 +154,8 @@ pub(super) fn rewards(args: &TrainArgs, rows: &[PromptRow]) -> anyhow::Result<We
         }
         wanted_by.insert(tokens.clone(), places);
     }
-    let likelihood = Likelihood { judge, variances, wanted: wanted_by };
-    Ok(WeightedRewards::new(vec![(Box::new(likelihood), 1.0)])?)
+    let likelihood: Box<dyn Scorer> = Box::new(Likelihood { judge, variances, wanted: wanted_by });
+    Ok(WeightedRewards::new(vec![(likelihood, 1.0)])?)
 }
 
 #[cfg(test)]

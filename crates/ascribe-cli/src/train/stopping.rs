@@ -27,6 +27,12 @@ impl Stopping {
                 "early_stopping_perplexity must be finite and above 1, the perplexity of what is certain, got {most}"
             );
         }
+        if rl.early_stopping_patience > 0 && rl.normalize_rewards {
+            bail!(
+                "early_stopping_patience compares the rewards of generations, which normalize_rewards brings to a scale that \
+                 moves; drop one of them"
+            );
+        }
         Ok(Self {
             patience: rl.early_stopping_patience,
             perplexity: rl.early_stopping_perplexity,
@@ -124,6 +130,8 @@ mod tests {
         // Two steps a generation: those of the first, third and fifth count.
         let mut pairs = stopping("--early-stopping-patience 1 --num-iterations 2").unwrap();
         assert_eq!(over(&mut pairs, &rewarded(&[1.0, 0.0, 2.0, 0.0, 2.0, 9.0], 2)), Some(5));
+        let moving = stopping("--early-stopping-patience 2 --normalize-rewards").err().unwrap().to_string();
+        assert!(moving.contains("a scale that moves; drop one of them"), "{moving}");
         let said = pairs.why().unwrap();
         assert_eq!(said, "the reward of 1 generations was not above the best before, 2.0000");
         // The second generation ended after one step of two.

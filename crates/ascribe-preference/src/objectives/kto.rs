@@ -5,9 +5,11 @@
 //! unwanted:  loss = lambda_U sigmoid(-beta (z0 - h)),   h = log pi(y|x) - log pi_ref(y|x)
 //! z0         = max(0, mean_j (log pi(y'_j|x_j) - log pi_ref(y'_j|x_j))),   without gradient
 //! ```
-//! Responses have a label and no partner. `y'_j` is the response to another prompt
-//! ([`mismatch`](crate::mismatch())), so `z0` is an estimate of the divergence from the reference; it is the mean over the
-//! whole optimizer window, where TRL takes that of a micro-batch. `no_kl` sets it to 0, which is `apo_zero_unpaired` of TRL.
+//! Responses have a label and no partner. `y'_j` is the response to another prompt, so `z0` is an estimate of the divergence
+//! from the reference. Two departures. Which response that is stands before training, by the order of the data
+//! ([`mismatch`](crate::mismatch()), with the reasons), and is not that of the row before it in the batch. And the mean is
+//! over the whole optimizer window, where TRL takes that of a micro-batch, so that 8 batches of 1 row are 1 of 8 rows. `no_kl`
+//! sets `z0` to 0, which is `apo_zero_unpaired` of TRL.
 //! `lambda_D n_D / (lambda_U n_U)` should be between 1 and 4/3, for `n_D` wanted and `n_U` unwanted responses. A window of one
 //! label trains that side alone, so both should stand in each: [`LabelledRows`](ascribe_train::LabelledRows).
 

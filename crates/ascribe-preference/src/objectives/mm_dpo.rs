@@ -17,7 +17,7 @@ use super::dpo::DpoConfig;
 use super::nll::{Nll, NllReduction, per_token};
 use super::scoring::{Scorer, Scoring};
 use crate::PreferenceError;
-use crate::error::check;
+use crate::error::{check, unused};
 
 /// Smallest beta of a pair.
 const LEAST_BETA: f64 = 1e-3;
@@ -73,6 +73,9 @@ impl MmDpoConfig {
         let (w, k) = (self.margin_weight, self.margin_rate);
         check(0.0 <= w && w.is_finite(), "margin_weight", "finite and at least 0", w, "start from 0.1")?;
         check(0.0 < k && k.is_finite(), "margin_rate", "finite and above 0", k, "start from 0.5")?;
+        if w == 0.0 && k != Self::default().margin_rate {
+            return Err(unused("margin_rate", "with a margin_weight of 0", "raise margin_weight, or leave it out"));
+        }
         let scorer = Scorer::new(self.beta, Scoring::default())?;
         check(LEAST_BETA <= self.beta, "beta", "at least 0.001", self.beta, "start from 0.1")?;
         if self.disagreement == Disagreement::Drop && self.nll_reduction == NllReduction::Window {

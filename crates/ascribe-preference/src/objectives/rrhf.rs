@@ -13,7 +13,7 @@ use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::PreferenceError;
-use crate::error::check;
+use crate::error::{check, unused};
 
 /// Options of [`Rrhf`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ impl RrhfConfig {
         check(0.0 <= w && w.is_finite(), "rrhf_weight", "finite and at least 0", w, "start from 100")?;
         let remedy = "1 is a mean over tokens, 0 a sum";
         check(length_penalty.is_finite(), "length_penalty", "finite", length_penalty, remedy)?;
+        if w == 0.0 && length_penalty != Self::default().length_penalty {
+            return Err(unused("length_penalty", "with an rrhf_weight of 0", "raise rrhf_weight, or leave it out"));
+        }
         Ok(Rrhf { config: *self })
     }
 }

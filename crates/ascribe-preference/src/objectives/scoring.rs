@@ -17,12 +17,13 @@
 //! the loss of a pair by the weight that comes with it, how far its label is trusted, say. `mean` still divides by the number
 //! of pairs, and `weighted_mean` by the sum of the weights, so that doubling them all changes nothing.
 //!
-//! Statistics are those of TRL, with three departures. A tie counts one half in `rewards/accuracies` (TRL: 0). Without a
-//! reference the rewards, too, are without it (TRL still subtracts it). And `logps/chosen_displacement` is added: the
-//! change of the chosen response's log-probability per token since the reference. When it falls below about -1, the
-//! policy unlearns what it should learn; raise beta or stop earlier. Beside them stand lengths, log-probabilities per token,
-//! and `rankings/accuracies`: whether the policy alone finds the chosen response likelier, by sums and by tokens, which rewards
-//! may rise without (arXiv:2405.19534).
+//! Statistics are those of TRL, with three departures. A tie counts one half in `rewards/accuracies`, and `rewards/ties` tells
+//! the share of ties: TRL counts them as lost, and logs the first less one half of the second. Without a reference the
+//! rewards, too, are without it (TRL still subtracts it). And `logps/chosen_displacement` is added: the change of the chosen
+//! response's log-probability per token since the reference. When it falls below about -1, the policy unlearns what it should
+//! learn; raise beta or stop earlier. Beside them stand lengths, log-probabilities per token, and `rankings/accuracies`:
+//! whether the policy alone finds the chosen response likelier, by sums and by tokens, which rewards may rise without
+//! (arXiv:2405.19534).
 
 use ascribe_core::{CoreError, LogpBatch, Loss, Needs, Pairs, RowKind, Side};
 use burn::tensor::{Tensor, activation::log_sigmoid};
@@ -305,12 +306,14 @@ fn wins(leads: Tensor<1>) -> Tensor<1> {
 pub(super) fn with_rewards(loss: Loss, pairs: &Pairs, chosen: Tensor<1>, rejected: Tensor<1>) -> Loss {
     let margins = chosen.clone() - rejected.clone(); // [pairs]
     let accuracies = wins(margins.clone()); // [pairs]
+    let ties = margins.clone().detach().sign().abs().neg().add_scalar(1.0); // [pairs]
     let (ours, theirs) = (pairs.chosen.mean(), pairs.rejected.mean()); // [pairs]
     let (sum, other) = (pairs.chosen.sum(), pairs.rejected.sum()); // [pairs]
     loss.stat("rewards/chosen", chosen)
         .stat("rewards/rejected", rejected)
         .stat("rewards/margins", margins)
         .stat("rewards/accuracies", accuracies)
+        .stat("rewards/ties", ties)
         .stat("rankings/accuracies", wins(sum.clone() - other.clone()))
         .stat("rankings/accuracies_per_token", wins(ours.clone() - theirs.clone()))
         .stat("logps/chosen", sum)

@@ -24,6 +24,7 @@ use super::dpo::DpoConfig;
 use super::scoring::{Scorer, Scoring, smoothed};
 use super::simpo::{SimPoConfig, gamma};
 use crate::PreferenceError;
+use crate::error::unused;
 
 /// Largest size of a token reward, with room for rounding.
 const LARGEST_REWARD: f64 = 0.5 + 1e-6;
@@ -217,6 +218,18 @@ impl Regulariser {
         let accepted = 0.0 <= self.alpha && self.alpha.is_finite();
         if !accepted {
             return Err(PreferenceError::Alpha { got: self.alpha });
+        }
+        let set = [
+            ("reg_weight", self.weight != RegWeight::default()),
+            ("reg_tokens", self.tokens != RegTokens::default()),
+            ("credit", self.credit != TokenCredit::default()),
+        ];
+        if let Some((name, _)) = set.into_iter().find(|(_, set)| *set && self.alpha == 0.0) {
+            return Err(unused(name, "with an alpha of 0", "raise alpha, or leave it out"));
+        }
+        if self.tokens == RegTokens::Rejected && self.credit == TokenCredit::SftOnChosen {
+            let why = "for rejected responses alone, whose tokens sft_on_chosen gives nothing";
+            return Err(unused("credit", why, "take reg_tokens chosen or both, or another credit"));
         }
         Ok(self)
     }

@@ -342,7 +342,12 @@ mod tests {
 
     #[test]
     fn a_game_of_one_turn_is_reinforce_with_a_learned_baseline() {
-        let (mut critics, (turns, outcomes)) = (critics(0.5), turns());
+        // Four times as wide as elsewhere: critics of two units may have none left that is above 0.
+        let mut critics = Critics::new(8, 0.5, 1e-2, Seed(3), &device().autodiff());
+        let wide = |of: Tensor<2>| Tensor::cat(vec![of; 4], 1); // [turns, 8]
+        let (Encoded { observations, utterances, fresh, next }, outcomes) = turns();
+        let (observations, utterances) = (wide(observations), wide(utterances));
+        let turns = Encoded { observations, utterances, fresh: wide(fresh), next: wide(next) };
         // The turn ends the game, so a Q that has learned is the reward, whatever comes next.
         let outcomes = Outcomes { discounts: vec![0.0; 2], ..outcomes };
         for _ in 0..1000 {

@@ -276,8 +276,8 @@ impl OnPolicy<'_> {
     fn penalise(&self, rollouts: &[Rollout], graded: &mut [Graded], metrics: &mut Metrics) -> f64 {
         let (mut divergences, mut bounded, mut surprises) = (Vec::new(), 0.0, Vec::new());
         for (rollout, graded) in rollouts.iter().zip(graded).filter(|(rollout, _)| !rollout.borrowed) {
-            // At temperature 1 the engine's own are as good where no others are kept.
-            let old = rollout.old_logps.as_ref().or((rollout.sampling.temperature == 1.0).then_some(&rollout.logps));
+            // The engine's own are of temperature 1, and as good there where no others are kept.
+            let old = rollout.old_logps.as_ref().or((self.config.temperature() == 1.0).then_some(&rollout.logps));
             surprises.extend(old.map(|old| -old.iter().map(|logp| f64::from(*logp)).sum::<f64>()));
             let (Some(old), Some(reference)) = (old, &rollout.ref_logps) else { continue };
             let pairs = || old.iter().zip(reference).map(|(old, reference)| (f64::from(*old), f64::from(*reference)));
@@ -333,6 +333,16 @@ impl Metrics {
         }
     }
 
+    /// Mean length in tokens, and the shares of responses that the limit cut and that ended by themselves.
+    pub(super) fn of_lengths(&mut self, rollouts: &[Rollout]) {
+        let tokens = rollouts.iter().map(|rollout| rollout.response.len()).sum::<usize>();
+        self.push("completions/mean_length", tokens as f64 / rollouts.len().max(1) as f64);
+        let (cut, complete): (Vec<bool>, Vec<bool>) =
+            rollouts.iter().map(|rollout| (!rollout.complete, rollout.complete)).unzip();
+        self.push("completions/clipped_ratio", share(&cut));
+        self.push("completions/complete_ratio", share(&complete));
+    }
+
     /// Rewards and lengths, under the names of TRL.
     fn of_scores(&mut self, rollouts: &[Rollout], graded: &[Graded]) {
         let scores: Vec<f64> = graded.iter().filter_map(Graded::total).collect();
@@ -341,10 +351,7 @@ impl Metrics {
             self.push("reward_std", Variance::Unbiased.of(&scores).sqrt());
         }
         self.push("rollouts/unscored", (graded.len() - scores.len()) as f64);
-        let lengths: Vec<f64> = rollouts.iter().map(|rollout| rollout.response.len() as f64).collect();
-        self.push("completions/mean_length", lengths.iter().sum::<f64>() / lengths.len() as f64);
-        let cut: Vec<bool> = rollouts.iter().map(|rollout| !rollout.complete).collect();
-        self.push("completions/clipped_ratio", share(&cut));
+        self.of_lengths(rollouts);
         for (name, n) in [("completions/distinct_1", 1), ("completions/distinct_2", 2)] {
             if let Some(share) = distinct(rollouts, n) {
                 self.push(name, share);
@@ -399,6 +406,16 @@ mod tests {
         assert_eq!(distinct(&three, 4), None);
         let same = rollouts(&[&[4, 4, 4, 4]]);
         assert_eq!((distinct(&same, 1), distinct(&same, 2)), (Some(0.25), Some(1.0 / 3.0)));
+    }
+
+    #[test]
+    fn lengths_by_hand() {
+        let one = |ids: &[u32], complete| Rollout { response: ids.into(), complete, ..Rollout::default() };
+        let mut metrics = Metrics::default();
+        metrics.of_lengths(&[one(&[1, 2, 3], true), one(&[1], true), one(&[1, 2, 3, 4], false), one(&[2, 2], true)]);
+        // 10 tokens in 4 responses, one of them cut.
+        let told = ["mean_length", "clipped_ratio", "complete_ratio"];
+        assert_eq!(told.map(|name| metrics.get(&format!("completions/{name}"))), [2.5, 0.25, 0.75].map(Some));
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //! ```
 //! Each response carries by how much its label is above the mean of those of all responses to its prompt, for a loss on scores:
 //! GPO, arXiv:2410.02197, section 5, whose reward is the mean of the preferences over all of them; these sum up to 0. Or the chance
-//! to win against one of them less one half, as Bradley and Terry have it: SPPO, arXiv:2405.00675, eq. 4.7.
+//! to win against one of them less one half, as Bradley and Terry have it: SPPO, arXiv:2405.00675, eq. 4.7; where a preference
+//! model has compared them, these chances are its labels themselves ([`Earned`]).
 //!
 //! The reference of a round is its policy, or the first reference. With both labels a pair stays where they agree. Of equal
 //! labels the first is taken. Rounds are read in the order of the data, and the rows of a round wait in checkpoints.
@@ -91,6 +92,31 @@ pub enum Divided {
     Kept,
 }
 
+/// What a response carries for a loss on scores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Earned {
+    /// By how much its label is above the mean of those of all responses to its prompt.
+    #[default]
+    Leads,
+    /// How often it wins against one of them, itself included, less one half, by what their labels say as Bradley and Terry have
+    /// it.
+    WinRates,
+    /// Its label, of a scorer that has compared the responses to a prompt.
+    Labels,
+}
+
+impl Earned {
+    /// What a response with this label earns beside all to its prompt, itself included.
+    fn of(self, label: f64, all: &[f64]) -> f64 {
+        let n = all.len() as f64;
+        match self {
+            Self::Leads => all.iter().map(|other| label - other).sum::<f64>() / n,
+            Self::WinRates => all.iter().map(|other| 1.0 / (1.0 + (other - label).exp()) - 0.5).sum::<f64>() / n,
+            Self::Labels => label,
+        }
+    }
+}
+
 /// Options of rounds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PairConfig {
@@ -116,8 +142,8 @@ pub struct PairConfig {
     pub beta: f64,
     /// Whether the reference of a round is its policy, and not the first reference.
     pub follow: bool,
-    /// Whether responses carry how often they win against those to their prompt, and not by how much they lead.
-    pub win_rates: bool,
+    /// What responses carry for a loss on scores.
+    pub earned: Earned,
     /// Responses that go through the model at once, outside of training.
     pub batch: usize,
     /// Root of the random streams.
@@ -138,7 +164,7 @@ impl Default for PairConfig {
             margin: 0.0,
             beta: 0.1,
             follow: true,
-            win_rates: false,
+            earned: Earned::Leads,
             batch: 8,
             seed: Seed(0),
         }
@@ -344,7 +370,7 @@ impl<'a> OnlinePairs<'a> {
             let known: Vec<f64> = labels[start..end].iter().flatten().copied().collect();
             for (response, at) in row.responses.iter_mut().zip([best, worst]) {
                 response.ref_logps = Some(reference[at].clone());
-                response.score = labels[at].map(|label| earned(label, &known, config.win_rates) as f32);
+                response.score = labels[at].map(|label| config.earned.of(label, &known) as f32);
             }
             row.consistency = consistency;
             pending.push(row);
@@ -390,6 +416,7 @@ impl<'a> OnlinePairs<'a> {
         metrics.push("pairs/margin", mean(&margins));
         // To the first reference, and not to that of the round alone.
         metrics.push("kl_to_reference", mean(&ratios));
+        metrics.of_lengths(&rollouts);
         if let Some(explicit) = &explicit {
             metrics.push("reward", mean(&explicit.iter().flatten().copied().collect::<Vec<_>>()));
         }
@@ -448,16 +475,6 @@ impl<'a> OnlinePairs<'a> {
         }
         Ok(scores)
     }
-}
-
-/// What a response with this label earns beside all to its prompt, itself included: the mean of its leads, or its chance to win
-/// less one half.
-fn earned(label: f64, all: &[f64], win_rates: bool) -> f64 {
-    let of = |other: &f64| match win_rates {
-        true => 1.0 / (1.0 + (other - label).exp()) - 0.5,
-        false => label - other,
-    };
-    all.iter().map(of).sum::<f64>() / all.len() as f64
 }
 
 /// Places of the best and of the worst label, the first of equal ones; `None` where fewer than two are there.
@@ -546,13 +563,15 @@ mod tests {
         let three = 3.0f64.ln();
         let all = [0.0, three, three];
         let close = |got: f64, expected: f64| assert!((got - expected).abs() < 1e-12, "{got} beside {expected}");
-        close(earned(three, &all, false), three / 3.0);
-        close(earned(0.0, &all, false), -2.0 * three / 3.0);
-        close(earned(three, &all, true), 0.25 / 3.0);
-        close(earned(0.0, &all, true), -0.5 / 3.0);
+        close(Earned::Leads.of(three, &all), three / 3.0);
+        close(Earned::Leads.of(0.0, &all), -2.0 * three / 3.0);
+        close(Earned::WinRates.of(three, &all), 0.25 / 3.0);
+        close(Earned::WinRates.of(0.0, &all), -0.5 / 3.0);
         // Far apart it is sure, and nothing overflows.
-        close(earned(-1e4, &[-1e4, 1e4], true), -0.25);
-        close(earned(1e4, &[-1e4, 1e4], true), 0.25);
+        close(Earned::WinRates.of(-1e4, &[-1e4, 1e4]), -0.25);
+        close(Earned::WinRates.of(1e4, &[-1e4, 1e4]), 0.25);
+        // What compared them has said it.
+        close(Earned::Labels.of(0.125, &[0.125, -0.25, 0.125]), 0.125);
     }
 
     #[test]

@@ -88,13 +88,15 @@ pub struct TextReward<J> {
     judge: J,
 }
 
-/// A scorer whose judge is told the row of the prompt and the text of the response.
+/// A scorer whose judge is told the row of the prompt and the text of the response. It gives a number, or an `Option` of one,
+/// which is `None` where nobody can judge; a number that is not finite is an error which names the row.
 ///
 /// # Errors
 /// [`PreferenceError::SamePrompt`] when two rows with the same prompt differ: nobody could tell which one is meant.
-pub fn of_text<J>(rows: &[PromptRow], judge: J) -> Result<TextReward<J>, PreferenceError>
+pub fn of_text<J, S>(rows: &[PromptRow], judge: J) -> Result<TextReward<J>, PreferenceError>
 where
-    J: Fn(&PromptOnly, &str) -> f32 + Send + Sync,
+    J: Fn(&PromptOnly, &str) -> S + Send + Sync,
+    S: Into<Option<f32>>,
 {
     let mut by_prompt: HashMap<Tokens, PromptOnly> = HashMap::with_capacity(rows.len());
     for (prompt, row) in rows {
@@ -106,26 +108,47 @@ where
     Ok(TextReward { rows: by_prompt, judge })
 }
 
-impl<J: Fn(&PromptOnly, &str) -> f32 + Send + Sync> Scorer for TextReward<J> {
+impl<J, S> Scorer for TextReward<J>
+where
+    J: Fn(&PromptOnly, &str) -> S + Send + Sync,
+    S: Into<Option<f32>>,
+{
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
         let one = |episode: &Episode| {
             let prompt = Tokens::from(episode.prompt_tokens());
             let row = self.rows.get(&prompt).ok_or(CoreError::MissingEvidence("the row of the prompt"))?;
             let text = episode.response_text().ok_or(CoreError::MissingEvidence("text"))?;
-            Ok(Credit::sequence((self.judge)(row, text)))
+            let score: Option<f32> = (self.judge)(row, text).into();
+            if let Some(got) = score.filter(|score| !score.is_finite()) {
+                return Err(CoreError::Other(Box::new(PreferenceError::Reward { line: row.line, got })));
+            }
+            Ok(Credit::sequence(score.unwrap_or(f32::NAN)))
         };
         episodes.iter().map(one).collect()
     }
 }
 
-/// The credits of a scorer, one an episode.
-pub(super) fn credits(scorer: &dyn Scorer, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+/// The credits of a scorer, one an episode. A NaN is none.
+///
+/// # Errors
+/// What the scorer says, and when there are more or fewer credits than episodes or one that counts is infinite.
+pub fn credits(scorer: &dyn Scorer, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
     let credits = scorer.score(episodes)?;
-    if credits.len() == episodes.len() {
-        return Ok(credits);
+    if credits.len() != episodes.len() {
+        let got = format!("{} credits for {} responses", credits.len(), episodes.len());
+        return Err(CoreError::Shape { rule: "a scorer gives one credit a response", got });
     }
-    let got = format!("{} credits for {} responses", credits.len(), episodes.len());
-    Err(CoreError::Shape { rule: "a scorer gives one credit a response", got })
+    for (at, (credit, episode)) in credits.iter().zip(episodes).enumerate() {
+        let by_token = credit.granularity() == Granularity::Token;
+        let counts = |place: usize| !by_token || episode.response.positions().any(|at| at == place);
+        let infinite = credit.values().iter().enumerate().find(|(place, value)| value.is_infinite() && counts(*place));
+        if let Some((_, value)) = infinite {
+            let rule = "a reward must be finite, or a NaN where nobody can judge the response";
+            let got = format!("{value} for response {} of {}", at + 1, credits.len());
+            return Err(CoreError::Shape { rule, got });
+        }
+    }
+    Ok(credits)
 }
 
 /// Several scorers as one: the sum of their scores, each times its weight. Scores of steps or tokens stay in their places, and
@@ -252,9 +275,57 @@ impl Scorer for WeightedRewards {
 
 #[cfg(test)]
 mod tests {
-    use ascribe_core::rule;
+    use ascribe_core::{Text, rule};
+    use ascribe_data::Prompt;
+    use serde_json::Map;
 
     use super::*;
+
+    #[test]
+    fn a_number_that_is_none_is_an_error_of_its_row_and_no_verdict_is_none() {
+        let row = PromptOnly { prompt: Prompt::Text("q".to_owned()), others: Map::new(), line: 4 };
+        let rows = [(Tokens::from(vec![1u32]), row)];
+        let text = Text { spans: vec![0..1, 1..2], text: "qa".to_owned() };
+        let episode = Episode::new(&[1], &[2]).with_text(text).unwrap();
+        let judged = |score: Option<f32>| {
+            let scorer = of_text(&rows, move |_, _| score).unwrap();
+            credits(&scorer, std::slice::from_ref(&episode)).map(|credits| credits[0].values()[0])
+        };
+        assert_eq!(judged(Some(2.0)).unwrap(), 2.0);
+        assert!(judged(None).unwrap().is_nan());
+        for (wrong, said) in [(f32::NAN, "got NaN"), (f32::INFINITY, "got inf"), (f32::NEG_INFINITY, "got -inf")] {
+            let error = judged(Some(wrong)).unwrap_err().to_string();
+            let rule = format!("a reward must be finite, {said} for a response to the prompt of line 4");
+            assert!(error.starts_with(&rule) && error.contains("give None"), "{error}");
+        }
+        // A judge may give plain numbers.
+        let scorer = of_text(&rows, |_, text| text.len() as f32).unwrap();
+        assert_eq!(scorer.score(std::slice::from_ref(&episode)).unwrap(), [Credit::sequence(1.0)]);
+    }
+
+    #[test]
+    fn an_infinite_reward_is_refused_and_what_does_not_count_may_be_anything() {
+        /// The credit of every episode.
+        struct Fixed(Credit);
+        impl Scorer for Fixed {
+            fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+                Ok(vec![self.0.clone(); episodes.len()])
+            }
+        }
+        let two = [Episode::new(&[1], &[2]), Episode::new(&[1], &[3])];
+        let last = rule(|episode: &Episode| if episode.tokens[1] == 3 { f32::NEG_INFINITY } else { f32::NAN });
+        let error = credits(&last, &two).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "a reward must be finite, or a NaN where nobody can judge the response, got -inf for response 2 of 2"
+        );
+        assert!(credits(&Fixed(Credit::tokens(vec![0.0, f32::INFINITY])), &two).is_err());
+        assert!(credits(&Fixed(Credit::tokens(vec![f32::INFINITY, 0.0])), &two).is_ok());
+        // Two infinities would add up to a NaN, which says something else.
+        let parts: Vec<(Box<dyn Scorer>, f64)> =
+            vec![(Box::new(Fixed(Credit::sequence(f32::INFINITY))), 1.0), (Box::new(last), 1.0)];
+        assert!(WeightedRewards::new(parts).unwrap().score(&two).is_err());
+    }
 
     /// Forgets all episodes but the first.
     struct One;

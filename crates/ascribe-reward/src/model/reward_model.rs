@@ -23,7 +23,7 @@ use super::writing::Writer;
 use crate::concepts::number;
 use crate::error::{finite, option};
 use crate::losses::GeneralPreference;
-use crate::math::{dot, host};
+use crate::math::{dot, host, sigmoid};
 use crate::{ConceptEnergies, Heads, Inferred, RewardError, Standard, split_energies};
 
 /// Tokens that go through the model at once.
@@ -158,10 +158,7 @@ impl RewardModel {
     /// When a response has no token, a score is NaN or infinite, or a general preference model has one response to a prompt
     /// and nothing to compare it with.
     pub fn scored(&self, rows: &[Row]) -> Result<Vec<Scored>, RewardError> {
-        if let Some(at) = rows.iter().position(|row| row.response.is_empty()) {
-            let rule = "a response needs at least one token";
-            return Err(RewardError::Shape { rule, got: format!("none in row {at}") });
-        }
+        nonempty(rows)?;
         let written = self.writer.as_ref().map(|writer| writer.write(&self.model, rows)).transpose()?;
         let texts: Vec<Row> = match &written {
             Some(written) => {
@@ -169,9 +166,7 @@ impl RewardModel {
             }
             None => rows.to_vec(),
         };
-        let context = self.model.config.context;
-        let (kept, cut): (Vec<Row>, Vec<bool>) = texts.iter().map(|row| within(*row, context)).unzip();
-        let outputs = self.outputs(&kept)?;
+        let (outputs, cut) = self.read(&texts)?;
         let mut inferred: Vec<Inferred> = Vec::new();
         let rewards: Vec<f64> = match &self.card.reading {
             Reading::Score => outputs.iter().map(|scores| scores[0]).collect(),
@@ -187,10 +182,10 @@ impl RewardModel {
                     outputs.iter().map(|scores| self.infer(scores, joint, *weights)).collect::<Result<_, _>>()?;
                 inferred.iter().map(|one| one.reward).collect()
             }
-            Reading::Preference(config) => {
-                let device = self.model.decoder.device();
-                against_others(&texts, &outputs, &config.init()?, config.tau, &device)?
-            }
+            // The mean over the others: that against itself is 0.
+            Reading::Preference(config) => self.compared(&texts, &outputs, &config.init()?, |scores| {
+                scores.iter().sum::<f64>() / config.tau / (scores.len() - 1) as f64
+            })?,
         };
         let one = |((reward, outputs), cut)| Scored { reward, outputs, cut, written: None, inferred: None };
         let mut scored: Vec<Scored> = rewards.into_iter().zip(outputs).zip(cut).map(one).collect();
@@ -210,6 +205,63 @@ impl RewardModel {
         };
         ConceptEnergies::new(label, &concepts, &together, weights)?.infer(&self.known)
     }
+
+    /// How often each response wins against those to its prompt that are in the call, itself included, by a general preference
+    /// model: the mean of `sigmoid(s(i > j) / tau)`, in (0, 1), which sums up to half of their number.
+    ///
+    /// # Errors
+    /// As [`RewardModel::scored`], and when this is another model.
+    pub fn win_rates(&self, rows: &[Row]) -> Result<Vec<f64>, RewardError> {
+        let Reading::Preference(config) = &self.card.reading else {
+            let rule = "win rates of responses need a general preference model";
+            return Err(RewardError::Shape { rule, got: "a model of rewards".to_owned() });
+        };
+        nonempty(rows)?;
+        let (outputs, _) = self.read(rows)?;
+        self.compared(rows, &outputs, &config.init()?, |scores| {
+            scores.iter().map(|score| sigmoid(score / config.tau)).sum::<f64>() / scores.len() as f64
+        })
+    }
+
+    /// The numbers that the head gives each text, cut to the context, and whether a response lost tokens to it.
+    fn read(&self, rows: &[Row]) -> Result<(Vec<Vec<f64>>, Vec<bool>), RewardError> {
+        let context = self.model.config.context;
+        let (kept, cut): (Vec<Row>, Vec<bool>) = rows.iter().map(|row| within(*row, context)).unzip();
+        Ok((self.outputs(&kept)?, cut))
+    }
+
+    /// What `of` makes of the scores `s(i > j)` of each response over all responses j to its prompt, itself included.
+    fn compared(
+        &self,
+        rows: &[Row],
+        outputs: &[Vec<f64>],
+        preference: &GeneralPreference,
+        of: impl Fn(&[f64]) -> f64,
+    ) -> Result<Vec<f64>, RewardError> {
+        let device = self.model.decoder.device();
+        let mut prompts: HashMap<&[u32], Vec<usize>> = HashMap::new();
+        for (at, row) in rows.iter().enumerate() {
+            prompts.entry(row.prompt).or_default().push(at);
+        }
+        let mut made = vec![0.0; rows.len()];
+        for group in prompts.values() {
+            let rule = "at least 2: a general preference model compares responses to one prompt";
+            option("the responses to a prompt", rule, group.len() as f64, group.len() >= 2)?;
+            let flat: Vec<f64> = group.iter().flat_map(|at| outputs[*at].iter().copied()).collect();
+            let shape = [group.len(), outputs[group[0]].len()];
+            let table = host(preference.table(Tensor::from_data(TensorData::new(flat, shape), &device))?); // [n, n]
+            for (scores, at) in table.chunks(group.len()).zip(group) {
+                made[*at] = of(scores);
+            }
+        }
+        Ok(made)
+    }
+}
+
+fn nonempty(rows: &[Row]) -> Result<(), RewardError> {
+    let Some(at) = rows.iter().position(|row| row.response.is_empty()) else { return Ok(()) };
+    let rule = "a response needs at least one token";
+    Err(RewardError::Shape { rule, got: format!("none in row {at}") })
 }
 
 /// The row cut to `context` tokens, and whether its response lost some.
@@ -218,33 +270,6 @@ pub(super) fn within(row: Row<'_>, context: usize) -> (Row<'_>, bool) {
     let prompt = &row.prompt[row.prompt.len() - room..];
     let room = context.saturating_sub(prompt.len()).min(row.response.len());
     (Row { prompt, response: &row.response[..room] }, room < row.response.len())
-}
-
-/// The mean of `s(i > j) / tau` over the other responses j to the same prompt.
-fn against_others(
-    rows: &[Row],
-    outputs: &[Vec<f64>],
-    preference: &GeneralPreference,
-    tau: f64,
-    device: &Device,
-) -> Result<Vec<f64>, RewardError> {
-    let mut prompts: HashMap<&[u32], Vec<usize>> = HashMap::new();
-    for (at, row) in rows.iter().enumerate() {
-        prompts.entry(row.prompt).or_default().push(at);
-    }
-    let mut rewards = vec![0.0; rows.len()];
-    for group in prompts.values() {
-        let rule = "at least 2: a general preference model compares responses to one prompt";
-        option("the responses to a prompt", rule, group.len() as f64, group.len() >= 2)?;
-        let flat: Vec<f64> = group.iter().flat_map(|at| outputs[*at].iter().copied()).collect();
-        let shape = [group.len(), outputs[group[0]].len()];
-        let table = host(preference.table(Tensor::from_data(TensorData::new(flat, shape), device))?); // [n, n]
-        for (row, at) in group.iter().enumerate() {
-            let wins: f64 = table[row * group.len()..(row + 1) * group.len()].iter().sum();
-            rewards[*at] = wins / tau / (group.len() - 1) as f64;
-        }
-    }
-    Ok(rewards)
 }
 
 impl Scorer for RewardModel {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use ascribe::core::{Seed, Tokens};
-use ascribe::data::{ColumnMap, Loaded, Preference, Ranked, Rated, Split};
+use ascribe::data::{ColumnMap, Dialogues, Loaded, Preference, Ranked, Rated, Split};
 use ascribe::preference::{Encoder, TrainRow};
 use ascribe::reward::losses::{
     ABSENT, GaussianHeadsConfig, HeadForm, LossOptions, PairLabel, UNRATED, bootstrap_weights, sample_noise,
@@ -25,7 +25,10 @@ const LOW: f64 = 0.0;
 
 /// The records of a run, split by prompt.
 pub(super) enum Data {
+    /// Pairs of replies, whose texts are changed.
     Pairs(Split<Preference>),
+    /// Pairs of which each side may have several turns.
+    Dialogues(Split<Dialogues>),
     Ratings(Split<Rated>, Vec<String>),
     Ranks(Split<Ranked>),
 }
@@ -62,7 +65,8 @@ impl Data {
                 return Ok(Self::Ranks(split));
             }
             Teaches::Origin => return Ok(Self::Ranks(parts(args, groups(args, &columns)?)?)),
-            _ => return Ok(Self::Pairs(parts(args, ascribe::data::load(&args.data, &columns)?)?)),
+            Teaches::Confidence => return Ok(Self::Pairs(parts(args, ascribe::data::load(&args.data, &columns)?)?)),
+            _ => return Ok(Self::Dialogues(parts(args, ascribe::data::load(&args.data, &columns)?)?)),
         }
         let split = parts(args, ascribe::data::load::<Rated>(&args.data, &columns)?)?;
         let mut attributes: Vec<String> = Vec::new();
@@ -90,7 +94,7 @@ impl Data {
 
     pub(super) fn attributes(&self) -> &[String] {
         match self {
-            Self::Pairs(_) | Self::Ranks(_) => &[],
+            Self::Pairs(_) | Self::Dialogues(_) | Self::Ranks(_) => &[],
             Self::Ratings(_, attributes) => attributes,
         }
     }
@@ -121,7 +125,7 @@ impl Data {
                 };
                 Ok(Rows { train: part("training", split.train)?, held_out: part("held-out", split.held_out)? })
             }
-            Self::Pairs(split) if chosen.teaches == Teaches::Confidence => {
+            Self::Pairs(split) => {
                 let part = |what: &str, records: Vec<Preference>| -> anyhow::Result<Vec<RewardRow>> {
                     let stated = records.iter().map(|record| stated(record, options.confidence.combined));
                     let stated = stated.collect::<anyhow::Result<Vec<Ranked>>>()?;
@@ -130,9 +134,9 @@ impl Data {
                 };
                 Ok(Rows { train: part("training", split.train)?, held_out: part("held-out", split.held_out)? })
             }
-            Self::Pairs(split) => {
-                let part = |what: &str, records: Vec<Preference>| -> anyhow::Result<PairRows> {
-                    of_pairs(args, chosen, options, checked(args, what, encoder.pairs(records)?)?.rows)
+            Self::Dialogues(split) => {
+                let part = |what: &str, records: Vec<Dialogues>| -> anyhow::Result<PairRows> {
+                    of_pairs(args, chosen, options, checked(args, what, encoder.dialogues(records)?)?.rows)
                 };
                 let (train, held_out) = (part("training", split.train)?, part("held-out", split.held_out)?);
                 if chosen.known == "bradley-terry" && chosen.teaches == Teaches::Order && train.margins > 0 {
@@ -160,10 +164,19 @@ pub(super) fn of_pairs(
     args: &TrainArgs,
     chosen: &Chosen,
     options: &LossOptions,
-    encoded: Vec<(TrainRow, Preference)>,
+    encoded: Vec<(TrainRow, Dialogues)>,
 ) -> anyhow::Result<PairRows> {
     let (mut rows, mut margins, mut weightless) = (Vec::with_capacity(encoded.len()), 0, 0);
-    for (row, record) in encoded {
+    for (row, Dialogues { pair: record, .. }) in encoded {
+        // The head reads what all has been said; the language of a response is that of the assistant alone.
+        let parted = row.responses.iter().any(|response| response.counts.is_some());
+        if parted && args.reward.lm_coef.is_some() {
+            bail!(
+                "lm_coef weighs the language of the chosen response, and the conversations of line {} part before their last \
+                 reply, so that the user speaks in it; drop lm_coef, or the pair",
+                record.line
+            );
+        }
         margins += usize::from(record.margin.is_some());
         let given = || {
             record.margin.with_context(|| {
@@ -300,7 +313,7 @@ fn stated(record: &Preference, combined: bool) -> anyhow::Result<Ranked> {
 }
 
 /// Pairs as they are, without labels.
-pub(super) fn pair_rows(encoded: Vec<(TrainRow, Preference)>) -> Vec<RewardRow> {
+pub(super) fn pair_rows<T>(encoded: Vec<(TrainRow, T)>) -> Vec<RewardRow> {
     encoded.into_iter().map(|(row, _)| reward_row(row, Vec::new())).collect()
 }
 
@@ -312,10 +325,10 @@ pub(super) fn groups_of(args: &TrainArgs, encoder: &Encoder, groups: Vec<Ranked>
 
 /// The pairs that a merge of attributes is fitted on.
 pub(super) fn merge_pairs(args: &TrainArgs, encoder: &Encoder, path: &Path) -> anyhow::Result<Vec<RewardRow>> {
-    let Loaded { rows, skipped, notes } = ascribe::data::load::<Preference>(path, &ColumnMap::default())?;
+    let Loaded { rows, skipped, notes } = ascribe::data::load::<Dialogues>(path, &ColumnMap::default())?;
     notes.iter().for_each(|note| eprintln!("{note}"));
     say_skipped(args, &skipped, rows.len())?;
-    Ok(pair_rows(checked(args, "merge", encoder.pairs(rows)?)?.rows))
+    Ok(pair_rows(checked(args, "merge", encoder.dialogues(rows)?)?.rows))
 }
 
 fn reward_row(row: TrainRow, labels: Vec<f64>) -> RewardRow {

@@ -102,7 +102,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let trained = match (sources, groups.zip(args.reward.meta_rate), auxiliary, replayed) {
         (Some(mut sources), ..) => {
             let Sourced { train, held_out } = sources.name(rows)?;
-            identity.push(sources.identity());
+            identity.push(sources.identity(&train));
             let source = sources::source(&train, args, &job.config)?;
             job.fit(&sources.learner()?, identity, [train.as_slice(), held_out.as_slice()], Some(source))?
         }

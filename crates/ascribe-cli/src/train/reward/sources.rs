@@ -14,6 +14,7 @@ use super::chosen::{Chosen, Teaches};
 use super::data::Rows;
 use crate::args::TrainArgs;
 use crate::score::place;
+use crate::train::short;
 
 /// The sources of a run, where a column names them.
 pub(super) struct Sources {
@@ -99,9 +100,14 @@ impl Sources {
         Ok(SourceLearner::new(self.names.len(), self.share)?)
     }
 
-    /// What tells this run from others.
-    pub(super) fn identity(&self) -> (&'static str, String) {
-        ("set of sources", format!("{}; share {}", self.names.join(", "), self.share))
+    /// What tells this run from others; `train` says which row has which source.
+    pub(super) fn identity(&self, train: &[SourcedPair]) -> (&'static str, String) {
+        let mut hash = blake3::Hasher::new();
+        for row in train {
+            hash.update(&(row.source as u64).to_le_bytes());
+        }
+        let order = short(&hash.finalize().to_hex());
+        ("set of sources", format!("{}; share {}; rows {order}", self.names.join(", "), self.share))
     }
 }
 
