@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::{Context, bail};
 use ascribe::burn::tensor::Device;
 use ascribe::core::Seed;
-use ascribe::data::{ColumnMap, Dialogues, DataError, Kind, Place, Preference, Record, Split, Untaught};
+use ascribe::data::{ColumnMap, DataError, Dialogues, Kind, Place, Preference, Record, Split, Untaught};
 use ascribe::eval::Estimate;
 use ascribe::lm::{Head, LanguageModel, Row, Tokenizer};
 use ascribe::preference::Encoder;
