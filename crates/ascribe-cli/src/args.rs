@@ -66,7 +66,7 @@ pub enum Command {
     Search(Box<SearchArgs>),
     /// Log-probabilities, and implicit rewards, of given completions; rewards by a reward model: `--reward`; scores of steps by a
     /// process model: `--process`.
-    Score(ScoreArgs),
+    Score(Box<ScoreArgs>),
     /// One metric of the table, from the columns of a file: `ascribe metric --list` shows the table.
     Metric(MetricArgs),
     /// Two systems on the same records: which is better, by how much, and what could have been seen.

@@ -62,7 +62,7 @@ fn by_tag(
     tags: &[String],
     bootstrap: &Bootstrap,
 ) -> anyhow::Result<Findings> {
-    let groups = GroupMask::of_tags(tags);
+    let groups = GroupMask::of_tags(tags)?;
     let found = by_group(columns.rows(), &groups, MIN_GROUP, |rows| metric.measure(&columns.pick(rows)?, bootstrap))?;
     for (tag, rows, result) in &found.groups {
         let name = format!("{} of {by}={tag}", metric.name);

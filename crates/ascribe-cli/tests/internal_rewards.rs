@@ -269,11 +269,9 @@ fn relevance_is_a_reward_of_rollouts() {
     let bench = Bench::new();
     let row = |n: usize| json!({"prompt": format!("what is {n}?"), "reference": format!("{n}")});
     bench.rows("prompts.jsonl", (0..6).map(row));
-    let line = format!(
-        "train grpo --model model --data prompts.jsonl --output-dir out --reward relevance --num-generations 4 --max-steps 2 \
-         --max-completion-length 6 --held-out 2 --per-device-train-batch-size 4 --gradient-accumulation-steps 1"
-    );
-    bench.run(&line).succeeded();
+    let line = "train grpo --model model --data prompts.jsonl --output-dir out --reward relevance --num-generations 4 --max-steps 2 \
+                --max-completion-length 6 --held-out 2 --per-device-train-batch-size 4 --gradient-accumulation-steps 1";
+    bench.run(line).succeeded();
     let rewards = logged(&bench, "out", "reward");
     assert!(rewards.len() == 2 && rewards.iter().all(|reward| (0.0..=5.12).contains(reward)), "{rewards:?}");
 }

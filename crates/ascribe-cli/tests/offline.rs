@@ -8,8 +8,8 @@ use support::{Bench, SHORT};
 fn bench() -> Bench {
     let bench = Bench::new();
     let row = |n: usize| {
-        let word = if n % 2 == 0 { "sum" } else { "rest" };
-        json!({"prompt": format!("what is {n}?"), "completion": format!("the {word}. It is {n}."), "label": n % 2 == 0})
+        let word = if n.is_multiple_of(2) { "sum" } else { "rest" };
+        json!({"prompt": format!("what is {n}?"), "completion": format!("the {word}. It is {n}."), "label": n.is_multiple_of(2)})
     };
     bench.rows("rows.jsonl", (0..12).map(row));
     bench

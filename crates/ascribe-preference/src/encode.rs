@@ -216,7 +216,7 @@ impl<'a> Encoder<'a> {
         let mut sides = Vec::with_capacity(2);
         for (turns, reply) in record.between.iter().zip([&record.pair.chosen, &record.pair.rejected]) {
             let reply = Message::new("assistant", reply.as_str());
-            let whole = [messages, turns, &[reply]].concat();
+            let whole = [messages, &turns[..], &[reply][..]].concat();
             sides.push(template.encode_masked(&whole, &Render::default(), self.tokenizer)?);
         }
         let opening = Render { ending: Ending::GenerationPrompt, ..Render::default() };

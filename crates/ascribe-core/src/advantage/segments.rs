@@ -6,7 +6,8 @@
 //! steps:  A_k = sum_{j >= k} (r_j - mean) / (std + epsilon), over all steps of the group   (arXiv:2402.03300, section 4.1.3)
 //! own:    A_k = r_k - mean, over all steps of the group   (arXiv:2410.08146, section 3, whose r_k = Q_k + alpha A_k)
 //! ```
-//! Own rewards are for values of steps, whose sum over later steps would count the same future again and again.
+//! Own rewards are for values of steps, whose sum over later steps would count the same future again and again; that the mean of
+//! the group is their baseline is ours.
 //! The score is paid on the last token. All tokens of a stretch share its advantage, and tokens of none get that of the next
 //! stretch. A turn that only one response of the group has is compared with nothing and gets 0. Turn-level credit with a
 //! baseline by place is our reading of the multi-turn forms of GRPO; the baseline is unverified.

@@ -7,6 +7,8 @@
 //! The form is our reading of the model's law; source and gain are found by least squares for each resistance, and the
 //! resistance by a search. It predicts how accurate a way to prompt will be, and explains nothing.
 
+use std::collections::BTreeSet;
+
 use crate::EvalError;
 use crate::error::{not_empty, option, shares};
 use crate::stats::sum::sum;
@@ -45,13 +47,15 @@ impl Circuit {
     /// Fits the law. In O(n).
     ///
     /// # Errors
-    /// When there is no row, an accuracy is not in [0, 1], or the rows do not have two numbers of shots and two of steps.
+    /// When there is no row, an accuracy is not in [0, 1], or the rows do not have two numbers of shots and two of steps in three
+    /// ways to prompt, as many as there are numbers to find.
     pub fn fit(rows: &[Prompted]) -> Result<Self, EvalError> {
         not_empty("the rows", rows)?;
         shares("accuracy", &rows.iter().map(|row| row.accuracy).collect::<Vec<_>>())?;
         let vary = |of: fn(&Prompted) -> u32| rows.iter().any(|row| of(row) != of(&rows[0]));
-        if !vary(|row| row.shots) || !vary(|row| row.steps) {
-            let why = "it needs rows with two numbers of shots and two of steps; measure more ways to prompt";
+        let ways: BTreeSet<(u32, u32)> = rows.iter().map(|row| (row.shots, row.steps)).collect();
+        if !vary(|row| row.shots) || !vary(|row| row.steps) || ways.len() < 3 {
+            let why = "it needs rows with two numbers of shots and two of steps in three ways to prompt; measure more";
             return Err(EvalError::Degenerate { what: "a circuit", why });
         }
         // Even steps of ln(1 + resistance).
@@ -150,7 +154,8 @@ mod tests {
 
     #[test]
     fn rows_that_do_not_tell_are_refused() {
-        for rows in [vec![row(0, 1, 0.5), row(0, 2, 0.4)], vec![row(0, 2, 0.5), row(1, 2, 0.6)]] {
+        let twice = [row(0, 1, 0.5), row(1, 2, 0.4)].repeat(2);
+        for rows in [vec![row(0, 1, 0.5), row(0, 2, 0.4)], vec![row(0, 2, 0.5), row(1, 2, 0.6)], twice] {
             let said = Circuit::fit(&rows).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(said.contains("two numbers of shots and two of steps"), "{said}");
         }

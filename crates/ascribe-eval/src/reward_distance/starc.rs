@@ -349,7 +349,8 @@ mod tests {
         }
         let rho = by_distance
             .map(|distances| crate::rank::spearman(&distances, &regrets, &crate::Bootstrap::NONE).unwrap().value);
-        assert!(rho[0] > rho[2] + 0.2 && rho[1] > rho[2] + 0.2, "{rho:?}");
+        // By a Python program over 60 seeds the differences are 0.48 at the median and 0.19 at the least.
+        assert!(rho[0] > rho[2] + 0.1 && rho[1] > rho[2] + 0.1, "{rho:?}");
     }
 
     #[test]

@@ -10,6 +10,9 @@ use crate::stats::solve::solve;
 use crate::stats::sum::{mean, sum};
 use crate::{Bootstrap, Estimate, EvalError};
 
+/// Most tags that are told apart; each has a mask of all rows.
+const MOST_TAGS: usize = 1000;
+
 /// A group of rows by name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupMask {
@@ -24,22 +27,28 @@ impl GroupMask {
     ///
     /// ```
     /// use ascribe_eval::slices::GroupMask;
-    /// let groups = GroupMask::of_tags(&["values".to_owned(), "instructions".to_owned(), "values".to_owned()]);
+    /// let groups = GroupMask::of_tags(&["values".to_owned(), "instructions".to_owned(), "values".to_owned()])?;
     /// assert_eq!((groups[0].name.as_str(), &groups[0].members[..]), ("values", &[true, false, true][..]));
     /// assert_eq!(groups[1].members, [false, true, false]);
+    /// # Ok::<(), ascribe_eval::EvalError>(())
     /// ```
-    pub fn of_tags(tags: &[String]) -> Vec<Self> {
+    ///
+    /// # Errors
+    /// When there are more than 1000 different tags: a column of numbers or of texts is none of tags.
+    pub fn of_tags(tags: &[String]) -> Result<Vec<Self>, EvalError> {
         let mut groups: Vec<Self> = Vec::new();
         for (row, tag) in tags.iter().enumerate() {
-            match groups.iter_mut().find(|group| group.name == *tag) {
-                Some(group) => group.members[row] = true,
+            match groups.iter().position(|group| group.name == *tag) {
+                Some(at) => groups[at].members[row] = true,
                 None => {
+                    let n = groups.len() + 1;
+                    option("the number of different tags", "at most 1000", n as f64, n <= MOST_TAGS)?;
                     let members = (0..tags.len()).map(|at| at == row).collect();
                     groups.push(Self { name: tag.clone(), members });
                 }
             }
         }
-        groups
+        Ok(groups)
     }
 }
 
@@ -236,13 +245,18 @@ mod tests {
     #[test]
     fn every_row_counts_for_its_own_tag() {
         let tags = ["preferences", "values", "values", "instructions", "values"].map(str::to_owned);
-        let groups = GroupMask::of_tags(&tags);
+        let groups = GroupMask::of_tags(&tags).unwrap();
         let found: Vec<(&str, Vec<usize>)> = groups
             .iter()
             .map(|group| (group.name.as_str(), (0..5).filter(|row| group.members[*row]).collect()))
             .collect();
         assert_eq!(found, [("preferences", vec![0]), ("values", vec![1, 2, 4]), ("instructions", vec![3])]);
-        assert!(GroupMask::of_tags(&[]).is_empty());
+        assert!(GroupMask::of_tags(&[]).unwrap().is_empty());
+        // A column of numbers is none of tags.
+        let numbers: Vec<String> = (0..1001).map(|number: u32| number.to_string()).collect();
+        assert_eq!(GroupMask::of_tags(&numbers[..1000]).unwrap().len(), 1000);
+        let said = GroupMask::of_tags(&numbers).unwrap_err().to_string();
+        assert_eq!(said, "the number of different tags must be at most 1000, got 1001");
     }
 
     #[test]

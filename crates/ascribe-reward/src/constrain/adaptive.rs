@@ -12,7 +12,7 @@ use ascribe_core::{CoreError, Stream};
 
 use super::{Lagrange, LagrangeConfig, NelderMead};
 use crate::RewardError;
-use crate::error::{not_empty, option};
+use crate::error::{finite, not_empty, option};
 
 /// Options of [`Adaptive`]. [`Default`] has the numbers of the code for the search, and no thresholds.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,6 +130,10 @@ impl Constraints for Adaptive {
     fn next_by(&self, kept: &[f64], means: &[f64], metric: f64) -> Result<Vec<f64>, CoreError> {
         let Kept { multipliers, generations, sum, values } = self.parts(kept)?;
         let search = self.search(values)?;
+        if search.wanted().is_some() {
+            // At once, and not when the generations of these thresholds are over: a checkpoint could not hold it.
+            finite("the metric that thresholds follow", &[metric])?;
+        }
         let moved = self.lagrange.with_thresholds(asked(&search)).next(multipliers, means)?;
         let (mut generations, mut sum, mut values) = (generations + 1.0, sum + metric, values.to_vec());
         if search.wanted().is_none() {
@@ -137,8 +141,6 @@ impl Constraints for Adaptive {
         } else if generations >= self.config.hold as f64 {
             values.push(sum / generations);
             (generations, sum) = (0.0, 0.0);
-            // What is not finite is refused here, and not when it is read back.
-            self.search(&values)?;
         }
         Ok([moved.as_slice(), &[generations, sum], &values].concat())
     }
@@ -212,6 +214,8 @@ mod tests {
         let start = one.start();
         assert!(one.adapts() && one.next(&start, &[0.1]).is_err(), "a metric is needed");
         assert!(one.next_by(&start, &[0.1], f64::NAN).is_err() && one.next_by(&start[1..], &[0.1], 1.0).is_err());
+        let two = adaptive(&[0.5], 2, 5).unwrap();
+        assert!(two.next_by(&two.start(), &[0.1], f64::INFINITY).is_err(), "in the first of two generations");
         assert!(one.next_by(&start, &[0.1, 0.2], 1.0).is_err());
     }
 }

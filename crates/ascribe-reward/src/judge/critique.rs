@@ -4,7 +4,8 @@
 //! critique = greedy answer to `ask(episode)`;   r = score of [prompt, response, critique], read at its end
 //! ```
 //! The scorer is any reward model that was trained on such texts, and the writer any policy. A model that is both is trained by
-//! [`WritingLearner`](crate::WritingLearner) and writes by itself ([`Writing`](crate::Writing)). Accuracies are to be reported with critiques given and with these.
+//! [`WritingLearner`](crate::WritingLearner) and writes by itself ([`Writing`](crate::Writing)). Accuracies are to be reported with
+//! critiques given and with these.
 
 use ascribe_core::{CoreError, Credit, Episode, Mode, Policy, Reduce, Request, Scorer, Seed, Tokens, Until};
 

@@ -280,7 +280,7 @@ mod tests {
     fn a_network_of_features_learns_what_no_line_can() {
         let same = || feature("same", Direction::Higher, |_, _| 0.1);
         let pairs = [("q", "a b", "a"), ("q", "a b", "a b c")];
-        let config = NetworkConfig { hidden: 8, ..NetworkConfig::default() };
+        let config = NetworkConfig::default();
         let network = FeatureReward::fit_network(vec![same(), words()], &pairs, &config).unwrap();
         let reward = |fitted: &FeatureReward, text: &str| fitted.reward("q", text).unwrap();
         assert!(reward(&network, "a b") > reward(&network, "a") && reward(&network, "a b") > reward(&network, "a b c"));

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::{Context, bail};
 use ascribe::burn::tensor::Device;
 use ascribe::core::Seed;
-use ascribe::data::{ColumnMap, DataError, Kind, Place, Preference, Record, Split, Untaught};
+use ascribe::data::{ColumnMap, DataError, Dialogues, Kind, Place, Preference, Record, Split, Untaught};
 use ascribe::eval::Estimate;
 use ascribe::lm::{Head, LanguageModel, Row, Tokenizer};
 use ascribe::preference::Encoder;
@@ -181,7 +181,8 @@ fn encode(
             let line = record.line;
             let texts =
                 behind.get(&(line, record.chosen.clone(), record.rejected.clone())).cloned().unwrap_or_default();
-            for one in of_pairs(args, &plan.chosen, &plan.options, vec![(row, record)])?.rows {
+            let pair = Dialogues { pair: record, between: [Vec::new(), Vec::new()] };
+            for one in of_pairs(args, &plan.chosen, &plan.options, vec![(row, pair)])?.rows {
                 let row = written(args, plan, tokenizer, &one, &texts).with_context(|| format!("line {line}"))?;
                 let longest = row.row.responses.iter().map(|response| response.len()).max().unwrap_or(0);
                 match row.row.prompt.len() + longest > limit {
