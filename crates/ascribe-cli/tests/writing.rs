@@ -154,6 +154,14 @@ fn a_run_that_writes_can_be_checked_without_weights() {
         assert!(ran.stdout.contains("8 rows to train on, 4 held out, 4 steps of 2 rows"), "{}", ran.stdout);
         assert!(ran.stdout.contains("tokens to write") && !bench.path("out").exists());
     }
+    let believed = |n: usize| {
+        json!({"prompt": format!("what is {n}?"), "chosen": "the sum", "rejected": "the rest", "margin": n % 4,
+               "consistency": 0.9, "chosen_critique": "right", "rejected_critique": "wrong"})
+    };
+    bench.rows("believed.jsonl", (0..12).map(believed));
+    let line = format!("validate critique --model model --data believed.jsonl --output-dir out {SHORT} {ROOM}");
+    let ran = bench.run(&format!("{line} --loss soft-margin")).succeeded();
+    assert!(ran.stdout.contains("8 rows to train on, 4 held out"), "{}", ran.stdout);
 }
 
 #[test]
@@ -172,6 +180,7 @@ fn what_cannot_be_learned_is_refused() {
     refused("critique", "pairs", "", &["no pair has a critique", "chosen_critique"]);
     refused("themis", "pairs", "", &["a pair needs `chosen_trace`"]);
     refused("critique", "critiques", "--loss regression", &["regression is no loss on pairs as they are"]);
+    refused("critique", "critiques", "--loss soft-margin", &["soft-margin needs a `consistency` for every pair"]);
     refused(
         "critique",
         "critiques",
