@@ -75,6 +75,9 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
              drop them"
         );
     }
+    if args.vote.is_some() && args.rewarded.reward.is_empty() {
+        bail!("a vote is one of reward models; name several with --reward, or drop vote");
+    }
     if args.pairs.is_some() && args.follow_ups.is_none() && args.rewarded.reward.is_empty() {
         bail!("pairs are made by rewards; name where they come from with --reward or --follow-ups");
     }

@@ -333,7 +333,7 @@ fn log_ratios_of_a_policy_are_rewards_of_steps() {
     train("none", "--implicit-reference moved").succeeded();
     assert_eq!(reward("none"), 0.0);
     // Beside a success that weighs nothing, what is cut from above is not above 0, and twice of it at twice the weight.
-    let refined = |weight: usize| format!("--reward implicit:moved,exact --reward-weights {weight},0 --step-rewards");
+    let refined = |weight: usize| format!("--reward exact --reward-weights {weight},0 --step-rewards");
     train("cut", &format!("{} clip --step-eta 0", refined(1))).succeeded();
     assert!(reward("cut") <= 0.0);
     train("double", &format!("{} clip --step-eta 0", refined(2))).succeeded();
@@ -469,7 +469,7 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("grpo", "--kl-reward-estimator k2", &[&format!("kl_reward_estimator {penalty}")]);
     refused("ppo", "--kl-horizon 100", &["kl_horizon does nothing without a divergence to follow", "--kl-target"]);
     refused("grpo", "--overlong-penalty-factor 2", &["overlong_penalty_factor does nothing", "--overlong-buffer"]);
-    let range = "--importance-sampling-range 0,1";
+    let range = "--importance-sampling-range 0 1";
     refused("grpo", range, &["importance_sampling_range does nothing", "--importance-sampling-correction"]);
     refused("oreo", "--oreo-level step", &["steps"]);
     refused("oreo", "--loss-agg-mode token-mean", &["loss_agg_mode does nothing"]);
