@@ -518,8 +518,8 @@ mod tests {
             assert!(others.iter().all(known), "{name}");
         }
         assert_eq!(SURROGATES, POLICY_LOSSES.map(|(name, ..)| name));
-        assert_eq!(PROCESS, METHODS.map(|(name, _)| name));
-        assert_eq!(WRITTEN, reward::written::METHODS.map(|(name, _)| name));
+        assert_eq!(PROCESS, METHODS.map(|(name, ..)| name));
+        assert_eq!(WRITTEN, reward::written::METHODS.map(|(name, ..)| name));
     }
 
     #[test]
@@ -559,7 +559,7 @@ mod tests {
             elsewhere(archer::METHOD, others.contains(&archer::METHOD));
             elsewhere(offline::METHOD, others.contains(&offline::METHOD));
             elsewhere(IMPLICIT, others.contains(&OBJECTIVES) || others.contains(&IMPLICIT));
-            METHODS.iter().for_each(|&(one, _)| elsewhere(one, others.contains(&one)));
+            METHODS.iter().for_each(|&(one, ..)| elsewhere(one, others.contains(&one)));
             elsewhere(reward::METHOD, others.contains(&reward::METHOD));
             elsewhere(scir::METHOD, others.contains(&scir::METHOD));
             WRITTEN.iter().for_each(|&one| elsewhere(one, others.contains(&one)));

@@ -51,6 +51,8 @@ use sources::{Sourced, Sources};
 
 /// The name of the method.
 pub const METHOD: &str = "reward";
+/// What it is, in one line.
+pub const ABOUT: &str = "A reward model: a head of scores on the model, by a loss on pairs or ratings (`--loss`).";
 
 /// Share of the concepts that are flipped where the label is learned from them: that of the code of concept bottlenecks.
 const FLIPPED: f64 = 0.2;
