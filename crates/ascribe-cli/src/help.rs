@@ -4,7 +4,6 @@
 use std::ffi::OsString;
 
 use ascribe::preference::objectives::{ObjectiveOptions, find};
-use ascribe::reward::losses::LOSSES;
 use clap::{Arg, ArgAction, Args, CommandFactory, ValueEnum};
 
 use crate::Catalog;
@@ -153,8 +152,7 @@ fn notes(method: &str, command: &str, catalog: &Catalog) -> String {
         );
     }
     if method == reward::METHOD {
-        let losses: Vec<&str> = LOSSES.iter().map(|(name, _)| *name).chain(catalog.reward_names()).collect();
-        notes.push(format!("Losses: {}.", losses.join(", ")));
+        notes.push(format!("Losses: {}.", reward::loss_names(catalog).join(", ")));
     }
     notes.push(format!("`ascribe {command} --help` lists the methods."));
     notes.join("\n")
@@ -343,7 +341,7 @@ mod tests {
                 assert!(!text.contains("\nOptions:\n") && !text.contains("\nArguments:\n"), "{text}");
                 assert!(text.trim_end().ends_with("`ascribe train --help` lists the methods."), "{text}");
                 assert_eq!(text.contains("\nGames in turns:\n"), method == "archer", "{method}");
-                assert_eq!(text.contains("\nRollouts:\n"), text.contains("--temperature"), "{method}");
+                assert_eq!(text.contains("\nRollouts:\n"), text.contains("--max-completion-length <"), "{method}");
             }
         }
     }

@@ -46,6 +46,7 @@ use crate::output::{print_line, write_whole};
 use crate::validate::{say_last, words};
 use beside::Beside;
 use chosen::Chosen;
+pub(crate) use chosen::loss_names;
 use data::{Data, groups_of, merge_pairs};
 use sources::{Sourced, Sources};
 
