@@ -28,7 +28,7 @@ pub type Family<'a> = (&'static str, Vec<(&'a str, &'a str)>);
 impl Catalog {
     /// Every method once, under the name that is listed.
     pub(crate) fn families(&self) -> Vec<Family<'_>> {
-        let of_kind = |kind: RowKind| -> Vec<(&str, &str)> {
+        let of_kind = |kind: RowKind| -> Vec<(&'static str, &'static str)> {
             let rows = OBJECTIVES.iter().filter(|row| !self.is_own(row.name) && kind_of(row) == Some(kind));
             rows.map(|row| (row.name, row.about)).collect()
         };
