@@ -38,7 +38,7 @@ pub struct Asked {
     pub estimator: Option<String>,
     /// The losses, where some are named.
     pub losses: Vec<String>,
-    /// Whether every value of an option is explained.
+    /// Whether the values of options are explained one by one.
     pub long: bool,
 }
 
@@ -124,6 +124,8 @@ pub fn page(asked: &Asked, catalog: &Catalog) -> Option<clap::Command> {
         let fits = match id {
             "method" => false,
             "reference" => losses.as_ref().is_none_or(|losses| losses.reference),
+            // Games are all there is.
+            "held_out" => method != archer::METHOD,
             // What token rewards are made of.
             "revision" | "dpo_model" => has("credit"),
             _ => !is_of_losses(id) || has(id),
@@ -175,7 +177,7 @@ fn losses(method: &str, given: &[String], catalog: &Catalog) -> Option<Losses> {
     }
     let in_rounds = rounds(method);
     let objective = in_rounds.map_or(method, |rounds| rounds.objective);
-    // Another name for a row is no other row; what has no row learns by another loss.
+    // What is not of the table learns by another loss.
     let is_objective = objective.split('+').all(|part| catalog.is_own(part) || find(part).is_some());
     if !is_objective {
         let without = [reward::METHOD, archer::METHOD].contains(&method)
@@ -271,7 +273,7 @@ mod tests {
         check("ascribe train prm --help", &["zeta", "steps", "step-tag"], &["prover", "beta", "loss", "reference"]);
         check("ascribe train implicit-prm --help", &["form", "beta", "desirable-weight"], &["loss-type", "step-loss"]);
         check("ascribe train scir --help", &["beta", "loss-kwargs"], &["label-smoothing", "loss", "delta"]);
-        check("ascribe train archer --help", &["games", "tau"], &["beta", "reference", "reward"]);
+        check("ascribe train archer --help", &["games", "tau"], &["beta", "reference", "reward", "held-out"]);
         check("ascribe validate offline-oreo --help", &["oreo-kl", "beta", "reference"], &["oreo-weight", "loss-type"]);
     }
 
