@@ -130,32 +130,32 @@ pub struct TrainArgs {
     /// or themis, for one that writes before it scores; or orm, prm, pav, tvm, p-ik or implicit-prm, for a process model.
     pub method: String,
     /// A Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:file.gguf).
-    #[arg(long, alias = "model-name-or-path")]
+    #[arg(help_heading = "Model", long, alias = "model-name-or-path")]
     pub model: PathBuf,
     /// JSONL, JSON, CSV or Parquet, packed by gzip or zstd or not, with the columns of TRL or of a published layout.
-    #[arg(long, alias = "dataset-name")]
+    #[arg(help_heading = "Data", long, alias = "dataset-name")]
     pub data: PathBuf,
     /// Checkpoints, log and the final model go here. A run that finds its checkpoints here goes on from the last.
-    #[arg(long)]
+    #[arg(help_heading = "Output", long)]
     pub output_dir: PathBuf,
     /// Read a column from another one, e.g. `prompt=question`. Repeatable.
-    #[arg(long = "columns", alias = "column")]
+    #[arg(help_heading = "Data", long = "columns", alias = "column")]
     pub columns: Vec<String>,
     /// Refuse the run when a row cannot teach, instead of leaving it out.
-    #[arg(long)]
+    #[arg(help_heading = "Data", long)]
     pub strict: bool,
     /// Rows kept for evaluation; no prompt stands on both sides.
-    #[arg(long, alias = "max-eval-samples", default_value_t = 0)]
+    #[arg(help_heading = "Data", long, alias = "max-eval-samples", default_value_t = 0)]
     pub held_out: usize,
     /// Use at most this many rows for training; 0 uses all.
-    #[arg(long, default_value_t = 0)]
+    #[arg(help_heading = "Data", long, default_value_t = 0)]
     pub max_train_samples: usize,
     /// Longest prompt and response together, in tokens.
-    #[arg(long, default_value_t = 512)]
+    #[arg(help_heading = "Data", long, default_value_t = 512)]
     pub max_length: usize,
     /// Where prompt and response meet in tokens: `apart`, each is encoded by itself; `shared-prefix`, their text is encoded as a
     /// whole, and tokens that merge belong to the response.
-    #[arg(long, value_parser = named::<Boundary>, default_value = "apart")]
+    #[arg(help_heading = "Data", long, value_parser = named::<Boundary>, default_value = "apart")]
     pub boundary: Boundary,
     #[command(flatten)]
     pub objective: ObjectiveArgs,
@@ -166,103 +166,109 @@ pub struct TrainArgs {
     #[command(flatten)]
     pub process: ProcessArgs,
     /// The reference, when it is not the model that training starts from.
-    #[arg(long)]
+    #[arg(help_heading = "Model", long)]
     pub reference: Option<PathBuf>,
     /// Revision prompts of t-reg: `quote`, `no_quote`, or a TOML file with `better` and `worse`.
-    #[arg(long, default_value = "quote")]
+    #[arg(help_heading = "Objective", long, default_value = "quote")]
     pub revision: String,
     /// The model that DPO trained, whose rewards are the token rewards with `--credit dpo_reward`.
-    #[arg(long)]
+    #[arg(help_heading = "Objective", long)]
     pub dpo_model: Option<PathBuf>,
     /// Train a low-rank adapter (LoRA) beside frozen weights, and write it in the layout of peft.
-    #[arg(long)]
+    #[arg(help_heading = "Adapter", long)]
     pub use_peft: bool,
     /// Rank of the adapter.
-    #[arg(long, default_value_t = 16, requires = "use_peft")]
+    #[arg(help_heading = "Adapter", long, default_value_t = 16, requires = "use_peft")]
     pub lora_r: usize,
     /// The adapter is multiplied by `lora_alpha / lora_r`.
-    #[arg(long, default_value_t = 32.0, requires = "use_peft", allow_negative_numbers = true)]
+    #[arg(
+        help_heading = "Adapter",
+        long,
+        default_value_t = 32.0,
+        requires = "use_peft",
+        allow_negative_numbers = true
+    )]
     pub lora_alpha: f64,
     /// What is adapted: `all-linear`, or projections such as `q_proj,v_proj`, separated by spaces or commas.
-    #[arg(long, num_args(1..), value_delimiter = ',', default_values = ["q_proj", "v_proj"], requires = "use_peft")]
+    #[arg(help_heading = "Adapter", long, num_args(1..), value_delimiter = ',', default_values = ["q_proj", "v_proj"], requires = "use_peft")]
     pub lora_target_modules: Vec<String>,
     /// Multiply by `lora_alpha / sqrt(lora_r)` instead.
-    #[arg(long, requires = "use_peft")]
+    #[arg(help_heading = "Adapter", long, requires = "use_peft")]
     pub use_rslora: bool,
     /// Keep the inputs of layers alone and compute each layer again for the backward pass: much less memory, more time, the
     /// same numbers. On with --use-peft unless it is `false`, else off.
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    #[arg(help_heading = "Model", long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     pub gradient_checkpointing: Option<bool>,
     /// Learn the rows of the first step by the plain forms of all fused operations too, and refuse to go on where the loss differs
     /// by more than 1e-3 or the gradients by more than 1e-2 of their size. For the device flex.
-    #[arg(long)]
+    #[arg(help_heading = "Model", long)]
     pub verify_fused: bool,
     /// Highest learning rate.
-    #[arg(long, default_value_t = 1e-6, allow_negative_numbers = true)]
+    #[arg(help_heading = "Optimizer", long, default_value_t = 1e-6, allow_negative_numbers = true)]
     pub learning_rate: f64,
     /// constant, linear, cosine, cosine_with_min_lr, cosine_with_restarts, polynomial, inverse_sqrt or
     /// warmup_stable_decay.
-    #[arg(long, value_parser = named::<ScheduleKind>, default_value = "linear")]
+    #[arg(help_heading = "Optimizer", long, value_parser = named::<ScheduleKind>, default_value = "linear")]
     pub lr_scheduler_type: ScheduleKind,
     /// Numbers of that shape: num_cycles, power, lr_end, min_lr_ratio, timescale, num_decay_steps; as `name=value,..` or as
     /// JSON.
-    #[arg(long, value_parser = table::<ScheduleOptions>, default_value = "", hide_default_value = true)]
+    #[arg(help_heading = "Optimizer", long, value_parser = table::<ScheduleOptions>, default_value = "", hide_default_value = true)]
     pub lr_scheduler_kwargs: ScheduleOptions,
     /// Share of the steps that warm up.
-    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
+    #[arg(help_heading = "Optimizer", long, default_value_t = 0.1, allow_negative_numbers = true)]
     pub warmup_ratio: f64,
     /// Passes over the rows.
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(help_heading = "Steps", long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub num_train_epochs: f64,
     /// Stop after so many optimizer steps; 0 leaves it to the epochs.
-    #[arg(long, default_value_t = 0)]
+    #[arg(help_heading = "Steps", long, default_value_t = 0)]
     pub max_steps: usize,
     /// Rows (pairs) that go through the model at once.
-    #[arg(long, default_value_t = 4)]
+    #[arg(help_heading = "Steps", long, default_value_t = 4)]
     pub per_device_train_batch_size: usize,
     /// Rows (pairs) that are evaluated at once.
-    #[arg(long, default_value_t = 4)]
+    #[arg(help_heading = "Steps", long, default_value_t = 4)]
     pub per_device_eval_batch_size: usize,
     /// Batches of one optimizer step.
-    #[arg(long, default_value_t = 4)]
+    #[arg(help_heading = "Steps", long, default_value_t = 4)]
     pub gradient_accumulation_steps: usize,
     /// Largest joint norm of the gradients; 0 does not clip.
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(help_heading = "Optimizer", long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub max_grad_norm: f64,
     /// adamw_torch, adam, sgd or rmsprop.
-    #[arg(long, value_parser = named::<OptimKind>, default_value = "adamw_torch")]
+    #[arg(help_heading = "Optimizer", long, value_parser = named::<OptimKind>, default_value = "adamw_torch")]
     pub optim: OptimKind,
     /// Numbers of the optimizer: amsgrad, momentum, nesterov, alpha; as `name=value,..` or as JSON.
-    #[arg(long, value_parser = table::<OptimArgs>, default_value = "", hide_default_value = true)]
+    #[arg(help_heading = "Optimizer", long, value_parser = table::<OptimArgs>, default_value = "", hide_default_value = true)]
     pub optim_args: OptimArgs,
     /// Weight decay: decoupled with adamw_torch, added to the gradient with the others.
-    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(help_heading = "Optimizer", long, default_value_t = 0.0, allow_negative_numbers = true)]
     pub weight_decay: f64,
     /// Decay of the first moment.
-    #[arg(long, default_value_t = 0.9, allow_negative_numbers = true)]
+    #[arg(help_heading = "Optimizer", long, default_value_t = 0.9, allow_negative_numbers = true)]
     pub adam_beta1: f64,
     /// Decay of the second moment.
-    #[arg(long, default_value_t = 0.999, allow_negative_numbers = true)]
+    #[arg(help_heading = "Optimizer", long, default_value_t = 0.999, allow_negative_numbers = true)]
     pub adam_beta2: f64,
     /// Added to the root of the second moment (of the mean square, with rmsprop).
-    #[arg(long, default_value_t = 1e-8, allow_negative_numbers = true)]
+    #[arg(help_heading = "Optimizer", long, default_value_t = 1e-8, allow_negative_numbers = true)]
     pub adam_epsilon: f64,
     /// Root of all randomness.
-    #[arg(long, default_value_t = 0)]
+    #[arg(help_heading = "Steps", long, default_value_t = 0)]
     pub seed: u64,
     /// Print every so many steps.
-    #[arg(long, default_value_t = 5)]
+    #[arg(help_heading = "Output", long, default_value_t = 5)]
     pub logging_steps: usize,
     /// Evaluate on the held-out rows every so many steps; 0 evaluates at the end alone.
-    #[arg(long, default_value_t = 0)]
+    #[arg(help_heading = "Output", long, default_value_t = 0)]
     pub eval_steps: usize,
     /// Write a checkpoint every so many steps; 0 writes one at the end alone.
-    #[arg(long, default_value_t = 0)]
+    #[arg(help_heading = "Output", long, default_value_t = 0)]
     pub save_steps: usize,
     /// Keep at most so many checkpoints: the best and the last always stay. 0 keeps all.
-    #[arg(long, default_value_t = 2)]
+    #[arg(help_heading = "Output", long, default_value_t = 2)]
     pub save_total_limit: usize,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Run")]
     pub common: CommonArgs,
     #[command(flatten)]
     pub rl: RlArgs,

@@ -1,11 +1,12 @@
 //! What the command line knows by name.
 
+mod methods;
 mod rollouts;
 
 use anyhow::bail;
 use ascribe::core::{Needs, Objective};
 use ascribe::preference::PreferenceError;
-use ascribe::preference::objectives::{Made, MakeObjective, Mixture, OBJECTIVES, ObjectiveOptions, find};
+use ascribe::preference::objectives::{Made, MakeObjective, Mixture, ObjectiveOptions, find};
 use ascribe::preference::rl::{Aggregation, MakeEstimator, MakePolicyLoss, MakeReward};
 use ascribe::reward::RewardLoss;
 use ascribe::reward::losses::{LOSSES, LossOptions, MakeLoss};
@@ -189,7 +190,7 @@ impl Catalog {
             if name == METHOD || written::is_written(name) {
                 bail!("{name} trains a model of rewards, which is no loss that others can be added to");
             }
-            if name == IMPLICIT || METHODS.iter().any(|(known, _)| *known == name) {
+            if name == IMPLICIT || METHODS.iter().any(|(known, ..)| *known == name) {
                 bail!("{name} trains a process model, which is no loss that others can be added to");
             }
             if ROUNDS.iter().any(|rounds| rounds.name == name) {
@@ -208,13 +209,8 @@ impl Catalog {
             if name == offline::METHOD {
                 bail!("{name} learns values beside a policy, which is no loss that others can be added to");
             }
-            let own = self.own.iter().map(|(name, _)| name.as_str());
-            let rounds = ROUNDS.iter().map(|rounds| rounds.name);
-            let models = METHODS.iter().map(|(name, _)| *name);
-            let models = models.chain([archer::METHOD, offline::METHOD, METHOD, IMPLICIT, scir::METHOD]);
-            let models = models.chain(written::METHODS.iter().map(|(name, _)| *name));
-            let others = RECIPES.iter().map(|recipe| recipe.name).chain(rounds).chain(models);
-            let names: Vec<&str> = OBJECTIVES.iter().map(|row| row.name).chain(others).chain(own).collect();
+            let families = self.families().into_iter().flat_map(|(_, methods)| methods);
+            let names: Vec<&str> = families.map(|(name, _)| name).collect();
             let close = closest(name, names.iter().copied());
             bail!("there is no method `{name}`{close}; the methods are {}", names.join(", "));
         };

@@ -6,6 +6,7 @@ mod catalog;
 
 mod args;
 mod config;
+mod help;
 
 mod device;
 mod hub;
@@ -46,6 +47,7 @@ mod writer;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 pub use catalog::Catalog;
 
@@ -66,8 +68,11 @@ pub fn run(catalog: Catalog) -> ExitCode {
 
 fn dispatch(catalog: &Catalog) -> anyhow::Result<ExitCode> {
     let words = config::expand(std::env::args_os().collect())?;
-    let cli = match Cli::try_parse_from(words) {
+    let cli = match Cli::try_parse_from(&words) {
         Ok(cli) => cli,
+        Err(error) if error.kind() == ErrorKind::DisplayHelp && help::print(&words, catalog)? => {
+            return Ok(ExitCode::SUCCESS);
+        }
         // Help and version are no errors: clap prints them.
         Err(error) if !error.use_stderr() => error.exit(),
         Err(error) => anyhow::bail!(config::usage_error(&error)),

@@ -25,7 +25,7 @@ pub struct ArcherArgs {
     #[arg(long, default_value_t = 3)]
     pub actor_steps: usize,
     /// Iterations in which critics learn alone; of methods on rollouts with a critic, generations, and 0 unless it is given.
-    #[arg(long, default_value_t = 20)]
+    #[arg(help_heading = "Reinforcement learning", long, default_value_t = 20)]
     pub critic_warmup: usize,
     /// Share by which the critics' targets follow.
     #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]

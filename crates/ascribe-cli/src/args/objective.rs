@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 #[derive(Clone, Debug, Default, Args, Serialize)]
+#[command(next_help_heading = "Objective")]
 pub struct ObjectiveArgs {
     /// Losses to be added, as in TRL: `--loss-type sigmoid bco_pair sft` of the method dpo; or the one loss of cpo or tpo, or
     /// the policy loss on rollouts.

@@ -11,6 +11,7 @@ use super::process::segmenter;
 
 /// How a process model learns: `ascribe train orm`, `prm`, `tvm`, `pav` and `p-ik`; and `implicit-prm`.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Process model")]
 pub struct ProcessArgs {
     /// The loss of an implicit process model: ce (unless it is given), dpo, kto or nca (implicit-prm).
     #[arg(long, value_enum)]

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 /// How a reward model learns: `ascribe train reward`.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Reward model")]
 pub struct RewardArgs {
     /// The loss of a reward model: bradley-terry (unless it is given; ties for critique), margin, soft-margin, scaled, ties,
     /// trajectories, general-preference (gpm), confidence, weak-to-strong, k-wise, machine-text, regression, gaussian-heads or

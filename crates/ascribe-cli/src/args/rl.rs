@@ -22,88 +22,100 @@ pub struct RlArgs {
     /// What judges a response: `arithmetic` (its last number is that of the column `answer`), `exact`, `chain`, `relevance`, a
     /// reward of one's own from the catalogue, the folder of a reward model or of a process model, or `implicit:FOLDER`, the
     /// log-ratios of a policy that was trained on outcomes. Several are added up, unless --combine says otherwise.
-    #[arg(long, alias = "reward-funcs", num_args(1..), value_delimiter = ',')]
+    #[arg(help_heading = "Rewards", long, alias = "reward-funcs", num_args(1..), value_delimiter = ',')]
     pub reward: Vec<String>,
     /// The weight of each reward; 1 unless given.
-    #[arg(long, num_args(1..), value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(help_heading = "Rewards", long, num_args(1..), value_delimiter = ',', allow_negative_numbers = true)]
     pub reward_weights: Vec<f64>,
     /// Make an ensemble of the rewards instead of their sum; they must be on one scale, or be brought to it by --standardize.
-    #[arg(long, value_enum)]
+    #[arg(help_heading = "Rewards", long, value_enum)]
     pub combine: Option<CombineName>,
     /// What the spread of the rewards counts for: 0.1 for uwo and 1 for mean-minus-std, unless it is given.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(help_heading = "Rewards", long, allow_negative_numbers = true)]
     pub combine_weight: Option<f64>,
     /// Bring each reward model to its own scale first, which stands in its `reward.json`: members of an ensemble that were trained
     /// apart need it.
-    #[arg(long)]
+    #[arg(help_heading = "Rewards", long)]
     pub standardize: bool,
     /// Make each reward the log-sigmoid of what it is above this number, a good answer's reward: their sum is a logical AND.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(help_heading = "Rewards", long, allow_negative_numbers = true)]
     pub log_sigmoid: Option<f64>,
     /// The same with a number for each prompt and reward: this quantile of the rewards of responses that the model writes before
     /// training; 0.85 is usual.
-    #[arg(long, allow_negative_numbers = true, conflicts_with = "log_sigmoid")]
+    #[arg(help_heading = "Rewards", long, allow_negative_numbers = true, conflicts_with = "log_sigmoid")]
     pub log_sigmoid_quantile: Option<f64>,
     /// Refine the scores of steps by the process model, or by the log-ratios, among the rewards, so that repeating good steps
     /// earns nothing: clip, delta or clip-delta. The other rewards are of success, and the last step is paid them. Or progress,
     /// with --advantage-estimator own_step: every step is paid success and, times the weight of the process model (3 to 5 in PAV's
     /// paper), what it adds to the value under the prover.
-    #[arg(long, value_enum)]
+    #[arg(help_heading = "Rewards", long, value_enum)]
     pub step_rewards: Option<StepRewardsName>,
     /// clip: where scores are cut off, so that most steps get 0; of a process model 0.9 unless it is given.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(help_heading = "Rewards", long, allow_negative_numbers = true)]
     pub step_eta: Option<f64>,
     /// What the policy of `implicit:FOLDER` was trained from; the model that is trained unless it is given.
-    #[arg(long)]
+    #[arg(help_heading = "Rewards", long)]
     pub implicit_reference: Option<PathBuf>,
     /// What these log-ratios are multiplied by.
-    #[arg(long, default_value_t = 0.05, allow_negative_numbers = true)]
+    #[arg(help_heading = "Rewards", long, default_value_t = 0.05, allow_negative_numbers = true)]
     pub implicit_beta: f64,
     /// Move rewards by the confidence that a response states at its end, `Confidence: 0` to `10`, with this weight (PPO-C; 2 in
     /// the paper's run); what judges does not see it.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(help_heading = "Rewards", long, allow_negative_numbers = true)]
     pub confidence_weight: Option<f64>,
     /// PPO-C: `difference`, by how far the reward is from its running mean, or `threshold`, by its size.
-    #[arg(long, value_enum, default_value_t = ConfidenceName::Difference, requires = "confidence_weight")]
+    #[arg(help_heading = "Rewards", long, value_enum, default_value_t = ConfidenceName::Difference, requires = "confidence_weight")]
     pub confidence_rule: ConfidenceName,
     /// PPO-C: where the running mean of rewards starts.
-    #[arg(long, default_value_t = 0.0, requires = "confidence_weight", allow_negative_numbers = true)]
+    #[arg(
+        help_heading = "Rewards",
+        long,
+        default_value_t = 0.0,
+        requires = "confidence_weight",
+        allow_negative_numbers = true
+    )]
     pub confidence_mean: f64,
     /// PPO-C: what a batch counts for in the running mean.
-    #[arg(long, default_value_t = 0.1, requires = "confidence_weight", allow_negative_numbers = true)]
+    #[arg(
+        help_heading = "Rewards",
+        long,
+        default_value_t = 0.1,
+        requires = "confidence_weight",
+        allow_negative_numbers = true
+    )]
     pub confidence_rate: f64,
     /// Repeat prompts by how rarely they are solved, a column from 0 to 1: 6 times below 0.2, 4 times below 0.6, twice below 0.8.
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(help_heading = "Rollouts", long, value_name = "COLUMN")]
     pub repeat_by_pass_rate: Option<String>,
     /// Responses to each prompt.
-    #[arg(long, default_value_t = 8)]
+    #[arg(help_heading = "Rollouts", long, default_value_t = 8)]
     pub num_generations: usize,
     /// Most tokens of a response.
-    #[arg(long, default_value_t = 256)]
+    #[arg(help_heading = "Rollouts", long, default_value_t = 256)]
     pub max_completion_length: usize,
     /// Divides the logits while responses are drawn, and in every ratio.
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(help_heading = "Rollouts", long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub temperature: f32,
     /// Keep the most likely tokens up to this probability.
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(help_heading = "Rollouts", long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub top_p: f32,
     /// Keep the k most likely tokens; 0 keeps all.
-    #[arg(long, default_value_t = 0)]
+    #[arg(help_heading = "Rollouts", long, default_value_t = 0)]
     pub top_k: usize,
     /// Keep tokens with at least this share of the highest probability; 0 keeps all.
-    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(help_heading = "Rollouts", long, default_value_t = 0.0, allow_negative_numbers = true)]
     pub min_p: f32,
     /// Optimizer steps that share the responses of a generation among them.
-    #[arg(long, default_value_t = 1)]
+    #[arg(help_heading = "Rollouts", long, default_value_t = 1)]
     pub steps_per_generation: usize,
     /// Passes over the responses of a generation.
-    #[arg(long, alias = "num-ppo-epochs", default_value_t = 1)]
+    #[arg(help_heading = "Rollouts", long, alias = "num-ppo-epochs", default_value_t = 1)]
     pub num_iterations: usize,
     /// End the passes over a generation once the policy is this many nats a token from the one that wrote it.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(help_heading = "Rollouts", long, allow_negative_numbers = true)]
     pub stop_kl: Option<f64>,
     /// End them once this share of the tokens is cut.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(help_heading = "Rollouts", long, allow_negative_numbers = true)]
     pub stop_clip_fraction: Option<f64>,
     /// The advantage estimator; each method has its own default.
     #[arg(long, alias = "adv-estimator")]
@@ -175,35 +187,35 @@ pub struct RlArgs {
     #[arg(long, default_value_t = 0.2, allow_negative_numbers = true)]
     pub cliprange_value: f64,
     /// Whiten the rewards of all tokens, their mean kept.
-    #[arg(long)]
+    #[arg(help_heading = "Rewards", long)]
     pub whiten_rewards: bool,
     /// Bring scores to mean 0 and variance 1 by all scores so far, before all else; the log then shows these.
-    #[arg(long)]
+    #[arg(help_heading = "Rewards", long)]
     pub normalize_rewards: bool,
     /// Multiply scores, behind penalties for length.
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(help_heading = "Rewards", long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub reward_gain: f64,
     /// Added to scores behind that.
-    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(help_heading = "Rewards", long, default_value_t = 0.0, allow_negative_numbers = true)]
     pub reward_bias: f64,
     /// Cut scores to a range at last: two numbers.
-    #[arg(long, num_args = 2, allow_negative_numbers = true, value_delimiter = ',')]
+    #[arg(help_heading = "Rewards", long, num_args = 2, allow_negative_numbers = true, value_delimiter = ',')]
     pub reward_clip_range: Vec<f64>,
     /// Leave responses that the length limit cut out of the loss; they stay in the baseline.
     #[arg(long)]
     pub mask_truncated_completions: bool,
     /// Taken off the score of a response without an end.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(help_heading = "Rewards", long, allow_negative_numbers = true)]
     pub missing_eos_penalty: Option<f64>,
     /// What becomes of the score of a response without an end: it is multiplied by this number, or replaced by it where it is
     /// below 0, such as -10.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(help_heading = "Rewards", long, allow_negative_numbers = true)]
     pub stop_properly_penalty_coef: Option<f64>,
     /// Tokens before the limit in which the score falls by as much as `overlong_penalty_factor`; 0 is none.
-    #[arg(long, default_value_t = 0)]
+    #[arg(help_heading = "Rewards", long, default_value_t = 0)]
     pub overlong_buffer: usize,
     /// What a response at the limit loses.
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(help_heading = "Rewards", long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub overlong_penalty_factor: f64,
     /// What becomes of groups in which no two scores differ.
     #[arg(long, value_enum, default_value_t = DeadGroupsName::Keep)]
@@ -219,13 +231,13 @@ pub struct RlArgs {
     pub segment: Option<String>,
     /// Log the perplexity of these completions, of which nothing is learned, with each generation: a file with the columns
     /// `prompt` and `completion`.
-    #[arg(long)]
+    #[arg(help_heading = "Rollouts", long)]
     pub perplexity_data: Option<PathBuf>,
     /// End where that perplexity is above this number.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(help_heading = "Rollouts", long, allow_negative_numbers = true)]
     pub early_stopping_perplexity: Option<f64>,
     /// End where the mean reward of so many generations, one after another, was not above the best before them; 0 goes on.
-    #[arg(long, default_value_t = 0)]
+    #[arg(help_heading = "Rollouts", long, default_value_t = 0)]
     pub early_stopping_patience: usize,
     /// ma_ppo: how the values of a macro action become one: their mean, that of the last token, or weighed by place.
     #[arg(long, value_enum, default_value_t = MacroValueName::Equal)]

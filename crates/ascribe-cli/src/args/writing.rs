@@ -6,6 +6,7 @@ use clap::Args;
 
 /// What is written before the score, and what it counts for.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Reward model that writes")]
 pub struct WritingArgs {
     /// Weight of the loss on the scores of a pair: 1 for critique and 0.5 for themis, unless it is given.
     #[arg(long, allow_negative_numbers = true)]

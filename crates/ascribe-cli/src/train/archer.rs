@@ -26,6 +26,8 @@ use crate::validate::words;
 
 /// The name of the method.
 pub const METHOD: &str = "archer";
+/// What it is, in one line.
+pub const ABOUT: &str = "ArCHer: twenty questions in turns, by a critic of turns above the policy of tokens.";
 
 /// Games about the things of a file, in words.
 struct Twenty<'a> {

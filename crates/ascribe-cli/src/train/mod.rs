@@ -18,7 +18,7 @@ mod setup;
 mod steer;
 mod step_rewards;
 mod stopping;
-mod taken;
+pub(crate) mod taken;
 
 use std::path::Path;
 

@@ -28,6 +28,8 @@ use crate::words::Words;
 
 /// The name of the method.
 pub const METHOD: &str = "offline-oreo";
+/// What it is, in one line.
+pub const ABOUT: &str = "OREO on judged responses of a file; the values that it learns become a process model.";
 
 /// The folder of the values in that of the policy.
 const VALUES: &str = "value";

@@ -6,6 +6,8 @@ use ascribe::preference::rl::{Aggregation, KlPlace};
 pub struct Recipe {
     /// The name of the method.
     pub name: &'static str,
+    /// What it is, in one line.
+    pub about: &'static str,
     pub estimator: &'static str,
     pub loss: &'static str,
     /// How tokens become one number, where it is not the way of the loss.
@@ -25,6 +27,7 @@ pub struct Recipe {
 
 const PLAIN: Recipe = Recipe {
     name: "grpo",
+    about: "Group relative policy optimization: rewards against the mean of their group, a cut ratio of tokens.",
     estimator: "grpo",
     loss: "dapo",
     aggregation: None,
@@ -39,31 +42,115 @@ const PLAIN: Recipe = Recipe {
 /// Every method on rollouts.
 pub static RECIPES: [Recipe; 17] = [
     PLAIN,
-    Recipe { name: "dr_grpo", estimator: "dr_grpo", loss: "dr_grpo", ..PLAIN },
-    Recipe { name: "dapo", epsilon_high: Some(0.28), ..PLAIN },
-    Recipe { name: "gspo", loss: "gspo", ..PLAIN },
-    Recipe { name: "cispo", loss: "cispo", ..PLAIN },
-    Recipe { name: "rloo", estimator: "rloo", loss: "rloo", kl: (0.05, KlPlace::Score), ..PLAIN },
-    Recipe { name: "reinforce", estimator: "reinforce", loss: "reinforce", ..PLAIN },
-    Recipe { name: "reinforce_plus_plus", estimator: "reinforce_plus_plus", loss: "ppo", ..PLAIN },
-    Recipe { name: "remax", estimator: "remax", loss: "reinforce", ..PLAIN },
-    Recipe { name: "ppo", estimator: "gae", loss: "ppo", kl: (0.05, KlPlace::Tokens), ..PLAIN },
+    Recipe {
+        name: "dr_grpo",
+        about: "GRPO without the spread of the group, and without the length of a response.",
+        estimator: "dr_grpo",
+        loss: "dr_grpo",
+        ..PLAIN
+    },
+    Recipe {
+        name: "dapo",
+        about: "GRPO with more room of the ratio above 1 than below.",
+        epsilon_high: Some(0.28),
+        ..PLAIN
+    },
+    Recipe { name: "gspo", about: "GRPO with one ratio for each response.", loss: "gspo", ..PLAIN },
+    Recipe {
+        name: "cispo",
+        about: "GRPO with cut weights of tokens, all of which are learned from.",
+        loss: "cispo",
+        ..PLAIN
+    },
+    Recipe {
+        name: "rloo",
+        about: "REINFORCE with the mean reward of the other responses as the baseline, leave-one-out.",
+        estimator: "rloo",
+        loss: "rloo",
+        kl: (0.05, KlPlace::Score),
+        ..PLAIN
+    },
+    Recipe {
+        name: "reinforce",
+        about: "The policy gradient of the reward, without a cut ratio.",
+        estimator: "reinforce",
+        loss: "reinforce",
+        ..PLAIN
+    },
+    Recipe {
+        name: "reinforce_plus_plus",
+        about: "REINFORCE++: rewards that are whitened over the batch, a cut ratio, no critic.",
+        estimator: "reinforce_plus_plus",
+        loss: "ppo",
+        ..PLAIN
+    },
+    Recipe {
+        name: "remax",
+        about: "ReMax: the reward of the greedy response is the baseline.",
+        estimator: "remax",
+        loss: "reinforce",
+        ..PLAIN
+    },
+    Recipe {
+        name: "ppo",
+        about: "Proximal policy optimization: a critic of tokens (GAE) and a cut ratio.",
+        estimator: "gae",
+        loss: "ppo",
+        kl: (0.05, KlPlace::Tokens),
+        ..PLAIN
+    },
     Recipe {
         name: "ma_ppo",
+        about: "MA-PPO: PPO whose critic values macro actions of several tokens.",
         estimator: "macro_gae",
         loss: "ppo",
         kl: (0.05, KlPlace::Tokens),
         segment: Some("fixed:5"),
         ..PLAIN
     },
-    Recipe { name: "raft", estimator: "raft", loss: "reinforce", ..PLAIN },
-    Recipe { name: "oreal", estimator: "oreal", loss: "oreal", beta: 0.01, vf_coef: 1.0, ..PLAIN },
-    Recipe { name: "oreo", estimator: "oreo", loss: "oreo", beta: 0.03, vf_coef: 1.0, ..PLAIN },
-    Recipe { name: "brain", estimator: "brain", loss: "brain", ..PLAIN },
+    Recipe {
+        name: "raft",
+        about: "Reward-ranked fine-tuning: imitates the best of its responses.",
+        estimator: "raft",
+        loss: "reinforce",
+        ..PLAIN
+    },
+    Recipe {
+        name: "oreal",
+        about: "OREAL: imitates right responses, and learns from wrong ones against the mean reward.",
+        estimator: "oreal",
+        loss: "oreal",
+        beta: 0.01,
+        vf_coef: 1.0,
+        ..PLAIN
+    },
+    Recipe {
+        name: "oreo",
+        about: "OREO: policy and values of one soft Bellman equation.",
+        estimator: "oreo",
+        loss: "oreo",
+        beta: 0.03,
+        vf_coef: 1.0,
+        ..PLAIN
+    },
+    Recipe {
+        name: "brain",
+        about: "BRAIn: draws the policy to the reference, reweighed by how good responses are.",
+        estimator: "brain",
+        loss: "brain",
+        ..PLAIN
+    },
     // The same estimator; what is asked for stands in the prompt.
-    Recipe { name: "steer-lm", estimator: "brain", loss: "brain", ..PLAIN },
+    Recipe {
+        name: "steer-lm",
+        about: "SteerLM 2.0: draws the policy to the attributes that are asked for.",
+        estimator: "brain",
+        loss: "brain",
+        ..PLAIN
+    },
     Recipe {
         name: "score",
+        about: "SCoRe: two attempts at each prompt, of which the second is to correct the first.",
         estimator: "rloo",
         loss: "reinforce",
         aggregation: Some(Aggregation::SeqMeanTokenSum),

@@ -31,8 +31,10 @@ use crate::words::Words;
 pub struct Rounds {
     /// The name of the method.
     pub name: &'static str,
+    /// What it is, in one line.
+    pub about: &'static str,
     /// The loss on pairs.
-    objective: &'static str,
+    pub objective: &'static str,
     /// Whether pairs are relied upon as far as the policies of two rounds agree.
     agrees: bool,
     /// Whether pairs alone are learned from that the policy decides alike as a judge.
@@ -41,10 +43,34 @@ pub struct Rounds {
 
 /// Every method of rounds.
 pub static ROUNDS: [Rounds; 4] = [
-    Rounds { name: "iterative-dpo", objective: "dpo", agrees: false, judges: false },
-    Rounds { name: "iterative-gpo", objective: "gpo", agrees: false, judges: false },
-    Rounds { name: "iterative-cream", objective: "cream", agrees: true, judges: false },
-    Rounds { name: "iterative-scir", objective: "dpo", agrees: false, judges: true },
+    Rounds {
+        name: "iterative-dpo",
+        about: "DPO on the best and the worst of the responses to each prompt, by a reward or by the policy itself.",
+        objective: "dpo",
+        agrees: false,
+        judges: false,
+    },
+    Rounds {
+        name: "iterative-gpo",
+        about: "GPO on them: how much a response earns above the mean of those to its prompt.",
+        objective: "gpo",
+        agrees: false,
+        judges: false,
+    },
+    Rounds {
+        name: "iterative-cream",
+        about: "CREAM on them: the policy labels, and pairs count as far as two rounds agree.",
+        objective: "cream",
+        agrees: true,
+        judges: false,
+    },
+    Rounds {
+        name: "iterative-scir",
+        about: "DPO on pairs that the policy decides alike as a judge of two numbered replies.",
+        objective: "dpo",
+        agrees: false,
+        judges: true,
+    },
 ];
 
 /// The method `name`, if it is one of rounds; `_` may stand for `-`.

@@ -22,6 +22,8 @@ use crate::validate::{say_last, words};
 
 /// The name of the method.
 pub const METHOD: &str = "scir";
+/// What it is, in one line.
+pub const ABOUT: &str = "Self-consistent internal rewards: the policy learns to agree with itself as a judge of pairs.";
 
 /// The objective that says what rows need, and the options of the learner.
 fn plan(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<(Chosen, InternalConfig)> {

@@ -5,7 +5,7 @@ use anyhow::bail;
 use ascribe::preference::rl::{ESTIMATORS, OTHER_LOSSES, POLICY_LOSSES};
 
 use super::process::{IMPLICIT, kind};
-use super::recipes::{RECIPES, Recipe, recipe};
+use super::recipes::{RECIPES, recipe};
 use super::reward::written::is_written;
 use super::rounds::rounds;
 use super::{archer, offline, reward, scir};
@@ -359,21 +359,39 @@ fn takes_elsewhere(method: &str, others: &[&str]) -> bool {
     others.contains(&method) || (on_rows && others.contains(&OBJECTIVES))
 }
 
+/// Whether a method takes an option of this row; on rollouts with this estimator and this loss, or with its own where there is none.
+fn takes_row(
+    method: &str,
+    estimator: Option<&str>,
+    loss: Option<&str>,
+    takers: &Takers,
+    others: &[&'static str],
+) -> bool {
+    match recipe(method) {
+        Some(recipe) => takers.take(recipe.name, estimator.unwrap_or(recipe.estimator), loss.unwrap_or(recipe.loss)),
+        None => takes_elsewhere(rounds(method).map_or(method, |rounds| rounds.name), others),
+    }
+}
+
+/// Whether `method` takes the option of this name; on rollouts with this estimator and this loss, or with its own where there is
+/// none. What has no row is taken by all.
+pub fn takes(method: &str, estimator: Option<&str>, loss: Option<&str>, option: &str) -> bool {
+    let mut rows = OPTIONS.iter().filter(|(name, ..)| *name == option);
+    rows.all(|(_, takers, others)| takes_row(method, estimator, loss, takers, others))
+}
+
 /// Refuses an option that was given to a method that does nothing with it.
 pub fn refuse(args: &TrainArgs) -> anyhow::Result<()> {
-    let on_rollouts = recipe(&args.method);
-    let estimator =
-        |recipe: &Recipe| args.rl.advantage_estimator.clone().unwrap_or_else(|| recipe.estimator.to_owned());
-    let loss = |recipe: &Recipe| args.objective.loss_type.first().cloned().unwrap_or_else(|| recipe.loss.to_owned());
-    let takes = |takers: &Takers, others: &[&str]| match on_rollouts {
-        Some(recipe) => takers.take(recipe.name, &estimator(recipe), &loss(recipe)),
-        None => takes_elsewhere(rounds(&args.method).map_or(args.method.as_str(), |rounds| rounds.name), others),
-    };
+    let estimator = args.rl.advantage_estimator.as_deref();
+    let loss = args.objective.loss_type.first().map(String::as_str);
     let mut given = OPTIONS.iter().filter(|(name, ..)| args.given.has(name));
-    let Some((name, takers, others)) = given.find(|(_, takers, others)| !takes(takers, others)) else { return Ok(()) };
-    let made = on_rollouts
-        .map(|recipe| format!(" (advantages {}, loss {})", estimator(recipe), loss(recipe)))
-        .unwrap_or_default();
+    let refused = given.find(|(_, takers, others)| !takes_row(&args.method, estimator, loss, takers, others));
+    let Some((name, takers, others)) = refused else { return Ok(()) };
+    let made = recipe(&args.method).map(|recipe| {
+        let (estimator, loss) = (estimator.unwrap_or(recipe.estimator), loss.unwrap_or(recipe.loss));
+        format!(" (advantages {estimator}, loss {loss})")
+    });
+    let made = made.unwrap_or_default();
     bail!("{name} does nothing with {}{made}; leave it out, or use {}", args.method, methods(takers, others))
 }
 
@@ -392,10 +410,12 @@ mod tests {
     use clap::{Args, Parser};
 
     use super::*;
+    use crate::Catalog;
     use crate::args::{
         ArcherArgs, Cli, Command, ConstraintArgs, CurriculumArgs, ProcessArgs, RewardArgs, RlArgs, RoundArgs,
         WritingArgs,
     };
+    use crate::help::{Asked, page};
     use crate::train::process::METHODS;
     use crate::train::rounds::ROUNDS;
 
@@ -524,8 +544,8 @@ mod tests {
             assert!(others.iter().all(known), "{name}");
         }
         assert_eq!(SURROGATES, POLICY_LOSSES.map(|(name, ..)| name));
-        assert_eq!(PROCESS, METHODS.map(|(name, _)| name));
-        assert_eq!(WRITTEN, reward::written::METHODS.map(|(name, _)| name));
+        assert_eq!(PROCESS, METHODS.map(|(name, ..)| name));
+        assert_eq!(WRITTEN, reward::written::METHODS.map(|(name, ..)| name));
     }
 
     #[test]
@@ -565,10 +585,60 @@ mod tests {
             elsewhere(archer::METHOD, others.contains(&archer::METHOD));
             elsewhere(offline::METHOD, others.contains(&offline::METHOD));
             elsewhere(IMPLICIT, others.contains(&OBJECTIVES) || others.contains(&IMPLICIT));
-            METHODS.iter().for_each(|&(one, _)| elsewhere(one, others.contains(&one)));
+            METHODS.iter().for_each(|&(one, ..)| elsewhere(one, others.contains(&one)));
             elsewhere(reward::METHOD, others.contains(&reward::METHOD));
             elsewhere(scir::METHOD, others.contains(&scir::METHOD));
             WRITTEN.iter().for_each(|&one| elsewhere(one, others.contains(&one)));
+        }
+    }
+
+    #[test]
+    fn help_shows_what_is_not_refused() {
+        let catalog = Catalog::builtin();
+        let names: Vec<String> = catalog
+            .families()
+            .into_iter()
+            .flat_map(|(_, methods)| methods)
+            .map(|(name, _)| name.to_owned())
+            .chain(["dpo+sft".to_owned(), "iterative_dpo".to_owned()])
+            .collect();
+        for method in names {
+            let asked = Asked { command: "train", method: Some(method.clone()), ..Asked::default() };
+            let page = page(&asked, &catalog).unwrap();
+            let shown: Vec<&str> = page
+                .get_arguments()
+                .filter(|argument| !argument.is_hide_set())
+                .map(|argument| argument.get_id().as_str())
+                .collect();
+            assert!(["model", "data", "output_dir", "config"].iter().all(|name| shown.contains(name)), "{method}");
+            let (mut on, mut off) = (0, 0);
+            for (name, takers, others) in OPTIONS {
+                let taken = takes_row(&method, None, None, takers, others);
+                // Objectives leave out what their own table does not have.
+                assert!(taken || !shown.contains(name), "{name} is shown with {method}, which refuses it");
+                on += usize::from(shown.contains(name));
+                off += usize::from(!shown.contains(name));
+            }
+            assert!(on > 0 && off > on / 2, "{method} shows {on} of the table and hides {off}");
+        }
+    }
+
+    #[test]
+    fn what_help_shows_can_be_given() {
+        let catalog = Catalog::builtin();
+        for method in
+            ["grpo", "ppo", "dpo", "sft", "iterative-dpo", "offline-oreo", "archer", "reward", "themis", "prm"]
+        {
+            let asked = Asked { command: "validate", method: Some(method.to_owned()), ..Asked::default() };
+            let page = page(&asked, &catalog).unwrap();
+            let shown = |name: &str| page.get_arguments().any(|one| one.get_id() == name && !one.is_hide_set());
+            for (name, ..) in OPTIONS.iter().filter(|(name, ..)| shown(name)) {
+                let mut args = parsed(method, name);
+                // The value `x` is no estimator and no loss.
+                args.rl.advantage_estimator = None;
+                args.objective.loss_type.clear();
+                assert!(refuse(&args).is_ok(), "{name} with {method}: {:?}", refuse(&args).err());
+            }
         }
     }
 

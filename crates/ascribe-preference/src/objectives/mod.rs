@@ -149,6 +149,8 @@ pub struct ObjectiveRow {
     pub name: &'static str,
     /// Other names for it: those of TRL, where they differ.
     pub aliases: &'static [&'static str],
+    /// What it is, in one line.
+    pub about: &'static str,
     /// Options that differ from the defaults of the config, as JSON.
     preset: &'static str,
     fields: fn() -> Map<String, Value>,
@@ -164,8 +166,8 @@ pub struct Made {
 }
 
 impl ObjectiveRow {
-    const fn of<C: ObjectiveConfig>(name: &'static str, aliases: &'static [&'static str]) -> Self {
-        Self { name, aliases, preset: "{}", fields: defaults::<C>, make: make::<C> }
+    const fn of<C: ObjectiveConfig>(name: &'static str, aliases: &'static [&'static str], about: &'static str) -> Self {
+        Self { name, aliases, about, preset: "{}", fields: defaults::<C>, make: make::<C> }
     }
 
     const fn with(mut self, preset: &'static str) -> Self {
@@ -206,41 +208,156 @@ fn make<C: ObjectiveConfig>(
 
 /// Every objective by the name that the command line uses: the only list.
 pub static OBJECTIVES: [ObjectiveRow; 35] = [
-    ObjectiveRow::of::<SftConfig>("sft", &[]),
-    ObjectiveRow::of::<DpoConfig>("dpo", &["sigmoid"]),
-    ObjectiveRow::of::<DpoConfig>("cdpo", &[]).with(r#"{"label_smoothing": 0.1}"#),
-    ObjectiveRow::of::<DpoConfig>("dpo-norm", &["sigmoid-norm"]).with(r#"{"length_normalized": true}"#),
-    ObjectiveRow::of::<RobustConfig>("robust", &["rdpo"]),
-    ObjectiveRow::of::<IpoConfig>("ipo", &[]),
-    ObjectiveRow::of::<HingeConfig>("hinge", &[]),
-    ObjectiveRow::of::<HingeConfig>("slic", &[]).with(r#"{"beta": 1.0, "lambda": 0.1, "reference_free": true}"#),
-    ObjectiveRow::of::<ExoConfig>("exo", &["exo-pair"]),
-    ObjectiveRow::of::<NcaConfig>("nca", &["nca-pair"]),
-    ObjectiveRow::of::<BcoPairConfig>("bco-pair", &[]),
-    ObjectiveRow::of::<GpoConfig>("sppo", &["sppo-hard"]).with(r#"{"beta": 0.001, "target": "hard"}"#),
-    ObjectiveRow::of::<GpoConfig>("gpo", &[]),
-    ObjectiveRow::of::<AotConfig>("aot", &[]),
-    ObjectiveRow::of::<AotConfig>("aot-unpaired", &[]).with(r#"{"unpaired": true}"#),
-    ObjectiveRow::of::<ApoConfig>("apo-zero", &[]),
-    ObjectiveRow::of::<ApoConfig>("apo-down", &[]).with(r#"{"anchor": "down"}"#),
-    ObjectiveRow::of::<DiscoPopConfig>("discopop", &[]),
-    ObjectiveRow::of::<TdpoConfig>("tdpo1", &[]).with(r#"{"form": "tdpo1"}"#),
-    ObjectiveRow::of::<TdpoConfig>("tdpo2", &["tdpo"]),
-    ObjectiveRow::of::<TRegConfig>("t-reg", &["dpo-reg"]),
-    ObjectiveRow::of::<SimPoRegConfig>("simpo-reg", &[]),
-    ObjectiveRow::of::<MmDpoConfig>("mm-dpo", &[]),
-    ObjectiveRow::of::<CreamConfig>("cream", &[]),
-    ObjectiveRow::of::<SimPoConfig>("simpo", &[]),
-    ObjectiveRow::of::<CpoConfig>("cpo", &[]),
-    ObjectiveRow::of::<CpoConfig>("cpo-simpo", &[]).with(r#"{"beta": 2.0, "loss_type": "simpo"}"#),
-    ObjectiveRow::of::<OrpoConfig>("orpo", &[]),
-    ObjectiveRow::of::<RrhfConfig>("rrhf", &[]),
-    ObjectiveRow::of::<TpoConfig>("tpo", &[]),
-    ObjectiveRow::of::<TpoConfig>("tpo-l", &[]).with(r#"{"beta": 2.0, "loss_type": "tpo-l"}"#),
-    ObjectiveRow::of::<KtoConfig>("kto", &[]),
-    ObjectiveRow::of::<KtoConfig>("apo-zero-unpaired", &[]).with(r#"{"no_kl": true}"#),
-    ObjectiveRow::of::<BcoConfig>("bco", &[]),
-    ObjectiveRow::of::<BcoConfig>("outcome-ce", &[]).with(r#"{"beta": 0.05, "reward_shift": false}"#),
+    ObjectiveRow::of::<SftConfig>("sft", &[], "Supervised fine-tuning: the likelihood of the response."),
+    ObjectiveRow::of::<DpoConfig>(
+        "dpo",
+        &["sigmoid"],
+        "Direct preference optimization: the log-sigmoid of the difference of two implicit rewards.",
+    ),
+    ObjectiveRow::of::<DpoConfig>("cdpo", &[], "DPO with a share of labels that are taken to be wrong.")
+        .with(r#"{"label_smoothing": 0.1}"#),
+    ObjectiveRow::of::<DpoConfig>(
+        "dpo-norm",
+        &["sigmoid-norm"],
+        "DPO on log-ratios that are divided by the tokens of their response.",
+    )
+    .with(r#"{"length_normalized": true}"#),
+    ObjectiveRow::of::<RobustConfig>(
+        "robust",
+        &["rdpo"],
+        "Robust DPO: its mean over wrong labels is DPO on right ones.",
+    ),
+    ObjectiveRow::of::<IpoConfig>(
+        "ipo",
+        &[],
+        "Identity preference optimization: a margin of 1 / (2 beta) is wanted, and no more.",
+    ),
+    ObjectiveRow::of::<HingeConfig>("hinge", &[], "The hinge on the margin of DPO."),
+    ObjectiveRow::of::<HingeConfig>(
+        "slic",
+        &[],
+        "SLiC-HF: the hinge on a margin without a reference, and a likelihood.",
+    )
+    .with(r#"{"beta": 1.0, "lambda": 0.1, "reference_free": true}"#),
+    ObjectiveRow::of::<ExoConfig>(
+        "exo",
+        &["exo-pair"],
+        "Efficient exact optimization: the divergence of smoothed labels the other way round than in DPO.",
+    ),
+    ObjectiveRow::of::<NcaConfig>(
+        "nca",
+        &["nca-pair"],
+        "Noise contrastive alignment: each side of a pair against the reference by itself.",
+    ),
+    ObjectiveRow::of::<BcoPairConfig>("bco-pair", &[], "Binary classifier optimization on the two sides of a pair."),
+    ObjectiveRow::of::<GpoConfig>(
+        "sppo",
+        &["sppo-hard"],
+        "Self-play preference optimization: log-ratios are drawn to half a win and half a loss.",
+    )
+    .with(r#"{"beta": 0.001, "target": "hard"}"#),
+    ObjectiveRow::of::<GpoConfig>(
+        "gpo",
+        &[],
+        "General preference optimization: log-ratios are drawn to the scores of a pair.",
+    ),
+    ObjectiveRow::of::<AotConfig>(
+        "aot",
+        &[],
+        "Alignment via optimal transport: the distributions of margins are put in order.",
+    ),
+    ObjectiveRow::of::<AotConfig>(
+        "aot-unpaired",
+        &[],
+        "The same for the distributions of chosen and of rejected responses.",
+    )
+    .with(r#"{"unpaired": true}"#),
+    ObjectiveRow::of::<ApoConfig>(
+        "apo-zero",
+        &[],
+        "Anchored preference optimization: the chosen response becomes likelier, the rejected one less likely.",
+    ),
+    ObjectiveRow::of::<ApoConfig>(
+        "apo-down",
+        &[],
+        "Anchored preference optimization: both become less likely, the rejected one more so.",
+    )
+    .with(r#"{"anchor": "down"}"#),
+    ObjectiveRow::of::<DiscoPopConfig>(
+        "discopop",
+        &[],
+        "DiscoPOP: the loss of DPO where a pair is ordered wrongly, an exponential one where rightly.",
+    ),
+    ObjectiveRow::of::<TdpoConfig>(
+        "tdpo1",
+        &[],
+        "Token-level DPO: the margin less the difference of the divergences from the reference.",
+    )
+    .with(r#"{"form": "tdpo1"}"#),
+    ObjectiveRow::of::<TdpoConfig>(
+        "tdpo2",
+        &["tdpo"],
+        "Token-level DPO with a weight on the divergences, and no gradient of the chosen one.",
+    ),
+    ObjectiveRow::of::<TRegConfig>(
+        "t-reg",
+        &["dpo-reg"],
+        "T-REG on DPO: token rewards that the model finds by revision prompts regularise the loss.",
+    ),
+    ObjectiveRow::of::<SimPoRegConfig>("simpo-reg", &[], "T-REG on SimPO."),
+    ObjectiveRow::of::<MmDpoConfig>(
+        "mm-dpo",
+        &[],
+        "DPO whose beta grows with the margin of a pair, in the column `margin`.",
+    ),
+    ObjectiveRow::of::<CreamConfig>("cream", &[], "DPO with labels as soft as the consistency of a pair says."),
+    ObjectiveRow::of::<SimPoConfig>(
+        "simpo",
+        &[],
+        "Simple preference optimization: mean log-probabilities and a margin, without a reference.",
+    ),
+    ObjectiveRow::of::<CpoConfig>(
+        "cpo",
+        &[],
+        "Contrastive preference optimization: a contrast without a reference, and a likelihood.",
+    ),
+    ObjectiveRow::of::<CpoConfig>("cpo-simpo", &[], "The contrast of SimPO with the likelihood of CPO.")
+        .with(r#"{"beta": 2.0, "loss_type": "simpo"}"#),
+    ObjectiveRow::of::<OrpoConfig>(
+        "orpo",
+        &[],
+        "Odds ratio preference optimization: fine-tuning and preferences in one stage, without a reference.",
+    ),
+    ObjectiveRow::of::<RrhfConfig>(
+        "rrhf",
+        &[],
+        "Ranks the responses to a prompt by their rewards, and imitates the best.",
+    ),
+    ObjectiveRow::of::<TpoConfig>(
+        "tpo",
+        &[],
+        "Triple preference optimization: a contrast of two answers, and the likelihood of a third.",
+    ),
+    ObjectiveRow::of::<TpoConfig>("tpo-l", &[], "The same on mean log-probabilities with a margin.")
+        .with(r#"{"beta": 2.0, "loss_type": "tpo-l"}"#),
+    ObjectiveRow::of::<KtoConfig>(
+        "kto",
+        &[],
+        "Kahneman-Tversky optimization: each response against the mean divergence from the reference.",
+    ),
+    ObjectiveRow::of::<KtoConfig>(
+        "apo-zero-unpaired",
+        &[],
+        "KTO without the divergence: APO-zero on single responses.",
+    )
+    .with(r#"{"no_kl": true}"#),
+    ObjectiveRow::of::<BcoConfig>("bco", &[], "Binary classifier optimization: rewards against their running mean."),
+    ObjectiveRow::of::<BcoConfig>(
+        "outcome-ce",
+        &[],
+        "Cross-entropy of outcomes by implicit rewards, as implicit process models are trained.",
+    )
+    .with(r#"{"beta": 0.05, "reward_shift": false}"#),
 ];
 
 /// The objectives whose rows depend on each other with their defaults, and which are taken over the whole optimizer window:

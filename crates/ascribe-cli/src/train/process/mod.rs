@@ -35,24 +35,35 @@ use crate::words::Words;
 use data::{Data, Rows};
 pub(crate) use data::{joined, separator_of};
 
-/// The methods that train a head of tokens.
-pub const METHODS: [(&str, ProcessKind); 5] = [
-    ("orm", ProcessKind::Orm),
-    ("prm", ProcessKind::Prm),
-    ("pav", ProcessKind::Pav),
-    ("tvm", ProcessKind::Tvm),
-    ("p-ik", ProcessKind::PIk),
+/// The methods that train a head of tokens, each with what it is in one line.
+pub const METHODS: [(&str, ProcessKind, &str); 5] = [
+    ("orm", ProcessKind::Orm, "An outcome reward model: at every token, whether the response is right."),
+    ("prm", ProcessKind::Prm, "A process reward model: whether each step is right, by labels of steps."),
+    (
+        "pav",
+        ProcessKind::Pav,
+        "A process advantage verifier: values of steps, scored with their progress under a prover.",
+    ),
+    (
+        "tvm",
+        ProcessKind::Tvm,
+        "A token-level value model: the share of a prompt's responses that is right from there on.",
+    ),
+    ("p-ik", ProcessKind::PIk, "P(IK): the share of a question's responses that is right, from the question alone."),
 ];
 
 /// The method that trains a policy on outcomes.
 pub const IMPLICIT: &str = "implicit-prm";
+/// What it is, in one line.
+pub const IMPLICIT_ABOUT: &str =
+    "An implicit process model: a policy that is trained on outcomes, whose log-ratios score steps.";
 
 /// What log-ratios of implicit process models are multiplied by while training.
 const IMPLICIT_BETA: f64 = 0.05;
 
 /// The kind of a method that trains a head of tokens.
 pub fn kind(method: &str) -> Option<ProcessKind> {
-    METHODS.iter().find(|(name, _)| *name == method).map(|(_, kind)| *kind)
+    METHODS.iter().find(|(name, ..)| *name == method).map(|(_, kind, _)| *kind)
 }
 
 /// The objective that a method trains a policy with, and its options.

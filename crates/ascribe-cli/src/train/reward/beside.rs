@@ -84,7 +84,8 @@ impl Beside {
 
     /// Checks the options without a model.
     pub(super) fn check(&self, args: &TrainArgs, loss: &dyn RewardLoss) -> anyhow::Result<()> {
-        if !loss.memory().is_empty() && !(self.is_nothing() && args.reward.meta_data.is_none()) {
+        let more = !self.is_nothing() || args.reward.meta_data.is_some();
+        if more && !loss.memory().is_empty() {
             bail!(
                 "a temperature is learned by the loss alone; drop tau_rate from loss_kwargs, or lm_coef, contrast and meta_data"
             );

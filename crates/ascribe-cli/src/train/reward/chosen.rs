@@ -63,6 +63,11 @@ const LOSSES: [(&str, &str, Teaches); 15] = [
     ("machine-text", "machine-text", Teaches::Origin),
 ];
 
+/// What `--loss` may name.
+pub(crate) fn loss_names(catalog: &Catalog) -> Vec<&str> {
+    LOSSES.iter().map(|(name, ..)| *name).chain(catalog.reward_names()).collect()
+}
+
 /// A loss by name, before the rows are known.
 pub(super) struct Chosen<'a> {
     pub(super) name: String,
@@ -86,7 +91,7 @@ impl<'a> Chosen<'a> {
         let listed = LOSSES.into_iter().find(|(known, ..)| *known == name).map(|(_, known, teaches)| (known, teaches));
         let own = catalog.reward_names().find(|known| *known == name).map(|known| (known, Teaches::Order));
         let Some((known, teaches)) = own.or(listed) else {
-            let names: Vec<&str> = LOSSES.iter().map(|(name, ..)| *name).chain(catalog.reward_names()).collect();
+            let names = loss_names(catalog);
             let close = closest(&name, names.iter().copied());
             bail!("there is no loss `{name}`{close}; those whose rows a file can hold are {}", names.join(", "));
         };

@@ -47,11 +47,14 @@ use crate::output::{print_line, write_whole};
 use crate::validate::{say_last, words};
 use beside::Beside;
 use chosen::Chosen;
+pub(crate) use chosen::loss_names;
 use data::{Data, groups_of, merge_pairs};
 use sources::{Sourced, Sources};
 
 /// The name of the method.
 pub const METHOD: &str = "reward";
+/// What it is, in one line.
+pub const ABOUT: &str = "A reward model: a head of scores on the model, by a loss on pairs or ratings (`--loss`).";
 
 /// Share of the concepts that are flipped where the label is learned from them: that of the code of concept bottlenecks.
 const FLIPPED: f64 = 0.2;

@@ -35,8 +35,11 @@ use crate::train::rows::{checked, parts};
 use crate::train::{base, check_run, finish_with, fit_config, refuse_other_runs, reward_accuracy, short, taken};
 use crate::validate::{say_last, words};
 
-/// The methods, with the usual weight of each of their two losses.
-pub const METHODS: [(&str, f64); 2] = [("critique", 1.0), ("themis", 0.5)];
+/// The methods, with the usual weight of each of their two losses, and what they are in one line.
+pub const METHODS: [(&str, f64, &str); 2] = [
+    ("critique", 1.0, "A reward model that writes a critique before it scores."),
+    ("themis", 0.5, "A reward model that calls tools and gives reasons before it scores."),
+];
 
 /// Tools that a trace may call, where none are named.
 const TOOLS: [&str; 2] = ["Calculator", "Calendar"];
@@ -49,7 +52,7 @@ const TOGETHER: usize = 16;
 
 /// Whether a method trains a reward model that writes.
 pub fn is_written(method: &str) -> bool {
-    METHODS.iter().any(|(name, _)| *name == method)
+    METHODS.iter().any(|(name, ..)| *name == method)
 }
 
 /// A pair with what stands behind its responses.
@@ -122,7 +125,7 @@ impl<'a> Plan<'a> {
         let writes = writing(args)?;
         writes.check()?;
         let card = RewardCard { loss: chosen.name.clone(), reading, writes: Some(writes), ..RewardCard::default() };
-        let usual = METHODS.iter().find(|(name, _)| *name == args.method).map_or(1.0, |(_, weight)| *weight);
+        let usual = METHODS.iter().find(|(name, ..)| *name == args.method).map_or(1.0, |(_, weight, _)| *weight);
         let given = &args.writing;
         let weights = [given.score_weight.unwrap_or(usual), given.lm_weight.unwrap_or(usual)];
         WritingLearner::new(loss.as_ref(), weights[0], weights[1])?;
