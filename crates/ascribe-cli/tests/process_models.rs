@@ -706,7 +706,12 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         ("pav", "steps.jsonl", "--step-loss ranking", "orders right and wrong steps"),
         ("tvm", "pairs.jsonl", "--step-loss temporal-difference", "and tvm has other labels; use orm"),
         ("orm", "pairs.jsonl", "--step-loss temporal-difference --outcome-at last", "outcome_at last has one"),
-        ("orm", "pairs.jsonl", "--step-loss temporal-difference --zeta 1", "zeta does nothing with orm; leave it out, or use prm"),
+        (
+            "orm",
+            "pairs.jsonl",
+            "--step-loss temporal-difference --zeta 1",
+            "zeta does nothing with orm; leave it out, or use prm",
+        ),
         ("orm", "right.jsonl", "", "all right"),
         ("tvm", "pairs.jsonl", "--min-samples 3", "the prompt of line 1 has 2 samples, and min_samples is 3"),
         ("dpo", "pairs.jsonl", "--form ce", "form does nothing with dpo; leave it out, or use implicit-prm"),
