@@ -159,7 +159,6 @@ fn rounds_refuse_what_does_nothing() {
     refused("iterative-dpo", "--labels implicit --reward exact", &["reward does nothing"]);
     refused("iterative-dpo", "--labels implicit --standardize", &["standardize does nothing without a reward"]);
     refused("iterative-dpo", "--labels implicit --reward-weights 1", &["1 numbers for 0 rewards"]);
-    refused("iterative-dpo", "--labels implicit --standardize", &["standardize brings the reward models of --reward"]);
     refused("iterative-cream", "--reward exact", &["reward does nothing with iterative-cream", "iterative-dpo"]);
     refused("iterative-scir", "--reward exact", &["reward does nothing with iterative-scir", "iterative-dpo"]);
     refused("iterative-dpo", "--max-steps 0", &["--max-steps"]);

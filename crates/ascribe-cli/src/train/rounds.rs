@@ -123,9 +123,6 @@ fn check(args: &TrainArgs, rounds: &Rounds) -> anyhow::Result<()> {
         (LabelsName::Reward | LabelsName::Both, true) => bail!("labels by a reward need one: name it with --reward"),
         _ => {}
     }
-    if args.rl.standardize && args.rl.reward.is_empty() {
-        bail!("standardize brings the reward models of --reward to their own scales; name some, or drop it");
-    }
     pair_config(args, &[], 1, 0.1).check()?;
     check_run(args)
 }
