@@ -363,7 +363,7 @@ fn confidence_moves_rewards_and_its_mean_waits_in_checkpoints() {
     train(&bench, "ppo", "plain", "--max-steps 3 --save-steps 1 --save-total-limit 0").succeeded();
     train(&bench, "ppo", "whole", options).succeeded();
     assert_eq!(log(&bench, "whole"), log(&bench, "plain"));
-    let memory = |step: usize| bench.json(&format!("whole/checkpoint-{step}/rollouts.json"))["scorer"].clone();
+    let memory = |step: usize| bench.json(&format!("whole/checkpoint-{step}/rollouts.json"))["scorers"][0].clone();
     assert_eq!(memory(1).as_array().map(Vec::len), Some(1));
     assert_ne!(memory(1), memory(2));
     train(&bench, "ppo", "cut", options).succeeded();
