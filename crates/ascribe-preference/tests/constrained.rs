@@ -252,6 +252,42 @@ fn what_component_rewards_and_the_metric_remember_waits_in_a_checkpoint() {
 }
 
 #[test]
+fn a_response_that_a_component_reward_cannot_judge_in_parts_teaches_nothing_of_it() {
+    /// Each 4 is worth 1; responses that begin with an even token cannot be judged to their end.
+    struct Fours;
+    impl Scorer for Fours {
+        fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+            let one = |episode: &Episode| {
+                let response = episode.response_tokens();
+                let mut earned: Vec<f32> = response.iter().map(|token| f32::from(u8::from(*token == 4))).collect();
+                if let (Some(last), 0) = (earned.last_mut(), response[0] % 2) {
+                    *last = f32::NAN;
+                }
+                Credit::over_response(episode, earned)
+            };
+            episodes.iter().map(one).collect()
+        }
+    }
+    let (prompts, threes, objective) = (prompts(), share_of(3), ppo(1, 0.0));
+    let bounds = lagrange(&[0.5], Multiplier::Squashed, 0.1);
+    let source = OnPolicy::new(&prompts, &threes, &GAE, objective.needs(), config()).expect("sound options");
+    let mut source = source.with_constraints(vec![&Fours], &bounds).expect("sound options");
+    source.window(&Actor::with_critics(tiny(1), 1)).expect("rollouts can be written");
+    let (even, odd): (Vec<_>, Vec<_>) = source.pending().iter().partition(|rollout| rollout.response[0] % 2 == 0);
+    assert!(!even.is_empty() && !odd.is_empty());
+    // A fresh critic says 0, which is its own target there.
+    assert!(even.iter().all(|rollout| rollout.critics[0].returns.iter().all(|told| *told == 0.0)));
+    for rollout in odd {
+        // With discounts of 0.95 a token for what lies ahead.
+        let mut ahead = 0.0;
+        for (token, told) in rollout.response.iter().zip(&rollout.critics[0].returns).rev() {
+            ahead = f64::from(u8::from(*token == 4)) + 0.95 * ahead;
+            assert!((f64::from(*told) - ahead).abs() < 1e-5, "{rollout:?}");
+        }
+    }
+}
+
+#[test]
 fn bounds_follow_an_outside_metric() {
     let (prompts, threes, fours, fives) = (prompts(), share_of(3), share_of(4), share_of(5));
     let lagrange = LagrangeConfig { thresholds: vec![0.2], ..LagrangeConfig::default() };

@@ -12,7 +12,7 @@ use ascribe::process::model::{CARD, ProcessModel};
 use ascribe::reward::ClipDeltaConfig;
 
 use super::combined::Refined;
-use super::rollouts::weighted;
+use super::rollouts::{weighted, weights_of};
 use crate::Catalog;
 use crate::args::{TrainArgs, WeightsName};
 use crate::device::device;
@@ -68,11 +68,8 @@ pub(super) fn refined(
     catalog: &Catalog,
     rows: &[PromptRow],
 ) -> anyhow::Result<WeightedRewards> {
-    let (names, weights) = (&args.rl.reward, &args.rl.reward_weights);
-    if !weights.is_empty() && weights.len() != names.len() {
-        bail!("reward_weights has {} numbers for {} rewards; give one each", weights.len(), names.len());
-    }
-    let weight = |at: usize| weights.get(at).copied().unwrap_or(1.0);
+    let names = &args.rl.reward;
+    let weights = weights_of(names, &args.rl.reward_weights)?;
     let (process, success): (Vec<usize>, Vec<usize>) =
         (0..names.len()).partition(|at| judges_steps(&names[*at], catalog));
     let [at] = process.as_slice() else {
@@ -87,7 +84,7 @@ pub(super) fn refined(
             "step_rewards pays success at the last step; name a reward of it beside the process model, such as exact"
         );
     }
-    let rule = ClipDeltaConfig { alpha: weight(*at), ..rule };
+    let rule = ClipDeltaConfig { alpha: weights[*at], ..rule };
     let (process, rule): (Box<dyn Scorer>, ClipDeltaConfig) = match log_ratios_of(&names[*at]) {
         Some(_) if rule.eta.is_some() && args.rl.step_eta.is_none() => {
             bail!("log-ratios have no bounds, so nobody knows where to cut them off; say it with --step-eta, such as 0")
@@ -98,7 +95,7 @@ pub(super) fn refined(
     };
     let rule = rule.init()?;
     let others: Vec<String> = success.iter().map(|at| names[*at].clone()).collect();
-    let of_others: Vec<f64> = success.iter().map(|at| weight(*at)).collect();
+    let of_others: Vec<f64> = success.iter().map(|at| weights[*at]).collect();
     let success = Box::new(weighted(args, &others, &of_others, None, catalog, rows)?);
     let refined: Box<dyn Scorer> = Box::new(Refined { process, success, rule });
     Ok(WeightedRewards::new(vec![(refined, 1.0)])?)

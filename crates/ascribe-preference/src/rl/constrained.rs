@@ -154,8 +154,10 @@ impl<'a> OnPolicy<'a> {
             graded.score = (!score.is_nan()).then_some(score);
         } else {
             let tokens = credit.to_tokens(episode, Place::LastToken)?;
-            graded.rewards = widened(&tokens[episode.prompt_len()..]);
-            graded.score = Some(0.0);
+            if !tokens.iter().any(|reward| reward.is_nan()) {
+                graded.rewards = widened(&tokens[episode.prompt_len()..]);
+                graded.score = Some(0.0);
+            }
         }
         Ok(graded)
     }

@@ -208,7 +208,7 @@ impl<'a> OnPolicy<'a> {
         Self { rewards: Some(rewards), ..self }
     }
 
-    /// Optimizer steps of `epochs` passes over the prompts.
+    /// Optimizer steps of `epochs` passes over the prompts, where no generation ends early.
     pub fn steps(&self, epochs: f64) -> usize {
         let generations = (self.order.batches(self.config.prompts) as f64 * epochs).ceil() as usize;
         generations.saturating_mul(self.config.steps())
