@@ -17,7 +17,7 @@ use ascribe::{process, reward};
 use crate::args::SoupArgs;
 use crate::device::device;
 use crate::hub::resolve;
-use crate::output::print_line;
+use crate::output::{print_line, write_whole};
 
 pub fn run(args: &SoupArgs) -> anyhow::Result<()> {
     check(args)?;
@@ -44,8 +44,7 @@ pub fn run(args: &SoupArgs) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make `{}`", args.output_dir.display()))?;
     first.with_decoder(mixed).save(&args.output_dir)?;
     for (name, text) in cards {
-        let path = args.output_dir.join(name);
-        std::fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
+        write_whole(&args.output_dir.join(name), text.as_bytes())?;
     }
     let of: Vec<String> =
         args.models.iter().zip(&args.weights).map(|(path, weight)| format!("{weight} of {}", path.display())).collect();
