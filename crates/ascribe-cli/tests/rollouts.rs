@@ -409,7 +409,7 @@ fn rewards_penalties_and_options_of_methods_reach_the_run() {
     for (method, options) in [
         ("ma_ppo", "--macro-value position --macro-reward code"),
         ("oreal", "--oreal-positive 2 --oreal-negative 0 --token-rewards --oreal-top 0.25"),
-        ("oreo", "--oreo-level one-step --oreo-kl 0.02 --oreo-weight 2"),
+        ("oreo", "--oreo-level one-step --oreo-kl 0.02 --oreo-weight 2 --num-iterations 2"),
     ] {
         train(&bench, method, method, &format!("{options} --max-steps 2")).succeeded();
     }
@@ -486,7 +486,8 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("oreal", "--oreal-positive -1", &["oreal_positive"]);
     refused("oreal", "--token-rewards --oreal-top 0", &["oreal_top"]);
     refused("oreal", "--oreal-top 0.5", &["--token-rewards"]);
-    refused("oreo", "--oreo-weight 0", &["oreo_weight"]);
+    refused("oreo", "--oreo-weight 0 --num-iterations 2", &["oreo_weight", "finite and above 0"]);
+    refused("oreo", "--oreo-weight 2", &["oreo_weight does nothing without a second step", "--num-iterations"]);
     let steps = "--step-rewards delta --segment fixed:2";
     refused("ppo", steps, &["one process model, or of implicit:FOLDER, and reward names 0"]);
     refused("ppo", &format!("{steps} --log-sigmoid-quantile 0.5"), &["which step_rewards keeps apart"]);
