@@ -468,6 +468,8 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("ppo", "--kl-coef 0 --kl-target 1", &[&format!("kl_target {penalty}")]);
     refused("grpo", "--kl-reward-estimator k2", &[&format!("kl_reward_estimator {penalty}")]);
     refused("ppo", "--kl-horizon 100", &["kl_horizon does nothing without a divergence to follow", "--kl-target"]);
+    let buffer = "--overlong-buffer 2 --overlong-penalty-factor -1";
+    refused("grpo", buffer, &["overlong_penalty_factor must be finite and at least 0, got -1"]);
     refused("grpo", "--overlong-penalty-factor 2", &["overlong_penalty_factor does nothing", "--overlong-buffer"]);
     let range = "--importance-sampling-range 0,1";
     refused("grpo", range, &["importance_sampling_range does nothing", "--importance-sampling-correction"]);
