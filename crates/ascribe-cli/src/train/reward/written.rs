@@ -18,8 +18,8 @@ use ascribe::preference::Encoder;
 use ascribe::reward::losses::LossOptions;
 use ascribe::reward::tools::TraceWeights;
 use ascribe::reward::{
-    CARD, RewardCard, RewardLoss, RewardModel, RewardRow, Writing, WritingLearner, WrittenRow, WrittenText, criticised,
-    given_trace, rows_hash, traced,
+    CARD, Reading, RewardCard, RewardLoss, RewardModel, RewardRow, Writing, WritingLearner, WrittenRow, WrittenText,
+    criticised, given_trace, rows_hash, traced,
 };
 use serde_json::{Map, Value, json};
 
@@ -327,9 +327,11 @@ fn self_written(
     card: RewardCard,
     rows: &[RewardRow],
 ) -> anyhow::Result<Estimate> {
+    // A preference model compares all responses to a prompt that it is given together, and a pair is two of them.
+    let together = if matches!(card.reading, Reading::Preference(_)) { 1 } else { TOGETHER };
     let judge = RewardModel::new(model, card)?;
     let (mut right, mut progress) = (Vec::with_capacity(rows.len()), Progress::new("write and score", rows.len()));
-    for part in rows.chunks(TOGETHER) {
+    for part in rows.chunks(together) {
         let texts: Vec<Row> = part
             .iter()
             .flat_map(|row| row.responses.iter().map(|response| Row { prompt: &row.prompt, response }))
