@@ -288,7 +288,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     refuse_other_runs(args, &identity)?;
     let limit = crate::train::length_limit(args, model.config.context);
     let encoder = Encoder::new(&model, limit)?;
-    let Rows { train, held_out, bare } = encode(args, &plan, &encoder, &model.tokenizer, limit, split)?;
+    let Rows { train, held_out, mut bare } = encode(args, &plan, &encoder, &model.tokenizer, limit, split)?;
     identity.push(("set of rows", hash(&train)));
     let learner = WritingLearner::new(plan.loss.as_ref(), plan.weights[0], plan.weights[1])?;
     let run = Run {
@@ -312,6 +312,8 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let card = RewardCard { standard, ..plan.card.clone() };
     write_whole(&args.output_dir.join(CARD), card.to_text().as_bytes())?;
     let mut summary = Map::new();
+    // A tie has no better side to find.
+    bare.retain(|row| plan.chosen.teaches != Teaches::Ties || row.labels != [1.0]);
     if !bare.is_empty() {
         let accuracy = self_written(args, &model, card, &bare)?;
         print_line(&format!("held-out reward accuracy behind what the model itself writes {accuracy}"))?;
