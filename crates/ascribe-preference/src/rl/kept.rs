@@ -1,4 +1,5 @@
-//! What a source or an actor keeps in a checkpoint beside the weights: one JSON file. The folder is renamed as a whole.
+//! What a source or an actor keeps in a checkpoint beside the weights: one JSON file, in which is what scorers remember, too. The
+//! folder is renamed as a whole.
 
 use std::path::Path;
 
