@@ -7,7 +7,7 @@ use ascribe::data::{Prompt, Rows};
 use ascribe::lm::Row;
 use ascribe::preference::Encoder;
 use ascribe::reward::weights::{Treatment, strengths, treat};
-use ascribe::reward::{Aggregate, Reading, RewardModel, Scored, Writing};
+use ascribe::reward::{Aggregate, Reading, RewardModel, Scored, Standard, Writing};
 use serde_json::{Map, Value, json};
 
 use crate::args::{RewardedArgs, ScoreArgs, VoteName};
@@ -125,7 +125,14 @@ impl Judges {
                 true => model,
                 false => model.and_then(|model| model.with_concepts(&args.concepts)),
             };
-            model.with_context(|| format!("the reward model `{}`", path.display()))
+            let model = model.with_context(|| format!("the reward model `{}`", path.display()))?;
+            if args.standardize && model.standard() == Standard::NONE {
+                bail!(
+                    "the reward.json of `{}` says nothing of its scale; train it by `train reward`, or drop standardize",
+                    path.display()
+                );
+            }
+            Ok(model)
         };
         let members = args.reward.iter().map(load).collect::<anyhow::Result<_>>()?;
         Ok(Some(Self { members, aggregate, standardize: args.standardize }))

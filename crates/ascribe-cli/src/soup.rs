@@ -10,13 +10,14 @@ use ascribe::lm::{Decoder, LanguageModel};
 use ascribe::preference::objectives::Sft;
 use ascribe::preference::{Encoder, LogpLearner, TrainRow};
 use ascribe::reward::soup::connected;
+use ascribe::reward::{RewardCard, Standard};
 use ascribe::train::evaluate;
 use ascribe::{process, reward};
 
 use crate::args::SoupArgs;
 use crate::device::device;
 use crate::hub::resolve;
-use crate::output::print_line;
+use crate::output::{print_line, write_whole};
 
 pub fn run(args: &SoupArgs) -> anyhow::Result<()> {
     check(args)?;
@@ -43,8 +44,7 @@ pub fn run(args: &SoupArgs) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make `{}`", args.output_dir.display()))?;
     first.with_decoder(mixed).save(&args.output_dir)?;
     for (name, text) in cards {
-        let path = args.output_dir.join(name);
-        std::fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
+        write_whole(&args.output_dir.join(name), text.as_bytes())?;
     }
     let of: Vec<String> =
         args.models.iter().zip(&args.weights).map(|(path, weight)| format!("{weight} of {}", path.display())).collect();
@@ -90,12 +90,19 @@ fn whole(path: &Path, device: &Device) -> anyhow::Result<LanguageModel> {
     })
 }
 
-/// What the scores of reward models, or of process models, mean: the same of all, or of none.
+/// What the scores of reward models, or of process models, mean: the same of all, or of none. What was measured of the rewards of
+/// one model, their scale and the errors of attributes, says nothing of a mixture and is left out.
 fn cards(args: &SoupArgs) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let (mut of_rewards, mut of_processes) = (Vec::new(), Vec::new());
+    let unmeasured =
+        |card: RewardCard| RewardCard { standard: Standard::NONE, variances: Vec::new(), ..card }.to_text();
+    for path in &args.models {
+        let folder = resolve(path)?;
+        of_rewards.push(RewardCard::read(&folder)?.map(unmeasured));
+        of_processes.push(std::fs::read_to_string(folder.join(process::model::CARD)).ok());
+    }
     let mut cards = Vec::new();
-    for name in [reward::CARD, process::model::CARD] {
-        let text = |path: &std::path::PathBuf| std::fs::read_to_string(path.join(name)).ok();
-        let texts: Vec<Option<String>> = args.models.iter().map(text).collect();
+    for (name, texts) in [(reward::CARD, of_rewards), (process::model::CARD, of_processes)] {
         if texts.iter().any(|text| *text != texts[0]) {
             bail!("the models differ in `{name}`, which says what their scores mean; combine models with equal ones");
         }

@@ -265,6 +265,12 @@ fn several_reward_models_become_one() {
         let expected = (0..3).map(|seed| standard(seed, of(at)[seed])).sum::<f64>() / 3.0;
         assert!((got - expected).abs() < 1e-9, "{got} beside {expected}");
     }
+    // The scale of a mixture is that of neither.
+    bench.run("soup --models m0 m1 --weights 0.5 0.5 --output-dir mixed").succeeded();
+    assert!(rewards(&score("--reward mixed")).iter().all(|reward| reward.is_finite()));
+    bench
+        .run("score --input rows.jsonl --reward m0,mixed --standardize")
+        .refused(&["the reward.json of `mixed` says nothing of its scale", "drop standardize"]);
 }
 
 #[test]

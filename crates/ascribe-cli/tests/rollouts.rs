@@ -363,7 +363,7 @@ fn confidence_moves_rewards_and_its_mean_waits_in_checkpoints() {
     train(&bench, "ppo", "plain", "--max-steps 3 --save-steps 1 --save-total-limit 0").succeeded();
     train(&bench, "ppo", "whole", options).succeeded();
     assert_eq!(log(&bench, "whole"), log(&bench, "plain"));
-    let memory = |step: usize| bench.json(&format!("whole/checkpoint-{step}/rollouts.json"))["scorer"].clone();
+    let memory = |step: usize| bench.json(&format!("whole/checkpoint-{step}/rollouts.json"))["scorers"][0].clone();
     assert_eq!(memory(1).as_array().map(Vec::len), Some(1));
     assert_ne!(memory(1), memory(2));
     train(&bench, "ppo", "cut", options).succeeded();
@@ -409,7 +409,7 @@ fn rewards_penalties_and_options_of_methods_reach_the_run() {
     for (method, options) in [
         ("ma_ppo", "--macro-value position --macro-reward code"),
         ("oreal", "--oreal-positive 2 --oreal-negative 0 --token-rewards --oreal-top 0.25"),
-        ("oreo", "--oreo-level one-step --oreo-kl 0.02 --oreo-weight 2"),
+        ("oreo", "--oreo-level one-step --oreo-kl 0.02 --oreo-weight 2 --num-iterations 2"),
     ] {
         train(&bench, method, method, &format!("{options} --max-steps 2")).succeeded();
     }
@@ -468,6 +468,8 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("ppo", "--kl-coef 0 --kl-target 1", &[&format!("kl_target {penalty}")]);
     refused("grpo", "--kl-reward-estimator k2", &[&format!("kl_reward_estimator {penalty}")]);
     refused("ppo", "--kl-horizon 100", &["kl_horizon does nothing without a divergence to follow", "--kl-target"]);
+    let buffer = "--overlong-buffer 2 --overlong-penalty-factor -1";
+    refused("grpo", buffer, &["overlong_penalty_factor must be finite and at least 0, got -1"]);
     refused("grpo", "--overlong-penalty-factor 2", &["overlong_penalty_factor does nothing", "--overlong-buffer"]);
     let range = "--importance-sampling-range 0 1";
     refused("grpo", range, &["importance_sampling_range does nothing", "--importance-sampling-correction"]);
@@ -486,7 +488,8 @@ fn what_cannot_run_is_refused_before_any_work() {
     refused("oreal", "--oreal-positive -1", &["oreal_positive"]);
     refused("oreal", "--token-rewards --oreal-top 0", &["oreal_top"]);
     refused("oreal", "--oreal-top 0.5", &["--token-rewards"]);
-    refused("oreo", "--oreo-weight 0", &["oreo_weight"]);
+    refused("oreo", "--oreo-weight 0 --num-iterations 2", &["oreo_weight", "finite and above 0"]);
+    refused("oreo", "--oreo-weight 2", &["oreo_weight does nothing without a second step", "--num-iterations"]);
     let steps = "--step-rewards delta --segment fixed:2";
     refused("ppo", steps, &["one process model, or of implicit:FOLDER, and reward names 0"]);
     refused("ppo", &format!("{steps} --log-sigmoid-quantile 0.5"), &["which step_rewards keeps apart"]);

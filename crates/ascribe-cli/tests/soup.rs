@@ -66,6 +66,15 @@ fn models_are_mixed_by_a_preference() {
     // An adapter is merged first, and what was mixed is a model.
     soup("adapter rests", "0.5 0.5", "merged");
     bench.run("score --model merged --input sums.jsonl").succeeded();
+    // Of two reward models the scales differ, and that of a mixture is not known.
+    for (folder, mean) in [("sums", 1.0), ("rests", 2.0)] {
+        let card = json!({"loss": "margin", "standard": {"mean": mean, "std": 3.0}});
+        bench.write(&format!("{folder}/reward.json"), card.to_string());
+    }
+    soup("sums rests", "0.5 0.5", "rewards");
+    let card = fs::read_to_string(bench.path("rewards/reward.json")).expect("a card");
+    let card: Value = serde_json::from_str(&card).expect("an object");
+    assert_eq!((&card["loss"], &card["standard"]), (&json!("margin"), &json!({"mean": 0.0, "std": 1.0})));
 }
 
 #[test]

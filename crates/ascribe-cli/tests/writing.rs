@@ -69,6 +69,17 @@ fn a_critique_is_learned_written_and_scored() {
     assert!(ran.stderr.contains("8 rows to train on, 4 held out"), "{}", ran.stderr);
     assert!(ran.stdout.contains("held-out reward accuracy behind what the model itself writes"), "{}", ran.stdout);
     assert!(ran.stdout.contains("held-out reward margin"), "{}", ran.stdout);
+    // Of ties nobody says who is better.
+    let tie = |n: usize| {
+        json!({"prompt": format!("what is {n}?"), "chosen": "the sum", "rejected": "the rest", "chosen_critique": "so",
+               "rejected_critique": "so", "margin": 0})
+    };
+    bench.rows("ties.jsonl", (0..12).map(tie));
+    let tied = line.replace("critiques.jsonl", "ties.jsonl").replace("--output-dir out", "--output-dir ties");
+    let ran = bench.run(&tied.replace("--num-train-epochs 8", "--max-steps 1")).succeeded();
+    assert!(!ran.stdout.contains("behind what the model itself writes"), "{}", ran.stdout);
+    let summary = bench.json("ties/summary.json");
+    assert!(summary["self_written_accuracy"].is_null() && summary["eval_nll_loss"].is_number(), "{summary}");
     let [losses, nll] = ["loss", "nll_loss"].map(|name| logged(&bench, "out", name));
     assert_eq!((losses.len(), nll.len()), (32, 32));
     assert!(losses[31] < losses[0] && nll[31] < 0.7 * nll[0], "{losses:?} and {nll:?}");

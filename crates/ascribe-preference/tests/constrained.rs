@@ -1,8 +1,10 @@
 //! PPO under constraints: multipliers that follow their bounds, advantages that are the weighted sum, a bandit whose
 //! constrained optimum is known, and runs that are killed.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use ascribe_core::advantage::{AdvantageEstimator, Constraints, Gae, Normalize};
-use ascribe_core::{CoreError, Episode, Objective, Scorer, Seed, Tokens, rule};
+use ascribe_core::{CoreError, Credit, Episode, Objective, Scorer, Seed, Tokens, rule};
 use ascribe_lm::{Decoder, DecoderConfig, LanguageModel, RandomWeights};
 use ascribe_preference::rl::{
     Actor, DeadGroups, OnPolicy, POLICY_LOSSES, PolicyOptions, RolloutConfig, RolloutLearner, ValueTerm,
@@ -191,6 +193,97 @@ fn a_run_under_constraints_that_is_killed_goes_on_to_the_same_numbers() {
         let rest: Vec<StepReport> = second.by_ref().collect::<Result<_, _>>().expect("the numbers are finite");
         assert_eq!(rest, reports[stop..], "stopped after {stop}");
         assert_eq!(second.model().decoder.hash(), whole.model().decoder.hash());
+    }
+}
+
+/// The mean of what tokens are worth, which changes each time that it is asked.
+struct ByTurns(AtomicUsize);
+
+impl Scorer for ByTurns {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let turn = self.0.fetch_add(1, Ordering::Relaxed) as u32;
+        let worth = move |episode: &Episode| {
+            let response = episode.response_tokens();
+            response.iter().map(|token| (token * turn % 11) as f32).sum::<f32>() / response.len() as f32
+        };
+        rule(worth).score(episodes)
+    }
+
+    fn memory(&self) -> Vec<f64> {
+        vec![self.0.load(Ordering::Relaxed) as f64]
+    }
+
+    fn remember(&self, memory: &[f64]) -> Result<(), CoreError> {
+        self.0.store(memory[0] as usize, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[test]
+fn what_component_rewards_and_the_metric_remember_waits_in_a_checkpoint() {
+    let (prompts, objective, actor) = (prompts(), ppo(1, 0.0), Actor::with_critics(tiny(1), 1));
+    let lagrange = LagrangeConfig { thresholds: vec![0.2], ..LagrangeConfig::default() };
+    let config_of = AdaptiveConfig { lagrange, ..AdaptiveConfig::default() };
+    let bounds = config_of.init(&mut Seed(1).stream("multipliers", 0)).expect("sound options");
+    let fresh = || [1, 2, 3].map(|turns| ByTurns(AtomicUsize::new(turns)));
+    let (ours, others) = (fresh(), fresh());
+    let [mut whole, mut resumed] = [&ours, &others].map(|[free, bounded, metric]| {
+        let source = OnPolicy::new(&prompts, free, &GAE, objective.needs(), config()).expect("sound options");
+        let source = source.with_constraints(vec![bounded], &bounds).expect("sound options");
+        source.with_metric(metric).expect("the bounds follow one")
+    });
+    let next = |source: &mut OnPolicy| {
+        let metrics = source.window(&actor).expect("rollouts can be written").metrics;
+        source.advance();
+        metrics
+    };
+    for _ in 0..3 {
+        next(&mut whole);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    whole.save(folder.path()).expect("it can be written");
+    resumed.resume(folder.path(), whole.cursor()).expect("it was written");
+    for _ in 0..2 {
+        assert_eq!(next(&mut resumed), next(&mut whole));
+    }
+    let asked = |scorers: &[ByTurns; 3]| scorers.each_ref().map(|scorer| scorer.0.load(Ordering::Relaxed));
+    // Five generations each.
+    assert_eq!([asked(&ours), asked(&others)], [[6, 7, 8]; 2]);
+}
+
+#[test]
+fn a_response_that_a_component_reward_cannot_judge_in_parts_teaches_nothing_of_it() {
+    /// Each 4 is worth 1; responses that begin with an even token cannot be judged to their end.
+    struct Fours;
+    impl Scorer for Fours {
+        fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+            let one = |episode: &Episode| {
+                let response = episode.response_tokens();
+                let mut earned: Vec<f32> = response.iter().map(|token| f32::from(u8::from(*token == 4))).collect();
+                if let (Some(last), 0) = (earned.last_mut(), response[0] % 2) {
+                    *last = f32::NAN;
+                }
+                Credit::over_response(episode, earned)
+            };
+            episodes.iter().map(one).collect()
+        }
+    }
+    let (prompts, threes, objective) = (prompts(), share_of(3), ppo(1, 0.0));
+    let bounds = lagrange(&[0.5], Multiplier::Squashed, 0.1);
+    let source = OnPolicy::new(&prompts, &threes, &GAE, objective.needs(), config()).expect("sound options");
+    let mut source = source.with_constraints(vec![&Fours], &bounds).expect("sound options");
+    source.window(&Actor::with_critics(tiny(1), 1)).expect("rollouts can be written");
+    let (even, odd): (Vec<_>, Vec<_>) = source.pending().iter().partition(|rollout| rollout.response[0] % 2 == 0);
+    assert!(!even.is_empty() && !odd.is_empty());
+    // A fresh critic says 0, which is its own target there.
+    assert!(even.iter().all(|rollout| rollout.critics[0].returns.iter().all(|told| *told == 0.0)));
+    for rollout in odd {
+        // With discounts of 0.95 a token for what lies ahead.
+        let mut ahead = 0.0;
+        for (token, told) in rollout.response.iter().zip(&rollout.critics[0].returns).rev() {
+            ahead = f64::from(u8::from(*token == 4)) + 0.95 * ahead;
+            assert!((f64::from(*told) - ahead).abs() < 1e-5, "{rollout:?}");
+        }
     }
 }
 

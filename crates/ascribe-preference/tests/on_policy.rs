@@ -975,6 +975,48 @@ fn pairs_that_are_pending_wait_in_a_checkpoint() {
     }
 }
 
+#[test]
+fn what_a_labeler_remembers_waits_with_the_pairs() {
+    /// The mean of what tokens are worth, which changes each time that it is asked.
+    struct ByTurns(AtomicUsize);
+    impl Scorer for ByTurns {
+        fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+            let turn = self.0.fetch_add(1, Ordering::Relaxed) as u32;
+            let worth = move |episode: &Episode| {
+                let response = episode.response_tokens();
+                response.iter().map(|token| (token * turn % 11) as f32).sum::<f32>() / response.len() as f32
+            };
+            rule(worth).score(episodes)
+        }
+        fn memory(&self) -> Vec<f64> {
+            vec![self.0.load(Ordering::Relaxed) as f64]
+        }
+        fn remember(&self, memory: &[f64]) -> Result<(), CoreError> {
+            self.0.store(memory[0] as usize, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+    let (prompts, model) = (prompts(), tiny(1));
+    // In the round, and between two rounds.
+    for stop in 1..6 {
+        let [ours, others] = [(); 2].map(|()| ByTurns(AtomicUsize::new(1)));
+        let [mut whole, mut resumed] = [&ours, &others].map(|scorer| {
+            OnlinePairs::new(&prompts, Labeler::Explicit(scorer), tiny(1), pair_config()).expect("sound options")
+        });
+        for _ in 0..stop {
+            take(&mut whole, &model).expect("pairs");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        whole.save(folder.path()).expect("it can be written");
+        resumed.resume(folder.path(), whole.cursor()).expect("it was written");
+        for _ in 0..6 {
+            assert_eq!(take(&mut resumed, &model).expect("pairs"), take(&mut whole, &model).expect("pairs"));
+        }
+        let [ours, others] = [&ours, &others].map(|scorer| scorer.0.load(Ordering::Relaxed));
+        assert!(ours == others && ours > 2, "{ours} and {others}");
+    }
+}
+
 /// Summed log-probability of a response.
 fn total(model: &Decoder, prompt: &Tokens, response: &Tokens) -> f64 {
     let (logps, _) = model.valid().response_logps(&[Row { prompt, response }]).expect("a row");

@@ -120,6 +120,10 @@ fn what_does_not_fit_is_refused() {
         (InternalConfig { beta: 0.0, ..plain }, "beta must be finite and above 0"),
         (InternalConfig { preference: -1.0, ..plain }, "preference must be finite and at least 0"),
         (InternalConfig { consistency: f64::NAN, ..plain }, "consistency must be finite and at least 0"),
+        (
+            InternalConfig { consistency: 0.0, confidence: 0.0, preference: 0.0, ..plain },
+            "consistency + confidence + preference must be above 0, or nothing is learned, got 0",
+        ),
     ] {
         let error = InternalLearner::new(config, verdicts()).err().expect("refused").to_string();
         assert!(error.contains(said), "{error}");

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use ascribe_core::{Seed, Tokens};
 use ascribe_lm::{DecoderConfig, Head, HeadInit, LanguageModel, Pooling, Roles, Row, Tokenizer};
-use ascribe_reward::losses::{BradleyTerryConfig, TiesConfig};
+use ascribe_reward::losses::{BradleyTerryConfig, GeneralPreferenceConfig, TiesConfig};
 use ascribe_reward::tools::{Trace, TraceWeights};
 use ascribe_reward::{
-    RewardCard, RewardLearner, RewardModel, RewardRow, Writing, WritingLearner, WrittenRow, WrittenText, criticised,
-    given_trace, traced,
+    Reading, RewardCard, RewardLearner, RewardModel, RewardRow, Writing, WritingLearner, WrittenRow, WrittenText,
+    criticised, given_trace, traced,
 };
 use ascribe_testkit::device::{device, values};
 use ascribe_testkit::golden::close;
@@ -216,6 +216,27 @@ fn a_trained_model_writes_its_critiques_and_tells_responses_apart_by_them() {
         }
     }
     assert!(right >= 7, "{right} of 8 pairs are told apart");
+}
+
+#[test]
+fn what_is_compared_is_behind_critiques_however_the_prompt_was_cut() {
+    let model = language_model(64);
+    let decoder = model.decoder.with_scores(2, HeadInit::Wide, Seed(2)).expect("a language model");
+    let config = GeneralPreferenceConfig { dim: 2, normalize: false, tau: 0.5, ..GeneralPreferenceConfig::default() };
+    let writes = Some(Writing::Critique { max_new: 8 });
+    let card = RewardCard { reading: Reading::Preference(config), writes, ..RewardCard::default() };
+    let model = RewardModel::new(&model.with_decoder(decoder), card).expect("room for a critique");
+    // Too long a prompt, which loses more tokens beside the longer response.
+    let (prompt, responses) = (ids(&"a?".repeat(30)), [ended("1"), ended("0, or so")]);
+    let texts = [0, 1].map(|side: usize| Row { prompt: &prompt, response: &responses[side] });
+    let scored = model.scored(&texts).expect("two responses to one prompt");
+    assert!(scored.iter().all(|one| one.written.is_some() && !one.cut), "{scored:?}");
+    let (v, u) = (&scored[0].outputs, &scored[1].outputs);
+    let odds = (v[0] * u[1] - v[1] * u[0]) / 0.5;
+    close("log-odds", &[scored[0].reward, scored[1].reward], &[odds, -odds], 1e-4);
+    // One half against itself, and the chance against the other.
+    let won = (0.5 + 1.0 / (1.0 + (-odds).exp())) / 2.0;
+    close("win rates", &model.win_rates(&texts).expect("two responses"), &[won, 1.0 - won], 1e-4);
 }
 
 fn call(question: &str, answer: &str, said: &str) -> Trace {

@@ -267,7 +267,8 @@ pub struct RlArgs {
     /// oreo: strength of the pull to the reference beside the Bellman equation; a third of beta unless it is given.
     #[arg(long, allow_negative_numbers = true)]
     pub oreo_kl: Option<f64>,
-    /// oreo: weigh responses by the ratio of their probability to that of their writer, at most this.
+    /// oreo: weigh responses by the ratio of their probability to that of their writer, at most this; from the second step on a
+    /// generation on.
     #[arg(long, allow_negative_numbers = true)]
     pub oreo_weight: Option<f64>,
     /// brain: a response is good as `exp(reward / brain_gamma)`.

@@ -201,15 +201,21 @@ fn scorer(model: &LanguageModel) -> anyhow::Result<LocalPolicy> {
     Ok(model.policy()?.with_limits(Limits { kv_bytes: 1 << 27, ..Limits::default() }))
 }
 
+/// Refuses a reference that reads texts in another way than the model.
+fn check_words(model: &LanguageModel, reference: &LanguageModel) -> anyhow::Result<()> {
+    if reference.text_hash() != model.text_hash() {
+        bail!("the reference has another tokenizer or chat template than the model; use models of one family");
+    }
+    Ok(())
+}
+
 fn add_reference(
     args: &TrainArgs,
     model: &LanguageModel,
     reference: &LanguageModel,
     rows: &mut Rows,
 ) -> anyhow::Result<()> {
-    if reference.text_hash() != model.text_hash() {
-        bail!("the reference has another tokenizer or chat template than the model; use models of one family");
-    }
+    check_words(model, reference)?;
     let name = fingerprint(&reference.decoder.hash(), &reference.text_hash());
     let (policy, mut cache) = (scorer(reference)?, cache(args)?);
     for rows in [&mut rows.train, &mut rows.held_out] {

@@ -136,8 +136,7 @@ fn save_values(args: &TrainArgs, trained: &LanguageModel, actor: &Actor) -> anyh
     let folder = args.output_dir.join(VALUES);
     trained.with_decoder(decoder).save(&folder)?;
     let card = ProcessCard { kind: ProcessKind::Tvm, head: ProcessHead::Score, ..ProcessCard::default() };
-    let path = folder.join(CARD);
-    std::fs::write(&path, card.to_text()).with_context(|| format!("cannot write `{}`", path.display()))?;
+    write_whole(&folder.join(CARD), card.to_text().as_bytes())?;
     print_line(&format!("values written to {}, a process model", folder.display()))
 }
 

@@ -25,7 +25,9 @@ use super::setup::{Setup, second_attempt};
 use super::steer;
 use super::step_rewards::{self, refined, step_reward};
 use super::stopping::Stopping;
-use super::{base, contents, fit_config, fused_words, identity, load, refuse_other_runs, rows_hash, short, start};
+use super::{
+    base, check_words, contents, fit_config, fused_words, identity, load, refuse_other_runs, rows_hash, short, start,
+};
 use crate::Catalog;
 use crate::args::TrainArgs;
 use crate::device::device;
@@ -317,8 +319,8 @@ pub fn run(args: &TrainArgs, recipe: &Recipe, catalog: &Catalog) -> anyhow::Resu
     let split = parts(args, ascribe::data::load::<PromptOnly>(&args.data, &ColumnMap::parse(&args.columns)?)?)?;
     let model = base(args, &device)?;
     let other = args.reference.as_deref().map(|path| load(path, &device)).transpose()?;
-    if other.as_ref().is_some_and(|other| other.text_hash() != model.text_hash()) {
-        bail!("the reference has another tokenizer or chat template than the model; use models of one family");
+    if let Some(other) = &other {
+        check_words(&model, other)?;
     }
     let mut run = identity(args, &config, &model, other.as_ref(), &setup.chosen)?;
     run.push(contents::of_judges(args, catalog)?);

@@ -18,7 +18,7 @@ use super::fitting::{Run, Trained};
 use super::rollouts::{combined, only_compares, preference_model, prompts, prompts_hash, tell_held_out, weighted};
 use super::rows::parts;
 use super::step_rewards;
-use super::{base, check_run, contents, fit_config, identity, load, refuse_other_runs, taken};
+use super::{base, check_run, check_words, contents, fit_config, identity, load, refuse_other_runs, taken};
 use crate::Catalog;
 use crate::args::{LabelsName, TrainArgs};
 use crate::catalog::Chosen;
@@ -149,9 +149,6 @@ fn check(args: &TrainArgs, rounds: &Rounds) -> anyhow::Result<()> {
         (LabelsName::Reward | LabelsName::Both, true) => bail!("labels by a reward need one: name it with --reward"),
         _ => {}
     }
-    if args.rl.standardize && args.rl.reward.is_empty() {
-        bail!("standardize brings the reward models of --reward to their own scales; name some, or drop it");
-    }
     pair_config(args, &[], 1, 0.1).check()?;
     check_run(args)
 }
@@ -252,8 +249,8 @@ pub fn run(args: &TrainArgs, rounds: &Rounds, catalog: &Catalog) -> anyhow::Resu
     let split = parts(args, ascribe::data::load::<PromptOnly>(&args.data, &ColumnMap::parse(&args.columns)?)?)?;
     let model = base(args, &device)?;
     let other = args.reference.as_deref().map(|path| load(path, &device)).transpose()?;
-    if other.as_ref().is_some_and(|other| other.text_hash() != model.text_hash()) {
-        bail!("the reference has another tokenizer or chat template than the model; use models of one family");
+    if let Some(other) = &other {
+        check_words(&model, other)?;
     }
     let mut run = identity(args, &config, &model, other.as_ref(), &chosen)?;
     run.push(("set of options of rounds", format!("{:?} {:?}", args.rounds, args.rl)));

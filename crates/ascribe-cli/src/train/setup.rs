@@ -310,6 +310,11 @@ fn alone(args: &TrainArgs, recipe: &Recipe, estimator: &str, critic: bool) -> an
             "a response that is good as exp(reward / brain_gamma), and --brain-reference says otherwise; drop that",
         ),
         ("advantage_epsilon", scaled, "a standard deviation to be added to; take --scale-rewards group or batch"),
+        (
+            "oreo_weight",
+            rl.steps_per_generation.saturating_mul(rl.num_iterations) > 1,
+            "a second step on a generation, before which every ratio is 1; raise --num-iterations",
+        ),
         ("vf_coef", critic, "a critic; take an estimator that has one, or with oreal --token-rewards"),
         (
             "cliprange_value",

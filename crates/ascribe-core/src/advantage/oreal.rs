@@ -10,7 +10,8 @@
 //! responses are all right or all wrong, are left out. N+, N- and N are the tokens of the right ones, of the wrong ones and of
 //! both, so a loss that is the mean over tokens of `-A log pi` has the two terms of the paper with their own divisors, where a
 //! generation is one step. `s` are token rewards, a critic's, which learn whether a response is right; without them `w = 1`.
-//! They are told so of responses that are left out as well, should a caller keep them.
+//! They are told so of responses that are left out as well, should a caller keep them. One that is learned from counts in N
+//! even where the caller leaves it out afterwards, as one that was cut off may be.
 //! Right is a score above 0: labels of 1 and 0, or of 1 and -1, which double every `a`.
 
 use crate::CoreError;

@@ -16,8 +16,8 @@ use crate::LmError;
 const TOLERANCE: f64 = 1e-3;
 
 impl Decoder {
-    /// The decoder whose parameters are the sums of those of `parts`, each times its weight; without gradients. A part with the
-    /// weight 0 counts for nothing, and one with the weight 1 is itself to the bit.
+    /// The decoder whose parameters are the sums of those of `parts`, each times its weight, brought to a sum of 1 to the last
+    /// digit; without gradients. A part with the weight 0 counts for nothing, and one with the weight 1 is itself to the bit.
     ///
     /// # Errors
     /// When the weights are not in [0, 1] or do not sum to 1 within 0.001, the decoders differ in shape, or one has an adapter.
@@ -46,7 +46,7 @@ impl Decoder {
         }
         let mut sums = Sums { sums: GradientsParams::new(), weight: 0.0 };
         for (part, weight) in parts.iter().filter(|(_, weight)| *weight > 0.0) {
-            sums.weight = *weight;
+            sums.weight = *weight / sum;
             part.valid().visit(&mut sums);
         }
         Ok(first.valid().map(&mut Put(sums.sums)))
@@ -117,6 +117,11 @@ mod tests {
         assert_ne!(sum([0.5, 0.5]), one.hash());
         let equal = Decoder::weighted_sum(&[(&one, 0.5), (&one, 0.5)]).unwrap();
         assert_eq!(equal.hash(), one.hash());
+        // Of equal models every mean is the model, also where the weights are rounded.
+        let thirds = Decoder::weighted_sum(&[(&one, 0.3333); 3]).unwrap();
+        for ((.., own), (.., got)) in one.named().iter().zip(thirds.named()) {
+            assert!(own.iter().zip(&got).all(|(own, got)| (own - got).abs() <= 1e-6 * (1.0 + own.abs())));
+        }
         // The order of the parts does not matter.
         let turned = Decoder::weighted_sum(&[(&two, 0.5), (&one, 0.5)]).unwrap();
         assert_eq!(turned.hash(), sum([0.5, 0.5]));

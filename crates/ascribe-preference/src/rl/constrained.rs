@@ -25,6 +25,13 @@ pub(super) struct Constrained<'a> {
     metric: Option<&'a dyn Scorer>,
 }
 
+impl<'a> Constrained<'a> {
+    /// The component rewards, and the metric.
+    pub(super) fn scorers(&self) -> impl Iterator<Item = &'a dyn Scorer> {
+        self.scorers.iter().copied().chain(self.metric)
+    }
+}
+
 impl<'a> OnPolicy<'a> {
     /// The same with component rewards that `constraints` hold to their bounds, beside the reward of the source. A loss with
     /// values needs a critic more for each.
@@ -147,8 +154,10 @@ impl<'a> OnPolicy<'a> {
             graded.score = (!score.is_nan()).then_some(score);
         } else {
             let tokens = credit.to_tokens(episode, Place::LastToken)?;
-            graded.rewards = widened(&tokens[episode.prompt_len()..]);
-            graded.score = Some(0.0);
+            if !tokens.iter().any(|reward| reward.is_nan()) {
+                graded.rewards = widened(&tokens[episode.prompt_len()..]);
+                graded.score = Some(0.0);
+            }
         }
         Ok(graded)
     }

@@ -211,6 +211,9 @@ struct State {
     metrics: Vec<(String, f64)>,
     /// Where the prompts of the next round begin.
     next: Cursor,
+    /// What the labeler's reward and the truth remember, as bits.
+    #[serde(default)]
+    scorers: Vec<Vec<u64>>,
 }
 
 /// The policy as a source of pairs, for a [`LogpLearner`](crate::LogpLearner) with a loss on pairs.
@@ -293,6 +296,11 @@ impl<'a> OnlinePairs<'a> {
     /// The pairs that are pending.
     pub fn pending(&self) -> &[TrainRow] {
         &self.state.pending
+    }
+
+    /// All that judges responses.
+    fn scorers(&self) -> Vec<&'a dyn Scorer> {
+        self.labeler.scorer().into_iter().chain(self.gold).collect()
     }
 
     /// Steps of the pending round.
@@ -430,8 +438,8 @@ impl<'a> OnlinePairs<'a> {
                 pending.iter_mut().for_each(|row| row.consistency = Some(c as f32));
             }
         }
-        let state = State { round: self.state.round, used: 0, pending, metrics: metrics.into_named(), next };
-        Ok((Some(state), next))
+        let (round, metrics, scorers) = (self.state.round, metrics.into_named(), kept::memories(&self.scorers()));
+        Ok((Some(State { round, used: 0, pending, metrics, next, scorers }), next))
     }
 
     /// Scores of responses under the policy of the round before, given log-probabilities under the first reference.
@@ -505,7 +513,8 @@ impl Source<Decoder, TrainRow> for OnlinePairs<'_> {
         if self.state.used >= self.steps() {
             self.cursor = self.state.next;
             self.before = self.writer.take();
-            self.state = State { round: self.state.round + 1, next: self.state.next, ..State::default() };
+            let State { round, next, scorers, .. } = std::mem::take(&mut self.state);
+            self.state = State { round: round + 1, next, scorers, ..State::default() };
         }
     }
 
@@ -534,7 +543,7 @@ impl Source<Decoder, TrainRow> for OnlinePairs<'_> {
             let folder = folder.join(name);
             *policy = folder.is_dir().then(|| like.with_weights(&folder)).transpose()?.map(|it| it.valid());
         }
-        Ok(())
+        Ok(kept::remember(&self.scorers(), &self.state.scorers)?)
     }
 }
 

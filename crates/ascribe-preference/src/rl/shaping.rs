@@ -41,7 +41,8 @@ impl LengthPenalty {
                 return Err(CoreError::Range { name, rule, got: buffer as f64 });
             }
             if !(factor >= 0.0 && factor.is_finite()) {
-                return Err(CoreError::Range { name: "overlong_factor", rule: "finite and at least 0", got: factor });
+                let (name, rule) = ("overlong_penalty_factor", "finite and at least 0");
+                return Err(CoreError::Range { name, rule, got: factor });
             }
         }
         match [self.stop_properly, self.missing_end].into_iter().flatten().find(|number| !number.is_finite()) {

@@ -57,9 +57,9 @@ pub(super) struct State {
     /// Mean, variance and count of all scores so far, as bits; nothing before the first, or where scores stay as they are.
     #[serde(default)]
     pub(super) moments: Option<[u64; 3]>,
-    /// What the scorer remembers, in the same way.
+    /// What the scorer, those under constraints and the metric remember, in the same way.
     #[serde(default)]
-    scorer: Vec<u64>,
+    scorers: Vec<Vec<u64>>,
     pending: Option<Pending>,
 }
 
@@ -208,7 +208,7 @@ impl<'a> OnPolicy<'a> {
         Self { rewards: Some(rewards), ..self }
     }
 
-    /// Optimizer steps of `epochs` passes over the prompts.
+    /// Optimizer steps of `epochs` passes over the prompts, where no generation ends early.
     pub fn steps(&self, epochs: f64) -> usize {
         let generations = (self.order.batches(self.config.prompts) as f64 * epochs).ceil() as usize;
         generations.saturating_mul(self.config.steps())
@@ -217,6 +217,12 @@ impl<'a> OnPolicy<'a> {
     /// The rollouts that are pending.
     pub fn pending(&self) -> &[Rollout] {
         self.state.pending.as_ref().map_or(&[], |pending| &pending.rollouts)
+    }
+
+    /// All that judges responses.
+    fn scorers(&self) -> Vec<&'a dyn Scorer> {
+        let constrained = self.constrained.iter().flat_map(Constrained::scorers);
+        std::iter::once(self.scorer).chain(constrained).collect()
     }
 
     /// Writes, judges and credits the responses of a generation.
@@ -315,7 +321,7 @@ impl Source<Actor, Rollout> for OnPolicy<'_> {
     fn window(&mut self, actor: &Actor) -> Result<Window<'_, Rollout>, TrainError> {
         if self.state.pending.is_none() {
             self.state.pending = Some(self.generate(actor)?);
-            self.state.scorer = self.scorer.memory().into_iter().map(f64::to_bits).collect();
+            self.state.scorers = kept::memories(&self.scorers());
         }
         let picked = self.mini_batch(self.pending().len())?;
         let metrics = self.state.pending.as_ref().map(|pending| pending.metrics.clone()).unwrap_or_default();
@@ -359,8 +365,7 @@ impl Source<Actor, Rollout> for OnPolicy<'_> {
     fn resume(&mut self, folder: &Path, cursor: Cursor) -> Result<(), TrainError> {
         self.state = kept::read(folder, FILE)?;
         self.cursor = cursor;
-        let memory: Vec<f64> = self.state.scorer.iter().map(|bits| f64::from_bits(*bits)).collect();
-        Ok(self.scorer.remember(&memory)?)
+        Ok(kept::remember(&self.scorers(), &self.state.scorers)?)
     }
 }
 

@@ -73,13 +73,15 @@ impl InternalLearner {
     /// A learner whose judge says `verdicts`: that the response shown first is better, and that the one shown second is.
     ///
     /// # Errors
-    /// When an option is out of its range, or the verdicts are empty or the same.
+    /// When an option is out of its range, all weights are 0, or the verdicts are empty or the same.
     pub fn new(config: InternalConfig, verdicts: [Tokens; 2]) -> Result<Self, RewardError> {
         option("beta", "finite and above 0", config.beta, 0.0 < config.beta && config.beta.is_finite())?;
         let weight = config.preference;
         option("preference", "finite and at least 0", weight, 0.0 <= weight && weight.is_finite())?;
         let InternalConfig { consistency, confidence, disagreement, .. } = config;
         let agreement = SelfConsistencyConfig { models: 2, consistency, confidence, disagreement }.init()?;
+        let all = consistency + confidence + weight;
+        option("consistency + confidence + preference", "above 0, or nothing is learned", all, all > 0.0)?;
         if verdicts[0] == verdicts[1] || verdicts.iter().any(|verdict| verdict.is_empty()) {
             let rule = "the two verdicts of a judge must differ, and have a token each";
             return Err(RewardError::Shape { rule, got: format!("{:?} and {:?}", &*verdicts[0], &*verdicts[1]) });

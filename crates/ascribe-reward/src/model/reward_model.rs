@@ -158,15 +158,7 @@ impl RewardModel {
     /// When a response has no token, a score is NaN or infinite, or a general preference model has one response to a prompt
     /// and nothing to compare it with.
     pub fn scored(&self, rows: &[Row]) -> Result<Vec<Scored>, RewardError> {
-        nonempty(rows)?;
-        let written = self.writer.as_ref().map(|writer| writer.write(&self.model, rows)).transpose()?;
-        let texts: Vec<Row> = match &written {
-            Some(written) => {
-                written.iter().map(|(text, ..)| Row { prompt: &text.prompt, response: &text.response }).collect()
-            }
-            None => rows.to_vec(),
-        };
-        let (outputs, cut) = self.read(&texts)?;
+        let Said { written, outputs, cut } = self.said(rows)?;
         let mut inferred: Vec<Inferred> = Vec::new();
         let rewards: Vec<f64> = match &self.card.reading {
             Reading::Score => outputs.iter().map(|scores| scores[0]).collect(),
@@ -183,16 +175,13 @@ impl RewardModel {
                 inferred.iter().map(|one| one.reward).collect()
             }
             // The mean over the others: that against itself is 0.
-            Reading::Preference(config) => self.compared(&texts, &outputs, &config.init()?, |scores| {
+            Reading::Preference(config) => self.compared(rows, &outputs, &config.init()?, |scores| {
                 scores.iter().sum::<f64>() / config.tau / (scores.len() - 1) as f64
             })?,
         };
         let one = |((reward, outputs), cut)| Scored { reward, outputs, cut, written: None, inferred: None };
         let mut scored: Vec<Scored> = rewards.into_iter().zip(outputs).zip(cut).map(one).collect();
-        for (one, (_, text, cut)) in scored.iter_mut().zip(written.unwrap_or_default()) {
-            one.written = Some(text);
-            one.cut |= cut;
-        }
+        scored.iter_mut().zip(written).for_each(|(one, text)| one.written = Some(text));
         scored.iter_mut().zip(inferred).for_each(|(one, inferred)| one.inferred = Some(inferred));
         Ok(scored)
     }
@@ -216,18 +205,30 @@ impl RewardModel {
             let rule = "win rates of responses need a general preference model";
             return Err(RewardError::Shape { rule, got: "a model of rewards".to_owned() });
         };
-        nonempty(rows)?;
-        let (outputs, _) = self.read(rows)?;
+        let Said { outputs, .. } = self.said(rows)?;
         self.compared(rows, &outputs, &config.init()?, |scores| {
             scores.iter().map(|score| sigmoid(score / config.tau)).sum::<f64>() / scores.len() as f64
         })
     }
 
-    /// The numbers that the head gives each text, cut to the context, and whether a response lost tokens to it.
-    fn read(&self, rows: &[Row]) -> Result<(Vec<Vec<f64>>, Vec<bool>), RewardError> {
+    /// What is written behind each response, if anything is, and the numbers that the head gives the text, cut to the context.
+    fn said(&self, rows: &[Row]) -> Result<Said, RewardError> {
+        nonempty(rows)?;
+        let written = match &self.writer {
+            Some(writer) => writer.write(&self.model, rows)?,
+            None => Vec::new(),
+        };
+        let texts: Vec<Row> = match self.writer {
+            Some(_) => {
+                written.iter().map(|(text, ..)| Row { prompt: &text.prompt, response: &text.response }).collect()
+            }
+            None => rows.to_vec(),
+        };
         let context = self.model.config.context;
-        let (kept, cut): (Vec<Row>, Vec<bool>) = rows.iter().map(|row| within(*row, context)).unzip();
-        Ok((self.outputs(&kept)?, cut))
+        let (kept, mut cut): (Vec<Row>, Vec<bool>) = texts.into_iter().map(|row| within(row, context)).unzip();
+        let outputs = self.outputs(&kept)?;
+        cut.iter_mut().zip(&written).for_each(|(cut, (.., before))| *cut |= *before);
+        Ok(Said { written: written.into_iter().map(|(_, text, _)| text).collect(), outputs, cut })
     }
 
     /// What `of` makes of the scores `s(i > j)` of each response over all responses j to its prompt, itself included.
@@ -256,6 +257,16 @@ impl RewardModel {
         }
         Ok(made)
     }
+}
+
+/// What a model says of texts before it is a reward.
+struct Said {
+    /// What it wrote first, one a text; empty where it writes nothing.
+    written: Vec<String>,
+    /// The numbers of the head.
+    outputs: Vec<Vec<f64>>,
+    /// Whether a response lost tokens.
+    cut: Vec<bool>,
 }
 
 fn nonempty(rows: &[Row]) -> Result<(), RewardError> {

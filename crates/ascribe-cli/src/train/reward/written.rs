@@ -18,8 +18,8 @@ use ascribe::preference::Encoder;
 use ascribe::reward::losses::LossOptions;
 use ascribe::reward::tools::TraceWeights;
 use ascribe::reward::{
-    CARD, RewardCard, RewardLoss, RewardModel, RewardRow, Writing, WritingLearner, WrittenRow, WrittenText, criticised,
-    given_trace, rows_hash, traced,
+    CARD, Reading, RewardCard, RewardLoss, RewardModel, RewardRow, Writing, WritingLearner, WrittenRow, WrittenText,
+    criticised, given_trace, rows_hash, traced,
 };
 use serde_json::{Map, Value, json};
 
@@ -297,7 +297,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     refuse_other_runs(args, &identity)?;
     let limit = crate::train::length_limit(args, model.config.context);
     let encoder = Encoder::new(&model, limit)?;
-    let Rows { train, held_out, bare } = encode(args, &plan, &encoder, &model.tokenizer, limit, split)?;
+    let Rows { train, held_out, mut bare } = encode(args, &plan, &encoder, &model.tokenizer, limit, split)?;
     identity.push(("set of rows", hash(&train)));
     let learner = WritingLearner::new(plan.loss.as_ref(), plan.weights[0], plan.weights[1])?;
     let run = Run {
@@ -321,6 +321,8 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let card = RewardCard { standard, ..plan.card.clone() };
     write_whole(&args.output_dir.join(CARD), card.to_text().as_bytes())?;
     let mut summary = Map::new();
+    // A tie has no better side to find.
+    bare.retain(|row| plan.chosen.teaches != Teaches::Ties || row.labels != [1.0]);
     if !bare.is_empty() {
         let accuracy = self_written(args, &model, card, &bare)?;
         print_line(&format!("held-out reward accuracy behind what the model itself writes {accuracy}"))?;
@@ -336,9 +338,11 @@ fn self_written(
     card: RewardCard,
     rows: &[RewardRow],
 ) -> anyhow::Result<Estimate> {
+    // A preference model compares all responses to a prompt that it is given together, and a pair is two of them.
+    let together = if matches!(card.reading, Reading::Preference(_)) { 1 } else { TOGETHER };
     let judge = RewardModel::new(model, card)?;
     let (mut right, mut progress) = (Vec::with_capacity(rows.len()), Progress::new("write and score", rows.len()));
-    for part in rows.chunks(TOGETHER) {
+    for part in rows.chunks(together) {
         let texts: Vec<Row> = part
             .iter()
             .flat_map(|row| row.responses.iter().map(|response| Row { prompt: &row.prompt, response }))
