@@ -364,19 +364,10 @@ impl Learner for LogpLearner<'_> {
 
     fn learn_window(&self, model: &Decoder, rows: &[&TrainRow], batch: usize) -> Result<Learned, TrainError> {
         let batch = batch.max(1);
-        if rows.len() <= batch {
-            return self.learn(model, rows);
-        }
-        if self.objective.needs().coupled {
+        if self.objective.needs().coupled && rows.len() > batch {
             return self.learn_coupled(model, rows, batch);
         }
-        let (mut sums, mut tally) = (GradientsAccumulator::new(), Tally::default());
-        for rows in rows.chunks(batch) {
-            let learned = self.learn(model, rows)?;
-            sums.accumulate(model, learned.gradients);
-            tally.add(learned.tally);
-        }
-        Ok(Learned { gradients: sums.grads(), tally })
+        Learned::in_batches(model, rows, batch, |rows| self.learn(model, rows))
     }
 
     fn measure_window(&self, model: &Decoder, rows: &[&TrainRow], batch: usize) -> Result<Tally, TrainError> {

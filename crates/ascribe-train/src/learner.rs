@@ -62,6 +62,30 @@ pub struct Learned {
     pub tally: Tally,
 }
 
+impl Learned {
+    /// The sums over `rows`, of which `learn` is given at most `batch` at once.
+    ///
+    /// # Errors
+    /// As `learn`.
+    pub fn in_batches<M: Module, R>(
+        model: &M,
+        rows: &[&R],
+        batch: usize,
+        learn: impl Fn(&[&R]) -> Result<Self, TrainError>,
+    ) -> Result<Self, TrainError> {
+        if rows.len() <= batch {
+            return learn(rows);
+        }
+        let (mut sums, mut tally) = (GradientsAccumulator::new(), Tally::default());
+        for rows in rows.chunks(batch.max(1)) {
+            let learned = learn(rows)?;
+            sums.accumulate(model, learned.gradients);
+            tally.add(learned.tally);
+        }
+        Ok(Self { gradients: sums.grads(), tally })
+    }
+}
+
 /// A way to learn from rows.
 pub trait Learner {
     /// What is trained.
@@ -81,13 +105,7 @@ pub trait Learner {
     /// # Errors
     /// As [`Learner::learn`].
     fn learn_window(&self, model: &Self::Model, rows: &[&Self::Row], batch: usize) -> Result<Learned, TrainError> {
-        let (mut sums, mut tally) = (GradientsAccumulator::new(), Tally::default());
-        for rows in rows.chunks(batch.max(1)) {
-            let learned = self.learn(model, rows)?;
-            sums.accumulate(model, learned.gradients);
-            tally.add(learned.tally);
-        }
-        Ok(Learned { gradients: sums.grads(), tally })
+        Learned::in_batches(model, rows, batch, |rows| self.learn(model, rows))
     }
 
     /// The same when the share `progress` of training is done, from 0 before the first step to below 1 before the last. A learner

@@ -269,13 +269,7 @@ impl Learner for RolloutLearner<'_> {
         if self.objective.needs().coupled && rows.len() > batch {
             return self.learn_coupled(model, rows, batch);
         }
-        let (mut sums, mut tally) = (GradientsAccumulator::new(), Tally::default());
-        for rows in rows.chunks(batch) {
-            let learned = self.learn(model, rows)?;
-            sums.accumulate(model, learned.gradients);
-            tally.add(learned.tally);
-        }
-        Ok(Learned { gradients: sums.grads(), tally })
+        Learned::in_batches(model, rows, batch, |rows| self.learn(model, rows))
     }
 
     fn measure_window(&self, model: &Actor, rows: &[&Rollout], batch: usize) -> Result<Tally, TrainError> {

@@ -17,7 +17,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ascribe_core::{Loss, Seed};
 use ascribe_lm::{Decoder, FeaturePass, NextTokenHead};
 use ascribe_train::{Learned, Learner, Tally, TrainError};
-use burn::optim::GradientsAccumulator;
 use burn::tensor::Tensor;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -278,16 +277,8 @@ impl Learner for AuxiliaryLearner<'_> {
         progress: f64,
     ) -> Result<Learned, TrainError> {
         let coupled = self.contrast.is_some() || self.learner.loss.needs().coupled;
-        if coupled || rows.len() <= batch {
-            return self.learn_at(model, rows, progress);
-        }
-        let (mut sums, mut tally) = (GradientsAccumulator::new(), Tally::default());
-        for rows in rows.chunks(batch.max(1)) {
-            let learned = self.learn_at(model, rows, progress)?;
-            sums.accumulate(model, learned.gradients);
-            tally.add(learned.tally);
-        }
-        Ok(Learned { gradients: sums.grads(), tally })
+        let batch = if coupled { rows.len() } else { batch };
+        Learned::in_batches(model, rows, batch, |rows| self.learn_at(model, rows, progress))
     }
 
     fn measure_window(&self, model: &Decoder, rows: &[&RewardRow], batch: usize) -> Result<Tally, TrainError> {

@@ -12,7 +12,6 @@
 use ascribe_core::{Loss, Tokens};
 use ascribe_lm::{Backward, Decoder, JointPass, Row};
 use ascribe_train::{Learned, Learner, Tally, TrainError};
-use burn::optim::GradientsAccumulator;
 use burn::tensor::Tensor;
 
 use super::learner::size;
@@ -174,16 +173,8 @@ impl Learner for WritingLearner<'_> {
         batch: usize,
         progress: f64,
     ) -> Result<Learned, TrainError> {
-        if self.loss.needs().coupled || rows.len() <= batch {
-            return self.learn_at(model, rows, progress);
-        }
-        let (mut sums, mut tally) = (GradientsAccumulator::new(), Tally::default());
-        for rows in rows.chunks(batch.max(1)) {
-            let learned = self.learn_at(model, rows, progress)?;
-            sums.accumulate(model, learned.gradients);
-            tally.add(learned.tally);
-        }
-        Ok(Learned { gradients: sums.grads(), tally })
+        let batch = if self.loss.needs().coupled { rows.len() } else { batch };
+        Learned::in_batches(model, rows, batch, |rows| self.learn_at(model, rows, progress))
     }
 
     fn measure_window(&self, model: &Decoder, rows: &[&WrittenRow], batch: usize) -> Result<Tally, TrainError> {
