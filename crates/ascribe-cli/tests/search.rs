@@ -412,6 +412,17 @@ fn options_of_sampling_and_choice_are_heeded_or_refused() {
     };
     refused("--strategy greedy --min-p 1.5", "min_p must be in [0, 1]");
     refused("--strategy greedy --min-p 0.5 --temperature 0", "temperature 0");
+    let particles = r#"smc --strategy-args {"target":"power","grain":{"tokens":4}}"#;
+    for strategy in ["greedy", "beam", "likelihood", particles] {
+        for option in ["temperature 0", "top-k 3", "top-p 0.9", "min-p 0.1"] {
+            let name = option.split(' ').next().unwrap_or_default();
+            refused(&format!("--strategy {strategy} --{option}"), &format!("--{name} does nothing with the strategy"));
+        }
+    }
+    for name in ["deal", "transfer-q", "controlled"] {
+        refused(&format!("--strategy {name} --scorer logp --top-k 3"), "--top-k does nothing with the strategy");
+    }
+    refused("--strategy majority --max-scorer-calls 3", "--max-scorer-calls does nothing without a scorer");
     for name in ["greedy", "beam", "likelihood", "smc"] {
         refused(&format!("--strategy {name} --allow-cut"), "--allow-cut does nothing with the strategy");
     }

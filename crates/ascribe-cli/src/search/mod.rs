@@ -130,6 +130,11 @@ fn refuse_idle(args: &SearchArgs, name: &str) -> anyhow::Result<()> {
             bail!("{option} does nothing with the strategy `{name}`; drop it, or take --strategy {strategy}");
         }
     }
+    if args.max_scorer_calls > 0 && args.scorers().next().is_none() {
+        bail!(
+            "--max-scorer-calls does nothing without a scorer, whose calls it limits; drop it, or name one with --scorer"
+        );
+    }
     if args.given.has("reduce") && args.scorers().next().is_none() {
         bail!("--reduce does nothing without a scorer, whose values it makes one; drop it, or name one with --scorer");
     }
@@ -242,6 +247,14 @@ fn check_needs(needs: Needs, name: &str, args: &SearchArgs, policy: &dyn Policy)
         bail!(
             "the strategy `{name}` weighs the most likely next tokens, and this server does not name them (docs/served.md \
              says which strategies it can run); choose another --strategy"
+        );
+    }
+    // What weighs the most likely tokens goes by their probabilities, and draws by nothing else.
+    let mut drawing = ["temperature", "top_k", "top_p", "min_p"].into_iter().filter(|option| args.given.has(option));
+    if let Some(option) = drawing.next().filter(|_| needs.top || name == "greedy") {
+        let option = option.replace('_', "-");
+        bail!(
+            "--{option} does nothing with the strategy `{name}` and these options, which draw no token by it; drop it"
         );
     }
     let mute = WITHOUT_SCORER.contains(&name) && !needs.scorer;
