@@ -729,7 +729,6 @@ fn a_judge_is_asked_for_marks() {
 }
 
 /// Equal answers: whatever the letters are worth, both orders cancel. Equal choices share the credit.
-/// Equal answers: whatever the letters are worth, both orders cancel. Equal choices share the credit.
 #[test]
 fn a_model_is_asked() {
     let bench = with_model();
