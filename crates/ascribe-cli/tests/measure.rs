@@ -247,6 +247,7 @@ fn rewardmath_in_its_three_formats() {
     assert_eq!(found["measures"]["accuracy"]["count"], 1);
     assert!(bench.read("report.html").contains("<svg"));
     bench.run("eval rewardmath --input scores.jsonl --aggregate min").refused(&["leave out --aggregate"]);
+    bench.run("eval rewardmath --input scores.jsonl --unparsed half").refused(&["these are scores", "leave it out"]);
     // Steps of the right solution .5 and .25: the smallest loses to .3, the mean .375 wins.
     bench.rows("steps.jsonl", [json!({"solution_reference": sources, "score": [[0.5, 0.25], [0.3], [0.1]]})]);
     check(&measured(&bench, "eval rewardmath --input steps.jsonl --aggregate min"), "accuracy", 0.0);
