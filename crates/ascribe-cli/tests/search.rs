@@ -106,6 +106,8 @@ fn a_run_goes_on_behind_the_rows_that_are_done_whatever_runs_side_by_side() {
     let ran = line("cut.jsonl", "--tree").succeeded();
     assert!(ran.stdout.contains("0 of them new"), "{}", ran.stdout);
     line("cut.jsonl", "--temperature 0.5").refused(&["cut.jsonl, line 1", "another run"]);
+    bench.rows("prompts.jsonl", [json!({"id": "a", "prompt": "what is 2+4?", "answer": 5})]);
+    line("cut.jsonl", "--tree").refused(&["cut.jsonl, line 1", "the row \"a\" had another `prompt`"]);
     bench.rows("prompts.jsonl", [json!({"id": "z", "prompt": "what?"})]);
     line("cut.jsonl", "--tree").refused(&["no row with the id \"a\""]);
 }

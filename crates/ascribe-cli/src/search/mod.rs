@@ -52,6 +52,34 @@ pub struct Item {
     gold: Option<Gold>,
 }
 
+/// What a search writes to a row, over what it had under these names.
+const WRITTEN: [&str; 15] = [
+    "id",
+    "completion",
+    "ended",
+    "chosen",
+    "completions",
+    "scores",
+    "tokens",
+    "usage",
+    "calls",
+    "stopped",
+    "subtrees",
+    "doubtful",
+    "correct",
+    "tree",
+    "run",
+];
+
+impl Item {
+    /// The column in which the row was another when this line was found for it.
+    fn differs(&self, line: &Value) -> Option<&str> {
+        let kept = |name: &String| !WRITTEN.contains(&name.as_str());
+        let other = self.cells.iter().find(|&(name, cell)| kept(name) && line.get(name) != Some(cell));
+        other.map(|(name, _)| name.as_str())
+    }
+}
+
 /// What writes, and its words.
 struct Model {
     policy: Box<dyn Policy>,
@@ -191,7 +219,7 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let scorers = Scorers { args, model: &*model.policy, checker, process: process.as_ref(), reward: reward.as_ref() };
     scorers.check(&items)?;
     let run = run_of(args, name);
-    let sink = Mutex::new(Sink::open(output, &run, items.iter().map(|item| item.id.clone()).collect())?);
+    let sink = Mutex::new(Sink::open(output, &run, &items)?);
     let todo: Vec<usize> = (0..items.len()).filter(|number| !locked(&sink).has(*number)).collect();
     let progress = Mutex::new(Progress::new("search", items.len()));
     // Where the first prompts all fail, the others would, too.
