@@ -247,6 +247,7 @@ fn rewardmath_in_its_three_formats() {
     assert_eq!(found["measures"]["accuracy"]["count"], 1);
     assert!(bench.read("report.html").contains("<svg"));
     bench.run("eval rewardmath --input scores.jsonl --aggregate min").refused(&["leave out --aggregate"]);
+    bench.run("eval rewardmath --input scores.jsonl --unparsed half").refused(&["these are scores", "leave it out"]);
     // Steps of the right solution .5 and .25: the smallest loses to .3, the mean .375 wins.
     bench.rows("steps.jsonl", [json!({"solution_reference": sources, "score": [[0.5, 0.25], [0.3], [0.1]]})]);
     check(&measured(&bench, "eval rewardmath --input steps.jsonl --aggregate min"), "accuracy", 0.0);
@@ -374,6 +375,12 @@ fn rewardbench2_from_scores() {
         five.into_iter().chain([ties("ref:1", 1, &[1.0, 0.0]), ties("tied:1", 2, &[2.0, 1.0, 0.0])]),
     );
     assert_eq!(measured(&bench, "eval rewardbench2 --input all.jsonl").get("notes"), None);
+    // One correct completion is what the other subsets are of.
+    let math = |correct: u32| json!({"subset": "Math", "num_correct": correct, "scores": [3, 1, 2, 0]});
+    bench.rows("rows.jsonl", [math(1), math(1)]);
+    check(&measured(&bench, "eval rewardbench2 --input rows.jsonl"), "Math", 1.0);
+    bench.rows("rows.jsonl", [math(1), math(2)]);
+    bench.run("eval rewardbench2 --input rows.jsonl").refused(&["line 2", "`num_correct`", "1 outside of Ties, got 2"]);
     bench.rows("rows.jsonl", [ties("other", 1, &[1.0, 0.0])]);
     bench.run("eval rewardbench2 --input rows.jsonl").refused(&["line 1", "`id`", "tied:<number>"]);
 }
@@ -543,7 +550,6 @@ fn rewardbench_by_log_probabilities_and_by_a_classifier() {
     bench.run("eval rewardbench --input rows.jsonl --reference model").refused(&["--model"]);
 }
 
-/// Equal answers: whatever the letters are worth, both orders cancel. Equal choices share the credit.
 /// The games of the library's example: a beats b 7 to 3 and c 6 to 4, b and c draw level.
 #[test]
 fn a_board_from_games() {
@@ -604,6 +610,17 @@ fn agreement_of_raters() {
         check(&found, "Krippendorff's alpha", expected);
         assert!(found["measures"].get("Fleiss' kappa").is_none(), "{found}");
     }
+    // Every rating a number of its own: both the observed and the expected disagreement are all there can be. A table of 3200 items
+    // and 6400 categories is not made.
+    bench.rows("items.jsonl", (0..3200).map(|item| json!({"ratings": [2 * item, 2 * item + 1]})));
+    let found = measured(&bench, "eval agreement --input items.jsonl --resamples 0");
+    check(&found, "Krippendorff's alpha", 0.0);
+    let said = "No kappas: a table of 3200 items and 6400 categories is above 10000000 cells; round the ratings, or take \
+                --scale interval.";
+    assert!(found["notes"] == json!([said]) && found["measures"].get("Fleiss' kappa").is_none(), "{found}");
+    // Both zeros are one category: all ratings of an item agree, and there are two categories.
+    bench.write("items.jsonl", "{\"ratings\": [0.0, -0.0]}\n{\"ratings\": [1, 1]}\n");
+    check(&measured(&bench, "eval agreement --input items.jsonl"), "Fleiss' kappa", 1.0);
     bench.rows("items.jsonl", [json!({"ratings": [1, [2]]})]);
     bench.run("eval agreement --input items.jsonl").refused(&["line 1", "`ratings`", "got a list"]);
 }
@@ -712,6 +729,7 @@ fn a_judge_is_asked_for_marks() {
     bench.run(&format!("{line} --own-rubric")).refused(&["`rubric`", "own_rubric does nothing"]);
 }
 
+/// Equal answers: whatever the letters are worth, both orders cancel. Equal choices share the credit.
 #[test]
 fn a_model_is_asked() {
     let bench = with_model();

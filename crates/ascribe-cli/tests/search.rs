@@ -106,6 +106,8 @@ fn a_run_goes_on_behind_the_rows_that_are_done_whatever_runs_side_by_side() {
     let ran = line("cut.jsonl", "--tree").succeeded();
     assert!(ran.stdout.contains("0 of them new"), "{}", ran.stdout);
     line("cut.jsonl", "--temperature 0.5").refused(&["cut.jsonl, line 1", "another run"]);
+    bench.rows("prompts.jsonl", [json!({"id": "a", "prompt": "what is 2+4?", "answer": 5})]);
+    line("cut.jsonl", "--tree").refused(&["cut.jsonl, line 1", "the row \"a\" had another `prompt`"]);
     bench.rows("prompts.jsonl", [json!({"id": "z", "prompt": "what?"})]);
     line("cut.jsonl", "--tree").refused(&["no row with the id \"a\""]);
 }
@@ -412,6 +414,17 @@ fn options_of_sampling_and_choice_are_heeded_or_refused() {
     };
     refused("--strategy greedy --min-p 1.5", "min_p must be in [0, 1]");
     refused("--strategy greedy --min-p 0.5 --temperature 0", "temperature 0");
+    let particles = r#"smc --strategy-args {"target":"power","grain":{"tokens":4}}"#;
+    for strategy in ["greedy", "beam", "likelihood", particles] {
+        for option in ["temperature 0", "top-k 3", "top-p 0.9", "min-p 0.1"] {
+            let name = option.split(' ').next().unwrap_or_default();
+            refused(&format!("--strategy {strategy} --{option}"), &format!("--{name} does nothing with the strategy"));
+        }
+    }
+    for name in ["deal", "transfer-q", "controlled"] {
+        refused(&format!("--strategy {name} --scorer logp --top-k 3"), "--top-k does nothing with the strategy");
+    }
+    refused("--strategy majority --max-scorer-calls 3", "--max-scorer-calls does nothing without a scorer");
     for name in ["greedy", "beam", "likelihood", "smc"] {
         refused(&format!("--strategy {name} --allow-cut"), "--allow-cut does nothing with the strategy");
     }

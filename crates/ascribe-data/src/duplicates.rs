@@ -89,9 +89,14 @@ impl NearDuplicates {
         Ok(())
     }
 
-    /// Puts a text in. A text without words is like no other, and is left out.
+    /// Puts a text in. A text without words is like no other, and is left out; so is one with the signature of a text that was
+    /// put in before, which would never be named.
     pub fn insert(&mut self, id: usize, text: &str) {
         let Some(signature) = self.signature(text) else { return };
+        let alike = keys(&signature).next().and_then(|(band, key)| self.bands[band].get(&key));
+        if alike.into_iter().flatten().any(|place| self.signatures[*place as usize].1 == signature) {
+            return;
+        }
         let place = self.signatures.len() as u32;
         for (band, key) in keys(&signature) {
             self.bands[band].entry(key).or_default().push(place);
@@ -214,6 +219,11 @@ mod tests {
         index.insert(9, "one two three four five six");
         index.insert(4, "one two three four five six");
         assert_eq!(index.closest("one two three four five six").map(|found| found.id), Some(9));
+        assert_eq!(index.signatures.len(), 1);
+        // With its last word changed one of two runs is shared.
+        index.insert(2, "one two three four five seven");
+        assert_eq!(index.closest("one two three four five seven").map(|found| found.id), Some(2));
+        assert_eq!(index.signatures.len(), 2);
     }
 
     #[test]

@@ -126,6 +126,11 @@ fn a_bias_or_a_lone_class_is_a_fault_of_the_file() {
     assert_eq!(found(&diagnosis), [(Check::LabelBalance, vec![])]);
     let both = [true, false].map(|label| json!({"prompt": "q", "completion": "a", "label": label}));
     assert_eq!(found(&examined(&both, &Doctor::default())), [(Check::Contradiction, vec![2])]);
+    // Steps of which nobody knows whether they are right say the same turned round: twice is a duplicate alone.
+    let steps = |labels: [f64; 2]| json!({"prompt": "q", "completions": ["a", "b"], "labels": labels});
+    let checks = |rows: [Value; 2]| found(&examined(&rows, &Doctor::default()));
+    assert_eq!(checks([steps([0.5, 0.5]), steps([0.5, 0.5])]), [(Check::Duplicate, vec![2])]);
+    assert_eq!(checks([steps([1.0, 0.0]), steps([0.0, 1.0])]), [(Check::Contradiction, vec![2])]);
 }
 
 #[test]

@@ -1,37 +1,36 @@
 //! Stems of English words: Porter, "An algorithm for suffix stripping", 1980, steps 1 and 5, which take off plurals, `-ed`,
 //! `-ing`, a last `e` and doubled letters. Steps 2 to 4 make nouns of adjectives and the like, which would find too much.
 
-/// A vowel, at `at`: a, e, i, o, u, and y after a consonant.
-fn is_vowel(word: &[char], at: usize) -> bool {
-    match word[at] {
-        'a' | 'e' | 'i' | 'o' | 'u' => true,
-        'y' => at > 0 && !is_vowel(word, at - 1),
-        _ => false,
+/// Which letters are vowels: a, e, i, o, u, and y after a consonant.
+fn vowels(word: &[char]) -> Vec<bool> {
+    let mut found: Vec<bool> = Vec::with_capacity(word.len());
+    for letter in word {
+        found.push(match letter {
+            'a' | 'e' | 'i' | 'o' | 'u' => true,
+            'y' => found.last().is_some_and(|before| !before),
+            _ => false,
+        });
     }
+    found
 }
 
 fn has_vowel(word: &[char]) -> bool {
-    (0..word.len()).any(|at| is_vowel(word, at))
+    vowels(word).contains(&true)
 }
 
 /// How often a consonant follows a vowel: Porter's m.
 fn measure(word: &[char]) -> usize {
-    (1..word.len()).filter(|at| is_vowel(word, at - 1) && !is_vowel(word, *at)).count()
+    vowels(word).windows(2).filter(|pair| pair[0] && !pair[1]).count()
 }
 
 /// Whether the word ends with one consonant twice.
 fn is_doubled(word: &[char]) -> bool {
-    matches!(word, [.., left, right] if left == right) && !is_vowel(word, word.len() - 1)
+    matches!(word, [.., left, right] if left == right) && vowels(word).ends_with(&[false])
 }
 
 /// Whether the word ends with consonant, vowel, and a consonant other than w, x and y: Porter's *o.
 fn is_short(word: &[char]) -> bool {
-    let n = word.len();
-    n > 2
-        && !is_vowel(word, n - 3)
-        && is_vowel(word, n - 2)
-        && !is_vowel(word, n - 1)
-        && !matches!(word[n - 1], 'w' | 'x' | 'y')
+    vowels(word).ends_with(&[false, true, false]) && !matches!(word.last(), Some('w' | 'x' | 'y'))
 }
 
 /// Whether a word ends so.
@@ -147,5 +146,7 @@ mod tests {
             assert_ne!(stem(left), stem(right));
         }
         assert_eq!(["", "a", "is", "éé"].map(stem), ["", "a", "is", "éé"]);
+        // Letters y are consonant and vowel in turn, and a long run of them is a word.
+        assert_eq!(stem(&("y".repeat(100_000) + "ing")), "y".repeat(99_999) + "i");
     }
 }

@@ -33,7 +33,9 @@ pub fn tilted(logps: &[f32], values: &[f64], alpha: f64) -> Result<Vec<f64>, Sea
     if values.len() != logps.len() {
         return Err(SearchError::Answers { what: "a tilt", asked: logps.len(), got: values.len() });
     }
-    let logits: Vec<f64> = logps.iter().zip(values).map(|(logp, value)| f64::from(*logp) + value / alpha).collect();
+    // An infinite value says nothing to a distribution that is left as it is.
+    let tilt = |value: f64| if value.is_infinite() && alpha.is_infinite() { 0.0 } else { value / alpha };
+    let logits: Vec<f64> = logps.iter().zip(values).map(|(logp, value)| f64::from(*logp) + tilt(*value)).collect();
     let total = log_sum_exp(&logits);
     check("a tilted distribution", "over tokens of finite value, some of them possible", total, total.is_finite())?;
     Ok(logits.iter().map(|logit| logit - total).collect())
@@ -170,6 +172,7 @@ mod tests {
         close(&[regret, 0.5 * (1.0 / 0.3f64).ln()], &[0.247742, 0.601986], 1e-6);
         close(&probabilities(&p, &v, 10.0), &[0.487428, 0.313662, 0.198910], 1e-6);
         close(&probabilities(&p, &v, f64::INFINITY), &p, 1e-6);
+        close(&probabilities(&p, &[f64::NEG_INFINITY, 0.0, f64::INFINITY], f64::INFINITY), &p, 1e-6);
         close(&probabilities(&p, &v, 1e-3), &[0.0, 1.0, 0.0], 1e-6);
         close(&probabilities(&p, &[0.7; 3], 0.1), &p, 1e-6);
     }
@@ -196,6 +199,7 @@ mod tests {
         for alpha in [0.0, -1.0, f64::NAN] {
             assert!(tilted(&[0.0], &[0.0], alpha).is_err());
         }
+        assert!(tilted(&[0.0], &[f64::NAN], f64::INFINITY).is_err());
         assert!(tilted(&[0.0], &[f64::NAN], 1.0).is_err() && tilted(&[0.0], &[f64::INFINITY], 1.0).is_err());
         assert!(tilted(&[], &[], 1.0).is_err() && tilted(&[0.0], &[], 1.0).is_err());
         assert!(rollout_value(&[], &[]).is_err() && rollout_value(&[1.0], &[f64::NEG_INFINITY]).is_err());

@@ -212,9 +212,9 @@ pub struct RewardMathArgs {
     /// How step scores become one score.
     #[arg(long, value_enum)]
     pub aggregate: Option<ReductionName>,
-    /// What a verdict that could not be read counts as; the release counts it as lost.
-    #[arg(long, value_enum, default_value_t = UnparsedName::Loss)]
-    pub unparsed: UnparsedName,
+    /// What a verdict of a judge that could not be read counts as. Without it lost, as in the release.
+    #[arg(long, value_enum)]
+    pub unparsed: Option<UnparsedName>,
     #[command(flatten)]
     pub measure: MeasureArgs,
 }

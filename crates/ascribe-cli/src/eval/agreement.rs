@@ -12,6 +12,9 @@ use crate::args::{AgreementArgs, ScaleName};
 use crate::findings::{Finding, Findings};
 use crate::records::{Records, number};
 
+/// Most cells of the table of items and categories that Fleiss' and Randolph's kappa are of.
+const CELLS: usize = 10_000_000;
+
 pub fn run(args: &AgreementArgs) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?;
     let mut items: Vec<Vec<Option<Value>>> = Vec::with_capacity(records.rows.len());
@@ -59,6 +62,15 @@ pub fn run(args: &AgreementArgs) -> anyhow::Result<()> {
     if !(whole && args.scale == ScaleName::Nominal) {
         return findings.show(args.measure.json, args.file.report.as_deref());
     }
+    // Measured numbers are categories of their own, as many as there are ratings.
+    if items.len().saturating_mul(known.len()) > CELLS {
+        let (items, categories) = (items.len(), known.len());
+        let said = format!(
+            "No kappas: a table of {items} items and {categories} categories is above {CELLS} cells; round the ratings, or \
+             take --scale interval."
+        );
+        return findings.note(said).show(args.measure.json, args.file.report.as_deref());
+    }
     let counts = |item: &Vec<Option<Value>>| -> Vec<u32> {
         let mut counts = vec![0; known.len()];
         item.iter().flatten().for_each(|rating| counts[place(rating)] += 1);
@@ -78,7 +90,8 @@ pub fn run(args: &AgreementArgs) -> anyhow::Result<()> {
 /// What a rating is called: its number, or its name where some ratings have names.
 fn category(rating: &Value, names: bool) -> String {
     match number(rating) {
-        Some(number) if !names => number.to_string(),
+        // Adding 0 makes one zero of both.
+        Some(number) if !names => (number + 0.0).to_string(),
         _ => rating.as_str().map_or_else(|| rating.to_string(), str::to_owned),
     }
 }

@@ -25,12 +25,13 @@ pub fn run(args: &ArenaArgs) -> anyhow::Result<()> {
     // Equal games are one cell, so that a fit costs cells and not games. Outcomes are halves.
     let mut cells: BTreeMap<(usize, usize, u8), f64> = BTreeMap::new();
     let (mut played, mut draws) = (vec![0_usize; names.len()], 0_usize);
+    let named = records.has("winner");
     for row in &records.rows {
         let (a, b) = (records.label(row, "model_a")?, records.label(row, "model_b")?);
         if a == b {
             bail!("{}: `{a}` plays against itself; fix or delete the row", records.place(row));
         }
-        let (a, b, halves) = (numbers[&a], numbers[&b], outcome(&records, row)?);
+        let (a, b, halves) = (numbers[&a], numbers[&b], outcome(&records, row, named)?);
         *cells.entry((a, b, halves)).or_default() += 1.0;
         draws += usize::from(halves == 1);
         played[a] += 1;
@@ -77,9 +78,9 @@ pub fn run(args: &ArenaArgs) -> anyhow::Result<()> {
         .show(args.measure.json, args.file.report.as_deref())
 }
 
-/// The outcome for the first model, in halves.
-fn outcome(records: &Records, row: &Record) -> anyhow::Result<u8> {
-    if records.has("winner") {
+/// The outcome for the first model, in halves; `named` if the file has a `winner`.
+fn outcome(records: &Records, row: &Record, named: bool) -> anyhow::Result<u8> {
+    if named {
         let winner = records.text(row, "winner")?;
         return match winner {
             "model_a" => Ok(2),

@@ -137,11 +137,12 @@ fn ask(args: &GradeArgs, asked: &Asked, records: &Records) -> anyhow::Result<Vec
         }
     }
     let own = own_rubrics(args, asked, records)?;
+    let given = records.has("rubric");
     let prompt = |row: &Record| -> anyhow::Result<Tokens> {
         let (question, reference) = (records.text(row, "question")?, records.text(row, "reference")?);
         let rubric = match own.get(&(question, reference)) {
             Some(rubric) => Some(rubric.as_str()),
-            None if records.has("rubric") => Some(records.text(row, "rubric")?),
+            None if given => Some(records.text(row, "rubric")?),
             None => None,
         };
         let assignment = Assignment { question, reference, rubric, max_mark: args.max_mark, gradings: &gradings };

@@ -18,7 +18,7 @@ use ascribe::eval::{Bootstrap, Estimate, EvalError, wilson};
 use super::model::PairScorer;
 use crate::args::{RewardBench2Args, RewardBenchArgs, RmBenchArgs};
 use crate::findings::{Finding, Findings};
-use crate::records::Records;
+use crate::records::{Records, number};
 
 pub fn first(args: &RewardBenchArgs) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?.transposed("subset");
@@ -116,6 +116,12 @@ pub fn second(args: &RewardBench2Args) -> anyhow::Result<()> {
     for row in &records.rows {
         let (subset, mut correct) = (records.label(row, "subset")?, records.numbers(row, column)?);
         if subset != "Ties" {
+            match row.cells().get("num_correct") {
+                Some(count) if !count.is_null() && number(count) != Some(1.0) => {
+                    return Err(records.wrong(row, "num_correct", "1 outside of Ties", count));
+                }
+                _ => {}
+            }
             best_of.entry(subset).or_default().push(correct);
             continue;
         }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
 use ascribe::eval::Bootstrap;
-use ascribe::eval::bench::{OneToMany, RewardMath, StepReduction, one_to_many, pairwise_one_to_many};
+use ascribe::eval::bench::{OneToMany, RewardMath, StepReduction, Unparsed, one_to_many, pairwise_one_to_many};
 use ascribe::eval::pairs::{Ties, pair_accuracy};
 use serde_json::Value;
 
@@ -29,6 +29,8 @@ pub fn run(args: &RewardMathArgs) -> anyhow::Result<()> {
             bail!("these are verdicts of a judge, without step scores; leave out --aggregate");
         }
         judged(args, &records, &bootstrap)?
+    } else if args.unparsed.is_some() {
+        bail!("--unparsed says what verdicts of a judge count as, and these are scores; leave it out");
     } else if records.has("solution_type") {
         one_to_one(&records, reduction, &bootstrap)?
     } else {
@@ -96,7 +98,8 @@ fn judged(args: &RewardMathArgs, records: &Records, bootstrap: &Bootstrap) -> an
         verdicts.push(said.iter().zip(places).map(read).collect::<Vec<Option<bool>>>());
     }
     let pairs: usize = verdicts.iter().map(Vec::len).sum();
-    let (scores, unparsed) = pairwise_one_to_many(&verdicts, args.unparsed.policy(), bootstrap)?;
+    let unparsed = args.unparsed.map_or(Unparsed::Loss, |name| name.policy());
+    let (scores, unparsed) = pairwise_one_to_many(&verdicts, unparsed, bootstrap)?;
     let findings = start(records, None, bootstrap).fact("pairs", pairs).fact("unparsed", unparsed);
     Ok(numbers(findings, &scores))
 }

@@ -52,6 +52,34 @@ pub struct Item {
     gold: Option<Gold>,
 }
 
+/// What a search writes to a row, over what it had under these names.
+const WRITTEN: [&str; 15] = [
+    "id",
+    "completion",
+    "ended",
+    "chosen",
+    "completions",
+    "scores",
+    "tokens",
+    "usage",
+    "calls",
+    "stopped",
+    "subtrees",
+    "doubtful",
+    "correct",
+    "tree",
+    "run",
+];
+
+impl Item {
+    /// The column in which the row was another when this line was found for it.
+    fn differs(&self, line: &Value) -> Option<&str> {
+        let kept = |name: &String| !WRITTEN.contains(&name.as_str());
+        let other = self.cells.iter().find(|&(name, cell)| kept(name) && line.get(name) != Some(cell));
+        other.map(|(name, _)| name.as_str())
+    }
+}
+
 /// What writes, and its words.
 struct Model {
     policy: Box<dyn Policy>,
@@ -130,6 +158,11 @@ fn refuse_idle(args: &SearchArgs, name: &str) -> anyhow::Result<()> {
             bail!("{option} does nothing with the strategy `{name}`; drop it, or take --strategy {strategy}");
         }
     }
+    if args.max_scorer_calls > 0 && args.scorers().next().is_none() {
+        bail!(
+            "--max-scorer-calls does nothing without a scorer, whose calls it limits; drop it, or name one with --scorer"
+        );
+    }
     if args.given.has("reduce") && args.scorers().next().is_none() {
         bail!("--reduce does nothing without a scorer, whose values it makes one; drop it, or name one with --scorer");
     }
@@ -186,7 +219,7 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let scorers = Scorers { args, model: &*model.policy, checker, process: process.as_ref(), reward: reward.as_ref() };
     scorers.check(&items)?;
     let run = run_of(args, name);
-    let sink = Mutex::new(Sink::open(output, &run, items.iter().map(|item| item.id.clone()).collect())?);
+    let sink = Mutex::new(Sink::open(output, &run, &items)?);
     let todo: Vec<usize> = (0..items.len()).filter(|number| !locked(&sink).has(*number)).collect();
     let progress = Mutex::new(Progress::new("search", items.len()));
     // Where the first prompts all fail, the others would, too.
@@ -242,6 +275,14 @@ fn check_needs(needs: Needs, name: &str, args: &SearchArgs, policy: &dyn Policy)
         bail!(
             "the strategy `{name}` weighs the most likely next tokens, and this server does not name them (docs/served.md \
              says which strategies it can run); choose another --strategy"
+        );
+    }
+    // What weighs the most likely tokens goes by their probabilities, and draws by nothing else.
+    let mut drawing = ["temperature", "top_k", "top_p", "min_p"].into_iter().filter(|option| args.given.has(option));
+    if let Some(option) = drawing.next().filter(|_| needs.top || name == "greedy") {
+        let option = option.replace('_', "-");
+        bail!(
+            "--{option} does nothing with the strategy `{name}` and these options, which draw no token by it; drop it"
         );
     }
     let mute = WITHOUT_SCORER.contains(&name) && !needs.scorer;

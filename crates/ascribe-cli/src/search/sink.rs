@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use ascribe::core::Usage;
 use serde_json::Value;
 
+use super::Item;
 use crate::records::Records;
 
 /// A file that rows are added to in their order.
@@ -39,12 +40,12 @@ pub struct Summary {
 }
 
 impl Sink {
-    /// Opens the output of a run over the rows `ids`. What is there must be of the same run; a line that was cut off at the
-    /// end is dropped.
-    pub fn open(path: &Path, run: &Value, ids: Vec<Value>) -> anyhow::Result<Self> {
+    /// Opens the output of a run. What is there must be of the same run and the same rows; a line that was cut off at the end is
+    /// dropped.
+    pub fn open(path: &Path, run: &Value, items: &[Item]) -> anyhow::Result<Self> {
         let failed = || format!("cannot write `{}`", path.display());
         let numbers: BTreeMap<String, usize> =
-            ids.iter().enumerate().map(|(number, id)| (id.to_string(), number)).collect();
+            items.iter().enumerate().map(|(number, item)| (item.id.to_string(), number)).collect();
         let mut done = BTreeSet::new();
         if path.exists() {
             let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
@@ -58,6 +59,10 @@ impl Sink {
                 let Some(row) = numbers.get(&line["id"].to_string()) else {
                     bail!("{}: the input has no row with the id {}; write to another file", place(), line["id"]);
                 };
+                if let Some(column) = items[*row].differs(&line) {
+                    let id = &line["id"];
+                    bail!("{}: the row {id} had another `{column}` when it was found; write to another file", place());
+                }
                 done.insert(*row);
             }
             if whole < text.len() {
@@ -69,7 +74,7 @@ impl Sink {
         Ok(Self {
             path: path.to_owned(),
             file,
-            rows: ids.len(),
+            rows: items.len(),
             there: done.len(),
             done,
             waiting: BTreeMap::new(),

@@ -66,6 +66,8 @@ impl Ward {
         let line = record.line();
         let (claim, opposite) = record.claims();
         let key = record.key();
+        // A row that says the same turned round, as steps that are all labelled 1/2 do, contradicts nobody.
+        let opposite = opposite.filter(|opposite| *opposite != claim);
         if opposite.is_some_and(|opposite| self.seen.contains(&hash(&key, &opposite))) {
             self.found(Check::Contradiction, line, String::new);
         }

@@ -223,7 +223,7 @@ fn connected(games: &[Game], players: usize) -> Result<(), EvalError> {
 }
 
 /// Who can be reached from player 0, depth first.
-fn reached(next: &[Vec<usize>]) -> Vec<bool> {
+pub(super) fn reached(next: &[Vec<usize>]) -> Vec<bool> {
     let mut reached = vec![false; next.len()];
     let mut open = vec![0];
     reached[0] = true;

@@ -48,14 +48,12 @@ impl Fit<'_> {
         let width = players + self.style_of(0).len();
         let objective =
             |parameters: &[f64]| self.log_likelihood(parameters) - ridge * sum(parameters.iter().map(|th| th * th));
-        let total = sum(games.iter().map(|game| game.weight));
-        let mut parameters = vec![0.0; width];
-        let mut terms = Vec::with_capacity(2 + width - players);
-        for _ in 0..200 {
+        let slopes = |parameters: &[f64]| {
             let mut gradient: Vec<f64> = parameters.iter().map(|th| -2.0 * ridge * th).collect();
             let mut hessian = vec![0.0; width * width];
+            let mut terms = Vec::with_capacity(2 + width - players);
             for (at, game) in games.iter().enumerate() {
-                let p = sigmoid(self.margin(at, &parameters));
+                let p = sigmoid(self.margin(at, parameters));
                 let pull = game.weight * (game.outcome - p);
                 let curve = game.weight * p * (1.0 - p);
                 terms.clear();
@@ -66,29 +64,48 @@ impl Fit<'_> {
                     terms.iter().for_each(|&(j, y)| hessian[i * width + j] += curve * x * y);
                 }
             }
-            if gradient.iter().all(|slope| slope.abs() <= 1e-12 * (1.0 + total)) {
+            (0..width).for_each(|i| hessian[i * width + i] += 2.0 * ridge);
+            if ridge == 0.0 {
+                hold_mean(&mut hessian, width);
+            }
+            (gradient, hessian)
+        };
+        let total = sum(games.iter().map(|game| game.weight));
+        climbed(width, 1e-12 * (1.0 + total), objective, slopes)
+    }
+}
+
+/// A likelihood of differences has no say on the mean: a weak pull to 0 makes its Hessian regular and moves no difference.
+pub(super) fn hold_mean(hessian: &mut [f64], width: usize) {
+    let pull = 1e-3 * (0..width).map(|i| hessian[i * width + i]).fold(0.0, f64::max);
+    hessian.iter_mut().for_each(|entry| *entry += pull);
+}
+
+/// The maximum of a concave function, from 0 on. `slopes` are its gradient and the negative of its Hessian; the climb ends where no
+/// slope is above `close`, or after 200 steps.
+pub(super) fn climbed(
+    width: usize,
+    close: f64,
+    objective: impl Fn(&[f64]) -> f64,
+    slopes: impl Fn(&[f64]) -> (Vec<f64>, Vec<f64>),
+) -> Vec<f64> {
+    let mut parameters = vec![0.0; width];
+    for _ in 0..200 {
+        let (gradient, hessian) = slopes(&parameters);
+        if gradient.iter().all(|slope| slope.abs() <= close) {
+            break;
+        }
+        let step = solve(hessian, gradient);
+        let before = objective(&parameters);
+        let mut scale = 1.0;
+        loop {
+            let next: Vec<f64> = parameters.iter().zip(&step).map(|(th, step)| th + scale * step).collect();
+            if objective(&next) >= before - 1e-12 * before.abs() || scale < 1e-6 {
+                parameters = next;
                 break;
             }
-            // The likelihood has no say on the mean: a weak pull to 0 makes the system regular and moves no difference.
-            let pull = 1e-3 * (0..players).map(|i| hessian[i * width + i]).fold(0.0, f64::max);
-            for i in 0..width {
-                hessian[i * width + i] += 2.0 * ridge;
-                if ridge == 0.0 {
-                    (0..width).for_each(|j| hessian[i * width + j] += pull);
-                }
-            }
-            let step = solve(hessian, gradient);
-            let before = objective(&parameters);
-            let mut scale = 1.0;
-            loop {
-                let next: Vec<f64> = parameters.iter().zip(&step).map(|(th, step)| th + scale * step).collect();
-                if objective(&next) >= before - 1e-12 * before.abs() || scale < 1e-6 {
-                    parameters = next;
-                    break;
-                }
-                scale *= 0.5;
-            }
+            scale *= 0.5;
         }
-        parameters
     }
+    parameters
 }

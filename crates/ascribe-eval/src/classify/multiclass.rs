@@ -11,7 +11,7 @@
 use super::auroc::auroc;
 use super::confusion::{Confusion, Decision, ZeroDivision};
 use crate::EvalError;
-use crate::error::{finite, not_empty, option, same_length};
+use crate::error::{finite, not_empty, option, same_length, shares};
 use crate::stats::sum::sum;
 
 /// Decisions against classes: row = true class, column = decision.
@@ -172,9 +172,10 @@ pub fn top_k_accuracy(probabilities: &[f64], k: usize, classes: &[u32], top: usi
 /// Mean over rows of `sum over classes of (p - y)^2`, in [0, 2]. O(n k).
 ///
 /// # Errors
-/// As [`top_k_accuracy`].
+/// As [`top_k_accuracy`], and when a probability is not in [0, 1].
 pub fn brier_multiclass(probabilities: &[f64], k: usize, classes: &[u32]) -> Result<f64, EvalError> {
     let rows = with_classes(probabilities, k, classes)?;
+    shares("probabilities", probabilities)?;
     let terms = rows.zip(classes).map(|(row, &class)| {
         let squares = row.iter().enumerate().map(|(c, p)| (p - f64::from(u8::from(c == class as usize))).powi(2));
         squares.sum::<f64>()
@@ -185,14 +186,18 @@ pub fn brier_multiclass(probabilities: &[f64], k: usize, classes: &[u32]) -> Res
 /// Mean over rows of `-ln p` of the class, with p at least `clip`. At least 0; O(n).
 ///
 /// # Errors
-/// As [`top_k_accuracy`], and when a class has probability 0 and `clip` is `None`.
+/// As [`brier_multiclass`], when a class has probability 0 and `clip` is `None`, and when `clip` is not inside (0, 0.5).
 pub fn log_loss_multiclass(
     probabilities: &[f64],
     k: usize,
     classes: &[u32],
     clip: Option<f64>,
 ) -> Result<f64, EvalError> {
+    if let Some(clip) = clip {
+        option("clip", "above 0 and below 0.5", clip, 0.0 < clip && clip < 0.5)?;
+    }
     let rows = with_classes(probabilities, k, classes)?;
+    shares("probabilities", probabilities)?;
     let mut total = Vec::with_capacity(classes.len());
     for (index, (row, &class)) in rows.zip(classes).enumerate() {
         let p = row[class as usize];
@@ -293,5 +298,13 @@ mod tests {
         assert!(matches!(brier_multiclass(&P, 3, &[0, 3]), Err(EvalError::OutOfRange { index: 1, .. })));
         assert!(matches!(auroc_multiclass(&P, 3, &[0, 1], Against::Rest), Err(EvalError::Degenerate { .. })));
         assert!(log_loss_multiclass(&[1.0, 0.0], 2, &[1], None).is_err());
+        // Scores that are no probabilities, which would give a loss below 0.
+        let said = log_loss_multiclass(&[3.0, 0.5], 2, &[0], None).unwrap_err().to_string();
+        assert_eq!(said, "probabilities must be between 0 and 1, got 3 at record 0");
+        assert!(matches!(brier_multiclass(&[3.0, 0.5], 2, &[0]), Err(EvalError::OutOfRange { .. })));
+        for clip in [0.0, -1.0, f64::NAN, 0.5] {
+            let clipped = log_loss_multiclass(&[1.0, 0.0], 2, &[1], Some(clip));
+            assert!(matches!(clipped, Err(EvalError::Range { name: "clip", .. })), "{clip}");
+        }
     }
 }

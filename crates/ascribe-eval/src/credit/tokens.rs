@@ -26,7 +26,7 @@ pub struct MarkedCredit {
 /// Marks also the `tolerance` tokens on either side of an error. O(tokens tolerance).
 pub fn widened(error: &[bool], tolerance: usize) -> Vec<bool> {
     let near = |token: usize| {
-        let end = (token + tolerance + 1).min(error.len());
+        let end = token.saturating_add(tolerance).saturating_add(1).min(error.len());
         error[token.saturating_sub(tolerance)..end].contains(&true)
     };
     (0..error.len()).map(near).collect()

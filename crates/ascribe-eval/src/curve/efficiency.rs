@@ -52,7 +52,7 @@ pub fn steps_to(x: &[f64], y: &[f64], target: f64, sustained: usize, reading: Re
     option("target", "finite", target, target.is_finite())?;
     checked(x, y)?;
     let holds = |point: usize| {
-        let end = point + sustained;
+        let end = point.saturating_add(sustained);
         end < y.len() && y[point..=end].iter().all(|&y| y >= target)
     };
     Ok(match (0..y.len()).find(|&point| holds(point)) {

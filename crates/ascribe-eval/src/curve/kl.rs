@@ -151,9 +151,11 @@ pub fn best_of_n_kl(masses: &[f64], n: u32, bootstrap: &Bootstrap) -> Result<Est
     within("masses", masses, "above 0 and at most 1", |mass| 0.0 < mass && mass <= 1.0)?;
     let n = f64::from(n);
     let term = |&eps: &f64| {
-        let none = (n * (-eps).ln_1p()).exp();
+        // The chance that none of n draws is of the class, and that one is: 1 less the other would be 0 for the mass of a text.
+        let log_none = n * (-eps).ln_1p();
+        let (none, some) = (log_none.exp(), -log_none.exp_m1());
         let never = if none > 0.0 { none * (n.ln() + (n - 1.0) * (-eps).ln_1p() - (n - 1.0) / n) } else { 0.0 };
-        never + (1.0 - none) * ((1.0 - none) / eps).ln()
+        never + some * (some / eps).ln()
     };
     bootstrap.mean(&masses.iter().map(term).collect::<Vec<_>>())
 }
@@ -209,6 +211,10 @@ mod tests {
         let mean: f64 = best.law.iter().zip(p).map(|(chance, eps)| chance * of(eps)).sum();
         assert!((mean - 0.609_499_729_7).abs() < 1e-9);
         assert_eq!(of(1.0), 0.0);
+        // A text of little mass: the limit is ln 4 - 3/4, which the next term 4 eps ln 4 does not reach.
+        for eps in [1e-14, 1e-17, 1e-40, 1e-300] {
+            assert!((of(eps) - (4_f64.ln() - 0.75)).abs() < 1e-12, "{eps}: {}", of(eps));
+        }
     }
 
     #[test]

@@ -111,8 +111,11 @@ pub fn fit_over_optimization(
     let mut distances: Vec<f64> = kept.iter().map(|&point| d[point]).collect();
     distances.sort_by(f64::total_cmp);
     distances.dedup();
-    let needed = if saturated == Saturated::Allow { 2 } else { 3 };
-    option("distinct distances above 0", "at least 3", distances.len() as f64, distances.len() >= needed)?;
+    let (needed, rule) = match saturated {
+        Saturated::Allow => (2, "at least 2"),
+        Saturated::Refuse => (3, "at least 3; measure more, or allow a saturated fit of 2"),
+    };
+    option("distinct distances above 0", rule, distances.len() as f64, distances.len() >= needed)?;
     let weight = |point: usize| weights.map_or(1.0, |weights| weights[point]);
     // Gram-Schmidt on the two weighted columns.
     let root = |point: usize| weight(point).sqrt();
@@ -291,6 +294,8 @@ mod tests {
     fn bad_input_is_refused() {
         let fit = |d: &[f64], y: &[f64], w: Option<&[f64]>, s| fit_over_optimization(d, y, w, OverOptimization::Rl, s);
         assert!(matches!(fit(&[0.0, 1.0, 2.0], &[0.0; 3], None, Saturated::Refuse), Err(EvalError::Range { .. })));
+        let one = fit(&[0.0, 1.0], &[0.0, 1.0], None, Saturated::Allow).unwrap_err().to_string();
+        assert_eq!(one, "distinct distances above 0 must be at least 2, got 1");
         let two = fit(&[0.0, 1.0, 2.0], &[0.0, 1.0, 1.5], None, Saturated::Allow).unwrap();
         assert!(two.errors.is_none() && two.aic.is_none() && two.rmse < 1e-12);
         assert!(matches!(fit(&[-1.0], &[0.0], None, Saturated::Allow), Err(EvalError::OutOfRange { .. })));

@@ -65,7 +65,7 @@ impl Judgement {
 }
 
 /// What a policy judges of each pair, from its questions in both orders, each with the options A and B. One call of the
-/// policy for both orders.
+/// policy for each order.
 ///
 /// # Errors
 /// When the lengths differ, there is no question, one has not two options, or the policy cannot score.

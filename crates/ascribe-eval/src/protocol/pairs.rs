@@ -3,13 +3,13 @@
 use ascribe_core::{Continuation, CoreError, Credit, Episode, Policy, Reduce, Scorer};
 
 use crate::EvalError;
-use crate::error::not_empty;
+use crate::error::{finite, not_empty};
 
 /// The scores of each pair of (chosen, rejected); `reduce` makes one number of finer credit. In the range of the
 /// scorer; equal scores are a tie for whoever compares them; one call of the scorer.
 ///
 /// # Errors
-/// When there is no pair, or the scorer fails or gives another number of credits.
+/// When there is no pair, or the scorer fails, gives another number of credits, or one that is NaN or infinite.
 pub fn scored_pairs(scorer: &dyn Scorer, pairs: &[[Episode; 2]], reduce: Reduce) -> Result<Vec<[f64; 2]>, EvalError> {
     not_empty("the pairs", pairs)?;
     let episodes: Vec<Episode> = pairs.iter().flatten().cloned().collect();
@@ -19,6 +19,8 @@ pub fn scored_pairs(scorer: &dyn Scorer, pairs: &[[Episode; 2]], reduce: Reduce)
     for (credit, episode) in credits.iter().zip(&episodes) {
         scores.push(f64::from(credit.to_sequence(episode, reduce)?));
     }
+    // A comparison with NaN would be a lost pair.
+    finite("the scores of responses", &scores)?;
     Ok(scores.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect())
 }
 
@@ -47,6 +49,15 @@ mod tests {
     use super::super::ask::tests::Plain;
     use super::*;
 
+    /// Says what is no number.
+    struct Lost;
+
+    impl Scorer for Lost {
+        fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+            Ok(episodes.iter().map(|_| Credit::sequence(f32::NAN)).collect())
+        }
+    }
+
     /// Tokens 1 and 2 against 3 and 6: sums -3 and -9, means -1.5 and -4.5.
     #[test]
     fn one_pair_by_hand() {
@@ -55,5 +66,6 @@ mod tests {
         assert_eq!(scored_pairs(&scorer, &pairs, Reduce::Sum).unwrap(), [[-3.0, -9.0]]);
         assert_eq!(scored_pairs(&scorer, &pairs, Reduce::Mean).unwrap(), [[-1.5, -4.5]]);
         assert!(matches!(scored_pairs(&scorer, &[], Reduce::Sum), Err(EvalError::Empty { .. })));
+        assert!(matches!(scored_pairs(&Lost, &pairs, Reduce::Sum), Err(EvalError::NotFinite { index: 0, .. })));
     }
 }

@@ -53,7 +53,7 @@ impl FairLearner {
     /// accepted rows alone; `distances[j](round, i, k)` is auditor j's. O(rounds (hypotheses rows + rows^2 auditors)).
     ///
     /// # Errors
-    /// When there is no round, hypothesis or auditor, a length does not fit, or an option is out of range.
+    /// When there is no round, hypothesis or auditor, a length does not fit, an option is out of range, or a distance is NaN.
     pub fn learn(
         &self,
         decisions: &[Vec<Vec<bool>>],
@@ -97,7 +97,7 @@ impl FairLearner {
                 });
                 decisions[found.unwrap_or(decisions.len() - 1)].clone()
             };
-            let worst = worst_pair(&pi, round, distances, slack, share);
+            let worst = worst_pair(&pi, round, distances, slack, share)?;
             reported += usize::from(worst.is_some());
             for (decision, loss) in decisions.iter().zip(&mut losses) {
                 let seen = decision.iter().zip(&taken).zip(labels.iter().zip(&pi));
@@ -129,14 +129,17 @@ fn worst_pair(
     distances: &[&dyn Fn(usize, usize, usize) -> f64],
     slack: f64,
     share: f64,
-) -> Option<(usize, usize)> {
+) -> Result<Option<(usize, usize)>, EvalError> {
+    let mut worst: Option<(f64, (usize, usize))> = None;
     let pairs = (0..pi.len()).flat_map(|one| (0..pi.len()).map(move |other| (one, other)));
-    let excess = |(one, other): (usize, usize)| {
+    for (one, other) in pairs.filter(|(one, other)| one != other) {
         let excess = violated(pi[one] - pi[other], distances, [round, one, other], slack, share)?;
-        Some((excess, (one, other)))
-    };
-    let reports = pairs.filter(|(one, other)| one != other).filter_map(excess);
-    reports.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, pair)| pair)
+        // Of equals the last.
+        if let Some(excess) = excess.filter(|excess| worst.is_none_or(|(most, _)| *excess >= most)) {
+            worst = Some((excess, (one, other)));
+        }
+    }
+    Ok(worst.map(|(_, pair)| pair))
 }
 
 #[cfg(test)]

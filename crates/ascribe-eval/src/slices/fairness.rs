@@ -23,7 +23,8 @@ pub struct FairnessViolations {
 /// auditor j's. The rate lies in [0, 1]; an excess of exactly `a` is none; O(rounds rows^2 auditors).
 ///
 /// # Errors
-/// When there is no round or auditor, no pair, a treatment is not in [0, 1], `a` is negative or `gamma` not in (0, 1].
+/// When there is no round or auditor, no pair, a treatment is not in [0, 1], `a` is negative, `gamma` not in (0, 1], or a
+/// distance is NaN.
 pub fn fairness_violations(
     rounds: &[Vec<f64>],
     distances: &[&dyn Fn(usize, usize, usize) -> f64],
@@ -41,7 +42,7 @@ pub fn fairness_violations(
         for (i, one) in treatments.iter().enumerate() {
             for (k, other) in treatments.iter().enumerate().filter(|&(k, _)| k != i) {
                 pairs += 1;
-                if let Some(excess) = violated(one - other, distances, [round, i, k], a, gamma) {
+                if let Some(excess) = violated(one - other, distances, [round, i, k], a, gamma)? {
                     bad += 1;
                     largest = largest.max(excess);
                 }
@@ -61,11 +62,17 @@ pub(super) fn violated(
     [round, i, k]: [usize; 3],
     a: f64,
     gamma: f64,
-) -> Option<f64> {
-    let excesses = distances.iter().map(|distance| difference - distance(round, i, k) - a);
-    let reported: Vec<f64> = excesses.filter(|&excess| excess > 0.0).collect();
-    let counts = reported.len() as f64 >= gamma * distances.len() as f64;
-    counts.then(|| reported.into_iter().fold(0.0, f64::max))
+) -> Result<Option<f64>, EvalError> {
+    let (mut reports, mut largest) = (0_usize, 0.0_f64);
+    for distance in distances {
+        let allowed = distance(round, i, k);
+        option("the distance of an auditor", "a number", allowed, !allowed.is_nan())?;
+        let excess = difference - allowed - a;
+        reports += usize::from(excess > 0.0);
+        largest = largest.max(excess);
+    }
+    // A product with gamma could round above the reports: 0.07 * 100 > 7.
+    Ok((reports as f64 / distances.len() as f64 >= gamma).then_some(largest))
 }
 
 #[cfg(test)]
@@ -85,6 +92,22 @@ mod tests {
         assert_eq!((count(1.0, 0.0).rounds, count(0.5, 0.4).rounds), (0, 0));
     }
 
+    /// 7 of 100 auditors are a share of 0.07, although 0.07 * 100 is above 7 in f64.
+    #[test]
+    fn a_share_that_is_just_reached_counts() {
+        let strict = |_: usize, _: usize, _: usize| 0.0;
+        let mild = |_: usize, _: usize, _: usize| 1.0;
+        let panel = |reports: usize| -> Vec<&dyn Fn(usize, usize, usize) -> f64> {
+            (0..100)
+                .map(|at| if at < reports { &strict as &dyn Fn(usize, usize, usize) -> f64 } else { &mild })
+                .collect()
+        };
+        let rounds = [vec![0.9, 0.1]];
+        for (reports, due) in [(6, 0), (7, 1)] {
+            assert_eq!(fairness_violations(&rounds, &panel(reports), 0.0, 0.07).unwrap().rounds, due, "{reports}");
+        }
+    }
+
     #[test]
     fn bad_input_is_refused() {
         let any = |_: usize, _: usize, _: usize| 0.0;
@@ -94,5 +117,8 @@ mod tests {
         assert!(count(&[vec![0.5]], 0.0, 0.5).is_err() && count(&[vec![0.5; 2]], -1.0, 0.5).is_err());
         assert!(count(&[vec![0.5; 2]], 0.0, 0.0).is_err() && count(&[vec![0.5; 2]], f64::NAN, 0.5).is_err());
         assert!(fairness_violations(&[vec![0.5; 2]], &[], 0.0, 0.5).is_err());
+        let unknown = |_: usize, _: usize, _: usize| f64::NAN;
+        let said = fairness_violations(&[vec![0.5; 2]], &[&unknown], 0.0, 0.5).unwrap_err().to_string();
+        assert_eq!(said, "the distance of an auditor must be a number, got NaN");
     }
 }

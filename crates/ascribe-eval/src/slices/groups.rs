@@ -6,6 +6,7 @@
 //! Groups may overlap; the best function in hindsight is found for each. A. Blum and T. Lykouris, arXiv:1909.08375.
 
 use crate::error::{finite, option, same_length, within};
+use crate::stats::bootstrap::clusters;
 use crate::stats::solve::solve;
 use crate::stats::sum::{mean, sum};
 use crate::{Bootstrap, Estimate, EvalError};
@@ -36,17 +37,14 @@ impl GroupMask {
     /// # Errors
     /// When there are more than 1000 different tags: a column of numbers or of texts is none of tags.
     pub fn of_tags(tags: &[String]) -> Result<Vec<Self>, EvalError> {
-        let mut groups: Vec<Self> = Vec::new();
-        for (row, tag) in tags.iter().enumerate() {
-            match groups.iter().position(|group| group.name == *tag) {
-                Some(at) => groups[at].members[row] = true,
-                None => {
-                    let n = groups.len() + 1;
-                    option("the number of different tags", "at most 1000", n as f64, n <= MOST_TAGS)?;
-                    let members = (0..tags.len()).map(|at| at == row).collect();
-                    groups.push(Self { name: tag.clone(), members });
-                }
+        let (tag_of, n) = clusters(tags);
+        option("the number of different tags", "at most 1000", n as f64, n <= MOST_TAGS)?;
+        let mut groups: Vec<Self> = Vec::with_capacity(n);
+        for (row, (&at, tag)) in tag_of.iter().zip(tags).enumerate() {
+            if at == groups.len() {
+                groups.push(Self { name: tag.clone(), members: vec![false; tags.len()] });
             }
+            groups[at].members[row] = true;
         }
         Ok(groups)
     }

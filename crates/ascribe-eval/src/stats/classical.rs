@@ -59,12 +59,18 @@ pub fn paired_t(first: &[f64], second: &[f64]) -> Result<Test, EvalError> {
 /// Welch's test of two means, for samples of unequal variance. P lies in [0, 1]; O(n).
 ///
 /// # Errors
-/// When a sample holds a NaN or infinity, has fewer than two values, or when neither varies.
+/// When a sample holds a NaN or infinity, has fewer than two values, or when neither varies beyond
+/// rounding.
 pub fn welch_t(first: &[f64], second: &[f64]) -> Result<Test, EvalError> {
     finite("first", first)?;
     finite("second", second)?;
     let part = |values: &[f64]| variance(values) / values.len() as f64;
     let (a, b) = (part(first), part(second));
+    let largest = first.iter().chain(second).fold(0.0_f64, |most, x| most.max(x.abs()));
+    if variance(first).max(variance(second)).sqrt() <= ROUNDING * largest {
+        let why = "neither sample has variance beyond rounding; report the difference of the two values";
+        return Err(EvalError::Degenerate { what: "Welch's test", why });
+    }
     let below = |part: f64, values: &[f64]| part * part / (values.len() as f64 - 1.0);
     let freedom = (a + b).powi(2) / (below(a, first) + below(b, second));
     t_test(mean(first) - mean(second), (a + b).sqrt(), freedom, "Welch's t")
@@ -254,6 +260,9 @@ mod tests {
         let wilcoxon = |first: &[f64], draws| wilcoxon(first, &[1.0], draws, Seed(0));
         assert!(matches!(paired_t(&[1.0], &[0.0]), Err(EvalError::Degenerate { .. })));
         assert!(matches!(welch_t(&[1.0], &[0.0, 2.0]), Err(EvalError::Degenerate { .. })));
+        // The mean of three times 0.1 is not 0.1, so the variance is not 0.
+        let said = welch_t(&[0.1; 3], &[0.2; 3]).unwrap_err().to_string();
+        assert!(said.contains("neither sample has variance beyond rounding"), "{said}");
         assert!(matches!(wilcoxon(&[1.0], 100), Err(EvalError::Degenerate { .. })));
         assert!(matches!(sign_test(&[1.0], &[1.0]), Err(EvalError::Degenerate { .. })));
         assert!(matches!(mann_whitney(&[], &[1.0], 100, Seed(0)), Err(EvalError::Empty { .. })));

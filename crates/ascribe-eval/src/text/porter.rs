@@ -69,39 +69,40 @@ pub(super) fn stem(word: &str) -> String {
     final_l(&final_e(&step_4(&word)))
 }
 
-fn is_consonant(word: &[u8], index: usize) -> bool {
-    match word[index] {
-        b'a' | b'e' | b'i' | b'o' | b'u' => false,
-        b'y' => index == 0 || !is_consonant(word, index - 1),
-        _ => true,
+/// Which letters are consonants: all but a, e, i, o, u and a y behind a consonant.
+fn consonants(word: &str) -> Vec<bool> {
+    let mut found: Vec<bool> = Vec::with_capacity(word.len());
+    for letter in word.bytes() {
+        found.push(match letter {
+            b'a' | b'e' | b'i' | b'o' | b'u' => false,
+            b'y' => found.last().is_none_or(|before| !before),
+            _ => true,
+        });
     }
+    found
 }
 
 /// How often a vowel is followed by a consonant.
 fn measure(word: &str) -> usize {
-    let word = word.as_bytes();
-    (1..word.len()).filter(|&index| !is_consonant(word, index - 1) && is_consonant(word, index)).count()
+    consonants(word).windows(2).filter(|pair| !pair[0] && pair[1]).count()
 }
 
 fn has_vowel(word: &str) -> bool {
-    (0..word.len()).any(|index| !is_consonant(word.as_bytes(), index))
+    consonants(word).contains(&false)
+}
+
+fn ends_in_consonant(word: &str) -> bool {
+    consonants(word).ends_with(&[true])
 }
 
 fn ends_double_consonant(word: &str) -> bool {
-    match word.as_bytes() {
-        [.., a, b] => a == b && is_consonant(word.as_bytes(), word.len() - 1),
-        _ => false,
-    }
+    matches!(word.as_bytes(), [.., a, b] if a == b) && ends_in_consonant(word)
 }
 
 /// Consonant, vowel, consonant other than w, x, y; or two letters, vowel and consonant.
 fn ends_cvc(word: &str) -> bool {
-    let (letters, n) = (word.as_bytes(), word.len());
-    let consonant = |index: usize| is_consonant(letters, index);
-    if n == 2 {
-        return !consonant(0) && consonant(1);
-    }
-    n >= 3 && consonant(n - 3) && !consonant(n - 2) && consonant(n - 1) && !matches!(letters[n - 1], b'w' | b'x' | b'y')
+    let found = consonants(word);
+    found == [false, true] || (found.ends_with(&[true, false, true]) && !word.ends_with(['w', 'x', 'y']))
 }
 
 /// The first rule whose suffix fits decides, whether or not its condition holds.
@@ -149,7 +150,7 @@ fn past_and_gerund(word: &str) -> String {
 
 fn final_y(word: &str) -> String {
     match word.strip_suffix('y') {
-        Some(stem) if stem.len() > 1 && is_consonant(stem.as_bytes(), stem.len() - 1) => format!("{stem}i"),
+        Some(stem) if stem.len() > 1 && ends_in_consonant(stem) => format!("{stem}i"),
         _ => word.to_owned(),
     }
 }
@@ -194,6 +195,13 @@ fn final_l(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Letters y are consonant and vowel in turn, here from a consonant to a vowel, so `ing` goes, and what stands before the last one
+    /// is a consonant: it becomes i.
+    #[test]
+    fn a_long_word_is_a_word() {
+        assert_eq!(stem(&("y".repeat(100_000) + "ing")), "y".repeat(99_999) + "i");
+    }
 
     /// Examples of Porter's paper.
     #[test]

@@ -88,13 +88,18 @@ impl Retrieval {
     /// The value of one query; `None` without a relevant item. In [0, 1]; `ties` orders equal scores; O(n log n).
     ///
     /// # Errors
-    /// When the lengths differ, there is no item, a value is NaN or infinite, a relevance is negative, or k is 0.
+    /// When the lengths differ, there is no item, a value is NaN or infinite, a relevance is negative or too large
+    /// for its gain, or k is 0.
     pub fn of(self, query: &Query, ties: OrderTies, retrieved: Retrieved) -> Result<Option<f64>, EvalError> {
         finite("scores", &query.scores)?;
         same_length("relevance", query.scores.len(), query.relevance.len())?;
         within("relevance", &query.relevance, "at least 0", |relevance| relevance >= 0.0)?;
         if let Self::Ndcg { k, .. } | Self::Precision { k } | Self::Recall { k } | Self::Hit { k } = self {
             option("k", "at least 1", k as f64, k >= 1)?;
+        }
+        if let Self::Ndcg { gain: Gain::Exponential, .. } = self {
+            let rule = "at most 1000, where a gain is 2^relevance; use linear gains";
+            within("relevance", &query.relevance, rule, |relevance| relevance <= 1000.0)?;
         }
         let relevant = query.relevance.iter().filter(|&&relevance| relevance > 0.0).count() as f64;
         if relevant == 0.0 {
@@ -266,6 +271,12 @@ mod tests {
         assert!(matches!(of(&queries[1..]), Err(EvalError::Degenerate { .. })));
         assert!(matches!(of(&[]), Err(EvalError::Empty { .. })));
         assert!(of(&[query(&[-1.0], &[0.5])]).is_err() && of(&[query(&[1.0], &[f64::NAN])]).is_err());
+        let ndcg = |relevance: f64, gain| {
+            Retrieval::Ndcg { k: 1, gain }.of(&query(&[relevance], &[0.5]), OrderTies::Expected, Retrieved::All)
+        };
+        // 2^1100 is beyond f64.
+        assert!(ndcg(1100.0, Gain::Exponential).unwrap_err().to_string().contains("use linear gains"));
+        assert_eq!(ndcg(1100.0, Gain::Linear).unwrap(), Some(1.0));
         let zero = Retrieval::Hit { k: 0 }.of(&queries[0], OrderTies::Expected, Retrieved::All);
         assert!(matches!(zero, Err(EvalError::Range { name: "k", .. })));
     }

@@ -8,6 +8,7 @@
 use crate::ProcessError;
 
 /// The best threshold on one subset, and its F1 as a fraction. `labels` are the first wrong step, counted from 0, or -1.
+/// O(steps log steps).
 ///
 /// # Errors
 /// When there is not one label a response, a response has no step, a score is not in [0, 1], a label names no step, or
@@ -35,24 +36,37 @@ pub fn best_threshold(scores: &[Vec<f64>], labels: &[i64]) -> Result<(f64, f64),
     candidates.sort_by(f64::total_cmp);
     candidates.dedup();
     candidates.push(2.0);
-    let f1 = |tau: f64| {
-        let (mut found, mut kept) = (0, 0);
-        for (steps, label) in scores.iter().zip(labels) {
-            let prediction = steps.iter().position(|score| *score < tau).map_or(-1, |step| step as i64);
-            let hit = usize::from(prediction == *label);
-            if *label == -1 { kept += hit } else { found += hit }
-        }
-        let (a, b) = (found as f64 / errors as f64, kept as f64 / clean as f64);
-        if a + b == 0.0 { 0.0 } else { 2.0 * a * b / (a + b) }
-    };
-    let mut best = (candidates[0], f1(candidates[0]));
-    for &tau in &candidates[1..] {
-        let value = f1(tau);
-        if value > best.1 {
-            best = (tau, value);
+    // Step h is predicted for tau in (p_h, least p before h], and none for tau up to the least p of all. What enters and leaves at
+    // each candidate:
+    let beyond = |score: f64| candidates.partition_point(|tau| *tau <= score);
+    let (mut found, mut kept) = (vec![0_i64; candidates.len() + 1], vec![0_i64; candidates.len() + 1]);
+    for (steps, label) in scores.iter().zip(labels) {
+        let least = |steps: &[f64]| steps.iter().copied().fold(f64::INFINITY, f64::min);
+        match usize::try_from(*label) {
+            Err(_) => {
+                kept[0] += 1;
+                kept[beyond(least(steps))] -= 1;
+            }
+            Ok(step) => {
+                let (enters, leaves) = (beyond(steps[step]), beyond(least(&steps[..step])));
+                if enters < leaves {
+                    found[enters] += 1;
+                    found[leaves] -= 1;
+                }
+            }
         }
     }
-    Ok(best)
+    let mut best: Option<(f64, f64)> = None;
+    let (mut hits, mut clean_hits) = (0_i64, 0_i64);
+    for (&tau, (more, more_clean)) in candidates.iter().zip(found.iter().zip(&kept)) {
+        (hits, clean_hits) = (hits + more, clean_hits + more_clean);
+        let (a, b) = (hits as f64 / errors as f64, clean_hits as f64 / clean as f64);
+        let f1 = if a + b == 0.0 { 0.0 } else { 2.0 * a * b / (a + b) };
+        if best.is_none_or(|(_, highest)| f1 > highest) {
+            best = Some((tau, f1));
+        }
+    }
+    best.ok_or(ProcessError::Empty { what: "the step scores", remedy: "cut the responses" })
 }
 
 #[cfg(test)]
@@ -91,7 +105,53 @@ mod tests {
         assert!(best_threshold(&[vec![f64::NAN], vec![0.5]], &[-1, 0]).is_err());
     }
 
+    /// Every response of one step; those below the middle are wrong, so the middle one is the threshold.
+    #[test]
+    fn many_distinct_scores_are_swept_once() {
+        let n = 40_000_u32;
+        let scores: Vec<Vec<f64>> = (0..n).map(|at| vec![f64::from(at) / f64::from(n)]).collect();
+        let labels: Vec<i64> = (0..n).map(|at| if at < n / 2 { 0 } else { -1 }).collect();
+        assert_eq!(best_threshold(&scores, &labels).unwrap(), (0.5, 1.0));
+    }
+
+    /// The best of all candidates by the definition.
+    fn by_trying_all(scores: &[Vec<f64>], labels: &[i64]) -> (f64, f64) {
+        let mut candidates: Vec<f64> = scores.iter().flatten().copied().chain([2.0]).collect();
+        candidates.sort_by(f64::total_cmp);
+        let share = |tau: f64, clean: bool| {
+            let rows: Vec<bool> = scores
+                .iter()
+                .zip(labels)
+                .filter(|(_, label)| (**label == -1) == clean)
+                .map(|(steps, label)| {
+                    steps.iter().position(|score| *score < tau).map_or(-1, |step| step as i64) == *label
+                })
+                .collect();
+            rows.iter().filter(|hit| **hit).count() as f64 / rows.len() as f64
+        };
+        let f1 = |tau: f64| {
+            let (a, b) = (share(tau, false), share(tau, true));
+            if a + b == 0.0 { 0.0 } else { 2.0 * a * b / (a + b) }
+        };
+        let first = (candidates[0], f1(candidates[0]));
+        candidates.iter().fold(first, |best, tau| if f1(*tau) > best.1 { (*tau, f1(*tau)) } else { best })
+    }
+
     proptest! {
+        #[test]
+        fn one_sweep_finds_what_trying_all_finds(
+            rows in prop::collection::vec((prop::collection::vec(0_u8..6, 1..5), -1i64..4), 2..12),
+        ) {
+            let of = |(steps, label): (Vec<u8>, i64)| {
+                let last = steps.len() as i64 - 1;
+                (steps.into_iter().map(|score| f64::from(score) / 5.0).collect::<Vec<f64>>(), label.min(last))
+            };
+            let (scores, labels): (Vec<Vec<f64>>, Vec<i64>) = rows.into_iter().map(of).unzip();
+            if let Ok(best) = best_threshold(&scores, &labels) {
+                prop_assert_eq!(best, by_trying_all(&scores, &labels));
+            }
+        }
+
         #[test]
         fn a_monotone_transform_moves_the_threshold_alone(
             rows in prop::collection::vec((prop::collection::vec(0.0..=1.0f64, 1..5), -1i64..4), 2..12),
