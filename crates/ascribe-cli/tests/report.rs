@@ -166,7 +166,7 @@ fn figures_that_were_written_by_hand_are_drawn() {
     let mut short = curves.clone();
     short["curves"][0]["points"] = json!([[0, 0], [1, 1], [2, 1]]);
     bench.write("short.json", result(&[&short]));
-    bench.run("report short.json").refused(&["the curve `gold`", "at least 3, got 2"]);
+    bench.run("report short.json").refused(&["the curve `gold`", "at least 3; measure more", "got 2"]);
     bench.write("other.json", result(&[&json!({"kind": "pie", "caption": "c"})]));
     bench.run("report other.json").refused(&["`other.json` is no result", "figures"]);
 }

@@ -204,7 +204,7 @@ fn what_cannot_be_learned_is_refused() {
     refused("themis", "traces", "--tools Shell", &["a tool must be Calculator, Calendar or Table"]);
     refused("themis", "traces", "--tools Calendar", &["tool `Calculator`: there is no such tool; known: Calendar"]);
     refused("themis", "traces", "--n-calls 65", &["n_calls must be at most 64"]);
-    refused("critique", "critiques", "--max-length 30", &["longer than 30 tokens with what is written"]);
+    refused("critique", "critiques", "--max-length 28", &["longer than 28 tokens with what is written"]);
     refused("critique", "critiques", "--beta 0.1", &["beta is an option of other methods"]);
     // It reads the end of what it wrote, and learns its own language already.
     for (option, name) in [("--pooling mean", "pooling"), ("--lm-coef 0.1", "lm_coef"), ("--contrast swav", "contrast")]
