@@ -49,7 +49,7 @@ pub const ROW: Row = Row {
               prefix for the process models; tables of weights over steps, operations ahead and the next question stand in for \
               models of text; accuracy on 300 other problems by best of 8 and by a step beam of 8 candidates a level, of which \
               2 are kept; both write at most 64 tokens a problem",
-    seeds: 30,
+    seeds: 20,
     claims: &[
         Claim {
             says: "best-of-n by a process model beats the majority vote",
