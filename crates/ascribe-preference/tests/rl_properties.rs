@@ -386,3 +386,33 @@ fn a_strong_pull_pins_first_attempts_to_the_reference() {
     }
     assert!(apart[0] > 0.2 && apart[1] < 0.02 && apart[2] < 2e-4, "{apart:?}");
 }
+
+#[test]
+fn exponents_that_are_cut_are_counted() {
+    let token = |logp: f64, reference: f64| Token {
+        logp,
+        old: logp,
+        reference,
+        entropy: 1.0,
+        value: 0.0,
+        old_value: 0.0,
+        wanted: 0.0,
+        weight: 1.0,
+    };
+    // Log-ratios of -29, 19 and 21 in the first row: two beyond 20. What pads the second one counts nothing.
+    let rows = [
+        Row { tokens: vec![token(-30.0, -1.0), token(-1.0, -20.0), token(-1.0, -22.0)], advantage: 1.0 },
+        Row { tokens: vec![token(-1.0, -1.5)], advantage: -1.0 },
+    ];
+    for (kl, expected) in [(KlEstimator::K3, Some(vec![2.0, 0.0])), (KlEstimator::K1, None), (KlEstimator::K2, None)] {
+        let options = PolicyOptions { beta: 0.1, kl, ..PolicyOptions::default() };
+        for (name, _, make) in POLICY_LOSSES.iter().filter(|(name, ..)| matches!(*name, "grpo" | "oreal")) {
+            let objective = make(&options).expect("sound options");
+            let given = batch(&rows, 1).0.with_frozen(batch(&rows, 1).0);
+            let loss = objective.loss(&given).expect("the batch has everything");
+            let counted =
+                loss.stats.iter().find(|(known, _)| *known == "kl/cut").map(|(_, count)| values(count.clone()));
+            assert_eq!(counted, expected, "{name} by {kl:?}");
+        }
+    }
+}
