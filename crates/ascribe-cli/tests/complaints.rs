@@ -133,13 +133,16 @@ fn every_system_is_listed_with_tests_and_commands_that_exist() {
         .expect("the rows")
         .map(|row| fs::read_to_string(row.expect("a row").path()).expect("a row"))
         .collect();
-    let mut systems = Vec::new();
+    let (mut systems, mut equations) = (Vec::new(), 0);
     for line in table.lines() {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        let [number, _, here, files, test, commands] = cells[..] else { continue };
+        let [number, _, here, equation, files, test, commands] = cells[..] else { continue };
         let Ok(number) = number.parse::<usize>() else { continue };
         systems.push(number);
         assert!(!test.is_empty() || here.contains("not built"), "system {number} has no test");
+        let given = equation.len() > 2 && equation.starts_with('`') && equation.ends_with('`');
+        assert!(given || equation.is_empty(), "system {number}: an equation stands between backticks: {equation}");
+        equations += usize::from(given);
         for file in names(files) {
             assert!(root.join(file).is_file(), "system {number}: there is no file {file}");
         }
@@ -155,6 +158,7 @@ fn every_system_is_listed_with_tests_and_commands_that_exist() {
         }
     }
     assert_eq!(systems, (1..=87).collect::<Vec<_>>());
+    assert!(equations >= 75, "only {equations} systems have an equation");
     for command in ["ascribe train dpoo", "ascribe train reward --loss gpn", "ascribe eval ece", "ascribe metric bose"]
     {
         assert!(!is_command(&bench, command), "{command}");

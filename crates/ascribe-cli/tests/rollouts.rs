@@ -85,6 +85,32 @@ fn a_run_that_was_stopped_goes_on_with_its_rollouts() {
 }
 
 #[test]
+fn every_kind_of_method_goes_on_where_it_was_stopped() {
+    let bench = bench();
+    for (method, more) in [
+        ("ma_ppo", ""),
+        ("raft", ""),
+        ("oreal", "--token-rewards"),
+        ("oreo", ""),
+        ("brain", ""),
+        ("score", "--second-attempt again:"),
+    ] {
+        // Killed behind the first of two steps on the second generation.
+        let options = format!("--num-iterations 2 --max-steps 4 --save-steps 1 --save-total-limit 0 {more}");
+        let (whole, cut) = (format!("whole-{method}"), format!("cut-{method}"));
+        train(&bench, method, &whole, &options).succeeded();
+        train(&bench, method, &cut, &options).succeeded();
+        std::fs::remove_dir_all(bench.path(&cut).join("checkpoint-4")).expect("a checkpoint");
+        let ran = train(&bench, method, &cut, &options).succeeded();
+        assert!(ran.stderr.contains("3 of 4 steps done"), "{method}: {}", ran.stderr);
+        let steps = log(&bench, &whole);
+        assert_eq!(steps.len(), 4, "{method}");
+        assert_eq!(log(&bench, &cut), steps, "{method}");
+        assert!(bench.equal_files(&cut) == bench.equal_files(&whole), "{method}: the files differ");
+    }
+}
+
+#[test]
 fn multipliers_of_constraints_are_logged_and_wait_in_checkpoints() {
     let bench = bench();
     let options = "--constraint exact=0.5 --constraint-kind mu --max-steps 4 --save-steps 2 --save-total-limit 0";

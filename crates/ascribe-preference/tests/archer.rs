@@ -175,6 +175,10 @@ fn what_cannot_be_is_refused() {
     ] {
         assert!(archer(&Parity, wrong.clone()).is_err(), "{wrong:?}");
     }
+    // An utterance has a token at least, so there must be room for one.
+    let none = ArcherConfig { max_completion_length: 0, ..config() };
+    let said = archer(&Parity, none).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(said.contains("max_completion_length must be at least 1, got 0"), "{said}");
     let actor = Actor::new(tiny(1));
     let first = |game: &dyn Game, config| archer(game, config).expect("sound options").window(&actor).map(|_| ());
     // An observation that would have to be cut.

@@ -882,3 +882,64 @@ proptest! {
         close("loss", &run(made("gpo", &format!(r#"{{"beta": {beta}}}"#)).as_ref(), &sides, &given).rows, &[0.0], 1e-10);
     }
 }
+
+#[test]
+fn exact_preferences_over_a_tree_of_tokens_bring_dpo_to_its_soft_optimum() {
+    // Two tokens deep and two wide: node 0 is the root, node 1 + a stands behind token a, and path 2 a + b is (a, b).
+    let edges = |path: usize| -> [(usize, usize); 2] { [(0, path / 2), (1 + path / 2, path % 2)] };
+    let normalized = |logits: [f64; 2]| -> [f64; 2] {
+        let all = (logits[0].exp() + logits[1].exp()).ln();
+        logits.map(|logit| logit - all)
+    };
+    let reference: [[f64; 2]; 3] = [[0.3f64, -0.3], [1.0, 0.0], [-0.5, 0.2]].map(normalized);
+    let (beta, rewards) = (0.5f64, [0.0f64, 1.0, 0.4, -0.8]);
+    let path_logps = |table: &[[f64; 2]; 3], path: usize| -> Vec<f64> {
+        edges(path).iter().map(|(node, token)| table[*node][*token]).collect()
+    };
+    let dpo = made("dpo", r#"{"beta": 0.5}"#);
+    // Every pair of paths in both orders, each as often as raters who follow the rewards prefer it so.
+    let pairs: Vec<(usize, usize)> =
+        (0..4).flat_map(|one| (0..4).map(move |other| (one, other))).filter(|(one, other)| one != other).collect();
+    let mut logits = reference;
+    for _ in 0..200 {
+        let policy = logits.map(normalized);
+        let side = |path: usize| Side { logps: path_logps(&policy, path), refs: path_logps(&reference, path) };
+        let mut sides: Vec<Side> = pairs.iter().map(|(chosen, _)| side(*chosen)).collect();
+        sides.extend(pairs.iter().map(|(_, rejected)| side(*rejected)));
+        let got = alone(dpo.as_ref(), &sides);
+        let mut slopes = [[0.0f64; 2]; 3];
+        for (at, (chosen, rejected)) in pairs.iter().enumerate() {
+            let chance = sigmoid(rewards[*chosen] - rewards[*rejected]);
+            for (row, path) in [(at, *chosen), (pairs.len() + at, *rejected)] {
+                for ((node, token), slope) in edges(path).into_iter().zip(&got.gradients[row]) {
+                    // Of a log-softmax: one for the token itself, less the share of each.
+                    slopes[node][token] += chance * slope;
+                    let shares = policy[node].map(f64::exp);
+                    slopes[node].iter_mut().zip(shares).for_each(|(sum, share)| *sum -= chance * slope * share);
+                }
+            }
+        }
+        let flat = logits.iter_mut().flatten().zip(slopes.iter().flatten());
+        flat.for_each(|(logit, slope)| *logit -= slope);
+    }
+    // pi*(y) = ref(y) exp(r(y) / beta) / Z: arXiv:2305.18290, eq. 4.
+    let policy = logits.map(normalized);
+    let sum = |table: &[[f64; 2]; 3], path: usize| -> f64 { path_logps(table, path).iter().sum() };
+    let weights: Vec<f64> = (0..4).map(|path| sum(&reference, path).exp() * (rewards[path] / beta).exp()).collect();
+    let all: f64 = weights.iter().sum();
+    let expected: Vec<f64> = weights.iter().map(|weight| weight / all).collect();
+    let found: Vec<f64> = (0..4).map(|path| sum(&policy, path).exp()).collect();
+    close("pi*", &found, &expected, 1e-9);
+    // The soft Bellman equation of each token: beta log(pi / ref) = r + V(next) - V(here), arXiv:2404.12358, section 4.
+    let last = |node: usize| -> f64 {
+        let soft = |token: usize| (reference[node][token] + rewards[2 * (node - 1) + token] / beta).exp();
+        beta * (soft(0) + soft(1)).ln()
+    };
+    let root = beta * all.ln();
+    for (path, reward) in rewards.iter().enumerate() {
+        let [(_, first), (node, second)] = edges(path);
+        let credit =
+            [beta * (policy[0][first] - reference[0][first]), beta * (policy[node][second] - reference[node][second])];
+        close("tokens", &credit, &[last(node) - root, reward - last(node)], 1e-9);
+    }
+}

@@ -629,6 +629,46 @@ fn a_response_without_revision_prompts_is_refused() {
 }
 
 #[test]
+fn rows_whose_revision_prompts_do_not_fit_the_context_are_left_out_and_counted() {
+    let (model, mut rows) = (decoder(1), train_rows());
+    let policy = LocalPolicy::new(&model, &[], 12).expect("finite weights");
+    // Responses have at most 5 tokens, and those of the first row 1 token each: 11 + 1 is as many as there may be, and
+    // 12 with anything behind it is one too many.
+    let asked = |row: usize| match row {
+        0 => 11,
+        2 => 12,
+        _ => 5,
+    };
+    let revised = |row: usize| RevisedPrompts { better: ids(1, 4).into(), worse: ids(2, asked(row)).into() };
+    let prompts: Vec<Vec<RevisedPrompts>> = (0..6).map(|row| vec![revised(row); 2]).collect();
+    let cache = &mut LogpCache::in_memory();
+    let report = token_rewards(&mut rows, prompts, &policy, "model", cache, &mut |_, _| ()).expect("finite");
+    assert_eq!(report.left_out, 1);
+    let mut kept = train_rows();
+    kept.remove(2);
+    assert_eq!(rows.len(), kept.len());
+    for (row, before) in rows.iter().zip(&kept) {
+        assert_eq!(row.prompt, before.prompt);
+        for (response, before) in row.responses.iter().zip(&before.responses) {
+            assert_eq!(response.tokens, before.tokens);
+            assert_eq!(response.credit.as_ref().map(Vec::len), Some(response.tokens.len()));
+        }
+    }
+}
+
+#[test]
+fn token_ids_outside_the_vocabulary_are_refused() {
+    let (model, learner) = (decoder(1), LogpLearner::new(&Sft));
+    let refused = |row: &TrainRow| learner.learn(&model, &[row]).err().map(|error| error.to_string());
+    // The ids of this model end at 22.
+    for row in [TrainRow::single(vec![1, 23], vec![2]), TrainRow::single(vec![1], vec![2, 23])] {
+        let said = refused(&row).expect("an id too large");
+        assert!(said.contains("a token id must be below the vocabulary size, got 23"), "{said}");
+    }
+    assert_eq!(refused(&TrainRow::single(vec![1, 22], vec![2, 22])), None);
+}
+
+#[test]
 fn a_row_s_loss_does_not_depend_on_its_batch() {
     let (model, rows) = (decoder(1).valid(), prepared(&decoder(2)));
     let objective = t_reg(TRegConfig::default());

@@ -333,3 +333,86 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_strong_pull_pins_first_attempts_to_the_reference() {
+    // SCoRe's stage I over one table of three responses of a token, from which both attempts are drawn. All of them stand
+    // in the window and count by their chances: first attempts earn nothing and are pulled, second ones earn r and are not.
+    // What is least is -E r + b KL(pi || ref), at ref exp(r / b) / Z; with b to infinity that is the reference.
+    let (reference, rewards) = ([0.5f64, 0.3, 0.2], [0.0f64, 1.0, 0.25]);
+    let chances = |logits: &[f64; 3]| -> [f64; 3] {
+        let all: f64 = logits.iter().map(|logit| logit.exp()).sum();
+        logits.map(|logit| logit.exp() / all)
+    };
+    let mut apart = Vec::new();
+    for strength in [1.0f64, 10.0, 1000.0] {
+        let options = PolicyOptions { beta: strength, kl: KlEstimator::K2, pull: true, ..PolicyOptions::default() };
+        let (_, _, make) = POLICY_LOSSES.iter().find(|(name, ..)| *name == "reinforce").expect("it is in the table");
+        let objective = make(&options).expect("sound options");
+        let mut logits = [0.0f64; 3];
+        for _ in 0..200 {
+            let now = chances(&logits);
+            let row = |at: usize, pull: f64, advantage: f64| -> Row {
+                let token = Token {
+                    logp: now[at].ln(),
+                    old: now[at].ln(),
+                    reference: reference[at].ln(),
+                    entropy: 0.0,
+                    value: 0.0,
+                    old_value: 0.0,
+                    wanted: 0.0,
+                    weight: pull,
+                };
+                Row { tokens: vec![token], advantage }
+            };
+            let mut rows: Vec<Row> = (0..3).map(|at| row(at, 1.0, 0.0)).collect();
+            rows.extend((0..3).map(|at| row(at, 0.0, rewards[at])));
+            let [slopes, ..] = run(objective.as_ref(), &rows, 0).gradients;
+            assert_eq!(slopes.len(), 6);
+            for (at, slope) in slopes.iter().enumerate() {
+                // Of a log-softmax, times the chance of the response.
+                let step = 2.0 / strength * now[at % 3] * slope;
+                logits[at % 3] -= step;
+                logits.iter_mut().zip(now).for_each(|(logit, share)| *logit += step * share);
+            }
+        }
+        let weights: Vec<f64> =
+            reference.iter().zip(rewards).map(|(chance, r)| chance * (r / strength).exp()).collect();
+        let all: f64 = weights.iter().sum();
+        let expected: Vec<f64> = weights.iter().map(|weight| weight / all).collect();
+        close("the policy", &chances(&logits), &expected, 1e-9);
+        let moved = chances(&logits).iter().zip(reference).map(|(one, other)| (one - other).abs()).fold(0.0, f64::max);
+        apart.push(moved);
+    }
+    assert!(apart[0] > 0.2 && apart[1] < 0.02 && apart[2] < 2e-4, "{apart:?}");
+}
+
+#[test]
+fn exponents_that_are_cut_are_counted() {
+    let token = |logp: f64, reference: f64| Token {
+        logp,
+        old: logp,
+        reference,
+        entropy: 1.0,
+        value: 0.0,
+        old_value: 0.0,
+        wanted: 0.0,
+        weight: 1.0,
+    };
+    // Log-ratios of -29, 19 and 21 in the first row: two beyond 20. What pads the second one counts nothing.
+    let rows = [
+        Row { tokens: vec![token(-30.0, -1.0), token(-1.0, -20.0), token(-1.0, -22.0)], advantage: 1.0 },
+        Row { tokens: vec![token(-1.0, -1.5)], advantage: -1.0 },
+    ];
+    for (kl, expected) in [(KlEstimator::K3, Some(vec![2.0, 0.0])), (KlEstimator::K1, None), (KlEstimator::K2, None)] {
+        let options = PolicyOptions { beta: 0.1, kl, ..PolicyOptions::default() };
+        for (name, _, make) in POLICY_LOSSES.iter().filter(|(name, ..)| matches!(*name, "grpo" | "oreal")) {
+            let objective = make(&options).expect("sound options");
+            let given = batch(&rows, 1).0.with_frozen(batch(&rows, 1).0);
+            let loss = objective.loss(&given).expect("the batch has everything");
+            let counted =
+                loss.stats.iter().find(|(known, _)| *known == "kl/cut").map(|(_, count)| values(count.clone()));
+            assert_eq!(counted, expected, "{name} by {kl:?}");
+        }
+    }
+}

@@ -54,6 +54,17 @@ impl KlEstimator {
         }
     }
 
+    /// 1 for each token whose exponent [`KlEstimator::of`] cuts, which is beyond 20 either way and for k3 alone; 0 for all others.
+    /// All shapes are equal, and no gradient flows.
+    pub fn cut<const D: usize>(self, logps: Tensor<D>, ref_logps: Tensor<D>) -> Tensor<D> {
+        let h = (logps - ref_logps).detach();
+        let none = h.zeros_like();
+        match self {
+            Self::K3 => none.mask_fill(h.abs().greater_elem(LARGEST), 1.0),
+            Self::K1 | Self::K2 | Self::Abs => none,
+        }
+    }
+
     /// The estimate of one token on the host.
     pub fn of_token(self, logp: f64, ref_logp: f64) -> f64 {
         let h = logp - ref_logp;

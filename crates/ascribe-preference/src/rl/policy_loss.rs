@@ -9,7 +9,8 @@
 //! mean over tokens whatever the mode. With `off_policy_threshold` a response with a negative advantage that the policy now
 //! finds less likely, by more than that many nats a token, than what it was drawn from is left out (DeepSeek-V3.2). With
 //! `outcome_coef` the values are token rewards that learn whether a response is right (OREAL, arXiv:2502.06781); where all
-//! tokens count alike, they do so in that term as well, and a long response weighs more.
+//! tokens count alike, they do so in that term as well, and a long response weighs more. With k3, `kl/cut` of the log is the number
+//! of tokens of a response whose exponent was cut.
 
 use ascribe_core::tensor::{KlEstimator, KlGradient};
 use ascribe_core::{CoreError, LogpBatch, Loss, Needs, Objective, RowKind, Side, TokenInput};
@@ -163,7 +164,11 @@ impl Objective for PolicyLoss {
         }
         let mut stats = Vec::new();
         if self.beta > 0.0 {
-            let mut kl = self.kl.of(terms.logps.clone(), mask.keep(side.ref_logps()?)); // [rows, seq]
+            let reference = mask.keep(side.ref_logps()?); // [rows, seq]
+            if self.kl == KlEstimator::K3 {
+                stats.push(("kl/cut", mask.sum(self.kl.cut(terms.logps.clone(), reference.clone()))));
+            }
+            let mut kl = self.kl.of(terms.logps.clone(), reference); // [rows, seq]
             if self.kl_gradient == KlGradient::Unbiased {
                 kl = kl * log_ratios.clone().exp();
             }
