@@ -2,7 +2,8 @@
 
 mod support;
 
-use ascribe_core::{Seed, Tokens, World};
+use ascribe_core::{Candidate, Capabilities, CoreError, Finish, Policy, Reply, Request, Seed, Tokens, Usage, World};
+use ascribe_process::Verdict;
 use ascribe_process::credit::{ImplicitForm, TokenTrie, implicit_steps, progress};
 use ascribe_process::label::{Completer, MonteCarlo, OmegaConfig, Question, Solution, miss_probability, sorm_labels};
 use ascribe_worlds::{TokenTree, TreePolicy};
@@ -278,6 +279,56 @@ fn halving_finds_a_planted_error_in_as_many_probes_as_the_logarithm() {
     }
     let worst = |steps: usize| (0..steps).map(|error| probes(steps, error)).max();
     assert_eq!([1, 2, 3, 8, 9, 20].map(worst), [0, 1, 2, 3, 4, 5].map(Some));
+}
+
+/// From nothing, two right rollouts of four tokens 0 and two wrong ones with their mistake, 1 or 2, at the third; behind two
+/// tokens 0, one right rollout and then wrong ones that begin with a 3. Other prefixes go on with tokens 0.
+struct Listed;
+
+impl Policy for Listed {
+    fn propose(&self, requests: &[Request]) -> Result<Vec<Reply>, CoreError> {
+        let reply = |request: &Request| {
+            let tokens = |index: usize| match (&request.prefix[..], index) {
+                ([], 0 | 1) => vec![0; 4],
+                ([], 2) => vec![0, 0, 1, 0],
+                ([], _) => vec![0, 0, 2, 0],
+                ([0, 0], 1..) => vec![3, 0],
+                (prefix, _) => vec![0; 4 - prefix.len()],
+            };
+            let candidate = |index: usize| {
+                let tokens = Tokens::from(tokens(index));
+                Candidate { logps: vec![0.0; tokens.len()], tokens, finish: Finish::End }
+            };
+            let candidates: Vec<Candidate> = (0..request.n).map(candidate).collect();
+            let generated = candidates.iter().map(|one| one.tokens.len() as u64).sum();
+            Reply { candidates, usage: Usage { generated, scored: 0, reused: 0 } }
+        };
+        Ok(requests.iter().map(reply).collect())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { score: false, top: false, context: 1000 }
+    }
+}
+
+#[test]
+fn ties_go_to_the_earliest_and_without_novelty_the_best_quality_is_taken() {
+    let right = |_: u64, response: &[u32]| -> Result<Verdict, CoreError> {
+        Ok(if response.iter().all(|token| *token == 0) { Verdict::Correct } else { Verdict::Wrong })
+    };
+    let responses = |c_puct: f64| -> Vec<Vec<u32>> {
+        let mut completer = Completer::new(&Listed, &right, "listed", 99, Seed(0));
+        let omega = OmegaConfig { rollouts: 4, root_rollouts: 4, searches: 2, c_puct, ..OmegaConfig::default() };
+        let question = Question { problem: 0, prompt: &[], cut: &every_token, segmentation: "tokens" };
+        let tree = omega.init().unwrap().search(question, &mut completer).unwrap();
+        tree.found.iter().map(|found| found.response.to_vec()).collect()
+    };
+    // Both wrong rollouts of the question have Q = .5^.5 .9^(4/500) = .7065 and the same U, so the first is taken. Halving it
+    // shows that of four rollouts behind 0 0 one is right, so three of Q = .5^.75 .9^(2/500) = .5944 join the pool.
+    let [first, second]: [Vec<u32>; 2] = [vec![0, 0, 1, 0], vec![0, 0, 2, 0]];
+    assert_eq!(responses(0.0), [first.clone(), second]);
+    // With c_puct = 1 they have U = 1, and the question, which was selected once, 1/2: 1.594 beside 1.207.
+    assert_eq!(responses(1.0), [first, vec![0, 0, 3, 0]]);
 }
 
 #[test]
