@@ -94,6 +94,28 @@ fn stepwise_outcome_labels_say_whether_anything_can_still_end_right() {
 }
 
 #[test]
+fn stepwise_outcome_labels_miss_with_the_power_of_the_rollouts() {
+    let (tree, _) = world(3, 3, 1);
+    let policy = TreePolicy::uniform(&tree);
+    let exact = tree.exact_value(&policy).unwrap();
+    let (first, _) = open_token(&tree);
+    let mut leaves = tree.leaves();
+    let (path, _) = leaves.find(|(path, reward)| path[0] == first && *reward == 0.0).expect("a wrong leaf");
+    // The first step is called hopeless where no rollout from it is right and none from the second step, whose label would go up:
+    // ((1 - V_1) (1 - V_2))^K with K rollouts from each.
+    let missed_by_one = (1.0 - exact.value(&path[..1]).unwrap()) * (1.0 - exact.value(&path[..2]).unwrap());
+    let seeds = 2000;
+    for rollouts in [1usize, 2, 4] {
+        let missed =
+            (0..seeds).filter(|seed| !sorm_labels(&labelled(&tree, &policy, &path, rollouts, *seed))[0]).count() as f64;
+        let expected = missed_by_one.powi(rollouts as i32);
+        // 4.5 standard deviations.
+        let bound = 4.5 * (expected * (1.0 - expected) / seeds as f64).sqrt() + 1e-3;
+        assert!((missed / seeds as f64 - expected).abs() < bound, "{rollouts} rollouts: {missed} beside {expected}");
+    }
+}
+
+#[test]
 fn token_targets_expect_the_value_exactly() {
     // All pairs and triples of samples, each with its probability.
     let (tree, policy) = world(2, 3, 4);
@@ -123,16 +145,57 @@ fn token_targets_expect_the_value_exactly() {
     }
 }
 
+/// So many samples of the policy with their outcomes.
+fn drawn(tree: &TokenTree, policy: &TreePolicy, n: usize, seed: u64) -> Vec<(Tokens, bool)> {
+    let outcome = Leaf(tree);
+    let mut completer = Completer::new(policy, &outcome, "tree", 99, Seed(seed));
+    let asked = ascribe_process::label::Asked { problem: 0, prompt: &[], prefix: &[], n, again: 0 };
+    let estimates = completer.estimate(&[asked]).expect("the tree answers").expect("no cap");
+    let [estimate] = &estimates[..] else { panic!("one estimate") };
+    let right = estimate.right.iter().map(|path| (path.clone(), true));
+    right.chain(estimate.wrong.iter().map(|path| (path.clone(), false))).collect()
+}
+
+/// A token of three behind which some leaves are right and some wrong, and its value under the policy that draws tokens evenly.
+fn open_token(tree: &TokenTree) -> (u32, f64) {
+    let exact = tree.exact_value(&TreePolicy::uniform(tree)).expect("one shape");
+    let values = (0..3).map(|token| (token, exact.value(&[token]).expect("a state")));
+    let nearest = values.min_by(|one, other| (one.1 - 0.5).abs().total_cmp(&(other.1 - 0.5).abs()));
+    let (token, value) = nearest.expect("three tokens");
+    assert!((0.1..0.9).contains(&value), "{value}");
+    (token, value)
+}
+
+#[test]
+fn the_error_of_a_token_target_falls_with_one_over_its_samples() {
+    let (tree, _) = world(3, 3, 1);
+    let policy = TreePolicy::uniform(&tree);
+    let (first, value) = open_token(&tree);
+    let seeds = 400;
+    for n in [40usize, 160] {
+        let (mut by_visits, mut by_samples) = (0.0, 0.0);
+        for seed in 0..seeds {
+            let samples = drawn(&tree, &policy, n, seed);
+            let visits = samples.iter().filter(|(path, _)| path[0] == first).count() as f64;
+            let target = TokenTrie::new(&samples, 1).unwrap().value(&[first]).expect("a visit");
+            by_visits += visits * (target - value).powi(2) / seeds as f64;
+            by_samples += n as f64 * (target - value).powi(2) / seeds as f64;
+        }
+        // A target of so many visits is a binomial share, with a mean square of V (1 - V) / visits; a third of the samples
+        // visits the token, so it is 3 V (1 - V) / samples, and 5 % more where they are 40. A mean of 400 squares is off by
+        // about 8 % at one standard deviation.
+        let variance = value * (1.0 - value);
+        for ratio in [by_visits / variance, by_samples / (3.0 * variance)] {
+            assert!((0.65..1.4).contains(&ratio), "{n} samples: {ratio}");
+        }
+    }
+}
+
 #[test]
 fn token_targets_of_many_samples_tend_to_the_value() {
     let (tree, policy) = world(3, 3, 2);
     let exact = tree.exact_value(&policy).unwrap();
-    let outcome = Leaf(&tree);
-    let mut completer = Completer::new(&policy, &outcome, "tree", 99, Seed(1));
-    let asked = ascribe_process::label::Asked { problem: 0, prompt: &[], prefix: &[], n: 20_000, again: 0 };
-    let estimate = completer.estimate(&[asked]).unwrap().unwrap().remove(0);
-    let right = estimate.right.into_iter().map(|path| (path, true));
-    let samples: Vec<(Tokens, bool)> = right.chain(estimate.wrong.into_iter().map(|path| (path, false))).collect();
+    let samples = drawn(&tree, &policy, 20_000, 1);
     let trie = TokenTrie::new(&samples, 1).unwrap();
     for prefix in [&[][..], &[0], &[1], &[2]] {
         let value = unit(exact.value(prefix).unwrap());
