@@ -13,7 +13,7 @@ use ascribe::data::{Message, Prompt, Rows};
 use ascribe::lm::{ChatTemplate, FrozenModel, Row, Tokenizer};
 use ascribe::preference::Encoder;
 use ascribe::process::credit::{ImplicitForm, ImplicitProcess, StepTurn, StepView, judged, reply_scores};
-use ascribe::process::model::{ProcessCard, ProcessKind, ProcessModel};
+use ascribe::process::model::{CARD, ProcessCard, ProcessKind, ProcessModel};
 use ascribe::process::steps::given_steps;
 use ascribe::process::{Aggregate, Segmenter, Tokenized};
 use serde_json::{Map, Value, json};
@@ -25,6 +25,24 @@ use crate::hub::resolve;
 use crate::output::{Progress, print_line};
 use crate::score::{ROWS, messages_of, place};
 use crate::train::process::{joined, separator_of};
+
+/// Refuses steps that end elsewhere than those that the process model in `folder` learned. `asked` is what was asked for, and `cut`
+/// the segmenter that it is; `None` where no segmenter cuts so. Models that learned every token, and cards that say nothing of
+/// steps, take any.
+pub fn check_steps(folder: &Path, asked: &str, cut: Option<&Segmenter>) -> anyhow::Result<()> {
+    let Some(card) = ProcessCard::read(folder)? else { return Ok(()) };
+    let written: Value = serde_json::from_str(&std::fs::read_to_string(folder.join(CARD))?)?;
+    let of_steps = matches!(card.kind, ProcessKind::Prm | ProcessKind::Pav) && written.get("segmenter").is_some();
+    if of_steps && cut != Some(&card.segmenter) {
+        bail!(
+            "segment must cut where the steps of the process model `{}` end, by {}, got {asked}; change --segment, or name a \
+             model that learned such steps",
+            folder.display(),
+            card.segmenter.id()
+        );
+    }
+    Ok(())
+}
 
 pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let path = args.process.as_deref().context("name a process model with --process")?;

@@ -197,6 +197,22 @@ fn every_method_labels_and_keeps_to_its_caps() {
     }
 }
 
+/// Six tokens of this model hold no such number, so the one path of each item ends wrong: no row for a policy.
+#[test]
+fn items_without_a_right_path_give_the_policy_no_rows() {
+    let bench = Bench::new();
+    let row = |n: usize| json!({"prompt": format!("what is {n}+{n}?"), "answer": "987654321"});
+    bench.rows("problems.jsonl", (1..3).map(row));
+    let line = format!("{LABEL} --method evolve --rows completions --method-args max_depth=1 --output policy.jsonl");
+    bench.run(&line).succeeded();
+    let done = lines(&bench.read("policy.jsonl"));
+    assert_eq!(done.len(), 3, "a line for the run and one for each item");
+    for item in &done[1..] {
+        assert_eq!(item["rows"], json!([]), "{item}");
+        assert!(item["spent"]["policy_calls"].as_u64().is_some_and(|calls| calls > 1), "{item}");
+    }
+}
+
 #[test]
 fn attempts_with_their_outcomes_are_rows_to_learn_from() {
     let bench = with_problems();

@@ -498,10 +498,23 @@ fn transformers_loads_the_folder_and_gives_the_same_scores() {
     }
 }
 
+/// Says in the card of a model that its steps are so many tokens each; `None`: nothing of steps.
+fn cut_by(bench: &Bench, model: &str, tokens: Option<usize>) {
+    let name = format!("{model}/process.json");
+    let mut card = bench.json(&name);
+    let entries = card.as_object_mut().expect("an object");
+    entries.remove("segmenter");
+    if let Some(tokens) = tokens {
+        entries.insert("segmenter".to_owned(), json!({"fixed_length": tokens}));
+    }
+    bench.write(&name, card.to_string());
+}
+
 #[test]
 fn a_search_is_led_by_a_process_model() {
     let bench = with_steps();
     train(&bench, "pav", "steps.jsonl", "pav", "--max-steps 2").succeeded();
+    cut_by(&bench, "pav", Some(3));
     bench.rows("prompts.jsonl", (0..2).map(|n| json!({"prompt": format!("what is {n}?")})));
     let search = "search --model model --input prompts.jsonl --segment length:3 --max-new-tokens 9 --seed 3";
     let line = format!("{search} --strategy best-of-n --strategy-args n=3 --output out.jsonl --process pav");
@@ -516,6 +529,15 @@ fn a_search_is_led_by_a_process_model() {
         .run(&format!("{line} --scorer logp --process pav"))
         .refused(&["process does nothing without --scorer process"]);
     bench.run(&format!("{line} --scorer process --process model")).refused(&["two classes"]);
+    // Steps of the search are those of the card, where it speaks of steps.
+    cut_by(&bench, "pav", Some(4));
+    bench.run(&format!("{line} --scorer process --process pav")).refused(&[
+        "segment must cut where the steps of the process model `pav` end, by length 4, got length 3",
+        "change --segment, or name a model that learned such steps",
+    ]);
+    assert!(!bench.path("no.jsonl").exists());
+    cut_by(&bench, "pav", None);
+    bench.run(&format!("{line} --strategy-args n=2 --scorer process --process pav")).succeeded();
 }
 
 /// Controlled decoding by prefix scorers that learned outcomes at every token, outcomes from token to token, and values of tokens.
@@ -583,6 +605,7 @@ fn a_process_run_can_be_checked_without_weights() {
 fn a_policy_learns_from_a_process_model() {
     let bench = with_steps();
     train(&bench, "prm", "steps.jsonl", "prm", "").succeeded();
+    cut_by(&bench, "prm", Some(3));
     bench.rows("prompts.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?")})));
     let line = "train grpo --model model --data prompts.jsonl --reward prm --held-out 2 --per-device-train-batch-size 4 \
                 --gradient-accumulation-steps 1 --num-generations 4 --max-completion-length 6 --max-steps 2 --logging-steps 1";
@@ -602,12 +625,24 @@ fn a_policy_learns_from_a_process_model() {
         // Probabilities of at most two steps.
         assert!(rewards.len() == 2 && rewards.iter().all(|reward| 0.0 < *reward && *reward < 2.0), "{rewards:?}");
     }
+    // Steps end where those of the card do.
+    let line = format!("{line} --output-dir no --advantage-estimator step_level");
+    for (segment, got) in [("fixed:2", "got fixed:2"), (r"separator:\n", r"got separator:\n")] {
+        bench.run(&format!("{line} --segment {segment}")).refused(&["`prm` end, by length 3", got, "change --segment"]);
+    }
+    let mut card = bench.json("prm/process.json");
+    card["segmenter"] = json!({"delimiter": "\n"});
+    bench.write("prm/process.json", card.to_string());
+    bench.run(&format!("{line} --segment fixed:3")).refused(&[r#"by delimiter "\n", got fixed:3"#]);
+    assert!(bench.files("no").is_empty());
+    bench.run(&format!(r"{line} --segment separator:\n")).succeeded();
 }
 
 #[test]
 fn a_policy_learns_from_refined_scores_of_steps_beside_success() {
     let bench = with_steps();
     train(&bench, "prm", "steps.jsonl", "prm", "").succeeded();
+    cut_by(&bench, "prm", Some(3));
     bench.rows("sums.jsonl", (0..6).map(|n| json!({"prompt": format!("what is {n}?"), "answer": n.to_string()})));
     let line = |more: &str| {
         format!(
@@ -634,6 +669,7 @@ fn a_policy_learns_from_refined_scores_of_steps_beside_success() {
     }
     // Success and three times their progress at each of at most two steps: A sums to a number in [-1, 1].
     train(&bench, "pav", "steps.jsonl", "pav", "").succeeded();
+    cut_by(&bench, "pav", Some(3));
     let own = "--advantage-estimator own_step --segment fixed:3";
     let progress = "--reward arithmetic,pav --reward-weights 1,3 --step-rewards progress";
     let ran = bench.run(&line(&format!("--output-dir progress {progress} {own}"))).succeeded();

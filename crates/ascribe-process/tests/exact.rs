@@ -2,7 +2,8 @@
 
 mod support;
 
-use ascribe_core::{Seed, Tokens, World};
+use ascribe_core::{Candidate, Capabilities, CoreError, Finish, Policy, Reply, Request, Seed, Tokens, Usage, World};
+use ascribe_process::Verdict;
 use ascribe_process::credit::{ImplicitForm, TokenTrie, implicit_steps, progress};
 use ascribe_process::label::{Completer, MonteCarlo, OmegaConfig, Question, Solution, miss_probability, sorm_labels};
 use ascribe_worlds::{TokenTree, TreePolicy};
@@ -93,6 +94,28 @@ fn stepwise_outcome_labels_say_whether_anything_can_still_end_right() {
 }
 
 #[test]
+fn stepwise_outcome_labels_miss_with_the_power_of_the_rollouts() {
+    let (tree, _) = world(3, 3, 1);
+    let policy = TreePolicy::uniform(&tree);
+    let exact = tree.exact_value(&policy).unwrap();
+    let (first, _) = open_token(&tree);
+    let mut leaves = tree.leaves();
+    let (path, _) = leaves.find(|(path, reward)| path[0] == first && *reward == 0.0).expect("a wrong leaf");
+    // The first step is called hopeless where no rollout from it is right and none from the second step, whose label would go up:
+    // ((1 - V_1) (1 - V_2))^K with K rollouts from each.
+    let missed_by_one = (1.0 - exact.value(&path[..1]).unwrap()) * (1.0 - exact.value(&path[..2]).unwrap());
+    let seeds = 2000;
+    for rollouts in [1usize, 2, 4] {
+        let missed =
+            (0..seeds).filter(|seed| !sorm_labels(&labelled(&tree, &policy, &path, rollouts, *seed))[0]).count() as f64;
+        let expected = missed_by_one.powi(rollouts as i32);
+        // 4.5 standard deviations.
+        let bound = 4.5 * (expected * (1.0 - expected) / seeds as f64).sqrt() + 1e-3;
+        assert!((missed / seeds as f64 - expected).abs() < bound, "{rollouts} rollouts: {missed} beside {expected}");
+    }
+}
+
+#[test]
 fn token_targets_expect_the_value_exactly() {
     // All pairs and triples of samples, each with its probability.
     let (tree, policy) = world(2, 3, 4);
@@ -122,16 +145,57 @@ fn token_targets_expect_the_value_exactly() {
     }
 }
 
+/// So many samples of the policy with their outcomes.
+fn drawn(tree: &TokenTree, policy: &TreePolicy, n: usize, seed: u64) -> Vec<(Tokens, bool)> {
+    let outcome = Leaf(tree);
+    let mut completer = Completer::new(policy, &outcome, "tree", 99, Seed(seed));
+    let asked = ascribe_process::label::Asked { problem: 0, prompt: &[], prefix: &[], n, again: 0 };
+    let estimates = completer.estimate(&[asked]).expect("the tree answers").expect("no cap");
+    let [estimate] = &estimates[..] else { panic!("one estimate") };
+    let right = estimate.right.iter().map(|path| (path.clone(), true));
+    right.chain(estimate.wrong.iter().map(|path| (path.clone(), false))).collect()
+}
+
+/// A token of three behind which some leaves are right and some wrong, and its value under the policy that draws tokens evenly.
+fn open_token(tree: &TokenTree) -> (u32, f64) {
+    let exact = tree.exact_value(&TreePolicy::uniform(tree)).expect("one shape");
+    let values = (0..3).map(|token| (token, exact.value(&[token]).expect("a state")));
+    let nearest = values.min_by(|one, other| (one.1 - 0.5).abs().total_cmp(&(other.1 - 0.5).abs()));
+    let (token, value) = nearest.expect("three tokens");
+    assert!((0.1..0.9).contains(&value), "{value}");
+    (token, value)
+}
+
+#[test]
+fn the_error_of_a_token_target_falls_with_one_over_its_samples() {
+    let (tree, _) = world(3, 3, 1);
+    let policy = TreePolicy::uniform(&tree);
+    let (first, value) = open_token(&tree);
+    let seeds = 400;
+    for n in [40usize, 160] {
+        let (mut by_visits, mut by_samples) = (0.0, 0.0);
+        for seed in 0..seeds {
+            let samples = drawn(&tree, &policy, n, seed);
+            let visits = samples.iter().filter(|(path, _)| path[0] == first).count() as f64;
+            let target = TokenTrie::new(&samples, 1).unwrap().value(&[first]).expect("a visit");
+            by_visits += visits * (target - value).powi(2) / seeds as f64;
+            by_samples += n as f64 * (target - value).powi(2) / seeds as f64;
+        }
+        // A target of so many visits is a binomial share, with a mean square of V (1 - V) / visits; a third of the samples
+        // visits the token, so it is 3 V (1 - V) / samples, and 5 % more where they are 40. A mean of 400 squares is off by
+        // about 8 % at one standard deviation.
+        let variance = value * (1.0 - value);
+        for ratio in [by_visits / variance, by_samples / (3.0 * variance)] {
+            assert!((0.65..1.4).contains(&ratio), "{n} samples: {ratio}");
+        }
+    }
+}
+
 #[test]
 fn token_targets_of_many_samples_tend_to_the_value() {
     let (tree, policy) = world(3, 3, 2);
     let exact = tree.exact_value(&policy).unwrap();
-    let outcome = Leaf(&tree);
-    let mut completer = Completer::new(&policy, &outcome, "tree", 99, Seed(1));
-    let asked = ascribe_process::label::Asked { problem: 0, prompt: &[], prefix: &[], n: 20_000, again: 0 };
-    let estimate = completer.estimate(&[asked]).unwrap().unwrap().remove(0);
-    let right = estimate.right.into_iter().map(|path| (path, true));
-    let samples: Vec<(Tokens, bool)> = right.chain(estimate.wrong.into_iter().map(|path| (path, false))).collect();
+    let samples = drawn(&tree, &policy, 20_000, 1);
     let trie = TokenTrie::new(&samples, 1).unwrap();
     for prefix in [&[][..], &[0], &[1], &[2]] {
         let value = unit(exact.value(prefix).unwrap());
@@ -278,6 +342,56 @@ fn halving_finds_a_planted_error_in_as_many_probes_as_the_logarithm() {
     }
     let worst = |steps: usize| (0..steps).map(|error| probes(steps, error)).max();
     assert_eq!([1, 2, 3, 8, 9, 20].map(worst), [0, 1, 2, 3, 4, 5].map(Some));
+}
+
+/// From nothing, two right rollouts of four tokens 0 and two wrong ones with their mistake, 1 or 2, at the third; behind two
+/// tokens 0, one right rollout and then wrong ones that begin with a 3. Other prefixes go on with tokens 0.
+struct Listed;
+
+impl Policy for Listed {
+    fn propose(&self, requests: &[Request]) -> Result<Vec<Reply>, CoreError> {
+        let reply = |request: &Request| {
+            let tokens = |index: usize| match (&request.prefix[..], index) {
+                ([], 0 | 1) => vec![0; 4],
+                ([], 2) => vec![0, 0, 1, 0],
+                ([], _) => vec![0, 0, 2, 0],
+                ([0, 0], 1..) => vec![3, 0],
+                (prefix, _) => vec![0; 4 - prefix.len()],
+            };
+            let candidate = |index: usize| {
+                let tokens = Tokens::from(tokens(index));
+                Candidate { logps: vec![0.0; tokens.len()], tokens, finish: Finish::End }
+            };
+            let candidates: Vec<Candidate> = (0..request.n).map(candidate).collect();
+            let generated = candidates.iter().map(|one| one.tokens.len() as u64).sum();
+            Reply { candidates, usage: Usage { generated, scored: 0, reused: 0 } }
+        };
+        Ok(requests.iter().map(reply).collect())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { score: false, top: false, context: 1000 }
+    }
+}
+
+#[test]
+fn ties_go_to_the_earliest_and_without_novelty_the_best_quality_is_taken() {
+    let right = |_: u64, response: &[u32]| -> Result<Verdict, CoreError> {
+        Ok(if response.iter().all(|token| *token == 0) { Verdict::Correct } else { Verdict::Wrong })
+    };
+    let responses = |c_puct: f64| -> Vec<Vec<u32>> {
+        let mut completer = Completer::new(&Listed, &right, "listed", 99, Seed(0));
+        let omega = OmegaConfig { rollouts: 4, root_rollouts: 4, searches: 2, c_puct, ..OmegaConfig::default() };
+        let question = Question { problem: 0, prompt: &[], cut: &every_token, segmentation: "tokens" };
+        let tree = omega.init().unwrap().search(question, &mut completer).unwrap();
+        tree.found.iter().map(|found| found.response.to_vec()).collect()
+    };
+    // Both wrong rollouts of the question have Q = .5^.5 .9^(4/500) = .7065 and the same U, so the first is taken. Halving it
+    // shows that of four rollouts behind 0 0 one is right, so three of Q = .5^.75 .9^(2/500) = .5944 join the pool.
+    let [first, second]: [Vec<u32>; 2] = [vec![0, 0, 1, 0], vec![0, 0, 2, 0]];
+    assert_eq!(responses(0.0), [first.clone(), second]);
+    // With c_puct = 1 they have U = 1, and the question, which was selected once, 1/2: 1.594 beside 1.207.
+    assert_eq!(responses(1.0), [first, vec![0, 0, 3, 0]]);
 }
 
 #[test]

@@ -354,6 +354,20 @@ fn evolved_paths_carry_values_and_only_right_ones_teach_the_policy() {
 }
 
 #[test]
+fn an_item_without_a_right_path_teaches_the_policy_nothing() {
+    let never = |_: u64, _: &[u32]| -> Result<Verdict, CoreError> { Ok(Verdict::Wrong) };
+    for seed in 0..3 {
+        let (_, policy) = world(3, 4, seed);
+        let mut completer = Completer::new(&policy, &never, "tree", 99, Seed(seed));
+        let config = EvolveConfig { separators: vec![0, 1, 2], ..EvolveConfig::default() };
+        let evolved = config.init().unwrap().search(0, &[], &mut completer).unwrap();
+        // A process model learns of it, and no path is one that a policy learns.
+        assert!(!evolved.paths.is_empty() && evolved.value == 0.0);
+        assert!(evolved.paths.iter().all(|path| !path.right && path.values.iter().all(|value| *value == 0.0)));
+    }
+}
+
+#[test]
 fn path_labels_by_hand() {
     let values = [0.2, 0.6, 0.5, 0.8];
     let of = |labels, look_back| path_labels(&values, labels, look_back).unwrap();

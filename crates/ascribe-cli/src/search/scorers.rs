@@ -16,6 +16,7 @@ use crate::args::{ScorerName, SearchArgs};
 use crate::device::device;
 use crate::hub::resolve;
 use crate::judge::Judge;
+use crate::process_scores::check_steps;
 
 /// What scorers are made from.
 pub struct Scorers<'a> {
@@ -45,7 +46,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process model that the scorers need, if they need one; it reads the tokens of the model that writes.
+    /// The process model that the scorers need, if they need one; it reads the tokens of the model that writes, and its
+    /// steps end where those of the search do.
     pub fn open(args: &SearchArgs, tokenizer: &Tokenizer) -> anyhow::Result<Option<Self>> {
         let names = [ScorerName::Process, ScorerName::ProcessValue];
         let needed = args.scorers().any(|name| names.contains(&name));
@@ -56,12 +58,14 @@ impl Process {
             (Some(path), true) => path,
         };
         eprintln!("loading {}", path.display());
-        let load = ProcessModel::load(&resolve(path)?, &device(&args.common.device)?);
+        let folder = resolve(path)?;
+        let load = ProcessModel::load(&folder, &device(&args.common.device)?);
         let scores = load.with_context(|| format!("the process model `{}`", path.display()))?;
         scores.reads_responses().with_context(|| format!("the process model `{}`", path.display()))?;
         if scores.model().tokenizer.hash() != tokenizer.hash() {
             bail!("the process model has another tokenizer than the model that writes; use models of one family");
         }
+        check_steps(&folder, &args.segment.id(), Some(&args.segment))?;
         let values = ProcessModel::new(scores.model(), scores.card().clone())?.with_progress(None)?;
         Ok(Some(Self { scores, values }))
     }

@@ -4,19 +4,22 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use ascribe::core::{CoreError, Credit, Episode, Policy, Scorer};
+use ascribe::core::{CoreError, Credit, Episode, Policy, Scorer, Seed};
 use ascribe::lm::{FrozenModel, LocalPolicy};
-use ascribe::preference::rl::{PromptRow, WeightedRewards};
+use ascribe::preference::rl::{PromptRow, Segmentation, WeightedRewards};
+use ascribe::process::Segmenter;
 use ascribe::process::credit::{ImplicitForm, ImplicitProcess};
 use ascribe::process::model::{CARD, ProcessModel, Progress};
 use ascribe::reward::ClipDeltaConfig;
 
 use super::combined::{ProgressOf, Refined, WithSuccess};
 use super::rollouts::{weighted, weights_of};
+use super::setup::segmentation;
 use crate::Catalog;
 use crate::args::{StepRewards, TrainArgs, WeightsName};
 use crate::device::device;
 use crate::generate::frozen;
+use crate::process_scores::check_steps;
 use crate::words::Words;
 
 /// What stands before the folder of a policy whose log-ratios are the reward.
@@ -114,7 +117,8 @@ pub(super) fn refined(
     Ok(WeightedRewards::new(vec![(refined, 1.0)])?)
 }
 
-/// A process model that reads the tokens of the policy: it scores steps where responses are cut into them, else the whole.
+/// A process model that reads the tokens of the policy: it scores steps where responses are cut into them, which are to
+/// end as those that it learned, else the whole.
 fn process_model(args: &TrainArgs, folder: &Path) -> anyhow::Result<ProcessModel> {
     eprintln!("loading {}", folder.display());
     let model = ProcessModel::load(folder, &device(&args.common.device)?);
@@ -122,6 +126,14 @@ fn process_model(args: &TrainArgs, folder: &Path) -> anyhow::Result<ProcessModel
     model.reads_responses().with_context(|| format!("the process model `{}`", folder.display()))?;
     if model.model().tokenizer.hash() != Words::load(&args.model)?.tokenizer.hash() {
         bail!("the process model has another tokenizer than the model that is trained; use models of one family");
+    }
+    if let Some(text) = &args.rl.segment {
+        let cut = match segmentation(text, Seed(args.seed))? {
+            Segmentation::Separator(separator) => Some(Segmenter::Delimiter(separator)),
+            Segmentation::Fixed(tokens) => Some(Segmenter::FixedLength(tokens)),
+            Segmentation::Randomised { .. } | Segmentation::Perplexity | Segmentation::Parsing { .. } => None,
+        };
+        check_steps(folder, text, cut.as_ref())?;
     }
     Ok(model)
 }

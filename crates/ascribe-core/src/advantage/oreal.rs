@@ -202,6 +202,31 @@ mod tests {
         assert_eq!(super::token_weights(&[], true, TokenWeighting::Top(0.5)), Vec::<f64>::new());
     }
 
+    #[test]
+    fn running_chances_and_weights_of_four_tokens() {
+        // Token rewards 2, 0, -1, 3: running means 2, 1, 1/3 and 1.
+        let near = |weighting, right, expected: [f64; 4]| {
+            let got = token_weights(&[2.0, 0.0, -1.0, 3.0], right, weighting);
+            assert!(got.len() == 4 && got.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6), "{got:?}");
+        };
+        // A threshold of 0 leaves the chance itself.
+        near(TokenWeighting::Above(0.0), true, [0.880_797, 0.731_059, 0.582_570, 0.731_059]);
+        near(TokenWeighting::Above(0.0), false, [0.119_203, 0.268_941, 0.417_430, 0.268_941]);
+        near(TokenWeighting::default(), true, [0.761_594, 0.462_117, 0.165_140, 0.462_117]);
+        near(TokenWeighting::default(), false, [0.0; 4]);
+    }
+
+    #[test]
+    fn the_last_chance_is_that_of_the_mean_reward() {
+        let chances = |rewards: &[f64]| token_weights(rewards, true, TokenWeighting::Above(0.0));
+        // The mean of 2, 0, -1, 3 is 1, and cross-entropy with a right outcome is ln(1 + e^-1) = 0.313262.
+        let last = chances(&[2.0, 0.0, -1.0, 3.0])[3];
+        assert!((-last.ln() - 0.313_262).abs() < 1e-6, "{last}");
+        // In whatever order, and as one token has it, whose running mean is its reward.
+        close(&chances(&[3.0, -1.0, 2.0, 0.0])[3..], &[last]);
+        close(&chances(&[1.0]), &[last]);
+    }
+
     proptest! {
         #[test]
         fn weights_are_shares(

@@ -159,6 +159,21 @@ mod tests {
     }
 
     #[test]
+    fn an_oracle_is_1_and_who_never_finds_an_error_keeps_what_is_right() {
+        let labels = [0, 2, -1, 1, -1];
+        let found = |predictions: [i64; 5]| {
+            let scores = process_f1(&predictions.map(Some), &labels, &Bootstrap::NONE).unwrap();
+            [scores.accuracy_error.value, scores.accuracy_correct.value, scores.f1.value]
+        };
+        assert_eq!(found(labels), [1.0; 3]);
+        assert_eq!(found([-1; 5]), [0.0, 1.0, 0.0]);
+        // A threshold of 0 is below every probability, and no probability is strictly below it.
+        for scores in [&[0.0][..], &[0.3, 0.0, 1.0], &[1.0, 1.0], &[f64::MIN_POSITIVE]] {
+            assert_eq!(first_error(scores, 0.0).unwrap(), -1, "{scores:?}");
+        }
+    }
+
+    #[test]
     fn the_threshold_is_strict() {
         assert_eq!(first_error(&[0.9, 0.5, 0.2], 0.5).unwrap(), 2);
         assert_eq!(first_error(&[0.9, 0.5], 0.5).unwrap(), -1);

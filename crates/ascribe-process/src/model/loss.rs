@@ -255,15 +255,39 @@ mod tests {
         // -.75 ln .6 - .25 ln .4, and (.6 - .75)^2.
         close("soft", &[mean(ProcessLoss::CrossEntropy, &[logit(0.6)], &[&[0.75]])], &[0.612192], 1e-6);
         close("squares", &[mean(ProcessLoss::Squared, &[logit(0.6)], &[&[0.75]])], &[0.0225], 1e-6);
+        // A logit of 1, such as the mean of the token rewards 2, 0, -1, 3, with a right outcome: ln(1 + e^-1).
+        close("one logit", &[mean(ProcessLoss::CrossEntropy, &[1.0], &[&[1.0]])], &[0.313262], 1e-6);
         // Hard labels of two rows, divided once by three places: -(ln .9 + ln .8 + ln .3) / 3.
         let hard = mean(ProcessLoss::CrossEntropy, &[0.9, 0.2, 0.3].map(logit), &[&[1.0, 0.0], &[1.0]]);
         close("hard", &[hard], &[-(0.9f64.ln() + 0.8f64.ln() + 0.3f64.ln()) / 3.0], 1e-6);
         // Worked in the specification of PQM's loss: terms 2.623873 and 2.236816, and 3.048587 for the start.
         close("ranking", &[mean(RANKING, &[0.5, 1.0, -1.0], &[&[1.0, 1.0, 0.0]])], &[2.636425], 1e-5);
         close("no wrong step", &[mean(RANKING, &[0.5, 1.0], &[&[1.0, 1.0]])], &[0.577173], 1e-5);
+        // The terms apart. Of one right step alone: ln(1 + e^.5) - .5. With the wrong step and its margin, e^(-1 + 4) beside:
+        // ln(1 + e^.5 + e^3) - .5 = 2.623873 and ln(1 + e^.5 + e^1 + e^3) - 1 = 2.236816, and ln(1 + e^3) = 3.048587.
+        close("one right", &[mean(RANKING, &[0.5], &[&[1.0]])], &[0.474077], 1e-5);
+        let start = 3.048587;
+        close("the start", &[mean(RANKING, &[-1.0], &[&[0.0]])], &[start], 1e-5);
+        let first = 2.0 * mean(RANKING, &[0.5, -1.0], &[&[1.0, 0.0]]) - start;
+        close("the first right step", &[first], &[2.623873], 1e-5);
+        let second = 3.0 * mean(RANKING, &[0.5, 1.0, -1.0], &[&[1.0, 1.0, 0.0]]) - start - first;
+        close("the second right step", &[second], &[2.236816], 1e-5);
         // Two responses: the mean of their means.
         let both = mean(RANKING, &[0.5, 1.0, -1.0, 0.5, 1.0], &[&[1.0, 1.0, 0.0], &[1.0, 1.0]]);
         close("two responses", &[both], &[(2.636425 + 0.577173) / 2.0], 1e-5);
+    }
+
+    #[test]
+    fn a_batch_is_divided_once_by_all_its_places() {
+        // Every token of three and of one carries its outcome: -(ln .9 + ln .6 + ln .5 + ln .8) / 4, and the squares alike. The
+        // mean of the means of the rows would be another number.
+        let (at, labels) = ([0.9, 0.6, 0.5, 0.2].map(logit), [&[1.0; 3][..], &[0.0]]);
+        let entropy = -(0.9f64.ln() + 0.6f64.ln() + 0.5f64.ln() + 0.8f64.ln()) / 4.0;
+        close("cross-entropy", &[mean(ProcessLoss::CrossEntropy, &at, &labels)], &[entropy], 1e-6);
+        let squares = (0.01 + 0.16 + 0.25 + 0.04) / 4.0;
+        close("squares", &[mean(ProcessLoss::Squared, &at, &labels)], &[squares], 1e-6);
+        let apart = (0.9f64.ln() + 0.6f64.ln() + 0.5f64.ln()) / -3.0 - 0.8f64.ln();
+        assert!((entropy - apart / 2.0).abs() > 1e-2);
     }
 
     #[test]
