@@ -102,6 +102,11 @@ pub struct Localisation {
     pub mean_offset: Option<f64>,
 }
 
+/// Whether a predicted first error is at most one step off; -1 is near nothing but itself.
+pub(crate) fn within_one(prediction: i64, label: i64) -> bool {
+    prediction == label || (prediction >= 0 && label >= 0 && prediction.abs_diff(label) <= 1)
+}
+
 /// Compares predicted with labelled first errors. Shares lie in [0, 1], the offset is at least 0; O(n).
 ///
 /// # Errors
@@ -115,10 +120,7 @@ pub fn localisation(predictions: &[i64], labels: &[i64], bootstrap: &Bootstrap) 
         }
     }
     let pairs = || predictions.iter().zip(labels).map(|(&prediction, &label)| (prediction, label));
-    let near = |(prediction, label): (i64, i64)| {
-        prediction == label || (prediction >= 0 && label >= 0 && prediction.abs_diff(label) <= 1)
-    };
-    let count = pairs().filter(|&pair| near(pair)).count();
+    let count = pairs().filter(|&(prediction, label)| within_one(prediction, label)).count();
     let exact = pairs().filter(|(prediction, label)| prediction == label).count();
     let offsets: Vec<f64> = pairs()
         .filter(|&(prediction, label)| prediction >= 0 && label >= 0)

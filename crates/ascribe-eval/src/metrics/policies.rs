@@ -31,6 +31,8 @@ fn policy(name: &str) -> (Says, Option<Says>) {
         "auroc" => (Value(0.5), Some(Undefined)),
         "average-precision" => (Value(0.75), Some(Undefined)),
         "tpr-at-fpr-1" => (Value(0.0), Some(Undefined)),
+        // One threshold: all are called positive.
+        "fpr-at-tpr-95" => (Value(1.0), Some(Undefined)),
         // p = 1/2 is called positive. One class: three of four are called so.
         "precision" => (Value(0.75), Some(Value(1.0))),
         "recall" => (Value(1.0), Some(Value(0.75))),
@@ -40,7 +42,7 @@ fn policy(name: &str) -> (Says, Option<Says>) {
         "balanced-accuracy" => (Value(0.5), Some(Undefined)),
         "mcc" => (Undefined, Some(Undefined)),
         // One bin with mean label 3/4. One class: four bins with gaps .1, .8, .3 and .4.
-        "ece" => (Value(0.25), Some(Value(0.4))),
+        "ece" | "ece-equal-mass" => (Value(0.25), Some(Value(0.4))),
         "mce" => (Value(0.25), Some(Value(0.8))),
         "rms-calibration-error" => (Value(0.25), Some(Value(0.225_f64.sqrt()))),
         "signed-calibration-error" => (Value(-0.25), Some(Value(-0.4))),
@@ -49,13 +51,18 @@ fn policy(name: &str) -> (Says, Option<Says>) {
         "log-loss" => (Value(ln2), Some(Value(-(0.9_f64 * 0.2 * 0.7 * 0.6).ln() / 4.0))),
         "balance" => (Value(0.25), Some(Value(0.0))),
         "pearson" | "spearman" | "kendall-tau-b" => (Undefined, None),
-        "cohen-kappa" | "quadratic-kappa" => (Undefined, None),
+        "cohen-kappa" | "linear-kappa" | "quadratic-kappa" => (Undefined, None),
         "mae" | "mse" | "rmse" | "bias" => (Value(0.0), None),
         "win-rate" => (Value(0.5), None),
         // Three of ten; of seven wrong ones no eight can be drawn.
         "pass-at-1" => (Value(0.3), None),
         "pass-at-8" => (Value(1.0), None),
+        "pass-hat-8" => (Value(0.0), None),
+        // All of rank 1; no log-ratio but 0.
+        "mrr" | "hit-rate-at-10" | "ndcg-at-10" => (Value(1.0), None),
+        "kl-k1" | "kl-k2" | "kl-k3" => (Value(0.0), None),
         "process-f1" => (Undefined, Some(Undefined)),
+        "first-error-exact" | "first-error-within-one" => (Value(1.0), Some(Value(1.0))),
         "difference" => (Value(0.0), None),
         new => panic!("say here what `{new}` does with ties and with one class"),
     }
