@@ -397,6 +397,9 @@ fn processbench_from_predictions_and_step_scores() {
     check(&found, "all, with an error", 0.4);
     check(&found, "all, correct", 0.8);
     check(&found, "all, F1", 0.533_333_333);
+    // One of the five errors is in the first step; without step scores nothing says how many steps there are.
+    check(&found, "all, with an error, always the first step", 0.2);
+    assert!(found["measures"].get("all, F1 by chance").is_none(), "{found}");
     assert_eq!(found["unread"], 1);
     bench.rows(
         "steps.jsonl",
@@ -405,7 +408,11 @@ fn processbench_from_predictions_and_step_scores() {
             json!({"label": -1, "step_scores": [0.9, 0.5], "subset": "x"}),
         ],
     );
-    check(&measured(&bench, "eval processbench --input steps.jsonl --threshold 0.5"), "x, F1", 1.0);
+    let found = measured(&bench, "eval processbench --input steps.jsonl --threshold 0.5");
+    check(&found, "x, F1", 1.0);
+    // One of two steps or none: 1/3 with an error and without.
+    check(&found, "x, F1 by chance", 1.0 / 3.0);
+    check(&found, "x, with an error, always the first step", 0.0);
     bench.run("eval processbench --input steps.jsonl").refused(&["column `prediction` is missing"]);
     bench.rows("wrong.jsonl", [json!({"label": 2, "step_scores": [0.9, 0.2]})]);
     bench.run("eval processbench --input wrong.jsonl --threshold 0.5").refused(&["wrong.jsonl, line 1", "`label`"]);

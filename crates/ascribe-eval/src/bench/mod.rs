@@ -21,7 +21,7 @@ pub use ppe::{
     MismatchMatrix, confidence_agreement, mean_win_rates, mismatch_matrix, pair_brier, quantile_over_domains,
     row_wise_correlation, separability, standardised_domains,
 };
-pub use process_bench::{Localisation, ProcessF1, first_error, localisation, process_f1, weakest_step};
+pub use process_bench::{Localisation, ProcessF1, chance_f1, first_error, localisation, process_f1, weakest_step};
 pub use reasoning::{
     CHAMP_CONDITIONS, ChampCondition, ClrScores, Joint, champ_conditions, champ_misleading, champ_partial_steps,
     clr_bench, right_by_wrong_steps,
