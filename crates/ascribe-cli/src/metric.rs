@@ -22,8 +22,11 @@ pub fn run(args: &MetricArgs) -> anyhow::Result<()> {
     let sources = sources(metric, &args.columns)?;
     let records = Records::read(input)?;
     let mut columns = Columns::new();
-    for (column, source) in &sources {
-        columns = columns.with_numbers(column, records.every(source, Records::number)?);
+    for ((column, source), (_, holds)) in sources.iter().zip(metric.columns) {
+        columns = match holds {
+            Holds::Texts => columns.with_labels(column, records.every(source, Records::label)?),
+            _ => columns.with_numbers(column, records.every(source, Records::number)?),
+        };
     }
     if let Some(cluster) = &args.cluster {
         columns = columns.with_labels(CLUSTER, records.every(cluster, Records::label)?);
@@ -130,6 +133,7 @@ fn holds(holds: Holds) -> &'static str {
         Holds::Flags => "0 or 1",
         Holds::Counts => "count",
         Holds::Steps => "step or -1",
+        Holds::Texts => "text",
     }
 }
 

@@ -102,6 +102,18 @@ fn the_settings_of_intervals_are_said() {
     assert!(bench.run(line).succeeded().stdout.contains("resamples 10000, seed 0, method percentile bootstrap"));
 }
 
+/// Two of three words: a precision of 1 and a recall of 2/3. A number is a text here.
+#[test]
+fn a_metric_reads_texts() {
+    let bench = Bench::new();
+    bench
+        .rows("texts.jsonl", [json!({"gold": "the cat sat", "answer": "The cat!"}), json!({"gold": 7, "answer": "7"})]);
+    let line = "metric rouge-1 --input texts.jsonl --columns target=gold,prediction=answer";
+    check(&measured(&bench, line), "rouge-1", 0.9);
+    bench.rows("texts.jsonl", [json!({"gold": null, "answer": "The cat!"})]);
+    bench.run(line).refused(&["texts.jsonl, line 1", "`gold` must be a string or a number"]);
+}
+
 #[test]
 fn the_list_has_every_metric() {
     let bench = Bench::new();

@@ -37,6 +37,8 @@ pub enum Holds {
     Counts,
     /// Whole numbers from -1 on; -1 says "none".
     Steps,
+    /// Texts, as a column of labels.
+    Texts,
 }
 
 /// One metric of the table.
@@ -163,6 +165,7 @@ mod tests {
                         Holds::Counts => (4.0 * draw).floor(),
                         Holds::Steps if row < 2 => row as f64 - 1.0,
                         Holds::Steps => (4.0 * draw).floor() - 1.0,
+                        Holds::Texts => (4.0 * draw).floor(),
                     }
                 })
                 .collect();
@@ -170,7 +173,12 @@ mod tests {
             if holds == Holds::Shares && numbers.len() > 3 {
                 numbers[..4].copy_from_slice(&[0.9, 0.1, 0.2, 0.8]);
             }
-            columns = columns.with_numbers(name, numbers);
+            columns = if holds == Holds::Texts {
+                let texts = ["the cat", "the dog sat", "a cat sat", "rain"];
+                columns.with_labels(name, numbers.iter().map(|&draw| texts[draw as usize].to_owned()).collect())
+            } else {
+                columns.with_numbers(name, numbers)
+            };
         }
         columns
     }
@@ -232,6 +240,14 @@ mod tests {
         let far: [(&str, &[f64]); 2] = [("logp", &[-1.0]), ("reference", &[-702.0])];
         let error = measured("kl-k3", &far).unwrap_err().to_string();
         assert!(error.contains("between -700 and 700 for k3, got 701"), "{error}");
+        // Two of three words and one of two pairs of words are in the prediction, which holds nothing else.
+        let text = |text: &str| vec![text.to_owned()];
+        let texts =
+            Columns::new().with_labels("target", text("the cat sat")).with_labels("prediction", text("The cat!"));
+        for (name, expected) in [("rouge-1", 0.8), ("rouge-2", 2.0 / 3.0), ("rouge-l", 0.8)] {
+            let got = super::metric(name).unwrap().measure(&texts, &Bootstrap::NONE).unwrap().value;
+            assert!((got - expected).abs() < 1e-12, "{name}: {got}");
+        }
         // 9 of the 45 ways to draw eight of ten leave out the wrong one.
         check("pass-hat-8", &[("samples", &[10.0]), ("correct", &[9.0])], 0.2);
         let first: [(&str, &[f64]); 2] = [("prediction", &[0.0, 2.0, -1.0, 3.0]), ("label", &[0.0, 1.0, -1.0, -1.0])];

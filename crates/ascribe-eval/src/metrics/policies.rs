@@ -61,6 +61,7 @@ fn policy(name: &str) -> (Says, Option<Says>) {
         // All of rank 1; no log-ratio but 0.
         "mrr" | "hit-rate-at-10" | "ndcg-at-10" => (Value(1.0), None),
         "kl-k1" | "kl-k2" | "kl-k3" => (Value(0.0), None),
+        "rouge-1" | "rouge-2" | "rouge-l" => (Value(1.0), None),
         "process-f1" => (Undefined, Some(Undefined)),
         "first-error-exact" | "first-error-within-one" => (Value(1.0), Some(Value(1.0))),
         "difference" => (Value(0.0), None),
@@ -89,7 +90,14 @@ fn one_class(metric: &ScalarMetric) -> Columns {
 }
 
 fn columns(metric: &ScalarMetric, of: impl Fn(&str, Holds) -> Vec<f64>) -> Columns {
-    let add = |columns: Columns, &(name, holds): &(&'static str, Holds)| columns.with_numbers(name, of(name, holds));
+    let add = |columns: Columns, &(name, holds): &(&'static str, Holds)| {
+        let numbers = of(name, holds);
+        if holds == Holds::Texts {
+            columns.with_labels(name, numbers.iter().map(|number| format!("{number} mice")).collect())
+        } else {
+            columns.with_numbers(name, numbers)
+        }
+    };
     metric.columns.iter().fold(Columns::new(), add)
 }
 
@@ -135,6 +143,11 @@ fn what_is_not_there_or_cannot_be_is_refused() {
         let short = good.clone().with_numbers(CLUSTER, vec![1.0]);
         assert!(matches!(value(metric, &short), Err(EvalError::Length { .. })), "{name}");
         for &(column, holds) in metric.columns {
+            if holds == Holds::Texts {
+                let got = value(metric, &good.clone().with_numbers(column, vec![1.0; 12]));
+                assert!(matches!(got, Err(EvalError::Degenerate { .. })), "{name}, {column}: {got:?}");
+                continue;
+            }
             let with = |wrong: f64| {
                 let Ok(Column::Numbers(numbers)) = good.get(column) else { panic!("{name}: {column}") };
                 let mut numbers = numbers.clone();
@@ -148,7 +161,7 @@ fn what_is_not_there_or_cannot_be_is_refused() {
             let labels = good.clone().with_labels(column, vec!["a".to_owned(); 12]);
             assert!(matches!(value(metric, &labels), Err(EvalError::Degenerate { .. })), "{name}, {column}");
             let out = match holds {
-                Holds::Numbers => continue,
+                Holds::Numbers | Holds::Texts => continue,
                 Holds::Shares => [-0.1, 1.1],
                 Holds::Flags => [0.5, 2.0],
                 Holds::Counts => [-1.0, 1.5],

@@ -16,6 +16,7 @@ use crate::rank::kappa::counted_cohen;
 use crate::rank::kendall::{Concordance, counted_tau};
 use crate::rank::{KappaWeights, pearson};
 use crate::stats::sum::{as_numbers, counted_mean};
+use crate::text::{RougeKind, Stem};
 use crate::{Bootstrap, Estimate, EvalError, accuracy};
 
 const SHARE: (f64, f64) = (0.0, 1.0);
@@ -34,6 +35,7 @@ const ATTEMPTS: &[(&str, Holds)] = &[("samples", Holds::Counts), ("correct", Hol
 const FIRST_ERROR: &[(&str, Holds)] = &[("prediction", Holds::Steps), ("label", Holds::Steps)];
 const RANK: &[(&str, Holds)] = &[("rank", Holds::Counts)];
 const LOGPS: &[(&str, Holds)] = &[("logp", Holds::Numbers), ("reference", Holds::Numbers)];
+const OVERLAP: &[(&str, Holds)] = &[("target", Holds::Texts), ("prediction", Holds::Texts)];
 const TWICE: &[(&str, Holds)] = &[("first", Holds::Flags), ("second", Holds::Flags)];
 
 macro_rules! row {
@@ -356,6 +358,23 @@ pub const METRICS: &[ScalarMetric] = &[
         "the same by e^-l - 1 + l with l = logp - reference; unbiased"
     ),
     row!(
+        "rouge-1",
+        OVERLAP,
+        SHARE,
+        Up,
+        Compute::Terms(|c| overlaps(c, RougeKind::N(1))),
+        "mean F of the words that prediction and target share, without stems; text beyond ASCII loses its letters"
+    ),
+    row!("rouge-2", OVERLAP, SHARE, Up, Compute::Terms(|c| overlaps(c, RougeKind::N(2))), "the same of pairs of words"),
+    row!(
+        "rouge-l",
+        OVERLAP,
+        SHARE,
+        Up,
+        Compute::Terms(|c| overlaps(c, RougeKind::L)),
+        "the same of the longest common subsequence"
+    ),
+    row!(
         "process-f1",
         FIRST_ERROR,
         SHARE,
@@ -514,6 +533,12 @@ fn divergences(columns: &Columns, kind: KlEstimate) -> Result<Vec<f64>, EvalErro
     let (logps, references) = (columns.numbers("logp")?, columns.numbers("reference")?);
     let ratios: Vec<f64> = logps.iter().zip(references).map(|(logp, reference)| logp - reference).collect();
     kl_terms(&ratios, kind)
+}
+
+fn overlaps(columns: &Columns, kind: RougeKind) -> Result<Vec<f64>, EvalError> {
+    let (targets, predictions) = (columns.texts("target")?, columns.texts("prediction")?);
+    let score = |(target, prediction): (&String, &String)| kind.score(target, prediction, Stem::Plain);
+    targets.iter().zip(predictions).map(score).map(|score| score.map(|score| score.f)).collect()
 }
 
 fn errors_found(columns: &Columns, right: fn(i64, i64) -> bool) -> Result<Vec<f64>, EvalError> {
