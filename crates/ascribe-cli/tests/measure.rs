@@ -66,6 +66,7 @@ fn a_metric_is_given_by_tag() {
     check(&found, "accuracy of level=instructions", 0.75);
     check(&found, "accuracy of level=values", 0.2);
     check(&found, "accuracy of level=preferences", 1.0);
+    check(&found, "accuracy, mean over level", (0.75 + 0.2 + 1.0) / 3.0);
     assert_eq!(found["measures"]["accuracy of level=values"]["n"], 30);
     let notes = found["notes"].to_string();
     assert!(notes.contains("values has the lowest value (0.2000) and instructions the highest (0.7500)"), "{notes}");
@@ -73,6 +74,7 @@ fn a_metric_is_given_by_tag() {
     bench.write("one.csv", "score,label,level\n0.9,1,a\n0.1,0,a\n0.8,1,b\n");
     let found = measured(&bench, "metric auroc --input one.csv --by level");
     check(&found, "auroc of level=a", 1.0);
+    assert!(found["measures"].get("auroc, mean over level").is_none(), "{found}");
     assert!(found["notes"].to_string().contains("auroc of level=b, 1 of 3 rows"), "{found}");
     bench.run("metric accuracy --input tagged.jsonl --by levl").refused(&["did you mean `level`?"]);
     bench.run("metric --list --by level").refused(&["--by"]);
