@@ -255,6 +255,9 @@ mod tests {
         check("first-error-within-one", &first, 0.75);
         // Both positives are called so from 2 on, and with them one of the two negatives.
         check("fpr-at-tpr-95", &[("score", &[4.0, 3.0, 2.0, 1.0]), ("label", &[1.0, 0.0, 1.0, 0.0])], 0.5);
+        // Two pairs agree and one does not; of three values each, (9 * 2/3)/2 = 3 pairs could.
+        check("kendall-tau-c", &[("x", &[1.0, 2.0, 3.0]), ("y", &[1.0, 3.0, 2.0])], 1.0 / 3.0);
+        check("p-ik-cross-entropy", &[("p", &[0.25]), ("share", &[0.5])], -0.5 * (0.25_f64.ln() + 0.75_f64.ln()));
         // The mean distance is 2/3, by chance (4 * 1 + 2 * 2)/9.
         check("linear-kappa", &[("a", &[0.0, 1.0, 2.0]), ("b", &[0.0, 2.0, 1.0])], 0.25);
         // Two deciles of p are one row each, whatever p is; ten bins of equal width hold both in one, where gaps cancel.

@@ -49,8 +49,10 @@ fn policy(name: &str) -> (Says, Option<Says>) {
         "brier" => (Value(0.25), Some(Value(0.225))),
         "brier-skill" => (Value(1.0 - 0.25 / 0.1875), Some(Undefined)),
         "log-loss" => (Value(ln2), Some(Value(-(0.9_f64 * 0.2 * 0.7 * 0.6).ln() / 4.0))),
+        // Half of the answers right, as said.
+        "p-ik-cross-entropy" => (Value(ln2), None),
         "balance" => (Value(0.25), Some(Value(0.0))),
-        "pearson" | "spearman" | "kendall-tau-b" => (Undefined, None),
+        "pearson" | "spearman" | "kendall-tau-b" | "kendall-tau-c" => (Undefined, None),
         "cohen-kappa" | "linear-kappa" | "quadratic-kappa" => (Undefined, None),
         "mae" | "mse" | "rmse" | "bias" => (Value(0.0), None),
         "win-rate" => (Value(0.5), None),

@@ -4,7 +4,8 @@ use super::{Columns, Compute, Counted, Direction, Holds, ScalarMetric, mean_of, 
 use crate::bench::process_bench::{counted_f1, within_one};
 use crate::bench::{pass_at_k, pass_hat_k};
 use crate::calibrate::{
-    Binning, CalibrationError, Half, balance_terms, counted_calibration, counted_skill, log_losses, squares,
+    Binning, CalibrationError, Half, balance_terms, counted_calibration, counted_skill, knowledge_losses, log_losses,
+    squares,
 };
 use crate::classify::scored::Scored;
 use crate::classify::{Between, Decision, counted_decisions};
@@ -27,6 +28,7 @@ const CORRECT: &[(&str, Holds)] = &[("correct", Holds::Flags)];
 const PAIR: &[(&str, Holds)] = &[("chosen", Holds::Numbers), ("rejected", Holds::Numbers)];
 const SCORED: &[(&str, Holds)] = &[("score", Holds::Numbers), ("label", Holds::Flags)];
 const FORECAST: &[(&str, Holds)] = &[("p", Holds::Shares), ("label", Holds::Flags)];
+const KNOWLEDGE: &[(&str, Holds)] = &[("p", Holds::Shares), ("share", Holds::Shares)];
 const XY: &[(&str, Holds)] = &[("x", Holds::Numbers), ("y", Holds::Numbers)];
 const GRADES: &[(&str, Holds)] = &[("a", Holds::Counts), ("b", Holds::Counts)];
 const MARKS: &[(&str, Holds)] = &[("judge", Holds::Numbers), ("teacher", Holds::Numbers)];
@@ -232,6 +234,14 @@ pub const METRICS: &[ScalarMetric] = &[
         "mean log loss in nats; 0 and 1 on the wrong side are refused"
     ),
     row!(
+        "p-ik-cross-entropy",
+        KNOWLEDGE,
+        POSITIVE,
+        Down,
+        Compute::Terms(|c| knowledge_losses(c.numbers("p")?, c.numbers("share")?)),
+        "mean cross-entropy, in nats, of p with the share of sampled answers that were right"
+    ),
+    row!(
         "balance",
         FORECAST,
         BALANCE,
@@ -246,8 +256,16 @@ pub const METRICS: &[ScalarMetric] = &[
         XY,
         SIGNED,
         Up,
-        Compute::Counted(ordered),
+        Compute::Counted(|c| ordered(c, Concordance::tau_b)),
         "concordant less discordant pairs, corrected for ties"
+    ),
+    row!(
+        "kendall-tau-c",
+        XY,
+        SIGNED,
+        Up,
+        Compute::Counted(|c| ordered(c, Concordance::tau_c)),
+        "the same over the most that columns of so few distinct values allow"
     ),
     row!(
         "cohen-kappa",
@@ -476,8 +494,8 @@ fn ranked(columns: &Columns) -> Result<Counted<'_>, EvalError> {
     Ok(Box::new(counted_spearman(columns.numbers("x")?, columns.numbers("y")?)?))
 }
 
-fn ordered(columns: &Columns) -> Result<Counted<'_>, EvalError> {
-    Ok(Box::new(counted_tau(columns.numbers("x")?, columns.numbers("y")?, Concordance::tau_b)?))
+fn ordered(columns: &Columns, tau: fn(&Concordance) -> Result<f64, EvalError>) -> Result<Counted<'_>, EvalError> {
+    Ok(Box::new(counted_tau(columns.numbers("x")?, columns.numbers("y")?, tau)?))
 }
 
 fn linear(columns: &Columns, keys: Option<&[String]>, bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
