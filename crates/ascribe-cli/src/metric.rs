@@ -22,8 +22,11 @@ pub fn run(args: &MetricArgs) -> anyhow::Result<()> {
     let sources = sources(metric, &args.columns)?;
     let records = Records::read(input)?;
     let mut columns = Columns::new();
-    for (column, source) in &sources {
-        columns = columns.with_numbers(column, records.every(source, Records::number)?);
+    for ((column, source), (_, holds)) in sources.iter().zip(metric.columns) {
+        columns = match holds {
+            Holds::Texts => columns.with_labels(column, records.every(source, Records::label)?),
+            _ => columns.with_numbers(column, records.every(source, Records::number)?),
+        };
     }
     if let Some(cluster) = &args.cluster {
         columns = columns.with_labels(CLUSTER, records.every(cluster, Records::label)?);
@@ -53,7 +56,7 @@ pub fn run(args: &MetricArgs) -> anyhow::Result<()> {
     findings.print(args.measure.json)
 }
 
-/// The same with the metric of the rows of each tag, and the tags with the smallest and the largest value.
+/// The same with the metric of the rows of each tag, their plain mean over the tags that have one, and the tags with the smallest and the largest value.
 fn by_tag(
     mut findings: Findings,
     metric: &ScalarMetric,
@@ -64,12 +67,18 @@ fn by_tag(
 ) -> anyhow::Result<Findings> {
     let groups = GroupMask::of_tags(tags)?;
     let found = by_group(columns.rows(), &groups, MIN_GROUP, |rows| metric.measure(&columns.pick(rows)?, bootstrap))?;
+    let mut values = Vec::new();
     for (tag, rows, result) in &found.groups {
+        values.extend(result.as_ref().ok().map(|estimate| estimate.value));
         let name = format!("{} of {by}={tag}", metric.name);
         findings = match result {
             Ok(estimate) => findings.with(Finding::of(name, estimate)),
             Err(error) => findings.note(format!("{name}, {rows} of {} rows: {error}", tags.len())),
         };
+    }
+    if values.len() > 1 {
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        findings = findings.with(Finding::number(format!("{}, mean over {by}", metric.name), mean));
     }
     if let (Some((lowest, low)), Some((highest, high))) = (&found.lowest, &found.highest) {
         let of = format!("of the tags with at least {MIN_GROUP} rows");
@@ -130,6 +139,7 @@ fn holds(holds: Holds) -> &'static str {
         Holds::Flags => "0 or 1",
         Holds::Counts => "count",
         Holds::Steps => "step or -1",
+        Holds::Texts => "text",
     }
 }
 

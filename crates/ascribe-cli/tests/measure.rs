@@ -66,6 +66,7 @@ fn a_metric_is_given_by_tag() {
     check(&found, "accuracy of level=instructions", 0.75);
     check(&found, "accuracy of level=values", 0.2);
     check(&found, "accuracy of level=preferences", 1.0);
+    check(&found, "accuracy, mean over level", (0.75 + 0.2 + 1.0) / 3.0);
     assert_eq!(found["measures"]["accuracy of level=values"]["n"], 30);
     let notes = found["notes"].to_string();
     assert!(notes.contains("values has the lowest value (0.2000) and instructions the highest (0.7500)"), "{notes}");
@@ -73,6 +74,7 @@ fn a_metric_is_given_by_tag() {
     bench.write("one.csv", "score,label,level\n0.9,1,a\n0.1,0,a\n0.8,1,b\n");
     let found = measured(&bench, "metric auroc --input one.csv --by level");
     check(&found, "auroc of level=a", 1.0);
+    assert!(found["measures"].get("auroc, mean over level").is_none(), "{found}");
     assert!(found["notes"].to_string().contains("auroc of level=b, 1 of 3 rows"), "{found}");
     bench.run("metric accuracy --input tagged.jsonl --by levl").refused(&["did you mean `level`?"]);
     bench.run("metric --list --by level").refused(&["--by"]);
@@ -100,6 +102,18 @@ fn the_settings_of_intervals_are_said() {
     assert_eq!((&found["seed"], &found["resamples"]), (&json!(3), &json!(200)));
     assert_eq!(found["measures"]["pass@1"]["method"], "percentile bootstrap");
     assert!(bench.run(line).succeeded().stdout.contains("resamples 10000, seed 0, method percentile bootstrap"));
+}
+
+/// Two of three words: a precision of 1 and a recall of 2/3. A number is a text here.
+#[test]
+fn a_metric_reads_texts() {
+    let bench = Bench::new();
+    bench
+        .rows("texts.jsonl", [json!({"gold": "the cat sat", "answer": "The cat!"}), json!({"gold": 7, "answer": "7"})]);
+    let line = "metric rouge-1 --input texts.jsonl --columns target=gold,prediction=answer";
+    check(&measured(&bench, line), "rouge-1", 0.9);
+    bench.rows("texts.jsonl", [json!({"gold": null, "answer": "The cat!"})]);
+    bench.run(line).refused(&["texts.jsonl, line 1", "`gold` must be a string or a number"]);
 }
 
 #[test]
@@ -397,6 +411,9 @@ fn processbench_from_predictions_and_step_scores() {
     check(&found, "all, with an error", 0.4);
     check(&found, "all, correct", 0.8);
     check(&found, "all, F1", 0.533_333_333);
+    // One of the five errors is in the first step; without step scores nothing says how many steps there are.
+    check(&found, "all, with an error, always the first step", 0.2);
+    assert!(found["measures"].get("all, F1 by chance").is_none(), "{found}");
     assert_eq!(found["unread"], 1);
     bench.rows(
         "steps.jsonl",
@@ -405,7 +422,11 @@ fn processbench_from_predictions_and_step_scores() {
             json!({"label": -1, "step_scores": [0.9, 0.5], "subset": "x"}),
         ],
     );
-    check(&measured(&bench, "eval processbench --input steps.jsonl --threshold 0.5"), "x, F1", 1.0);
+    let found = measured(&bench, "eval processbench --input steps.jsonl --threshold 0.5");
+    check(&found, "x, F1", 1.0);
+    // One of two steps or none: 1/3 with an error and without.
+    check(&found, "x, F1 by chance", 1.0 / 3.0);
+    check(&found, "x, with an error, always the first step", 0.0);
     bench.run("eval processbench --input steps.jsonl").refused(&["column `prediction` is missing"]);
     bench.rows("wrong.jsonl", [json!({"label": 2, "step_scores": [0.9, 0.2]})]);
     bench.run("eval processbench --input wrong.jsonl --threshold 0.5").refused(&["wrong.jsonl, line 1", "`label`"]);

@@ -153,6 +153,11 @@ fn length_on_harmless_pairs() {
     let (baseline, identical) = length_baseline(&side("chosen"), &side("rejected"), &Bootstrap::NONE).unwrap();
     check(baseline.accuracy.value, 1025.0 / 2312.0);
     assert_eq!((baseline.accuracy.n, baseline.ties, identical), (2312, 11, 0));
+    let letters = |key: &str| side(key).iter().map(|text| text.chars().count() as f64).collect::<Vec<_>>();
+    for (ties, expected) in [(Ties::Half, 0.445_718), (Ties::Loose, 0.448_097)] {
+        let accuracy = pair_accuracy(&letters("chosen"), &letters("rejected"), ties, &Bootstrap::NONE).unwrap();
+        assert!((accuracy.accuracy.value - expected).abs() < 5e-7, "{ties:?}: {}", accuracy.accuracy.value);
+    }
 }
 
 #[test]

@@ -2,13 +2,14 @@
 //!
 //! ProcessBench rows have `label`, the index of the first wrong step or -1, and `prediction`, which is null where no
 //! answer could be read; or `step_scores` with `--threshold`, or with `--threshold-on` the subset that it is chosen on. With
-//! a column `subset` every subset is scored, and the average is the plain mean of their F1. PRMBench rows have
-//! `step_scores` and `error_steps`, counted from 1 as in the release, and may have a `classification`.
+//! a column `subset` every subset is scored, and the average is the plain mean of their F1. Beside them stands what answers
+//! reach that look at no solution. PRMBench rows have `step_scores` and `error_steps`, counted from 1 as in the release, and
+//! may have a `classification`.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
-use ascribe::eval::bench::{first_error, process_f1};
+use ascribe::eval::bench::{chance_f1, first_error, process_f1};
 use ascribe::eval::protocol::{PrmItem, prm_score};
 use ascribe::process::credit::best_threshold;
 use serde_json::Value;
@@ -18,8 +19,8 @@ use crate::drawing::Drawing;
 use crate::findings::{Finding, Findings};
 use crate::records::Records;
 
-/// By subset: the predicted and the labelled first wrong steps.
-type Subsets = BTreeMap<String, (Vec<Option<i64>>, Vec<i64>)>;
+/// By subset: the predicted and the labelled first wrong steps, and the numbers of steps where scores say them.
+type Subsets = BTreeMap<String, (Vec<Option<i64>>, Vec<i64>, Vec<usize>)>;
 
 pub fn process_bench(args: &ProcessBenchArgs) -> anyhow::Result<()> {
     let records = Records::read(&args.file.input)?;
@@ -35,7 +36,7 @@ pub fn process_bench(args: &ProcessBenchArgs) -> anyhow::Result<()> {
         let prediction = match threshold {
             Some(threshold) => {
                 let scores = records.numbers(row, "step_scores")?;
-                steps = Some(scores.len() as i64);
+                steps = Some(scores.len());
                 Some(first_error(&scores, threshold).with_context(|| records.place(row))?)
             }
             None => match records.value(row, "prediction")? {
@@ -45,13 +46,14 @@ pub fn process_bench(args: &ProcessBenchArgs) -> anyhow::Result<()> {
         };
         unread += usize::from(prediction.is_none());
         let label = records.integer(row, "label")?;
-        if label < -1 || steps.is_some_and(|steps| label >= steps) {
+        if label < -1 || steps.is_some_and(|steps| label >= steps as i64) {
             return Err(records.wrong(row, "label", "-1 or the index of a step", records.value(row, "label")?));
         }
         let subset = if has_subsets { records.label(row, "subset")? } else { "all".to_owned() };
-        let (predictions, labels) = subsets.entry(subset).or_default();
+        let (predictions, labels, lengths) = subsets.entry(subset).or_default();
         predictions.push(prediction);
         labels.push(label);
+        lengths.extend(steps);
     }
     let bootstrap = args.measure.bootstrap(records.rows.len());
     let mut findings =
@@ -64,19 +66,27 @@ pub fn process_bench(args: &ProcessBenchArgs) -> anyhow::Result<()> {
             findings.note(format!("The threshold is the best one of `{subset}`, whose own figures it flatters."));
     }
     let mut estimates = Vec::new();
-    for (subset, (predictions, labels)) in &subsets {
+    for (subset, (predictions, labels, lengths)) in &subsets {
         let scores = process_f1(predictions, labels, &bootstrap).with_context(|| format!("subset `{subset}`"))?;
         findings = findings
             .with(Finding::share(format!("{subset}, with an error"), &scores.accuracy_error))
             .with(Finding::share(format!("{subset}, correct"), &scores.accuracy_correct))
             .with(Finding::of(format!("{subset}, F1"), &scores.f1));
+        let first = labels.iter().filter(|&&label| label == 0).count() as f64 / scores.accuracy_error.n as f64;
+        findings = findings.with(Finding::number(format!("{subset}, with an error, always the first step"), first));
+        if !lengths.is_empty() {
+            findings = findings.with(Finding::number(format!("{subset}, F1 by chance"), chance_f1(labels, lengths)?));
+        }
         estimates.push((subset.clone(), scores.f1));
     }
     if estimates.len() > 1 {
         let mean = estimates.iter().map(|(_, f1)| f1.value).sum::<f64>() / estimates.len() as f64;
         findings = findings.with(Finding::number("average F1", mean));
     }
-    findings.figure(verdicts(&subsets)).show(args.measure.json, args.file.report.as_deref())
+    findings
+        .note("To call every solution correct, or every first step wrong, has an F1 of 0.")
+        .figure(verdicts(&subsets))
+        .show(args.measure.json, args.file.report.as_deref())
 }
 
 /// The threshold with the highest F1 on one subset.
@@ -97,7 +107,7 @@ fn best_on(records: &Records, subset: &str) -> anyhow::Result<f64> {
 /// What was said of solutions with and without a wrong step.
 fn verdicts(subsets: &Subsets) -> Drawing {
     let mut counts = vec![vec![0; 4]; 2];
-    for (predictions, labels) in subsets.values() {
+    for (predictions, labels, _) in subsets.values() {
         for (prediction, label) in predictions.iter().zip(labels) {
             let verdict = match prediction {
                 None => 3,

@@ -21,7 +21,7 @@ pub use ppe::{
     MismatchMatrix, confidence_agreement, mean_win_rates, mismatch_matrix, pair_brier, quantile_over_domains,
     row_wise_correlation, separability, standardised_domains,
 };
-pub use process_bench::{Localisation, ProcessF1, first_error, localisation, process_f1, weakest_step};
+pub use process_bench::{Localisation, ProcessF1, chance_f1, first_error, localisation, process_f1, weakest_step};
 pub use reasoning::{
     CHAMP_CONDITIONS, ChampCondition, ClrScores, Joint, champ_conditions, champ_misleading, champ_partial_steps,
     clr_bench, right_by_wrong_steps,
@@ -33,5 +33,5 @@ pub use rewardbench2::{
 pub use rewardmath::{OneToMany, RewardMath, StepReduction, Unparsed, one_to_many, pairwise_one_to_many};
 pub use rm_bench::{RmBench, StyleMatrix, StyledPair, rm_bench, rm_bench_estimates, style_matrix};
 pub use samples::{Attempts, mean_pass_at_k, mean_pass_hat_k, pass_at_k, pass_hat_k};
-pub use self_correction::{SelfCorrection, attempt_table, self_correction};
+pub use self_correction::{SelfCorrection, attempt_table, reranked_refinements, self_correction};
 pub use votes::{VoteTies, maj_at_k, majority, weighted_majority};

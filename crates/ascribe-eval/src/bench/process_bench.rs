@@ -62,13 +62,40 @@ pub(crate) fn counted_f1(
             all[usize::from(is_error)] += u64::from(count);
             hits[usize::from(is_error)] += u64::from(count) * u64::from(is_match);
         }
-        if all.contains(&0) {
-            let why = "it needs solutions with an error and solutions without";
-            return Err(EvalError::Degenerate { what: "the process F1", why });
-        }
-        let [b, a] = [0, 1].map(|class| hits[class] as f64 / all[class] as f64);
-        Ok(if a + b == 0.0 { 0.0 } else { 2.0 * a * b / (a + b) })
+        harmonic(all, hits.map(|hits| hits as f64))
     })
+}
+
+/// The F1 from solutions without and with an error, and the matches among them.
+fn harmonic(all: [u64; 2], hits: [f64; 2]) -> Result<f64, EvalError> {
+    if all.contains(&0) {
+        let why = "it needs solutions with an error and solutions without";
+        return Err(EvalError::Degenerate { what: "the process F1", why });
+    }
+    let [b, a] = [0, 1].map(|class| hits[class] / all[class] as f64);
+    Ok(if a + b == 0.0 { 0.0 } else { 2.0 * a * b / (a + b) })
+}
+
+/// What a guess reaches to which every step and "no error" are equally likely: the F1 of its expected accuracies, the
+/// means of `1/(steps + 1)` over solutions with an error and over those without. In (0, 1]; O(n).
+///
+/// # Errors
+/// When the lengths differ, there is no solution, a label is neither -1 nor the index of a step, or solutions with or
+/// without an error are absent.
+pub fn chance_f1(labels: &[i64], steps: &[usize]) -> Result<f64, EvalError> {
+    not_empty("the labels", labels)?;
+    same_length("steps", labels.len(), steps.len())?;
+    let (mut all, mut hits) = ([0_u64; 2], [0.0; 2]);
+    for (index, (&label, &steps)) in labels.iter().zip(steps).enumerate() {
+        if label < -1 || label >= steps as i64 {
+            let rule = "-1 or the index of a step";
+            return Err(EvalError::OutOfRange { what: "labels", rule, index, got: label as f64 });
+        }
+        let class = usize::from(label != -1);
+        all[class] += 1;
+        hits[class] += 1.0 / (steps as f64 + 1.0);
+    }
+    harmonic(all, hits)
 }
 
 /// The first step whose score is strictly below `threshold`, or -1. A score of exactly `threshold` is no error;
@@ -102,6 +129,11 @@ pub struct Localisation {
     pub mean_offset: Option<f64>,
 }
 
+/// Whether a predicted first error is at most one step off; -1 is near nothing but itself.
+pub(crate) fn within_one(prediction: i64, label: i64) -> bool {
+    prediction == label || (prediction >= 0 && label >= 0 && prediction.abs_diff(label) <= 1)
+}
+
 /// Compares predicted with labelled first errors. Shares lie in [0, 1], the offset is at least 0; O(n).
 ///
 /// # Errors
@@ -115,10 +147,7 @@ pub fn localisation(predictions: &[i64], labels: &[i64], bootstrap: &Bootstrap) 
         }
     }
     let pairs = || predictions.iter().zip(labels).map(|(&prediction, &label)| (prediction, label));
-    let near = |(prediction, label): (i64, i64)| {
-        prediction == label || (prediction >= 0 && label >= 0 && prediction.abs_diff(label) <= 1)
-    };
-    let count = pairs().filter(|&pair| near(pair)).count();
+    let count = pairs().filter(|&(prediction, label)| within_one(prediction, label)).count();
     let exact = pairs().filter(|(prediction, label)| prediction == label).count();
     let offsets: Vec<f64> = pairs()
         .filter(|&(prediction, label)| prediction >= 0 && label >= 0)
@@ -156,6 +185,16 @@ mod tests {
         assert!(matches!(f1(&[Some(1)], &[1]), Err(EvalError::Degenerate { .. })));
         assert!(matches!(f1(&[], &[]), Err(EvalError::Empty { .. })));
         assert!(matches!(f1(&[None, None], &[-2, 0]), Err(EvalError::OutOfRange { .. })));
+    }
+
+    /// With an error 1/2 and 1/4, a mean of 3/8; without 1/5: 2 * 3/8 * 1/5/(3/8 + 1/5) = 6/23.
+    #[test]
+    fn a_guess_depends_on_the_number_of_steps() {
+        assert!((chance_f1(&[0, 2, -1], &[1, 3, 4]).unwrap() - 6.0 / 23.0).abs() < 1e-15);
+        assert!(matches!(chance_f1(&[1, -1], &[1, 1]), Err(EvalError::OutOfRange { index: 0, .. })));
+        assert!(matches!(chance_f1(&[-1], &[1]), Err(EvalError::Degenerate { .. })));
+        assert!(matches!(chance_f1(&[-1, 0], &[1]), Err(EvalError::Length { .. })));
+        assert!(matches!(chance_f1(&[], &[]), Err(EvalError::Empty { .. })));
     }
 
     #[test]

@@ -22,3 +22,4 @@ pub use verbal::{
 pub(crate) use balance::balance_terms;
 pub(crate) use brier::{counted_skill, log_losses, squares};
 pub(crate) use ece::counted_calibration;
+pub(crate) use verbal::knowledge_losses;

@@ -151,6 +151,11 @@ pub fn p_true(log_true: f64, log_false: f64) -> Result<f64, EvalError> {
 /// When the lengths differ, there is no question, a value is not in [0, 1], or a prediction of 0 or 1 meets another
 /// share.
 pub fn p_ik_cross_entropy(predicted: &[f64], share: &[f64], bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
+    bootstrap.mean(&knowledge_losses(predicted, share)?)
+}
+
+/// The losses whose mean is [`p_ik_cross_entropy`].
+pub(crate) fn knowledge_losses(predicted: &[f64], share: &[f64]) -> Result<Vec<f64>, EvalError> {
     shares("predicted", predicted)?;
     same_length("share", predicted.len(), share.len())?;
     shares("share", share)?;
@@ -158,7 +163,7 @@ pub fn p_ik_cross_entropy(predicted: &[f64], share: &[f64], bootstrap: &Bootstra
     let losses: Vec<f64> =
         predicted.iter().zip(share).map(|(p, t)| term(*t, p.ln()) + term(1.0 - t, (-p).ln_1p())).collect();
     within("the losses", &losses, "finite; predict neither 0 nor 1", f64::is_finite)?;
-    bootstrap.mean(&losses)
+    Ok(losses)
 }
 
 /// Share of responses whose reward is higher with high stated confidence: ideal 1 for chosen and 0 for rejected. In

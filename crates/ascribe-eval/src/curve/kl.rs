@@ -32,6 +32,11 @@ const LARGEST: f64 = 700.0;
 /// # Errors
 /// When there is no sample, a ratio is NaN or infinite, or, for [`KlEstimate::K3`], beyond 700 either way.
 pub fn kl_estimate(log_ratios: &[f64], kind: KlEstimate, bootstrap: &Bootstrap) -> Result<Estimate, EvalError> {
+    bootstrap.mean(&kl_terms(log_ratios, kind)?)
+}
+
+/// The terms whose mean is [`kl_estimate`].
+pub(crate) fn kl_terms(log_ratios: &[f64], kind: KlEstimate) -> Result<Vec<f64>, EvalError> {
     if kind == KlEstimate::K3 {
         within("the log-ratios", log_ratios, "between -700 and 700 for k3", |l| l.abs() <= LARGEST)?;
     }
@@ -40,7 +45,7 @@ pub fn kl_estimate(log_ratios: &[f64], kind: KlEstimate, bootstrap: &Bootstrap) 
         KlEstimate::K2 => 0.5 * l * l,
         KlEstimate::K3 => (-l).exp_m1() + l,
     };
-    bootstrap.mean(&log_ratios.iter().map(term).collect::<Vec<_>>())
+    Ok(log_ratios.iter().map(term).collect())
 }
 
 /// A distribution: at least 0, summing to 1 within 1e-9.

@@ -2,7 +2,7 @@
 
 mod circuit;
 mod efficiency;
-mod kl;
+pub(crate) mod kl;
 mod over_optimization;
 mod pareto;
 mod response;

@@ -12,7 +12,7 @@ pub const CLUSTER: &str = "cluster";
 pub enum Column {
     /// Numbers; truth values are 0 and 1.
     Numbers(Vec<f64>),
-    /// Labels.
+    /// Labels or texts.
     Labels(Vec<String>),
 }
 
@@ -57,7 +57,7 @@ impl Columns {
         self
     }
 
-    /// With a column of labels.
+    /// With a column of labels or texts.
     #[must_use]
     pub fn with_labels(mut self, name: &str, labels: Vec<String>) -> Self {
         self.columns.insert(name.to_owned(), Column::Labels(labels));
@@ -110,6 +110,14 @@ impl Columns {
                 Ok(numbers)
             }
             Column::Labels(_) => Err(EvalError::Degenerate { what: name, why: "it must be a column of numbers" }),
+        }
+    }
+
+    /// The texts of a column.
+    pub(super) fn texts(&self, name: &'static str) -> Result<&[String], EvalError> {
+        match self.get(name)? {
+            Column::Labels(texts) => Ok(texts),
+            Column::Numbers(_) => Err(EvalError::Degenerate { what: name, why: "it must be a column of texts" }),
         }
     }
 

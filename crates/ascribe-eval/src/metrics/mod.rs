@@ -37,6 +37,8 @@ pub enum Holds {
     Counts,
     /// Whole numbers from -1 on; -1 says "none".
     Steps,
+    /// Texts, as a column of labels.
+    Texts,
 }
 
 /// One metric of the table.
@@ -163,6 +165,7 @@ mod tests {
                         Holds::Counts => (4.0 * draw).floor(),
                         Holds::Steps if row < 2 => row as f64 - 1.0,
                         Holds::Steps => (4.0 * draw).floor() - 1.0,
+                        Holds::Texts => (4.0 * draw).floor(),
                     }
                 })
                 .collect();
@@ -170,7 +173,12 @@ mod tests {
             if holds == Holds::Shares && numbers.len() > 3 {
                 numbers[..4].copy_from_slice(&[0.9, 0.1, 0.2, 0.8]);
             }
-            columns = columns.with_numbers(name, numbers);
+            columns = if holds == Holds::Texts {
+                let texts = ["the cat", "the dog sat", "a cat sat", "rain"];
+                columns.with_labels(name, numbers.iter().map(|&draw| texts[draw as usize].to_owned()).collect())
+            } else {
+                columns.with_numbers(name, numbers)
+            };
         }
         columns
     }
@@ -203,6 +211,59 @@ mod tests {
             assert!(rows.interval.is_some() && clusters.interval.is_some(), "{}", metric.name);
             assert!((rows.value - clusters.value).abs() < 1e-12 && clusters.n == 60, "{}", metric.name);
         }
+    }
+
+    /// Expected values by hand.
+    #[test]
+    fn small_columns_have_the_values_of_the_formulas() {
+        let measured = |name: &str, columns: &[(&str, &[f64])]| {
+            let with =
+                |columns: Columns, &(name, numbers): &(&str, &[f64])| columns.with_numbers(name, numbers.to_vec());
+            let columns = columns.iter().fold(Columns::new(), with);
+            super::metric(name).unwrap().measure(&columns, &Bootstrap::NONE)
+        };
+        let check = |name: &str, columns: &[(&str, &[f64])], expected: f64| {
+            let got = measured(name, columns).unwrap().value;
+            assert!((got - expected).abs() < 1e-12, "{name}: {got}");
+        };
+        let ranks: [(&str, &[f64]); 1] = [("rank", &[1.0, 3.0, 11.0, 0.0])];
+        check("mrr", &ranks, (1.0 + 1.0 / 3.0 + 1.0 / 11.0) / 4.0);
+        check("hit-rate-at-10", &ranks, 0.5);
+        // log2(1 + 3) = 2.
+        check("ndcg-at-10", &ranks, 1.5 / 4.0);
+        // Log-ratios ln 2, 0 and -ln 2: k3 has the terms 1/2 - 1 + ln 2, 0 and 2 - 1 - ln 2.
+        let ln2 = 2_f64.ln();
+        let logps: [(&str, &[f64]); 2] = [("logp", &[ln2 - 3.0, -3.0, -3.0 - ln2]), ("reference", &[-3.0; 3])];
+        check("kl-k1", &logps, 0.0);
+        check("kl-k2", &logps, ln2 * ln2 / 3.0);
+        check("kl-k3", &logps, 0.5 / 3.0);
+        let far: [(&str, &[f64]); 2] = [("logp", &[-1.0]), ("reference", &[-702.0])];
+        let error = measured("kl-k3", &far).unwrap_err().to_string();
+        assert!(error.contains("between -700 and 700 for k3, got 701"), "{error}");
+        // Two of three words and one of two pairs of words are in the prediction, which holds nothing else.
+        let text = |text: &str| vec![text.to_owned()];
+        let texts =
+            Columns::new().with_labels("target", text("the cat sat")).with_labels("prediction", text("The cat!"));
+        for (name, expected) in [("rouge-1", 0.8), ("rouge-2", 2.0 / 3.0), ("rouge-l", 0.8)] {
+            let got = super::metric(name).unwrap().measure(&texts, &Bootstrap::NONE).unwrap().value;
+            assert!((got - expected).abs() < 1e-12, "{name}: {got}");
+        }
+        // 9 of the 45 ways to draw eight of ten leave out the wrong one.
+        check("pass-hat-8", &[("samples", &[10.0]), ("correct", &[9.0])], 0.2);
+        let first: [(&str, &[f64]); 2] = [("prediction", &[0.0, 2.0, -1.0, 3.0]), ("label", &[0.0, 1.0, -1.0, -1.0])];
+        check("first-error-exact", &first, 0.5);
+        check("first-error-within-one", &first, 0.75);
+        // Both positives are called so from 2 on, and with them one of the two negatives.
+        check("fpr-at-tpr-95", &[("score", &[4.0, 3.0, 2.0, 1.0]), ("label", &[1.0, 0.0, 1.0, 0.0])], 0.5);
+        // Two pairs agree and one does not; of three values each, (9 * 2/3)/2 = 3 pairs could.
+        check("kendall-tau-c", &[("x", &[1.0, 2.0, 3.0]), ("y", &[1.0, 3.0, 2.0])], 1.0 / 3.0);
+        check("p-ik-cross-entropy", &[("p", &[0.25]), ("share", &[0.5])], -0.5 * (0.25_f64.ln() + 0.75_f64.ln()));
+        // The mean distance is 2/3, by chance (4 * 1 + 2 * 2)/9.
+        check("linear-kappa", &[("a", &[0.0, 1.0, 2.0]), ("b", &[0.0, 2.0, 1.0])], 0.25);
+        // Two deciles of p are one row each, whatever p is; ten bins of equal width hold both in one, where gaps cancel.
+        let close: [(&str, &[f64]); 2] = [("p", &[0.41, 0.49]), ("label", &[0.0, 1.0])];
+        check("ece-equal-mass", &close, 0.46);
+        check("ece", &close, 0.05);
     }
 
     proptest! {

@@ -31,6 +31,8 @@ fn policy(name: &str) -> (Says, Option<Says>) {
         "auroc" => (Value(0.5), Some(Undefined)),
         "average-precision" => (Value(0.75), Some(Undefined)),
         "tpr-at-fpr-1" => (Value(0.0), Some(Undefined)),
+        // One threshold: all are called positive.
+        "fpr-at-tpr-95" => (Value(1.0), Some(Undefined)),
         // p = 1/2 is called positive. One class: three of four are called so.
         "precision" => (Value(0.75), Some(Value(1.0))),
         "recall" => (Value(1.0), Some(Value(0.75))),
@@ -40,22 +42,30 @@ fn policy(name: &str) -> (Says, Option<Says>) {
         "balanced-accuracy" => (Value(0.5), Some(Undefined)),
         "mcc" => (Undefined, Some(Undefined)),
         // One bin with mean label 3/4. One class: four bins with gaps .1, .8, .3 and .4.
-        "ece" => (Value(0.25), Some(Value(0.4))),
+        "ece" | "ece-equal-mass" => (Value(0.25), Some(Value(0.4))),
         "mce" => (Value(0.25), Some(Value(0.8))),
         "rms-calibration-error" => (Value(0.25), Some(Value(0.225_f64.sqrt()))),
         "signed-calibration-error" => (Value(-0.25), Some(Value(-0.4))),
         "brier" => (Value(0.25), Some(Value(0.225))),
         "brier-skill" => (Value(1.0 - 0.25 / 0.1875), Some(Undefined)),
         "log-loss" => (Value(ln2), Some(Value(-(0.9_f64 * 0.2 * 0.7 * 0.6).ln() / 4.0))),
+        // Half of the answers right, as said.
+        "p-ik-cross-entropy" => (Value(ln2), None),
         "balance" => (Value(0.25), Some(Value(0.0))),
-        "pearson" | "spearman" | "kendall-tau-b" => (Undefined, None),
-        "cohen-kappa" | "quadratic-kappa" => (Undefined, None),
+        "pearson" | "spearman" | "kendall-tau-b" | "kendall-tau-c" => (Undefined, None),
+        "cohen-kappa" | "linear-kappa" | "quadratic-kappa" => (Undefined, None),
         "mae" | "mse" | "rmse" | "bias" => (Value(0.0), None),
         "win-rate" => (Value(0.5), None),
         // Three of ten; of seven wrong ones no eight can be drawn.
         "pass-at-1" => (Value(0.3), None),
         "pass-at-8" => (Value(1.0), None),
+        "pass-hat-8" => (Value(0.0), None),
+        // All of rank 1; no log-ratio but 0.
+        "mrr" | "hit-rate-at-10" | "ndcg-at-10" => (Value(1.0), None),
+        "kl-k1" | "kl-k2" | "kl-k3" => (Value(0.0), None),
+        "rouge-1" | "rouge-2" | "rouge-l" => (Value(1.0), None),
         "process-f1" => (Undefined, Some(Undefined)),
+        "first-error-exact" | "first-error-within-one" => (Value(1.0), Some(Value(1.0))),
         "difference" => (Value(0.0), None),
         new => panic!("say here what `{new}` does with ties and with one class"),
     }
@@ -82,7 +92,14 @@ fn one_class(metric: &ScalarMetric) -> Columns {
 }
 
 fn columns(metric: &ScalarMetric, of: impl Fn(&str, Holds) -> Vec<f64>) -> Columns {
-    let add = |columns: Columns, &(name, holds): &(&'static str, Holds)| columns.with_numbers(name, of(name, holds));
+    let add = |columns: Columns, &(name, holds): &(&'static str, Holds)| {
+        let numbers = of(name, holds);
+        if holds == Holds::Texts {
+            columns.with_labels(name, numbers.iter().map(|number| format!("{number} mice")).collect())
+        } else {
+            columns.with_numbers(name, numbers)
+        }
+    };
     metric.columns.iter().fold(Columns::new(), add)
 }
 
@@ -128,6 +145,11 @@ fn what_is_not_there_or_cannot_be_is_refused() {
         let short = good.clone().with_numbers(CLUSTER, vec![1.0]);
         assert!(matches!(value(metric, &short), Err(EvalError::Length { .. })), "{name}");
         for &(column, holds) in metric.columns {
+            if holds == Holds::Texts {
+                let got = value(metric, &good.clone().with_numbers(column, vec![1.0; 12]));
+                assert!(matches!(got, Err(EvalError::Degenerate { .. })), "{name}, {column}: {got:?}");
+                continue;
+            }
             let with = |wrong: f64| {
                 let Ok(Column::Numbers(numbers)) = good.get(column) else { panic!("{name}: {column}") };
                 let mut numbers = numbers.clone();
@@ -141,7 +163,7 @@ fn what_is_not_there_or_cannot_be_is_refused() {
             let labels = good.clone().with_labels(column, vec!["a".to_owned(); 12]);
             assert!(matches!(value(metric, &labels), Err(EvalError::Degenerate { .. })), "{name}, {column}");
             let out = match holds {
-                Holds::Numbers => continue,
+                Holds::Numbers | Holds::Texts => continue,
                 Holds::Shares => [-0.1, 1.1],
                 Holds::Flags => [0.5, 2.0],
                 Holds::Counts => [-1.0, 1.5],

@@ -10,7 +10,8 @@ pub use accuracy::{
 };
 pub use implicit::{GeneralisationDrop, ShiftedSet, generalisation_drop};
 pub use ranking::{
-    Flips, IDEAL_BETAS, IdealRanking, PairLogps, PerToken, difficulty, flips, idealised_ranking, ranking_accuracy,
+    Flips, IDEAL_BETAS, IdealRanking, PairLogps, PerToken, difficulty, flips, idealised_ranking, ipo_difficulty,
+    ranking_accuracy,
 };
 
 pub(crate) use accuracy::credits;

@@ -4,6 +4,7 @@
 //! R  = mean 1[lw >= ll], on sums or on means per token
 //! R* = mean 1[lw_ref - ll_ref + (1/beta) ln(alpha/(1-alpha)) > 0]        alpha: share of raters for y_w
 //! c  = ln pi_ref(y_l)/pi_ref(y_w);  R = 1 iff the DPO loss is at most L*(c) = softplus(-beta c)
+//! IPO: R = 1 if c <= 1/(2 tau) and the loss is at most (1/(2 tau) - c)^2
 //! ```
 //! The release forms the ratio from quotients of log-likelihoods and calls |ratio - 1| < 0.05 a tie; this is the
 //! equation of
@@ -132,10 +133,32 @@ pub fn idealised_ranking(
 /// Unless both log-probabilities are at most 0 and `beta` is above 0.
 pub fn difficulty(reference_chosen: f64, reference_rejected: f64, beta: f64) -> Result<(f64, f64), EvalError> {
     option("beta", "finite and above 0", beta, 0.0 < beta && beta.is_finite())?;
+    let c = log_odds_against(reference_chosen, reference_rejected)?;
+    Ok((c, softplus(-beta * c)))
+}
+
+/// How hard a pair is to flip by IPO, whose loss is `(lw - ll + c - 1/(2 tau))^2`: `c`, and the loss `(1/(2 tau) - c)^2` up
+/// to which the pair ranks rightly for sure, though it may beyond; `None` where `c > 1/(2 tau)`, so that even a loss of 0
+/// ranks it wrongly. `c` is unbounded, the loss at least 0; O(1).
+///
+/// # Errors
+/// Unless both log-probabilities are at most 0 and `tau` is above 0.
+pub fn ipo_difficulty(
+    reference_chosen: f64,
+    reference_rejected: f64,
+    tau: f64,
+) -> Result<(f64, Option<f64>), EvalError> {
+    option("tau", "finite and above 0", tau, 0.0 < tau && tau.is_finite())?;
+    let c = log_odds_against(reference_chosen, reference_rejected)?;
+    let room = 0.5 / tau - c;
+    Ok((c, (room >= 0.0).then_some(room * room)))
+}
+
+/// ln pi_ref(y_l)/pi_ref(y_w).
+fn log_odds_against(reference_chosen: f64, reference_rejected: f64) -> Result<f64, EvalError> {
     let logps = [reference_chosen, reference_rejected];
     within("the log-probabilities", &logps, "at most 0", |logp| logp <= ABOVE_ZERO)?;
-    let c = reference_rejected - reference_chosen;
-    Ok((c, softplus(-beta * c)))
+    Ok(reference_rejected - reference_chosen)
 }
 
 /// Where tuning moved pairs to; `None` where the reference has no such pair.
@@ -196,6 +219,27 @@ mod tests {
         // Odds of 3 are worth a factor of 3^10.
         let turns = 59_049_f64.ln() - 20.0;
         assert_eq!((pair(turns - 1e-9), pair(turns + 1e-9)), (1.0, 0.0));
+    }
+
+    /// tau = 1/4 asks for a margin of 2 over the reference. With c = 0.5 a loss of 1.5^2 leaves at worst a tie, which is right;
+    /// with c = 2 only a loss of 0 will do; with c = 3 the target itself lies one below a tie.
+    #[test]
+    fn the_target_of_ipo_can_rank_wrongly() {
+        assert_eq!(ipo_difficulty(-1.5, -1.0, 0.25).unwrap(), (0.5, Some(2.25)));
+        assert_eq!(ipo_difficulty(-3.0, -1.0, 0.25).unwrap(), (2.0, Some(0.0)));
+        assert_eq!(ipo_difficulty(-4.0, -1.0, 0.25).unwrap(), (3.0, None));
+        for (c, most) in [(0.5, 2.25), (-1.0, 9.0)] {
+            for quarter in -40..=40 {
+                let margin = f64::from(quarter) / 4.0;
+                let loss = (margin + c - 2.0_f64).powi(2);
+                assert!(loss > most || margin >= 0.0, "c {c}, margin {margin}");
+            }
+        }
+        for tau in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let error = ipo_difficulty(-1.0, -1.0, tau).unwrap_err().to_string();
+            assert!(error.contains("tau must be finite and above 0"), "{error}");
+        }
+        assert!(matches!(ipo_difficulty(0.5, -1.0, 1.0), Err(EvalError::OutOfRange { index: 0, .. })));
     }
 
     /// Sums -4 against -3 lose; per token -1 against -3 wins. An exact tie counts as right.

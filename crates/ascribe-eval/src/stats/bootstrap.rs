@@ -526,17 +526,23 @@ fn bca_tails(value: f64, replicates: &[f64], jackknife: &[f64], tail: f64) -> Re
     let smaller = replicates.iter().filter(|&&replicate| replicate < value).count();
     let at_most = replicates.iter().filter(|&&replicate| replicate <= value).count();
     let bias = normal::quantile((smaller + at_most) as f64 / (2 * replicates.len()) as f64);
-    let centre = jackknife.iter().sum::<f64>() / jackknife.len() as f64;
-    let (squares, cubes) = jackknife
-        .iter()
-        .map(|value| centre - value)
-        .fold((0.0, 0.0), |(squares, cubes), u| (squares + u * u, cubes + u * u * u));
-    let acceleration = cubes / (6.0 * squares.powf(1.5));
+    let acceleration = acceleration(jackknife);
     if jackknife.len() < 8 || !bias.is_finite() || !acceleration.is_finite() {
         return Err(undefined);
     }
     let corrected = |z: f64| normal::cdf(bias + (bias + z) / (1.0 - acceleration * (bias + z)));
     Ok((corrected(normal::quantile(tail)), corrected(normal::quantile(1.0 - tail))))
+}
+
+/// The acceleration of BCa, `sum u^3/(6 (sum u^2)^1.5)` with `u` the mean of the values that leave one unit out less
+/// each of them; not finite where they are all equal.
+fn acceleration(jackknife: &[f64]) -> f64 {
+    let centre = jackknife.iter().sum::<f64>() / jackknife.len() as f64;
+    let (squares, cubes) = jackknife
+        .iter()
+        .map(|value| centre - value)
+        .fold((0.0, 0.0), |(squares, cubes), u| (squares + u * u, cubes + u * u * u));
+    cubes / (6.0 * squares.powf(1.5))
 }
 
 #[cfg(test)]
@@ -563,6 +569,16 @@ mod tests {
         let (low, high) =
             limits(Bootstrap { method: BootstrapMethod::Bca, ..Bootstrap::default() }.mean(&values).unwrap());
         assert!((low - 1.19).abs() < 0.03 && (high - 2.96).abs() < 0.03, "{low} {high}");
+    }
+
+    /// Of a mean that leaves out one of n values, `u` is the value less the mean over n - 1: the n - 1 drops out.
+    #[test]
+    fn the_acceleration_of_ten_differences() {
+        let values = [1.2, 0.4, 3.1, 2.2, 0.9, 5.0, 1.7, 0.3, 2.8, 1.1];
+        let total: f64 = values.iter().sum();
+        let left_out: Vec<f64> = values.iter().map(|value| (total - value) / 9.0).collect();
+        assert!((acceleration(&left_out) - 0.049_905_296_6).abs() < 1e-9);
+        assert!(!acceleration(&[1.0; 8]).is_finite());
     }
 
     /// The standard error of a mean of 0/1 values is sqrt(p(1-p)/n); with clusters of c equal values, n counts
