@@ -173,11 +173,12 @@ fn faults_of_steps_are_counted_with_their_reasons() {
     assert_eq!((name, estimate.value, estimate.n), ("label is right", 0.5, 2));
 }
 
-/// One token a character, but for `qu`, which is one token; upper case becomes lower case.
+/// One token a character, but for `qu`, a full stop with its line break, and these with a `z` behind them; upper case
+/// becomes lower case.
 fn merging() -> Tokenizer {
     let specials = ["<s>", "</s>"];
     let letters = "abcdefghijklmnopqrstuvwxyz0123456789 .?:,\n".chars().map(String::from);
-    let tokens = specials.map(String::from).into_iter().chain(letters).chain(["qu".to_owned()]);
+    let tokens = specials.map(String::from).into_iter().chain(letters).chain(["qu", ".\n", ".\nz"].map(String::from));
     let vocabulary: serde_json::Map<String, Value> = tokens.zip((0u32..).map(Value::from)).collect();
     let added = |id: u32, token: &str| {
         json!({
@@ -192,7 +193,7 @@ fn merging() -> Tokenizer {
         "model": {
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "vocab": vocabulary,
-            "merges": [["q", "u"]],
+            "merges": [["q", "u"], [".", "\n"], [".\n", "z"]],
         },
     });
     let config = json!({"bos_token": specials[0], "eos_token": specials[1], "pad_token": specials[1]});
@@ -288,6 +289,20 @@ fn a_file_made_bad_in_twelve_ways_has_twelve_findings_and_a_sound_one_none() {
         (Check::ReplyCut, vec![40]),
     ];
     assert_eq!(found(&looked_into(&rows, &tokenizer)), expected);
+}
+
+#[test]
+fn theme_27_steps_that_share_a_token_are_found() {
+    let tokenizer = merging();
+    let row = |steps: [&str; 2]| json!({"prompt": "what is it?", "completions": steps, "labels": [true, false]});
+    // The full stop, its line break and the `z` of the next step are one token; a full stop with its line break belongs
+    // to the first step alone.
+    let rows =
+        [row(["it is one.", "it is two."]), row(["it is one.", "zero it is."]), row(["it is one", "zero it is."])];
+    let diagnosis = looked_into(&rows, &tokenizer);
+    assert_eq!((diagnosis.kind, diagnosis.rows), (Kind::Stepwise, 3));
+    assert_eq!(found(&diagnosis), [(Check::StepInToken, vec![2])]);
+    assert!(Check::StepInToken.advice().contains("end steps with a separator"));
 }
 
 #[test]
