@@ -121,6 +121,26 @@ fn prompts_alone_are_examined() {
     }
 }
 
+#[test]
+fn rows_that_are_nearly_the_same_are_an_option_of_the_doctor() {
+    let bench = Bench::new();
+    let words: String = (0..60).map(|at| format!("w{at} ")).collect();
+    let row = |last: &str| json!({"prompt": "what?", "completion": format!("{words}{last}")});
+    bench.rows("rows.jsonl", [row("end"), row("stop")]);
+    bench.run("doctor --data rows.jsonl").succeeded();
+    let found = bench.run("doctor --data rows.jsonl --near-duplicates --json");
+    assert_eq!(found.code, Some(1), "{}", found.stderr);
+    let found: Value = serde_json::from_str(&found.stdout).expect("JSON");
+    assert_eq!(found["findings"][0]["check"], "near-duplicate");
+    assert_eq!((&found["findings"][0]["lines"], &found["findings"][1]), (&json!([2]), &Value::Null));
+    bench
+        .run("doctor --data rows.jsonl --near-duplicates --similarity 0.3")
+        .refused(&["the similarity of near-duplicates must be between 0.5 and 1, got 0.3"]);
+    bench
+        .run("doctor --data rows.jsonl --similarity 0.9")
+        .refused(&["similarity does nothing without --test-set or --near-duplicates"]);
+}
+
 /// All themes are in the table, and all tests that it names are there.
 #[test]
 fn every_theme_is_listed_with_tests_that_exist() {
