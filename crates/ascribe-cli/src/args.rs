@@ -303,9 +303,12 @@ pub struct DoctorArgs {
     /// A test set of any layout: rows whose prompt is nearly one of its prompts are findings.
     #[arg(long)]
     pub test_set: Option<PathBuf>,
-    /// Share of runs of words from which two prompts are nearly the same.
-    #[arg(long, default_value_t = 0.8, allow_negative_numbers = true)]
-    pub similarity: f64,
+    /// Look for rows that are nearly the same, prompt and replies together.
+    #[arg(long)]
+    pub near_duplicates: bool,
+    /// Share of runs of words from which two prompts, or two rows, are nearly the same; 0.8 unless it is given.
+    #[arg(long, allow_negative_numbers = true)]
+    pub similarity: Option<f64>,
     /// Print JSON instead of a table.
     #[arg(long)]
     pub json: bool,

@@ -16,6 +16,10 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     if args.max_length < 2 {
         bail!("max_length must be at least 2 (one prompt token and one response token), got {}", args.max_length);
     }
+    if args.similarity.is_some() && args.test_set.is_none() && !args.near_duplicates {
+        bail!("similarity does nothing without --test-set or --near-duplicates; name one, or leave it out");
+    }
+    let similarity = args.similarity.unwrap_or(0.8);
     let columns = ColumnMap::parse(&args.columns)?;
     let words = args.model.as_deref().map(Words::load).transpose()?;
     let text = words.as_ref().map(|words| ModelText {
@@ -26,12 +30,13 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let test_set = match &args.test_set {
         // The map of the data, where it fits the test set too.
         Some(path) => Some(
-            NearDuplicates::of_prompts(path, &columns, args.similarity, Seed(0))
-                .or_else(|_| NearDuplicates::of_prompts(path, &ColumnMap::default(), args.similarity, Seed(0)))?,
+            NearDuplicates::of_prompts(path, &columns, similarity, Seed(0))
+                .or_else(|_| NearDuplicates::of_prompts(path, &ColumnMap::default(), similarity, Seed(0)))?,
         ),
         None => None,
     };
-    let diagnosis = Doctor { text, test_set }.examine(&args.data, &columns, args.kind)?;
+    let near_duplicates = args.near_duplicates.then_some(similarity);
+    let diagnosis = Doctor { text, test_set, near_duplicates }.examine(&args.data, &columns, args.kind)?;
     match args.json {
         true => print_line(&json(&diagnosis)?.to_string())?,
         false => print_table(&diagnosis, words.is_some())?,

@@ -66,6 +66,42 @@ fn truncated_and_corrupt_safetensors() {
 }
 
 #[test]
+fn weights_and_config_of_different_models() {
+    let bench = Bench::new();
+    let config = bench.json("model/config.json");
+    let refused = |key: &str, value: Value, said: &[&str]| {
+        let mut other = config.clone();
+        other[key] = value;
+        bench.write("model/config.json", other.to_string());
+        every_command_refuses_the_model(&bench, "model", said);
+    };
+    // The golden model has two layers of nine tensors each, and 64 units between.
+    let remedy = "check that config and weights belong to the same model";
+    refused("num_hidden_layers", json!(3), &["has no tensor `model.layers.2.", remedy]);
+    let extra = "tensor `model.layers.1.input_layernorm.weight` (9 such)";
+    refused("num_hidden_layers", json!(1), &[extra, "use a model without further parts"]);
+    let shape = ["tensor `model.layers.0.mlp.", "must have the shape", "48", "64", remedy];
+    refused("intermediate_size", json!(48), &shape);
+    let known = "use a model of type llama, mistral, qwen2, qwen3, gemma2, gemma3_text, gpt2";
+    refused("model_type", json!("mamba"), &["model_type `mamba`", "config.json", known]);
+}
+
+#[test]
+fn a_chat_template_that_fails() {
+    let bench = Bench::new();
+    let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
+    let cases: [(&str, &[&str]); 3] = [
+        ("a\n{% for %}", &["chat template: ", "line 2", "correct the template"]),
+        ("{{ raise_exception('users may not ask') }}", &["chat template: ", "users may not ask"]),
+        (endless, &["chat template: ", "too long"]),
+    ];
+    for (template, said) in cases {
+        bench.write("model/chat_template.jinja", template);
+        bench.run("generate --model model --chat what").refused(said);
+    }
+}
+
+#[test]
 fn truncated_and_corrupt_gguf() {
     let bench = Bench::new();
     let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();

@@ -54,6 +54,24 @@ fn every_method_on_rollouts_trains_and_says_what_it_is_made_of() {
 }
 
 #[test]
+fn theme_18_a_batch_counts_responses_and_a_run_says_how_many_prompts_that_is() {
+    let bench = bench();
+    // A step has 4 responses, which is one prompt, and a generation of three steps has 12, which is three.
+    for (out, more, said) in [
+        ("one", "--max-steps 1", "1 prompts x 4 responses a generation"),
+        ("three", "--max-steps 3 --steps-per-generation 3", "3 prompts x 4 responses a generation"),
+    ] {
+        let ran = train(&bench, "grpo", out, more).succeeded();
+        assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    }
+    let uneven = SHORT.replace("--num-generations 4", "--num-generations 3");
+    bench
+        .run(&format!("train grpo --model model --data prompts.jsonl --output-dir out {uneven}"))
+        .refused(&["a generation has 4 responses", "which num_generations 3 must divide"]);
+    assert!(bench.files("out").is_empty());
+}
+
+#[test]
 fn fused_operations_are_verified_on_rollouts() {
     let bench = bench();
     let ran = train(&bench, "ppo", "checked", "--max-steps 2 --verify-fused").succeeded();

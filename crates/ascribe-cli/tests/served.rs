@@ -158,6 +158,40 @@ fn an_endpoint_that_cannot_score_is_refused_before_the_first_row() {
 }
 
 #[test]
+fn the_best_of_n_is_found_over_an_endpoint() {
+    let bench = Bench::new();
+    let answer = tokens(tokenizer(&bench));
+    let most = tokenizer(&bench).encode(" the sum").unwrap().len() as u64;
+    // As long as the seed says: from one token to all of them.
+    let server = Server::start(move |asked| {
+        let mut asked = asked.clone();
+        let is_sample = asked.body["max_tokens"] == json!(most);
+        if let Some(seed) = asked.body["seed"].as_u64().filter(|_| is_sample) {
+            asked.body["max_tokens"] = json!(1 + seed % most);
+        }
+        answer(&asked)
+    });
+    bench.rows("rows.jsonl", (0..2).map(|n| json!({"id": n, "prompt": format!("what is {n}?")})));
+    let line = format!("search --endpoint {} --model model --input rows.jsonl --output out.jsonl", server.address);
+    let search = "--strategy best-of-n --strategy-args n=16 --scorer length-limit --target-length 1";
+    bench.run(&format!("{line} {search} --max-new-tokens {most}")).succeeded();
+    let found = bench.read("out.jsonl");
+    assert_eq!(found.lines().count(), 2);
+    for line in found.lines() {
+        let row: Value = serde_json::from_str(line).unwrap();
+        let lengths: Vec<u64> = row["tokens"].as_array().unwrap().iter().map(|one| one.as_u64().unwrap()).collect();
+        assert!(lengths.len() == 16 && lengths.iter().any(|length| *length != lengths[0]), "{lengths:?}");
+        // One token is what is wished for, and each further one costs 1.
+        let scores: Vec<f64> = row["scores"].as_array().unwrap().iter().map(|one| one.as_f64().unwrap()).collect();
+        assert_eq!(scores, lengths.iter().map(|length| 1.0 - *length as f64).collect::<Vec<f64>>());
+        let chosen = row["chosen"].as_u64().unwrap() as usize;
+        assert_eq!(Some(&lengths[chosen]), lengths.iter().min());
+        assert_eq!(row["completion"], row["completions"][chosen]);
+        assert_eq!(row["usage"]["generated"], json!(lengths.iter().sum::<u64>()));
+    }
+}
+
+#[test]
 fn a_server_that_stops_in_the_middle_of_a_search_is_named_and_what_was_found_is_kept() {
     let bench = Bench::new();
     let answer = tokens(tokenizer(&bench));

@@ -39,7 +39,7 @@ fn each_planted_fault_of_pairs_is_found_at_its_line() {
     let eggs = "how many eggs does janet sell each day at the market?";
     let test = file(&[json!({"prompt": eggs})]);
     let index = NearDuplicates::of_prompts(test.path(), &ColumnMap::default(), 0.8, Seed(0)).unwrap();
-    let doctor = Doctor { text: Some(text), test_set: Some(index) };
+    let doctor = Doctor { text: Some(text), test_set: Some(index), ..Doctor::default() };
 
     let long = "a b ".repeat(30);
     let mut tied = pair("is one or two more?", "it is one.", "it is two.");
@@ -80,7 +80,7 @@ fn each_planted_fault_of_pairs_is_found_at_its_line() {
 fn sound_pairs_have_no_findings() {
     let tokenizer = tokenizer();
     let text = ModelText { tokenizer: &tokenizer, template: None, max_length: 80 };
-    let doctor = Doctor { text: Some(text), test_set: None };
+    let doctor = Doctor { text: Some(text), ..Doctor::default() };
     let rows: Vec<Value> = ["one", "two", "three", "four"]
         .into_iter()
         .flat_map(|word| [pair(word, "longer it is", "short"), pair(&format!("more {word}"), "short", "longer it is")])
@@ -105,7 +105,7 @@ fn pairs_that_part_before_their_last_reply_are_sound_unless_the_user_parts_them(
         // What the first row said, turned round.
         row(talk("two", "sure?", "yes"), talk("one", "sure?", "yes")),
     ];
-    let diagnosis = examined(&rows, &Doctor { text: None, test_set: None });
+    let diagnosis = examined(&rows, &Doctor::default());
     assert_eq!(found(&diagnosis), [(Check::Untaught, vec![2]), (Check::Contradiction, vec![3])]);
     assert_eq!((diagnosis.kind, diagnosis.rows), (Kind::Preference, 2));
     // As a test set they are known by what both sides share.
@@ -134,13 +134,29 @@ fn a_bias_or_a_lone_class_is_a_fault_of_the_file() {
 }
 
 #[test]
+fn rows_that_are_nearly_the_same_are_found_where_they_are_asked_for() {
+    // 60 words and a last one: with the word of the prompt 58 runs of five, of which two texts share all but the last one.
+    let text = |last: &str| (0..60).map(|at| format!("w{at} ")).chain([last.to_owned()]).collect::<String>();
+    let row = |completion: &str| json!({"prompt": "what?", "completion": completion});
+    let rows = [row(&text("end")), row("an answer of its own"), row(&text("stop")), row(&text("end"))];
+    let near = examined(&rows, &Doctor { near_duplicates: Some(0.8), ..Doctor::default() });
+    assert_eq!(found(&near), [(Check::Duplicate, vec![4]), (Check::NearDuplicate, vec![3])]);
+    assert_eq!(near.findings[1].detail, "the first is like row 1");
+    assert_eq!(found(&examined(&rows, &Doctor::default())), [(Check::Duplicate, vec![4])]);
+    // What contradicts is said to do so, and nothing else.
+    let pairs = [pair("what?", &text("end"), "no idea."), pair("what?", "no idea.", &text("end"))];
+    let near = examined(&pairs, &Doctor { near_duplicates: Some(0.8), ..Doctor::default() });
+    assert_eq!(found(&near), [(Check::Contradiction, vec![2])]);
+}
+
+#[test]
 fn faults_of_a_template_are_found() {
     let tokenizer = tokenizer();
     let turn = |role: &str, content: &str| json!({"role": role, "content": content});
     let checks = |source: &str, rows: &[Value]| {
         let template = ChatTemplate::new(source, &tokenizer).unwrap();
         let text = ModelText { tokenizer: &tokenizer, template: Some(&template), max_length: 80 };
-        found(&examined(rows, &Doctor { text: Some(text), test_set: None }))
+        found(&examined(rows, &Doctor { text: Some(text), ..Doctor::default() }))
     };
     let sound = "{% for m in messages %}{{ m.role ~ ': ' ~ m.content ~ eos_token }}{% endfor %}\
                  {% if add_generation_prompt %}assistant: {% endif %}";
@@ -173,11 +189,12 @@ fn faults_of_steps_are_counted_with_their_reasons() {
     assert_eq!((name, estimate.value, estimate.n), ("label is right", 0.5, 2));
 }
 
-/// One token a character, but for `qu`, which is one token; upper case becomes lower case.
+/// One token a character, but for `qu`, a full stop with its line break, and these with a `z` behind them; upper case
+/// becomes lower case.
 fn merging() -> Tokenizer {
     let specials = ["<s>", "</s>"];
     let letters = "abcdefghijklmnopqrstuvwxyz0123456789 .?:,\n".chars().map(String::from);
-    let tokens = specials.map(String::from).into_iter().chain(letters).chain(["qu".to_owned()]);
+    let tokens = specials.map(String::from).into_iter().chain(letters).chain(["qu", ".\n", ".\nz"].map(String::from));
     let vocabulary: serde_json::Map<String, Value> = tokens.zip((0u32..).map(Value::from)).collect();
     let added = |id: u32, token: &str| {
         json!({
@@ -192,7 +209,7 @@ fn merging() -> Tokenizer {
         "model": {
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "vocab": vocabulary,
-            "merges": [["q", "u"]],
+            "merges": [["q", "u"], [".", "\n"], [".\n", "z"]],
         },
     });
     let config = json!({"bos_token": specials[0], "eos_token": specials[1], "pad_token": specials[1]});
@@ -220,7 +237,7 @@ fn looked_into(rows: &[Value], tokenizer: &Tokenizer) -> Diagnosis {
     let text = ModelText { tokenizer, template: Some(&template), max_length: 80 };
     let test = file(&[json!({"prompt": EGGS})]);
     let index = NearDuplicates::of_prompts(test.path(), &ColumnMap::default(), 0.8, Seed(0)).expect("it is sound");
-    examined(rows, &Doctor { text: Some(text), test_set: Some(index) })
+    examined(rows, &Doctor { text: Some(text), test_set: Some(index), ..Doctor::default() })
 }
 
 /// Sound pairs, every second one a conversation; the chosen reply is the longer one in half of them.
@@ -291,6 +308,20 @@ fn a_file_made_bad_in_twelve_ways_has_twelve_findings_and_a_sound_one_none() {
 }
 
 #[test]
+fn theme_27_steps_that_share_a_token_are_found() {
+    let tokenizer = merging();
+    let row = |steps: [&str; 2]| json!({"prompt": "what is it?", "completions": steps, "labels": [true, false]});
+    // The full stop, its line break and the `z` of the next step are one token; a full stop with its line break belongs
+    // to the first step alone.
+    let rows =
+        [row(["it is one.", "it is two."]), row(["it is one.", "zero it is."]), row(["it is one", "zero it is."])];
+    let diagnosis = looked_into(&rows, &tokenizer);
+    assert_eq!((diagnosis.kind, diagnosis.rows), (Kind::Stepwise, 3));
+    assert_eq!(found(&diagnosis), [(Check::StepInToken, vec![2])]);
+    assert!(Check::StepInToken.advice().contains("end steps with a separator"));
+}
+
+#[test]
 fn prompts_alone_are_looked_into() {
     let tokenizer = merging();
     let ask = |content: &str| json!({"prompt": says("user", content), "ground_truth": "2"});
@@ -335,7 +366,7 @@ fn a_token_that_begins_every_turn_is_no_second_beginning() {
                   {% if add_generation_prompt %}{{ bos_token ~ 'assistant: ' }}{% endif %}";
     let template = ChatTemplate::new(source, &tokenizer).expect("it is sound");
     let text = ModelText { tokenizer: &tokenizer, template: Some(&template), max_length: 80 };
-    let doctor = Doctor { text: Some(text), test_set: None };
+    let doctor = Doctor { text: Some(text), ..Doctor::default() };
     let row =
         |question: &str, reply: &str| json!({"prompt": says("user", question), "completion": says("assistant", reply)});
     assert_eq!(found(&examined(&[row("what?", "that."), row("and?", "this.")], &doctor)), []);

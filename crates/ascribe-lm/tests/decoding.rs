@@ -427,6 +427,10 @@ fn configs_that_do_not_fit_are_refused() {
         let got = with(key, value.clone());
         assert!(matches!(got, Err(LmError::Unsupported { .. })), "{key} = {value}: {got:?}");
     }
+    // An unknown architecture is named, with all that are known.
+    let unknown = with("model_type", "mamba".into()).expect_err("it is not known").to_string();
+    let known = "use a model of type llama, mistral, qwen2, qwen3, gemma2, gemma3_text, gpt2";
+    assert!(unknown.contains("model_type `mamba`") && unknown.ends_with(known), "{unknown}");
     std::fs::write(&path, "{").expect("written");
     assert!(matches!(DecoderConfig::from_json(&path), Err(LmError::Config { .. })));
     std::fs::remove_file(&path).expect("removed");

@@ -238,7 +238,7 @@ fn theme_03_a_template_that_writes_bos_gets_no_second_one() {
     let rows = rows.map(|prompt| json!({"prompt": prompt, "completion": " It is known."}).to_string());
     std::fs::write(file.path(), rows.join("\n")).expect("rows");
     let text = ModelText { tokenizer: &tokenizer, template: None, max_length: 512 };
-    let found = Doctor { text: Some(text), test_set: None }
+    let found = Doctor { text: Some(text), ..Doctor::default() }
         .examine(file.path(), &ColumnMap::default(), None)
         .expect("it can be read")
         .findings;

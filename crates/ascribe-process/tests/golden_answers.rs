@@ -1,6 +1,6 @@
-//! The answer checker against Math-Verify and PRM800K's grader, row by row.
+//! The answer checker against Math-Verify, PRM800K's grader and TRL's reward for right answers, row by row.
 
-use ascribe_process::{Checker, Preset, Verdict, Why};
+use ascribe_process::{Checker, Extraction, Preset, Verdict, Why};
 use ascribe_testkit::golden;
 
 /// Rows of `pairs.json` that are marked as disputable and where we differ: gold answer, answer, and why ours is another.
@@ -86,6 +86,21 @@ fn the_strict_grader_is_agreed_with() {
         );
     }
     assert!(undecided * 20 <= cases.len());
+}
+
+/// TRL reads mathematics that nothing marks as an answer for none, as we do under strict extraction.
+#[test]
+fn golden_accuracy_rewards_agree_with_trl() {
+    let cases = golden::open("reward/reward_functions_trl.json").get("accuracy").items();
+    for case in &cases {
+        for preset in [Preset::MathVerify, Preset::Ours] {
+            let checker = Checker { extraction: Extraction::Strict, ..Checker::of(preset) };
+            let gold = checker.gold(&case.get("solution").text()).expect("a gold answer");
+            let checked = checker.check(&case.get("completion").text(), &gold);
+            assert_eq!(checked.verdict.reward(), case.get("reward").number(), "{}: {checked:?}", case.name());
+        }
+    }
+    assert_eq!(cases.len(), 6);
 }
 
 #[test]

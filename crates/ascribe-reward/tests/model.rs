@@ -94,6 +94,22 @@ fn a_reward_depends_neither_on_the_batch_nor_on_the_order() {
 }
 
 #[test]
+fn theme_07_a_score_is_read_at_the_last_token_though_the_text_holds_pads_and_ends() {
+    // The golden model pads with 7 and ends with 10. Read at the first of either, both texts of a pair had one score,
+    // because a state sees what stands before it and nothing else.
+    let text = |id: u32, last: u32| Episode::new(&[5, 9, id], &[id, last]);
+    let texts: Vec<Episode> = [7, 10].iter().flat_map(|id| [20, 21].map(|last| text(*id, last))).collect();
+    let expected = rewards(&reward_model(), &texts);
+    for pair in expected.chunks(2) {
+        assert!((pair[0] - pair[1]).abs() > 1e-3, "{pair:?}");
+    }
+    // A longer text in the batch, beside which a rectangle would be padded, changes nothing.
+    let longer = Episode::new(&[5, 9], &[11, 12, 13, 14, 15, 16, 17, 18]);
+    let beside = rewards(&reward_model(), &[texts.as_slice(), &[longer]].concat());
+    close("beside", &beside[..4], &expected, 1e-5);
+}
+
+#[test]
 fn an_ensemble_of_one_model_is_the_model() {
     let (model, episodes) = (reward_model(), episodes());
     let expected = rewards(&model, &episodes);

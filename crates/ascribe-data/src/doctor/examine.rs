@@ -61,17 +61,20 @@ impl Ward {
         }
     }
 
-    pub(super) fn admit<R: Patient>(&mut self, record: &R, text: Option<&ModelText<'_>>) {
+    /// True for a row that neither repeats nor contradicts one before it.
+    pub(super) fn admit<R: Patient>(&mut self, record: &R, text: Option<&ModelText<'_>>) -> bool {
         self.rows += 1;
         let line = record.line();
         let (claim, opposite) = record.claims();
         let key = record.key();
         // A row that says the same turned round, as steps that are all labelled 1/2 do, contradicts nobody.
         let opposite = opposite.filter(|opposite| *opposite != claim);
-        if opposite.is_some_and(|opposite| self.seen.contains(&hash(&key, &opposite))) {
+        let contradicts = opposite.is_some_and(|opposite| self.seen.contains(&hash(&key, &opposite)));
+        if contradicts {
             self.found(Check::Contradiction, line, String::new);
         }
-        if !self.seen.insert(hash(&key, &claim)) {
+        let repeats = !self.seen.insert(hash(&key, &claim));
+        if repeats {
             self.found(Check::Duplicate, line, String::new);
         }
         if let Some(text) = text {
@@ -84,6 +87,7 @@ impl Ward {
             self.add(line, seen);
         }
         record.special(self, text);
+        !contradicts && !repeats
     }
 
     fn add(&mut self, line: usize, seen: Seen) {

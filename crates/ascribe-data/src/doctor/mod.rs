@@ -1,5 +1,6 @@
 //! What is wrong with data, before a run finds out: faults of the rows themselves and, given a tokenizer and a template, of
-//! what a model would be taught from them. No weights are needed, and memory is some bytes a row.
+//! what a model would be taught from them. No weights are needed, and memory is some bytes a row, or about 0.8 kB where
+//! near-duplicates are looked for.
 
 mod examine;
 mod text;
@@ -7,6 +8,7 @@ mod text;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ascribe_core::Seed;
 use ascribe_eval::Estimate;
 
 use crate::{
@@ -24,6 +26,8 @@ pub enum Check {
     Untaught,
     /// A row that stands in the file twice.
     Duplicate,
+    /// A row that is nearly one before it, prompt and replies together; see [`NearDuplicates`].
+    NearDuplicate,
     /// A pair that stands in the file with its sides exchanged, or a reply with both labels.
     Contradiction,
     /// A pair with a margin of 0.
@@ -63,6 +67,7 @@ impl Check {
         match self {
             Self::Untaught => "untaught",
             Self::Duplicate => "duplicate",
+            Self::NearDuplicate => "near-duplicate",
             Self::Contradiction => "contradiction",
             Self::Tied => "tied",
             Self::Contaminated => "contaminated",
@@ -86,6 +91,7 @@ impl Check {
         match self {
             Self::Untaught => "these rows are left out of training; fix or delete them",
             Self::Duplicate => "the same row again counts twice; delete one",
+            Self::NearDuplicate => "nearly the same row again counts nearly twice; delete one",
             Self::Contradiction => "the same replies are judged both ways; keep one judgement",
             Self::Tied => "a margin of 0 says that neither reply is better; delete the row, or its margin",
             Self::Contaminated => "the prompt is in the test set too; delete the row, or the test means nothing",
@@ -158,6 +164,8 @@ pub struct Doctor<'a> {
     pub text: Option<ModelText<'a>>,
     /// Prompts of the test set, which no row should have.
     pub test_set: Option<NearDuplicates>,
+    /// The similarity from which two rows are nearly the same, see [`NearDuplicates::new`]; without it, none are looked for.
+    pub near_duplicates: Option<f64>,
 }
 
 impl Doctor<'_> {
@@ -176,7 +184,7 @@ impl Doctor<'_> {
     /// ```
     ///
     /// # Errors
-    /// Those of [`Records`]: a row that cannot be read at all.
+    /// Those of [`Records`]: a row that cannot be read at all. [`DataError::Threshold`] for a similarity outside [0.5, 1].
     pub fn examine(&self, path: impl AsRef<Path>, map: &ColumnMap, kind: Option<Kind>) -> Result<Diagnosis, DataError> {
         let path = path.as_ref();
         let kind = match kind {
@@ -200,12 +208,20 @@ impl Doctor<'_> {
         let unit = records.unit();
         let mut skipped = Skipped::by(unit);
         let mut ward = Ward::default();
+        let mut near = self.near_duplicates.map(|similarity| NearDuplicates::new(similarity, Seed(0))).transpose()?;
         for record in records.by_ref() {
             match record? {
                 Err(untaught) => skipped.push(untaught),
                 Ok(record) => {
-                    ward.admit(&record, self.text.as_ref());
+                    let is_new = ward.admit(&record, self.text.as_ref());
                     let line = record.line();
+                    if let Some(near) = near.as_mut().filter(|_| is_new) {
+                        let text = [record.words(), record.replies().join(" ")].join(" ");
+                        if let Some(found) = near.closest(&text) {
+                            ward.found(Check::NearDuplicate, line, || format!("the first is like row {}", found.id));
+                        }
+                        near.insert(line, &text);
+                    }
                     if self.test_set.as_ref().is_some_and(|test| test.closest(&record.words()).is_some()) {
                         ward.found(Check::Contaminated, line, String::new);
                     }

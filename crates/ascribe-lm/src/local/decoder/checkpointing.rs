@@ -216,6 +216,7 @@ mod tests {
     /// Log-probabilities, then the gradient of every weight that has one.
     fn learn(
         decoder: Decoder,
+        rows: &[Row],
         checkpointing: bool,
         loss: impl Fn(&Decoder, &Predictors) -> Tensor<1>,
     ) -> Vec<Vec<f64>> {
@@ -229,7 +230,7 @@ mod tests {
             }
         }
         let decoder = decoder.with_gradient_checkpointing(checkpointing);
-        let TrainingPass { predictors, backward } = decoder.training_pass(&ROWS).unwrap();
+        let TrainingPass { predictors, backward } = decoder.training_pass(rows).unwrap();
         assert_eq!(backward.0.is_some(), checkpointing);
         let gradients = backward.gradients(&decoder, loss(&decoder, &predictors));
         let mut found = All { gradients: &gradients, all: vec![values(decoder.logps(&predictors))] };
@@ -243,8 +244,8 @@ mod tests {
         let adapters: [&[&str]; 4] = [&[], &["all-linear"], &["q_proj", "v_proj"], &["layers.1.mlp.up_proj"]];
         for (family, config) in [("llama", llama()), ("gemma2", gemma2()), ("gpt2", gpt2())] {
             for targets in adapters {
-                let expected = learn(decoder(&config, targets), false, of_logps);
-                let got = learn(decoder(&config, targets), true, of_logps);
+                let expected = learn(decoder(&config, targets), &ROWS, false, of_logps);
+                let got = learn(decoder(&config, targets), &ROWS, true, of_logps);
                 assert_eq!(got.len(), expected.len(), "{family}, {targets:?}");
                 for (at, (got, expected)) in got.iter().zip(&expected).enumerate() {
                     let what = format!("{family}, {targets:?}: {at} (0: log-probabilities)");
@@ -258,13 +259,33 @@ mod tests {
         }
     }
 
+    /// The gradient of a sum is the sum of the gradients, so a prompt that is read once for two responses gets what it gets
+    /// from each of them alone.
+    #[test]
+    fn gradients_of_a_prompt_that_is_read_once_are_those_of_separate_rows() {
+        for (family, config) in [("llama", llama()), ("gemma2", gemma2()), ("gpt2", gpt2())] {
+            for checkpointing in [false, true] {
+                let gradients = |rows: &[Row]| learn(decoder(&config, &[]), rows, checkpointing, of_logps);
+                let together = gradients(&ROWS);
+                let apart: Vec<Vec<Vec<f64>>> = ROWS.iter().map(|row| gradients(std::slice::from_ref(row))).collect();
+                assert!(apart.iter().all(|row| row.len() == together.len()), "{family}");
+                // The first entry is the log-probabilities.
+                for (at, together) in together.iter().enumerate().skip(1) {
+                    let sum = |k: usize| apart.iter().map(|row| row[at][k]).sum::<f64>();
+                    let expected: Vec<f64> = (0..together.len()).map(sum).collect();
+                    close(&format!("{family}, checkpointing {checkpointing}: {at}"), together, &expected, 5e-4);
+                }
+            }
+        }
+    }
+
     #[test]
     fn gradients_of_a_loss_of_logits_go_the_same_way() {
         let adapters: [&[&str]; 2] = [&[], &["all-linear"]];
         for (family, config) in [("llama", llama()), ("gemma2", gemma2()), ("gpt2", gpt2())] {
             for targets in adapters {
-                let expected = learn(decoder(&config, targets), false, of_logits);
-                let got = learn(decoder(&config, targets), true, of_logits);
+                let expected = learn(decoder(&config, targets), &ROWS, false, of_logits);
+                let got = learn(decoder(&config, targets), &ROWS, true, of_logits);
                 assert_eq!(got.len(), expected.len(), "{family}, {targets:?}");
                 for (at, (got, expected)) in got.iter().zip(&expected).enumerate() {
                     // A head that is the embedding has three gradients, which may be added in another order.
