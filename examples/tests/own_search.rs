@@ -27,8 +27,8 @@ fn a_strategy_of_another_crate_runs_from_the_command_line() {
     .unwrap();
     let search = |args: &str, output: &str| {
         let words = ["search", "--strategy", "until-content", "--strategy-args", args, "--model", model, "--input"];
-        let more = ["prompts.jsonl", "--output", output, "--scorer", "logp", "--max-new-tokens", "6"];
-        run(folder.path(), &[&words[..], &more[..]].concat())
+        let more = ["prompts.jsonl", "--output", output, "--scorer", "logp", "--segment", "length:3"];
+        run(folder.path(), &[&words[..], &more[..], &["--max-new-tokens", "6"]].concat())
     };
     let rows = |output: &str| -> Vec<Value> {
         let text = fs::read_to_string(folder.path().join(output)).unwrap();
