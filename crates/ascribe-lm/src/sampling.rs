@@ -291,6 +291,27 @@ mod tests {
     }
 
     #[test]
+    fn a_tighter_cut_keeps_a_part_of_what_a_looser_one_keeps() {
+        // Probabilities that fall, in an order that ids do not follow.
+        let logits: Vec<f32> = (0..40u32).map(|id| -0.15 * (id * 17 % 40) as f32).collect();
+        let shares = [0.99f32, 0.8, 0.5, 0.2, 0.05, 0.01];
+        let check = |cut: &dyn Fn(f32) -> Transform, tighter: &[f32]| {
+            let left: Vec<Vec<usize>> = tighter.iter().map(|share| kept(&[cut(*share)], &logits, &[])).collect();
+            for pair in left.windows(2) {
+                assert!(!pair[1].is_empty() && pair[1].iter().all(|id| pair[0].contains(id)), "{:?}", cut(0.5));
+            }
+            assert!(left[0].len() > left[left.len() - 1].len(), "{:?}", cut(0.5));
+        };
+        let rising: Vec<f32> = shares.iter().rev().copied().collect();
+        check(&|share| Transform::TopK((40.0 * share) as usize + 1), &shares);
+        check(&|p| Transform::TopP { p, keep: 1 }, &shares);
+        check(&Transform::TypicalP, &shares);
+        check(&Transform::MinP, &rising);
+        check(&Transform::EpsilonCutoff, &rising);
+        check(&Transform::EtaCutoff, &rising);
+    }
+
+    #[test]
     fn of_equally_likely_tokens_the_smaller_ids_stay() {
         let even = [1.0; 6];
         assert_eq!(most_likely(&even, 2), [0, 1]);

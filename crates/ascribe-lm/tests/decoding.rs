@@ -242,6 +242,30 @@ fn what_does_not_fit_is_refused() {
     assert!(policy.propose(&[Request { mode: hot, ..sampled(prompt(1, 2), 1, 1) }]).is_err());
 }
 
+/// Fresh weights whose last norm is so large that logits overflow, though each weight is finite.
+struct Overflowing(RandomWeights);
+
+impl WeightSource for Overflowing {
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LmError> {
+        let mut values = self.0.tensor(name, shape)?;
+        if name == "model.norm.weight" {
+            values.fill(f32::MAX);
+        }
+        Ok(values)
+    }
+}
+
+#[test]
+fn nothing_is_written_from_logits_that_are_no_numbers() {
+    let mut weights = Overflowing(RandomWeights { seed: Seed(3), layers: 2 });
+    let decoder = Decoder::load(&config(), &mut weights, &device()).expect("finite weights fit");
+    let policy = LocalPolicy::new(&decoder, &[0], CONTEXT).expect("finite weights");
+    for mode in [Mode::Greedy, Mode::Sample(Sampling::default())] {
+        let error = policy.propose(&[Request { mode, ..sampled(prompt(1, 5), 1, 3) }]).expect_err("no numbers");
+        assert!(error.to_string().contains("the logits of this model are too large, or no numbers"), "{error}");
+    }
+}
+
 fn tokenizer() -> Tokenizer {
     Tokenizer::from_folder(root().join("lm/tokenizer_llama3")).expect("the golden tokenizer can be read")
 }

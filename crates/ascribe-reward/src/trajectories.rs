@@ -41,7 +41,8 @@ pub struct Kept {
     pub surplus: usize,
 }
 
-/// Chooses the triplets to train on.
+/// Chooses the triplets to train on. One that says nothing, with equal trajectories or a blank intent, is no error: annotators
+/// write such triplets, so they are left out and counted.
 pub fn keep_triplets<T: PartialEq>(triplets: &[Triplet<T>]) -> Kept {
     let mut report = Kept::default();
     let mut seen = HashSet::new();

@@ -650,6 +650,10 @@ fn trajectories_by_hand() {
     let (scores, plain) = ([2.0, -2.0, 1.0, -3.0], 0.5 * (nll(1.0) + nll(1.0)));
     close("centred", &[run(&loss(0.5), &scores, &[]).mean], &[plain + 0.5], 1e-12);
     close("plain", &[run(&loss(0.0), &scores, &[]).mean], &[plain], 1e-12);
+    // Without centring a constant on every score changes nothing; with it the mean of r+ + r- goes from -1 to 1.
+    let shifted = scores.map(|score| score + 1.0);
+    close("shifted", &[run(&loss(0.0), &shifted, &[]).mean], &[plain], 1e-12);
+    close("shifted, centred", &[run(&loss(0.5), &shifted, &[]).mean], &[plain + 0.5], 1e-12);
     assert!(loss(0.5).needs().coupled);
 }
 

@@ -72,6 +72,11 @@ pub const ROW: Row = Row {
             less: "best of n, outcome model",
         },
         Claim {
+            says: "and beats a beam by an outcome model",
+            more: "beam, effective reward",
+            less: "beam, outcome model",
+        },
+        Claim {
             says: "a beam by effective rewards beats one by the value alone",
             more: "beam, effective reward",
             less: "beam, process model",

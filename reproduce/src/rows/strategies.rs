@@ -4,7 +4,7 @@
 //! likeliest text is often wrong. Each decoder may sample as many tokens as n whole solutions have; scores cost nothing.
 
 use anyhow::{Context, Result};
-use ascribe::core::{Budget, Finish, Reduce, Seed, Tokens};
+use ascribe::core::{Budget, CoreError, Credit, Episode, Finish, Reduce, Scorer, Seed, Tokens};
 use ascribe::eval::report::{Lines, Series};
 use ascribe::search::{Search, SearchCtx, Steps, strategy};
 use ascribe::worlds::Problem;
@@ -31,7 +31,8 @@ pub const ROW: Row = Row {
             Self-Consistency, arXiv:2203.11171; Scaling test-time compute with open models (2024)",
     setting: "200 chains of 10 operations a seed; hard operations go wrong with a probability between 0.3 and 0.8, others with \
               0.1; a verifier of steps, mistaken about one in twenty and always about the same, whose product scores a text; a \
-              result is a token, and every decoder may sample the same number of them",
+              result is a token, and every decoder may sample the same number of them; best of n, step beam and diverse trees \
+              by random scores, too",
     seeds: 30,
     claims: &[
         Claim {
@@ -70,6 +71,16 @@ pub const ROW: Row = Row {
             more: "step beam, 80 tokens",
             less: "lookahead, 80 tokens",
         },
+        Claim {
+            says: "best-of-n by random scores loses to the verifier's",
+            more: "best of n, 80 tokens",
+            less: "best of n by random scores, 80 tokens",
+        },
+        Claim {
+            says: "and so does a step beam by random scores",
+            more: "step beam, 80 tokens",
+            less: "step beam by random scores, 80 tokens",
+        },
     ],
     tried: "",
     run,
@@ -79,11 +90,35 @@ pub const ROW: Row = Row {
 const DRAWN: [&str; 7] =
     ["vote", "weighted vote", "best of n", "step beam", "diverse trees", "tree search", "particles"];
 
+/// Decoders that are run by random scores, too, which tell them nothing, by their names here.
+const RANDOM: [&str; 3] = ["best of n", "step beam", "diverse trees"];
+/// Whole solutions that their tokens suffice for.
+const RANDOM_N: usize = 8;
+
+/// A scorer whose number for each beginning of a text is drawn from [0, 1), the same whenever it is asked.
+struct Random(Seed);
+
+impl Scorer for Random {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let last = |results: &[u32]| {
+            let name = results.iter().fold(1u64, |name, result| 11 * name + u64::from(*result));
+            self.0.stream("random scores", name).random::<f32>()
+        };
+        let one = |episode: &Episode| {
+            let results = episode.response_tokens();
+            Credit::steps((1..=results.len()).map(|end| last(&results[..end])).collect())
+        };
+        Ok(episodes.iter().map(one).collect())
+    }
+}
+
 /// A decoder with the tokens that it may sample for a problem, and what came out.
 struct Arm {
     name: String,
     search: Box<dyn Search>,
     tokens: u64,
+    /// Scored at random, not by the verifier.
+    random: bool,
     right: f64,
     spent: f64,
 }
@@ -137,10 +172,17 @@ fn arms() -> Result<Vec<Arm>> {
                 name: format!("{name}, {tokens} tokens"),
                 search,
                 tokens: tokens as u64,
+                random: false,
                 right: 0.0,
                 spent: 0.0,
             });
         }
+    }
+    for (name, known, options) in decoders(RANDOM_N).into_iter().filter(|(name, ..)| RANDOM.contains(name)) {
+        let tokens = RANDOM_N * STEPS;
+        let search = strategy(known, &options).with_context(|| format!("no decoder is called `{known}`"))??;
+        let name = format!("{name} by random scores, {tokens} tokens");
+        arms.push(Arm { name, search, tokens: tokens as u64, random: true, right: 0.0, spent: 0.0 });
     }
     Ok(arms)
 }
@@ -155,10 +197,12 @@ fn run(seed: Seed) -> Result<Figures> {
         let slip = |_: &[u32], at: usize, is_hard: bool| if is_hard { hard[at] } else { EASY };
         let solver = solver(&problem, &slip);
         let verifier = Verifier { problem: &problem, errors: ERRORS, seed: seed.child("verifier", number) };
+        let random = Random(seed.child("random scores", number));
         for arm in &mut arms {
+            let scorer: &dyn Scorer = if arm.random { &random } else { &verifier };
             // The same draws for every decoder.
             let mut ctx = SearchCtx::new(&solver, STEPS, seed.child("texts", number))
-                .with_scorer(&verifier, Reduce::Prod)
+                .with_scorer(scorer, Reduce::Prod)
                 .with_answers(&answer, &same)
                 .with_steps(Steps::blocks(1))
                 .with_budget(Budget(Some(arm.tokens)));
@@ -217,7 +261,24 @@ mod tests {
             assert!(all.iter().any(|(_, name, _)| *name == known), "{known}");
         }
         assert!(DRAWN.iter().all(|drawn| all.iter().any(|(name, ..)| name == drawn)));
-        assert_eq!(arms().unwrap().len(), all.len());
+        assert_eq!(arms().unwrap().len(), all.len() + RANDOM.len());
+    }
+
+    #[test]
+    fn claims_are_of_arms_that_are_run_and_random_scores_are_those_of_a_text() {
+        let arms = arms().unwrap();
+        for claim in ROW.claims {
+            for name in [claim.more, claim.less] {
+                assert!(arms.iter().any(|arm| arm.name == name), "{name}");
+            }
+        }
+        let random = Random(Seed(1));
+        let episodes = [[3u32, 4], [3, 5]].map(|results| Episode::new(&[ATTEMPT], &results));
+        let credits = random.score(&episodes).unwrap();
+        assert_eq!(credits, random.score(&episodes).unwrap());
+        // The first result is the same, the second is not.
+        assert_ne!(credits[0], credits[1]);
+        assert_eq!(random.score(&[Episode::new(&[ATTEMPT], &[3])]).unwrap().len(), 1);
     }
 
     #[test]

@@ -142,7 +142,15 @@ impl Policy for LocalPolicy {
             let generated = if request.mode == Mode::Top { 1 } else { draft.tokens.len() as u64 };
             reply.usage += Usage { generated, scored, reused: request.prefix.len() as u64 - scored };
             // Drafts of one request stand in the order of their candidates.
-            reply.candidates.extend(draft.candidates(request.mode, &self.ends));
+            let candidates = draft.candidates(request.mode, &self.ends);
+            if let Some(logp) = candidates.iter().flat_map(|one| &one.logps).find(|logp| !logp.is_finite()) {
+                return Err(CoreError::Range {
+                    name: "the log-probability of a token that was written",
+                    rule: "finite (the logits of this model are too large, or no numbers; take an earlier checkpoint)",
+                    got: f64::from(*logp),
+                });
+            }
+            reply.candidates.extend(candidates);
         }
         Ok(replies)
     }

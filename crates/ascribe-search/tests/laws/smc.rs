@@ -207,6 +207,43 @@ fn one_particle_gains_the_local_normalizers_of_its_path() {
     check(product(0.5, &second, 0.5), local([0.8, 0.2], [0.5, 0.5]), after);
 }
 
+/// `exp(log_z)` of a single particle whose first token is 0, and of one whose first token is 1, with the share of the first.
+fn alone(target: Target, runs: usize) -> ([f64; 2], f64) {
+    let (_, policy) = model();
+    let smc = Smc { options: SmcOptions { n: 1, ..TOKENS }, target };
+    let particles = smc.particles(&prompts(runs), &mut SearchCtx::new(&policy, 9, Seed(5))).expect("it is possible");
+    let (mut z, mut zeros) = ([f64::NAN; 2], 0.0);
+    for one in particles {
+        let first = one.paths[0].tokens()[0] as usize;
+        z[first] = one.log_z.exp();
+        zeros += f64::from(u8::from(first == 0));
+    }
+    (z, zeros / runs as f64)
+}
+
+/// A single particle is unbiased, so Z is the mean of its two values over its first token, whose chance is known.
+#[test]
+fn normalizers_are_enumerated_to_the_sixth_decimal() {
+    // The chance of 0 as the first token is that of token temperature: 0.64 / 0.68, and 2 / 3 of sqrt 0.8 and sqrt 0.2.
+    for (power, z, log_z, token) in [(2.0, 0.3656, -1.006215, 0.941176), (0.5, 1.824191, 0.601137, 0.666667)] {
+        let runs = 16_000;
+        let (by_first, zeros) = alone(Target::Power(Schedule::constant(power)), runs);
+        // Four standard errors; the share by weight, 0.910284 or 0.689898, is further off.
+        assert!((zeros - token).abs() < 4.0 * (token * (1.0 - token) / runs as f64).sqrt(), "{zeros} beside {token}");
+        let got = token * by_first[0] + (1.0 - token) * by_first[1];
+        assert!((got - z).abs() < 2e-6 && (got.ln() - log_z).abs() < 2e-6, "{got} {} beside {z} {log_z}", got.ln());
+    }
+    let (_, second) = two_tokens([[0.5, 0.5], [0.5, 0.5], [0.2, 0.8]]);
+    let (by_first, _) = alone(product(0.5, &second, 0.5), 200);
+    // sqrt 0.4 against sqrt 0.1: two thirds.
+    let got = (2.0 * by_first[0] + by_first[1]) / 3.0;
+    // All four texts.
+    let texts = [0.8 * 0.5 * 0.6 * 0.5, 0.8 * 0.5 * 0.4 * 0.5, 0.2 * 0.5 * 0.1 * 0.2, 0.2 * 0.5 * 0.9 * 0.8];
+    let z: f64 = texts.into_iter().map(f64::sqrt).sum();
+    assert!((got - z).abs() < 1e-6 && (z - 0.942302).abs() < 1e-6, "{got} beside {z}");
+    assert!((got.ln() + 0.059429).abs() < 2e-6, "{}", got.ln());
+}
+
 #[test]
 fn a_product_of_experts_has_the_normalizer_that_was_enumerated() {
     let (_, policy) = model();

@@ -1,7 +1,8 @@
 //! Beam search over steps, diverse trees, lookahead, votes.
 
 use ascribe_core::{
-    CoreError, Credit, Finish, Mode, Policy, Reduce, Request, Sampling, Scorer, Seed, Tokens, Until, rule,
+    Capabilities, CoreError, Credit, Finish, Mode, Policy, Reduce, Reply, Request, Sampling, Scorer, Seed, Tokens,
+    Until, rule,
 };
 use ascribe_eval::curve::best_of_n_law;
 use ascribe_search::mcts::Outcome;
@@ -343,6 +344,38 @@ fn diverse_trees_do_not_depend_on_one_another() {
     let samples = DiverseTrees { n: 5, expand: 1, ..DiverseTrees::default() };
     let samples = samples.search(&prompts(2), &mut ctx).expect("it fits");
     assert!(samples.iter().all(|found| found.candidates.len() == 5 && found.usage.generated == 15));
+}
+
+/// A policy that draws after each text from one seed, whatever it is asked to draw from.
+struct OneSeed<'a>(&'a TreePolicy);
+
+impl Policy for OneSeed<'_> {
+    fn propose(&self, requests: &[Request]) -> Result<Vec<Reply>, CoreError> {
+        let requests: Vec<Request> =
+            requests.iter().map(|request| Request { seed: Seed(3), ..request.clone() }).collect();
+        self.0.propose(&requests)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+}
+
+#[test]
+fn diverse_trees_of_equal_seeds_are_equal() {
+    let tree = tree(5);
+    let oracle = Oracle(&tree);
+    let policy = drawn(&tree, 4);
+    let equal = |policy: &dyn Policy| {
+        let mut ctx = by_token(policy, 7).with_scorer(&oracle, Reduce::Sum);
+        let search = DiverseTrees { n: 6, expand: 2, ..DiverseTrees::default() };
+        let found = search.search(&prompts(20), &mut ctx).expect("it fits");
+        assert!(found.iter().all(|found| found.candidates.len() == 6));
+        let same = |found: &Found| found.candidates.chunks(2).all(|one| *one == found.candidates[..2]);
+        found.iter().filter(|found| same(found)).count()
+    };
+    assert_eq!(equal(&OneSeed(&policy)), 20);
+    assert!(equal(&policy) < 20);
 }
 
 #[test]

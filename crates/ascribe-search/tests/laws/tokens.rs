@@ -1,6 +1,8 @@
 //! Decoders that go token by token: likelihood, lookahead with a heuristic, values of an aligned model, controlled decoding.
 
-use ascribe_core::{Capabilities, CoreError, Finish, Policy, Reduce, Reply, Request, Seed, Tokens, rule};
+use ascribe_core::{
+    Candidate, Capabilities, CoreError, Finish, Policy, Reduce, Reply, Request, Scorer, Seed, Tokens, Usage, rule,
+};
 use ascribe_search::{
     Beam, BestOfN, Choose, Controlled, Deal, Found, Greedy, Search, SearchCtx, StepBeam, Steps, TransferOptions,
     TransferQ, tilted,
@@ -38,6 +40,38 @@ fn likelihood_search_on_the_soft_optimum_is_search_by_reward_and_value() {
         let (plain, shifted) = (plain.expect("beta is sound").policy, shifted.expect("beta is sound").policy);
         assert!(tree.leaves().all(|(path, _)| (logp(&plain, &path) - logp(&shifted, &path)).abs() < 1e-9));
     }
+}
+
+#[test]
+fn a_reward_that_is_moved_along_the_text_leaves_likelihood_search_as_it_is() {
+    let reference = drawn(&tree(3), 53);
+    // Each beginning has a number, so a reward of its last token and a potential of its own.
+    let number = |path: &[u32]| path.iter().fold(1u32, |number, token| 3 * number + token);
+    let reward = |path: &[u32]| f64::from(number(path) * 37 % 11) / 11.0;
+    let potential = |path: &[u32]| f64::from(number(path) * 53 % 13) / 5.0;
+    // The sum of r + Phi(s') - Phi(s) over the tokens; `end` scales the potential of a whole text.
+    let shaped = |moved: f64, end: f64| {
+        let phi = |path: &[u32]| moved * potential(path) * if path.len() == 3 { end } else { 1.0 };
+        let token = |path: &[u32], at: usize| reward(&path[..=at]) + phi(&path[..=at]) - phi(&path[..at]);
+        let tree = TokenTree::new(3, 3, |path| (0..3).map(|at| token(path, at)).sum()).expect("finite");
+        tree.soft_optimum(&reference, BETA).expect("beta is sound").policy
+    };
+    let found = |policy: &TreePolicy, width: usize| {
+        let mut ctx = SearchCtx::new(policy, 3, Seed(0));
+        Beam::likelihood(width).search(&prompts(1), &mut ctx).expect("it fits").remove(0).candidates
+    };
+    let (plain, moved, changed) = (shaped(0.0, 0.0), shaped(1.0, 0.0), shaped(1.0, 1.0));
+    for width in [1, 2, 27] {
+        let (plain, moved) = (found(&plain, width), found(&moved, width));
+        assert_eq!(plain.len(), moved.len());
+        for (plain, moved) in plain.iter().zip(&moved) {
+            assert_eq!(plain.tokens, moved.tokens, "{width}");
+            assert!(plain.logps.iter().zip(&moved.logps).all(|(left, right)| (left - right).abs() < 1e-5), "{width}");
+        }
+    }
+    // A potential that a whole text keeps is another reward.
+    let order = |policy: &TreePolicy| found(policy, 27).into_iter().map(|one| one.tokens).collect::<Vec<_>>();
+    assert_ne!(order(&plain), order(&changed));
 }
 
 /// One token of three, with probabilities 0.5, 0.3, 0.2.
@@ -261,6 +295,94 @@ fn transfer_with_the_baseline_that_is_aligned_follows_its_value() {
     assert!(followed > 0);
 }
 
+/// The chances of the two tokens after a path, in quarters.
+fn quarters(path: &[u32]) -> [u32; 2] {
+    let first = 1 + (path.len() as u32 + 2 * path.iter().sum::<u32>()) % 3;
+    [first, 4 - first]
+}
+
+/// Of 16 texts of three tokens it writes each as often as its probability says, so that nothing is left to chance.
+struct Enumerated;
+
+impl Policy for Enumerated {
+    fn propose(&self, requests: &[Request]) -> Result<Vec<Reply>, CoreError> {
+        let reply = |request: &Request| {
+            let mut texts = vec![(request.prefix.to_vec(), request.n as u32)];
+            while texts[0].0.len() < 3 {
+                let mut longer = Vec::new();
+                for (text, copies) in &texts {
+                    for (token, part) in (0..2u32).zip(quarters(text)) {
+                        longer.push(([&text[..], &[token]].concat(), copies * part / 4));
+                    }
+                }
+                texts = longer;
+            }
+            let mut candidates = Vec::new();
+            for (text, copies) in texts {
+                let tokens = text[request.prefix.len()..].to_vec();
+                let logps = vec![0.0; tokens.len()];
+                let one = Candidate { tokens: tokens.into(), logps, finish: Finish::End };
+                candidates.extend(vec![one; copies as usize]);
+            }
+            Reply { candidates, usage: Usage::default() }
+        };
+        Ok(requests.iter().map(reply).collect())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { score: false, top: false, context: 3 }
+    }
+}
+
+#[test]
+fn enumerated_rollouts_give_the_value_of_the_aligned_model() {
+    let (alpha, beta) = (0.2, 0.5);
+    let flat = TokenTree::new(2, 3, |_| 0.0).expect("the tree is small");
+    let logits = |path: &[u32]| quarters(path).map(|part| f64::from(part).ln()).to_vec();
+    let baseline = TreePolicy::new(&flat, logits).expect("a distribution");
+    for seed in 0..10 {
+        let sft = drawn(&flat, seed);
+        // The reward whose soft optimum is the baseline, and one that it knows nothing of.
+        let own = |path: &[u32]| beta * (logp(&baseline, path) - logp(&sft, path));
+        let own = TokenTree::new(2, 3, own).expect("finite");
+        let other = TokenTree::drawn(2, 3, Seed(seed + 100)).expect("the tree is small");
+        for (reward, indirect) in [(&own, false), (&other, true)] {
+            let aligned = reward.soft_optimum(&sft, beta).expect("beta is sound").policy;
+            let exact = reward.exact_value(&aligned).expect("the same tree");
+            let options =
+                TransferOptions { k: 2, rollouts: 16, greedy: false, alpha, beta, ..TransferOptions::default() };
+            let known: (&dyn Scorer, Reduce) = (&own, Reduce::Sum);
+            let baseline_reward = indirect.then_some(known);
+            let search = TransferQ { baseline: Some(&Enumerated), baseline_reward, ..transfer(options) };
+            let mut ctx = SearchCtx::new(&sft, 3, Seed(4)).with_scorer(reward, Reduce::Sum).with_tree();
+            let found = search.search(&prompts(1), &mut ctx).expect("it fits").remove(0);
+            let nodes = &found.tree.as_ref().expect("it is recorded").nodes;
+            let mut at = 0;
+            for depth in 0..3 {
+                let path = &found.best().tokens[..depth];
+                // Tokens that were weighed have an estimate; rollouts have none.
+                let weighed = |node: &&ascribe_search::TreeNode| node.parent == Some(at) && node.estimate.is_some();
+                let (mut worth, mut next) = ([f64::NAN; 2], at);
+                for node in nodes.iter().filter(weighed) {
+                    let text = [path, &node.tokens[..]].concat();
+                    let value = if depth == 2 { reward.reward(&text) } else { exact.value(&text) };
+                    let (value, got) = (value.expect("inside"), node.value.expect("valued"));
+                    assert!((got - value).abs() < 1e-5, "{text:?}: {got} beside {value}");
+                    let token = node.tokens[0] as usize;
+                    worth[token] = sft.logps(path).expect("inside")[token] + value / alpha;
+                    if node.tokens[0] == found.best().tokens[depth] {
+                        next = node.id;
+                    }
+                }
+                let chosen = found.best().tokens[depth] as usize;
+                // Both tokens were weighed, and the better one was taken.
+                assert!(next != at && worth[chosen] > worth[1 - chosen] - 1e-4, "{worth:?}");
+                at = next;
+            }
+        }
+    }
+}
+
 #[test]
 fn one_token_from_the_end_transfer_is_the_aligned_distribution() {
     let tree = tree(2);
@@ -283,7 +405,7 @@ fn limits_of_transfer() {
     let tree = tree(2);
     let sft = drawn(&tree, 3);
     let aligned = tree.soft_optimum(&sft, BETA).expect("beta is sound").policy;
-    let found = |search: TransferQ, scorer: &dyn ascribe_core::Scorer| {
+    let found = |search: TransferQ, scorer: &dyn Scorer| {
         let mut ctx = SearchCtx::new(&sft, 3, Seed(4)).with_scorer(scorer, Reduce::Sum);
         search.search(&prompts(3), &mut ctx).expect("it fits")
     };

@@ -130,6 +130,15 @@ impl SymbolicTask {
     /// The expression of these symbols with its constants set to fit the data, and its error. Parts of constants alone are
     /// one constant. `None` when the symbols are no expression.
     pub fn fitted(&self, symbols: &[Symbol]) -> Option<(Expression, f64)> {
+        self.fitted_by(symbols, |start, error| powell(start, 10, 1e-6, error))
+    }
+
+    /// The same, where `fit` goes from a start to the constants of the least error; it is not asked where there are none.
+    fn fitted_by(
+        &self,
+        symbols: &[Symbol],
+        fit: impl FnOnce(&[f64], &dyn Fn(&[f64]) -> f64) -> (Vec<f64>, f64),
+    ) -> Option<(Expression, f64)> {
         let mut expression = Expression::new(merge_constants(symbols))?;
         if expression.constants.is_empty() {
             let error = self.data.rmse(&expression);
@@ -149,7 +158,7 @@ impl SymbolicTask {
             let constants = constants.to_vec();
             self.data.rmse(&Expression { constants, ..expression.clone() })
         };
-        let (constants, error) = powell(&start, 10, 1e-6, error);
+        let (constants, error) = fit(&start, &error);
         expression.constants = constants;
         Some((expression, error))
     }
@@ -241,6 +250,23 @@ mod tests {
         let (expression, error) = task.fitted(&[add, multiply, Symbol::Constant, x, Symbol::Constant]).unwrap();
         assert!(error < 1e-3, "{expression}: {error}");
         assert!((expression.constants[0] - 2.5).abs() < 1e-2 && (expression.constants[1] + 1.25).abs() < 1e-2);
+    }
+
+    #[test]
+    fn an_expression_without_constants_is_not_fitted() {
+        let task = cubic();
+        let (add, x) = (Symbol::Operation(Operation::Add), Symbol::Variable(0));
+        let (expression, error) = task.fitted_by(&[add, x, x], |_, _| panic!("there is nothing to fit")).unwrap();
+        assert!(expression.constants.is_empty() && error > 0.0);
+        let mut asked = Vec::new();
+        let fit = |start: &[f64], error: &dyn Fn(&[f64]) -> f64| {
+            asked.push(start.len());
+            (vec![2.0], error(&[2.0]))
+        };
+        // The root of the mean of (2 - x^3 - x^2)^2 over 20 even places from -1 to 1.
+        let (expression, error) = task.fitted_by(&[add, x, Symbol::Constant], fit).unwrap();
+        assert!(expression.constants == [2.0] && (error - 1.720691).abs() < 1e-6, "{error}");
+        assert_eq!(asked, [1]);
     }
 
     #[test]
