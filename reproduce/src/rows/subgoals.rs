@@ -86,7 +86,7 @@ fn run(seed: Seed) -> Result<Figures> {
     let auxiliary = Auxiliary { c: 0.5, once: true };
     // The share of arrivals, and the F1 of the annotations over all walks.
     let paid = |missed: f64, alarms: f64| -> Result<[f64; 2]> {
-        let (mut annotated, mut people) = (Vec::new(), Vec::new());
+        let (mut annotated, mut people): (Vec<Vec<bool>>, Vec<Vec<bool>>) = (Vec::new(), Vec::new());
         let arrived = arrivals(seed, |walk, seed| {
             let flags = achieved(walk, &subgoals, &Reader { missed, alarms, seed })?;
             people.extend(achieved(walk, &subgoals, &Reader { missed: 0.0, alarms: 0.0, seed })?);

@@ -1,8 +1,8 @@
 //! Rewards of a model that may use tools before it scores: Themis, "Tool-Augmented Reward Modeling", arXiv:2310.01045.
 //!
 //! A trace is the question and the answer, then rounds of thought, call and observation, then a rationale, at whose end the
-//! head is read. Tools are local functions of text: no network, no shell; the work of those here is bounded by the length of
-//! their input, and a call that took too long counts as one that failed.
+//! head is read. Tools are local functions of text: no network, no shell, no clock; the work of those here is bounded by the
+//! length of their input. For tools of one's own the caller may bring a clock and a limit on the time of a call.
 
 mod calculator;
 mod calendar;
@@ -16,9 +16,8 @@ pub use call::{Call, FINISHED, escape, parse_call};
 pub use table::Table;
 pub use trace::{Segment, ToolReward, Trace, TraceWeights, Tracer};
 
-use std::time::{Duration, Instant};
-
 use crate::RewardError;
+use crate::error::option;
 
 /// A local function of text that a model may call by name.
 pub trait Tool: Send + Sync {
@@ -40,20 +39,20 @@ pub const LONGEST_INPUT: usize = 256;
 /// Most bytes of a result, unless other limits are set.
 pub const LONGEST_OUTPUT: usize = 1024;
 
-/// Most time of a call, unless another limit is set.
-pub const LONGEST_CALL: Duration = Duration::from_secs(10);
+/// A limit on the time of a call, in seconds, and the clock that it is held to.
+type TimeLimit<'a> = (f64, &'a (dyn Fn() -> f64 + Sync));
 
 /// The tools that a model may call.
 pub struct Tools<'a> {
     tools: Vec<(&'a str, &'a dyn Tool)>,
     longest_input: usize,
     longest_output: usize,
-    longest_call: Duration,
+    longest_call: Option<TimeLimit<'a>>,
 }
 
 impl<'a> Tools<'a> {
-    /// These tools by name, with inputs of at most 256 bytes ([`LONGEST_INPUT`]), results of at most 1024
-    /// ([`LONGEST_OUTPUT`]), and calls of at most 10 seconds ([`LONGEST_CALL`]).
+    /// These tools by name, with inputs of at most 256 bytes ([`LONGEST_INPUT`]) and results of at most 1024
+    /// ([`LONGEST_OUTPUT`]).
     ///
     /// # Errors
     /// When a name is empty, stands twice, has a line break, or is the word that ends a trace.
@@ -66,7 +65,7 @@ impl<'a> Tools<'a> {
             }
         }
         let (longest_input, longest_output) = (LONGEST_INPUT, LONGEST_OUTPUT);
-        Ok(Self { tools, longest_input, longest_output, longest_call: LONGEST_CALL })
+        Ok(Self { tools, longest_input, longest_output, longest_call: None })
     }
 
     /// The same with other limits, in bytes.
@@ -75,10 +74,15 @@ impl<'a> Tools<'a> {
         self
     }
 
-    /// The same with another limit on the time of a call. A call runs to its end, and its result is dropped when it comes late.
-    pub fn with_time_limit(mut self, longest: Duration) -> Self {
-        self.longest_call = longest;
-        self
+    /// The same with a limit on the time of a call, in seconds of `clock`. A call runs to its end, and one that took longer
+    /// counts as one that failed.
+    ///
+    /// # Errors
+    /// When the limit is not finite and above 0.
+    pub fn with_time_limit(mut self, seconds: f64, clock: &'a (dyn Fn() -> f64 + Sync)) -> Result<Self, RewardError> {
+        option("the time limit of a call", "finite and above 0", seconds, 0.0 < seconds && seconds.is_finite())?;
+        self.longest_call = Some((seconds, clock));
+        Ok(self)
     }
 
     /// The names, in order.
@@ -103,11 +107,13 @@ impl<'a> Tools<'a> {
                 self.longest_input
             )));
         }
-        let start = Instant::now();
+        let start = self.longest_call.map_or(0.0, |(_, clock)| clock());
         let result = tool.run(input)?;
-        if start.elapsed() > self.longest_call {
-            let most = self.longest_call.as_secs_f64();
-            return Err(fault(format!("the call took longer than {most} seconds, so its result is dropped")));
+        if let Some((most, clock)) = self.longest_call {
+            let took = clock() - start;
+            if took > most {
+                return Err(fault(format!("the call took {took} seconds, at most {most} are given")));
+            }
         }
         if result.len() > self.longest_output {
             return Err(fault(format!(
@@ -122,6 +128,8 @@ impl<'a> Tools<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     #[test]
@@ -136,19 +144,30 @@ mod tests {
         ] {
             assert_eq!(tools.run(name, input).unwrap_err().to_string(), why);
         }
-        let late = |input: &str| -> Result<String, RewardError> {
-            std::thread::sleep(Duration::from_millis(30));
-            Ok(input.to_owned())
-        };
-        let tools = |limit| Tools::new(vec![("Late", &late as &dyn Tool)]).unwrap().with_time_limit(limit);
-        assert_eq!(tools(Duration::from_secs(3600)).run("Late", "a").unwrap(), "a");
-        assert_eq!(
-            tools(Duration::from_millis(5)).run("Late", "a").unwrap_err().to_string(),
-            "tool `Late`: the call took longer than 0.005 seconds, so its result is dropped"
-        );
         for names in [vec![""], vec!["A", "A"], vec!["Finished"], vec!["a\nb"], vec![" a"]] {
             let tools: Vec<(&str, &dyn Tool)> = names.into_iter().map(|name| (name, &echo as &dyn Tool)).collect();
             assert!(Tools::new(tools).is_err());
+        }
+    }
+
+    #[test]
+    fn a_call_that_takes_too_long_has_failed() {
+        // A clock that a call of `n` seconds moves by n.
+        let now = Mutex::new(5.0_f64);
+        let clock = || *now.lock().unwrap();
+        let wait = |input: &str| -> Result<String, RewardError> {
+            *now.lock().unwrap() += input.parse::<f64>().unwrap();
+            Ok("done".to_owned())
+        };
+        let tools = Tools::new(vec![("Wait", &wait)]).unwrap().with_time_limit(2.5, &clock).unwrap();
+        assert_eq!(tools.run("Wait", "2.5").unwrap(), "done");
+        let late = tools.run("Wait", "3").unwrap_err().to_string();
+        assert_eq!(late, "tool `Wait`: the call took 3 seconds, at most 2.5 are given");
+        assert_eq!(Tools::new(vec![("Wait", &wait)]).unwrap().run("Wait", "1000").unwrap(), "done");
+        for seconds in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let tools = Tools::new(vec![("Wait", &wait)]).unwrap();
+            let refused = tools.with_time_limit(seconds, &clock).err().unwrap().to_string();
+            assert!(refused.contains("the time limit of a call must be finite and above 0"), "{refused}");
         }
     }
 }
