@@ -133,12 +133,59 @@ impl Scorer for Judge {
     }
 }
 
+/// Refuses an ensemble of reward models, each with its name, whose rewards mean different things, so that no common scale is
+/// known.
+pub fn on_one_scale(members: &[(String, RewardCard)]) -> anyhow::Result<()> {
+    let Some(((first, card), others)) = members.split_first() else { return Ok(()) };
+    let first_gives = gives(&card.reading);
+    for (name, other) in others {
+        let other_gives = gives(&other.reading);
+        if other_gives != first_gives {
+            bail!(
+                "`{name}` gives {other_gives} and `{first}` {first_gives}, which are not on one scale; bring each to its own by \
+                 standardize, or leave one out"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What a reward is that is read so.
+fn gives(reading: &Reading) -> String {
+    match reading {
+        Reading::Score | Reading::Preference(_) | Reading::Concepts { .. } => "log-odds".to_owned(),
+        Reading::Attributes { names, .. } => format!("a weighted sum of {}", names.join(", ")),
+        Reading::Heads { .. } => "ratings".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use ascribe::core::Text;
     use ascribe_testkit::golden;
 
     use super::*;
+
+    #[test]
+    fn rewards_of_different_meanings_make_no_ensemble() {
+        let member = |name: &str, reading: Reading| (name.to_owned(), RewardCard { reading, ..RewardCard::default() });
+        let attributes = |name: &str, of: &str, weight: f64| {
+            member(name, Reading::Attributes { names: vec![of.to_owned()], weights: vec![weight] })
+        };
+        let heads = member("heads", Reading::Heads { lambda: 0.5 });
+        let score = member("score", Reading::Score);
+        let concepts =
+            member("concepts", Reading::Concepts { names: vec![], joint: vec![[0.0; 2]], weights: [1.0, 1.0, 0.0] });
+        let said = |members: &[(String, RewardCard)]| on_one_scale(members).err().map(|error| error.to_string());
+        assert_eq!((said(&[]), said(std::slice::from_ref(&heads))), (None, None));
+        assert_eq!(said(&[score.clone(), concepts, score.clone()]), None);
+        // The weights of the same attributes may differ.
+        assert_eq!(said(&[attributes("a", "helpful", 1.0), attributes("b", "helpful", 2.0)]), None);
+        let refused = said(&[score, heads]).unwrap();
+        assert!(refused.contains("`heads` gives ratings and `score` log-odds") && refused.contains("standardize"));
+        let refused = said(&[attributes("a", "helpful", 1.0), attributes("b", "polite", 1.0)]).unwrap();
+        assert!(refused.contains("`b` gives a weighted sum of polite and `a` a weighted sum of helpful"), "{refused}");
+    }
 
     #[test]
     fn a_judge_on_its_own_scale_says_the_same_of_another_zero() {

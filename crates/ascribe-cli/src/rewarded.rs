@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::args::{RewardedArgs, ScoreArgs, VoteName};
 use crate::device::device;
 use crate::hub::resolve;
+use crate::judge::on_one_scale;
 use crate::output::{Progress, print_line};
 use crate::score::{ROWS, messages_of, place};
 
@@ -134,7 +135,22 @@ impl Judges {
             }
             Ok(model)
         };
-        let members = args.reward.iter().map(load).collect::<anyhow::Result<_>>()?;
+        let members = args.reward.iter().map(load).collect::<anyhow::Result<Vec<RewardModel>>>()?;
+        let named = || args.reward.iter().map(|path| path.display().to_string()).zip(&members);
+        if !args.standardize {
+            on_one_scale(&named().map(|(name, member)| (name, member.card().clone())).collect::<Vec<_>>())?;
+        }
+        let tokenizers: Vec<(String, String)> =
+            named().map(|(name, member)| (name, member.model().tokenizer.hash())).collect();
+        for (name, hash) in tokenizers.iter().skip(1) {
+            if *hash != tokenizers[0].1 {
+                eprintln!(
+                    "`{name}` has another tokenizer than `{}`: each reads a text in its own tokens, and cuts a long one where its \
+                     own context ends",
+                    tokenizers[0].0
+                );
+            }
+        }
         Ok(Some(Self { members, aggregate, standardize: args.standardize }))
     }
 

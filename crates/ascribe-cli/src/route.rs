@@ -3,7 +3,7 @@
 //! Without `--mixes` it draws mixes of the pairs to train a reward model on each; with the score of each such model it says which
 //! pairs to give to a person.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -60,8 +60,34 @@ fn read_mixes(path: &Path) -> anyhow::Result<Vec<Mix>> {
     records.rows.iter().map(|row| mix(row).with_context(|| records.place(row))).collect()
 }
 
+/// Refuses pairs with a prompt of the rows that mixes are scored on.
+fn check_apart(pairs: &Records, path: &Path) -> anyhow::Result<()> {
+    let prompt = |records: &Records, row: &Record| -> anyhow::Result<String> {
+        let prompt = row.cells().get("prompt").filter(|prompt| !prompt.is_null());
+        let prompt = prompt
+            .with_context(|| format!("{}: a row needs a `prompt` to be held against evaluation", records.place(row)))?;
+        Ok(prompt.to_string())
+    };
+    let evaluation = Records::read(path)?;
+    let known: HashSet<String> =
+        evaluation.rows.iter().map(|row| prompt(&evaluation, row)).collect::<anyhow::Result<_>>()?;
+    for row in &pairs.rows {
+        if known.contains(&prompt(pairs, row)?) {
+            bail!(
+                "{}: mixes are scored on this prompt of `{}`; drop the pair, or score them on other prompts",
+                pairs.place(row),
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
 pub fn run(args: &RouteArgs) -> anyhow::Result<()> {
     let (records, features) = read_pairs(&args.input)?;
+    if let Some(path) = &args.evaluation {
+        check_apart(&records, path)?;
+    }
     let pairs = features.len();
     let Some(path) = &args.mixes else {
         let Some(draw) = args.draw_mixes else {

@@ -150,6 +150,11 @@ fn ratings_train_attributes_and_uncertain_heads() {
         let rows = written(&bench.run(&format!("score --reward {out} --input rows.jsonl")).succeeded());
         assert!(rewards(&rows).len() == 7 && rewards(&rows).iter().all(|reward| reward.is_finite()), "{rows:?}");
     }
+    // Log-odds, a weighted sum of attributes, and ratings are on no common scale.
+    let both = |names: &str| bench.run(&format!("score --reward {names} --input rows.jsonl"));
+    both("ranks,one").refused(&["`one` gives a weighted sum of ", "`ranks` log-odds", "standardize"]);
+    both("one,two").refused(&["`two` gives ratings and `one` a weighted sum of ", "standardize"]);
+    both("ranks,origin").succeeded();
     train("--loss regression --output-dir three --attribute-weights 1").refused(&["1 numbers for 2 attributes"]);
     bench.rows(
         "rated.jsonl",
@@ -271,6 +276,22 @@ fn several_reward_models_become_one() {
     bench
         .run("score --input rows.jsonl --reward m0,mixed --standardize")
         .refused(&["the reward.json of `mixed` says nothing of its scale", "drop standardize"]);
+}
+
+#[test]
+fn members_with_another_tokenizer_are_named() {
+    let bench = Bench::new();
+    for name in ["a", "b"] {
+        bench.copy_model("llama_seqcls", name);
+    }
+    let tokenizer = bench.read("b/tokenizer.json");
+    let lowered = tokenizer.replace("\"normalizer\": null", "\"normalizer\": {\"type\": \"Lowercase\"}");
+    assert_ne!(lowered, tokenizer);
+    bench.write("b/tokenizer.json", lowered);
+    bench.rows("rows.jsonl", [json!({"prompt": "what", "completion": "the sum"})]);
+    let said = |names: &str| bench.run(&format!("score --reward {names} --input rows.jsonl")).succeeded().stderr;
+    assert!(said("a,b").contains("`b` has another tokenizer than `a`"));
+    assert!(!said("a,a").contains("another tokenizer"));
 }
 
 #[test]

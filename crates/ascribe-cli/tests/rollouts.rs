@@ -201,6 +201,14 @@ fn reward_models_are_brought_to_their_own_scales() {
     assert!(raw.is_finite() && standard.is_finite() && raw != standard, "{raw} {standard}");
     train(&bench, "grpo", "no", "--standardize")
         .refused(&["standardize brings reward models", "`arithmetic` has none"]);
+    // Log-odds divided by a deviation are none of the temperature 1, and ratings are none at all.
+    let no = |more: &str| {
+        bench.run(&format!("train grpo --model model --data prompts.jsonl --output-dir no {options} {more}"))
+    };
+    no("--standardize --log-sigmoid 0").refused(&["log-odds of the temperature 1", "drop standardize"]);
+    bench.write("m1/reward.json", "{\"reading\": {\"heads\": {\"lambda\": 0.5}}}");
+    no("--log-sigmoid 0").refused(&["takes rewards for log-odds, and `m1` gives ratings", "drop log_sigmoid"]);
+    no("").refused(&["`m1` gives ratings and `m0` log-odds", "standardize"]);
 }
 
 #[test]

@@ -58,6 +58,9 @@ fn what_does_not_fit_is_refused() {
     bench.rows("half.jsonl", [json!({"human": [1]})]);
     bench.rows("other.jsonl", [json!({"features": {"a": 1}}), json!({"features": {"b": 1}})]);
     bench.rows("none.jsonl", [json!({"prompt": "a"})]);
+    bench.rows("asked.jsonl", ["a", "b"].map(|prompt| json!({"prompt": prompt, "features": [1]})));
+    bench.rows("seen.jsonl", ["c", "b"].map(|prompt| json!({"prompt": prompt, "chosen": "x", "rejected": "y"})));
+    bench.rows("unseen.jsonl", [json!({"prompt": "c"})]);
     for (rest, said) in [
         ("--input pairs.jsonl", "name what was tried with --mixes"),
         ("--input pairs.jsonl --mixes mixes.jsonl", "--budget says how many pairs"),
@@ -70,7 +73,15 @@ fn what_does_not_fit_is_refused() {
         ("--input pairs.jsonl --draw-mixes 5 --mixes mixes.jsonl", "--mixes"),
         ("--input other.jsonl --draw-mixes 5", "other.jsonl, line 2: every pair needs the same features"),
         ("--input none.jsonl --draw-mixes 5", "a pair needs `features`"),
+        (
+            "--input asked.jsonl --draw-mixes 5 --evaluation seen.jsonl",
+            "asked.jsonl, line 2: mixes are scored on this prompt of `seen.jsonl`",
+        ),
+        ("--input pairs.jsonl --draw-mixes 5 --evaluation seen.jsonl", "pairs.jsonl, line 1: a row needs a `prompt`"),
+        ("--input asked.jsonl --draw-mixes 5 --evaluation mixes.jsonl", "mixes.jsonl, line 1: a row needs a `prompt`"),
     ] {
         bench.run(&format!("route {rest}")).refused(&[said]);
     }
+    let ran = bench.run("route --input asked.jsonl --draw-mixes 5 --evaluation unseen.jsonl").succeeded();
+    assert_eq!(ran.stdout.lines().count(), 5);
 }

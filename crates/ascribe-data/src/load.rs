@@ -200,6 +200,23 @@ mod tests {
     }
 
     #[test]
+    fn margins_of_two_scales_are_refused() {
+        let scored = r#"{"prompt": "q", "chosen": "a", "rejected": "b", "score_chosen": 8, "score_rejected": 5}"#;
+        let strong = r#"{"prompt": "q", "response_1": "a", "response_2": "b", "preference_strength": 2}"#;
+        for (first, number) in [(scored, 3.0), (strong, 2.0)] {
+            let with = |margin: &str| first.replace('}', &format!(", \"margin\": {margin}}}"));
+            let loaded =
+                load::<Preference>(file(&format!("{first}\n{}\n", with("null"))).path(), &ColumnMap::default())
+                    .unwrap();
+            assert!(loaded.rows.iter().all(|row| row.margin == Some(number)) && loaded.rows.len() == 2);
+            let mixed = file(&format!("{first}\n{}\n", with("0.5")));
+            let error = load::<Preference>(mixed.path(), &ColumnMap::default()).unwrap_err().to_string();
+            assert!(error.contains("line 2: column `margin` must hold nothing in a file whose margins"), "{error}");
+            assert!(error.contains("bring all rows to one scale") && error.ends_with("got 0.5"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_file_without_rows_is_refused() {
         let error = load::<Preference>(file("\n").path(), &ColumnMap::default()).unwrap_err();
         assert!(error.to_string().contains("holds no rows"), "{error}");

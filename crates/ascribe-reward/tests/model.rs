@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use ascribe_core::{Episode, Loss, Scorer, Seed, Tokens};
-use ascribe_lm::{Head, HeadInit, LanguageModel, LoraConfig, Row};
+use ascribe_lm::{Head, HeadInit, LanguageModel, LoraConfig, Pooling, Row};
 use ascribe_reward::losses::{
     BradleyTerryConfig, GaussianHeadsConfig, GeneralPreferenceConfig, MachineTextConfig, PairLabel, RegressionConfig,
     spread,
@@ -107,6 +107,38 @@ fn theme_07_a_score_is_read_at_the_last_token_though_the_text_holds_pads_and_end
     let longer = Episode::new(&[5, 9], &[11, 12, 13, 14, 15, 16, 17, 18]);
     let beside = rewards(&reward_model(), &[texts.as_slice(), &[longer]].concat());
     close("beside", &beside[..4], &expected, 1e-5);
+}
+
+#[test]
+fn tokens_behind_the_one_that_is_scored_do_not_matter() {
+    // Texts lie one behind another, so what comes after the last token of the first text is the second one.
+    let model = reward_model();
+    let first = Row { prompt: &[11, 12], response: &[13, 14, 15] };
+    let alone = model.scored(&[first]).expect("a response")[0].reward;
+    for behind in [&[16][..], &[399, 398, 397, 396], &[2; 30]] {
+        let both = model.scored(&[first, Row { prompt: &[17], response: behind }]).expect("two responses");
+        close("the first of two", &[both[0].reward], &[alone], 1e-5);
+        // In one text they do matter.
+        let longer = [first.response, behind].concat();
+        let whole = model.scored(&[Row { prompt: &[11, 12], response: &longer }]).expect("a response")[0].reward;
+        assert!((whole - alone).abs() > 1e-4, "{whole} and {alone}");
+    }
+}
+
+#[test]
+fn a_text_of_one_token_has_a_reward() {
+    let by = |pooling: Pooling, response: &[u32]| {
+        let model = RewardModel::new(&base(), RewardCard { pooling, ..RewardCard::default() }).expect("it fits");
+        let scored = model.scored(&[Row { prompt: &[], response }]).expect("a response").remove(0);
+        assert!(!scored.cut);
+        scored.reward
+    };
+    // The mean over one token is that token; over two it is not the last of them.
+    for token in [5, 40, 401] {
+        close("one token", &[by(Pooling::Mean, &[token])], &[by(Pooling::Last, &[token])], 1e-6);
+    }
+    assert!((by(Pooling::Last, &[5]) - by(Pooling::Last, &[40])).abs() > 1e-4);
+    assert!((by(Pooling::Mean, &[5, 40]) - by(Pooling::Last, &[5, 40])).abs() > 1e-4);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use anyhow::Result;
 use ascribe::core::Seed;
-use ascribe::eval::bench::{Deception, DeceptionItem, deception};
+use ascribe::eval::bench::{Deception, DeceptionItem, deception, gap_recovered};
 use ascribe::reward::RewardLoss;
 use ascribe::reward::losses::{BradleyTerryConfig, WeakToStrongConfig};
 use ascribe::worlds::{Annotator, Taste};
@@ -40,6 +40,11 @@ pub const ROW: Row = Row {
               wrong pairs at alpha 0.5; a pair is known from a probability of 0.75 on; 2000 new pairs",
     seeds: 40,
     claims: &[
+        Claim {
+            says: "a student of a weak teacher is better than it: a part of the gap to the truth is recovered",
+            more: "gap recovered, weak teacher",
+            less: "none of the gap",
+        },
         Claim {
             says: "a student errs where its weak teacher does not know, more often than by chance",
             more: "deception, weak teacher",
@@ -84,6 +89,12 @@ impl Seeing {
     fn first_is_better(&self, pairs: &[Pair]) -> Vec<f64> {
         let side = |at: usize| self.head.rewards(&pairs.iter().map(|pair| self.seen(&pair[at])).collect::<Vec<_>>());
         side(0).into_iter().zip(side(1)).map(|(first, second)| sigmoid(first - second)).collect()
+    }
+
+    /// The share of pairs whose first response it takes for the better one.
+    fn accuracy(&self, pairs: &[Pair]) -> f64 {
+        let right = self.first_is_better(pairs).into_iter().filter(|first| *first > 0.5).count();
+        right as f64 / pairs.len() as f64
     }
 
     /// The same model after it has learned the truth of pairs.
@@ -133,6 +144,11 @@ fn run(seed: Seed) -> Result<Figures> {
     for (name, seen) in [("weak teacher", WEAK), ("teacher between", BETWEEN), ("strong teacher", STRONGEST)] {
         let teacher = teacher(seen)?;
         let students = [0.0, ALPHA].map(|alpha| student.taught(&teacher, &of_students, alpha, seed));
+        if let ([Ok(without), _], WEAK) = (&students, seen) {
+            let [weak, student, ceiling] = [&teacher, without, &ceiling].map(|model| model.accuracy(&tests));
+            figures.push(("none of the gap".into(), 0.0));
+            figures.push((format!("gap recovered, {name}"), gap_recovered(weak, student, ceiling)?));
+        }
         let shown = shown(&teacher, &ceiling, students, &tests)?;
         figures.push((format!("deception, {name}"), shown.score));
         figures.push((format!("by chance, {name}"), shown.base_rate));
@@ -181,7 +197,9 @@ mod tests {
         let pairs: Vec<Pair> = pairs.into_iter().map(|pair| [pair.chosen, pair.rejected]).collect();
         let teacher = Seeing::fresh(1, 0, Seed(2)).told(&pairs, 200, Seed(3)).unwrap();
         let student = Seeing::fresh(3, 8, Seed(4)).taught(&teacher, &pairs, 0.0, Seed(5)).unwrap();
-        let right = student.first_is_better(&pairs).iter().filter(|first| **first > 0.5).count();
-        assert!(right > 340, "{right}");
+        let right = student.accuracy(&pairs);
+        assert!(right > 0.85, "{right}");
+        let turned: Vec<Pair> = pairs.iter().map(|[better, worse]| [worse.clone(), better.clone()]).collect();
+        assert!((student.accuracy(&turned) + right - 1.0).abs() < 1e-9);
     }
 }

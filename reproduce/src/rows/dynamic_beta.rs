@@ -39,6 +39,11 @@ pub const ROW: Row = Row {
             less: "gold of DPO at the largest beta",
         },
         Claim {
+            says: "it earns more gold than with the margins of other pairs",
+            more: "gold of MM-DPO",
+            less: "gold of MM-DPO with shuffled margins",
+        },
+        Claim {
             says: "and more where pairs that the reward model orders the other way are left out",
             more: "gold of MM-DPO that drops",
             less: "gold of DPO",
@@ -60,6 +65,18 @@ fn scored(world: &World, mut rows: Vec<TrainRow>, seed: Seed) -> Result<Vec<Trai
     Ok(rows)
 }
 
+/// The same pairs with the scores of the pair that lies half of them away: the same margins, which say nothing of their pair.
+fn shuffled(rows: &[TrainRow]) -> Vec<TrainRow> {
+    let mut moved = rows.to_vec();
+    for (at, row) in moved.iter_mut().enumerate() {
+        let other = &rows[(at + rows.len() / 2) % rows.len()];
+        for (response, of_other) in row.responses.iter_mut().zip(&other.responses) {
+            response.score = of_other.score;
+        }
+    }
+    moved
+}
+
 fn run(seed: Seed) -> Result<Figures> {
     let gold = Gold::drawn(LENGTH, seed)?;
     let world = World::new(LENGTH, seed, |path| gold.of(path))?;
@@ -74,12 +91,14 @@ fn run(seed: Seed) -> Result<Figures> {
     };
     let table = Table { world: &world, reference: &world.reference, state: place_and_last };
     let training = Training { steps: 300, rate: 0.05, seed };
-    let gold = |objective: &dyn Objective| world.gold(&table.trained(objective, &rows, training)?);
+    let gold_on = |objective: &dyn Objective, rows: &[TrainRow]| world.gold(&table.trained(objective, rows, training)?);
+    let gold = |objective: &dyn Objective| gold_on(objective, &rows);
     Ok(vec![
         ("gold of the start".into(), world.gold(&world.reference)?),
         ("gold of DPO".into(), gold(&dpo(BETA)?)?),
         ("gold of DPO at the largest beta".into(), gold(&dpo(BETA * (1.0 + GROWTH))?)?),
         ("gold of MM-DPO".into(), gold(&mm_dpo(Disagreement::Clamp)?)?),
+        ("gold of MM-DPO with shuffled margins".into(), gold_on(&mm_dpo(Disagreement::Clamp)?, &shuffled(&rows))?),
         ("gold of MM-DPO that drops".into(), gold(&mm_dpo(Disagreement::Drop)?)?),
     ])
 }
@@ -88,6 +107,20 @@ fn run(seed: Seed) -> Result<Figures> {
 mod tests {
     use super::*;
     use crate::world::better;
+
+    #[test]
+    fn shuffled_margins_are_those_of_other_pairs() {
+        let row = |at: u32| {
+            let mut row = TrainRow::pair(vec![at], vec![0], vec![1]);
+            row.responses[0].score = Some(at as f32);
+            row
+        };
+        let rows: Vec<TrainRow> = (0..4).map(row).collect();
+        let scores: Vec<Option<f32>> = shuffled(&rows).iter().map(|row| row.responses[0].score).collect();
+        assert_eq!(scores, [Some(2.0), Some(3.0), Some(0.0), Some(1.0)]);
+        let prompts = |rows: &[TrainRow]| rows.iter().map(|row| row.prompt.clone()).collect::<Vec<_>>();
+        assert_eq!(prompts(&shuffled(&rows)), prompts(&rows));
+    }
 
     #[test]
     fn scores_are_gold_and_noise_of_half_its_deviation() {

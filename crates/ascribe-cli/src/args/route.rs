@@ -18,6 +18,10 @@ pub struct RouteArgs {
     /// Draw so many mixes of random sizes to be tried, and print their `human`; 200 in the paper.
     #[arg(long)]
     pub draw_mixes: Option<usize>,
+    /// The rows that the mixes are scored on: a pair of --input with a prompt of theirs is refused, since labels for it would be
+    /// chosen for the evaluation.
+    #[arg(long)]
+    pub evaluation: Option<PathBuf>,
     /// How many pairs a person can label.
     #[arg(long, requires = "mixes")]
     pub budget: Option<usize>,

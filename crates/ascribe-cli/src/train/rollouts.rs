@@ -31,7 +31,7 @@ use super::{
 use crate::Catalog;
 use crate::args::TrainArgs;
 use crate::device::device;
-use crate::judge::Judge;
+use crate::judge::{Judge, on_one_scale};
 use crate::output::{Progress, print_line, write_whole};
 use crate::words::Words;
 
@@ -120,6 +120,7 @@ fn rewards(
             catalog.rollouts.rewards.names().join(", ")
         );
     }
+    log_odds(args, catalog)?;
     let rewards = match args.rl.log_sigmoid_quantile {
         Some(quantile) => references::rewards(args, catalog, rows, model, quantile)?,
         None => combined(args, catalog, rows)?,
@@ -156,6 +157,39 @@ pub(super) fn reward(
 pub(super) fn folder_of<'a>(name: &'a str, catalog: &Catalog) -> Option<&'a Path> {
     let folder = Path::new(name);
     (!catalog.rollouts.rewards.names().contains(&name) && folder.is_dir()).then_some(folder)
+}
+
+/// The reward models among the rewards that say what their scores mean, by name.
+fn cards(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<Vec<(String, RewardCard)>> {
+    let mut cards = Vec::new();
+    for folder in args.rl.reward.iter().filter_map(|name| folder_of(name, catalog)) {
+        if let Some(card) = RewardCard::read(folder)? {
+            cards.push((folder.display().to_string(), card));
+        }
+    }
+    Ok(cards)
+}
+
+/// Refuses a log-sigmoid of rewards that are not on the scale of Bradley and Terry, whose temperature is 1.
+fn log_odds(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
+    if args.rl.log_sigmoid.is_none() && args.rl.log_sigmoid_quantile.is_none() {
+        return Ok(());
+    }
+    if args.rl.standardize {
+        bail!(
+            "a log-sigmoid takes rewards for log-odds of the temperature 1, and standardize divides them by their deviation; drop \
+             standardize, or log_sigmoid and log_sigmoid_quantile"
+        );
+    }
+    for (name, card) in cards(args, catalog)? {
+        if matches!(card.reading, Reading::Heads { .. }) {
+            bail!(
+                "a log-sigmoid takes rewards for log-odds, and `{name}` gives ratings; train it by a loss on pairs, or drop \
+                 log_sigmoid and log_sigmoid_quantile"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The folder of a general preference model among the rewards, if one is there.
@@ -209,6 +243,9 @@ pub(super) fn combined(args: &TrainArgs, catalog: &Catalog, rows: &[PromptRow]) 
         bail!("reward_weights belong to a sum; drop them, or drop combine");
     }
     aggregate.check(names.len())?;
+    if !args.rl.standardize {
+        on_one_scale(&cards(args, catalog)?)?;
+    }
     let member = |name: &String| tamed(args, name, centre, catalog, rows);
     let members = names.iter().map(member).collect::<anyhow::Result<_>>()?;
     let ensemble: Box<dyn Scorer> = Box::new(Combined { members, aggregate });

@@ -30,10 +30,21 @@ pub(super) fn scores(row: &Map<String, Value>) -> Option<(&'static str, &'static
 }
 
 pub(super) fn scored_pair(place: Place<'_>, mut row: Map<String, Value>) -> Result<Map<String, Value>, DataError> {
+    one_scale(place, &row)?;
     let (chosen, rejected) = scores(&row).unwrap_or(SCORES[0]);
     let margin = number(place, chosen, &mut row)? - number(place, rejected, &mut row)?;
     row.insert("margin".into(), json!(margin));
     Ok(row)
+}
+
+/// Refuses a row that has a margin of its own where margins are made of other columns: a file has one scale of strength.
+fn one_scale(place: Place<'_>, row: &Map<String, Value>) -> Result<(), DataError> {
+    let rule = "nothing in a file whose margins are made of scores or strengths, which are on another scale: bring all rows \
+                to one scale, and drop the other columns";
+    match row.get("margin").filter(|margin| !margin.is_null()) {
+        Some(margin) => Err(refuse(place, "margin", rule, margin.to_string())),
+        None => Ok(()),
+    }
 }
 
 /// The columns that could say which response is better.
@@ -132,6 +143,7 @@ pub(super) fn strength(row: &Map<String, Value>) -> Option<[&'static str; 3]> {
 
 /// Above 0 the second response is better; 0 is a tie, from which a pair cannot learn.
 pub(super) fn help_steer_pair(place: Place<'_>, mut row: Map<String, Value>) -> Result<Found, DataError> {
+    one_scale(place, &row)?;
     let [first, second, strength] = strength(&row).unwrap_or(STRENGTHS[0]);
     let strength = number(place, strength, &mut row)?;
     let (first, second) = (text(place, first, &mut row)?, text(place, second, &mut row)?);

@@ -16,7 +16,7 @@ mod votes;
 
 pub use best_of_k::{BestOfK, PickTies, best_of_k, best_of_k_curve};
 pub use bose::{Candidate, base_instruct_consistency, blank_credit, blank_perplexities, stability};
-pub use deception::{Deception, DeceptionItem, deception};
+pub use deception::{Deception, DeceptionItem, deception, gap_recovered};
 pub use ppe::{
     MismatchMatrix, confidence_agreement, mean_win_rates, mismatch_matrix, pair_brier, quantile_over_domains,
     row_wise_correlation, separability, standardised_domains,

@@ -8,4 +8,4 @@ mod subgoals;
 pub use annotator_thread::AnnotatorThread;
 pub use captions::CaptionModel;
 pub use intrinsic::{Intrinsic, IntrinsicConfig, IntrinsicForm, Preferred};
-pub use subgoals::{Attempt, Auxiliary, SubgoalAnnotator, Subgoals, annotate, potential};
+pub use subgoals::{Attempt, Auxiliary, SubgoalAnnotator, Subgoals, annotate, confusions, potential};

@@ -8,11 +8,12 @@
 //! ```
 //! The potential form leaves the best policy as it is, and its sum is `-Phi(s_0)` for gamma 1; the auxiliary form may not. An
 //! answer that is neither yes nor no counts as no, and is counted. The annotator sees one transition and never the future.
-//! c is 1 by our reading. Precision, recall and F1 against people are `ascribe_eval::classify::Confusion`.
+//! c is 1 by our reading. Precision, recall and F1 against people are measures of [`confusions`].
 
 use std::collections::HashSet;
 
 use ascribe_core::CoreError;
+use ascribe_eval::classify::Confusion;
 
 use crate::RewardError;
 use crate::error::{not_empty, option, same_length, within};
@@ -137,6 +138,24 @@ pub fn annotate(
     Ok((rows.map(|row| row.iter().map(|answer| *answer == Some(true)).collect()).collect(), unclear))
 }
 
+/// How the annotations of each subgoal meet those of people, both `[time][subgoal]`: the counts of which precision, recall and F1
+/// of that subgoal are measures.
+///
+/// # Errors
+/// When there is no transition or no subgoal, or the lengths differ.
+pub fn confusions(annotated: &[Vec<bool>], people: &[Vec<bool>]) -> Result<Vec<Confusion>, RewardError> {
+    not_empty("the annotations", annotated)?;
+    not_empty("the subgoals", &annotated[0])?;
+    same_length("the annotations of people", annotated.len(), people.len())?;
+    let goals = annotated[0].len();
+    annotated.iter().chain(people).try_for_each(|now| same_length("the subgoals of a transition", goals, now.len()))?;
+    let of = |goal: usize| -> Result<Confusion, RewardError> {
+        let column = |rows: &[Vec<bool>]| rows.iter().map(|now| now[goal]).collect::<Vec<bool>>();
+        Ok(Confusion::of(&column(annotated), &column(people))?)
+    };
+    (0..goals).map(of).collect()
+}
+
 /// The auxiliary form.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Auxiliary {
@@ -206,6 +225,7 @@ fn check(rewards: &[f64], achieved: &[Vec<bool>]) -> Result<(), RewardError> {
 
 #[cfg(test)]
 mod tests {
+    use ascribe_eval::classify::{Decision, ZeroDivision};
     use proptest::prelude::*;
 
     use super::*;
@@ -225,6 +245,20 @@ mod tests {
         // Achieved again, it adds nothing.
         let again = [vec![true], vec![true], vec![false]];
         assert_eq!(potential(&[0.0; 3], &again, 1.0, 1.0).unwrap(), [1.0, 0.0, -1.0]);
+    }
+
+    #[test]
+    fn annotations_against_people_by_hand() {
+        // The first subgoal: once right, once a false alarm, once missed, once rightly silent; the second always right.
+        let annotated = [vec![true, true], vec![true, false], vec![false, false], vec![false, true]];
+        let people = [vec![true, true], vec![false, false], vec![true, false], vec![false, true]];
+        let counts = confusions(&annotated, &people).unwrap();
+        let f1 = |at: usize| counts[at].measure(Decision::FBeta(1.0), ZeroDivision::Refuse).unwrap();
+        assert_eq!((f1(0), f1(1), counts.len()), (0.5, 1.0, 2));
+        assert_eq!((counts[0].false_positive, counts[0].false_negative), (1, 1));
+        assert!(matches!(confusions(&annotated, &people[1..]), Err(RewardError::Length { expected: 4, got: 3, .. })));
+        assert!(confusions(&[], &[]).is_err() && confusions(&[vec![]], &[vec![]]).is_err());
+        assert!(confusions(&annotated[..1], &[vec![true]]).is_err());
     }
 
     #[test]
