@@ -81,7 +81,7 @@ pub const ROW: Row = Row {
             less: "attributes off, SteerLM 2.0",
         },
     ],
-    tried: "",
+    tried: "No other setting was tried; how much of the wanted attributes the target itself has was not compared.",
     run,
 };
 
