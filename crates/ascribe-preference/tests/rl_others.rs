@@ -169,9 +169,8 @@ fn oreo_in_the_limit() {
     // Where every response has the same score, the reference with that score for a value stays as it is. And a constant on all
     // scores is one on all values.
     let settled = Judged { values: vec![vec![0.6; 3], vec![0.6]], scores: vec![0.6; 2], ..at_reference.clone() };
-    let more = |rows: &[Vec<f64>]| -> Vec<Vec<f64>> {
-        rows.iter().map(|row| row.iter().map(|x| x + 2.0).collect()).collect()
-    };
+    let more =
+        |rows: &[Vec<f64>]| -> Vec<Vec<f64>> { rows.iter().map(|row| row.iter().map(|x| x + 2.0).collect()).collect() };
     let shifted = Judged { values: more(&two.values), scores: vec![3.0, 2.0], ..two.clone() };
     for level in [OreoLevel::Token, OreoLevel::Step, OreoLevel::Response, OreoLevel::OneStep] {
         let (rows, gradients, _) = settled.run(&oreo(level), &settled, 0);
