@@ -26,16 +26,16 @@ use crate::output::{Progress, print_line};
 use crate::score::{ROWS, messages_of, place};
 use crate::train::process::{joined, separator_of};
 
-/// Refuses steps that end elsewhere than those that the process model in `folder` learned. `asked` is what `option` asked for, and
-/// `cut` the segmenter that it is; `None` where no segmenter cuts so. Models that learned every token, and cards that say nothing
-/// of steps, take any.
-pub fn check_steps(folder: &Path, option: &str, asked: &str, cut: Option<&Segmenter>) -> anyhow::Result<()> {
+/// Refuses steps that end elsewhere than those that the process model in `folder` learned. `asked` is what was asked for, and `cut`
+/// the segmenter that it is; `None` where no segmenter cuts so. Models that learned every token, and cards that say nothing of
+/// steps, take any.
+pub fn check_steps(folder: &Path, asked: &str, cut: Option<&Segmenter>) -> anyhow::Result<()> {
     let Some(card) = ProcessCard::read(folder)? else { return Ok(()) };
     let written: Value = serde_json::from_str(&std::fs::read_to_string(folder.join(CARD))?)?;
     let of_steps = matches!(card.kind, ProcessKind::Prm | ProcessKind::Pav) && written.get("segmenter").is_some();
     if of_steps && cut != Some(&card.segmenter) {
         bail!(
-            "{option} must cut where the steps of the process model `{}` end, by {}, got {asked}; change --{option}, or name a \
+            "segment must cut where the steps of the process model `{}` end, by {}, got {asked}; change --segment, or name a \
              model that learned such steps",
             folder.display(),
             card.segmenter.id()
@@ -181,18 +181,14 @@ impl Judge {
             };
             return Ok(Self { scores, segmenter: args.steps.clone().unwrap_or(usual.segmenter) });
         }
-        let folder = resolve(path)?;
-        let model =
-            ProcessModel::load(&folder, &device).with_context(|| format!("the process model `{}`", path.display()))?;
+        let model = ProcessModel::load(&resolve(path)?, &device)
+            .with_context(|| format!("the process model `{}`", path.display()))?;
         let card = model.card().clone();
         if card.kind == ProcessKind::PIk {
             if args.steps.is_some() || args.aggregate.is_some() || args.view.is_some() {
                 bail!("steps, view and aggregate do nothing with a model of questions, which have no steps; drop them");
             }
             return Ok(Self { scores: Scores::Questions(Box::new(model)), segmenter: card.segmenter });
-        }
-        if let Some(steps) = &args.steps {
-            check_steps(&folder, "steps", &steps.id(), Some(steps))?;
         }
         let aggregate = named(card.aggregate)?;
         let segmenter = args.steps.clone().unwrap_or_else(|| card.segmenter.clone());

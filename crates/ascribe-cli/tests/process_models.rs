@@ -536,15 +536,7 @@ fn a_search_is_led_by_a_process_model() {
         "change --segment, or name a model that learned such steps",
     ]);
     assert!(!bench.path("no.jsonl").exists());
-    bench.rows("whole.jsonl", [json!({"prompt": "what is 1?", "completion": "the sum of 1 is 2"})]);
-    let score = "score --process pav --input whole.jsonl --steps";
-    bench.run(&format!("{score} length:3")).refused(&[
-        "steps must cut where the steps of the process model `pav` end, by length 4, got length 3",
-        "change --steps, or name a model that learned such steps",
-    ]);
-    bench.run(&format!("{score} length:4")).succeeded();
     cut_by(&bench, "pav", None);
-    bench.run(&format!("{score} length:3")).succeeded();
     bench.run(&format!("{line} --strategy-args n=2 --scorer process --process pav")).succeeded();
 }
 

@@ -65,7 +65,7 @@ impl Process {
         if scores.model().tokenizer.hash() != tokenizer.hash() {
             bail!("the process model has another tokenizer than the model that writes; use models of one family");
         }
-        check_steps(&folder, "segment", &args.segment.id(), Some(&args.segment))?;
+        check_steps(&folder, &args.segment.id(), Some(&args.segment))?;
         let values = ProcessModel::new(scores.model(), scores.card().clone())?.with_progress(None)?;
         Ok(Some(Self { scores, values }))
     }

@@ -133,7 +133,7 @@ fn process_model(args: &TrainArgs, folder: &Path) -> anyhow::Result<ProcessModel
             Segmentation::Fixed(tokens) => Some(Segmenter::FixedLength(tokens)),
             Segmentation::Randomised { .. } | Segmentation::Perplexity | Segmentation::Parsing { .. } => None,
         };
-        check_steps(folder, "segment", text, cut.as_ref())?;
+        check_steps(folder, text, cut.as_ref())?;
     }
     Ok(model)
 }
