@@ -540,6 +540,27 @@ fn a_search_is_led_by_a_process_model() {
     bench.run(&format!("{line} --strategy-args n=2 --scorer process --process pav")).succeeded();
 }
 
+#[test]
+fn steps_that_were_cut_otherwise_are_scored_where_that_is_said_alone() {
+    let bench = with_steps();
+    train(&bench, "prm", "steps.jsonl", "prm", "--max-steps 1").succeeded();
+    train(&bench, "orm", "pairs.jsonl", "orm", "--max-steps 1").succeeded();
+    let row = |by: &str| json!({"prompt": "what is 1?", "completions": ["the sum", "is 2"], "segmentation": by});
+    bench.rows("lines.jsonl", [row(r#"delimiter "\n""#)]);
+    bench.rows("paragraphs.jsonl", [row(r#"delimiter "\n\n""#)]);
+    let score = |line: &str| bench.run(&format!("score --process {line}"));
+    score("prm --input paragraphs.jsonl").succeeded();
+    score("prm --input lines.jsonl").refused(&[
+        "lines.jsonl, row 1",
+        r#"were cut by delimiter "\n", and here they are to end by delimiter "\n\n""#,
+        "say with --steps how they were cut",
+    ]);
+    score("prm --input lines.jsonl --steps lines").succeeded();
+    score("prm --input paragraphs.jsonl --steps lines").refused(&["paragraphs.jsonl, row 1", "cut them alike"]);
+    // A model that learned every token takes any steps.
+    score("orm --input lines.jsonl").succeeded();
+}
+
 /// Where progress counts for nothing, a beam by effective rewards is a beam by the value, to the last bit.
 #[test]
 fn a_beam_without_progress_is_one_by_the_value() {
