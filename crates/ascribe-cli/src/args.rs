@@ -501,7 +501,7 @@ pub struct ScoreArgs {
     #[arg(long, num_args = 2, allow_hyphen_values = true, conflicts_with = "implicit")]
     pub replies: Vec<String>,
     /// Where steps end: paragraphs, lines, headers, sentences, delimiter:TEXT, marker:ID, length:N or parts:N; as the process model
-    /// says unless it is given.
+    /// says unless it is given. Rows whose column `segmentation` says otherwise are refused.
     #[arg(long, value_parser = process::segmenter)]
     pub steps: Option<Segmenter>,
     /// What the process model is shown of the steps up to each that it scores: full_context (unless it is given), math_only,

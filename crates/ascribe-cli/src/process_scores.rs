@@ -26,22 +26,27 @@ use crate::output::{Progress, print_line};
 use crate::score::{ROWS, messages_of, place};
 use crate::train::process::{joined, separator_of};
 
-/// Refuses steps that end elsewhere than those that the process model in `folder` learned. `asked` is what was asked for, and `cut`
-/// the segmenter that it is; `None` where no segmenter cuts so. Models that learned every token, and cards that say nothing of
-/// steps, take any.
-pub fn check_steps(folder: &Path, asked: &str, cut: Option<&Segmenter>) -> anyhow::Result<()> {
-    let Some(card) = ProcessCard::read(folder)? else { return Ok(()) };
+/// How the steps that the process model in `folder` learned are cut; `None` for models that learned every token, and for cards
+/// that say nothing of steps: they take any.
+fn learned_steps(folder: &Path) -> anyhow::Result<Option<Segmenter>> {
+    let Some(card) = ProcessCard::read(folder)? else { return Ok(None) };
     let written: Value = serde_json::from_str(&std::fs::read_to_string(folder.join(CARD))?)?;
     let of_steps = matches!(card.kind, ProcessKind::Prm | ProcessKind::Pav) && written.get("segmenter").is_some();
-    if of_steps && cut != Some(&card.segmenter) {
-        bail!(
+    Ok(of_steps.then_some(card.segmenter))
+}
+
+/// Refuses steps that end elsewhere than those that the process model in `folder` learned. `asked` is what was asked for, and `cut`
+/// the segmenter that it is; `None` where no segmenter cuts so.
+pub fn check_steps(folder: &Path, asked: &str, cut: Option<&Segmenter>) -> anyhow::Result<()> {
+    match learned_steps(folder)? {
+        Some(learned) if cut != Some(&learned) => bail!(
             "segment must cut where the steps of the process model `{}` end, by {}, got {asked}; change --segment, or name a \
              model that learned such steps",
             folder.display(),
-            card.segmenter.id()
-        );
+            learned.id()
+        ),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
@@ -120,6 +125,8 @@ enum Scores {
         aggregate: Aggregate,
         /// What it is shown of the steps.
         view: StepView,
+        /// The cut that rows must have whose column `segmentation` tells theirs.
+        cut: Option<String>,
     },
     /// Reads questions alone.
     Questions(Box<ProcessModel>),
@@ -181,8 +188,9 @@ impl Judge {
             };
             return Ok(Self { scores, segmenter: args.steps.clone().unwrap_or(usual.segmenter) });
         }
-        let model = ProcessModel::load(&resolve(path)?, &device)
-            .with_context(|| format!("the process model `{}`", path.display()))?;
+        let folder = resolve(path)?;
+        let model =
+            ProcessModel::load(&folder, &device).with_context(|| format!("the process model `{}`", path.display()))?;
         let card = model.card().clone();
         if card.kind == ProcessKind::PIk {
             if args.steps.is_some() || args.aggregate.is_some() || args.view.is_some() {
@@ -200,7 +208,8 @@ impl Judge {
                 "a view shows each step by itself, and progress is from step to step; drop view, or name a model of prm or orm"
             );
         }
-        Ok(Self { scores: Scores::Model { values, progress, aggregate, view }, segmenter })
+        let cut = args.steps.clone().or(learned_steps(&folder)?).map(|steps| steps.id());
+        Ok(Self { scores: Scores::Model { values, progress, aggregate, view, cut }, segmenter })
     }
 
     /// What turns text into ids, and how many the model reads.
@@ -230,6 +239,15 @@ impl Judge {
             }
             let (ends, steps, turns, views) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
             return Ok(Given { prompt, response: Vec::new(), ends, steps, was_cut: true, turns, views });
+        }
+        if let (Scores::Model { cut: Some(cut), .. }, Some(Value::String(got))) =
+            (&self.scores, row.get("segmentation"))
+            && got != cut
+        {
+            bail!(
+                "the steps of the row were cut by {got}, and here they are to end by {cut}; cut them alike, or say with --steps \
+                 how they were cut"
+            );
         }
         let (question, written) = Written::of(row)?;
         let prompt = encoder.prompt(&question)?;

@@ -540,6 +540,48 @@ fn a_search_is_led_by_a_process_model() {
     bench.run(&format!("{line} --strategy-args n=2 --scorer process --process pav")).succeeded();
 }
 
+#[test]
+fn steps_that_were_cut_otherwise_are_scored_where_that_is_said_alone() {
+    let bench = with_steps();
+    train(&bench, "prm", "steps.jsonl", "prm", "--max-steps 1").succeeded();
+    train(&bench, "orm", "pairs.jsonl", "orm", "--max-steps 1").succeeded();
+    let row = |by: &str| json!({"prompt": "what is 1?", "completions": ["the sum", "is 2"], "segmentation": by});
+    bench.rows("lines.jsonl", [row(r#"delimiter "\n""#)]);
+    bench.rows("paragraphs.jsonl", [row(r#"delimiter "\n\n""#)]);
+    let score = |line: &str| bench.run(&format!("score --process {line}"));
+    score("prm --input paragraphs.jsonl").succeeded();
+    score("prm --input lines.jsonl").refused(&[
+        "lines.jsonl, row 1",
+        r#"were cut by delimiter "\n", and here they are to end by delimiter "\n\n""#,
+        "say with --steps how they were cut",
+    ]);
+    score("prm --input lines.jsonl --steps lines").succeeded();
+    score("prm --input paragraphs.jsonl --steps lines").refused(&["paragraphs.jsonl, row 1", "cut them alike"]);
+    // A model that learned every token takes any steps.
+    score("orm --input lines.jsonl").succeeded();
+}
+
+/// Where progress counts for nothing, a beam by effective rewards is a beam by the value, to the last bit.
+#[test]
+fn a_beam_without_progress_is_one_by_the_value() {
+    let bench = with_steps();
+    train(&bench, "pav", "steps.jsonl", "pav", "--max-steps 2").succeeded();
+    cut_by(&bench, "pav", Some(3));
+    bench.rows("prompts.jsonl", (0..3).map(|n| json!({"prompt": format!("what is {n}?")})));
+    let found = |scorer: &str, output: &str| -> String {
+        let search = "search --model model --input prompts.jsonl --segment length:3 --max-new-tokens 9 --seed 3";
+        let beam = "--strategy step-beam --strategy-args n=4,expand=2 --tree --process pav";
+        bench.run(&format!("{search} {beam} --scorer {scorer} --output {output}")).succeeded();
+        bench.read(output)
+    };
+    let by_value = found("process-value", "value.jsonl");
+    assert_ne!(found("process", "effective.jsonl"), by_value);
+    let mut card = bench.json("pav/process.json");
+    card["progress"]["alpha"] = json!(0.0);
+    bench.write("pav/process.json", card.to_string());
+    assert_eq!(found("process", "plain.jsonl"), by_value);
+}
+
 /// Controlled decoding by prefix scorers that learned outcomes at every token, outcomes from token to token, and values of tokens.
 #[test]
 fn tokens_are_decoded_by_a_scorer_of_prefixes() {

@@ -291,6 +291,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_cut_leaves_keeps_its_logit_and_so_its_order() {
+        for transform in [
+            Transform::TopK(2),
+            Transform::TopP { p: 0.65, keep: 1 },
+            Transform::MinP(0.6),
+            Transform::EpsilonCutoff(0.15),
+            Transform::EtaCutoff(0.5),
+            Transform::TypicalP(0.45),
+        ] {
+            let mut left = logits();
+            Transform::apply_all(&[transform], &mut left, &[]);
+            assert!(left.contains(&CUT), "{transform:?}");
+            assert!(left.iter().zip(&logits()).all(|(left, before)| *left == CUT || left == before), "{transform:?}");
+        }
+    }
+
+    #[test]
     fn a_tighter_cut_keeps_a_part_of_what_a_looser_one_keeps() {
         // Probabilities that fall, in an order that ids do not follow.
         let logits: Vec<f32> = (0..40u32).map(|id| -0.15 * (id * 17 % 40) as f32).collect();

@@ -166,6 +166,20 @@ fn oreo_in_the_limit() {
     let at_reference = Judged { ratios: vec![vec![0.0; 3], vec![0.0]], ..two.clone() };
     let (_, _, loss) = at_reference.run(&oreo(OreoLevel::Token), &at_reference, 0);
     close("the reference", &found(&loss, "value_loss"), &[(0.64 + 0.09 + 0.81) / 3.0, 0.16], 1e-9);
+    // Where every response has the same score, the reference with that score for a value stays as it is. And a constant on all
+    // scores is one on all values.
+    let settled = Judged { values: vec![vec![0.6; 3], vec![0.6]], scores: vec![0.6; 2], ..at_reference.clone() };
+    let more =
+        |rows: &[Vec<f64>]| -> Vec<Vec<f64>> { rows.iter().map(|row| row.iter().map(|x| x + 2.0).collect()).collect() };
+    let shifted = Judged { values: more(&two.values), scores: vec![3.0, 2.0], ..two.clone() };
+    for level in [OreoLevel::Token, OreoLevel::Step, OreoLevel::Response, OreoLevel::OneStep] {
+        let (rows, gradients, _) = settled.run(&oreo(level), &settled, 0);
+        close("a fixed point", &rows, &[0.0; 2], 1e-15);
+        close("a fixed point", &gradients.concat(), &[0.0; 12], 1e-15);
+        let (plain, moved) = (two.run(&oreo(level), &two, 0), shifted.run(&oreo(level), &shifted, 0));
+        close("a constant", &moved.0, &plain.0, 1e-12);
+        close("a constant", &moved.1.concat(), &plain.1.concat(), 1e-12);
+    }
     // Values that are what is left of the score behind the pull: V_t = R - beta T_t.
     let tails = [vec![0.2, -0.2, 0.1], vec![-0.7]];
     let values = tails.iter().zip(&two.scores).map(|(row, score)| row.iter().map(|tail| score - 0.03 * tail).collect());

@@ -239,6 +239,27 @@ fn a_markov_prover_expects_no_progress_of_itself_and_progress_telescopes() {
     }
 }
 
+#[test]
+fn the_error_of_progress_falls_with_one_over_the_rollouts() {
+    let (tree, _) = world(3, 3, 1);
+    let policy = TreePolicy::uniform(&tree);
+    let (first, before) = open_token(&tree);
+    let after = unit(tree.exact_value(&policy).unwrap().value(&[first, 0]).unwrap());
+    let seeds = 400;
+    for rollouts in [40usize, 160] {
+        let mut square = 0.0;
+        for seed in 0..seeds {
+            let rows = labelled(&tree, &policy, &[first, 0, 0], rollouts, seed);
+            let got = progress(rows[0].soft(), &[rows[1].soft()]).unwrap()[0];
+            square += (got - (after - before)).powi(2) / seeds as f64;
+        }
+        // The two values are estimated apart, so the mean square is the sum of their variances over the rollouts; a mean of 400
+        // squares is off by 7 % at one standard deviation.
+        let ratio = square * rollouts as f64 / (before * (1.0 - before) + after * (1.0 - after));
+        assert!((0.65..1.35).contains(&ratio), "{rollouts} rollouts: {ratio}");
+    }
+}
+
 /// The gradient of the expected credit with respect to the logits, where the credit of a step is `Q^pi + alpha A^mu`.
 fn gradient(tree: &TokenTree, policy: &TreePolicy, prover: &TreePolicy, alpha: f64) -> Vec<f64> {
     let (own, other) = (

@@ -220,6 +220,9 @@ mod tests {
         assert_eq!(routing.choose(2).unwrap(), [0, 1]);
         assert_eq!(routing.choose(0).unwrap(), [] as [usize; 0]);
         assert_eq!(routing.choose(4).unwrap(), [0, 1, 2, 3]);
+        // Of equal gains the smaller number comes first.
+        assert_eq!(routing.choose(1).unwrap(), [0]);
+        assert_eq!(routing.choose(3).unwrap(), [0, 1, 2]);
         // Six mixes of two; 500 draws find the best.
         assert_eq!(routing.simulate(2, 500, Seed(1)).unwrap(), [0, 1]);
         assert_eq!(routing.simulate(2, 5, Seed(1)).unwrap(), routing.simulate(2, 5, Seed(1)).unwrap());

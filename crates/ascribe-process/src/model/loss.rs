@@ -260,7 +260,7 @@ mod tests {
         // Hard labels of two rows, divided once by three places: -(ln .9 + ln .8 + ln .3) / 3.
         let hard = mean(ProcessLoss::CrossEntropy, &[0.9, 0.2, 0.3].map(logit), &[&[1.0, 0.0], &[1.0]]);
         close("hard", &[hard], &[-(0.9f64.ln() + 0.8f64.ln() + 0.3f64.ln()) / 3.0], 1e-6);
-        // Worked in the specification of PQM's loss: terms 2.623873 and 2.236816, and 3.048587 for the start.
+        // The mean of the terms 2.623873 and 2.236816, and of 3.048587 for the start, which are worked below.
         close("ranking", &[mean(RANKING, &[0.5, 1.0, -1.0], &[&[1.0, 1.0, 0.0]])], &[2.636425], 1e-5);
         close("no wrong step", &[mean(RANKING, &[0.5, 1.0], &[&[1.0, 1.0]])], &[0.577173], 1e-5);
         // The terms apart. Of one right step alone: ln(1 + e^.5) - .5. With the wrong step and its margin, e^(-1 + 4) beside:

@@ -152,7 +152,9 @@ impl ProcessModel {
     /// When a response has no step, or one without a token or outside of it; as [`reads_responses`](Self::reads_responses) and
     /// [`values`](Self::values).
     pub fn steps(&self, rows: &[Row], ends: &[Vec<usize>]) -> Result<Vec<Vec<f64>>, ProcessError> {
-        let Some(Progress { prover, alpha }) = self.card.progress else { return self.behind(rows, ends, false) };
+        // Progress that counts for nothing is not read, so the scores are the values to the last bit.
+        let counts = self.card.progress.filter(|progress| progress.alpha != 0.0);
+        let Some(Progress { prover, alpha }) = counts else { return self.behind(rows, ends, false) };
         let values = self.behind(rows, ends, true)?;
         values.iter().map(|values| effective(values[0], &values[1..], alpha, prover)).collect()
     }

@@ -2,6 +2,7 @@
 
 mod faults;
 mod mcts;
+mod noise;
 mod plan;
 mod refine;
 mod smc;

@@ -5,7 +5,7 @@ use ascribe_search::{
     BestOfN, Limits, PathOptions, PathSelection, Pick, Refine, RefineOptions, Refinements, Refiner, Reflection, Revise,
     ReviseOptions, Search, SearchCtx, SearchError, Steps, Stopped,
 };
-use ascribe_worlds::TreePolicy;
+use ascribe_worlds::{TokenTree, TreePolicy};
 
 use crate::support::{Oracle, Toy, drawn, prompts, tree};
 
@@ -66,6 +66,33 @@ fn refinement_never_falls_and_a_gate_says_when() {
     assert!(always.iter().all(|one| one.candidates.len() > 1));
     let enough = found(RefineOptions { rounds: 400, enough: Some(2.5), stubborn: true, ..RefineOptions::default() });
     assert!(enough.iter().all(|one| one.scores.as_ref().expect("judged")[one.chosen] == 3.0));
+}
+
+#[test]
+fn with_an_oracle_accuracy_rises_with_every_round() {
+    // Of the 27 texts seven have the sum 3: the six orders of 0, 1, 2, and three ones.
+    let right = |path: &[u32]| if path.iter().sum::<u32>() == 3 { 1.0 } else { 0.0 };
+    let world = TokenTree::new(3, 3, right).expect("the tree is small");
+    let policy = TreePolicy::uniform(&world);
+    let n = 1000;
+    let found = |rounds: usize| -> Vec<bool> {
+        let options =
+            RefineOptions { rounds, refinements: Refinements::Global, stubborn: true, ..RefineOptions::default() };
+        let mut ctx = SearchCtx::new(&policy, 3, Seed(2)).with_scorer(&world, Reduce::Sum);
+        let found = Refine { options, ..Refine::default() }.search(&prompts(n), &mut ctx).expect("it fits");
+        found.iter().map(|one| right(&one.best().tokens) == 1.0).collect()
+    };
+    let mut before = found(0);
+    for rounds in 0..5 {
+        let after = found(rounds);
+        assert!(after.iter().zip(&before).all(|(after, before)| *after || !before), "{rounds}");
+        // One is right unless the draft and all refinements are wrong, each a sample of its own.
+        let expected = 1.0 - (20.0f64 / 27.0).powi(rounds as i32 + 1);
+        let share = after.iter().filter(|right| **right).count() as f64 / n as f64;
+        let error = (expected * (1.0 - expected) / n as f64).sqrt();
+        assert!((share - expected).abs() < 5.0 * error, "{rounds}: {share} beside {expected}");
+        before = after;
+    }
 }
 
 #[test]

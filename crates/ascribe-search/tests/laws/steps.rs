@@ -192,25 +192,6 @@ fn beams_beat_samples_and_nothing_beats_the_best() {
 }
 
 #[test]
-fn a_scorer_that_knows_nothing_leaves_the_policy_as_it_is() {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    let tree = tree(3);
-    let policy = drawn(&tree, 8);
-    let calls = AtomicU64::new(0);
-    let random = rule(|_| (Seed(1).child("score", calls.fetch_add(1, Ordering::Relaxed)).0 >> 40) as f32);
-    let base: f64 = policy.leaf_probabilities().iter().zip(tree.leaves()).map(|(p, (_, reward))| p * reward).sum();
-    let searches: [&dyn Search; 2] =
-        [&BestOfN { n: 4 }, &StepBeam { n: 4, expand: 2, merge: false, ..StepBeam::default() }];
-    for search in searches {
-        let mut ctx = by_token(&policy, 2).with_scorer(&random, Reduce::Sum);
-        let found = search.search(&prompts(2000), &mut ctx).expect("it fits");
-        let got = best_tokens(&found).iter().map(|path| tree.reward(path).expect("a leaf")).sum::<f64>() / 2000.0;
-        // Rewards lie in [0, 1): five standard errors are below 2.5 / sqrt(2000).
-        assert!((got - base).abs() < 0.056, "{got} beside {base}");
-    }
-}
-
-#[test]
 fn equal_scores_rank_by_likelihood_then_by_age() {
     let policy = drawn(&tree(5), 3);
     let constant = rule(|_| 1.0);

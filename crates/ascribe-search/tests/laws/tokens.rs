@@ -222,6 +222,21 @@ fn controlled_decoding_by_the_soft_value_samples_the_tilted_distribution() {
 }
 
 #[test]
+fn without_a_weight_controlled_decoding_samples_the_policy() {
+    let tree = tree(6);
+    let (policy, oracle) = (drawn(&tree, 7), Oracle(&tree));
+    let mut ctx = SearchCtx::new(&policy, 3, Seed(1)).with_scorer(&oracle, Reduce::Sum);
+    let n = 3000;
+    let search = Controlled { weight: 0.0, choose: Choose::Sample, ..Controlled::default() };
+    let found = search.search(&prompts(n), &mut ctx).expect("it fits");
+    let exact = policy.leaf_probabilities();
+    let distance = total_variation(&counts(&found, &tree), &exact);
+    // As above.
+    let expected: f64 = exact.iter().map(|p| (p * (1.0 - p) / n as f64).sqrt()).sum::<f64>() / 2.0;
+    assert!(distance < expected + 3.0 / (n as f64).sqrt(), "{distance}, expected {expected}");
+}
+
+#[test]
 fn the_tilted_next_token_is_that_of_the_soft_optimum() {
     let tree = tree(6);
     let reference = drawn(&tree, 7);
@@ -430,6 +445,21 @@ fn limits_of_transfer() {
     let sharply = one(sharp);
     assert!(sharply.iter().any(|one| one.doubtful > 0) && sharply.iter().all(|one| one.doubtful <= 3 + 3));
     assert!(one(TransferOptions { floor: 0.0, ..sharp }).iter().all(|one| one.doubtful == 0));
+    // An alpha near 0 takes the token of the best value, however unlikely: here what the policy's likeliest rollout earns.
+    let best = transfer(TransferOptions { alpha: 1e-6, ..TransferOptions::default() });
+    let path = found(best, &tree)[0].best().tokens.to_vec();
+    let earned = |text: &[u32]| -> f64 {
+        let mut text = text.to_vec();
+        while text.len() < 3 {
+            let here = sft.logps(&text).expect("inside");
+            text.push((1..3).fold(0, |best, token| if here[token] > here[best] { token } else { best }) as u32);
+        }
+        tree.reward(&text).expect("a leaf")
+    };
+    for depth in 0..3 {
+        let value = |token: u32| earned(&[&path[..depth], &[token]].concat());
+        assert!((0..3).all(|token| value(token) <= value(path[depth]) + 1e-4), "{path:?} at {depth}");
+    }
     // A constant on the reward changes nothing.
     let more = TokenTree::new(3, 3, |path| tree.reward(path).expect("a leaf") + 4.0).expect("finite");
     for (one, other) in found(direct, &tree).iter().zip(&found(direct, &more)) {

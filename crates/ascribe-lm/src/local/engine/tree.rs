@@ -321,6 +321,11 @@ impl KvTree {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use ascribe_core::Seed;
+    use rand::RngExt;
+
     use super::*;
 
     const HEADS: Heads = Heads { queries: 1, keys: 1, width: 2, scale: 1.0, softcap: None };
@@ -415,6 +420,41 @@ mod tests {
             assert_eq!(stored(&tree, branch), [ids(10, 0), vec![700 + number as u32, 1]].concat());
         }
         assert_eq!(batch.rows(), 16);
+    }
+
+    #[test]
+    fn a_beam_reordered_by_handles_is_one_reordered_by_index() {
+        let mut stream = Seed(5).stream("beam", 0);
+        let mut tree = tree(1000);
+        let mut prompt = Branch::default();
+        read(&mut tree, &mut prompt, &ids(45, 0));
+        let mut branches: Vec<Branch> = (0..4).map(|_| tree.fork(&prompt)).collect();
+        tree.forget(prompt, 0);
+        let mut texts = vec![ids(45, 0); 4];
+        let mut most = 0;
+        for step in 0..20 {
+            let from: Vec<usize> = (0..4).map(|_| stream.random_range(0..4)).collect();
+            texts = from.iter().map(|at| texts[*at].clone()).collect();
+            let chosen: Vec<Branch> = from.iter().map(|at| tree.fork(&branches[*at])).collect();
+            std::mem::replace(&mut branches, chosen).into_iter().for_each(|branch| tree.forget(branch, 0));
+            for (place, (branch, text)) in (0..).zip(branches.iter_mut().zip(&mut texts)) {
+                let added = ids(7, 1000 + 7 * (4 * step + place));
+                read(&mut tree, branch, &added);
+                text.extend(added);
+            }
+            for (branch, text) in branches.iter().zip(&texts) {
+                assert_eq!(stored(&tree, branch), *text, "step {step}");
+            }
+            // Four texts are seven runs of tokens at most. A run may end inside a block, and where it begins inside one, what
+            // stands before it there is copied.
+            let begun = |text: &Vec<u32>| (1..=text.len()).map(|end| text[..end].to_vec()).collect::<Vec<_>>();
+            let shared: HashSet<Vec<u32>> = texts.iter().flat_map(begun).collect();
+            most = most.max(shared.len() + 7 * 2 * (BLOCK - 1));
+            let of_token = 4 * HEADS.block_floats() / BLOCK;
+            assert!(tree.usage().kept == 0 && tree.usage().bytes <= most * of_token, "{step}: {:?}", tree.usage());
+        }
+        branches.into_iter().for_each(|branch| tree.forget(branch, 0));
+        assert_eq!((tree.usage().live, tree.usage().kept), (0, 0));
     }
 
     #[test]
