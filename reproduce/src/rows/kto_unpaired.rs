@@ -30,10 +30,10 @@ const TURNED: f64 = 0.25;
 pub const ROW: Row = Row {
     name: "kto-unpaired",
     paper: "KTO: Model Alignment as Prospect Theoretic Optimization, arXiv:2402.01306",
-    setting: "4 prompts with 1024 texts each, 512 pairs labelled by a Bradley-Terry rater and their 1024 sides, 25 epochs, \
-              beta 0.3; a row of logits for each history; beside it, with rows shared by histories of one length and last token, \
-              the same pairs, the same with 25 % turned, and the same from a rater who is always right; KTO at beta 0.6, too, on \
-              the pairs of the first",
+    setting: "4 prompts with 1024 texts each, 512 pairs labelled by a Bradley-Terry rater and their 1024 sides, 25 epochs, beta \
+              0.3; a row of logits for each history; beside it, with rows shared by histories of one length and last token, the \
+              same pairs, the same with 25 % turned, and the same from a rater who is always right; KTO at beta 0.6, too, on the \
+              pairs of the first",
     seeds: 20,
     claims: &[
         Claim { says: "labels without pairs raise gold", more: "gold of KTO", less: "gold of the start" },
@@ -56,8 +56,8 @@ pub const ROW: Row = Row {
         },
     ],
     tried: "Whether KTO is ahead goes with the noise, as the paper's theory has it: a Bradley-Terry rater is the only noise of the \
-            third claim. In a model of this row KTO is not ahead there at beta 0.1, 0.3 or 1; with 25 % of the labels turned it is \
-            ahead at all three where rows are shared, and about level where each history has its own.",
+            third claim, where KTO earned 0.143 [0.096, 0.189] less than DPO at one beta for both over 20 seeds. KTO's loss bends \
+            for each side by itself, so an arm has twice the beta.",
     run,
 };
 

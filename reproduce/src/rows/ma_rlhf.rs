@@ -27,11 +27,11 @@ const WORDS: [&str; VOCABULARY] = [" a", " b", " c,", " d."];
 pub const ROW: Row = Row {
     name: "ma-rlhf",
     paper: "MA-RLHF: Reinforcement Learning from Human Feedback with Macro Actions, arXiv:2410.02743",
-    setting: "4 prompts with 4096 texts of 6 tokens each, the reward at the end, 80 generations of 64 texts, two steps on each, \
-              a divergence costs 0.05; lambda 0.5, whose trace falls over 6 tokens as far as 0.95's over 80; n-grams of 3 tokens, \
+    setting: "4 prompts with 4096 texts of 6 tokens each, the reward at the end, 80 generations of 64 texts, two steps on each, a \
+              divergence costs 0.05; lambda 0.5, whose trace falls over 6 tokens as far as 0.95's over 80; n-grams of 3 tokens, \
               drawn lengths, ends where the start finds the next token less likely, and parts of at most 3 tokens of a text of \
-              four words, of which one ends a clause and one a sentence; rows of policy and critic are shared by histories of one length and last token; parity is 95 % \
-              of what token PPO gains",
+              four words, of which one ends a clause and one a sentence; rows of policy and critic are shared by histories of one \
+              length and last token; parity is 95 % of what token PPO gains",
     seeds: 20,
     claims: &[
         Claim {

@@ -28,8 +28,9 @@ const TURNED: f64 = 0.3;
 pub const ROW: Row = Row {
     name: "noisy-labels",
     paper: "Provably Robust DPO: Aligning Language Models with Noisy Feedback, arXiv:2403.00409",
-    setting: "4 prompts with 1024 texts each, 1024 pairs of which 30 % are turned, beta 0.5 for all, the true share is told \
-              to both corrections; smoothing at beta 0.19, too, at which it wants DPO's margin; rows of the policy are shared by histories of one length and last token",
+    setting: "4 prompts with 1024 texts each, 1024 pairs of which 30 % are turned, beta 0.5 for all, the true share is told to \
+              both corrections; smoothing at beta 0.19, too, at which it wants DPO's margin; rows of the policy are shared by \
+              histories of one length and last token",
     seeds: 10,
     claims: &[
         Claim { says: "turned labels cost DPO gold", more: "gold of DPO on right labels", less: "gold of DPO" },
@@ -46,10 +47,10 @@ pub const ROW: Row = Row {
             less: "gold of DPO",
         },
     ],
-    tried: "In a model of this row smoothing stays below DPO at beta 0.1, 0.5 and 1.5, with 128 pairs and with a row for each history. \
-            It wants no margin beyond ln(0.7 / 0.3) / beta, so its policy stays near the start, and gold is exact here: going further \
-            in a half-right direction still pays. The paper itself holds smoothing to be biased; that it beats DPO is what those \
-            who use it hope.",
+    tried: "At one beta smoothed labels earned 0.488 [0.425, 0.550] less than DPO over 10 seeds. Smoothing then wants a margin of \
+            logit(0.58) / beta where DPO wants logit(0.7) / beta, so its policy stays nearer to the start, and gold is exact here: \
+            going further in a half-right direction still pays. An arm has the beta at which both want the same. The paper itself \
+            holds smoothing to be biased; that it beats DPO is what those who use it hope.",
     run,
 };
 

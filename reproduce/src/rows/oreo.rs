@@ -36,7 +36,8 @@ pub const ROW: Row = Row {
     paper: "Offline Reinforcement Learning for LLM Multi-Step Reasoning, arXiv:2412.16145",
     setting: "4 prompts with 1024 texts each, of which about one in six is right; for the Bellman equation 1024 texts of the start \
               a prompt, a row of policy and value for each history, beta 0.3; for success 128 texts a prompt, or 32, beta 0.1 for \
-              OREO and DPO, then the paper's 0.03 for both and its pull of 0.01 for OREO, rows shared by histories of one length and last token; all make 300 steps",
+              OREO and DPO, then the paper's 0.03 for both and its pull of 0.01 for OREO, rows shared by histories of one length \
+              and last token; all make 300 steps",
     seeds: 60,
     claims: &[
         Claim {
@@ -83,9 +84,9 @@ pub const ROW: Row = Row {
             less: "success of DPO, few texts, beta 0.03",
         },
     ],
-    tried: "With 32 texts a prompt alone, 20 seeds left both comparisons open. In a model of this row OREO is behind imitation with 8 \
-            texts a prompt, about level with 32 and ahead with 128 and 512; at beta 0.03 it is ahead from 32 on, and at 0.3 behind \
-            throughout.",
+    tried: "At beta 0.1 for both, OREO was right in 0.884 of its texts and DPO in 0.897 over 60 seeds, a difference of -0.013 \
+            [-0.036, +0.011], and from 32 texts a prompt OREO and imitation were not told apart, +0.033 [-0.006, +0.072]. The \
+            paper's beta and pull for OREO are others, so they stand beside these, with the same beta for DPO.",
     run,
 };
 

@@ -41,9 +41,9 @@ const APT: [u32; VOCABULARY] = [0, 1, 2, 0];
 pub const ROW: Row = Row {
     name: "tutoring",
     paper: "Pedagogical Alignment of Large Language Models, arXiv:2402.05000",
-    setting: "4 states of a student and replies of four moves out of four, 512 templated pairs; SFT on the chosen for 100 steps, then \
-              100 more of SFT, DPO, IPO or KTO, beta 0.3, which is IPO's tau, and IPO with a tau of beta / 4; rows of a policy are shared by histories of one length and last token; \
-              rates are exact",
+    setting: "4 states of a student and replies of four moves out of four, 512 templated pairs; SFT on the chosen for 100 steps, \
+              then 100 more of SFT, DPO, IPO or KTO, beta 0.3, which is IPO's tau, and IPO with a tau of beta / 4; rows of a \
+              policy are shared by histories of one length and last token; rates are exact",
     seeds: 20,
     claims: &[
         Claim { says: "DPO scaffolds more often than SFT", more: "scaffold by DPO", less: "scaffold by SFT" },
@@ -59,9 +59,9 @@ pub const ROW: Row = Row {
         Claim { says: "and than IPO with that tau", more: "leaks by SFT", less: "leaks by IPO, a quarter of tau" },
         Claim { says: "and than KTO", more: "leaks by SFT", less: "leaks by KTO" },
     ],
-    tried: "IPO at tau 0.3 wants a margin of 1 / (2 tau) = 1.67 nats of each pair and pulls back what is beyond it, where DPO at beta \
-            0.3 wants ever more of pairs that are told apart for certain, as these are; so IPO has a second tau, at which both want \
-            the same near even chances: 6.67 nats.",
+    tried: "IPO at tau 0.3 wants a margin of 1 / (2 tau) = 1.67 nats of each pair and pulls back what is beyond it, where DPO at \
+            beta 0.3 wants ever more of pairs that are told apart for certain, as these are; so IPO has a second tau, at which \
+            both want the same near even chances: 6.67 nats.",
     run,
 };
 
