@@ -2,7 +2,7 @@
 
 use ascribe::core::advantage::{Advantage, AdvantageEstimator, Graded};
 use ascribe::core::tensor::KlEstimator;
-use ascribe::core::{CoreError, Episode, Reduce, Scorer};
+use ascribe::core::{CoreError, Episode, Reduce, Scorer, Text};
 use ascribe::preference::rl::{Rollout, Sample, Segmentation};
 
 /// The usual credit: a score on the last token, the divergence from the reference off each, then an estimator.
@@ -15,6 +15,8 @@ pub struct Judge<'a> {
     pub kl: f64,
     /// Where texts are cut into macro actions.
     pub segmentation: Option<Segmentation>,
+    /// How prompt and response are written, for cuts that go by the text.
+    pub written: Option<fn(&[u32]) -> Text>,
     /// Texts judged so far.
     pub judged: u64,
 }
@@ -22,7 +24,7 @@ pub struct Judge<'a> {
 impl<'a> Judge<'a> {
     /// Scores and an estimator alone.
     pub fn new(scorer: &'a dyn Scorer, estimator: &'a dyn AdvantageEstimator) -> Self {
-        Self { scorer, estimator, kl: 0.0, segmentation: None, judged: 0 }
+        Self { scorer, estimator, kl: 0.0, segmentation: None, written: None, judged: 0 }
     }
 
     /// Credits a generation.
@@ -50,7 +52,8 @@ impl<'a> Judge<'a> {
             }
             if let Some(segmentation) = &self.segmentation {
                 let (tokens, ref_logps, number) = (rollout.response.len(), rollout.ref_logps.as_deref(), self.judged);
-                one.steps = segmentation.spans(&Sample { tokens, text: None, ref_logps, number })?;
+                let text = self.written.map(|written| written(&episode.tokens));
+                one.steps = segmentation.spans(&Sample { tokens, text: text.as_ref(), ref_logps, number })?;
                 self.judged += 1;
             }
             graded.push(one);

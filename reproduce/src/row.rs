@@ -68,13 +68,18 @@ impl Verdict {
 }
 
 impl Claim {
-    /// Compares the two figures, seed by seed.
-    pub fn against(&self, seeds: &[Figures]) -> Result<Finding> {
+    /// The two figures, seed by seed.
+    pub fn columns(&self, seeds: &[Figures]) -> Result<(Vec<f64>, Vec<f64>)> {
         let column = |name: &str| -> Result<Vec<f64>> {
             let of = |figures: &Figures| figures.iter().find(|(known, _)| known == name).map(|(_, value)| *value);
             seeds.iter().map(|figures| of(figures).with_context(|| format!("no figure is called `{name}`"))).collect()
         };
-        let (more, less) = (column(self.more)?, column(self.less)?);
+        Ok((column(self.more)?, column(self.less)?))
+    }
+
+    /// Compares the two figures, seed by seed.
+    pub fn against(&self, seeds: &[Figures]) -> Result<Finding> {
+        let (more, less) = self.columns(seeds)?;
         let difference: Vec<f64> = more.iter().zip(&less).map(|(more, less)| more - less).collect();
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         Ok(Finding { more: mean(&more), less: mean(&less), difference: student_mean(&difference, 0.95)? })

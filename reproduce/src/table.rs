@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use anyhow::Result;
+use ascribe::eval::stats::{Adjust, adjust_p, paired_t};
 
 use crate::cache::Outcome;
 use crate::row::{Figures, Finding, Row};
-use crate::rows::strategies;
+use crate::rows::{ppo_vs_dpo, strategies};
 
 /// The file of the drawing, beside the page.
 pub const DRAWING: &str = "strategies.svg";
@@ -28,6 +29,9 @@ pub fn text(rows: &[(&Row, Vec<Outcome>)]) -> Result<String> {
         for (claim, finding) in row.claims.iter().zip(findings(row, outcomes)?) {
             let verdict = finding.verdict().word();
             writeln!(out, "  {verdict:12} {}: {}", claim.says, sentence(&finding))?;
+        }
+        if let Some(p) = corrected(row, outcomes)? {
+            writeln!(out, "  {p}")?;
         }
         if !row.tried.is_empty() {
             writeln!(out, "  tried: {}", row.tried)?;
@@ -69,6 +73,9 @@ pub fn markdown(rows: &[(&Row, Vec<Outcome>)]) -> Result<String> {
     for (row, outcomes) in rows {
         let seconds: f64 = outcomes.iter().map(|outcome| outcome.seconds).sum();
         writeln!(out, "- `{}` ({}; {seconds:.0} s of one seed after another): {}", row.name, row.paper, row.setting)?;
+        if let Some(p) = corrected(row, outcomes)? {
+            writeln!(out, "  - {p}")?;
+        }
         if !row.tried.is_empty() {
             writeln!(out, "  - Tried: {}", row.tried)?;
         }
@@ -91,6 +98,21 @@ fn findings(row: &Row, outcomes: &[Outcome]) -> Result<Vec<Finding>> {
     row.claims.iter().map(|claim| claim.against(&figures)).collect()
 }
 
+/// The study of one factor at a time is a family of tests, so its p-values are told with Holm's correction.
+fn corrected(row: &Row, outcomes: &[Outcome]) -> Result<Option<String>> {
+    if row.name != ppo_vs_dpo::ROW.name || outcomes.len() < 2 {
+        return Ok(None);
+    }
+    let (figures, mut p) = (figures(outcomes), Vec::with_capacity(row.claims.len()));
+    for claim in row.claims {
+        let (more, less) = claim.columns(&figures)?;
+        p.push(paired_t(&more, &less)?.p);
+    }
+    let adjusted: Vec<String> = adjust_p(&p, Adjust::Holm)?.iter().map(|p| format!("{p:.1e}")).collect();
+    let said = "Student's paired test over seeds with Holm's correction, p in the order of the claims";
+    Ok(Some(format!("{said}: {}", adjusted.join(", "))))
+}
+
 fn sentence(finding: &Finding) -> String {
     format!("{:.3} against {:.3}, {}", finding.more, finding.less, interval(&finding.difference))
 }
@@ -105,7 +127,24 @@ fn interval(difference: &ascribe::eval::Estimate) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::row::Claim;
     use crate::rows::ROWS;
+
+    #[test]
+    fn one_factor_at_a_time_is_held_to_holm() {
+        let claims = &[Claim { says: "", more: "a", less: "0" }, Claim { says: "", more: "b", less: "0" }];
+        let row = Row { claims, ..ppo_vs_dpo::ROW };
+        let outcome = |a: f64, b: f64| Outcome {
+            build: String::new(),
+            seconds: 0.0,
+            figures: vec![("a".into(), a), ("b".into(), b), ("0".into(), 0.0)],
+        };
+        let outcomes = [outcome(1.0, 1.0), outcome(3.0, 1.1)];
+        // One degree of freedom is Cauchy, p = 1 - 2 atan(t) / pi: t = 2 gives 0.2952, and t = 21 gives 0.03029, times 2 0.0606.
+        assert!(corrected(&row, &outcomes).unwrap().unwrap().ends_with("claims: 3.0e-1, 6.1e-2"));
+        assert!(corrected(&row, &outcomes[..1]).unwrap().is_none(), "one seed tells no p");
+        assert!(corrected(&Row { name: "another", ..row }, &outcomes).unwrap().is_none());
+    }
 
     #[test]
     fn what_was_tried_is_said_below_its_row_and_only_there() {

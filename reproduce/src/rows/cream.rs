@@ -1,13 +1,14 @@
 //! CREAM: a policy that labels its own texts believes itself less where it disagrees with what it was before.
 //!
-//! Round 0 is DPO on a few labelled pairs. In each round after it the policy writes five texts a prompt and ranks them by its
-//! log-ratio to the start; the best and the worst become a pair, and the round's model is the reference. One arm takes these
-//! labels as they are, the other by the mean consistency of the ranking with that of the model before.
+//! Round 0 is DPO on a few labelled pairs, or SFT on what was chosen there, as in the paper, so that the policy has seen no
+//! preference before it labels. In each round after it the policy writes five texts a prompt and ranks them by its log-ratio to
+//! the start; the best and the worst become a pair, and the round's model is the reference. One arm takes these labels as they
+//! are, the other by the mean consistency of the ranking with that of the model before.
 
 use anyhow::Result;
 use ascribe::core::{Episode, Objective, Policy, Seed};
 use ascribe::preference::TrainRow;
-use ascribe::preference::objectives::{CreamConfig, DpoConfig};
+use ascribe::preference::objectives::{CreamConfig, DpoConfig, Sft};
 use ascribe::reward::{Consistency, self_rewards};
 use ascribe::worlds::TreePolicy;
 
@@ -28,8 +29,9 @@ const STEPS: usize = 10;
 pub const ROW: Row = Row {
     name: "cream",
     paper: "CREAM: Consistency Regularized Self-Rewarding Language Models, arXiv:2410.12735",
-    setting: "4 prompts with 1024 texts each; 64 labelled pairs, then 4 rounds of 128 groups of 5 own texts, 10 steps a \
-              round, beta 0.3; one mean consistency a round; rows of the policy are shared by histories of one length and last token",
+    setting: "4 prompts with 1024 texts each; DPO on 64 labelled pairs, or as in the paper SFT on what was chosen there, then 4 \
+              rounds of 128 groups of 5 own texts, 10 steps a round, beta 0.3; one mean consistency a round; rows of the policy \
+              are shared by histories of one length and last token",
     seeds: 60,
     claims: &[
         Claim {
@@ -52,11 +54,26 @@ pub const ROW: Row = Row {
             more: "gold by hard labels, first round",
             less: "gold by hard labels",
         },
+        Claim {
+            says: "from SFT, too, soft labels have earned more gold than hard ones",
+            more: "gold by soft labels, from SFT",
+            less: "gold by hard labels, from SFT",
+        },
+        Claim {
+            says: "and successive models rank more alike",
+            more: "consistency by soft labels, from SFT",
+            less: "consistency by hard labels, from SFT",
+        },
+        Claim {
+            says: "and hard labels lose gold from the first round to the last",
+            more: "gold by hard labels, first round, from SFT",
+            less: "gold by hard labels, from SFT",
+        },
     ],
     tried: "This row once made 100 steps a round, 50 passes where the paper makes one: both policies then went 8 to 9 nats from \
-            the start and nothing told them apart. In a model of this row hard labels do not lose gold with 4 or 10 steps a round, \
-            nor over eight rounds of 10: the labels that the policy gives itself continue what 64 pairs taught it, right on the \
-            whole, and there is no quality that it could lose besides.",
+            the start and nothing told them apart. With 10 steps, from DPO, soft labels came to 0.908 of gold and hard ones to \
+            0.911 over 60 seeds, and models ranked less alike under soft labels, 0.965 against 0.978: the labels that the policy \
+            gives itself continue what 64 pairs taught it, right on the whole. The paper begins with SFT, so arms do too.",
     run,
 };
 
@@ -82,17 +99,25 @@ fn run(seed: Seed) -> Result<Figures> {
     let pairs = world.pairs(&PROMPTS, LABELLED, seed, bradley_terry)?;
     let dpo = DpoConfig { beta: BETA, ..DpoConfig::default() }.init()?;
     let table = Table { world: &world, reference: &world.reference, state: place_and_last };
-    let start = table.trained(&dpo, &pairs, Training { steps: 100, rate: 0.05, seed })?;
-    let (hard, soft) = (rounds(&world, &start, Labels::Hard, seed)?, rounds(&world, &start, Labels::Soft, seed)?);
-    Ok(vec![
-        ("gold by hard labels".into(), hard.gold),
-        ("gold by hard labels, first round".into(), hard.first),
-        ("gold by soft labels".into(), soft.gold),
-        ("consistency by hard labels".into(), hard.consistency),
-        ("consistency by soft labels".into(), soft.consistency),
-        ("divergence by hard labels".into(), hard.divergence),
-        ("divergence by soft labels".into(), soft.divergence),
-    ])
+    let chosen: Vec<TrainRow> =
+        pairs.iter().map(|row| TrainRow::single(row.prompt.clone(), row.responses[0].tokens.clone())).collect();
+    let training = Training { steps: 100, rate: 0.05, seed };
+    let mut figures = Figures::new();
+    for (name, start) in
+        [("", table.trained(&dpo, &pairs, training)?), (", from SFT", table.trained(&Sft, &chosen, training)?)]
+    {
+        let [hard, soft] = [rounds(&world, &start, Labels::Hard, seed)?, rounds(&world, &start, Labels::Soft, seed)?];
+        figures.extend([
+            (format!("gold by hard labels{name}"), hard.gold),
+            (format!("gold by hard labels, first round{name}"), hard.first),
+            (format!("gold by soft labels{name}"), soft.gold),
+            (format!("consistency by hard labels{name}"), hard.consistency),
+            (format!("consistency by soft labels{name}"), soft.consistency),
+            (format!("divergence by hard labels{name}"), hard.divergence),
+            (format!("divergence by soft labels{name}"), soft.divergence),
+        ]);
+    }
+    Ok(figures)
 }
 
 fn rounds(world: &World, start: &TreePolicy, labels: Labels, seed: Seed) -> Result<Outcome> {

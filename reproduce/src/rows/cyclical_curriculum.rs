@@ -1,7 +1,8 @@
 //! Cyclical curriculum learning: parts of the data that grow and shrink, easy pairs first among them, for a reward model.
 //!
-//! A two-layer head learns by Bradley and Terry from pairs of which a quarter is turned. How easy a pair is, the model of the
-//! usual training says by its loss. All arms see as many rows in as many steps, and begin with the same weights.
+//! A two-layer head learns by Bradley and Terry from pairs of which a quarter is turned, or none, as in the paper. How easy a pair
+//! is, the model of the usual training says by its loss. All arms see as many rows in as many steps, and begin with the same
+//! weights.
 
 use anyhow::Result;
 use ascribe::core::Seed;
@@ -25,11 +26,11 @@ const RATE: f64 = 1e-2;
 pub const ROW: Row = Row {
     name: "cyclical-curriculum",
     paper: "Cyclical Curriculum Learning, arXiv:2202.05531",
-    setting: "a gold reward of 16 features with 8 products, 512 pairs of which 25 % are turned, two-layer heads, 18 passes over \
-              the data in 288 steps; cyclical: a quarter, half, all and half of the rows, eight times; monotone: a quarter for \
-              8 epochs, half for 8, all for 12; rows are drawn by one over their loss after the usual training; accuracy on \
-              2000 new pairs without faults",
-    seeds: 12,
+    setting: "a gold reward of 16 features with 8 products, 512 pairs of which 25 % are turned, or none, two-layer heads, 18 \
+              passes over the data in 288 steps; cyclical: a quarter, half, all and half of the rows, eight times; monotone: a \
+              quarter for 8 epochs, half for 8, all for 12; rows are drawn by one over their loss after the usual training; \
+              accuracy on 2000 new pairs without faults",
+    seeds: 60,
     claims: &[
         Claim {
             says: "the cyclical curriculum is right more often than the usual training",
@@ -46,34 +47,61 @@ pub const ROW: Row = Row {
             more: "accuracy of cyclical",
             less: "accuracy of cycles, drawn evenly",
         },
+        Claim {
+            says: "where no pair is turned, it is right more often than the usual training",
+            more: "accuracy of cyclical, none turned",
+            less: "accuracy of usual, none turned",
+        },
+        Claim {
+            says: "and than a monotone one",
+            more: "accuracy of cyclical, none turned",
+            less: "accuracy of monotone, none turned",
+        },
+        Claim {
+            says: "and than cycles of rows that are drawn evenly",
+            more: "accuracy of cyclical, none turned",
+            less: "accuracy of cycles, drawn evenly, none turned",
+        },
     ],
-    tried: "No other setting was tried.",
+    tried: "With 12 seeds and a quarter of the pairs turned, cyclical and usual training came to 0.672 and 0.674, a difference of \
+            -0.002 [-0.011, +0.007], and a monotone curriculum to 0.668; so there are 60 seeds, and arms without turned pairs, \
+            which the paper's data do not have by design.",
     run,
 };
 
 fn run(seed: Seed) -> Result<Figures> {
     let taste = Taste::draw(FEATURES, BENDS, seed)?;
-    let annotator = Annotator { flips: FLIPS, ..Annotator::default() };
-    let pairs = annotator.comparisons(&taste, PAIRS, &mut seed.stream("pairs", 0));
-    let rows: Vec<Sample> = pairs.iter().map(|pair| Sample::pair(&pair.chosen, &pair.rejected)).collect();
     let tests = Annotator::default().comparisons(&taste, TESTS, &mut seed.stream("tests", 0));
     let tests: Vec<Pair> = tests.into_iter().map(|pair| [pair.chosen, pair.rejected]).collect();
+    let mut figures = Figures::new();
+    for (name, flips) in [("", FLIPS), (", none turned", 0.0)] {
+        let annotator = Annotator { flips, ..Annotator::default() };
+        let pairs = annotator.comparisons(&taste, PAIRS, &mut seed.stream("pairs", 0));
+        let rows: Vec<Sample> = pairs.iter().map(|pair| Sample::pair(&pair.chosen, &pair.rejected)).collect();
+        let arms = accuracies(&rows, &tests, seed)?;
+        figures.extend(arms.map(|(arm, accuracy)| (format!("accuracy of {arm}{name}"), accuracy)));
+    }
+    Ok(figures)
+}
+
+/// How often the head of each arm is right about new pairs.
+fn accuracies(rows: &[Sample], tests: &[Pair], seed: Seed) -> Result<[(&'static str, f64); 4]> {
     let loss = BradleyTerryConfig::default().init()?;
     let trained = |log_weights: &[f64], fractions: Vec<f64>| -> Result<Head> {
         let curriculum = Curriculum::new(log_weights.to_vec(), fractions, BATCH, seed)?;
         let head = Head::fresh(Widths { inputs: FEATURES, hidden: 32, outputs: 1 }, seed);
-        train_by(curriculum, head, &loss, &rows, RATE)
+        train_by(curriculum, head, &loss, rows, RATE)
     };
     let evenly = vec![0.0; PAIRS];
     let usual = trained(&evenly, vec![1.0; PASSES])?;
-    let easy_first = Ease::Loss.log_weights(&losses(&usual, &rows), false)?;
+    let easy_first = Ease::Loss.log_weights(&losses(&usual, rows), false)?;
     let cycles = Cyclical::default().fractions(PASSES as f64)?;
     let monotone = [vec![0.25; 8], vec![0.5; 8], vec![1.0; 12]].concat();
-    Ok(vec![
-        ("accuracy of usual".into(), usual.accuracy(&tests)),
-        ("accuracy of cyclical".into(), trained(&easy_first, cycles.clone())?.accuracy(&tests)),
-        ("accuracy of monotone".into(), trained(&easy_first, monotone)?.accuracy(&tests)),
-        ("accuracy of cycles, drawn evenly".into(), trained(&evenly, cycles)?.accuracy(&tests)),
+    Ok([
+        ("usual", usual.accuracy(tests)),
+        ("cyclical", trained(&easy_first, cycles.clone())?.accuracy(tests)),
+        ("monotone", trained(&easy_first, monotone)?.accuracy(tests)),
+        ("cycles, drawn evenly", trained(&evenly, cycles)?.accuracy(tests)),
     ])
 }
 

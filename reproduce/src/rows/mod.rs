@@ -56,7 +56,7 @@ mod oreo;
 mod p_ik;
 mod pav_provers;
 mod potential;
-mod ppo_vs_dpo;
+pub mod ppo_vs_dpo;
 mod preference_trade_offs;
 mod preferred_pictures;
 mod pretraining_seeds;

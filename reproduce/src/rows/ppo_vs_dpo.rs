@@ -33,7 +33,7 @@ pub const ROW: Row = Row {
     setting: "4 prompts with 1024 texts each, 256 pairs of a Bradley-Terry rater, or the same with 25 % turned; DPO at beta 0.3 \
               for 200 steps; reward models of a weight for each place and two tokens, or for two tokens alone; PPO of 60 \
               generations of 64 texts, a divergence costs 0.05; for prompts, pairs on two and gold on the two others; rows of a \
-              policy are shared by histories of one length and last token",
+              policy are shared by histories of one length and last token; paired tests of all claims, with Holm's correction",
     seeds: 30,
     claims: &[
         Claim { says: "PPO earns more gold than DPO on the same pairs", more: "gold of PPO", less: "gold of DPO" },
@@ -51,8 +51,8 @@ pub const ROW: Row = Row {
             less: "gold on new prompts, not practised",
         },
     ],
-    tried: "Twelve seeds left two claims open, so there are 30. Whether the data matter more than the algorithm depends on how much \
-            worse the worse data are, here 25 % of turned labels.",
+    tried: "Twelve seeds left two claims open, so there are 30. Whether the data matter more than the algorithm depends on how \
+            much worse the worse data are, here 25 % of turned labels.",
     run,
 };
 

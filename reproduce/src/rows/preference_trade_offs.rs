@@ -36,13 +36,19 @@ pub const ROW: Row = Row {
     setting: "4 prompts with 1024 texts each, two rewards with the correlation -0.5, 512 pairs a reward of Bradley-Terry raters, \
               DPO at beta 0.3 for 200 steps from one start; the weights 0, 1/6 to 1; parameters combined (points, no deviation) \
               against a training for each weight; gold is the weighed reward, in the mean over the five weights between; volumes \
-              stand above the worst of all policies in each reward",
-    seeds: 10,
+              stand above the worst of all policies in each reward; of two policies played in turn, each as often as its weight, \
+              the gold is the weighed mean of theirs",
+    seeds: 40,
     claims: &[
         Claim {
             says: "combinations earn more than the better of the two policies that they are made of",
             more: "gold of combinations",
             less: "gold of the better of two",
+        },
+        Claim {
+            says: "they earn more than the two policies played in turn, each as often as its weight",
+            more: "gold of combinations",
+            less: "gold of the two in turn",
         },
         Claim {
             says: "without training they keep nine tenths of what a training for each weight gains",
@@ -55,8 +61,11 @@ pub const ROW: Row = Row {
             less: "nine tenths of the volume of trainings",
         },
     ],
-    tried: "No other setting was tried. Parameters that pull apart cancel in part, so a combination stays nearer to the \
-            start than either policy, which costs gold; and the better of two is chosen with hindsight, weight by weight.",
+    tried: "Over 10 seeds combinations earned 0.895 and the better of the two policies 0.966, a difference of -0.071 [-0.123, \
+            -0.019], and the other two claims were open; so there are 40. Parameters that pull apart cancel in part, so a \
+            combination stays nearer to the start than either policy, which costs gold; and the better of two is chosen with \
+            hindsight, weight by weight. Rewarded soups are expected to lie above the straight line between the two, which has a \
+            claim of its own now.",
     run,
 };
 
@@ -117,6 +126,10 @@ fn run(seed: Seed) -> Result<Figures> {
         ("gold of the start".into(), of_start),
         ("gold of combinations".into(), between(&|at| weighed(weights[at], by_combination[at]))),
         ("gold of the better of two".into(), between(&|at| low(weights[at]).max(high(weights[at])))),
+        (
+            "gold of the two in turn".into(),
+            between(&|at| weights[at] * high(weights[at]) + (1.0 - weights[at]) * low(weights[at])),
+        ),
         ("gold of a training for each weight".into(), of_training),
         ("gold of nine tenths of the gain".into(), of_start + 0.9 * (of_training - of_start)),
         ("volume of combinations".into(), hypervolume(&points(&by_combination), &worst)?),

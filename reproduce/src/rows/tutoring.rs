@@ -9,6 +9,11 @@
 //! ```
 //! SFT imitates the chosen replies, with what is amiss in them. DPO, IPO and KTO begin from it and see the rejected ones too; SFT
 //! goes on for as many steps.
+//!
+//! ```text
+//! margin that a pair wants which is preferred with the chance p:    DPO  logit(p) / beta,    IPO  (2 p - 1) / (2 tau)
+//! ```
+//! Near even chances the two agree at `tau = beta / 4`; at `tau = beta` IPO wants a quarter of DPO's margin.
 
 use anyhow::Result;
 use ascribe::core::{Objective, Seed, Stream};
@@ -36,19 +41,27 @@ const APT: [u32; VOCABULARY] = [0, 1, 2, 0];
 pub const ROW: Row = Row {
     name: "tutoring",
     paper: "Pedagogical Alignment of Large Language Models, arXiv:2402.05000",
-    setting: "4 states of a student and replies of four moves out of four, 512 templated pairs; SFT on the chosen for 100 steps, then \
-              100 more of SFT, DPO, IPO or KTO, beta 0.3; rows of a policy are shared by histories of one length and last token; \
-              rates are exact",
+    setting: "4 states of a student and replies of four moves out of four, 512 templated pairs; SFT on the chosen for 100 steps, \
+              then 100 more of SFT, DPO, IPO or KTO, beta 0.3, which is IPO's tau, and IPO with a tau of beta / 4; rows of a \
+              policy are shared by histories of one length and last token; rates are exact",
     seeds: 20,
     claims: &[
         Claim { says: "DPO scaffolds more often than SFT", more: "scaffold by DPO", less: "scaffold by SFT" },
         Claim { says: "so does IPO", more: "scaffold by IPO", less: "scaffold by SFT" },
         Claim { says: "so does KTO", more: "scaffold by KTO", less: "scaffold by SFT" },
+        Claim {
+            says: "so does IPO with the tau whose margins are DPO's near even chances",
+            more: "scaffold by IPO, a quarter of tau",
+            less: "scaffold by SFT",
+        },
         Claim { says: "SFT gives the answer away more often than DPO", more: "leaks by SFT", less: "leaks by DPO" },
         Claim { says: "and than IPO", more: "leaks by SFT", less: "leaks by IPO" },
+        Claim { says: "and than IPO with that tau", more: "leaks by SFT", less: "leaks by IPO, a quarter of tau" },
         Claim { says: "and than KTO", more: "leaks by SFT", less: "leaks by KTO" },
     ],
-    tried: "No other setting was tried.",
+    tried: "IPO at tau 0.3 wants a margin of 1 / (2 tau) = 1.67 nats of each pair and pulls back what is beyond it, where DPO at \
+            beta 0.3 wants ever more of pairs that are told apart for certain, as these are; so IPO has a second tau, at which \
+            both want the same near even chances: 6.67 nats.",
     run,
 };
 
@@ -90,9 +103,15 @@ fn run(seed: Seed) -> Result<Figures> {
     let table = Table { world: &world, reference: &start, state: place_and_last };
     let dpo = DpoConfig { beta: BETA, ..DpoConfig::default() }.init()?;
     let ipo = IpoConfig { beta: BETA, length_normalized: false, ..IpoConfig::default() }.init()?;
+    let wide = IpoConfig { beta: BETA / 4.0, length_normalized: false, ..IpoConfig::default() }.init()?;
     let kto = KtoConfig { beta: BETA, ..KtoConfig::default() }.init()?;
-    let arms: [(&str, &dyn Objective, &[TrainRow]); 4] =
-        [("SFT", &Sft, &chosen), ("DPO", &dpo, &pairs), ("IPO", &ipo, &pairs), ("KTO", &kto, &sides)];
+    let arms: [(&str, &dyn Objective, &[TrainRow]); 5] = [
+        ("SFT", &Sft, &chosen),
+        ("DPO", &dpo, &pairs),
+        ("IPO", &ipo, &pairs),
+        ("IPO, a quarter of tau", &wide, &pairs),
+        ("KTO", &kto, &sides),
+    ];
     let leaked = |policy: &TreePolicy| -> Result<f64> { Ok(leaking.exact_value(policy)?.value(&[])?) };
     let mut figures: Figures = vec![
         ("scaffold at first".into(), world.gold(&world.reference)?),
