@@ -22,7 +22,7 @@ pub struct Metric {
 /// Numbers of rows, the largest last.
 const SIZES: [usize; 3] = [10_000, 100_000, 1_000_000];
 
-/// The columns of their table: one for each of [`SIZES`].
+/// The columns of their table, with one for each number of rows.
 pub const COLUMNS: &[&str] =
     &["job", "work", "peer", "10^4 rows", "10^5 rows", "10^6 rows", "our peak / theirs, most rows"];
 
