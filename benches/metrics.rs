@@ -10,8 +10,9 @@ mod allocator;
 
 use std::hint::black_box;
 
-use ascribe::eval::calibrate::{Binning, ece};
-use ascribe::eval::rank::kendall_tau_b;
+use ascribe::eval::calibrate::{Binning, brier, ece};
+use ascribe::eval::classify::average_precision;
+use ascribe::eval::rank::{kendall_tau_b, spearman};
 use ascribe::eval::{Bootstrap, auroc, auroc_estimate};
 use criterion::{Criterion, criterion_group};
 
@@ -50,6 +51,15 @@ fn values(criterion: &mut Criterion) {
         let Rows { p, y, labels } = Rows::new(n);
         criterion.bench_function(&format!("auroc/{n}"), |bencher| {
             bencher.iter(|| auroc(black_box(&p), &labels).expect("both classes"));
+        });
+        criterion.bench_function(&format!("average_precision/{n}"), |bencher| {
+            bencher.iter(|| average_precision(black_box(&p), &labels, &Bootstrap::NONE).expect("both classes"));
+        });
+        criterion.bench_function(&format!("brier/{n}"), |bencher| {
+            bencher.iter(|| brier(black_box(&p), &labels, &Bootstrap::NONE).expect("shares"));
+        });
+        criterion.bench_function(&format!("spearman/{n}"), |bencher| {
+            bencher.iter(|| spearman(black_box(&p), &y, &Bootstrap::NONE).expect("values differ"));
         });
         criterion.bench_function(&format!("kendall_tau/{n}"), |bencher| {
             bencher.iter(|| kendall_tau_b(black_box(&p), &y, &Bootstrap::NONE).expect("values differ"));

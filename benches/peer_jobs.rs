@@ -6,6 +6,7 @@
 #[path = "../crates/ascribe-cli/src/allocator.rs"]
 mod allocator;
 
+use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -50,6 +51,7 @@ struct Input {
     y: Vec<f64>,
     labels: Vec<u8>,
     resamples: usize,
+    calls: usize,
     gradient_checkpointing: Option<bool>,
     data: PathBuf,
     window: usize,
@@ -77,6 +79,7 @@ impl Default for Input {
             y: Vec::new(),
             labels: Vec::new(),
             resamples: 0,
+            calls: 1,
             gradient_checkpointing: None,
             data: PathBuf::new(),
             window: 1,
@@ -317,46 +320,52 @@ fn sharing(input: &Input, prompts: &[Vec<u32>], n: usize) -> Result<Answer, Erro
     Ok(Answer { costs, seconds, units: texts * input.new_tokens, unit: "tokens", checks })
 }
 
-/// A metric of columns: one run that is not timed, then `repeats` that are.
+/// A metric of columns: one repeat that is not timed, then those that are.
 fn metric(name: &str, input: &Input) -> Result<Answer, Error> {
-    let (x, y, labels, none) = (&input.x, &input.y, labels(input), Bootstrap::NONE);
-    let p: Vec<f64> = x.iter().map(|x| x / f64::from(1 << 20)).collect();
-    let value = || match name {
-        "metrics_auroc" => auroc(x, &labels),
-        "metrics_average_precision" => average_precision(x, &labels, &none).map(|estimate| estimate.value),
-        "metrics_brier" => brier(&p, &labels, &none).map(|estimate| estimate.value),
-        "metrics_ece" => ece(&p, &labels, Binning::default(), &none).map(|estimate| estimate.value),
-        "metrics_kendall" => kendall_tau_b(x, y, &none).map(|estimate| estimate.value),
-        "metrics_spearman" => spearman(x, y, &none).map(|estimate| estimate.value),
-        _ => Err(EvalError::Missing { what: "the job", name: name.to_owned(), known: "see the README".to_owned() }),
-    };
-    let mut last = value()?;
-    let mut seconds = Vec::new();
-    for _ in 0..input.repeats {
-        let began = Instant::now();
-        last = value()?;
-        seconds.push(began.elapsed().as_secs_f64());
-    }
-    Ok(Answer { costs: None, seconds, units: x.len(), unit: "rows", checks: json!({ "values": [last] }) })
+    let (labels, none) = (labels(input), Bootstrap::NONE);
+    let p: Vec<f64> = input.x.iter().map(|x| x / f64::from(1 << 20)).collect();
+    let (mut seconds, last) = repeated(input.repeats + 1, input.calls, || {
+        let (x, y, p) = black_box((input.x.as_slice(), input.y.as_slice(), p.as_slice()));
+        match name {
+            "metrics_auroc" => auroc(x, &labels),
+            "metrics_average_precision" => average_precision(x, &labels, &none).map(|estimate| estimate.value),
+            "metrics_brier" => brier(p, &labels, &none).map(|estimate| estimate.value),
+            "metrics_ece" => ece(p, &labels, Binning::default(), &none).map(|estimate| estimate.value),
+            "metrics_kendall" => kendall_tau_b(x, y, &none).map(|estimate| estimate.value),
+            "metrics_spearman" => spearman(x, y, &none).map(|estimate| estimate.value),
+            _ => Err(EvalError::Missing { what: "the job", name: name.to_owned(), known: "see the README".to_owned() }),
+        }
+    })?;
+    seconds.remove(0);
+    let units = input.x.len() * input.calls;
+    Ok(Answer { costs: None, seconds, units, unit: "rows", checks: json!({ "values": [last] }) })
 }
 
 /// The percentile interval of a mean or an AUROC.
 fn bootstrapped(name: &str, input: &Input) -> Result<Answer, Error> {
     let labels = labels(input);
     let bootstrap = Bootstrap { resamples: input.resamples, seed: Seed(input.seed), ..Bootstrap::default() };
-    let (mut seconds, mut limits) = (Vec::new(), [0.0; 2]);
-    for _ in 0..input.repeats {
+    let (seconds, estimate) = repeated(input.repeats, input.calls, || match name {
+        "metrics_bootstrap_mean" => bootstrap.mean(black_box(&input.x)),
+        _ => auroc_estimate(black_box(&input.x), &labels, &bootstrap),
+    })?;
+    let interval = estimate.interval.ok_or("there is no interval")?;
+    let units = input.x.len() * input.resamples * input.calls;
+    let checks = json!({ "limits": [interval.low, interval.high] });
+    Ok(Answer { costs: None, seconds, units, unit: "rows", checks })
+}
+
+/// The seconds of each repeat, which is so many calls, and what the last call says.
+fn repeated<T>(repeats: usize, calls: usize, call: impl Fn() -> Result<T, EvalError>) -> Result<(Vec<f64>, T), Error> {
+    let (mut seconds, mut last) = (Vec::with_capacity(repeats), None);
+    for _ in 0..repeats {
         let began = Instant::now();
-        let estimate = match name {
-            "metrics_bootstrap_mean" => bootstrap.mean(&input.x)?,
-            _ => auroc_estimate(&input.x, &labels, &bootstrap)?,
-        };
+        for _ in 0..calls {
+            last = Some(black_box(call()?));
+        }
         seconds.push(began.elapsed().as_secs_f64());
-        let interval = estimate.interval.ok_or("there is no interval")?;
-        limits = [interval.low, interval.high];
     }
-    let units = input.x.len() * input.resamples;
-    Ok(Answer { costs: None, seconds, units, unit: "rows", checks: json!({ "limits": limits }) })
+    Ok((seconds, last.ok_or("a job takes a repeat and a call at least")?))
 }
 
 fn labels(input: &Input) -> Vec<bool> {

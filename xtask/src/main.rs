@@ -34,8 +34,8 @@ usage: cargo xtask <verb>
                       said) has run them; without a row it runs all of them and writes docs/reproduce.md
   bench [..]          cargo bench of the benches; what follows is passed on
   bench peers [--only <job>] [--rounds 3]
-                      ours against TRL, transformers, llama.cpp, scikit-learn and scipy (`--only metrics` for these two);
-                      the table goes to docs/performance.md
+                      ours against TRL, transformers, llama.cpp, scikit-learn and scipy (`--only metrics` for these two,
+                      at 10^4, 10^5 and 10^6 rows); the tables go to docs/performance.md
   bench growth        seconds and bytes against length, group, vocabulary and batch; docs/growth.svg and a table
   bench sharing       tokens, seconds and bytes of 1, 4, 16 and 64 samples of one prompt: read once, read for each, and in
                       transformers; a table in docs/performance.md

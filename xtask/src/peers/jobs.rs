@@ -24,7 +24,7 @@ pub struct Job {
     pub input: fn(&Environment) -> Result<Value>,
 }
 
-/// Every job.
+/// Every job but the metrics.
 pub const JOBS: &[Job] = &[
     Job {
         name: "dpo_step",
@@ -120,98 +120,7 @@ pub const JOBS: &[Job] = &[
         wanted: "at least 1.0",
         input: |environment| input(environment, 2, json!({"data": write_pairs(20_000)?})),
     },
-    Job {
-        name: "metrics_auroc",
-        what: "AUROC of 10^6 rows",
-        peer: "scikit-learn",
-        peer_script: "metrics_peer",
-        wanted: "at least 1.0",
-        input: |environment| input(environment, 5, columns(1_000_000)),
-    },
-    Job {
-        name: "metrics_average_precision",
-        what: "average precision of 10^6 rows",
-        peer: "scikit-learn",
-        peer_script: "metrics_peer",
-        wanted: "at least 1.0",
-        input: |environment| input(environment, 5, columns(1_000_000)),
-    },
-    Job {
-        name: "metrics_brier",
-        what: "Brier score of 10^6 rows",
-        peer: "scikit-learn",
-        peer_script: "metrics_peer",
-        wanted: "at least 1.0",
-        input: |environment| input(environment, 5, columns(1_000_000)),
-    },
-    Job {
-        name: "metrics_ece",
-        what: "ECE of 10^6 rows, 10 bins",
-        peer: "scikit-learn",
-        peer_script: "metrics_peer",
-        wanted: "at least 1.0",
-        input: |environment| input(environment, 5, columns(1_000_000)),
-    },
-    Job {
-        name: "metrics_kendall",
-        what: "Kendall's tau-b of 10^6 rows with ties",
-        peer: "scipy",
-        peer_script: "metrics_peer",
-        wanted: "at least 1.0",
-        input: |environment| input(environment, 5, columns(1_000_000)),
-    },
-    Job {
-        name: "metrics_spearman",
-        what: "Spearman's rho of 10^6 rows with ties",
-        peer: "scipy",
-        peer_script: "metrics_peer",
-        wanted: "at least 1.0",
-        input: |environment| input(environment, 5, columns(1_000_000)),
-    },
-    Job {
-        name: "metrics_bootstrap_mean",
-        what: "bootstrap of the mean of 10^6 rows, 1,000 resamples, percentile limits",
-        peer: "scipy",
-        peer_script: "metrics_peer",
-        wanted: "at least 1.0",
-        input: |environment| input(environment, 1, resampled(1_000_000)),
-    },
-    Job {
-        name: "metrics_bootstrap_auroc",
-        what: "bootstrap of the AUROC of 10^5 rows, 1,000 resamples, percentile limits",
-        peer: "scipy and scikit-learn",
-        peer_script: "metrics_peer",
-        wanted: "at least 1.0",
-        input: |environment| input(environment, 1, resampled(100_000)),
-    },
 ];
-
-/// The jobs that `only` names: one, or all whose names begin with it and `_`.
-pub fn named(only: &str) -> Vec<&'static Job> {
-    let one: Vec<&Job> = JOBS.iter().filter(|job| job.name == only).collect();
-    if !one.is_empty() {
-        return one;
-    }
-    let family = format!("{only}_");
-    JOBS.iter().filter(|job| job.name.starts_with(&family)).collect()
-}
-
-/// `n` rows: `x` below 2^20, a label that is true with probability `x / 2^20`, and `y` half way between `x` and noise.
-/// They are whole numbers, so that both sides read the same.
-fn columns(n: usize) -> Value {
-    let mut draw = Ids::new(20);
-    let [x, noise, other] = [(); 3].map(|()| draw.of(0..1 << 20, n));
-    let labels: Vec<u8> = x.iter().zip(&noise).map(|(x, noise)| u8::from(noise < x)).collect();
-    let y: Vec<u64> = x.iter().zip(&other).map(|(x, other)| (x + other) / 2).collect();
-    json!({"x": x, "y": y, "labels": labels})
-}
-
-/// The same, to be resampled.
-fn resampled(n: usize) -> Value {
-    let mut all = columns(n);
-    all["resamples"] = json!(1000);
-    all
-}
 
 /// The fields that every job has, then those of one job; SmolLM2 where `more` names no model.
 pub fn input(environment: &Environment, repeats: usize, more: Value) -> Result<Value> {
@@ -275,26 +184,6 @@ mod tests {
         assert_eq!(Ids::new(0).next(), 0xE220_A839_7B1D_CDAF);
         let ids = Ids::new(1).text(1000);
         assert!(ids.iter().all(|id| TEXT.contains(id)));
-    }
-
-    #[test]
-    fn a_name_is_one_job_or_a_family() {
-        let names = |only| named(only).iter().map(|job| job.name).collect::<Vec<_>>();
-        assert_eq!(names("score"), ["score"]);
-        assert!(names("metrics").len() > 5 && names("metrics").iter().all(|name| name.starts_with("metrics_")));
-        assert!(names("metric").is_empty() && names("").is_empty());
-    }
-
-    #[test]
-    fn labels_are_as_likely_as_x_says() {
-        let rows = columns(10_000);
-        let of =
-            |name: &str| rows[name].as_array().unwrap().iter().map(|cell| cell.as_f64().unwrap()).collect::<Vec<_>>();
-        let (x, labels) = (of("x"), of("labels"));
-        // A label less its probability has mean 0 and a variance of at most 1/4, here 1/6: three errors are 0.012.
-        let error = x.iter().zip(&labels).map(|(x, label)| label - x / f64::from(1 << 20)).sum::<f64>() / 10_000.0;
-        assert!(error.abs() < 0.0123, "{error}");
-        assert_eq!(of("y").len(), 10_000);
     }
 
     #[test]

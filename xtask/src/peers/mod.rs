@@ -1,5 +1,5 @@
 //! `cargo xtask bench peers`: ours and theirs, alternately, on the same weights and inputs; ratios go to
-//! `docs/performance.md`.
+//! `docs/performance.md`, those of metrics into a table of their own.
 //!
 //! Each measurement is one process: `python xtask/peers/<peer>.py <job> --input <job.json>` and
 //! `peer_jobs <job> --input <job.json>`. `xtask/peers/README.md` defines what they read and print.
@@ -9,6 +9,7 @@ mod document;
 mod environment;
 mod growth;
 mod jobs;
+mod metrics;
 mod reading;
 mod sharing;
 
@@ -16,12 +17,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::process::{Process, UsageError, cargo, target_folder};
 use answer::{Answer, Spread};
 use document::{Section, machine};
 use environment::Environment;
-use jobs::{JOBS, Job, named};
+use jobs::JOBS;
+use metrics::METRICS;
 use reading::Scratch;
 
 pub use growth::growth;
@@ -47,8 +50,8 @@ impl Options {
             match *pair {
                 ["--only", name] if !named(name).is_empty() => options.only = Some(name.into()),
                 ["--only", name] => {
-                    let names: Vec<_> = JOBS.iter().map(|job| job.name).collect();
-                    return wrong(format!("no job is called `{name}`; there are {}", names.join(", ")));
+                    let all: Vec<_> = names().collect();
+                    return wrong(format!("no job is called `{name}`; there are {}", all.join(", ")));
                 }
                 ["--rounds", count] => match count.parse() {
                     Ok(rounds) if rounds > 0 => options.rounds = rounds,
@@ -61,31 +64,71 @@ impl Options {
     }
 }
 
-/// Runs the jobs and writes a row of the table after each, so that a run that is cut short keeps what it has.
+/// The names of all jobs, in the order of the tables.
+fn names() -> impl Iterator<Item = &'static str> {
+    JOBS.iter().map(|job| job.name).chain(METRICS.iter().map(|metric| metric.name))
+}
+
+/// The jobs that `only` names: one, or all whose names begin with it and `_`.
+fn named(only: &str) -> Vec<&'static str> {
+    if let Some(one) = names().find(|name| *name == only) {
+        return vec![one];
+    }
+    let family = format!("{only}_");
+    names().filter(|name| name.starts_with(&family)).collect()
+}
+
+/// Runs the jobs and writes a row of a table after each, so that a run that is cut short keeps what it has.
 pub fn peers(options: &Options) -> Result<()> {
-    let environment = Environment::ready()?;
-    let ours = our_program()?;
-    let facts = format!("{}. Versions: {}.", machine()?, environment.versions);
-    let section = Section::new("peers", "cargo xtask bench peers", &facts, COLUMNS);
+    let bench = Bench { environment: Environment::ready()?, ours: our_program()?, rounds: options.rounds };
+    let wanted = options.only.as_deref().map_or_else(|| names().collect(), named);
     let mut failed = Vec::new();
-    let wanted = options.only.as_deref().map_or_else(|| JOBS.iter().collect(), named);
-    for job in wanted {
-        let row = match measure(job, &environment, &ours, options.rounds) {
-            Ok(row) => row,
+    // An older ratio must not stand for a run that failed. The reason may name paths of this machine.
+    let mut fail = |work: String, error: anyhow::Error| {
+        eprintln!("{work}: {error:#}");
+        failed.push(work);
+    };
+    let (machine, versions) = (machine()?, &bench.environment.versions);
+    let facts = format!("{machine}. Versions: {versions}.");
+    let table = Section::new("peers", "cargo xtask bench peers", &facts, COLUMNS);
+    for job in JOBS.iter().filter(|job| wanted.contains(&job.name)) {
+        let measured = (job.input)(&bench.environment).and_then(|input| bench.run(job.name, job.peer_script, &input));
+        let found = match measured {
+            Ok(rounds) => rounds.cells(),
             Err(error) => {
-                eprintln!("{}: {error:#}", job.name);
-                failed.push(job.name);
-                // An older ratio must not stand for a run that failed. The reason may name paths of this machine.
-                let head = [format!("`{}`", job.name), job.what.into(), job.peer.into(), "none".into()];
-                let empty = vec![String::new(); COLUMNS.len() - head.len() - 1];
-                head.into_iter().chain(empty).chain([job.wanted.into()]).collect()
+                fail(job.name.into(), error);
+                ["none", "", "", "", ""].map(str::to_owned)
             }
         };
+        let head = [format!("`{}`", job.name), job.what.into(), job.peer.into()];
+        let row: Vec<String> = head.into_iter().chain(found).chain([job.wanted.into()]).collect();
         println!("{}", row.join(" | "));
-        section.set_row(&row)?;
+        table.set_row(&row)?;
+    }
+    let facts = format!("{machine}. Ratios: median (min..max), wanted at least 1.0. Versions: {versions}.");
+    let table = Section::new("metrics", "cargo xtask bench peers --only metrics", &facts, metrics::COLUMNS);
+    for metric in METRICS.iter().filter(|metric| wanted.contains(&metric.name)) {
+        let mut memory = String::new();
+        let mut row = metric.row(|size| {
+            let work = format!("{}, {size} rows", metric.name);
+            let input = metric.input(&bench.environment, size);
+            let [ratio, ours, theirs, peak, _] =
+                match input.and_then(|input| bench.run(metric.name, "metrics_peer", &input)) {
+                    Ok(rounds) => rounds.cells(),
+                    Err(error) => {
+                        fail(work.clone(), error);
+                        ["none", "", "", "", ""].map(str::to_owned)
+                    }
+                };
+            println!("{work}: {ratio}, {ours}, {theirs}");
+            memory = peak;
+            ratio
+        });
+        row.push(memory);
+        table.set_row(&row)?;
     }
     if !failed.is_empty() {
-        bail!("no ratio for {}; each reason is named above", failed.join(", "));
+        bail!("no ratio for {}; each reason is named above", failed.join("; "));
     }
     Ok(())
 }
@@ -108,34 +151,48 @@ fn our_program() -> Result<PathBuf> {
     Ok(target_folder()?.join("release").join(format!("peer_jobs{}", std::env::consts::EXE_SUFFIX)))
 }
 
-fn measure(job: &Job, environment: &Environment, ours: &Path, rounds: usize) -> Result<Vec<String>> {
-    let input = (job.input)(environment)?;
-    // The rows of a job that reads go with the last measurement.
-    let _rows = input["data"].as_str().map(Scratch::of);
-    let input = write_input(job.name, &input)?;
-    let (mut our_answers, mut their_answers) = (Vec::new(), Vec::new());
-    for round in 0..rounds {
-        println!("{}: round {} of {rounds}", job.name, round + 1);
-        our_answers.push(run_ours(ours, job.name, &input)?);
-        their_answers.push(environment.run(job.peer_script, job.name, &input)?);
+/// What every measurement needs.
+struct Bench {
+    environment: Environment,
+    /// Our program.
+    ours: PathBuf,
+    rounds: usize,
+}
+
+impl Bench {
+    /// Runs both sides alternately, and holds their answers against each other.
+    fn run(&self, name: &str, peer_script: &str, input: &Value) -> Result<Rounds> {
+        // The rows of a job that reads go with the last measurement.
+        let _rows = input["data"].as_str().map(Scratch::of);
+        let input = write_input(name, input)?;
+        let mut answers = Rounds { ours: Vec::new(), theirs: Vec::new() };
+        for round in 0..self.rounds {
+            println!("{name}: round {} of {}", round + 1, self.rounds);
+            answers.ours.push(run_ours(&self.ours, name, &input)?);
+            answers.theirs.push(self.environment.run(peer_script, name, &input)?);
+        }
+        for (mine, theirs) in answers.ours.iter().zip(&answers.theirs) {
+            mine.agrees_with(theirs).context("both sides must compute the same thing")?;
+        }
+        Ok(answers)
     }
-    for (mine, theirs) in our_answers.iter().zip(&their_answers) {
-        mine.agrees_with(theirs).context("both sides must compute the same thing")?;
+}
+
+/// The answers of both sides, one of each for a round.
+struct Rounds {
+    ours: Vec<Answer>,
+    theirs: Vec<Answer>,
+}
+
+impl Rounds {
+    /// How many times faster ours is, both rates, our peak of memory as a share of theirs, and our weights.
+    fn cells(&self) -> [String; 5] {
+        let pairs = || self.ours.iter().zip(&self.theirs);
+        let speed = Spread::of(pairs().map(|(mine, theirs)| theirs.median_seconds() / mine.median_seconds()));
+        let memory = Spread::of(pairs().map(|(mine, theirs)| mine.peak_rss_bytes / theirs.peak_rss_bytes));
+        let weights = self.ours[0].weights.clone().unwrap_or_else(|| "not said".into());
+        [speed.to_string(), rate(&self.ours), rate(&self.theirs), memory.to_string(), weights]
     }
-    let pairs = || our_answers.iter().zip(&their_answers);
-    let speed = Spread::of(pairs().map(|(mine, theirs)| theirs.median_seconds() / mine.median_seconds()));
-    let memory = Spread::of(pairs().map(|(mine, theirs)| mine.peak_rss_bytes / theirs.peak_rss_bytes));
-    Ok(vec![
-        format!("`{}`", job.name),
-        job.what.into(),
-        job.peer.into(),
-        speed.to_string(),
-        rate(&our_answers),
-        rate(&their_answers),
-        memory.to_string(),
-        our_answers[0].weights.clone().unwrap_or_else(|| "not said".into()),
-        job.wanted.into(),
-    ])
 }
 
 /// The median rate over all rounds: `0.42 pairs/s`.
@@ -157,7 +214,7 @@ fn ask(process: Process, job: &str) -> Result<Answer> {
     Answer::parse(job, &said).with_context(|| format!("`{line}` gave no answer"))
 }
 
-fn write_input(job: &str, input: &serde_json::Value) -> Result<PathBuf> {
+fn write_input(job: &str, input: &Value) -> Result<PathBuf> {
     let folder = target_folder()?.join("peers");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let path = folder.join(format!("{job}.json"));
@@ -168,6 +225,35 @@ fn write_input(job: &str, input: &serde_json::Value) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_one_job_or_a_family() {
+        assert_eq!(named("score"), ["score"]);
+        let metrics: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+        assert_eq!(named("metrics"), metrics);
+        assert_eq!(named("metrics_bootstrap"), ["metrics_bootstrap_mean", "metrics_bootstrap_auroc"]);
+        assert_eq!(named("metrics_auroc"), ["metrics_auroc"]);
+        assert!(named("metric").is_empty() && named("").is_empty());
+        let mut all: Vec<&str> = names().collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), JOBS.len() + METRICS.len());
+    }
+
+    /// Two rounds: theirs take 6 and 10 seconds for 12 rows, ours 2 each, and a half and a quarter of the memory.
+    #[test]
+    fn cells_worked_by_hand() {
+        let answer = |seconds: f64, bytes: u32| {
+            let said = format!(
+                r#"{{"job":"a","seconds":[{seconds}],"units":12,"unit":"rows","peak_rss_bytes":{bytes},"checks":{{}}}}"#
+            );
+            Answer::parse("a", &said).unwrap()
+        };
+        let rounds =
+            Rounds { ours: vec![answer(2.0, 4), answer(2.0, 4)], theirs: vec![answer(6.0, 8), answer(10.0, 16)] };
+        let expected = ["4.00 (3.00..5.00)", "6.00 rows/s", "1.60 rows/s", "0.38 (0.25..0.50)", "not said"];
+        assert_eq!(rounds.cells(), expected);
+    }
 
     #[test]
     fn options_have_defaults_and_refuse_what_they_do_not_know() {

@@ -124,6 +124,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_curve_rises_where_the_score_tells_the_outcome(
+            scores in prop::collection::vec(-3_i32..3, 1..12), bar in -3_i32..3,
+        ) {
+            let y: Vec<f64> = scores.iter().map(|&score| f64::from(u8::from(score >= bar))).collect();
+            let scores: Vec<f64> = scores.into_iter().map(f64::from).collect();
+            let best = best_of_k_curve(&scores, &y, PickTies::Split).unwrap();
+            prop_assert!(best.curve.windows(2).all(|pair| pair[1] >= pair[0] - 1e-12));
+            // Such a score is an oracle.
+            prop_assert!(best.loss.abs() < 1e-12);
+        }
+
         /// Every subset of size k picks one of its best.
         #[test]
         fn the_curve_is_the_mean_over_subsets(rows in prop::collection::vec((-2_i32..2, 0_u8..2), 1..8)) {

@@ -87,6 +87,16 @@ mod tests {
         assert!(blank_credit(&[candidate(&[0.1], &[])], 0).is_err());
     }
 
+    /// Means of -1, -0.6 and -1.55: of equal length, so the same words behind all of them keep the order.
+    #[test]
+    fn what_follows_every_candidate_alike_keeps_the_winner() {
+        let own = [[-0.5, -1.5], [-0.2, -1.0], [-3.0, -0.1]];
+        for following in [vec![], vec![-4.0, -0.3]] {
+            let candidates = own.map(|own| candidate(&own, &following));
+            assert_eq!([0, 1, 2].map(|gold| blank_credit(&candidates, gold).unwrap()), [0.0, 1.0, 0.0]);
+        }
+    }
+
     #[test]
     fn rising_scores_are_stable() {
         let rising = stability(&[1.0, 2.0, 3.0], &[0.1, 0.2, 0.4], &Bootstrap::NONE).unwrap();

@@ -256,6 +256,22 @@ mod tests {
         assert!(matches!(standardised_domains(&[vec![1.0], vec![f64::NAN]]), Err(EvalError::NotFinite { .. })));
     }
 
+    /// Beside the diagonal each row has two rates: those of the first and the last go together, those of the second do not.
+    #[test]
+    fn rows_of_win_rates_are_compared_one_by_one() {
+        let one = [vec![0.5, 0.9, 0.7], vec![0.1, 0.5, 0.4], vec![0.3, 0.6, 0.5]];
+        let other = [vec![0.5, 0.8, 0.6], vec![0.5, 0.5, 0.2], vec![0.1, 0.2, 0.5]];
+        for kind in [Correlation::Pearson, Correlation::Spearman, Correlation::Kendall] {
+            let mean = row_wise_correlation(&one, &other, kind).unwrap();
+            assert!((mean - 1.0 / 3.0).abs() < 1e-12, "{kind:?} {mean}");
+        }
+        let of = |one: &[Vec<f64>], other: &[Vec<f64>]| row_wise_correlation(one, other, Correlation::Pearson);
+        assert!(matches!(of(&one, &other[..2]), Err(EvalError::Length { .. })));
+        assert!(matches!(of(&one[..2], &other[..2]), Err(EvalError::Length { .. })));
+        assert!(matches!(of(&[], &[]), Err(EvalError::Empty { .. })));
+        assert!(matches!(of(&one, &[0.5; 3].map(|rate| vec![rate; 3])), Err(EvalError::Degenerate { .. })));
+    }
+
     #[test]
     fn a_flipped_link_is_found() {
         let (up, down) = ([1.0, 2.0, 3.0, 4.0, 5.0], [5.0, 4.0, 3.0, 2.0, 1.0]);

@@ -209,6 +209,9 @@ mod tests {
         assert_eq!((scores.guess_rate.value, scores.joint_by_type), (0.25, 0.375));
         let strict = clr_bench(&a, &r, &types, Joint::Strict, &Bootstrap::NONE).unwrap();
         assert_eq!(strict.joint.value, 0.25);
+        // Without a fault in the rationales the answers decide.
+        let reasoned = clr_bench(&a, &[1.0; 4], &types, Joint::Graded, &Bootstrap::NONE).unwrap();
+        assert_eq!((reasoned.joint.value, reasoned.guess_rate.value), (0.875, 0.0));
         assert!(clr_bench(&[0.3], &[1.0], &["MC"], Joint::Graded, &Bootstrap::NONE).is_err());
         assert!(matches!(clr_bench(&[], &[], &[], Joint::Graded, &Bootstrap::NONE), Err(EvalError::Empty { .. })));
     }

@@ -124,6 +124,8 @@ pub fn rewardbench(accuracies: &BTreeMap<String, f64>, missing: MissingSubsets) 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn all(accuracy: impl Fn(&str) -> f64) -> BTreeMap<String, f64> {
@@ -161,5 +163,25 @@ mod tests {
         assert!(matches!(rewardbench(&unknown, MissingSubsets::AllowPartial), Err(EvalError::Missing { .. })));
         accuracies.insert("math-prm".to_owned(), 50.0);
         assert!(matches!(rewardbench(&accuracies, MissingSubsets::AllowPartial), Err(EvalError::Range { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn a_section_lies_among_its_subsets(
+            drawn in prop::collection::vec(0.0..=1.0_f64, 23), same in 0.0..=1.0_f64,
+        ) {
+            let mut accuracies = all(|_| same);
+            let alike = rewardbench(&accuracies, MissingSubsets::Refuse).unwrap();
+            let near = |score: f64| (score - same).abs() < 1e-12;
+            prop_assert!(near(alike.overall) && alike.sections.iter().all(|(_, score)| score.is_some_and(near)));
+            prop_assert_eq!(accuracies.len(), drawn.len());
+            accuracies.values_mut().zip(&drawn).for_each(|(accuracy, drawn)| *accuracy = *drawn);
+            let scores = rewardbench(&accuracies, MissingSubsets::Refuse).unwrap();
+            for ((_, subsets), (_, score)) in REWARDBENCH_SECTIONS.iter().zip(&scores.sections) {
+                let (score, of) = (score.unwrap(), || subsets.iter().map(|(name, _)| accuracies[*name]));
+                let (low, high) = (of().fold(1.0, f64::min), of().fold(0.0, f64::max));
+                prop_assert!(low - 1e-12 <= score && score <= high + 1e-12);
+            }
+        }
     }
 }

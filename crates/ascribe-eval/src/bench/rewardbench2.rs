@@ -292,6 +292,24 @@ mod tests {
 
     proptest! {
         #[test]
+        fn scores_of_a_prompt_count_from_any_zero_and_on_any_scale(
+            correct in prop::collection::vec(-8_i32..8, 3), wrong in prop::collection::vec(-8_i32..8, 2),
+            shift in -9_i32..9,
+        ) {
+            let of = |shift: i32, scale: f64| {
+                let numbers =
+                    |values: &[i32]| values.iter().map(|&value| scale * f64::from(value + shift)).collect::<Vec<_>>();
+                let reference = prompt(1, &numbers(&correct[..1]), &numbers(&wrong[..1]));
+                let tied = prompt(1, &numbers(&correct[1..]), &numbers(&wrong[1..]));
+                rewardbench_ties(&[reference], &[tied]).unwrap()
+            };
+            let ties = of(0, 1.0);
+            prop_assert_eq!(ties, of(shift, 1.0));
+            prop_assert_eq!(ties, of(0, 4.0));
+            prop_assert!(ties.preferred_hard <= ties.preferred && (-0.01..=1.01).contains(&ties.score));
+        }
+
+        #[test]
         fn credits_of_all_completions_sum_to_one(scores in prop::collection::vec(-2_i32..2, 2..6)) {
             let credit = |first: usize| {
                 let mut scores: Vec<f64> = scores.iter().map(|&score| f64::from(score)).collect();

@@ -339,6 +339,18 @@ mod tests {
                 }
                 prop_assert!((observed - expected).abs() < 1e-7);
             }
+            let strengths = |games: &[Game]| bradley_terry(games, 3, Anchor::Mean, None).unwrap().strengths;
+            let other_names: Vec<Game> =
+                games.iter().map(|game| Game { a: 2 - game.a, b: 2 - game.b, ..*game }).collect();
+            let twice: Vec<Game> = games.iter().map(|game| Game { weight: 2.0 * game.weight, ..*game }).collect();
+            let (other_names, twice) = (strengths(&other_names), strengths(&twice));
+            for player in 0..3 {
+                prop_assert!((fit.strengths[player] - other_names[2 - player]).abs() < 1e-7);
+                prop_assert!((fit.strengths[player] - twice[player]).abs() < 1e-7);
+            }
+            let mut one_win_more = games;
+            one_win_more.push(Game { a: 0, b: 1, outcome: 1.0, weight: 1.0 });
+            prop_assert!(strengths(&one_win_more)[0] >= fit.strengths[0] - 1e-7);
         }
     }
 }

@@ -64,6 +64,9 @@ mod tests {
         let rate = win_rate(&[1.0, 0.5, 0.0, 0.8], &Bootstrap::default()).unwrap();
         assert!((rate.rate.value - 0.575).abs() < 1e-12);
         assert_eq!((rate.discrete, rate.wins, rate.draws, rate.losses), (0.625, 2, 1, 1));
+        let other = win_rate(&[1.0, 0.5, 0.0, 0.8].map(|m| 1.0 - m), &Bootstrap::NONE).unwrap();
+        assert!((rate.rate.value + other.rate.value - 1.0).abs() < 1e-12);
+        assert_eq!((other.discrete, other.wins, other.draws, other.losses), (0.375, 1, 1, 2));
         assert!(matches!(win_rate(&[], &Bootstrap::NONE), Err(EvalError::Empty { .. })));
         assert!(matches!(win_rate(&[1.5], &Bootstrap::NONE), Err(EvalError::OutOfRange { .. })));
         let stored = [Some(1.0), Some(2.0), Some(1.5), Some(0.0), Some(0.5), None, Some(f64::NAN)].map(alpaca_outcome);

@@ -71,6 +71,14 @@ mod tests {
 
     proptest! {
         #[test]
+        fn the_other_class_has_the_same_balance(rows in prop::collection::vec((0_u8..=64, any::<bool>()), 1..40)) {
+            let (p, y): (Vec<f64>, Vec<bool>) = rows.into_iter().map(|(p, y)| (f64::from(p) / 64.0, y)).unzip();
+            let (other_p, other_y): (Vec<f64>, Vec<bool>) = p.iter().zip(&y).map(|(p, y)| (1.0 - p, !y)).unzip();
+            let of = |p: &[f64], y: &[bool]| balance(p, y, Half::Split, &Bootstrap::NONE).unwrap().value;
+            prop_assert_eq!(of(&p, &y), of(&other_p, &other_y));
+        }
+
+        #[test]
         fn balance_is_at_most_the_top_label_ece(
             rows in prop::collection::vec((0.0..=1.0_f64, any::<bool>()), 1..40), bins in 1_usize..12,
         ) {

@@ -246,6 +246,20 @@ mod tests {
             }
         }
 
+        /// Forecasts of the other class turn the bins around, and with them the side that is closed.
+        #[test]
+        fn the_other_class_has_the_same_error(
+            rows in prop::collection::vec((0_u8..=64, any::<bool>()), 1..60), power in 0_u32..4,
+        ) {
+            let (p, y): (Vec<f64>, Vec<bool>) = rows.into_iter().map(|(p, y)| (f64::from(p) / 64.0, y)).unzip();
+            let (other_p, other_y): (Vec<f64>, Vec<bool>) = p.iter().zip(&y).map(|(p, y)| (1.0 - p, !y)).unzip();
+            let bins = 1_usize << power;
+            let one = calibration_error(&p, &y, Binning::Width(bins)).unwrap();
+            let other = calibration_error(&other_p, &other_y, Binning::WidthLeftClosed(bins)).unwrap();
+            prop_assert!((one.ece - other.ece).abs() < 1e-12 && (one.mce - other.mce).abs() < 1e-12);
+            prop_assert!((one.signed + other.signed).abs() < 1e-12);
+        }
+
         #[test]
         fn splitting_bins_never_lowers_ece((p, y) in rows(), bins in 1_usize..12, parts in 1_usize..5) {
             let coarse = calibration_error(&p, &y, Binning::Width(bins)).unwrap().ece;

@@ -296,6 +296,11 @@ mod tests {
             prop_assert!((one - other).abs() < 1e-12 && one.abs() <= 1.0 + 1e-12);
             let (g_mean, balanced) = (measure(counts, Decision::GMean), measure(counts, Decision::BalancedAccuracy));
             prop_assert!(g_mean <= balanced + 1e-12);
+            // How common the positives are plays no part in these two.
+            let common =
+                Confusion { true_positive: 10 * true_positive, false_negative: 10 * false_negative, ..counts };
+            prop_assert!((measure(common, Decision::GMean) - g_mean).abs() < 1e-12);
+            prop_assert!((measure(common, Decision::BalancedAccuracy) - balanced).abs() < 1e-12);
         }
     }
 }

@@ -64,7 +64,7 @@ impl ConfusionMatrix {
     }
 
     /// The two-class counts of `class` against the rest. O(k^2).
-    pub fn one_against_rest(&self, class: usize) -> Confusion {
+    fn one_against_rest(&self, class: usize) -> Confusion {
         let true_positive = self.counts[class * self.k + class];
         let (of_class, called) = (self.true_count(class), self.called(class));
         let all: u64 = self.counts.iter().sum();
@@ -284,6 +284,9 @@ mod tests {
         let matrix = ConfusionMatrix::new(&[0, 1, 2, 2], &[0, 1, 1, 2], 3).unwrap();
         let f1 = matrix.measure(Decision::FBeta(1.0), Mean::Micro, ZeroDivision::Refuse).unwrap();
         assert_eq!(f1, 0.75);
+        // Class 1 has two rows, of which one is called so, and nothing else is.
+        let expected = Confusion { true_positive: 1, false_positive: 0, false_negative: 1, true_negative: 2 };
+        assert_eq!(matrix.one_against_rest(1), expected);
         assert!((matrix.balanced_accuracy() - (1.0 + 0.5 + 1.0) / 3.0).abs() < 1e-15);
         let perfect = ConfusionMatrix::new(&[0, 1, 2], &[0, 1, 2], 3).unwrap();
         assert!((perfect.mcc(ZeroDivision::Refuse).unwrap() - 1.0).abs() < 1e-15);

@@ -262,6 +262,18 @@ mod tests {
         assert!(matches!(step_agreement(&[step(&a, &a, 0.0)]), Err(EvalError::Degenerate { .. })));
     }
 
+    /// In every order once: as many pairs stand with the advantage as against it.
+    #[test]
+    fn credit_in_any_order_agrees_with_nothing() {
+        let orders =
+            [[1.0, 2.0, 3.0], [1.0, 3.0, 2.0], [2.0, 1.0, 3.0], [2.0, 3.0, 1.0], [3.0, 1.0, 2.0], [3.0, 2.0, 1.0]];
+        let advantage = vec![0.5, -0.5, 0.0];
+        let all =
+            orders.map(|credit| StepCredit { weight: 1.0, credit: credit.to_vec(), advantage: advantage.clone() });
+        let agreement = step_agreement(&all).unwrap();
+        assert!(agreement.tau_b.abs() < 1e-12 && agreement.spearman.abs() < 1e-12, "{agreement:?}");
+    }
+
     /// Two steps of 0.9 appended to 0.8: raw pays 1.8 more, clip at 1 pays less, delta pays nothing.
     #[test]
     fn padding_pays_only_when_rewards_are_summed() {

@@ -245,6 +245,9 @@ mod tests {
             prop_assert!((best.law.iter().sum::<f64>() - 1.0).abs() < 1e-9);
             prop_assert!(best.kl <= best.bound + 1e-9 && (n > 1 || best.kl < 1e-12));
             prop_assert!((best.kl - divergence(&best.law, &p)).abs() < 1e-9);
+            prop_assert!(best_of_n_kl(&[p[0]], n, &Bootstrap::NONE).unwrap().value <= best.bound + 1e-9);
+            // One draw more leads no nearer to the policy.
+            prop_assert!(best_of_n_law(&p, &rewards, n + 1).unwrap().kl >= best.kl - 1e-9);
         }
     }
 }

@@ -222,6 +222,10 @@ mod tests {
                 let all = hypervolume(&points, &zero).unwrap();
                 let kept: Vec<Vec<f64>> = front.iter().map(|&point| points[point].clone()).collect();
                 prop_assert_eq!(all, hypervolume(&kept, &zero).unwrap());
+                // Neither the order of the points nor the units matter.
+                let doubled: Vec<Vec<f64>> =
+                    points.iter().rev().map(|point| point.iter().map(|value| 2.0 * value).collect()).collect();
+                prop_assert_eq!(hypervolume(&doubled, &zero).unwrap(), all * 2_f64.powi(objectives as i32));
                 // Unit cells below some point, counted one by one.
                 let inside = |cell: usize| {
                     let corner = [cell % 5 + 1, cell / 5 % 5 + 1, cell / 25 + 1];

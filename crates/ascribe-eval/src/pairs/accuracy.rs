@@ -256,6 +256,12 @@ mod tests {
     }
 
     #[test]
+    fn a_score_that_says_nothing_is_worth_its_tie_rule() {
+        let of = |ties| pair_accuracy(&[3.0; 5], &[3.0; 5], ties, &Bootstrap::NONE).unwrap().accuracy.value;
+        assert_eq!([Ties::Strict, Ties::Half, Ties::Loose].map(of), [0.0, 0.5, 1.0]);
+    }
+
+    #[test]
     fn bad_input_is_refused() {
         let of = |c: &[f64], r: &[f64]| pair_accuracy(c, r, Ties::Strict, &Bootstrap::NONE);
         assert!(matches!(of(&[], &[]), Err(EvalError::Empty { .. })));
@@ -267,6 +273,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn scores_of_a_prompt_count_from_any_zero(
+            pairs in prop::collection::vec((-4_i32..4, -4_i32..4, -9_i32..9), 1..40),
+        ) {
+            let column = |of: fn(&(i32, i32, i32)) -> i32| pairs.iter().map(|row| f64::from(of(row))).collect::<Vec<_>>();
+            let (c, r) = (column(|row| row.0), column(|row| row.1));
+            let (c_moved, r_moved) = (column(|row| row.0 + row.2), column(|row| row.1 + row.2));
+            for ties in [Ties::Strict, Ties::Half, Ties::Loose] {
+                let of = |c: &[f64], r: &[f64]| pair_accuracy(c, r, ties, &Bootstrap::NONE).unwrap();
+                // Whole numbers, so even the margins are the same.
+                prop_assert_eq!(of(&c, &r), of(&c_moved, &r_moved));
+            }
+        }
+
         #[test]
         fn swapping_sides_mirrors_strict_and_loose(
             pairs in prop::collection::vec((-4_i32..4, -4_i32..4), 1..40), groups in 1_usize..6,

@@ -80,6 +80,9 @@ mod tests {
         let drop = generalisation_drop((0.8, 0.81), &sets, &Bootstrap::NONE).unwrap();
         assert_eq!((drop.mean, drop.max), (0.25, 0.5));
         assert_eq!((drop.adjusted, drop.sign_test.unwrap().p), (vec![1.0, 1.0], 1.0));
+        let turned =
+            sets.each_ref().map(|set| ShiftedSet { name: set.name, explicit: set.implicit, implicit: set.explicit });
+        assert_eq!(generalisation_drop((0.81, 0.8), &turned, &Bootstrap::NONE).unwrap().mean, -0.25);
         assert!(matches!(generalisation_drop((0.8, 0.9), &sets, &Bootstrap::NONE), Err(EvalError::Range { .. })));
         assert!(matches!(generalisation_drop((0.8, 0.8), &[], &Bootstrap::NONE), Err(EvalError::Empty { .. })));
     }

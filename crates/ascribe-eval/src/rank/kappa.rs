@@ -136,6 +136,8 @@ pub fn fleiss_kappa(counts: &[Vec<u32>], chance: Chance, bootstrap: &Bootstrap) 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// With scikit-learn 1.9.1.
@@ -180,5 +182,22 @@ mod tests {
         let unequal = [vec![2, 0], vec![1, 2]];
         let fleiss = fleiss_kappa(&unequal, Chance::Shares, &Bootstrap::NONE);
         assert!(matches!(fleiss, Err(EvalError::OutOfRange { index: 1, .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn kappa_is_one_for_equal_grades_alone(rows in prop::collection::vec((0_u32..4, 0_u32..4), 2..40)) {
+            let (mut a, mut b): (Vec<u32>, Vec<u32>) = rows.into_iter().unzip();
+            // Two grades at least, without which kappa is not defined.
+            (a[0], a[1], b[0], b[1]) = (0, 1, 0, 1);
+            for weights in [KappaWeights::Unweighted, KappaWeights::Linear, KappaWeights::Quadratic] {
+                let of = |a: &[u32], b: &[u32]| cohen_kappa(a, b, 4, weights, &Bootstrap::NONE).unwrap().value;
+                let kappa = of(&a, &b);
+                prop_assert_eq!(of(&a, &a), 1.0);
+                prop_assert_eq!(kappa == 1.0, a == b);
+                prop_assert!(kappa <= 1.0 && (kappa >= -1.0 || weights != KappaWeights::Unweighted));
+                prop_assert!((kappa - of(&b, &a)).abs() < 1e-12);
+            }
+        }
     }
 }

@@ -197,13 +197,24 @@ pub(super) fn merge_sort<T: Copy, K: PartialOrd>(
         for first in (0..n).step_by(2 * width) {
             let (middle, last) = ((first + width).min(n), (first + 2 * width).min(n));
             let (mut left, mut right) = (first, middle);
-            for slot in &mut to[first..last] {
-                let from_right = left == middle || (right < last && key(&from[right]) < key(&from[left]));
+            // While both blocks wait there is no branch on the comparison, which nobody can predict.
+            while left < middle && right < last {
+                let from_right = key(&from[right]) < key(&from[left]);
                 let (at, across) = if from_right { (right, middle - left) } else { (left, right - middle) };
-                *slot = from[at];
+                to[left + right - middle] = from[at];
                 filled(&from[at], from_right, across);
                 right += usize::from(from_right);
                 left += usize::from(!from_right);
+            }
+            // One of the two is empty by now.
+            let (left_over, right_over) = to[left + right - middle..last].split_at_mut(middle - left);
+            for (slot, entry) in left_over.iter_mut().zip(&from[left..middle]) {
+                *slot = *entry;
+                filled(entry, false, right - middle);
+            }
+            for (slot, entry) in right_over.iter_mut().zip(&from[right..last]) {
+                *slot = *entry;
+                filled(entry, true, 0);
             }
         }
         std::mem::swap(&mut from, &mut to);

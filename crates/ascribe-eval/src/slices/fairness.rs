@@ -77,6 +77,8 @@ pub(super) fn violated(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// 0.9 against 0.1 and 0.5: an auditor who allows 0.5 reports one of six ordered pairs, one who allows 1 none.
@@ -120,5 +122,28 @@ mod tests {
         let unknown = |_: usize, _: usize, _: usize| f64::NAN;
         let said = fairness_violations(&[vec![0.5; 2]], &[&unknown], 0.0, 0.5).unwrap_err().to_string();
         assert_eq!(said, "the distance of an auditor must be a number, got NaN");
+    }
+
+    proptest! {
+        #[test]
+        fn a_wider_allowance_or_a_larger_quorum_never_adds_violations(
+            treatments in prop::collection::vec(0.0..=1.0_f64, 2..6), allowed in prop::collection::vec(0.0..1.0_f64, 1..5),
+            a in prop::array::uniform2(0.0..0.5_f64), gamma in prop::array::uniform2(0.05..1.0_f64),
+        ) {
+            let auditors: Vec<_> =
+                allowed.iter().map(|&allowed| move |_: usize, _: usize, _: usize| allowed).collect();
+            let panel: Vec<&dyn Fn(usize, usize, usize) -> f64> =
+                auditors.iter().map(|auditor| auditor as &dyn Fn(usize, usize, usize) -> f64).collect();
+            let rounds = [treatments.clone(), vec![0.5; 3]];
+            let count = |a: f64, gamma: f64| fairness_violations(&rounds, &panel, a, gamma).unwrap();
+            let (low, high) = ((a[0].min(a[1]), gamma[0].min(gamma[1])), (a[0].max(a[1]), gamma[0].max(gamma[1])));
+            let most = count(low.0, low.1);
+            for fewer in [count(high.0, low.1), count(low.0, high.1)] {
+                prop_assert!(fewer.rounds <= most.rounds && fewer.pair_rate <= most.pair_rate);
+            }
+            // Who treats all alike wrongs nobody.
+            let alike = [vec![treatments[0]; 4]];
+            prop_assert_eq!(fairness_violations(&alike, &panel, low.0, low.1).unwrap().rounds, 0);
+        }
     }
 }

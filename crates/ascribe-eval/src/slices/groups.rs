@@ -279,7 +279,9 @@ mod tests {
         let masks = [mask("ends", &[true, false, true]), mask("all", &[true; 3]), mask("none", &[false; 3])];
         let alternatives = [vec![0.0, 1.0, 0.0], vec![1.0, 0.0, 1.0]];
         let regrets = group_regret(&[1.0, 0.0, 1.0], &alternatives, &masks).unwrap();
-        assert_eq!(regrets[0], Some(GroupRegret { regret: 2.0, n: 2 }));
+        let ends = regrets[0].unwrap();
+        assert_eq!((ends, ends.per_row()), (GroupRegret { regret: 2.0, n: 2 }, 1.0));
+        assert!((ends.per_root() - std::f64::consts::SQRT_2).abs() < 1e-15);
         assert_eq!((regrets[1].unwrap().regret, regrets[2]), (1.0, None));
         // y = 2x is fitted but for the small penalty.
         let features = [vec![1.0], vec![2.0], vec![3.0]];
