@@ -121,7 +121,8 @@ pub fn searched(mut report: Report, all: &[Searched]) -> Report {
     columns.extend(["rows", "right", "95 % interval"].map(Column::right));
     columns.extend(["tokens sampled", "read", "reused", "texts scored", "seconds", "cut short"].map(Column::right));
     let rows = all.iter().map(Searched::cells).collect();
-    let caption = "What was searched; tokens, texts and seconds are means over rows, `right` is of the rows with an answer.";
+    let caption =
+        "What was searched; tokens, texts and seconds are means over rows, `right` is of the rows with an answer.";
     report = report.section("Searches").table(caption, Table { columns, rows });
     for one in all.iter().filter(|one| one.cut) {
         report = report.text(format!("{}: the last line was cut off and is left out.", one.name));
