@@ -33,6 +33,7 @@ mod merge;
 mod metric;
 mod process_scores;
 mod refiner;
+mod regress;
 mod relevance;
 mod report;
 mod rewarded;
@@ -99,6 +100,7 @@ fn dispatch(catalog: &Catalog) -> anyhow::Result<ExitCode> {
         Command::Label(args) => label::run(&args)?,
         Command::Route(args) => route::run(&args)?,
         Command::CheckAnswer(args) => check_answer::run(&args)?,
+        Command::Regress(args) => regress::run(&args)?,
         Command::Merge(args) => merge::run(&args)?,
         Command::Soup(args) => soup::run(&args)?,
         Command::Doctor(args) => return doctor::run(&args),
