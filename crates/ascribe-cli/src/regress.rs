@@ -33,7 +33,10 @@ pub fn run(args: &RegressArgs) -> anyhow::Result<()> {
         bail!("no expression that was tried has a value at every point; allow other --operators, or more --epochs");
     };
     if args.json {
-        let one = |(expression, error): &(Expression, f64)| json!({"expression": expression.text(&variables), "symbols": expression.symbols.len(), "rmse": error});
+        let one = |(expression, error): &(Expression, f64)| {
+            let (text, symbols) = (expression.text(&variables), expression.symbols.len());
+            json!({"expression": text, "symbols": symbols, "rmse": error})
+        };
         let expressions: Vec<Value> = found.front.iter().map(one).collect();
         let told = json!({
             "target": args.target,
