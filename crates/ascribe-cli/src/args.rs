@@ -7,6 +7,7 @@ mod measure;
 mod objective;
 mod process;
 mod process_model;
+mod regress;
 mod reward;
 mod rl;
 mod rounds;
@@ -37,6 +38,7 @@ pub use measure::{
 pub use objective::ObjectiveArgs;
 pub use process::{CheckAnswerArgs, LabelArgs, LabelMethod, RowsName};
 pub use process_model::{FormName, ProcessArgs, StepHeadName, StepLossName};
+pub use regress::RegressArgs;
 pub use reward::{CombineName, ContrastName, HeadInitName, RewardArgs, RewardedArgs, VoteName};
 pub use rl::{CorrectionName, DeadGroupsName, OreoLevelName, RlArgs, StageName, StepRewards};
 pub use rounds::{CurriculumArgs, CurriculumName, EaseName, LabelsName, RoundArgs};
@@ -81,6 +83,8 @@ pub enum Command {
     Route(RouteArgs),
     /// Is an answer right? One completion, or every row of a file.
     CheckAnswer(CheckAnswerArgs),
+    /// Expressions that explain one column of numbers by others: symbolic regression.
+    Regress(RegressArgs),
     /// Add an adapter into the weights of its base, and write a whole model.
     Merge(MergeArgs),
     /// One model for a preference over objectives, out of one that was trained for each: a weighed mean of their weights.

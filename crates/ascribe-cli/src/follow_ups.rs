@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 use crate::args::ScoreArgs;
 use crate::output::{Progress, print_line};
 use crate::rewarded::Given;
-use crate::score::{ROWS, place};
+use crate::score::{next_batch, place};
 
 /// What stands where the follow-up will; no text holds it.
 const NEXT: &str = "\u{f8ff}next\u{f8ff}";
@@ -129,7 +129,7 @@ pub fn run(args: &ScoreArgs, path: &Path, reader: &Reader<'_>) -> anyhow::Result
     }
     let (mut rows, mut progress, mut done) = (Rows::open(&args.input)?, Progress::new("score", total), 0);
     loop {
-        let batch: Vec<(usize, Map<String, Value>)> = rows.by_ref().take(ROWS).collect::<Result<_, _>>()?;
+        let batch = next_batch(&mut rows, done, total)?;
         if batch.is_empty() {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! `ascribe generate`: continuations of prompts.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, bail};
 use ascribe::core::{Mode, Sampling, Seed};
@@ -11,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::{EarlyStoppingName, GenerateArgs, WeightsName};
 use crate::hub::resolve;
+use crate::interrupt::{self, Interrupted};
 use crate::output::{Progress, print_line};
 use crate::rewarded::Judges;
 use crate::writer::{Asked, Writer};
@@ -57,7 +59,12 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let mut progress = (total > ROWS).then(|| Progress::new("generate", total));
     let (mut done, mut unanswered) = (0, Vec::new());
     let mut rows = rows.into_iter();
+    let cancel = args.input.as_ref().map(|_| interrupt::flag()).transpose()?;
+    let cancelled = || cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed));
     for asked in asked.chunks(ROWS) {
+        if cancelled() {
+            break;
+        }
         let before = unanswered.len();
         for (reply, (line, mut row)) in writer.write(args, asked)?.into_iter().zip(rows.by_ref()) {
             let mut written = match reply {
@@ -95,6 +102,11 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         if unanswered.len() - before == asked.len() {
             break;
         }
+    }
+    let written = done - unanswered.len();
+    if written < total && cancelled() {
+        let words = format!("{written} of {total} rows are written; give the others as --input to go on");
+        return Err(Interrupted(words).into());
     }
     answered(args, done, total, unanswered)
 }

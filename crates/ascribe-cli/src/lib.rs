@@ -10,6 +10,7 @@ mod help;
 
 mod device;
 mod hub;
+mod interrupt;
 mod judge;
 mod output;
 
@@ -32,6 +33,7 @@ mod merge;
 mod metric;
 mod process_scores;
 mod refiner;
+mod regress;
 mod relevance;
 mod report;
 mod rewarded;
@@ -52,17 +54,25 @@ use clap::error::ErrorKind;
 pub use catalog::Catalog;
 
 use args::{Cli, Command};
+use interrupt::Interrupted;
 
 /// Runs the command line with the objectives and search strategies of `catalog`.
 ///
-/// Every error is one line on standard error and exit code 2; 1 says that `ascribe doctor` found faults.
+/// Every error is one line on standard error and exit code 2; 1 says that `ascribe doctor` found faults, and 130 that a signal
+/// ended the work early.
 pub fn run(catalog: Catalog) -> ExitCode {
     match dispatch(&catalog) {
         Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {}", output::one_line(&error));
-            ExitCode::from(2)
-        }
+        Err(error) => match error.downcast_ref::<Interrupted>() {
+            Some(interrupted) => {
+                eprintln!("{interrupted}");
+                ExitCode::from(interrupt::EXIT_CODE)
+            }
+            None => {
+                eprintln!("error: {}", output::one_line(&error));
+                ExitCode::from(2)
+            }
+        },
     }
 }
 
@@ -90,6 +100,7 @@ fn dispatch(catalog: &Catalog) -> anyhow::Result<ExitCode> {
         Command::Label(args) => label::run(&args)?,
         Command::Route(args) => route::run(&args)?,
         Command::CheckAnswer(args) => check_answer::run(&args)?,
+        Command::Regress(args) => regress::run(&args)?,
         Command::Merge(args) => merge::run(&args)?,
         Command::Soup(args) => soup::run(&args)?,
         Command::Doctor(args) => return doctor::run(&args),

@@ -23,7 +23,7 @@ use crate::device::device;
 use crate::generate::frozen;
 use crate::hub::resolve;
 use crate::output::{Progress, print_line};
-use crate::score::{ROWS, messages_of, place};
+use crate::score::{messages_of, next_batch, place};
 use crate::train::process::{joined, separator_of};
 
 /// How the steps that the process model in `folder` learned are cut; `None` for models that learned every token, and for cards
@@ -71,7 +71,7 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let mut progress = Progress::new("score", total);
     let (mut done, mut steps) = (0_usize, 0_usize);
     loop {
-        let batch: Vec<(usize, Map<String, Value>)> = rows.by_ref().take(ROWS).collect::<Result<_, _>>()?;
+        let batch = next_batch(&mut rows, done, total)?;
         if batch.is_empty() {
             drop(progress);
             // One step each would be no scores of steps.

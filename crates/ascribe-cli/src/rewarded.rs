@@ -15,7 +15,7 @@ use crate::device::device;
 use crate::hub::resolve;
 use crate::judge::on_one_scale;
 use crate::output::{Progress, print_line};
-use crate::score::{ROWS, messages_of, place};
+use crate::score::{messages_of, next_batch, place};
 
 pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     if args.reference.is_some() || args.adapter.is_some() || !args.served.endpoints.is_empty() {
@@ -46,7 +46,7 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let mut progress = Progress::new("score", total);
     let mut done = 0;
     loop {
-        let batch: Vec<(usize, Map<String, Value>)> = rows.by_ref().take(ROWS).collect::<Result<_, _>>()?;
+        let batch = next_batch(&mut rows, done, total)?;
         if batch.is_empty() {
             return Ok(());
         }

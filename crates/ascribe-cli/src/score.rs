@@ -1,6 +1,7 @@
 //! `ascribe score`: log-probabilities of given completions, row by row.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, bail};
 use ascribe::core::{Capabilities, Continuation, Policy, Seed, Tokens};
@@ -14,11 +15,12 @@ use crate::args::ScoreArgs;
 use crate::device::device;
 use crate::follow_ups::Reader;
 use crate::generate::frozen;
+use crate::interrupt::{self, Interrupted};
 use crate::output::{Progress, print_line};
 use crate::words::Words;
 
 /// Rows that are scored and written together, so that memory stays constant.
-pub(crate) const ROWS: usize = 64;
+const ROWS: usize = 64;
 
 /// What scores, here or at an endpoint, and what its ids mean.
 struct Model {
@@ -109,7 +111,7 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let mut progress = Progress::new("score", total);
     let mut done = 0;
     loop {
-        let batch: Vec<(usize, Map<String, Value>)> = rows.by_ref().take(ROWS).collect::<Result<_, _>>()?;
+        let batch = next_batch(&mut rows, done, total)?;
         if batch.is_empty() {
             return Ok(());
         }
@@ -137,6 +139,21 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         }
         progress.at(done);
     }
+}
+
+/// The next rows that are scored together, with their numbers; none at the end. Behind a signal it is an error that says how
+/// many are done.
+pub(crate) fn next_batch(
+    rows: &mut Rows,
+    done: usize,
+    total: usize,
+) -> anyhow::Result<Vec<(usize, Map<String, Value>)>> {
+    let batch: Vec<(usize, Map<String, Value>)> = rows.by_ref().take(ROWS).collect::<Result<_, _>>()?;
+    if !batch.is_empty() && interrupt::flag()?.load(Ordering::Relaxed) {
+        let words = format!("the first {done} of {total} rows are scored; give those behind them as --input to go on");
+        return Err(Interrupted(words).into());
+    }
+    Ok(batch)
 }
 
 pub(crate) fn place(path: &Path, number: usize) -> String {

@@ -1,5 +1,7 @@
 //! What writes for `ascribe generate`: a model here, a served one by token ids, or a served one in words.
 
+use std::sync::Arc;
+
 use anyhow::{Context, bail};
 use ascribe::core::{Mode, Policy, Reply, Request, Seed, Tokens, Until, Usage};
 use ascribe::data::Prompt;
@@ -10,6 +12,7 @@ use ascribe::search::{Beam, EarlyStopping, Search, SearchCtx};
 use crate::args::{EarlyStoppingName, GenerateArgs};
 use crate::device::device;
 use crate::generate::{check_room, frozen};
+use crate::interrupt;
 use crate::words::Words;
 
 /// What writes.
@@ -41,6 +44,10 @@ impl Writer {
             let device = device(&args.common.device)?;
             return Ok(Self::Local(Box::new(frozen(model, args.adapter.as_deref(), args.weights, &device)?)));
         };
+        if args.input.is_some() {
+            // What was answered by then is written.
+            options.cancel = Arc::clone(interrupt::flag()?);
+        }
         let Some(model) = &args.model else {
             if args.num_beams != 1 && !args.raw {
                 bail!("a beam search over an endpoint needs --model for the chat template, or --raw");

@@ -219,6 +219,7 @@ fn is_command(bench: &Bench, command: &str) -> bool {
     let files = match line.split(' ').next() {
         Some("train") => "--model nowhere --data nowhere --output-dir out",
         Some("search" | "label") => "--model nowhere --input nowhere --output out",
+        Some("regress") => "--data nowhere",
         Some("soup") => "--models nowhere nowhere --weights 0.5 0.5 --output-dir out",
         _ => "--input nowhere",
     };

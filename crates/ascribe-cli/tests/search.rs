@@ -87,9 +87,11 @@ fn a_run_goes_on_behind_the_rows_that_are_done_whatever_runs_side_by_side() {
     assert_eq!(tree.as_array().expect("nodes").len(), 4);
     assert_eq!(tree[1]["parent"], 0);
     line("alone.jsonl", "--tree --parallel 1").succeeded();
-    // What is read and what is found in the cache depends on what else was read before; their sum does not.
+    // What is read and what is found in the cache depends on what else was read before; their sum does not. A time is no result.
     let told = |text: &str| -> Vec<Value> {
         let joined = |mut line: Value| {
+            let seconds = line.as_object_mut().expect("a row").remove("seconds");
+            assert!(seconds.and_then(|seconds| seconds.as_f64()).is_some_and(|seconds| seconds >= 0.0), "{line}");
             let usage = |name: &str| line["usage"][name].as_u64().expect("a count");
             line["usage"] = json!([usage("generated"), usage("scored") + usage("reused")]);
             line
@@ -105,6 +107,15 @@ fn a_run_goes_on_behind_the_rows_that_are_done_whatever_runs_side_by_side() {
     assert_eq!(told(&bench.read("cut.jsonl")), told(&whole));
     let ran = line("cut.jsonl", "--tree").succeeded();
     assert!(ran.stdout.contains("0 of them new"), "{}", ran.stdout);
+    // A row whose search was cancelled is no row that is done, and is found again.
+    let mut rows = lines(&whole);
+    (rows[1]["stopped"], rows[1]["completion"]) = (json!("cancelled"), json!("half of it"));
+    bench.rows("half.jsonl", rows);
+    let ran = line("half.jsonl", "--tree").succeeded();
+    assert!(ran.stdout.contains("3 rows in half.jsonl, 1 of them new"), "{}", ran.stdout);
+    let mut again = told(&bench.read("half.jsonl"));
+    again.sort_by_key(|row| row["id"].to_string());
+    assert_eq!(again, told(&whole));
     line("cut.jsonl", "--temperature 0.5").refused(&["cut.jsonl, line 1", "another run"]);
     bench.rows("prompts.jsonl", [json!({"id": "a", "prompt": "what is 2+4?", "answer": 5})]);
     line("cut.jsonl", "--tree").refused(&["cut.jsonl, line 1", "the row \"a\" had another `prompt`"]);

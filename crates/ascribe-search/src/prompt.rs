@@ -130,7 +130,7 @@ impl<'c> PromptCtx<'c> {
         self.stopped
     }
 
-    /// Says why the search ends early; the first reason stays.
+    /// Says why the search ends early; the first reason stays, unless the search is cancelled.
     pub fn stop(&mut self, why: Stopped) {
         self.stopped.get_or_insert(why);
     }
@@ -531,7 +531,8 @@ impl<'c> PromptCtx<'c> {
     /// Whether there is time, and nobody raised the flag.
     fn may_go_on(&mut self) -> bool {
         if self.setup.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
-            self.stop(Stopped::Cancelled);
+            // Over a limit that was met before: with more time more would have been found within it.
+            self.stopped = Some(Stopped::Cancelled);
             return false;
         }
         let in_time = match (self.setup.limits.seconds, self.setup.clock) {

@@ -8,6 +8,7 @@ mod methods;
 pub mod texts;
 mod work;
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -23,6 +24,7 @@ use crate::args::{LabelArgs, LabelMethod, RowsName};
 use crate::check_answer::columns;
 use crate::device::device;
 use crate::generate::{check_room, frozen};
+use crate::interrupt::{self, Interrupted};
 use crate::output::{Progress, print_line};
 use crate::records::{Record, Records};
 use texts::Texts;
@@ -120,10 +122,17 @@ pub fn run(args: &LabelArgs) -> anyhow::Result<()> {
     let mut progress = Progress::new("label", mine.len());
     let (began, mut spent, mut written) = (Instant::now(), Spent::default(), 0);
     let (mut right, mut rollouts, mut pits) = (0, 0, [0; 3]);
+    let cancel = interrupt::flag()?;
     for (at, number) in mine.iter().enumerate() {
         progress.at(at);
         if work.has(*number) {
             continue;
+        }
+        if cancel.load(Ordering::Relaxed) {
+            let done = mine.iter().filter(|item| work.has(**item)).count();
+            let (all, output) = (mine.len(), args.output.display());
+            let words = format!("{done} of {all} items are done in {output}; the same command goes on behind them");
+            return Err(Interrupted(words).into());
         }
         let mut completer = Completer::new(&model.policy, &outcome, &name, args.max_new_tokens, Seed(args.seed))
             .with_sampling(sampling)

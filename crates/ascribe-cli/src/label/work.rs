@@ -62,7 +62,9 @@ impl Work {
 
     /// Adds what was made for an item.
     pub fn write(&mut self, item: usize, rows: &[Value], ended: &str, spent: &Spent) -> anyhow::Result<()> {
-        self.line(&json!({"item": item, "ended": ended, "spent": spent, "rows": rows}))
+        self.line(&json!({"item": item, "ended": ended, "spent": spent, "rows": rows}))?;
+        self.done.insert(item);
+        Ok(())
     }
 
     fn line(&mut self, value: &Value) -> anyhow::Result<()> {

@@ -34,6 +34,8 @@ struct Row {
     prompt: Value,
     usage: Usage,
     calls: Calls,
+    /// Absent from rows of before it was written.
+    seconds: Option<f64>,
     stopped: Option<Stopped>,
     #[serde(default)]
     correct: Value,
@@ -92,6 +94,12 @@ impl Searched {
         self.rows.iter().map(|row| count(row) as f64).sum::<f64>() / self.rows.len() as f64
     }
 
+    /// The mean of seconds over all rows; `None` where some do not tell theirs.
+    fn seconds(&self) -> Option<f64> {
+        let all: Option<Vec<f64>> = self.rows.iter().map(|row| row.seconds).collect();
+        all.map(|all| all.iter().sum::<f64>() / self.rows.len() as f64)
+    }
+
     fn cells(&self) -> Vec<String> {
         let (share, interval) = self.accuracy().map_or_else(Default::default, |found| {
             let ends = found.interval.map(|ends| format!("[{}, {}]", number(ends.low), number(ends.high)));
@@ -102,7 +110,8 @@ impl Searched {
         let stopped = self.rows.iter().filter(|row| row.stopped.is_some()).count();
         let head = [self.name.clone(), self.strategy(), self.options(), self.rows.len().to_string(), share, interval];
         let means = means.map(|count| number(self.mean(count)));
-        head.into_iter().chain(means).chain([stopped.to_string()]).collect()
+        let seconds = self.seconds().map(number).unwrap_or_default();
+        head.into_iter().chain(means).chain([seconds, stopped.to_string()]).collect()
     }
 }
 
@@ -110,9 +119,10 @@ impl Searched {
 pub fn searched(mut report: Report, all: &[Searched]) -> Report {
     let mut columns = ["file", "strategy", "options"].map(Column::left).to_vec();
     columns.extend(["rows", "right", "95 % interval"].map(Column::right));
-    columns.extend(["tokens sampled", "read", "reused", "texts scored", "cut short"].map(Column::right));
+    columns.extend(["tokens sampled", "read", "reused", "texts scored", "seconds", "cut short"].map(Column::right));
     let rows = all.iter().map(Searched::cells).collect();
-    let caption = "What was searched; tokens and texts are means over rows, `right` is of the rows with an answer.";
+    let caption =
+        "What was searched; tokens, texts and seconds are means over rows, `right` is of the rows with an answer.";
     report = report.section("Searches").table(caption, Table { columns, rows });
     for one in all.iter().filter(|one| one.cut) {
         report = report.text(format!("{}: the last line was cut off and is left out.", one.name));
@@ -283,6 +293,22 @@ mod tests {
         assert!(unknown.accuracy().is_none() && accuracy_against_tokens(&[unknown]).is_none());
         let [first, ..] = all;
         assert!(!same_rows(&[first, other]));
+    }
+
+    #[test]
+    fn seconds_are_a_mean_and_nothing_where_a_row_has_none() {
+        let run = run("greedy", json!({}), 0);
+        let timed = |id: u64, seconds: f64| {
+            let mut row: Value = serde_json::from_str(&row(id, &run, 4, json!(1))).unwrap();
+            row["seconds"] = json!(seconds);
+            format!("{row}\n")
+        };
+        let all = Searched::read("a", &(timed(0, 1.0) + &timed(1, 2.0))).unwrap();
+        assert_eq!(all.seconds(), Some(1.5));
+        // Beside what was cut short at the end of the table.
+        assert_eq!(all.cells()[10..], [number(1.5), "0".to_owned()]);
+        let mixed = Searched::read("a", &(timed(0, 1.0) + &row(1, &run, 4, json!(1)))).unwrap();
+        assert_eq!((mixed.seconds(), mixed.cells()[10].as_str()), (None, ""));
     }
 
     #[test]

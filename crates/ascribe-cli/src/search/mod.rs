@@ -1,7 +1,8 @@
 //! `ascribe search`: texts that a strategy finds, row by row.
 //!
 //! Rows are searched side by side and written in their order, each as soon as all before it are done. What is found for a row
-//! hangs on its number, the options and the seed alone, so a run that was stopped goes on to the same file.
+//! hangs on its number, the options and the seed alone, so a run that was stopped goes on to the same file. Ctrl-C ends every
+//! search that is under way with what it has; these rows are searched again.
 
 mod refining;
 mod reflecting;
@@ -30,6 +31,7 @@ use crate::catalog::Catalog;
 use crate::check_answer::columns;
 use crate::device::device;
 use crate::generate::{check_room, frozen};
+use crate::interrupt::{self, Interrupted};
 use crate::label::texts::Texts;
 use crate::output::{Progress, print_line};
 use crate::records::{Record, Records};
@@ -53,7 +55,7 @@ pub struct Item {
 }
 
 /// What a search writes to a row, over what it had under these names.
-const WRITTEN: [&str; 15] = [
+const WRITTEN: [&str; 16] = [
     "id",
     "completion",
     "ended",
@@ -63,6 +65,7 @@ const WRITTEN: [&str; 15] = [
     "tokens",
     "usage",
     "calls",
+    "seconds",
     "stopped",
     "subtrees",
     "doubtful",
@@ -224,10 +227,11 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let progress = Mutex::new(Progress::new("search", items.len()));
     // Where the first prompts all fail, the others would, too.
     let hopeless = AtomicBool::new(false);
+    let cancel: &AtomicBool = interrupt::flag()?;
     let began = Instant::now();
     side_by_side(&*model.policy, &[], todo.len(), args.parallel.max(1), |job, policy, _| {
         let number = todo[job];
-        if hopeless.load(Ordering::Relaxed) {
+        if hopeless.load(Ordering::Relaxed) || cancel.load(Ordering::Relaxed) {
             return;
         }
         let one = One {
@@ -239,6 +243,7 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
             baseline: baseline.as_ref(),
             reflecting: reflecting.as_ref(),
             refining: refining.as_ref(),
+            cancel,
         };
         let found = one.search(search, policy, &scorers, number as u64, &items[number]);
         let mut sink = locked(&sink);
@@ -257,7 +262,7 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let summary = sink.summary(&records)?;
     print_line(&format!(
         "{} rows in {}, {} of them new, in {:.1} s: {} tokens written, {} read and {} reused, {} texts scored{}",
-        items.len(),
+        summary.finished + summary.cancelled,
         output.display(),
         summary.rows,
         began.elapsed().as_secs_f64(),
@@ -266,7 +271,17 @@ pub fn run(args: &SearchArgs, catalog: &Catalog) -> anyhow::Result<()> {
         summary.usage.reused,
         summary.scored,
         if summary.stopped > 0 { format!("; {} searches were cut short", summary.stopped) } else { String::new() },
-    ))
+    ))?;
+    if summary.finished < items.len() && cancel.load(Ordering::Relaxed) {
+        let again = match summary.cancelled {
+            0 => String::new(),
+            cancelled => format!(" ({cancelled} more were cancelled half-way, and are searched again)"),
+        };
+        let (finished, all, output) = (summary.finished, items.len(), output.display());
+        let words = format!("{finished} of {all} prompts are finished in {output}{again}; the same command goes on");
+        return Err(Interrupted(words).into());
+    }
+    Ok(())
 }
 
 /// Refuses, before anything is asked, what the strategy would be refused for every row, and who it would not ask.
@@ -311,6 +326,8 @@ struct One<'a> {
     baseline: Option<&'a Baseline>,
     reflecting: Option<&'a Reflecting<'a>>,
     refining: Option<&'a Refining<'a>>,
+    /// Raised, it ends the search with what it has.
+    cancel: &'a AtomicBool,
 }
 
 impl One<'_> {
@@ -375,7 +392,7 @@ impl One<'_> {
             spans.iter().position(|span| span.end >= end).map(|at| at + 1)
         };
         let mut ctx = SearchCtx::new(policy, args.max_new_tokens, Seed(args.seed)).with_first(number);
-        ctx = ctx.with_limits(limits).with_clock(&clock).with_steps(self.steps.clone());
+        ctx = ctx.with_limits(limits).with_clock(&clock).with_cancel(self.cancel).with_steps(self.steps.clone());
         ctx = ctx.with_text(&text).with_answers(&answer, &same);
         ctx = match self.sampling {
             Some(sampling) => ctx.with_sampling(sampling),
@@ -398,7 +415,7 @@ impl One<'_> {
         }
         let mut found = search.search(std::slice::from_ref(&item.ids), &mut ctx)?;
         let Some(found) = found.pop() else { bail!("the strategy found nothing at all; it must answer every prompt") };
-        self.row(item, found)
+        self.row(item, found, clock())
     }
 
     /// What a reflection, or a revision after it, is written after.
@@ -411,7 +428,7 @@ impl One<'_> {
         self.refining.map_or_else(Tokens::default, |refining| refining.prompt(item, draft, kept))
     }
 
-    fn row(&self, item: &Item, found: Found) -> anyhow::Result<Map<String, Value>> {
+    fn row(&self, item: &Item, found: Found, seconds: f64) -> anyhow::Result<Map<String, Value>> {
         let texts: Vec<String> = found.candidates.iter().map(|one| self.plain(&one.tokens)).collect();
         let mut row = item.cells.clone();
         row.insert("id".into(), item.id.clone());
@@ -423,6 +440,7 @@ impl One<'_> {
         row.insert("tokens".into(), json!(found.candidates.iter().map(|one| one.tokens.len()).collect::<Vec<_>>()));
         row.insert("usage".into(), serde_json::to_value(found.usage)?);
         row.insert("calls".into(), serde_json::to_value(found.calls)?);
+        row.insert("seconds".into(), json!(seconds));
         row.insert("stopped".into(), serde_json::to_value::<Option<Stopped>>(found.stopped)?);
         if let Some(subtrees) = &found.subtrees {
             row.insert("subtrees".into(), json!(subtrees));

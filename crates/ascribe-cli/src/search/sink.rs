@@ -10,7 +10,11 @@ use ascribe::core::Usage;
 use serde_json::Value;
 
 use super::Item;
+use crate::output::write_whole;
 use crate::records::Records;
+
+/// Why a search ended, where a signal ended it.
+const CANCELLED: &str = "cancelled";
 
 /// A file that rows are added to in their order.
 pub struct Sink {
@@ -35,13 +39,17 @@ pub struct Summary {
     pub usage: Usage,
     /// Texts that were scored.
     pub scored: u64,
-    /// Searches that ended early.
+    /// Searches that a limit ended early.
     pub stopped: usize,
+    /// Rows whose search was cancelled, of `rows`.
+    pub cancelled: usize,
+    /// Rows of the file that are done, those that were there before included.
+    pub finished: usize,
 }
 
 impl Sink {
     /// Opens the output of a run. What is there must be of the same run and the same rows; a line that was cut off at the end is
-    /// dropped.
+    /// dropped, and so are rows whose search was cancelled.
     pub fn open(path: &Path, run: &Value, items: &[Item]) -> anyhow::Result<Self> {
         let failed = || format!("cannot write `{}`", path.display());
         let numbers: BTreeMap<String, usize> =
@@ -50,9 +58,10 @@ impl Sink {
         if path.exists() {
             let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
             let whole = text.rfind('\n').map_or(0, |end| end + 1);
-            for (number, line) in text[..whole].lines().enumerate() {
+            let mut kept = String::new();
+            for (number, written) in text[..whole].lines().enumerate() {
                 let place = || format!("{}, line {}", path.display(), number + 1);
-                let line: Value = serde_json::from_str(line).with_context(place)?;
+                let line: Value = serde_json::from_str(written).with_context(place)?;
                 if line["run"] != *run {
                     bail!("{}: it was found by another run; write to another file, or delete this one", place());
                 }
@@ -63,11 +72,14 @@ impl Sink {
                     let id = &line["id"];
                     bail!("{}: the row {id} had another `{column}` when it was found; write to another file", place());
                 }
-                done.insert(*row);
+                if line["stopped"] != CANCELLED {
+                    done.insert(*row);
+                    kept.push_str(written);
+                    kept.push('\n');
+                }
             }
-            if whole < text.len() {
-                let file = OpenOptions::new().write(true).open(path).with_context(failed)?;
-                file.set_len(whole as u64).with_context(failed)?;
+            if kept.len() < text.len() {
+                write_whole(path, kept.as_bytes())?;
             }
         }
         let file = OpenOptions::new().create(true).append(true).open(path).with_context(failed)?;
@@ -137,7 +149,8 @@ impl Sink {
         for line in std::mem::take(&mut self.waiting).into_values().flatten() {
             self.write(&line)?;
         }
-        let missing = self.rows - self.there - self.summary.rows;
+        self.summary.finished = self.there + self.summary.rows - self.summary.cancelled;
+        let missing = self.rows - self.summary.finished;
         match self.failed.into_iter().next() {
             None => Ok(self.summary),
             Some((row, error)) => {
@@ -154,7 +167,9 @@ impl Sink {
         self.summary.rows += 1;
         self.summary.usage += serde_json::from_value::<Usage>(line["usage"].clone()).unwrap_or_default();
         self.summary.scored += line["calls"]["scorer"].as_u64().unwrap_or(0);
-        self.summary.stopped += usize::from(!line["stopped"].is_null());
+        let stopped = &line["stopped"];
+        self.summary.cancelled += usize::from(*stopped == CANCELLED);
+        self.summary.stopped += usize::from(!stopped.is_null() && *stopped != CANCELLED);
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use ascribe::burn::module::Module;
@@ -14,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::{ACCURACY, fused_words, start};
 use crate::args::TrainArgs;
+use crate::interrupt::{self, Interrupted};
 use crate::output::{Progress, write_whole};
 
 /// A run.
@@ -109,9 +111,11 @@ impl<L: Learner<Model = Decoder>> Run<'_, L> {
         let mut progress = Progress::new(&format!("train {}", args.method), fit.steps());
         progress.at(fit.step());
         let due = |every: usize, step: usize, steps: usize| step == steps || (every > 0 && step.is_multiple_of(every));
+        let cancel: &AtomicBool = interrupt::flag()?;
         while let Some(report) = fit.next() {
             let report = report?;
             let (step, steps) = (fit.step(), fit.steps());
+            let cancelled = cancel.load(Ordering::Relaxed) && step < steps;
             progress.at(step);
             if let Some(check) = fit.take_fused_check() {
                 progress.line(&fused_words(check));
@@ -135,7 +139,7 @@ impl<L: Learner<Model = Decoder>> Run<'_, L> {
                 score = Some(value);
                 measured = Some((step, tally));
             }
-            if due(args.save_steps, step, steps) {
+            if due(args.save_steps, step, steps) || cancelled {
                 // Of the steps that have a checkpoint.
                 if let Some(value) = score.filter(|value| best.is_none_or(|(_, most)| *value > most)) {
                     best = Some((step, value));
@@ -143,6 +147,9 @@ impl<L: Learner<Model = Decoder>> Run<'_, L> {
                 let now = RunProgress { run: run_of(&identity), score, best, ..fit.progress() };
                 let weights = model.with_decoder(fit.model().valid());
                 checkpoints.save(&fit, &now, |folder| save(&weights, folder))?;
+            }
+            if cancelled {
+                return Err(interrupted(step, steps).into());
             }
         }
         drop(progress);
@@ -160,6 +167,11 @@ impl<L: Learner<Model = Decoder>> Run<'_, L> {
         };
         Ok(Trained { model: trained, tally, best })
     }
+}
+
+/// A run that a signal ended behind a step, whose checkpoint is written.
+pub(super) fn interrupted(step: usize, steps: usize) -> Interrupted {
+    Interrupted(format!("step {step} of {steps} is done and has a checkpoint; the same command goes on from it"))
 }
 
 /// What must be the same for a resumed run, as a checkpoint keeps it.

@@ -1,6 +1,7 @@
 //! `ascribe train grpo` and its relatives: prompts, rewards that judge what the policy writes, and the loop on rollouts.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{anyhow, bail};
 use ascribe::burn::module::Module;
@@ -17,7 +18,7 @@ use ascribe::train::{Checkpoints, Fit, Progress as RunProgress, StepReport, Trai
 use serde_json::{Map, json};
 
 use super::combined::{Combined, Confident, LogSigmoidOf, scores_of};
-use super::fitting::{RunLog, run_of};
+use super::fitting::{RunLog, interrupted, run_of};
 use super::recipes::Recipe;
 use super::references;
 use super::rows::{parts, say_skipped};
@@ -31,6 +32,7 @@ use super::{
 use crate::Catalog;
 use crate::args::TrainArgs;
 use crate::device::device;
+use crate::interrupt;
 use crate::judge::{Judge, on_one_scale};
 use crate::output::{Progress, print_line, write_whole};
 use crate::words::Words;
@@ -486,11 +488,13 @@ pub(super) fn drive(
     let mut progress = Progress::new(&format!("train {}", args.method), steps);
     progress.at(fit.step());
     let due = |every: usize, step: usize| step == steps || (every > 0 && step.is_multiple_of(every));
+    let cancel: &AtomicBool = interrupt::flag()?;
     while stopping.why().is_none() {
         let Some(report) = fit.next() else { break };
         let report = report?;
         let step = fit.step();
         stopping.see(|name| report.metric(name));
+        let cancelled = cancel.load(Ordering::Relaxed) && step < steps && stopping.why().is_none();
         progress.at(step);
         if let Some(check) = fit.take_fused_check() {
             progress.line(&fused_words(check));
@@ -499,13 +503,16 @@ pub(super) fn drive(
             progress.line(&line(&report, steps, progress.seconds()));
         }
         log.write(&report, &[])?;
-        if due(args.save_steps, step) || stopping.why().is_some() {
+        if due(args.save_steps, step) || stopping.why().is_some() || cancelled {
             let now = RunProgress { run: run_of(run), ..fit.progress() };
             let weights = model.with_decoder(fit.model().decoder.valid());
             checkpoints.save(&fit, &now, |folder| {
                 weights.save(folder).map_err(TrainError::from)?;
                 fit.model().save_value_head(folder)
             })?;
+        }
+        if cancelled {
+            return Err(interrupted(step, steps).into());
         }
     }
     drop(progress);

@@ -14,7 +14,7 @@ mod double_q;
 mod forms;
 mod genetic;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use ascribe_core::{Seed, Stream};
 use ascribe_worlds::{Data, Expression, Grammar, Operation, Symbol, SymbolicTask};
@@ -101,6 +101,9 @@ pub struct Regressed {
     pub evaluated: usize,
     /// Epochs that were begun.
     pub epochs: usize,
+    /// Expressions with their errors, the shortest first: of each length the best, where it has less error than every shorter
+    /// one, up to the first whose error is small enough.
+    pub front: Vec<(Expression, f64)>,
 }
 
 /// How often a symbol was tried after what was written, and the best reward that followed.
@@ -112,6 +115,8 @@ struct Known {
     errors: HashMap<Vec<Symbol>, f64>,
     /// The best, by error and then by length.
     best: Vec<(Expression, f64)>,
+    /// Of each length the best.
+    by_length: BTreeMap<usize, (Expression, f64)>,
     kept: usize,
 }
 
@@ -133,6 +138,10 @@ impl Known {
     }
 
     fn add(&mut self, expression: Expression, error: f64) {
+        let length = expression.symbols.len();
+        if self.by_length.get(&length).is_none_or(|(_, least)| error < *least) {
+            self.by_length.insert(length, (expression.clone(), error));
+        }
         let rank = |one: &(Expression, f64)| (one.1, one.0.symbols.len());
         let new = (expression, error);
         let before = |one: &(Expression, f64)| {
@@ -209,6 +218,15 @@ impl Rsrm {
                 form = Form::of(&known.best[..known.best.len().min(self.form_of)]);
             }
         }
+        let mut front: Vec<(Expression, f64)> = Vec::new();
+        for one in known.by_length.values() {
+            if front.last().is_none_or(|(_, least)| one.1 < *least) {
+                front.push(one.clone());
+            }
+            if is_enough(one) {
+                break;
+            }
+        }
         let found = known.best.iter().find(|one| is_enough(one)).or(known.best.first());
         Ok(found.map(|(expression, error)| Regressed {
             reward: task.reward_of(expression.symbols.len(), *error),
@@ -217,6 +235,7 @@ impl Rsrm {
             error: *error,
             evaluated: known.errors.len() + beside,
             epochs,
+            front,
         }))
     }
 
@@ -347,6 +366,20 @@ mod tests {
         let few = Rsrm { epochs: 2, ..small() };
         let lost = few.search(&task(line, 0), Some(&other), Seed(1)).unwrap().expect("some expression");
         assert_eq!((lost.recovered, lost.epochs), (false, 2));
+    }
+
+    #[test]
+    fn longer_expressions_of_the_front_have_less_error() {
+        let square = |x: f64| x * x + x;
+        let task = task(square, 0).with_fewest(1);
+        let found = small().search(&task, None, Seed(1)).unwrap().expect("some expression");
+        assert!(found.recovered, "{}: {}", found.expression, found.error);
+        // x is off by x^2; every expression of three symbols is off by more, and of five two are exact.
+        let lengths: Vec<usize> = found.front.iter().map(|(expression, _)| expression.symbols.len()).collect();
+        assert_eq!(lengths, [1, 5]);
+        let fourth = task.data().rows().iter().map(|row| row[0].powi(4)).sum::<f64>() / 20.0;
+        assert!((found.front[0].1 - fourth.sqrt()).abs() < 1e-12, "{}", found.front[0].1);
+        assert!(found.front[1].1 <= 1e-10, "{}", found.front[1].1);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use ascribe_core::{
 };
 use ascribe_search::{
     Beam, BestOfN, Controlled, Deal, DiverseTrees, Grain, Greedy, Limits, Majority, Mcts, PathSelection, PickParticle,
-    Refine, Resampler, Revise, Schedule, Search, SearchCtx, SearchError, Smc, SmcOptions, StepBeam, Steps, Stopped,
-    Target, TransferQ,
+    Reach, Refine, Resampler, Revise, Schedule, Search, SearchCtx, SearchError, Smc, SmcOptions, StepBeam, Steps,
+    Stopped, Target, TransferQ,
 };
 use ascribe_worlds::TreePolicy;
 
@@ -119,6 +119,25 @@ fn a_search_that_is_cancelled_half_way_accounts_for_what_it_spent() {
     let found = beam.search(&prompts(1), &mut ctx).expect("no error").remove(0);
     assert_eq!((found.stopped, found.best().tokens.len()), (Some(Stopped::Cancelled), 2));
     assert_eq!((found.usage.generated, ctx.spent().generated), (8, 8));
+}
+
+#[test]
+fn a_limit_that_was_met_before_does_not_hide_that_a_search_was_cancelled() {
+    let tree = tree(5);
+    let (policy, oracle) = (drawn(&tree, 1), Oracle(&tree));
+    let flag = AtomicBool::new(false);
+    let limits = Limits { generated: Some(2), ..Limits::default() };
+    let mut ctx = ctx(&policy, &oracle).with_limits(limits).with_cancel(&flag);
+    let stops = ctx.each(&prompts(1), |walk| {
+        let root = [walk.root()];
+        // Three tokens are not covered. One is, but the flag is up by then.
+        assert!(walk.write(&root, 1, Reach::End)?.is_none());
+        let before = walk.stopped();
+        flag.store(true, Ordering::Relaxed);
+        assert!(walk.write(&root, 1, Reach::Tokens(1))?.is_none());
+        Ok([before, walk.stopped()])
+    });
+    assert_eq!(stops.expect("no error"), [[Some(Stopped::Budget), Some(Stopped::Cancelled)]]);
 }
 
 /// A policy whose replies are changed.

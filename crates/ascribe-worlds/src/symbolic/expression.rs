@@ -71,7 +71,8 @@ impl Operation {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// How it is written: `+`, `-`, `*`, `/`, `exp`, `log`, `cos`, `sin` or `sqrt`.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Add => "+",
             Self::Subtract => "-",
@@ -194,16 +195,15 @@ impl Expression {
         }
         Self { symbols, constants }
     }
-}
 
-impl fmt::Display for Expression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The expression as it is written, where variable `i` is called `names[i]`, and `x<i>` where it has no name.
+    pub fn text(&self, names: &[String]) -> String {
         let mut stack: Vec<String> = Vec::new();
         let mut constants = self.constants.iter().rev();
         for symbol in self.symbols.iter().rev() {
             let text = match symbol {
                 Symbol::Constant => constants.next().map_or("C".into(), |value| format!("{value}")),
-                Symbol::Variable(column) => format!("x{column}"),
+                Symbol::Variable(column) => names.get(*column).cloned().unwrap_or_else(|| format!("x{column}")),
                 Symbol::Operation(operation) => {
                     let a = stack.pop().unwrap_or_default();
                     match operation.arity() {
@@ -214,7 +214,13 @@ impl fmt::Display for Expression {
             };
             stack.push(text);
         }
-        f.write_str(&stack.pop().unwrap_or_default())
+        stack.pop().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text(&[]))
     }
 }
 
@@ -267,6 +273,7 @@ mod tests {
         let expression = Expression { constants: vec![3.0], ..Expression::new(symbols).unwrap() };
         assert_eq!(expression.value(&[4.0, 2.0]), Some(6.5));
         assert_eq!((expression.height(), expression.to_string()), (3, "(((x0 * x0) - 3) / x1)".into()));
+        assert_eq!(expression.text(&["a".to_owned()]), "(((a * a) - 3) / x1)");
         // Divided by nothing, and a variable without a value.
         assert_eq!((expression.value(&[4.0, 0.0]), expression.value(&[4.0])), (None, None));
         let part = expression.part(1..expression.end(1));
