@@ -99,7 +99,7 @@ fn arrivals(seed: Seed, form: IntrinsicForm, annotator: Option<Annotator>) -> Re
     let mut intrinsic = config.init()?;
     let mut agent = Agent::fresh();
     let mut thread = AnnotatorThread::new(|caption| Ok(progress(caption)));
-    let (mut arrived, mut waiting) = (0, Vec::new());
+    let (mut arrived, mut waiting) = (0, Vec::<String>::new());
     for number in 0..WALKS {
         let walk = agent.walk(&mut seed.stream("walk", number));
         arrived += usize::from(walk.arrived());
