@@ -81,7 +81,7 @@ pub const ROW: Row = Row {
         },
     ],
     tried: "Principles that have nothing in common, so that what one gains may cost another, and principles that share half of what they \
-            value, as those of one counsellor do.",
+            value.",
     run,
 };
 
