@@ -67,6 +67,12 @@ pub const ROW: Row = Row {
             less: "gold of one at the same divergence",
         },
         Claim {
+            says: "the worst case loses less of its highest gold to the end than one does",
+            more: "fall of one",
+            less: "fall of WCO",
+        },
+        Claim { says: "so does the mean less half the variance", more: "fall of one", less: "fall of UWO" },
+        Claim {
             says: "the robust reward of uncertain heads (BRME) is better than the one that they learn from",
             more: "gold of BRME",
             less: "gold of one",
@@ -124,12 +130,14 @@ fn run(seed: Seed) -> Result<Figures> {
     for (name, curve) in ["mean", "WCO", "UWO", "UWO at 0.1"].into_iter().zip(&arms) {
         figures.push((format!("gold of {name}"), end(curve)?));
         figures.push((format!("gold of {name} at the same divergence"), at(curve, common)));
+        figures.push((format!("fall of {name}"), fall(curve)));
     }
     for (name, curves) in [("one", &alone), ("BRME", &robust)] {
         let ends = curves.iter().map(end).collect::<Result<Vec<f64>>>()?;
         figures.push((format!("gold of {name}"), mean(&ends)));
         let there: Vec<f64> = curves.iter().map(|curve| at(curve, common)).collect();
         figures.push((format!("gold of {name} at the same divergence"), mean(&there)));
+        figures.push((format!("fall of {name}"), mean(&curves.iter().map(|curve| fall(curve)).collect::<Vec<f64>>())));
     }
     Ok(figures)
 }
@@ -191,6 +199,12 @@ fn curve(world: &World, reward: &dyn Scorer, seed: Seed) -> Result<Curve> {
     Ok(curve)
 }
 
+/// What is lost from the highest gold of a curve to its end.
+fn fall(curve: &[(f64, f64)]) -> f64 {
+    let peak = curve.iter().map(|point| point.1).fold(f64::NEG_INFINITY, f64::max);
+    curve.last().map_or(0.0, |last| peak - last.1)
+}
+
 /// Gold where a curve first comes to a divergence, on the line between two points.
 fn at(curve: &[(f64, f64)], divergence: f64) -> f64 {
     let crossing = curve.windows(2).find(|two| two[0].0 < divergence && divergence <= two[1].0);
@@ -210,5 +224,7 @@ mod tests {
         assert_eq!([0.0, 0.5, 2.0].map(|divergence| at(&curve, divergence)), [1.0, 1.5, 3.0]);
         // From 9 down by two thirds of 4.
         assert!((at(&curve, 3.0) - 19.0 / 3.0).abs() < 1e-12);
+        // From 9 to 5, and from an end that is the peak.
+        assert_eq!((fall(&curve), fall(&curve[..3])), (4.0, 0.0));
     }
 }

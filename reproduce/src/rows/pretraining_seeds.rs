@@ -35,8 +35,8 @@ pub const ROW: Row = Row {
     paper: "Helping or Herding? Reward Model Ensembles Mitigate but do not Eliminate Reward Hacking, arXiv:2312.09244",
     setting: "a gold reward of 16 features with 8 products; two-layer heads, pretrained on 1500 pairs of another gold reward and \
               fine-tuned with a fresh output on 400 pairs, 25 % of them turned, by an annotator who likes one feature for itself; \
-              five members by pretraining seed, or by the seed of the output and of the order of fine-tuning alone; best-of-256 on 100 prompts; two members are compared on 2000 responses, as they \
-              come and with every feature moved by 1.5",
+              five members by pretraining seed, or by the seed of the output and of the order of fine-tuning alone; best-of-256 on \
+              100 prompts; two members are compared on 2000 responses, as they come and with every feature moved by 1.5",
     seeds: 40,
     claims: &[
         Claim {
