@@ -39,9 +39,9 @@ pub const ROW: Row = Row {
     name: "deception",
     paper: "Super(ficial)-alignment: Strong Models May Deceive Weak Models in Weak-to-Strong Generalization, arXiv:2406.11431",
     setting: "a gold reward of 16 features with 8 products; linear teachers of 512 true pairs that see 6, 11 or all features, a \
-              two-layer student that knows 128 true pairs and learns the teacher's view of 512 others in 200 steps of 32, or in the 16 \
-              of one pass; its own labels rise to a weight of half over the first fifth; the second aim pays for wrong pairs at \
-              alpha 0.5; a pair is known from a probability of 0.75 on; 2000 new pairs",
+              two-layer student that knows 128 true pairs and learns the teacher's view of 512 others in 200 steps of 32, or in \
+              the 16 of one pass; its own labels rise to a weight of half over the first fifth; the second aim pays for wrong \
+              pairs at alpha 0.5; a pair is known from a probability of 0.75 on; 2000 new pairs",
     seeds: 40,
     claims: &[
         Claim {

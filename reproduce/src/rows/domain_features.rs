@@ -76,9 +76,8 @@ pub const ROW: Row = Row {
             less: "words, 940 pairs, other aspects",
         },
     ],
-    tried: "A logistic reward, and a network as in the paper; made-up words that give themselves away, and such as only the reviews can \
-            tell. With few words of either kind 940 pairs suffice to learn each word for itself, where the logistic reward has three \
-            numbers, one of them a ratio.",
+    tried: "A logistic reward, and a network as in the paper; made-up words that give themselves away, and such as only the \
+            reviews can tell. Where they give themselves away, 940 pairs suffice to learn the few words one by one.",
     run,
 };
 

@@ -83,9 +83,9 @@ pub const ROW: Row = Row {
             less: "gold of one at the same divergence",
         },
     ],
-    tried: "Twelve seeds left four claims open, so there are 30; both weights of the variance that the paper has. The five learn from \
-            the same turned labels and are wrong together, so that there is little for an ensemble to take away. BRME's heads learn \
-            one reward model's scores alone, and can tell where they are unsure of these, not where these are wrong.",
+    tried: "Twelve seeds left four claims open, so there are 30; both weights of the variance that the paper has. The five learn \
+            from the same turned labels and are wrong together, so that there is little for an ensemble to take away. BRME's heads \
+            learn one reward model's scores alone, and can tell where they are unsure of these, not where these are wrong.",
     run,
 };
 

@@ -75,8 +75,8 @@ pub const ROW: Row = Row {
             less: "agreement without it",
         },
     ],
-    tried: "Labels of an arm against the judge's of another arm, which writes other texts, and against the judge's of all pairs of the \
-            same texts, without the penalty. Labels on which both readings agree repeat in part what the policy holds already.",
+    tried: "Labels of an arm against the judge's of another arm, which writes other texts, and against the judge's of all pairs of \
+            the same texts, without the penalty. Labels on which both readings agree repeat in part what the policy holds already.",
     run,
 };
 

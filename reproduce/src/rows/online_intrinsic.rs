@@ -58,9 +58,9 @@ pub const ROW: Row = Row {
             less: "sparse",
         },
     ],
-    tried: "Few labels of the newest captions, and few of captions that are drawn. The newest captions that wait are those of what just \
-            went well for the first time, and a slow annotator comes to hardly any other, so that the classifier sees little of what \
-            is no progress; retrieval pays labelled captions alone.",
+    tried: "Few labels of the newest captions, and few of captions that are drawn. The newest captions that wait are those of what \
+            just went well for the first time, and a slow annotator comes to the others late, so that the classifier sees little \
+            of what is no progress for long; retrieval pays labelled captions alone.",
     run,
 };
 

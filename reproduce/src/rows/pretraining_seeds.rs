@@ -80,9 +80,10 @@ pub const ROW: Row = Row {
             less: "liked feature of the best by gold",
         },
     ],
-    tried: "Eight seeds left one claim open, so there are 40. Before, fine-tuning went on from the output of pretraining, and its seed \
-            was the order of pairs alone: members then disagreed by 0.069, ranked responses alike to 0.992, and were no better \
-            together than one of them (-0.004 [-0.017, +0.008]). The paper's fine-tuning seeds begin with a fresh output each.",
+    tried: "Eight seeds left one claim open, so there are 40. Before, fine-tuning went on from the output of pretraining, and its \
+            seed was the order of pairs alone: members then disagreed by 0.069, ranked responses alike to 0.992, and were no \
+            better together than one of them (-0.004 [-0.017, +0.008]). The paper's fine-tuning seeds begin with a fresh output \
+            each.",
     run,
 };
 

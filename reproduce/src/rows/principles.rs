@@ -43,10 +43,10 @@ const STEPS: usize = 200;
 pub const ROW: Row = Row {
     name: "principles",
     paper: "Preference Learning Unlocks LLMs' Psycho-Counseling Skills, arXiv:2502.19731",
-    setting: "4 prompts with 1024 replies each, seven drawn rewards stand for principles and noisy ratings from 1 to 5 for raters; 256 \
-              pairs by the mean of seven ratings, or by one; DPO at beta 0.3 for 200 steps on the pairs, or for 4 rounds of 50 steps \
-              on the best and worst of 4 own replies by a reward that the pairs trained; wins against the start are exact; principles have nothing in common, or half of their \
-              variance where it is said",
+    setting: "4 prompts with 1024 replies each, seven drawn rewards stand for principles and noisy ratings from 1 to 5 for raters; \
+              256 pairs by the mean of seven ratings, or by one; DPO at beta 0.3 for 200 steps on the pairs, or for 4 rounds of 50 \
+              steps on the best and worst of 4 own replies by a reward that the pairs trained; wins against the start are exact; \
+              principles have nothing in common, or half of their variance where it is said",
     seeds: 20,
     claims: &[
         Claim {
@@ -80,8 +80,8 @@ pub const ROW: Row = Row {
             less: "gain of the start",
         },
     ],
-    tried: "Principles that have nothing in common, so that what one gains may cost another, and principles that share half of what they \
-            value.",
+    tried: "Principles that have nothing in common, so that what one gains may cost another, and principles that share half of \
+            what they value.",
     run,
 };
 

@@ -87,9 +87,9 @@ pub const ROW: Row = Row {
             less: "distance from the target's attributes, SteerLM 2.0",
         },
     ],
-    tried: "The attributes of texts against what is wanted, and against how far the target itself is off: its texts are likely by what \
-            is foretold of them, which is off by half a letter, and likely to the start, so that it is no law of the wanted attribute \
-            alone. SteerLM 2.0 goes towards the target, and not beyond it.",
+    tried: "The attributes of texts against what is wanted, and against how far the target itself is off: its texts are likely by \
+            what is foretold of them, which is off by half a letter, and likely to the start, so that it is no law of the wanted \
+            attribute alone. SteerLM 2.0 goes towards the target, and not beyond it.",
     run,
 };
 

@@ -31,12 +31,12 @@ const AUXILIARY: Auxiliary = Auxiliary { c: 0.5, once: true };
 pub const ROW: Row = Row {
     name: "subgoals",
     paper: "Assessing the Zero-Shot Capabilities of LLMs for Action Evaluation in RL, arXiv:2409.12798",
-    setting: "two rooms with a key, a door and a goal that alone pays; Q-learning on 300 walks of at most 120 steps; a subgoal pays \
-              1/2 at its first achievement, or as a potential of scale 1; a rule annotates, without mistakes, with 30 % of the \
-              subgoals missed, or with five false alarms in 1000 answers; the share of walks that arrive, and precision, recall and F1 of \
-              the annotations, a mean over subgoals; without the list the annotator names three of four subgoals, of which people \
-              count two, misses 30 % and is held against people by whether a step achieves any, on the walks of the agent that \
-              people pay",
+    setting: "two rooms with a key, a door and a goal that alone pays; Q-learning on 300 walks of at most 120 steps; a subgoal \
+              pays 1/2 at its first achievement, or as a potential of scale 1; a rule annotates, without mistakes, with 30 % of \
+              the subgoals missed, or with five false alarms in 1000 answers; the share of walks that arrive, and precision, \
+              recall and F1 of the annotations, a mean over subgoals; without the list the annotator names three of four subgoals, \
+              of which people count two, misses 30 % and is held against people by whether a step achieves any, on the walks of \
+              the agent that people pay",
     seeds: 12,
     claims: &[
         Claim { says: "rewards of subgoals help where rewards are sparse", more: "subgoals", less: "sparse" },

@@ -44,8 +44,8 @@ pub const ROW: Row = Row {
         Claim { says: "the lowest tenth teaches the opposite", more: "50 %", less: "lowest tenth" },
         Claim { says: "the lowest tenth teaches once it is flipped", more: "lowest tenth flipped", less: "50 %" },
     ],
-    tried: "Smoothing is held against the order of pairs and against the log loss. The paper smooths to keep a large model from being too \
-            sure, for PPO's sake; it treats right and wrong labels alike, and does not mend the order.",
+    tried: "Smoothing is held against the order of pairs and against the log loss. The paper smooths to keep a large model from \
+            being too sure, for PPO's sake; it treats right and wrong labels alike, and does not mend the order.",
     run,
 };
 
