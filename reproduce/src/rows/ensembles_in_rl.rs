@@ -26,6 +26,9 @@ const MEMBERS: u64 = 5;
 /// The weights of the variance that the paper has for best-of-n, and for PPO, whose variance divides by one less.
 const HALF: Aggregate = Aggregate::MeanMinusVariance { lambda: 0.5, ddof: 0 };
 const TENTH: Aggregate = Aggregate::MeanMinusVariance { lambda: 0.1, ddof: 1 };
+/// What a nat of divergence costs an ensemble, and one reward model that is to be held as well.
+const SMALL: f64 = 0.01;
+const LARGE: f64 = 0.2;
 /// Heads of BRME, and what the most certain one counts for beside the most cautious one.
 const HEADS: usize = 5;
 const TRUST: f64 = 0.5;
@@ -38,9 +41,9 @@ pub const ROW: Row = Row {
     paper: "Reward Model Ensembles Help Mitigate Overoptimization, arXiv:2310.02743; Reward-Robust RLHF in LLMs, \
             arXiv:2409.15360; under PPO",
     setting: "4 prompts with 1024 texts each, 400 pairs of which 25 % are turned, five two-layer heads on tokens and their places, \
-              standardised; PPO of 60 generations of 64 texts without a penalty; gold at the end, and at the largest divergence \
-              that all arms come to; one reward model is each of the five in turn, and BRME learns from each of them: half the \
-              most certain of five heads, half the most cautious",
+              standardised; PPO of 60 generations of 64 texts, without a penalty where none is named; gold at the end, and at the \
+              largest divergence that all arms without a penalty come to; one reward model is each of the five in turn, and BRME \
+              learns from each of them: half the most certain of five heads, half the most cautious",
     seeds: 30,
     claims: &[
         Claim { says: "the mean of five is better than one", more: "gold of mean", less: "gold of one" },
@@ -72,6 +75,16 @@ pub const ROW: Row = Row {
             less: "fall of WCO",
         },
         Claim { says: "so does the mean less half the variance", more: "fall of one", less: "fall of UWO" },
+        Claim {
+            says: "with a penalty of 0.01 a nat, too, the worst case loses less than one does",
+            more: "fall of one, small penalty",
+            less: "fall of WCO, small penalty",
+        },
+        Claim {
+            says: "and ends with more gold than one that is held by a penalty of 0.2",
+            more: "gold of WCO, small penalty",
+            less: "gold of one, large penalty",
+        },
         Claim {
             says: "the robust reward of uncertain heads (BRME) is better than the one that they learn from",
             more: "gold of BRME",
@@ -112,16 +125,19 @@ fn run(seed: Seed) -> Result<Figures> {
         let head = train(head, &loss, &rows, Training { steps: 300, rate: 1e-2, seed: own })?;
         members.push(Rewards { of: standardized(head.rewards(&all))? });
     }
-    let alone = members.iter().map(|member| curve(&world, member, seed)).collect::<Result<Vec<Curve>>>()?;
-    let together = |aggregate: Aggregate| -> Result<Curve> {
-        let members = members.iter().map(|member| member as &dyn Scorer).collect();
-        curve(&world, &Ensemble::new(members, aggregate)?, seed)
+    let one = |penalty: f64| -> Result<Vec<Curve>> {
+        members.iter().map(|member| curve(&world, member, penalty, seed)).collect()
     };
-    let arms = [together(Aggregate::Mean)?, together(Aggregate::Min)?, together(HALF)?, together(TENTH)?];
+    let under = |aggregate: Aggregate, penalty: f64| -> Result<Curve> {
+        let members = members.iter().map(|member| member as &dyn Scorer).collect();
+        curve(&world, &Ensemble::new(members, aggregate)?, penalty, seed)
+    };
+    let alone = one(0.0)?;
+    let arms = [under(Aggregate::Mean, 0.0)?, under(Aggregate::Min, 0.0)?, under(HALF, 0.0)?, under(TENTH, 0.0)?];
     let mut robust = Vec::new();
     for (number, member) in (0..).zip(&members) {
         let reward = uncertain(member, &texts, &all, seed.child("uncertain", number))?;
-        robust.push(curve(&world, &reward, seed)?);
+        robust.push(curve(&world, &reward, 0.0, seed)?);
     }
     let furthest = |curve: &Curve| curve.iter().map(|point| point.0).fold(0.0, f64::max);
     let common = arms.iter().chain(&alone).chain(&robust).map(furthest).fold(f64::INFINITY, f64::min);
@@ -131,6 +147,16 @@ fn run(seed: Seed) -> Result<Figures> {
         figures.push((format!("gold of {name}"), end(curve)?));
         figures.push((format!("gold of {name} at the same divergence"), at(curve, common)));
         figures.push((format!("fall of {name}"), fall(curve)));
+    }
+    let penalised = [
+        ("WCO, small penalty", vec![under(Aggregate::Min, SMALL)?]),
+        ("one, small penalty", one(SMALL)?),
+        ("one, large penalty", one(LARGE)?),
+    ];
+    for (name, curves) in &penalised {
+        let ends = curves.iter().map(end).collect::<Result<Vec<f64>>>()?;
+        figures.push((format!("gold of {name}"), mean(&ends)));
+        figures.push((format!("fall of {name}"), mean(&curves.iter().map(|curve| fall(curve)).collect::<Vec<f64>>())));
     }
     for (name, curves) in [("one", &alone), ("BRME", &robust)] {
         let ends = curves.iter().map(end).collect::<Result<Vec<f64>>>()?;
@@ -183,14 +209,14 @@ impl Scorer for Rewards {
     }
 }
 
-/// PPO on a reward.
-fn curve(world: &World, reward: &dyn Scorer, seed: Seed) -> Result<Curve> {
+/// PPO on a reward, less a penalty for each nat of divergence.
+fn curve(world: &World, reward: &dyn Scorer, penalty: f64, seed: Seed) -> Result<Curve> {
     let table = Table { world, reference: &world.reference, state: place_and_last };
     let normalize = Normalize::Whiten { variance: Variance::Unbiased, epsilon: 1e-8 };
     let gae = Gae { gamma: 1.0, lambda: 0.95, normalize };
     let (prompts, loss) = (prompts(), ppo());
     let writer = Writer { table: &table, prompts: &prompts, length: LENGTH, loss: &loss };
-    let mut judge = Judge::new(reward, &gae);
+    let mut judge = Judge { kl: penalty, ..Judge::new(reward, &gae) };
     let plan = Plan { generations: 60, samples: 16, passes: 2, rate: 0.05, seed };
     let mut curve = vec![(0.0, world.gold(&world.reference)?)];
     for policy in writer.generations(plan, &mut |rollouts| judge.credit(rollouts))? {
