@@ -50,7 +50,7 @@ pub const ROW: Row = Row {
             less: "right labels, judge",
         },
         Claim {
-            says: "on the pairs of the same texts: labels on which both agree are right more often than the judge's on all of them",
+            says: "on pairs of the same texts: labels on which both agree are right more often than the judge's on all of them",
             more: "right labels, agreed without the penalty",
             less: "right labels, judge on the same pairs",
         },

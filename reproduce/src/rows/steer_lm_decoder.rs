@@ -82,7 +82,7 @@ pub const ROW: Row = Row {
             less: "attributes off, SteerLM 2.0",
         },
         Claim {
-            says: "they are off as far as those of the target more nearly than imitation is",
+            says: "they are nearer to how far the texts of the target are off than those of imitation",
             more: "distance from the target's attributes, SteerLM",
             less: "distance from the target's attributes, SteerLM 2.0",
         },
