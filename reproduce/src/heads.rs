@@ -68,6 +68,12 @@ impl Head {
         }
     }
 
+    /// The same with fresh weights above its hidden layer, as a reward head is put on a pretrained model.
+    pub fn with_fresh_out(self, seed: Seed) -> Self {
+        let out = layer(self.out.weight.val().dims(), seed, "out");
+        Self { out, ..self }
+    }
+
     /// Where its weights lie.
     pub fn device(&self) -> Device {
         self.out.weight.val().device()
@@ -164,18 +170,25 @@ struct OnFeatures<'a> {
 }
 
 impl OnFeatures<'_> {
-    fn loss(&self, model: &Head, rows: &[&Sample]) -> Result<Loss, RewardError> {
+    /// The loss when so much of training is done.
+    fn loss(&self, model: &Head, rows: &[&Sample], progress: f64) -> Result<Loss, RewardError> {
         let needs = self.loss.needs();
         let mut responses: Vec<&[f64]> = Vec::with_capacity(needs.responses * rows.len());
         for at in 0..needs.responses {
             responses.extend(rows.iter().map(|row| row.responses[at].as_slice()));
         }
         let scores = model.forward(features(&responses, &model.device())); // [responses * rows, outputs]
-        let mut batch = ScoreBatch::new(needs.responses, scores)?;
+        let mut batch = ScoreBatch::new(needs.responses, scores)?.with_progress(progress)?;
         if needs.labels > 0 {
             batch = batch.with_labels(rows.iter().flat_map(|row| row.labels.iter().copied()).collect())?;
         }
         self.loss.loss(&batch)
+    }
+
+    fn learn_at(&self, model: &Head, rows: &[&Sample], progress: f64) -> Result<Learned, TrainError> {
+        let loss = self.loss(model, rows, progress)?;
+        let gradients = GradientsParams::from_grads(loss.rows.clone().sum().backward(), model);
+        Ok(Learned { gradients, tally: Tally::of(loss, 0) })
     }
 }
 
@@ -184,13 +197,21 @@ impl Learner for OnFeatures<'_> {
     type Row = Sample;
 
     fn learn(&self, model: &Head, rows: &[&Sample]) -> Result<Learned, TrainError> {
-        let loss = self.loss(model, rows)?;
-        let gradients = GradientsParams::from_grads(loss.rows.clone().sum().backward(), model);
-        Ok(Learned { gradients, tally: Tally::of(loss, 0) })
+        self.learn_at(model, rows, 1.0)
+    }
+
+    fn learn_window_at(
+        &self,
+        model: &Head,
+        rows: &[&Sample],
+        batch: usize,
+        progress: f64,
+    ) -> Result<Learned, TrainError> {
+        Learned::in_batches(model, rows, batch, |rows| self.learn_at(model, rows, progress))
     }
 
     fn measure(&self, model: &Head, rows: &[&Sample]) -> Result<Tally, TrainError> {
-        Ok(Tally::of(self.loss(model, rows)?, 0))
+        Ok(Tally::of(self.loss(model, rows, 1.0)?, 0))
     }
 }
 
@@ -212,9 +233,49 @@ pub fn mean(values: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use ascribe::reward::losses::BradleyTerryConfig;
+    use std::sync::Mutex;
+
+    use ascribe::reward::ScoreNeeds;
+    use ascribe::reward::losses::{BradleyTerry, BradleyTerryConfig};
 
     use super::*;
+
+    /// Bradley-Terry that notes how far training is.
+    struct Noted(BradleyTerry, Mutex<Vec<f64>>);
+
+    impl RewardLoss for Noted {
+        fn needs(&self) -> ScoreNeeds {
+            self.0.needs()
+        }
+
+        fn loss(&self, batch: &ScoreBatch) -> Result<Loss, RewardError> {
+            if let Ok(mut noted) = self.1.lock() {
+                noted.push(batch.progress());
+            }
+            self.0.loss(batch)
+        }
+    }
+
+    #[test]
+    fn a_loss_is_told_how_far_training_is() {
+        let rows: Vec<Sample> = (0..BATCH).map(|at| Sample::pair(&[at as f64], &[1.0])).collect();
+        let loss = Noted(BradleyTerryConfig::default().init().unwrap(), Mutex::default());
+        let head = Head::fresh(Widths { inputs: 1, hidden: 0, outputs: 1 }, Seed(1));
+        train(head, &loss, &rows, Training { steps: 4, rate: 1e-2, seed: Seed(2) }).unwrap();
+        let mut noted = loss.1.into_inner().unwrap();
+        // A step may be taken twice, to compare two ways to take it.
+        noted.dedup();
+        assert_eq!(noted, [0.0, 0.25, 0.5, 0.75]);
+    }
+
+    #[test]
+    fn a_fresh_output_stands_on_the_same_hidden_layer() {
+        let head = Head::fresh(Widths { inputs: 2, hidden: 3, outputs: 1 }, Seed(1));
+        let x = [vec![0.5, -1.0]];
+        let [one, other] = [2, 3].map(|seed| head.clone().with_fresh_out(Seed(seed)));
+        assert_ne!(one.rewards(&x), other.rewards(&x));
+        assert_eq!(head.clone().with_fresh_out(Seed(1)).rewards(&x), head.rewards(&x));
+    }
 
     #[test]
     fn a_linear_head_learns_which_feature_wins() {

@@ -56,7 +56,7 @@ struct Options {
     /// Takes results of other builds too; the page says how many builds it rests on.
     #[arg(long)]
     any_build: bool,
-    /// Also writes the table, as Markdown, and beside it a drawing of the decoders where they are run.
+    /// Also writes the table, as Markdown, and beside it a drawing of each row that has one, where it is run.
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -97,9 +97,9 @@ fn main() -> Result<()> {
     }
     if let Some(path) = &options.out {
         std::fs::write(path, table::markdown(&done)?).with_context(|| format!("cannot write {}", path.display()))?;
-        if let Some(drawing) = table::drawing(&done) {
-            let path = path.with_file_name(table::DRAWING);
-            std::fs::write(&path, drawing).with_context(|| format!("cannot write {}", path.display()))?;
+        for (drawing, svg) in table::drawings(&done) {
+            let path = path.with_file_name(drawing.file);
+            std::fs::write(&path, svg).with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
     Ok(())

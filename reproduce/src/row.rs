@@ -7,6 +7,13 @@ use ascribe::eval::{Estimate, stats::student_mean};
 /// What one seed showed: a figure a name, the same names for every seed.
 pub type Figures = Vec<(String, f64)>;
 
+/// The mean over seeds of one figure; `None` without a seed, or where one lacks it.
+pub fn mean_figure(seeds: &[Figures], name: &str) -> Option<f64> {
+    let of = |figures: &Figures| figures.iter().find(|(known, _)| known == name).map(|(_, value)| *value);
+    let values = seeds.iter().map(of).collect::<Option<Vec<f64>>>()?;
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
 /// One experiment: every arm on the same draws of a seed.
 pub struct Row {
     /// Its name on the command line.
@@ -114,6 +121,17 @@ mod tests {
         assert_eq!(CLAIM.against(&figures(&[(0.0, 1.0), (0.1, 1.0)])).unwrap().verdict(), Verdict::Contradicted);
         assert_eq!(CLAIM.against(&figures(&[(2.0, 1.0), (0.0, 1.0)])).unwrap().verdict(), Verdict::Undecided);
         assert_eq!(CLAIM.against(&figures(&[(2.0, 1.0)])).unwrap().verdict(), Verdict::Undecided);
+    }
+
+    #[test]
+    fn a_figure_is_averaged_where_every_seed_has_it() {
+        let seeds = figures(&[(2.0, 1.0), (4.0, 1.0)]);
+        assert_eq!(
+            (mean_figure(&seeds, "a"), mean_figure(&seeds, "c"), mean_figure(&[], "a")),
+            (Some(3.0), None, None)
+        );
+        let lacking = [seeds[0].clone(), Vec::new()];
+        assert_eq!(mean_figure(&lacking, "a"), None);
     }
 
     #[test]

@@ -8,10 +8,31 @@ use ascribe::eval::stats::{Adjust, adjust_p, paired_t};
 
 use crate::cache::Outcome;
 use crate::row::{Figures, Finding, Row};
-use crate::rows::{ppo_vs_dpo, strategies};
+use crate::rows::{ensembles, ppo_vs_dpo, strategies};
 
-/// The file of the drawing, beside the page.
-pub const DRAWING: &str = "strategies.svg";
+/// A drawing beside the page, of the figures of one row.
+pub struct Drawing {
+    row: &'static str,
+    /// Its file.
+    pub file: &'static str,
+    shows: &'static str,
+    draw: fn(&[Figures]) -> Option<String>,
+}
+
+static DRAWINGS: [Drawing; 2] = [
+    Drawing {
+        row: strategies::ROW.name,
+        file: "strategies.svg",
+        shows: "Share of problems solved against tokens sampled, a line for each decoder",
+        draw: strategies::drawing,
+    },
+    Drawing {
+        row: ensembles::ROW.name,
+        file: "ensembles.svg",
+        shows: "Gold reward of the best of n against divergence, by one reward model and by five",
+        draw: ensembles::drawing,
+    },
+];
 
 const WHAT: &str = "\
 Each row runs one published mechanism at a size of seconds, on tasks whose true credit is known; its setting says what stands
@@ -66,8 +87,8 @@ pub fn markdown(rows: &[(&Row, Vec<Outcome>)]) -> Result<String> {
             )?;
         }
     }
-    if drawing(rows).is_some() {
-        writeln!(out, "\n![Share of problems solved against tokens sampled, a line for each decoder]({DRAWING})")?;
+    for (Drawing { file, shows, .. }, _) in drawings(rows) {
+        writeln!(out, "\n![{shows}]({file})")?;
     }
     writeln!(out, "\n## Settings\n")?;
     for (row, outcomes) in rows {
@@ -83,10 +104,13 @@ pub fn markdown(rows: &[(&Row, Vec<Outcome>)]) -> Result<String> {
     Ok(out)
 }
 
-/// Accuracy of the decoders against tokens, where that row was run.
-pub fn drawing(rows: &[(&Row, Vec<Outcome>)]) -> Option<String> {
-    let (_, outcomes) = rows.iter().find(|(row, _)| row.name == strategies::ROW.name)?;
-    strategies::drawing(&figures(outcomes))
+/// The drawings of those rows that were run, each with its SVG.
+pub fn drawings(rows: &[(&Row, Vec<Outcome>)]) -> Vec<(&'static Drawing, String)> {
+    let of = |drawing: &'static Drawing| {
+        let (_, outcomes) = rows.iter().find(|(row, _)| row.name == drawing.row)?;
+        (drawing.draw)(&figures(outcomes)).map(|svg| (drawing, svg))
+    };
+    DRAWINGS.iter().filter_map(of).collect()
 }
 
 fn figures(outcomes: &[Outcome]) -> Vec<Figures> {

@@ -12,7 +12,7 @@ use ascribe::reward::losses::{BradleyTerryConfig, WeakToStrongConfig};
 use ascribe::worlds::{Annotator, Taste};
 use rand::RngExt;
 
-use crate::heads::{Head, Pair, Sample, Training, Widths, train};
+use crate::heads::{BATCH, Head, Pair, Sample, Training, Widths, train};
 use crate::row::{Claim, Figures, Row};
 use crate::world::sigmoid;
 
@@ -25,6 +25,9 @@ const STRONGEST: usize = 16;
 /// Pairs that the student knows from the start, and pairs that each learns from.
 const KNOWN: usize = 128;
 const PAIRS: usize = 512;
+/// Steps on the teacher's labels: many passes over them, and a single one.
+const STEPS: usize = 200;
+const ONE_PASS: usize = PAIRS / BATCH;
 const TESTS: usize = 2000;
 /// From here on a model knows the truth of a pair.
 const THRESHOLD: f64 = 0.75;
@@ -36,14 +39,30 @@ pub const ROW: Row = Row {
     name: "deception",
     paper: "Super(ficial)-alignment: Strong Models May Deceive Weak Models in Weak-to-Strong Generalization, arXiv:2406.11431",
     setting: "a gold reward of 16 features with 8 products; linear teachers of 512 true pairs that see 6, 11 or all features, a \
-              two-layer student that knows 128 true pairs and learns the teacher's view of 512 others; the second aim pays for \
-              wrong pairs at alpha 0.5; a pair is known from a probability of 0.75 on; 2000 new pairs",
+              two-layer student that knows 128 true pairs and learns the teacher's view of 512 others in 200 steps of 32, or in \
+              the 16 of one pass; its own labels rise to a weight of half over the first fifth; the second aim pays for wrong \
+              pairs at alpha 0.5; a pair is known from a probability of 0.75 on; 2000 new pairs",
     seeds: 40,
     claims: &[
         Claim {
             says: "a student of a weak teacher is better than it: a part of the gap to the truth is recovered",
             more: "gap recovered, weak teacher",
             less: "none of the gap",
+        },
+        Claim {
+            says: "a student that sees the teacher's labels once recovers a part of the gap",
+            more: "gap recovered, one pass",
+            less: "none of the gap",
+        },
+        Claim {
+            says: "and a larger one than it had before it was taught",
+            more: "gap recovered, one pass",
+            less: "gap recovered, untaught",
+        },
+        Claim {
+            says: "it recovers more than one that sees them many times",
+            more: "gap recovered, one pass",
+            less: "gap recovered, weak teacher",
         },
         Claim {
             says: "a student errs where its weak teacher does not know, more often than by chance",
@@ -66,7 +85,10 @@ pub const ROW: Row = Row {
             less: "deception, bootstrapped",
         },
     ],
-    tried: "Twelve seeds left two claims open, so there are 40; no other setting was tried.",
+    tried: "Twelve seeds left two claims open, so there are 40. Many passes over the labels of a weak teacher, and a single one, as \
+            is usual for reward models. Before, the student's own labels had their full weight from the first step: it \
+            then recovered nothing (+0.001 [-0.039, +0.041]). The teacher is linear in features that the student sees too, so that \
+            its errors, too, can be learned whole.",
     run,
 };
 
@@ -104,8 +126,8 @@ impl Seeing {
         self.trained(&BradleyTerryConfig::default().init()?, &rows, steps, seed)
     }
 
-    /// The same model after it has learned from a teacher, with a second aim of this weight.
-    fn taught(&self, teacher: &Self, pairs: &[Pair], alpha: f64, seed: Seed) -> Result<Self> {
+    /// The same model after so many steps on what a teacher says, with a second aim of this weight.
+    fn taught(&self, teacher: &Self, pairs: &[Pair], alpha: f64, steps: usize, seed: Seed) -> Result<Self> {
         let mut stream = seed.stream("order", 0);
         let mut rows = Vec::with_capacity(pairs.len());
         for (pair, probability) in pairs.iter().zip(teacher.first_is_better(pairs)) {
@@ -118,7 +140,7 @@ impl Seeing {
         }
         let loss = WeakToStrongConfig { alpha, ..WeakToStrongConfig::default() }.init()?;
         let student = Self { head: self.head.clone(), features: self.features };
-        student.trained(&loss, &rows, 200, seed)
+        student.trained(&loss, &rows, steps, seed)
     }
 
     fn trained(self, loss: &dyn RewardLoss, rows: &[Sample], steps: usize, seed: Seed) -> Result<Self> {
@@ -143,11 +165,14 @@ fn run(seed: Seed) -> Result<Figures> {
     let mut figures = Figures::new();
     for (name, seen) in [("weak teacher", WEAK), ("teacher between", BETWEEN), ("strong teacher", STRONGEST)] {
         let teacher = teacher(seen)?;
-        let students = [0.0, ALPHA].map(|alpha| student.taught(&teacher, &of_students, alpha, seed));
+        let students = [0.0, ALPHA].map(|alpha| student.taught(&teacher, &of_students, alpha, STEPS, seed));
         if let ([Ok(without), _], WEAK) = (&students, seen) {
-            let [weak, student, ceiling] = [&teacher, without, &ceiling].map(|model| model.accuracy(&tests));
+            let once = student.taught(&teacher, &of_students, 0.0, ONE_PASS, seed)?;
+            let [weak, ceiling] = [&teacher, &ceiling].map(|model| model.accuracy(&tests));
             figures.push(("none of the gap".into(), 0.0));
-            figures.push((format!("gap recovered, {name}"), gap_recovered(weak, student, ceiling)?));
+            for (name, model) in [(name, without), ("one pass", &once), ("untaught", &student)] {
+                figures.push((format!("gap recovered, {name}"), gap_recovered(weak, model.accuracy(&tests), ceiling)?));
+            }
         }
         let shown = shown(&teacher, &ceiling, students, &tests)?;
         figures.push((format!("deception, {name}"), shown.score));
@@ -155,8 +180,8 @@ fn run(seed: Seed) -> Result<Figures> {
     }
     let between = Seeing::fresh(BETWEEN, 0, seed.child("between", 0));
     let bootstrapped = [0.0, ALPHA].map(|alpha| -> Result<Seeing> {
-        let between = between.taught(&weak, &of_teachers, alpha, seed)?;
-        student.taught(&between, &of_students, alpha, seed)
+        let between = between.taught(&weak, &of_teachers, alpha, STEPS, seed)?;
+        student.taught(&between, &of_students, alpha, STEPS, seed)
     });
     figures.push(("deception, bootstrapped".into(), shown(&weak, &ceiling, bootstrapped, &tests)?.score));
     Ok(figures)
@@ -196,7 +221,7 @@ mod tests {
         let pairs = Annotator::default().comparisons(&taste, 400, &mut stream);
         let pairs: Vec<Pair> = pairs.into_iter().map(|pair| [pair.chosen, pair.rejected]).collect();
         let teacher = Seeing::fresh(1, 0, Seed(2)).told(&pairs, 200, Seed(3)).unwrap();
-        let student = Seeing::fresh(3, 8, Seed(4)).taught(&teacher, &pairs, 0.0, Seed(5)).unwrap();
+        let student = Seeing::fresh(3, 8, Seed(4)).taught(&teacher, &pairs, 0.0, STEPS, Seed(5)).unwrap();
         let right = student.accuracy(&pairs);
         assert!(right > 0.85, "{right}");
         let turned: Vec<Pair> = pairs.iter().map(|[better, worse]| [worse.clone(), better.clone()]).collect();

@@ -50,6 +50,16 @@ pub const ROW: Row = Row {
             less: "right labels, judge",
         },
         Claim {
+            says: "on pairs of the same texts: labels on which both agree are right more often than the judge's on all of them",
+            more: "right labels, agreed without the penalty",
+            less: "right labels, judge on the same pairs",
+        },
+        Claim {
+            says: "and than the implicit reward's on all of them",
+            more: "right labels, agreed without the penalty",
+            less: "right labels, implicit reward on the same pairs",
+        },
+        Claim {
             says: "agreed pairs earn more gold than all pairs by the judge",
             more: "gold of SCIR",
             less: "gold by the judge",
@@ -65,7 +75,8 @@ pub const ROW: Row = Row {
             less: "agreement without it",
         },
     ],
-    tried: "No other setting was tried. Labels on which both readings agree repeat in part what the policy holds already.",
+    tried: "Labels of an arm against the judge's of another arm, which writes other texts, and against the judge's of all pairs of \
+            the same texts, without the penalty. Labels on which both readings agree repeat in part what the policy holds already.",
     run,
 };
 
@@ -85,8 +96,10 @@ enum Labels {
 /// What an arm came to.
 struct Outcome {
     gold: f64,
-    /// Share of the labels that it learned from, a mean over rounds.
+    /// Share of right labels among those that it learned from, a mean over rounds.
     right: f64,
+    /// The same of all its pairs: by the implicit reward, and by the judge.
+    of_all: [f64; 2],
     /// Share of the pairs of the last round on which the readings agree.
     agreement: f64,
 }
@@ -113,6 +126,9 @@ fn run(seed: Seed) -> Result<Figures> {
         ("right labels, judge".into(), by_judge.right),
         ("right labels, implicit reward".into(), by_implicit.right),
         ("right labels, agreed".into(), penalised.right),
+        ("right labels, agreed without the penalty".into(), agreed.right),
+        ("right labels, implicit reward on the same pairs".into(), agreed.of_all[0]),
+        ("right labels, judge on the same pairs".into(), agreed.of_all[1]),
         ("agreement without it".into(), agreed.agreement),
         ("agreement with the penalty".into(), penalised.agreement),
     ])
@@ -121,7 +137,7 @@ fn run(seed: Seed) -> Result<Figures> {
 fn rounds(world: &World, start: &TreePolicy, judge: &RewardTable, labels: Labels, seed: Seed) -> Result<Outcome> {
     let dpo = DpoConfig { beta: BETA, ..DpoConfig::default() }.init()?;
     let (mut current, mut judge) = (start.clone(), judge.clone());
-    let (mut shares, mut agreement) = (Vec::new(), 0.0);
+    let (mut shares, mut of_all, mut agreement) = (Vec::new(), [Vec::new(), Vec::new()], 0.0);
     for round in 0..ROUNDS {
         let seed = seed.child("round", round);
         let training = Training { steps: STEPS, rate: 0.05, seed };
@@ -132,6 +148,9 @@ fn rounds(world: &World, start: &TreePolicy, judge: &RewardTable, labels: Labels
         let probabilities = readings(world, &current, &judge, &pairs)?;
         let agreed = unanimous(&probabilities)?;
         agreement = mean(&agreed.iter().map(|alike| f64::from(u8::from(*alike))).collect::<Vec<f64>>());
+        for (shares, said) in of_all.iter_mut().zip(&probabilities) {
+            shares.push(right_labels(world, &pairs, said)?);
+        }
         let [implicit, judged] = &probabilities;
         let (mut rows, mut right) = (Vec::new(), Vec::new());
         for (at, pair) in pairs.iter().enumerate() {
@@ -156,7 +175,22 @@ fn rounds(world: &World, start: &TreePolicy, judge: &RewardTable, labels: Labels
         let table = Table { world, reference: &current, state: place_and_last };
         current = table.trained(&dpo, &rows, training)?;
     }
-    Ok(Outcome { gold: world.gold(&current)?, right: mean(&shares), agreement })
+    Ok(Outcome {
+        gold: world.gold(&current)?,
+        right: mean(&shares),
+        of_all: of_all.map(|shares| mean(&shares)),
+        agreement,
+    })
+}
+
+/// The share of pairs of which these probabilities that the first text is better name the text that earns more.
+fn right_labels(world: &World, pairs: &[TrainRow], first_is_better: &[f64]) -> Result<f64> {
+    let mut right = 0;
+    for (pair, said) in pairs.iter().zip(first_is_better) {
+        let [first, second] = [0, 1].map(|at| world.reward(pair.prompt[0], &pair.responses[at].tokens));
+        right += usize::from((*said > 0.5) == (first? > second?));
+    }
+    Ok(right as f64 / pairs.len() as f64)
 }
 
 /// Pairs of different texts of a policy, of which nothing is said.
@@ -266,6 +300,16 @@ impl Learner for Readings<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_are_right_where_the_first_text_earns_more() {
+        // A text is worth its last token.
+        let world = World::new(2, Seed(0), |path| f64::from(path[2])).unwrap();
+        let pairs =
+            [[3, 1], [1, 3], [2, 0]].map(|[first, second]| TrainRow::pair(vec![1], vec![0, first], vec![0, second]));
+        let right = right_labels(&world, &pairs, &[0.9, 0.9, 0.2]).unwrap();
+        assert!((right - 1.0 / 3.0).abs() < 1e-12, "{right}");
+    }
 
     #[test]
     fn the_penalty_brings_both_readings_to_one_side() {

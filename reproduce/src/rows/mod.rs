@@ -22,7 +22,7 @@ mod distilled_traces;
 mod domain_features;
 mod dpo_overoptimisation;
 mod dynamic_beta;
-mod ensembles;
+pub mod ensembles;
 mod ensembles_in_rl;
 mod fair_learner;
 mod folded_histories;

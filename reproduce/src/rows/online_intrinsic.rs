@@ -1,8 +1,8 @@
 //! ONI: an annotator labels captions of what happens while the agent learns, and what it said pays at once.
 //!
 //! A caption names an event and how it is told, so one event has several captions. The annotator labels a few captions behind each
-//! walk, the newest first, and never makes the agent wait. Retrieval pays what was labelled; classification also pays captions
-//! that are like it.
+//! walk, the newest first or drawn from all that wait, and never makes the agent wait. Retrieval pays what was labelled;
+//! classification also pays captions that are like it.
 
 use anyhow::Result;
 use ascribe::core::{Seed, Stream};
@@ -20,9 +20,10 @@ pub const ROW: Row = Row {
     name: "online-intrinsic",
     paper: "Online Intrinsic Rewards for Decision Making Agents from Large Language Model Feedback, arXiv:2410.23022",
     setting: "two rooms with a key, a door and a goal that alone pays; Q-learning on 300 walks of at most 120 steps; captions of \
-              five events, told in eight ways; a rule labels one caption after every tenth walk, or five after each; the \
-              intrinsic reward is 0.1 and decays with the cube of how often a caption came; or the labels come from a thread, \
-              five a walk, which has the next walk to think of them; the share of walks that arrive",
+              five events, told in eight ways; a rule labels one caption after every tenth walk, or five after each, the newest \
+              first or, where it is said, drawn from all that wait; the intrinsic reward is 0.1 and decays with the cube of how \
+              often a caption came; or the labels come from a thread, five a walk, which has the next walk to think of them; the \
+              share of walks that arrive",
     seeds: 12,
     claims: &[
         Claim {
@@ -37,6 +38,16 @@ pub const ROW: Row = Row {
             less: "retrieval, few labels",
         },
         Claim {
+            says: "with few labels, drawn, classification is better than retrieval",
+            more: "classification, few labels, drawn",
+            less: "retrieval, few labels, drawn",
+        },
+        Claim {
+            says: "classification learns more from few labels that are drawn than from those of the newest",
+            more: "classification, few labels, drawn",
+            less: "classification, few labels",
+        },
+        Claim {
             says: "a faster annotator is better",
             more: "retrieval, five labels a walk",
             less: "retrieval, few labels",
@@ -47,8 +58,9 @@ pub const ROW: Row = Row {
             less: "sparse",
         },
     ],
-    tried: "No other setting was tried. With 30 labels, most of them of walking, the classifier likely calls every caption no \
-            progress, while retrieval needs each telling once.",
+    tried: "Few labels of the newest captions, and few of captions that are drawn. The newest captions that wait are those of what \
+            just went well for the first time, and a slow annotator comes to the others late, so that the classifier sees little \
+            of what is no progress for long; retrieval pays labelled captions alone.",
     run,
 };
 
@@ -77,6 +89,8 @@ struct Annotator {
     every: u64,
     /// On a thread of its own, with labels that come behind the next walk.
     late: bool,
+    /// Of captions drawn from all that wait, not of the newest.
+    drawn: bool,
 }
 
 /// The share of walks that arrive; without an annotator nothing but the goal pays.
@@ -85,7 +99,7 @@ fn arrivals(seed: Seed, form: IntrinsicForm, annotator: Option<Annotator>) -> Re
     let mut intrinsic = config.init()?;
     let mut agent = Agent::fresh();
     let mut thread = AnnotatorThread::new(|caption| Ok(progress(caption)));
-    let mut arrived = 0;
+    let (mut arrived, mut waiting) = (0, Vec::<String>::new());
     for number in 0..WALKS {
         let walk = agent.walk(&mut seed.stream("walk", number));
         arrived += usize::from(walk.arrived());
@@ -101,7 +115,9 @@ fn arrivals(seed: Seed, form: IntrinsicForm, annotator: Option<Annotator>) -> Re
             thread.wait(&mut intrinsic)?;
             thread.ask(&mut intrinsic, annotator.labels)?;
         } else if number.is_multiple_of(annotator.every) {
-            for asked in intrinsic.queries(annotator.labels) {
+            waiting.extend(intrinsic.queries(if annotator.drawn { usize::MAX } else { annotator.labels }));
+            for _ in 0..annotator.labels.min(waiting.len()) {
+                let asked = waiting.remove(if annotator.drawn { stream.random_range(0..waiting.len()) } else { 0 });
                 intrinsic.label(&asked, progress(&asked))?;
             }
         }
@@ -110,9 +126,10 @@ fn arrivals(seed: Seed, form: IntrinsicForm, annotator: Option<Annotator>) -> Re
 }
 
 fn run(seed: Seed) -> Result<Figures> {
-    let fast = Annotator { labels: 5, every: 1, late: false };
-    let slow = Annotator { labels: 1, every: 10, late: false };
+    let fast = Annotator { labels: 5, every: 1, late: false, drawn: false };
+    let slow = Annotator { labels: 1, every: 10, ..fast };
     let late = Annotator { late: true, ..fast };
+    let drawn = Annotator { drawn: true, ..slow };
     let classification = IntrinsicForm::Classification { eta: 0.5 };
     Ok(vec![
         ("sparse".into(), arrivals(seed, IntrinsicForm::Retrieval, None)?),
@@ -121,5 +138,7 @@ fn run(seed: Seed) -> Result<Figures> {
         ("retrieval, a walk late".into(), arrivals(seed, IntrinsicForm::Retrieval, Some(late))?),
         ("retrieval, few labels".into(), arrivals(seed, IntrinsicForm::Retrieval, Some(slow))?),
         ("classification, few labels".into(), arrivals(seed, classification, Some(slow))?),
+        ("retrieval, few labels, drawn".into(), arrivals(seed, IntrinsicForm::Retrieval, Some(drawn))?),
+        ("classification, few labels, drawn".into(), arrivals(seed, classification, Some(drawn))?),
     ])
 }

@@ -1,8 +1,8 @@
 //! Helping or herding: ensembles whose members were pretrained apart, and ensembles whose members share a pretrained start.
 //!
-//! A head is pretrained on comparisons by another taste. The members of one ensemble differ in fresh weights and in the order of
-//! pretraining and of fine-tuning, those of the other in the order of fine-tuning alone. The annotator likes a feature for itself,
-//! which no member can know.
+//! A hidden layer is pretrained on comparisons by another taste, and gets a fresh output for fine-tuning. The members of one ensemble
+//! differ in the weights and the order of pretraining as well, those of the other in the fresh output and the order of fine-tuning
+//! alone. The annotator likes a feature for itself, which no member can know.
 
 use anyhow::Result;
 use ascribe::core::Seed;
@@ -34,9 +34,9 @@ pub const ROW: Row = Row {
     name: "pretraining-seeds",
     paper: "Helping or Herding? Reward Model Ensembles Mitigate but do not Eliminate Reward Hacking, arXiv:2312.09244",
     setting: "a gold reward of 16 features with 8 products; two-layer heads, pretrained on 1500 pairs of another gold reward and \
-              fine-tuned on 400 pairs, 25 % of them turned, by an annotator who likes one feature for itself; five members by \
-              pretraining or by fine-tuning seed; best-of-256 on 100 prompts; two members are compared on 2000 responses, as they \
-              come and with every feature moved by 1.5",
+              fine-tuned with a fresh output on 400 pairs, 25 % of them turned, by an annotator who likes one feature for itself; \
+              five members by pretraining seed, or by the seed of the output and of the order of fine-tuning alone; best-of-256 on \
+              100 prompts; two members are compared on 2000 responses, as they come and with every feature moved by 1.5",
     seeds: 40,
     claims: &[
         Claim {
@@ -80,7 +80,10 @@ pub const ROW: Row = Row {
             less: "liked feature of the best by gold",
         },
     ],
-    tried: "Eight seeds left one claim open, so there are 40; no other setting was tried.",
+    tried: "Eight seeds left one claim open, so there are 40. Before, fine-tuning went on from the output of pretraining, and its \
+            seed was the order of pairs alone: members then disagreed by 0.069, ranked responses alike to 0.992, and were no \
+            better together than one of them (-0.004 [-0.017, +0.008]). The paper's fine-tuning seeds begin with a fresh output \
+            each.",
     run,
 };
 
@@ -131,7 +134,8 @@ fn run(seed: Seed) -> Result<Figures> {
     let moved: Vec<Vec<f64>> =
         candidates[..COMPARED].iter().map(|response| response.iter().map(|x| x + MOVED).collect()).collect();
     let rewards = |head: Head, seed: Seed| -> Result<Member> {
-        let head = train(head, &loss, &late, Training { steps: 150, rate: 5e-3, seed })?;
+        let fresh = head.with_fresh_out(seed.child("fine-tuning", 0));
+        let head = train(fresh, &loss, &late, Training { steps: 150, rate: 5e-3, seed })?;
         Ok(Member { rewards: standardized(head.rewards(&candidates))?, on_moved: head.rewards(&moved) })
     };
     let shared = pretrained(&loss, &early, seed.child("shared", 0))?;

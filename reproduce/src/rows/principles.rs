@@ -1,13 +1,16 @@
 //! Psycho-counselling by principles: replies are rated by each of seven, the ratings make pairs, these a reward and a policy.
 //!
 //! ```text
-//! worth by principle k   a drawn reward g_k, mean 0 and deviation 1
+//! worth by principle k   a drawn reward g_k, mean 0 and deviation 1; or (g + g_k) / sqrt 2, where principles share half
 //! rating by principle k  round(3 + g_k + noise) in 1 to 5
 //! chosen                 the reply whose mean rating is higher, by a quarter at least
 //! gold                   mean_k g_k
 //! ```
 //! Offline, DPO learns from these pairs. Online, it learns in rounds from the best and the worst of its own replies, as the reward
 //! that the pairs trained has it.
+
+use std::f64::consts::FRAC_1_SQRT_2;
+use std::rc::Rc;
 
 use anyhow::Result;
 use ascribe::core::{Seed, Tokens};
@@ -40,9 +43,10 @@ const STEPS: usize = 200;
 pub const ROW: Row = Row {
     name: "principles",
     paper: "Preference Learning Unlocks LLMs' Psycho-Counseling Skills, arXiv:2502.19731",
-    setting: "4 prompts with 1024 replies each, seven drawn rewards stand for principles and noisy ratings from 1 to 5 for raters; 256 \
-              pairs by the mean of seven ratings, or by one; DPO at beta 0.3 for 200 steps on the pairs, or for 4 rounds of 50 steps \
-              on the best and worst of 4 own replies by a reward that the pairs trained; wins against the start are exact",
+    setting: "4 prompts with 1024 replies each, seven drawn rewards stand for principles and noisy ratings from 1 to 5 for raters; \
+              256 pairs by the mean of seven ratings, or by one; DPO at beta 0.3 for 200 steps on the pairs, or for 4 rounds of 50 \
+              steps on the best and worst of 4 own replies by a reward that the pairs trained; wins against the start are exact; \
+              principles have nothing in common, or half of their variance where it is said",
     seeds: 20,
     claims: &[
         Claim {
@@ -70,8 +74,14 @@ pub const ROW: Row = Row {
             more: "least gain of a principle, online DPO",
             less: "gain of the start",
         },
+        Claim {
+            says: "it does where principles share half of what they value",
+            more: "least gain of a principle that shares, online DPO",
+            less: "gain of the start",
+        },
     ],
-    tried: "No other setting was tried.",
+    tried: "Principles that have nothing in common, so that what one gains may cost another, and principles that share half of \
+            what they value.",
     run,
 };
 
@@ -80,13 +90,44 @@ fn rating(worth: f64, noise: f64) -> f64 {
     (3.0 + worth + NOISE * noise).round().clamp(1.0, 5.0)
 }
 
+/// What a principle finds a reply worth.
+type Worth = Box<dyn Fn(&[u32]) -> f64>;
+
+/// Seven principles, with nothing in common or with half of their variance.
+fn drawn(shares: bool, seed: Seed) -> Result<Vec<Worth>> {
+    let shared = Rc::new(Gold::drawn(LENGTH, seed.child("shared", 0))?);
+    let one = |k: u64| -> Result<Worth> {
+        let own = Gold::drawn(LENGTH, seed.child("principle", k))?;
+        let shared = Rc::clone(&shared);
+        let worth: Worth = if shares {
+            Box::new(move |path: &[u32]| (own.of(path) + shared.of(path)) * FRAC_1_SQRT_2)
+        } else {
+            Box::new(move |path: &[u32]| own.of(path))
+        };
+        Ok(worth)
+    };
+    (0..PRINCIPLES as u64).map(one).collect()
+}
+
+/// The world whose gold is the mean of the principles.
+fn world_of(principles: &[Worth], seed: Seed) -> Result<World> {
+    World::new(LENGTH, seed, |path| principles.iter().map(|principle| principle(path)).sum::<f64>() / PRINCIPLES as f64)
+}
+
+/// What the principle gains that gains least.
+fn least_gain(world: &World, principles: &[Worth], policy: &TreePolicy) -> Result<f64> {
+    let mut least = f64::INFINITY;
+    for principle in principles {
+        let tree = TokenTree::new(VOCABULARY, LENGTH + 1, principle)?;
+        let worth = |policy: &TreePolicy| -> Result<f64> { Ok(tree.exact_value(policy)?.value(&[])?) };
+        least = least.min(worth(policy)? - worth(&world.reference)?);
+    }
+    Ok(least)
+}
+
 fn run(seed: Seed) -> Result<Figures> {
-    let principles = (0..PRINCIPLES as u64)
-        .map(|k| Gold::drawn(LENGTH, seed.child("principle", k)))
-        .collect::<Result<Vec<Gold>>>()?;
-    let world = World::new(LENGTH, seed, |path| {
-        principles.iter().map(|principle| principle.of(path)).sum::<f64>() / PRINCIPLES as f64
-    })?;
+    let principles = drawn(false, seed)?;
+    let world = world_of(&principles, seed)?;
     let mut one = [0.0; PRINCIPLES];
     one[0] = 1.0;
     let (all, one) = (Merge::new(&[1.0 / PRINCIPLES as f64; PRINCIPLES])?, Merge::new(&one)?);
@@ -99,28 +140,32 @@ fn run(seed: Seed) -> Result<Figures> {
     let of_one = RewardTable::trained(&world, place_and_last, &by_one, training)?;
     let offline = learned(&world, &world.reference, &by_all, training)?;
     let offline_one = learned(&world, &world.reference, &by_one, training)?;
-    let online = online(&world, &reward, seed)?;
+    let policy = online(&world, &reward, seed)?;
     let wins = |policy: &TreePolicy| world.wins(policy, &world.reference);
-    let mut least = f64::INFINITY;
-    for principle in &principles {
-        let tree = TokenTree::new(VOCABULARY, LENGTH + 1, |path| principle.of(path))?;
-        let worth = |policy: &TreePolicy| -> Result<f64> { Ok(tree.exact_value(policy)?.value(&[])?) };
-        least = least.min(worth(&online)? - worth(&world.reference)?);
-    }
+
+    let sharing = drawn(true, seed)?;
+    let shared_world = world_of(&sharing, seed)?;
+    let by_sharing = rated(&shared_world, &sharing, &all, seed)?;
+    let of_sharing = RewardTable::trained(&shared_world, place_and_last, &by_sharing, training)?;
+    let policy_of_sharing = online(&shared_world, &of_sharing, seed)?;
     Ok(vec![
         ("accuracy, seven principles".into(), reward.accuracy(&measured)),
         ("accuracy, one principle".into(), of_one.accuracy(&measured)),
         ("wins of the start".into(), wins(&world.reference)),
         ("wins of offline DPO".into(), wins(&offline)),
         ("wins of offline DPO, one principle".into(), wins(&offline_one)),
-        ("wins of online DPO".into(), wins(&online)),
-        ("least gain of a principle, online DPO".into(), least),
+        ("wins of online DPO".into(), wins(&policy)),
+        ("least gain of a principle, online DPO".into(), least_gain(&world, &principles, &policy)?),
+        (
+            "least gain of a principle that shares, online DPO".into(),
+            least_gain(&shared_world, &sharing, &policy_of_sharing)?,
+        ),
         ("gain of the start".into(), 0.0),
     ])
 }
 
 /// Pairs of replies of the start, by ratings that are merged into one; the same replies and ratings whatever counts.
-fn rated(world: &World, principles: &[Gold], merge: &Merge, seed: Seed) -> Result<Vec<TrainRow>> {
+fn rated(world: &World, principles: &[Worth], merge: &Merge, seed: Seed) -> Result<Vec<TrainRow>> {
     let mut rows = Vec::with_capacity(PAIRS);
     let mut attempt = 0;
     while rows.len() < PAIRS {
@@ -132,7 +177,7 @@ fn rated(world: &World, principles: &[Gold], merge: &Merge, seed: Seed) -> Resul
         let mut merged = |reply: &Tokens| -> Result<f64> {
             let path = [&[prompt][..], &reply[..]].concat();
             let ratings: Vec<f64> =
-                principles.iter().map(|principle| rating(principle.of(&path), normal(&mut stream))).collect();
+                principles.iter().map(|principle| rating(principle(&path), normal(&mut stream))).collect();
             Ok(merge.apply(&ratings)?)
         };
         let difference = merged(first)? - merged(second)?;
@@ -189,13 +234,27 @@ mod tests {
     }
 
     #[test]
+    fn principles_share_half_or_nothing() {
+        // (g + g_1) / sqrt 2 less (g + g_0) / sqrt 2: what is shared cancels.
+        let (apart, sharing) = (drawn(false, Seed(3)).unwrap(), drawn(true, Seed(3)).unwrap());
+        assert_eq!((apart.len(), sharing.len()), (PRINCIPLES, PRINCIPLES));
+        for path in [[0, 0, 1, 2, 3, 0], [3, 1, 1, 0, 2, 2]] {
+            let own = apart[1](&path) - apart[0](&path);
+            assert!((2f64.sqrt() * (sharing[1](&path) - sharing[0](&path)) - own).abs() < 1e-9);
+            // The same reward is shared by all: the second differs from its own by as much as the first does.
+            let shared = [0, 1].map(|k| 2f64.sqrt() * sharing[k](&path) - apart[k](&path));
+            assert!((shared[0] - shared[1]).abs() < 1e-9 && shared[0].abs() > 1e-9, "{shared:?}");
+        }
+    }
+
+    #[test]
     fn pairs_follow_the_ratings_that_count() {
         let seed = Seed(3);
         let world = World::new(LENGTH, seed, |_| 0.0).unwrap();
-        let principles: Vec<Gold> = (0..2).map(|k| Gold::drawn(LENGTH, seed.child("principle", k)).unwrap()).collect();
-        let rows = rated(&world, &principles, &Merge::new(&[1.0, 0.0]).unwrap(), seed).unwrap();
+        let principles = drawn(false, seed).unwrap();
+        let rows = rated(&world, &principles[..2], &Merge::new(&[1.0, 0.0]).unwrap(), seed).unwrap();
         let worth = |row: &TrainRow, principle: usize, at: usize| {
-            principles[principle].of(&row.prompt.followed_by(&row.responses[at].tokens))
+            principles[principle](&row.prompt.followed_by(&row.responses[at].tokens))
         };
         let right = |principle: usize| {
             let chosen = rows.iter().filter(|row| worth(row, principle, 0) > worth(row, principle, 1));

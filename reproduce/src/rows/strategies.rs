@@ -11,8 +11,7 @@ use ascribe::worlds::Problem;
 use rand::RngExt;
 use serde_json::{Value, json};
 
-use crate::heads::mean;
-use crate::row::{Claim, Figures, Row};
+use crate::row::{Claim, Figures, Row, mean_figure};
 use crate::solver::{ATTEMPT, Verifier, answer, same, solver};
 
 const PROBLEMS: u64 = 200;
@@ -229,12 +228,7 @@ fn spent_by(name: &str) -> String {
 
 /// Accuracy against the tokens that were sampled, as a drawing; `None` without a seed.
 pub fn drawing(seeds: &[Figures]) -> Option<String> {
-    let figure = |name: &str| {
-        let of = |figures: &Figures| figures.iter().find(|(known, _)| known == name).map(|(_, value)| *value);
-        let values: Option<Vec<f64>> = seeds.iter().map(of).collect();
-        values.filter(|values| !values.is_empty()).map(|values| mean(&values))
-    };
-    let point = |name: String| Some((figure(&spent_by(&name))?, figure(&name)?));
+    let point = |name: String| Some((mean_figure(seeds, &spent_by(&name))?, mean_figure(seeds, &name)?));
     let series = |name: &&str| {
         let points: Vec<(f64, f64)> =
             SOLUTIONS.iter().filter_map(|n| point(format!("{name}, {} tokens", n * STEPS))).collect();
