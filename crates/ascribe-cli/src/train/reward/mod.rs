@@ -27,6 +27,7 @@ pub(crate) mod written;
 
 use std::path::Path;
 
+use anyhow::bail;
 use ascribe::lm::{Decoder, Head, LanguageModel, Pooling, Row};
 use ascribe::preference::Encoder;
 use ascribe::reward::losses::{GeneralPreference, UNRATED};
