@@ -780,8 +780,11 @@ fn one_forward_equals_two_and_the_scores_of_the_policy() {
 
 #[test]
 fn tokens_of_rows_are_those_of_their_passes() {
-    let pair = |prompt: &[u32], chosen: &[u32], rejected: &[u32]| TrainRow::pair(prompt, chosen, rejected);
-    let rows = [pair(&[1, 2, 3], &[4, 5], &[6, 7, 8, 9]), pair(&[1, 2, 3], &[5], &[6]), pair(&[2, 3], &[5], &[6])];
+    let rows = [
+        TrainRow::pair(vec![1u32, 2, 3], vec![4u32, 5], vec![6u32, 7, 8, 9]),
+        TrainRow::pair(vec![1u32, 2, 3], vec![5u32], vec![6u32]),
+        TrainRow::pair(vec![2u32, 3], vec![5u32], vec![6u32]),
+    ];
     let dpo = DpoConfig::default().init().expect("sound");
     let learner = LogpLearner::new(&dpo);
     // A prompt once: 3 + 2 + 4; the same prompt again adds 1 + 1; another one 2 + 1 + 1.
@@ -792,10 +795,10 @@ fn tokens_of_rows_are_those_of_their_passes() {
     assert_eq!(LogpLearner::new(&Sft).tokens(&rows.iter().collect::<Vec<_>>()), Some(9));
     // Mismatched responses have a pass of their own, and the larger one counts: 3 + 5 against 3 + 2.
     let kto = KtoConfig::default().init().expect("sound");
-    let mismatched = Some(Response::new(vec![4, 5, 6, 7, 8]));
-    let row = TrainRow { mismatched, ..TrainRow::labelled(vec![1, 2, 3], vec![4, 5], true) };
+    let mismatched = Some(Response::new(vec![4u32, 5, 6, 7, 8]));
+    let row = TrainRow { mismatched, ..TrainRow::labelled(vec![1u32, 2, 3], vec![4u32, 5], true) };
     assert_eq!(LogpLearner::new(&kto).tokens(&[&row]), Some(8));
     // What is refused is told by the pass.
-    let short = TrainRow::single(vec![1], vec![2]);
+    let short = TrainRow::single(vec![1u32], vec![2u32]);
     assert_eq!(learner.tokens(&[&short]), Some(0));
 }
