@@ -400,7 +400,8 @@ fn an_adapter_of_gpt2_is_the_dense_sum() {
         let refused = loaded.save(&folder.path().join("out")).expect_err("not in peft's layout").to_string();
         assert!(refused.contains("GPT-2") && refused.contains("c_attn"), "{refused}");
     }
-    let stray = ("base_model.model.transformer.h.0.attn.q_proj.lora_A.weight".to_owned(), vec![R, 32], factor(0, R, 32));
+    let stray =
+        ("base_model.model.transformer.h.0.attn.q_proj.lora_A.weight".to_owned(), vec![R, 32], factor(0, R, 32));
     write(folder.path(), &config(json!(["q_proj"])), &[stray]);
     let refused = plain.with_adapter(folder.path()).err().expect("no such module").to_string();
     assert!(refused.contains("no projection `q_proj`; it has c_attn, c_proj, c_fc"), "{refused}");
