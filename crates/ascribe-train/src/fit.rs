@@ -324,8 +324,7 @@ impl<'a, L: Learner> Fit<'a, L> {
         let progress = self.step as f64 / self.schedule.steps.max(1) as f64;
         let (learner, batch) = (self.learner, self.config.per_device_train_batch_size);
         let most = self.config.max_batch_tokens;
-        let count = |rows: &[&L::Row]| learner.tokens(rows).unwrap_or(0);
-        let batches = most.map(|most| batches_by_tokens(&rows, most, count));
+        let batches = most.map(|most| batches_by_tokens(&rows, most, |rows| learner.tokens(rows).unwrap_or(0)));
         let learn = || match &batches {
             None => learner.learn_window_at(&model, &rows, batch, progress),
             Some(batches) => learner.learn_batches(&model, batches, progress),
@@ -363,7 +362,7 @@ impl<'a, L: Learner> Fit<'a, L> {
         let gradients = scaled(&model, gradients, clip / tally.weight);
         let rate = self.schedule.at(self.step);
         if let Some((most, batches)) = most.zip(batches) {
-            self.long_rows += batches.into_iter().filter(|rows| count(rows) > most).count();
+            self.long_rows += batches.into_iter().filter(|rows| learner.tokens(rows) > Some(most)).count();
         }
         // The model is moved in: a second handle would make every weight be copied.
         self.model = Some(self.optimizer.step(rate, model, gradients));
