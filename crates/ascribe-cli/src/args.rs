@@ -236,6 +236,10 @@ pub struct TrainArgs {
     /// Batches of one optimizer step.
     #[arg(help_heading = "Steps", long, default_value_t = 4)]
     pub gradient_accumulation_steps: usize,
+    /// Tokens that go through the model at once: the rows of an optimizer step stay the same, and are cut into batches of at most so
+    /// many tokens, or of one row, instead of by --per-device-train-batch-size. A prompt that rows share counts once.
+    #[arg(help_heading = "Steps", long)]
+    pub max_batch_tokens: Option<usize>,
     /// Largest joint norm of the gradients; 0 does not clip.
     #[arg(help_heading = "Optimizer", long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub max_grad_norm: f64,

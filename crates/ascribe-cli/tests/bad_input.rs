@@ -271,6 +271,7 @@ fn options_out_of_range() {
         ("--warmup-ratio 1", "warmup_ratio must be in [0, 1)"),
         ("--num-train-epochs 0", "num_train_epochs must be above 0"),
         ("--per-device-train-batch-size 0", "per_device_train_batch_size must be at least 1"),
+        ("--max-batch-tokens 0", "max_batch_tokens must be at least 1"),
         ("--adam-beta2 1", "adam_beta2 must be in [0, 1)"),
         ("--max-length 1", "max_length must be at least 2"),
         ("--lr-scheduler-type cosinus", "unknown variant `cosinus`"),
@@ -487,6 +488,7 @@ fn a_checkpoint_of_another_run() {
         ("dpo", "--model model --beta 0.2", "another beta (0.1, here 0.2)"),
         ("dpo", "--model model --learning-rate 0.002", "another learning_rate (0.001, here 0.002)"),
         ("dpo", "--model model --max-steps 2", "another max_steps (1, here 2)"),
+        ("dpo", "--model model --max-batch-tokens 64", "another max_batch_tokens (none, here 64)"),
     ] {
         let cached = cache();
         train(method, options).refused(&["out/checkpoint-1", what, remedy]);

@@ -446,6 +446,13 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         ("reward", "--center-rewards-coefficient -1", &["centre must be finite and at least 0"]),
         ("reward", "--attribute-weights 1", &["those of the loss regression"]),
         ("reward", "--loss regression", &["pairs.jsonl"]),
+        (
+            "reward",
+            "--loss trajectories --max-batch-tokens 64",
+            &["max_batch_tokens does not go with the loss trajectories"],
+        ),
+        ("critique", "--loss trajectories --max-batch-tokens 64", &["max_batch_tokens does not go with the loss traj"]),
+        ("reward", "--contrast simcse --max-batch-tokens 64", &["max_batch_tokens does not go with contrast"]),
         ("dpo", "--loss gpm", &["loss does nothing with dpo; leave it out, or use reward"]),
     ] {
         for command in ["train", "validate"] {

@@ -81,6 +81,23 @@ fn fused_operations_are_verified_on_rollouts() {
 }
 
 #[test]
+fn a_limit_of_tokens_cuts_the_rollouts_of_a_step_and_changes_no_figure() {
+    let bench = bench();
+    // The loss of brain is one over all responses to a prompt.
+    for method in ["ppo", "brain"] {
+        let (plain, limited) = (format!("{method}-plain"), format!("{method}-limited"));
+        train(&bench, method, &plain, "--max-steps 1").succeeded();
+        let ran = train(&bench, method, &limited, "--max-steps 1 --max-batch-tokens 1").succeeded();
+        assert!(ran.stderr.contains("4 times a row had more than max_batch_tokens 1"), "{}", ran.stderr);
+        let (got, expected) = (&log(&bench, &limited)[0], &log(&bench, &plain)[0]);
+        for name in ["loss", "grad_norm", "reward", "num_tokens"] {
+            let [got, expected] = [got, expected].map(|row| row[name].as_f64().expect("a number"));
+            assert!((got - expected).abs() <= 1e-4 * (1.0 + expected.abs()), "{method} {name}: {got} {expected}");
+        }
+    }
+}
+
+#[test]
 fn a_run_that_was_stopped_goes_on_with_its_rollouts() {
     let bench = bench();
     let options = "--num-iterations 3 --max-steps 6 --save-steps 2 --save-total-limit 0";

@@ -228,6 +228,52 @@ fn a_sum_of_losses_is_written_in_three_ways() {
 }
 
 #[test]
+fn a_limit_of_tokens_cuts_steps_in_another_way_and_changes_no_figure() {
+    let bench = Bench::new();
+    let line = |method: &str, out: &str, more: &str| {
+        format!(
+            "train {method} --model model --data pairs.jsonl --output-dir {out} {SHORT} --gradient-accumulation-steps 2 \
+             --num-train-epochs 2 --save-steps 1 --save-total-limit 0 {more}"
+        )
+    };
+    // KTO is measured over the whole window.
+    for method in ["dpo", "sft", "kto", "reward"] {
+        let (plain, limited) = (format!("{method}-plain"), format!("{method}-limited"));
+        bench.run(&line(method, &plain, "")).succeeded();
+        bench.run(&line(method, &limited, "--max-batch-tokens 60")).succeeded();
+        let (limited_log, plain_log) = (log(&bench, &limited), log(&bench, &plain));
+        assert_eq!(limited_log.len(), plain_log.len(), "{method}");
+        for (got, expected) in limited_log.iter().zip(&plain_log) {
+            assert_eq!(got["num_tokens"], expected["num_tokens"], "{method}");
+            for name in ["loss", "grad_norm", "eval_loss"].into_iter().filter(|name| expected.get(*name).is_some()) {
+                let (got, expected) = (number(got, name), number(expected, name));
+                assert!((got - expected).abs() <= 1e-3 * (1.0 + expected.abs()), "{method} {name}: {got} {expected}");
+            }
+        }
+        let [got, expected] =
+            [&limited, &plain].map(|out| number(&bench.json(&format!("{out}/summary.json")), "eval_loss"));
+        assert!((got - expected).abs() <= 1e-3 * (1.0 + expected.abs()), "{method}: {got} {expected}");
+    }
+    // Every row alone: 8 rows, twice.
+    let ran = bench.run(&line("dpo", "alone", "--max-batch-tokens 1")).succeeded();
+    let said = "16 times a row had more than max_batch_tokens 1, and went through the model alone";
+    assert_eq!(ran.stderr.matches(said).count(), 1, "{}", ran.stderr);
+    // A run that was stopped goes on to the same bits, and another limit is another run.
+    fs::create_dir_all(bench.path("again/checkpoint-2")).unwrap();
+    for entry in fs::read_dir(bench.path("dpo-limited/checkpoint-2")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), bench.path("again/checkpoint-2").join(entry.file_name())).unwrap();
+    }
+    let ran = bench.run(&line("dpo", "again", "--max-batch-tokens 60")).succeeded();
+    assert!(ran.stderr.contains("going on from again/checkpoint-2"), "{}", ran.stderr);
+    let weights = |folder: &str| fs::read(bench.path(folder).join("model.safetensors")).unwrap();
+    assert!(weights("again") == weights("dpo-limited"));
+    bench.run(&line("dpo", "again", "--max-batch-tokens 61")).refused(&["another max_batch_tokens (60, here 61)"]);
+    bench.run(&line("dpo", "again", "")).refused(&["another max_batch_tokens (60, here none)"]);
+    bench.run(&line("reward", "reward-limited", "")).refused(&["another options of training"]);
+}
+
+#[test]
 fn a_running_mean_goes_on_where_it_was() {
     let bench = Bench::new();
     rows_of_every_kind(&bench);

@@ -1,55 +1,26 @@
 //! Batches of rows within a budget of tokens, for models that take them one after another without padding.
 
-use std::collections::BTreeSet;
-
-use ascribe_core::Seed;
-use rand::seq::SliceRandom;
-
-use crate::DataError;
-
-/// Puts rows of `lengths` tokens into batches of at most `budget` tokens; gives the numbers of their rows.
-///
-/// The longest rows are placed first, each into the batch with the least room that still holds it (best fit decreasing), so
-/// batches are full and of like size: any two of them hold more than `budget` together. The order of the batches is drawn from
-/// `seed`, for the longest rows should not all come first. Of a stream, give a window of lengths at a time.
+/// Cuts `rows` in their order into batches of at most `budget` tokens, each as long as it can be. `tokens` counts those of rows
+/// that go together, such as a prompt that they share once; a row of more than the budget is a batch of its own.
 ///
 /// ```
-/// use ascribe_core::Seed;
 /// use ascribe_data::batches_by_tokens;
-/// let mut batches = batches_by_tokens(&[5, 3, 2, 4], 7, Seed(0))?;
-/// batches.sort();
-/// assert_eq!(batches, [[0, 2], [3, 1]]);
-/// # Ok::<(), ascribe_data::DataError>(())
+/// let lengths = [5, 3, 2, 9, 4];
+/// let batches = batches_by_tokens(&lengths, 7, |rows: &[usize]| rows.iter().sum());
+/// assert_eq!(batches, [&lengths[..1], &lengths[1..3], &lengths[3..4], &lengths[4..]]);
 /// ```
-///
-/// # Errors
-/// [`DataError::Sampler`] for a row that is longer than the budget.
-pub fn batches_by_tokens(lengths: &[usize], budget: usize, seed: Seed) -> Result<Vec<Vec<usize>>, DataError> {
-    let mut order: Vec<usize> = (0..lengths.len()).collect();
-    order.sort_by_key(|row| (std::cmp::Reverse(lengths[*row]), *row));
-    let mut batches: Vec<Vec<usize>> = Vec::new();
-    // Room and number of each batch.
-    let mut open: BTreeSet<(usize, usize)> = BTreeSet::new();
-    for row in order {
-        let length = lengths[row];
-        if length > budget {
-            let rule = format!("at least the {length} tokens of row {row}");
-            let (name, remedy) = ("the budget of tokens of a batch", "; raise it, or truncate the rows");
-            return Err(DataError::Sampler { name, rule, got: budget, remedy });
+pub fn batches_by_tokens<R>(rows: &[R], budget: usize, tokens: impl Fn(&[R]) -> usize) -> Vec<&[R]> {
+    let (mut batches, mut start) = (Vec::new(), 0);
+    for next in 1..rows.len() {
+        if tokens(&rows[start..=next]) > budget {
+            batches.push(&rows[start..next]);
+            start = next;
         }
-        let fitting = open.range((length, 0)..).next().copied();
-        let (room, batch) = fitting.unwrap_or((budget, batches.len()));
-        match fitting {
-            Some(entry) => {
-                open.remove(&entry);
-                batches[batch].push(row);
-            }
-            None => batches.push(vec![row]),
-        }
-        open.insert((room - length, batch));
     }
-    batches.shuffle(&mut seed.stream("token batches", 0));
-    Ok(batches)
+    if start < rows.len() {
+        batches.push(&rows[start..]);
+    }
+    batches
 }
 
 #[cfg(test)]
@@ -59,27 +30,38 @@ mod tests {
 
     use super::*;
 
+    /// Tokens of rows of a prompt, by its number, and a response: every prompt has 10 tokens, and counts once.
+    fn shared(rows: &[(u8, usize)]) -> usize {
+        let mut prompts: Vec<u8> = rows.iter().map(|(prompt, _)| *prompt).collect();
+        prompts.sort_unstable();
+        prompts.dedup();
+        10 * prompts.len() + rows.iter().map(|(_, response)| response).sum::<usize>()
+    }
+
     #[test]
-    fn a_row_beyond_the_budget_is_named() {
-        let message = batches_by_tokens(&[3, 9], 8, Seed(0)).unwrap_err().to_string();
-        let expected = "the budget of tokens of a batch must be at least the 9 tokens of row 1, got 8; raise it, or truncate the rows";
-        assert_eq!(message, expected);
-        assert!(batches_by_tokens(&[], 8, Seed(0)).unwrap().is_empty());
+    fn what_rows_share_counts_once() {
+        // 10 + 4 + 4 = 18, then 2 * 10 + 1 + 1 = 22.
+        let rows = [(0, 4), (0, 4), (1, 1), (2, 1)];
+        assert_eq!(batches_by_tokens(&rows, 18, shared), [&rows[..2], &rows[2..3], &rows[3..]]);
+        assert_eq!(batches_by_tokens(&rows, 22, shared), [&rows[..2], &rows[2..]]);
+        assert!(batches_by_tokens(&[], 22, shared).is_empty());
     }
 
     proptest! {
         #[test]
-        fn every_row_once_and_no_batch_beyond_the_budget(lengths in vec(0usize..40, 0..60), more in 0usize..60, seed: u64) {
-            let budget = 40 + more;
-            let batches = batches_by_tokens(&lengths, budget, Seed(seed)).unwrap();
-            let sums: Vec<usize> = batches.iter().map(|batch| batch.iter().map(|row| lengths[*row]).sum()).collect();
-            prop_assert!(sums.iter().all(|sum| *sum <= budget));
-            for (at, one) in sums.iter().enumerate() {
-                prop_assert!(sums[at + 1..].iter().all(|other| one + other > budget));
+        fn every_row_once_and_in_order_and_no_batch_beyond_the_budget(
+            rows in vec((0u8..4, 0usize..40), 0..40), budget in 1usize..120,
+        ) {
+            let batches = batches_by_tokens(&rows, budget, shared);
+            prop_assert_eq!(batches.concat(), rows.clone());
+            for (at, batch) in batches.iter().enumerate() {
+                prop_assert!(!batch.is_empty());
+                prop_assert!(batch.len() == 1 || shared(batch) <= budget);
+                // The first row of the next one had no room.
+                if let Some(next) = batches.get(at + 1) {
+                    prop_assert!(shared(&[*batch, &next[..1]].concat()) > budget);
+                }
             }
-            let mut rows = batches.concat();
-            rows.sort_unstable();
-            prop_assert_eq!(rows, (0..lengths.len()).collect::<Vec<_>>());
         }
     }
 }

@@ -324,20 +324,87 @@ fn the_padding_of_scores_ends_no_text() {
 
 #[test]
 fn adapters_of_gpt2_stay_here() {
-    // peft has one module where this decoder has three, so only the files are refused.
+    // peft has one module where this decoder has three, so what is trained here cannot be written.
     let model = LanguageModel::load(&root().join("lm/gpt2"), &device()).expect("golden");
     let decoder = model.decoder.with_lora(&LoraConfig::default(), Seed(0)).expect("the projections are there");
     assert_eq!(decoder.lora(), Some(&LoraConfig::default()));
     let folder = tempfile::tempdir().expect("a folder");
-    write(folder.path(), &peft_config(json!(["c_attn"])), &Tensors::new());
     for refused in [
         model.with_decoder(decoder).save(&folder.path().join("out")).err(),
         model.with_lora(&LoraConfig::default(), Seed(0)).err(),
-        model.with_adapter(folder.path()).err(),
     ] {
         let refused = refused.expect("not in peft's layout").to_string();
         assert!(refused.contains("GPT-2") && refused.contains("c_attn"), "{refused}");
     }
+}
+
+/// GPT-2's modules in peft: one pair of factors for queries, keys and values, beside weights that are `[in, out]`.
+#[test]
+fn an_adapter_of_gpt2_is_the_dense_sum() {
+    let modules = [("attn.c_attn", 32, 96), ("attn.c_proj", 32, 32), ("mlp.c_fc", 32, 128), ("mlp.c_proj", 128, 32)];
+    let golden = root().join("lm/gpt2");
+    let bytes = std::fs::read(golden.join("model.safetensors")).expect("golden");
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+    let said = |model: &LanguageModel| {
+        let ids: Vec<i64> = (0..2 * 9).map(|at| (at * 53 + 17) % 354).collect();
+        values(model.decoder.logits(integers::<2>(&ids, [2, 9], &device())))
+    };
+    let plain = LanguageModel::load(&golden, &device()).expect("golden");
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = |targets: Value| {
+        let mut config = peft_config(targets);
+        config["fan_in_fan_out"] = json!(true);
+        config["base_model_name_or_path"] = json!(golden.to_str());
+        config
+    };
+    for (targets, adapted) in [
+        (json!("all-linear"), &modules[..]),
+        (json!(["c_attn"]), &modules[..1]),
+        (json!(["attn.c_proj", "c_fc"]), &modules[1..3]),
+    ] {
+        let mut whole: Tensors = Tensors::new();
+        for (name, view) in file.tensors() {
+            let floats = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+            whole.push((name, view.shape().to_vec(), floats.collect()));
+        }
+        let mut factors = Tensors::new();
+        for layer in 0..2 {
+            for (at, (module, inputs, outputs)) in adapted.iter().copied().enumerate() {
+                let (a, b) = (factor(10 * layer + at, R, inputs), factor(10 * layer + at + 50, outputs, R));
+                let own = format!("transformer.h.{layer}.{module}");
+                let weight = format!("{own}.weight");
+                let (_, _, weight) = whole.iter_mut().find(|(known, ..)| *known == weight).expect("it is there");
+                for (place, value) in weight.iter_mut().enumerate() {
+                    let (row, column) = (place / outputs, place % outputs);
+                    let product = |k: usize| f64::from(b[column * R + k]) * f64::from(a[k * inputs + row]);
+                    *value = (f64::from(*value) + 2.0 * (0..R).map(product).sum::<f64>()) as f32;
+                }
+                factors.push((format!("base_model.model.{own}.lora_A.weight"), vec![R, inputs], a));
+                factors.push((format!("base_model.model.{own}.lora_B.weight"), vec![outputs, R], b));
+            }
+        }
+        let sums = tempfile::tempdir().expect("a folder");
+        for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+            std::fs::copy(golden.join(name), sums.path().join(name)).expect("copied");
+        }
+        save_safetensors(&sums.path().join("model.safetensors"), &whole, Default::default()).expect("written");
+        let expected = said(&LanguageModel::load(sums.path(), &device()).expect("the same shapes"));
+        write(folder.path(), &config(targets), &factors);
+        let loaded = LanguageModel::load(folder.path(), &device()).expect("the adapter and its base load");
+        close("logits", &said(&loaded), &expected, 1e-5);
+        let merged = loaded.with_decoder(loaded.decoder.merged().expect("the self-check agrees"));
+        close("merged", &said(&merged), &expected, 1e-5);
+        assert_eq!(said(&loaded.with_decoder(loaded.decoder.without_lora())), said(&plain));
+        assert!(said(&plain).iter().zip(&expected).any(|(a, b)| (a - b).abs() > 1e-3), "the adapter says something");
+        // Queries, keys and values have factors of their own now, which peft does not know.
+        let refused = loaded.save(&folder.path().join("out")).expect_err("not in peft's layout").to_string();
+        assert!(refused.contains("GPT-2") && refused.contains("c_attn"), "{refused}");
+    }
+    let stray =
+        ("base_model.model.transformer.h.0.attn.q_proj.lora_A.weight".to_owned(), vec![R, 32], factor(0, R, 32));
+    write(folder.path(), &config(json!(["q_proj"])), &[stray]);
+    let refused = plain.with_adapter(folder.path()).err().expect("no such module").to_string();
+    assert!(refused.contains("no projection `q_proj`; it has c_attn, c_proj, c_fc"), "{refused}");
 }
 
 /// A model that writes and scores keeps both heads: whole, and as an adapter of a plain language model.

@@ -64,11 +64,7 @@ impl<'a> LogpLearner<'a> {
             return Err(CoreError::EmptyResponse.into());
         }
         if needs.prompt_logps {
-            // Prompts go through the layers beside the responses: what follows the first token is predicted.
-            given.extend(rows.iter().map(|row| {
-                let (prompt, response) = row.prompt.split_at(row.prompt.len().min(1));
-                Row { prompt, response }
-            }));
+            given.extend(prompts(rows));
         }
         let TrainingPass { predictors: at, backward } = model.training_pass(&given)?;
         let logps = model.logps(&at); // [n and prompts, longest]
@@ -164,20 +160,25 @@ impl<'a> LogpLearner<'a> {
         Ok(batch)
     }
 
-    /// All that the objective needs for rows that go through the model some at a time, without a way back.
-    fn passes(&self, model: &Decoder, rows: &[&TrainRow], batch: usize) -> Result<Pass, TrainError> {
+    /// All that the objective needs for rows that go through the model in `batches`, without a way back.
+    fn passes(&self, model: &Decoder, batches: &[&[&TrainRow]]) -> Result<Pass, TrainError> {
         let mut passes = Vec::new();
-        for rows in rows.chunks(batch) {
+        for rows in batches {
             let (pass, _) = self.pass(model, rows, Wanted::All)?;
             passes.push(pass);
         }
         Ok(joined(passes, self.objective.needs().kind.sides()))
     }
 
-    /// A window that does not go through the model at once, and whose rows depend on each other.
-    fn learn_coupled(&self, model: &Decoder, rows: &[&TrainRow], batch: usize) -> Result<Learned, TrainError> {
+    /// A window that goes through the model in `batches`, and whose rows depend on each other.
+    fn learn_coupled(
+        &self,
+        model: &Decoder,
+        rows: &[&TrainRow],
+        batches: &[&[&TrainRow]],
+    ) -> Result<Learned, TrainError> {
         let (still, sides) = (model.valid(), self.objective.needs().kind.sides());
-        let mut whole = self.passes(&still, rows, batch)?;
+        let mut whole = self.passes(&still, batches)?;
         whole.logps = leaf(whole.logps);
         whole.divergence = whole.divergence.map(leaf);
         whole.prompts = whole.prompts.map(leaf);
@@ -187,7 +188,7 @@ impl<'a> LogpLearner<'a> {
         let slopes = loss.rows.clone().sum().backward();
         let mut sums = GradientsAccumulator::new();
         let (mut response, mut row) = (0, 0);
-        for rows in rows.chunks(batch) {
+        for rows in batches {
             let (pass, backward) = self.pass(model, rows, Wanted::Differentiable)?;
             let n = pass.logps.dims()[0] / sides;
             // A sum whose gradient by the weights is that of the window's loss.
@@ -225,6 +226,14 @@ fn responses<'r>(kind: RowKind, rows: &[&'r TrainRow]) -> Result<Vec<(&'r TrainR
         }
     }
     Ok(flat)
+}
+
+/// The prompts, which go through the layers beside the responses: what follows the first token is predicted.
+fn prompts<'r>(rows: &[&'r TrainRow]) -> impl Iterator<Item = Row<'r>> {
+    rows.iter().copied().map(|row| {
+        let (prompt, response) = row.prompt.split_at(row.prompt.len().min(1));
+        Row { prompt, response }
+    })
 }
 
 /// What the decoder is asked for.
@@ -365,15 +374,37 @@ impl Learner for LogpLearner<'_> {
     fn learn_window(&self, model: &Decoder, rows: &[&TrainRow], batch: usize) -> Result<Learned, TrainError> {
         let batch = batch.max(1);
         if self.objective.needs().coupled && rows.len() > batch {
-            return self.learn_coupled(model, rows, batch);
+            return self.learn_coupled(model, rows, &rows.chunks(batch).collect::<Vec<_>>());
         }
         Learned::in_batches(model, rows, batch, |rows| self.learn(model, rows))
+    }
+
+    fn tokens(&self, rows: &[&TrainRow]) -> Option<usize> {
+        let needs = self.objective.needs();
+        let Ok(flat) = responses(needs.kind, rows) else { return Some(0) };
+        let mut given = asked(&flat);
+        if needs.prompt_logps {
+            given.extend(prompts(rows));
+        }
+        let others = rows.iter().filter_map(|row| {
+            let other = row.mismatched.as_ref().filter(|_| needs.mismatched)?;
+            Some(Row { prompt: &row.prompt, response: &other.tokens })
+        });
+        // Mismatched responses go through the model by themselves.
+        Some(Row::packed_tokens(&given).max(Row::packed_tokens(&others.collect::<Vec<_>>())))
+    }
+
+    fn learn_batches(&self, model: &Decoder, batches: &[&[&TrainRow]], _progress: f64) -> Result<Learned, TrainError> {
+        if self.objective.needs().coupled && batches.len() > 1 {
+            return self.learn_coupled(model, &batches.concat(), batches);
+        }
+        Learned::over(model, batches, |rows| self.learn(model, rows))
     }
 
     fn measure_window(&self, model: &Decoder, rows: &[&TrainRow], batch: usize) -> Result<Tally, TrainError> {
         let batch = batch.max(1);
         if self.objective.needs().coupled {
-            let whole = self.passes(model, rows, batch)?;
+            let whole = self.passes(model, &rows.chunks(batch).collect::<Vec<_>>())?;
             return Ok(Tally::of(self.objective.loss(&self.batch(rows, &whole)?)?, whole.tokens));
         }
         let mut tally = Tally::default();

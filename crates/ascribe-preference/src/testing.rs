@@ -15,6 +15,7 @@
 
 use ascribe_core::tensor::Mask;
 use ascribe_core::{LogpBatch, Loss, Needs, Objective, RowKind, Seed};
+use ascribe_data::batches_by_tokens;
 use ascribe_lm::Decoder;
 use ascribe_train::{Learned, Learner};
 use burn::module::{Module, ModuleVisitor, Param};
@@ -86,7 +87,7 @@ pub fn check(objective: &dyn Objective, device: &Device) {
     what_is_needed_must_be_there(objective, device);
 }
 
-/// Checks that a window gives the same gradients however many of its rows go through `model` at once.
+/// Checks that a window gives the same gradients however many of its rows, or of their tokens, go through `model` at once.
 ///
 /// # Panics
 /// When it does not.
@@ -99,13 +100,19 @@ pub fn check_split(learner: &LogpLearner, model: &Decoder, rows: &[TrainRow]) {
     let largest = gradients.iter().fold(f64::MIN_POSITIVE, |largest, slope| largest.max(slope.abs()));
     let scaled = |slopes: Vec<f64>, by: f64| slopes.into_iter().map(|slope| slope / by).collect::<Vec<f64>>();
     let gradients = scaled(gradients, largest);
-    for batch in 1..rows.len() {
-        learner.remember(&memory).expect("its own memory");
-        let Learned { gradients: split, tally } = learner.learn_window(model, &rows, batch).expect("the same rows");
+    let agrees = |Learned { gradients: split, tally }: Learned| {
         close("the loss of a split window", &[tally.loss], &[whole.tally.loss], 1e-4);
         close("the weight of a split window", &[tally.weight], &[whole.tally.weight], 1e-6);
         let split = scaled(flat(model, &split), largest);
         close("the gradient of a split window", &split, &gradients, 1e-4);
+    };
+    let count = |rows: &[&TrainRow]| learner.tokens(rows).expect("the learner counts tokens");
+    for batch in 1..rows.len() {
+        learner.remember(&memory).expect("its own memory");
+        agrees(learner.learn_window(model, &rows, batch).expect("the same rows"));
+        learner.remember(&memory).expect("its own memory");
+        let batches = batches_by_tokens(&rows, count(&rows) / (batch + 1), count);
+        agrees(learner.learn_batches(model, &batches, 0.0).expect("the same rows"));
     }
     learner.remember(&memory).expect("its own memory");
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ascribe_core::advantage::{AdvantageEstimator, Baseline, Gae, Normalize, Oreal, Outcome};
 use ascribe_core::tensor::KlEstimator;
 use ascribe_core::{CoreError, Credit, Episode, Objective, Sampling, Scorer, Seed, Tokens, rule};
+use ascribe_data::batches_by_tokens;
 use ascribe_lm::{Decoder, DecoderConfig, LanguageModel, RandomWeights, Row};
 use ascribe_preference::objectives::{DpoConfig, GpoConfig};
 use ascribe_preference::rl::{
@@ -17,7 +18,7 @@ use ascribe_preference::rl::{
 use ascribe_preference::{LogpLearner, TrainRow};
 use ascribe_testkit::device::{device, values};
 use ascribe_testkit::golden::{close, root};
-use ascribe_train::{Checkpoints, Fit, FitConfig, Learner, ScheduleKind, Source, StepReport, TrainError};
+use ascribe_train::{Checkpoints, Fit, FitConfig, Learned, Learner, ScheduleKind, Source, StepReport, TrainError};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
@@ -808,15 +809,13 @@ fn what_is_kept_is_learned_from_alone() {
 }
 
 /// Gradients of the policy in the order of its weights.
-fn flat(actor: &Actor, setup: &Setup, rollouts: &[Rollout], batch: usize) -> Vec<f64> {
+fn flat(actor: &Actor, learned: &Learned) -> Vec<f64> {
     struct All<'a>(&'a burn::optim::GradientsParams, Vec<f64>);
     impl ModuleVisitor for All<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             self.1.extend(self.0.get::<D>(param.id).map(values).into_iter().flatten());
         }
     }
-    let rows: Vec<&Rollout> = rollouts.iter().collect();
-    let learned = setup.learner().learn_window(actor, &rows, batch).expect("rollouts can be learned from");
     let mut all = All(&learned.gradients, Vec::new());
     actor.visit(&mut all);
     all.1
@@ -831,12 +830,27 @@ fn the_split_of_a_window_changes_no_gradient() {
         let rollouts = generation(&setup);
         // Another policy than the one that wrote.
         let actor = setup.actor(tiny(3));
-        let whole = flat(&actor, &setup, &rollouts, rollouts.len());
+        let (learner, rows) = (setup.learner(), rollouts.iter().collect::<Vec<&Rollout>>());
+        let window = |batch: usize| {
+            flat(&actor, &learner.learn_window(&actor, &rows, batch).expect("rollouts can be learned from"))
+        };
+        let whole = window(rows.len());
         let largest = whole.iter().fold(f64::MIN_POSITIVE, |largest, slope| largest.max(slope.abs()));
         let scaled = |slopes: Vec<f64>| slopes.into_iter().map(|slope| slope / largest).collect::<Vec<f64>>();
         let whole = scaled(whole);
         for batch in [1, 3] {
-            close(loss, &scaled(flat(&actor, &setup, &rollouts, batch)), &whole, 1e-4);
+            close(loss, &scaled(window(batch)), &whole, 1e-4);
+        }
+        // A prompt that rollouts share counts once; those of a prompt stand side by side.
+        let count = |rows: &[&Rollout]| learner.tokens(rows).expect("rollouts are counted");
+        let prompts: usize = rows.chunk_by(|a, b| a.group == b.group).map(|group| group[0].prompt.len()).sum();
+        let responses: usize = rows.iter().map(|row| row.response.len()).sum();
+        assert_eq!(count(&rows), prompts + responses, "{loss}");
+        for parts in [2, 5] {
+            let batches = batches_by_tokens(&rows, count(&rows) / parts, count);
+            assert!(batches.len() > 1, "{loss}");
+            let learned = learner.learn_batches(&actor, &batches, 0.0).expect("rollouts can be learned from");
+            close(loss, &scaled(flat(&actor, &learned)), &whole, 1e-4);
         }
     }
 }

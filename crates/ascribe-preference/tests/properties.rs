@@ -6,7 +6,8 @@ use ascribe_core::{
 };
 use ascribe_lm::{Decoder, DecoderConfig, LocalPolicy, RandomWeights, Row};
 use ascribe_preference::objectives::{
-    Apo, ApoConfig, Dpo, DpoConfig, Ipo, IpoConfig, RegTokens, RegWeight, Scoring, Sft, TReg, TRegConfig, TokenCredit,
+    Apo, ApoConfig, Dpo, DpoConfig, Ipo, IpoConfig, KtoConfig, RegTokens, RegWeight, Scoring, Sft, TReg, TRegConfig,
+    TokenCredit,
 };
 use ascribe_preference::{
     ContrastReward, LogpCache, LogpLearner, PreferenceError, Response, RevisedPrompts, TrainRow, reference_logps,
@@ -775,4 +776,29 @@ fn one_forward_equals_two_and_the_scores_of_the_policy() {
         close("two forwards", &sums(&responses[at..=at]), &both[at..=at], 1e-5);
         close("scores", &[scores[at].iter().map(|x| f64::from(*x)).sum()], &both[at..=at], 1e-5);
     }
+}
+
+#[test]
+fn tokens_of_rows_are_those_of_their_passes() {
+    let rows = [
+        TrainRow::pair(vec![1u32, 2, 3], vec![4u32, 5], vec![6u32, 7, 8, 9]),
+        TrainRow::pair(vec![1u32, 2, 3], vec![5u32], vec![6u32]),
+        TrainRow::pair(vec![2u32, 3], vec![5u32], vec![6u32]),
+    ];
+    let dpo = DpoConfig::default().init().expect("sound");
+    let learner = LogpLearner::new(&dpo);
+    // A prompt once: 3 + 2 + 4; the same prompt again adds 1 + 1; another one 2 + 1 + 1.
+    for (n, expected) in [(0, 0), (1, 9), (2, 11), (3, 15)] {
+        assert_eq!(learner.tokens(&rows[..n].iter().collect::<Vec<_>>()), Some(expected), "{n} rows");
+    }
+    // One response alone is learned: 3 + 2 and 1, then 2 + 1.
+    assert_eq!(LogpLearner::new(&Sft).tokens(&rows.iter().collect::<Vec<_>>()), Some(9));
+    // Mismatched responses have a pass of their own, and the larger one counts: 3 + 5 against 3 + 2.
+    let kto = KtoConfig::default().init().expect("sound");
+    let mismatched = Some(Response::new(vec![4u32, 5, 6, 7, 8]));
+    let row = TrainRow { mismatched, ..TrainRow::labelled(vec![1u32, 2, 3], vec![4u32, 5], true) };
+    assert_eq!(LogpLearner::new(&kto).tokens(&[&row]), Some(8));
+    // What is refused is told by the pass.
+    let short = TrainRow::single(vec![1u32], vec![2u32]);
+    assert_eq!(learner.tokens(&[&short]), Some(0));
 }

@@ -10,7 +10,7 @@ use ascribe_process::model::{
 use ascribe_process::{Aggregate, ProcessError, Segmenter};
 use ascribe_testkit::device::device;
 use ascribe_testkit::golden::{close, root};
-use ascribe_train::{Fit, FitConfig, ScheduleKind, evaluate};
+use ascribe_train::{Fit, FitConfig, Learner, ScheduleKind, evaluate};
 use ascribe_worlds::{Operator, Problem, Slips, alphabet};
 use burn::module::Module;
 
@@ -439,6 +439,12 @@ fn the_better_of_two_steps_is_learned() {
         close("loss", &[tally.loss / tally.weight], &[expected], 1e-4);
         close("margins", tally.values("rewards/margins"), &margins, 1e-3);
     }
+    // The prompt of a pair once: 3 + 4 + 4 tokens.
+    assert_eq!(learner.tokens(&[&rows[0], &rows[1]]), Some(22));
+    let training = start.decoder.clone().on(&device().autodiff());
+    let all: Vec<&ProcessRow> = rows.iter().collect();
+    let parts = learner.learn_batches(&training, &[&all[..1], &all[1..6], &all[6..]], 0.0).expect("sound rows").tally;
+    close("parts", &[parts.loss / parts.weight], &[expected], 1e-4);
     let model = trained(&start, learner, &rows, config(5e-3, 60));
     let tally = evaluate(&learner, &model.decoder, &rows, 8).expect("sound rows");
     assert_eq!(tally.values("rewards/accuracies"), [1.0; 8]);

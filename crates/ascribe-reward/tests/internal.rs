@@ -85,6 +85,11 @@ fn the_loss_by_hand() {
     let training = model.decoder.clone().on(&device().autodiff());
     let learned = learner.learn(&training, &rows.iter().collect::<Vec<_>>()).expect("sound rows");
     close("training", &[learned.tally.loss], &[tally.loss], 1e-4);
+    // Two responses of 2 and 3 tokens behind a prompt of 2; two questions of 2 + 2 + 3 + 1, each before two verdicts of one.
+    assert_eq!(learner.tokens(&[&rows[0]]), Some(7 + 2 * (8 + 2)));
+    let all: Vec<&InternalRow> = rows.iter().collect();
+    let parts = learner.learn_batches(&training, &[&all[..1], &all[1..]], 0.0).expect("sound rows").tally;
+    close("parts", &[parts.loss, parts.weight], &[tally.loss, 4.0], 1e-4);
 }
 
 #[test]

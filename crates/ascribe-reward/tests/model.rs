@@ -7,15 +7,16 @@ use ascribe_core::{Episode, Loss, Scorer, Seed, Tokens};
 use ascribe_lm::{Head, HeadInit, LanguageModel, LoraConfig, Pooling, Row};
 use ascribe_reward::losses::{
     BradleyTerryConfig, GaussianHeadsConfig, GeneralPreferenceConfig, MachineTextConfig, PairLabel, RegressionConfig,
-    spread,
+    TrajectoriesConfig, spread,
 };
 use ascribe_reward::{
-    Aggregate, CARD, Ensemble, MetaLearner, Reading, ReplayLearner, ReplayRow, RewardCard, RewardError, RewardLearner,
-    RewardLoss, RewardModel, RewardRow, ScoreBatch, ScoreNeeds, SourceLearner, SourcedPair,
+    Aggregate, AuxiliaryLearner, CARD, ContrastConfig, Ensemble, MetaLearner, Reading, ReplayLearner, ReplayRow,
+    RewardCard, RewardError, RewardLearner, RewardLoss, RewardModel, RewardRow, ScoreBatch, ScoreNeeds, SourceLearner,
+    SourcedPair,
 };
 use ascribe_testkit::device::device;
 use ascribe_testkit::golden::{Case, close, open, root};
-use ascribe_train::{Fit, FitConfig, Learner, ScheduleKind, evaluate};
+use ascribe_train::{Fit, FitConfig, Learned, Learner, ScheduleKind, evaluate};
 use burn::module::Module;
 
 fn folder() -> PathBuf {
@@ -356,9 +357,14 @@ fn an_adapter_with_its_head_learns_and_comes_back_from_its_file() {
 
 /// Rewards after three steps by `learner`.
 fn after<L: Learner<Model = ascribe_lm::Decoder>>(learner: &L, rows: &[L::Row]) -> Vec<f64> {
+    after_steps(learner, rows, config(3))
+}
+
+/// Rewards after all steps of a run.
+fn after_steps<L: Learner<Model = ascribe_lm::Decoder>>(learner: &L, rows: &[L::Row], config: FitConfig) -> Vec<f64> {
     let model = headed(1);
     let start = model.decoder.clone().on(&device().autodiff());
-    let mut fit = Fit::new(learner, start, rows, config(3)).expect("sound options");
+    let mut fit = Fit::new(learner, start, rows, config).expect("sound options");
     for report in &mut fit {
         report.expect("finite numbers");
     }
@@ -419,6 +425,41 @@ fn without_a_rate_a_meta_step_is_plain_learning_and_a_loss_of_nothing_moves_noth
     let single = RewardRow { responses: groups[0].responses[..1].to_vec(), ..groups[0].clone() };
     let labelled = RewardRow { labels: vec![1.0], ..groups[0].clone() };
     assert!(refused(&[]) && refused(&uneven) && refused(&[single]) && refused(&[labelled]) && !refused(&groups));
+}
+
+#[test]
+fn a_limit_of_tokens_changes_no_reward_and_is_refused_where_rows_go_together() {
+    let (plain, rows) = (BradleyTerryConfig::default().init().expect("sound"), pairs(&[]));
+    let learner = RewardLearner { loss: &plain };
+    let expected = after(&learner, &rows);
+    // A prompt once, and two responses: 2 + 2 + 2.
+    assert_eq!(learner.tokens(&[&rows[0], &rows[1]]), Some(12));
+    let model = headed(1).decoder.clone().on(&device().autodiff());
+    let all: Vec<&RewardRow> = rows.iter().collect();
+    let figures = |learned: Learned| {
+        let mut figures = vec![learned.tally.loss, learned.tally.weight];
+        figures.extend(model.head_gradient(&learned.gradients));
+        figures
+    };
+    let whole = figures(learner.learn_window(&model, &all, 8).expect("sound rows"));
+    let parts = learner.learn_batches(&model, &[&all[..1], &all[1..6], &all[6..]], 1.0).expect("sound rows");
+    close("a window in parts", &figures(parts), &whole, 1e-5);
+    // Adam makes much of small differences.
+    for most in [1, 13, 30] {
+        let limited = FitConfig { max_batch_tokens: Some(most), ..config(3) };
+        close("rewards", &after_steps(&learner, &rows, limited.clone()), &expected, 1e-3);
+        let bare = AuxiliaryLearner::new(&plain).expect("pairs");
+        close("bare", &after_steps(&bare, &rows, limited), &expected, 1e-3);
+    }
+    let contrast = ContrastConfig::default();
+    let contrasted = AuxiliaryLearner::new(&plain).expect("pairs").with_contrast(contrast, Seed(0)).expect("sound");
+    assert_eq!(contrasted.tokens(&[]), None);
+    let trajectories = TrajectoriesConfig::default().init().expect("sound");
+    assert_eq!(RewardLearner { loss: &trajectories }.tokens(&[]), None);
+    assert_eq!(AuxiliaryLearner::new(&trajectories).expect("pairs").tokens(&[]), None);
+    assert_eq!(MetaLearner::new(&plain, &groups(), 0.1).expect("sound").tokens(&[]), None);
+    assert_eq!(SourceLearner::new(1, 1.0).expect("sound").tokens(&[]), None);
+    assert_eq!(ReplayLearner::new(&plain, 0.01).expect("sound").tokens(&[]), None);
 }
 
 #[test]

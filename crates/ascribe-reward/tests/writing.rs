@@ -179,6 +179,13 @@ fn a_window_is_the_same_in_parts_and_ties_have_a_loss_of_their_own() {
     let whole = learner.learn_window(&model, &pairs, 8).expect("sound rows").tally;
     let parts = learner.learn_window(&model, &pairs, 3).expect("sound rows").tally;
     close("parts", &[parts.loss, parts.weight], &[whole.loss, whole.weight], 1e-4);
+    // A loss whose rows depend on each other has no parts; else a prompt of two letters counts once in each pair.
+    let tokens = |row: &WrittenRow| 2 + row.row.responses.iter().map(|response| response.len()).sum::<usize>();
+    let [first, second] = [tokens(pairs[0]), tokens(pairs[1])];
+    assert_eq!(learner.tokens(&pairs[..2]), Some(first + second));
+    let limited = learner.learn_batches(&model, &[&pairs[..2], &pairs[2..7], &pairs[7..]], 1.0).expect("sound rows");
+    close("limited", &[limited.tally.loss, limited.tally.weight], &[whole.loss, whole.weight], 1e-4);
+    assert_eq!(WritingLearner::new(&ties, 1.0, 1.0).expect("sound").tokens(&[]), None);
 }
 
 #[test]

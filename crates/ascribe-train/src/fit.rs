@@ -1,7 +1,7 @@
 //! The training loop.
 
 use ascribe_core::Seed;
-use ascribe_data::Epochs;
+use ascribe_data::{Epochs, batches_by_tokens};
 use burn::optim::{AdamW, AdamWConfig, ModuleOptimizer};
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,10 @@ pub struct FitConfig {
     pub per_device_train_batch_size: usize,
     /// Batches of one optimizer step.
     pub gradient_accumulation_steps: usize,
+    /// Tokens that go through the model at once, where given: an optimizer step learns the same rows, `per_device_train_batch_size
+    /// x gradient_accumulation_steps`, in batches of at most so many tokens, or of one row. What rows share counts once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_batch_tokens: Option<usize>,
     /// Largest joint norm of the gradients; 0 does not clip.
     pub max_grad_norm: f64,
     /// The optimizer.
@@ -61,6 +65,7 @@ impl Default for FitConfig {
             max_steps: 0,
             per_device_train_batch_size: 8,
             gradient_accumulation_steps: 1,
+            max_batch_tokens: None,
             max_grad_norm: 1.0,
             optim: OptimKind::AdamwTorch,
             optim_args: OptimArgs::default(),
@@ -100,6 +105,7 @@ impl FitConfig {
             ),
             ("per_device_train_batch_size", self.per_device_train_batch_size > 0, "at least 1", 0.0),
             ("gradient_accumulation_steps", self.gradient_accumulation_steps > 0, "at least 1", 0.0),
+            ("max_batch_tokens", self.max_batch_tokens != Some(0), "at least 1", 0.0),
             ("max_grad_norm", finite(self.max_grad_norm), "0 (no clipping) or above", self.max_grad_norm),
             ("weight_decay", finite(self.weight_decay), "0 or above", self.weight_decay),
             ("adam_beta1", fraction(self.adam_beta1), "in [0, 1)", self.adam_beta1),
@@ -202,6 +208,7 @@ pub struct Fit<'a, L: Learner> {
     /// Whether the next step is checked first.
     verify: bool,
     fused: Option<FusedCheck>,
+    long_rows: usize,
 }
 
 impl<'a, L: Learner> Fit<'a, L> {
@@ -222,7 +229,7 @@ impl<'a, L: Learner> Fit<'a, L> {
     /// A run of `steps` optimizer steps over rows that `source` gives as the model is trained.
     ///
     /// # Errors
-    /// When an option is out of range.
+    /// When an option is out of range, or tokens are limited and the learner does not count them ([`Learner::tokens`]).
     pub fn from_source(
         learner: &'a L,
         model: L::Model,
@@ -231,6 +238,12 @@ impl<'a, L: Learner> Fit<'a, L> {
         config: FitConfig,
     ) -> Result<Self, TrainError> {
         config.check()?;
+        if let Some(most) = config.max_batch_tokens
+            && learner.tokens(&[]).is_none()
+        {
+            let rule = "left out with a learner whose windows are not cut by tokens";
+            return Err(TrainError::Option { name: "max_batch_tokens", rule, got: most as f64 });
+        }
         // Rounded up, as transformers does.
         let warmup = (config.warmup_ratio * steps as f64).ceil() as usize;
         Ok(Self {
@@ -249,6 +262,7 @@ impl<'a, L: Learner> Fit<'a, L> {
             config,
             verify: false,
             fused: None,
+            long_rows: 0,
         })
     }
 
@@ -262,6 +276,12 @@ impl<'a, L: Learner> Fit<'a, L> {
     /// What that check found, once.
     pub fn take_fused_check(&mut self) -> Option<FusedCheck> {
         self.fused.take()
+    }
+
+    /// Rows of more than `max_batch_tokens` that went through the model alone, since the run was begun or resumed; a row counts in
+    /// every pass over the data.
+    pub fn long_rows(&self) -> usize {
+        self.long_rows
     }
 
     /// The model as it is now.
@@ -302,11 +322,17 @@ impl<'a, L: Learner> Fit<'a, L> {
             }
         };
         let progress = self.step as f64 / self.schedule.steps.max(1) as f64;
-        let batch = self.config.per_device_train_batch_size;
-        let before = self.verify.then(|| self.learner.memory());
-        let learned = self.learner.learn_window_at(&model, &rows, batch, progress).and_then(|learned| {
+        let (learner, batch) = (self.learner, self.config.per_device_train_batch_size);
+        let most = self.config.max_batch_tokens;
+        let batches = most.map(|most| batches_by_tokens(&rows, most, |rows| learner.tokens(rows).unwrap_or(0)));
+        let learn = || match &batches {
+            None => learner.learn_window_at(&model, &rows, batch, progress),
+            Some(batches) => learner.learn_batches(&model, batches, progress),
+        };
+        let before = self.verify.then(|| learner.memory());
+        let learned = learn().and_then(|learned| {
             if let Some(before) = &before {
-                self.fused = Some(FusedCheck::of(self.learner, &model, &rows, (batch, progress), before, &learned)?);
+                self.fused = Some(FusedCheck::of(learner, &model, learn, before, &learned)?);
                 self.verify = false;
             }
             Ok(learned)
@@ -335,6 +361,9 @@ impl<'a, L: Learner> Fit<'a, L> {
         let clip = if limit > 0.0 { (limit / (norm + 1e-6)).min(1.0) } else { 1.0 };
         let gradients = scaled(&model, gradients, clip / tally.weight);
         let rate = self.schedule.at(self.step);
+        if let Some((most, batches)) = most.zip(batches) {
+            self.long_rows += batches.into_iter().filter(|rows| learner.tokens(rows) > Some(most)).count();
+        }
         // The model is moved in: a second handle would make every weight be copied.
         self.model = Some(self.optimizer.step(rate, model, gradients));
         self.step += 1;

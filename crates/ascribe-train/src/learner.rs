@@ -76,8 +76,24 @@ impl Learned {
         if rows.len() <= batch {
             return learn(rows);
         }
+        let batches: Vec<&[&R]> = rows.chunks(batch.max(1)).collect();
+        Self::over(model, &batches, learn)
+    }
+
+    /// The sums over `batches`, of which `learn` is given one after the other.
+    ///
+    /// # Errors
+    /// As `learn`.
+    pub fn over<M: Module, R>(
+        model: &M,
+        batches: &[&[&R]],
+        learn: impl Fn(&[&R]) -> Result<Self, TrainError>,
+    ) -> Result<Self, TrainError> {
+        if let [rows] = *batches {
+            return learn(rows);
+        }
         let (mut sums, mut tally) = (GradientsAccumulator::new(), Tally::default());
-        for rows in rows.chunks(batch.max(1)) {
+        for rows in batches.iter().copied() {
             let learned = learn(rows)?;
             sums.accumulate(model, learned.gradients);
             tally.add(learned.tally);
@@ -121,6 +137,27 @@ pub trait Learner {
         _progress: f64,
     ) -> Result<Learned, TrainError> {
         self.learn_window(model, rows, batch)
+    }
+
+    /// Tokens that go through the model for `rows` at once, where what they share counts once. `None`, which does not depend on the
+    /// rows, says that a window is not cut by tokens: its rows have to go through the model together, or others with them.
+    /// Rows that [`Learner::learn`] refuses count nothing.
+    fn tokens(&self, _rows: &[&Self::Row]) -> Option<usize> {
+        None
+    }
+
+    /// The same as [`Learner::learn_window_at`] of a window that goes through the model in `batches`. A learner whose rows depend
+    /// on each other overrides it, or does not count [tokens](Learner::tokens).
+    ///
+    /// # Errors
+    /// As [`Learner::learn`].
+    fn learn_batches(
+        &self,
+        model: &Self::Model,
+        batches: &[&[&Self::Row]],
+        progress: f64,
+    ) -> Result<Learned, TrainError> {
+        Learned::over(model, batches, |rows| self.learn_window_at(model, rows, rows.len(), progress))
     }
 
     /// The sums alone over rows that are measured together, of which at most `batch` go through the model at once.

@@ -24,23 +24,21 @@ pub struct FusedCheck {
 }
 
 impl FusedCheck {
-    /// Learns the rows of a window again by the plain forms, with so many rows a batch, when so much of training is done, and
-    /// compares with what was learned, from a learner that remembered `before`; what it remembers now stays. Costs one learning;
-    /// where nothing is fused, both are the same.
+    /// Learns again by the plain forms, as `learn` does, and compares with what was learned, from a learner that remembered
+    /// `before`; what it remembers now stays. Costs one learning; where nothing is fused, both are the same.
     ///
     /// # Errors
-    /// As [`Learner::learn_window`], and when the losses differ by more than 1e-3 or the gradients by more than 1e-2.
+    /// As `learn`, and when the losses differ by more than 1e-3 or the gradients by more than 1e-2.
     pub(crate) fn of<L: Learner>(
         learner: &L,
         model: &L::Model,
-        rows: &[&L::Row],
-        (batch, progress): (usize, f64),
+        learn: impl FnOnce() -> Result<Learned, TrainError>,
         before: &[u64],
         fused: &Learned,
     ) -> Result<Self, TrainError> {
         let after = learner.memory();
         learner.remember(before)?;
-        let plain = plainly(|| learner.learn_window_at(model, rows, batch, progress));
+        let plain = plainly(learn);
         learner.remember(&after)?;
         let plain = plain?;
         let check = plainly(|| Self::between(model, fused, &plain));
@@ -141,7 +139,7 @@ mod tests {
     fn check(wrong: f64) -> Result<FusedCheck, TrainError> {
         let (learner, model, rows) = (Norm { wrong }, model(), [&ROWS[0], &ROWS[1]]);
         let fused = learner.learn(&model, &rows)?;
-        FusedCheck::of(&learner, &model, &rows, (1, 0.0), &[], &fused)
+        FusedCheck::of(&learner, &model, || learner.learn_window(&model, &rows, 1), &[], &fused)
     }
 
     /// A run of two steps of one row.

@@ -1,5 +1,6 @@
 //! What a run must survive: being killed, a full disk, a loss that is no number, another way to split the batch.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use ascribe_core::Seed;
@@ -22,12 +23,15 @@ struct NextToken {
     poison: Option<u32>,
 }
 
+fn asked<'r>(rows: &[&'r Pair]) -> Vec<Row<'r>> {
+    rows.iter().copied().map(|(prompt, response)| Row { prompt, response }).collect()
+}
+
 const SOUND: NextToken = NextToken { poison: None };
 
 impl NextToken {
     fn losses(&self, model: &Decoder, rows: &[&Pair]) -> Result<(Tensor<1>, Tally), TrainError> {
-        let given: Vec<Row> = rows.iter().map(|(prompt, response)| Row { prompt, response }).collect();
-        let (logps, mask) = model.response_logps(&given)?;
+        let (logps, mask) = model.response_logps(&asked(rows))?;
         let losses = mask.sum(logps).neg();
         let spoilt = self.poison.is_some() && rows.iter().any(|(_, response)| response.first() == self.poison.as_ref());
         let losses = if spoilt { losses.mul_scalar(f64::NAN) } else { losses };
@@ -49,6 +53,10 @@ impl Learner for NextToken {
     fn learn(&self, model: &Decoder, rows: &[&Pair]) -> Result<Learned, TrainError> {
         let (loss, tally) = self.losses(model, rows)?;
         Ok(Learned { gradients: GradientsParams::from_grads(loss.backward(), model), tally })
+    }
+
+    fn tokens(&self, rows: &[&Pair]) -> Option<usize> {
+        Some(Row::packed_tokens(&asked(rows)))
     }
 
     fn measure(&self, model: &Decoder, rows: &[&Pair]) -> Result<Tally, TrainError> {
@@ -214,6 +222,92 @@ fn the_split_of_a_window_changes_nothing() {
             }
         }
     }
+}
+
+/// Learns as [`SOUND`] does, and remembers how many rows and tokens went through the model at once.
+#[derive(Default)]
+struct Watched {
+    batches: RefCell<Vec<(usize, usize)>>,
+}
+
+impl Learner for Watched {
+    type Model = Decoder;
+    type Row = Pair;
+
+    fn learn(&self, model: &Decoder, rows: &[&Pair]) -> Result<Learned, TrainError> {
+        let tokens = rows.iter().map(|(prompt, response)| prompt.len() + response.len()).sum();
+        self.batches.borrow_mut().push((rows.len(), tokens));
+        SOUND.learn(model, rows)
+    }
+
+    fn measure(&self, model: &Decoder, rows: &[&Pair]) -> Result<Tally, TrainError> {
+        SOUND.measure(model, rows)
+    }
+
+    fn tokens(&self, rows: &[&Pair]) -> Option<usize> {
+        SOUND.tokens(rows)
+    }
+}
+
+#[test]
+fn a_limit_of_tokens_cuts_the_same_windows() {
+    let (rows, model) = (rows(), start());
+    let whole = run(&mut fit(&SOUND, &model, &rows, config(8, 1, 4)), 4);
+    // Rows have 3 to 10 tokens, 52 in all, and no two share a prompt.
+    let lengths: Vec<usize> = rows.iter().map(|(prompt, response)| prompt.len() + response.len()).collect();
+    assert_eq!(lengths, [3, 9, 8, 4, 10, 9, 5, 4]);
+    for (most, longer) in [(52, 0), (20, 0), (9, 1), (1, 8)] {
+        let learner = Watched::default();
+        let limited = FitConfig { max_batch_tokens: Some(most), ..config(2, 4, 4) };
+        let mut fit = Fit::new(&learner, model.decoder.clone(), &rows, limited).expect("sound options");
+        for expected in &whole {
+            learner.batches.borrow_mut().clear();
+            let got = fit.next().expect("steps are left").expect("the numbers are finite");
+            assert_eq!(got.tokens, expected.tokens);
+            for ((name, got), (_, expected)) in got.metrics.iter().zip(&expected.metrics) {
+                close(&format!("{most} tokens: {name}"), &[*got], &[*expected], 1e-5);
+            }
+            let batches = learner.batches.borrow();
+            assert!(batches.iter().all(|(rows, tokens)| *rows == 1 || *tokens <= most), "{most}: {batches:?}");
+            assert_eq!(batches.iter().map(|(rows, _)| rows).sum::<usize>(), 8, "{most}: {batches:?}");
+            // Two that follow each other hold more than the limit together.
+            assert!(batches.windows(2).all(|two| two[0].1 + two[1].1 > most), "{most}: {batches:?}");
+        }
+        assert_eq!(fit.long_rows(), 4 * longer, "{most}");
+    }
+}
+
+#[test]
+fn a_run_with_a_limit_of_tokens_resumes_to_the_same_bits() {
+    // Windows of 3 over 8 rows: the run stops within an epoch.
+    let (rows, model) = (rows(), start());
+    let config = FitConfig { max_batch_tokens: Some(12), ..config(3, 1, 6) };
+    let mut whole = fit(&SOUND, &model, &rows, config.clone());
+    let reports = run(&mut whole, 6);
+    let folder = tempfile::tempdir().expect("a folder");
+    let checkpoints = Checkpoints::new(folder.path(), 0);
+    let mut first = fit(&SOUND, &model, &rows, config.clone());
+    run(&mut first, 2);
+    let path = save(&model, &first, &checkpoints, &first.progress());
+    let loaded = load(&path);
+    let mut second = fit(&SOUND, &loaded, &rows, config);
+    second.resume(&path, &first.progress()).expect("the optimizer state is there");
+    assert_eq!(run(&mut second, 4), reports[2..]);
+    assert_eq!(second.model().hash(), whole.model().hash());
+}
+
+#[test]
+fn a_limit_of_tokens_is_refused_where_they_are_not_counted() {
+    let (rows, model) = (rows(), start());
+    let limited = |most| FitConfig { max_batch_tokens: Some(most), ..config(2, 1, 1) };
+    let refused = Fit::new(&Weightless, model.decoder.clone(), &rows, limited(9)).err().map(|error| error.to_string());
+    let said = "max_batch_tokens must be left out with a learner whose windows are not cut by tokens, got 9";
+    assert_eq!(refused.as_deref(), Some(said));
+    let none = limited(0).check().expect_err("no token").to_string();
+    assert_eq!(none, "max_batch_tokens must be at least 1, got 0");
+    // Where there is none, it is no part of what a run is known by.
+    let names = |config: &FitConfig| serde_json::to_string(config).expect("plain data");
+    assert!(!names(&config(2, 1, 1)).contains("max_batch_tokens") && names(&limited(9)).contains("max_batch_tokens"));
 }
 
 #[test]

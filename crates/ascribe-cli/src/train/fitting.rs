@@ -13,7 +13,7 @@ use ascribe::train::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{ACCURACY, fused_words, start};
+use super::{ACCURACY, fused_words, say_long_rows, start};
 use crate::args::TrainArgs;
 use crate::interrupt::{self, Interrupted};
 use crate::output::{Progress, write_whole};
@@ -153,6 +153,7 @@ impl<L: Learner<Model = Decoder>> Run<'_, L> {
             }
         }
         drop(progress);
+        say_long_rows(args, fit.long_rows());
         if let Some(words) = moved.and_then(fallen) {
             eprintln!("{words}");
         }

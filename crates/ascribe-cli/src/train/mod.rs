@@ -112,6 +112,7 @@ pub(crate) fn fit_config(args: &TrainArgs) -> FitConfig {
         max_steps: args.max_steps,
         per_device_train_batch_size: args.per_device_train_batch_size,
         gradient_accumulation_steps: args.gradient_accumulation_steps,
+        max_batch_tokens: args.max_batch_tokens,
         max_grad_norm: args.max_grad_norm,
         optim: args.optim,
         optim_args: args.optim_args,
@@ -310,6 +311,15 @@ fn fused_words(check: FusedCheck) -> String {
     )
 }
 
+/// What is said of rows that alone are more than may go through the model at once.
+fn say_long_rows(args: &TrainArgs, rows: usize) {
+    if let Some(most) = args.max_batch_tokens
+        && rows > 0
+    {
+        eprintln!("{rows} times a row had more than max_batch_tokens {most}, and went through the model alone");
+    }
+}
+
 /// The longest row, which the context of the model limits.
 fn length_limit(args: &TrainArgs, context: usize) -> usize {
     if args.max_length > context {
@@ -494,6 +504,7 @@ fn identity(
         max_steps,
         per_device_train_batch_size,
         gradient_accumulation_steps,
+        max_batch_tokens,
         max_grad_norm,
         optim,
         optim_args,
@@ -529,6 +540,7 @@ fn identity(
         ("max_steps", max_steps.to_string()),
         ("per_device_train_batch_size", per_device_train_batch_size.to_string()),
         ("gradient_accumulation_steps", gradient_accumulation_steps.to_string()),
+        ("max_batch_tokens", max_batch_tokens.map_or_else(|| "none".to_owned(), |most| most.to_string())),
         ("max_grad_norm", max_grad_norm.to_string()),
         ("optim", format!("{optim:?}").to_lowercase()),
         ("optim_args", json!(optim_args).to_string()),

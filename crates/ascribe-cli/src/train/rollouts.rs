@@ -27,7 +27,8 @@ use super::steer;
 use super::step_rewards::{self, refined, step_reward};
 use super::stopping::Stopping;
 use super::{
-    base, check_words, contents, fit_config, fused_words, identity, load, refuse_other_runs, rows_hash, short, start,
+    base, check_words, contents, fit_config, fused_words, identity, load, refuse_other_runs, rows_hash, say_long_rows,
+    short, start,
 };
 use crate::Catalog;
 use crate::args::TrainArgs;
@@ -516,6 +517,7 @@ pub(super) fn drive(
         }
     }
     drop(progress);
+    say_long_rows(args, fit.long_rows());
     if let Some(why) = stopping.why() {
         eprintln!("stopped after step {} of {steps}: {why}", fit.step());
     }

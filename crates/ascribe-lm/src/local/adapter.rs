@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::config::{DecoderConfig, Family, Head};
 use super::decoder::Decoder;
+use super::gpt2::{Gpt2Factors, module};
 use super::lora::LoraConfig;
 use super::weights::{Safetensors, WeightSource, save_safetensors};
 use crate::{Hub, LmError, io};
@@ -47,7 +48,7 @@ pub(super) fn is_adapter(folder: &Path) -> bool {
     folder.join(CONFIG).is_file()
 }
 
-/// Refuses models whose adapters have another layout in peft.
+/// Refuses models whose adapters peft could not read: queries, keys and values of GPT-2 have factors of their own here.
 pub(super) fn check_layout(config: &DecoderConfig) -> Result<(), LmError> {
     match config.family {
         Family::Gpt2 => Err(LmError::unsupported(
@@ -87,16 +88,20 @@ fn config(folder: &Path) -> Result<(PathBuf, Map<String, Value>), LmError> {
 
 /// The decoder with the adapter in `folder` beside its weights.
 pub(super) fn attach(decoder: &Decoder, folder: &Path) -> Result<Decoder, LmError> {
-    check_layout(decoder.config())?;
     let (path, config) = config(folder)?;
-    let lora = options(&path, &config)?;
+    let family = decoder.config().family;
+    let lora = options(&path, &config, family)?;
     let mut weights = Factors(Safetensors::of(folder, &[WEIGHTS.to_owned()])?);
     let headed = match head(&path, &config, &weights.0)? {
         Some((Head::NextToken, scores)) => Some(decoder.with_scores_of(scores, &mut weights)?),
         Some((head, _)) => Some(decoder.with_head_of(head, &mut weights)?),
         None => None,
     };
-    let adapted = headed.as_ref().unwrap_or(decoder).attach(&lora, &mut weights)?;
+    let headed = headed.as_ref().unwrap_or(decoder);
+    let adapted = match family {
+        Family::Gpt2 => headed.attach_by(&lora, &mut Gpt2Factors(&mut weights), module)?,
+        _ => headed.attach(&lora, &mut weights)?,
+    };
     weights.0.all_taken()?;
     Ok(adapted)
 }
@@ -128,7 +133,7 @@ fn head(path: &Path, config: &Map<String, Value>, weights: &Safetensors) -> Resu
 }
 
 /// The options of LoRA in `config`, which lies at `path`.
-fn options(path: &Path, config: &Map<String, Value>) -> Result<LoraConfig, LmError> {
+fn options(path: &Path, config: &Map<String, Value>, family: Family) -> Result<LoraConfig, LmError> {
     let get = |name: &str| config.get(name).unwrap_or(&Value::Null);
     let wrong = |name: &str, rule: &str| LmError::config(path)(format!("`{name}` must be {rule}, got {}", get(name)));
     let beyond = |name: &str| {
@@ -146,7 +151,9 @@ fn options(path: &Path, config: &Map<String, Value>) -> Result<LoraConfig, LmErr
         Value::Array(items) => items.is_empty(),
         Value::Object(entries) => entries.is_empty(),
     };
-    if let Some(name) = UNKNOWN.into_iter().find(|name| !absent(get(name))) {
+    // GPT-2's weights lie the other way, which peft notes, and its factors do not.
+    let noted = |name: &str| name == "fan_in_fan_out" && family == Family::Gpt2;
+    if let Some(name) = UNKNOWN.into_iter().find(|name| !absent(get(name)) && !noted(name)) {
         return Err(beyond(name));
     }
     if get("init_lora_weights").as_str().is_some_and(|start| !STARTS.contains(&start)) {

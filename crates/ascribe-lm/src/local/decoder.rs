@@ -11,7 +11,7 @@ mod checkpointing;
 mod head;
 mod tokens;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use ascribe_core::tensor::{
@@ -117,6 +117,14 @@ impl<'a> Row<'a> {
             batches.push(&rows[start..]);
         }
         batches
+    }
+
+    /// Tokens of rows that go through the layers at once: a prompt that several of them share counts once. Where responses are
+    /// predicted their last tokens are not fed, and count all the same.
+    pub fn packed_tokens(rows: &[Row]) -> usize {
+        let prompts: HashSet<&[u32]> = rows.iter().map(|row| row.prompt).collect();
+        let prompts: usize = prompts.into_iter().map(<[u32]>::len).sum();
+        prompts + rows.iter().map(|row| row.response.len()).sum::<usize>()
     }
 }
 

@@ -1,4 +1,5 @@
-//! GPT-2's files: other names, one product for queries, keys and values, and weights as `[in, out]`.
+//! GPT-2's files: other names, one product for queries, keys and values, and weights as `[in, out]`. The factors of an adapter
+//! are as those of other families in peft, but for the names and the one product.
 
 use super::decoder::transposed;
 use super::weights::{Named, WeightSource};
@@ -38,6 +39,30 @@ impl WeightSource for Gpt2<'_> {
         let rows = whole.chunks(3 * outputs).flat_map(|row| &row[third * outputs..(third + 1) * outputs]);
         Ok(transposed(&rows.copied().collect::<Vec<_>>(), outputs))
     }
+}
+
+/// The factors of an adapter of GPT-2 under our names. Queries, keys and values share `lora_A` of their one product, and each has
+/// a third of the rows of its `lora_B`.
+pub(super) struct Gpt2Factors<'a>(pub(super) &'a mut dyn WeightSource);
+
+impl WeightSource for Gpt2Factors<'_> {
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LmError> {
+        let Some((projection, side)) = name.split_once(".lora_") else { return self.0.tensor(name, shape) };
+        let own = format!("{}.lora_{side}", module(projection));
+        let third = QKV.iter().position(|part| projection.ends_with(part)).filter(|_| side.starts_with('B'));
+        match (third, shape) {
+            (Some(third), [outputs, r]) => {
+                let whole = self.0.tensor(&own, &[3 * outputs, *r])?;
+                Ok(whole[third * outputs * r..(third + 1) * outputs * r].to_vec())
+            }
+            _ => self.0.tensor(&own, shape),
+        }
+    }
+}
+
+/// The module of GPT-2 that is the projection `name` of ours, or has it as a part.
+pub(super) fn module(name: &str) -> String {
+    own_name(&format!("{name}.weight")).trim_end_matches(".weight").to_owned()
 }
 
 /// The same weights as GPT-2's files have them.

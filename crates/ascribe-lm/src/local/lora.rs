@@ -159,20 +159,31 @@ impl Decoder {
     /// The same weights, frozen, with the adapter that `source` holds: `<projection>.lora_A.weight` as `[r, in]` and
     /// `<projection>.lora_B.weight` as `[out, r]`.
     pub(super) fn attach(&self, config: &LoraConfig, source: &mut dyn WeightSource) -> Result<Self, LmError> {
+        self.attach_by(config, source, str::to_owned)
+    }
+
+    /// The same where targets are those of the modules that `module` names: it takes the name of a projection.
+    pub(super) fn attach_by(
+        &self,
+        config: &LoraConfig,
+        source: &mut dyn WeightSource,
+        module: impl Fn(&str) -> String,
+    ) -> Result<Self, LmError> {
         config.check()?;
         if self.lora.is_some() {
             return Err(lora("the model has an adapter already; merge that one first"));
         }
         let mut decoder = self.clone().no_grad().with_trained_head();
         let projections = decoder.projections();
+        let modules: Vec<String> = projections.iter().map(|(name, _)| module(name)).collect();
         let mut known: Vec<&str> = Vec::new();
-        for (name, _) in &projections {
+        for name in &modules {
             let part = name.rsplit('.').next().unwrap_or(name);
             if !known.contains(&part) {
                 known.push(part);
             }
         }
-        let is_there = |target: &String| projections.iter().any(|(name, _)| ends_with(name, target));
+        let is_there = |target: &String| modules.iter().any(|name| ends_with(name, target));
         if let Some(target) = config.target_modules.iter().find(|target| !is_there(target)) {
             let has = known.join(", ");
             return Err(lora(format!("the model has no projection `{target}`; it has {has}, or name `all-linear`")));
@@ -183,8 +194,8 @@ impl Decoder {
         }
         let device = self.device();
         let mut build = Build { source, device: &device, norm: self.config().norm };
-        for (name, projection) in projections {
-            if config.adapts(&name) {
+        for ((name, projection), module) in projections.into_iter().zip(&modules) {
+            if config.adapts(module) {
                 let [inputs, outputs] = projection.base.weight.val().dims();
                 let mut factor = |which: &str, inputs: usize, outputs: usize| {
                     build.linear(&Product { name: format!("{name}.lora_{which}"), inputs, outputs, bias: false })

@@ -148,16 +148,16 @@ impl<'a> RolloutLearner<'a> {
         Ok(self.batch(rows, logps, self.of_model(model, rows, at)?)?)
     }
 
-    /// Log-probabilities of rows that go through the model some at a time, without gradients: `[rows, longest of all]`.
-    fn logps(&self, model: &Actor, rows: &[&Rollout], batch: usize) -> Result<Tensor<2>, TrainError> {
+    /// Log-probabilities of rows that go through the model in `batches`, without gradients: `[rows, longest of all]`.
+    fn logps(&self, model: &Actor, batches: &[&[&Rollout]]) -> Result<Tensor<2>, TrainError> {
         let needs = self.objective.needs();
         if needs.entropy || needs.values || needs.kl {
             let rule = "a loss whose rollouts depend on each other sees neither entropies nor values nor kl";
             return Err(CoreError::Shape { rule, got: "one that needs them".to_owned() }.into());
         }
-        let longest = rows.iter().map(|row| row.response.len()).max().unwrap_or(0);
+        let longest = batches.iter().copied().flatten().map(|row| row.response.len()).max().unwrap_or(0);
         let mut parts = Vec::new();
-        for rows in rows.chunks(batch) {
+        for rows in batches {
             let logps = model.decoder.logps_at(&model.decoder.predictors(&asked(rows))?, self.temperature)?;
             let [n, own] = logps.dims();
             parts.push(match longest - own {
@@ -171,16 +171,16 @@ impl<'a> RolloutLearner<'a> {
         Ok(Tensor::cat(parts, 0))
     }
 
-    /// A window that does not go through the model at once, and whose rows depend on each other.
-    fn learn_coupled(&self, model: &Actor, rows: &[&Rollout], batch: usize) -> Result<Learned, TrainError> {
-        let logps = self.logps(&model.valid(), rows, batch)?.autodiff().require_grad();
+    /// A window that goes through the model in `batches`, and whose rows depend on each other.
+    fn learn_coupled(&self, model: &Actor, rows: &[&Rollout], batches: &[&[&Rollout]]) -> Result<Learned, TrainError> {
+        let logps = self.logps(&model.valid(), batches)?.autodiff().require_grad();
         let window = self.batch(rows, logps.clone(), Vec::new())?;
         self.objective.observe(&window)?;
         let loss = self.objective.loss(&window)?;
         let slopes = loss.rows.clone().sum().backward();
         let slopes = logps.grad(&slopes).ok_or(CoreError::MissingInput("gradients"))?; // [rows, longest]
         let (mut sums, mut start) = (GradientsAccumulator::new(), 0);
-        for part in rows.chunks(batch) {
+        for part in batches {
             let TrainingPass { predictors, backward } = model.decoder.training_pass(&asked(part))?;
             let ours = model.decoder.logps_at(&predictors, self.temperature)?; // [n, seq]
             let [n, seq] = ours.dims();
@@ -267,15 +267,26 @@ impl Learner for RolloutLearner<'_> {
     fn learn_window(&self, model: &Actor, rows: &[&Rollout], batch: usize) -> Result<Learned, TrainError> {
         let batch = batch.max(1);
         if self.objective.needs().coupled && rows.len() > batch {
-            return self.learn_coupled(model, rows, batch);
+            return self.learn_coupled(model, rows, &rows.chunks(batch).collect::<Vec<_>>());
         }
         Learned::in_batches(model, rows, batch, |rows| self.learn(model, rows))
+    }
+
+    fn tokens(&self, rows: &[&Rollout]) -> Option<usize> {
+        Some(Row::packed_tokens(&asked(rows)))
+    }
+
+    fn learn_batches(&self, model: &Actor, batches: &[&[&Rollout]], _progress: f64) -> Result<Learned, TrainError> {
+        if self.objective.needs().coupled && batches.len() > 1 {
+            return self.learn_coupled(model, &batches.concat(), batches);
+        }
+        Learned::over(model, batches, |rows| self.learn(model, rows))
     }
 
     fn measure_window(&self, model: &Actor, rows: &[&Rollout], batch: usize) -> Result<Tally, TrainError> {
         let batch = batch.max(1);
         if self.objective.needs().coupled && rows.len() > batch {
-            let logps = self.logps(model, rows, batch)?;
+            let logps = self.logps(model, &rows.chunks(batch).collect::<Vec<_>>())?;
             return Ok(tally(self.objective.loss(&self.batch(rows, logps, Vec::new())?)?, rows));
         }
         let mut sums = Tally::default();

@@ -55,6 +55,11 @@ impl Learner for ProcessLearner {
         Ok(Learned { gradients, tally: Tally::of(loss, asked.tokens) })
     }
 
+    fn tokens(&self, rows: &[&ProcessRow]) -> Option<usize> {
+        let texts: Vec<Row> = rows.iter().flat_map(|row| row.read()).map(|(text, _)| text).collect();
+        Some(Row::packed_tokens(&texts))
+    }
+
     fn measure(&self, model: &Decoder, rows: &[&ProcessRow]) -> Result<Tally, TrainError> {
         let asked = self.asked(model, rows)?;
         let scores = model.place_scores(&asked.rows, &asked.places)?; // [places, outputs]

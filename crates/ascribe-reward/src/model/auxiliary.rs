@@ -281,6 +281,10 @@ impl Learner for AuxiliaryLearner<'_> {
         Learned::in_batches(model, rows, batch, |rows| self.learn_at(model, rows, progress))
     }
 
+    fn tokens(&self, rows: &[&RewardRow]) -> Option<usize> {
+        if self.contrast.is_some() { None } else { self.learner.tokens(rows) }
+    }
+
     fn measure_window(&self, model: &Decoder, rows: &[&RewardRow], batch: usize) -> Result<Tally, TrainError> {
         self.learner.measure_window(model, rows, batch)
     }

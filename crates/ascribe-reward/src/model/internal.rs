@@ -151,6 +151,10 @@ impl Learner for InternalLearner {
         Ok(Learned { gradients, tally: Tally::of(loss, size(&asked)) })
     }
 
+    fn tokens(&self, rows: &[&InternalRow]) -> Option<usize> {
+        Some(self.asked(rows).map_or(0, |asked| Row::packed_tokens(&asked)))
+    }
+
     fn measure(&self, model: &Decoder, rows: &[&InternalRow]) -> Result<Tally, TrainError> {
         let asked = self.asked(rows)?;
         let (logps, mask) = model.response_logps(&asked)?; // [6 * rows, longest]

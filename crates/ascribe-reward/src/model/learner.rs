@@ -89,6 +89,13 @@ impl Learner for RewardLearner<'_> {
         Learned::in_batches(model, rows, batch, |rows| self.learn_at(model, rows, progress))
     }
 
+    fn tokens(&self, rows: &[&RewardRow]) -> Option<usize> {
+        if self.loss.needs().coupled {
+            return None;
+        }
+        Some(self.asked(rows).map_or(0, |asked| Row::packed_tokens(&asked)))
+    }
+
     fn measure_window(&self, model: &Decoder, rows: &[&RewardRow], batch: usize) -> Result<Tally, TrainError> {
         // Without gradients the scores are all that has to be held, whatever the loss.
         let (mut by_response, mut tokens) = (vec![Vec::new(); self.loss.needs().responses], 0);

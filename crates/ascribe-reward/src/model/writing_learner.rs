@@ -177,6 +177,19 @@ impl Learner for WritingLearner<'_> {
         Learned::in_batches(model, rows, batch, |rows| self.learn_at(model, rows, progress))
     }
 
+    fn tokens(&self, rows: &[&WrittenRow]) -> Option<usize> {
+        if self.loss.needs().coupled {
+            return None;
+        }
+        let mut asked = Vec::new();
+        for row in rows {
+            for response in &row.row.responses {
+                asked.push(Row { prompt: &row.row.prompt, response });
+            }
+        }
+        Some(Row::packed_tokens(&asked))
+    }
+
     fn measure_window(&self, model: &Decoder, rows: &[&WrittenRow], batch: usize) -> Result<Tally, TrainError> {
         // Without gradients scores and losses are all that has to be held, whatever the loss.
         let (mut by_response, mut losses, mut tokens) = (vec![Vec::new(); self.loss.needs().responses], Vec::new(), 0);

@@ -27,6 +27,7 @@ pub(crate) mod written;
 
 use std::path::Path;
 
+use anyhow::bail;
 use ascribe::lm::{Decoder, Head, LanguageModel, Pooling, Row};
 use ascribe::preference::Encoder;
 use ascribe::reward::losses::{GeneralPreference, UNRATED};
@@ -83,6 +84,7 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     reading.check(loss.needs().width)?;
     let loss: &dyn RewardLoss = loss.as_ref();
     beside.check(args, loss)?;
+    check_cut(args, &chosen, loss)?;
     let started = base(args, &device)?;
     let auxiliary = if beside.is_nothing() { None } else { Some(beside.learner(args, loss, &started)?) };
     let model = under_head(args, started, Head::Sequence { labels: loss.needs().width })?;
@@ -136,6 +138,33 @@ pub fn run(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     };
     write_scale(&args.output_dir, &model, card, &measured, unseen)?;
     finish(args, tally, best)
+}
+
+/// Refuses to cut steps by tokens where their rows go through the model together, or others beside them.
+fn check_cut(args: &TrainArgs, chosen: &Chosen<'_>, loss: &dyn RewardLoss) -> anyhow::Result<()> {
+    if args.max_batch_tokens.is_none() {
+        return Ok(());
+    }
+    if loss.needs().coupled {
+        bail!(
+            "max_batch_tokens does not go with the loss {}, whose rows depend on each other and go through the model at once; \
+             leave it out",
+            chosen.name
+        );
+    }
+    let reward = &args.reward;
+    let beside = [
+        ("contrast", reward.contrast.is_some()),
+        ("meta_data", reward.meta_data.is_some()),
+        ("replay_data", reward.replay_data.is_some()),
+        ("source_column", reward.source_column.is_some()),
+    ];
+    match beside.into_iter().find(|(_, given)| *given) {
+        Some((name, _)) => {
+            bail!("max_batch_tokens does not go with {name}, which weighs all rows of a step together; leave it out")
+        }
+        None => Ok(()),
+    }
 }
 
 /// How the scores become a reward, with the energies of the label given the concepts where these are its parts.
@@ -291,6 +320,7 @@ pub fn validate(args: &TrainArgs, catalog: &Catalog) -> anyhow::Result<()> {
     let data = Data::load(args, &mut chosen)?;
     let (loss, options) = chosen.make(catalog)?;
     beside.check(args, loss.as_ref())?;
+    check_cut(args, &chosen, loss.as_ref())?;
     chosen.reading(args, &options, data.attributes())?.check(loss.needs().width)?;
     let limit = words.limit(args.max_length);
     let encoder = Encoder::from_parts(&words.tokenizer, words.template.as_ref(), limit)?.with_boundary(args.boundary);

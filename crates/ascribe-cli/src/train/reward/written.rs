@@ -25,7 +25,7 @@ use serde_json::{Map, Value, json};
 
 use super::chosen::{Chosen, Teaches};
 use super::data::of_pairs;
-use super::{identity, scale};
+use super::{check_cut, identity, scale};
 use crate::Catalog;
 use crate::args::{HeadInitName, TrainArgs};
 use crate::device::device;
@@ -120,6 +120,7 @@ impl<'a> Plan<'a> {
                 args.method
             );
         }
+        check_cut(args, &chosen, loss.as_ref())?;
         let reading = chosen.reading(args, &options, &[])?;
         reading.check(loss.needs().width)?;
         let writes = writing(args)?;

@@ -533,6 +533,14 @@ mod tests {
         Row { prompt: &[6, 6], response: &[] },
     ];
 
+    #[test]
+    fn tokens_are_counted_as_they_are_packed() {
+        // The first prompt once: 5 + 2 of prompts, 3 + 2 + 4 of responses.
+        assert_eq!(Row::packed_tokens(&ROWS), 16);
+        assert_eq!(Packed::of(&ROWS).unwrap().packing.tokens(), 16);
+        assert_eq!(Row::packed_tokens(&[]), 0);
+    }
+
     fn plain(device: &burn::tensor::Device) -> Decoder {
         let config = DecoderConfig { kv_heads: 2, ..DecoderConfig::tiny(37, 16, 3, 4, 48) };
         Decoder::load(&config, &mut RandomWeights { seed: Seed(3), layers: 3 }, device).unwrap()
