@@ -19,8 +19,10 @@ use crate::row::{Claim, Figures, Row};
 use crate::step_policy::{ImplicitScorer, StepPolicy, places};
 use crate::step_table::{CrossEntropy, Marked, StepScorer, features};
 
-const STEPS: usize = 8;
-static SOLVER: Solver = Solver { hard: 0.35, easy: 0.02, steps: STEPS };
+/// Operations of a chain.
+pub const STEPS: usize = 8;
+/// Who writes the solutions.
+pub static SOLVER: Solver = Solver { hard: 0.35, easy: 0.02, steps: STEPS };
 const PROBLEMS: usize = 600;
 const SAMPLES: usize = 4;
 const ROLLOUTS: usize = 8;
@@ -181,7 +183,7 @@ fn outcomes(seed: Seed) -> Result<Outcomes> {
 }
 
 /// Labelled steps, up to the first from which no rollout is right; one solution a problem.
-fn labelled(solutions: usize, seed: Seed) -> Result<Vec<Marked>> {
+pub fn labelled(solutions: usize, seed: Seed) -> Result<Vec<Marked>> {
     let chains = Chains::draw(solutions, STEPS, seed)?;
     let outcome = |problem: u64, response: &[u32]| chains.verdict(problem, response);
     let mut completer = Completer::new(&SOLVER, &outcome, "solver", STEPS, seed.child("rollouts", 0));
