@@ -16,11 +16,12 @@ use ascribe::core::{Candidate, CoreError, Credit, Episode, Reduce, Scorer, Seed,
 use ascribe::process::credit::{ImplicitForm, TokenTrie, effective};
 use ascribe::process::label::{AfterError, Softness, targets};
 use ascribe::process::{Completer, LabelRow, MonteCarlo, Solution};
-use ascribe::search::{BestOfN, Majority, StepBeam};
+use ascribe::search::{BestOfN, Majority, StepBeam, Vote, VoteWeights};
 
 use crate::chain::{Chains, Solver, every_result};
 use crate::row::{Claim, Figures, Row};
 use crate::rows::strategies::Random;
+use crate::solver::{answer, same};
 use crate::step_policy::{ImplicitScorer, StepPolicy, places};
 use crate::step_table::{CrossEntropy, Marked, StepScorer, features};
 use crate::world::sigmoid;
@@ -118,6 +119,11 @@ pub const ROW: Row = Row {
         Claim {
             says: "and by effective rewards of the last step",
             more: "best of n, effective reward",
+            less: "majority",
+        },
+        Claim {
+            says: "a vote weighted by a process model beats the plain one",
+            more: "vote weighted by the process model",
             less: "majority",
         },
         Claim { says: "the majority vote beats one sample", more: "majority", less: "one sample" },
@@ -286,6 +292,10 @@ fn run(seed: Seed) -> Result<Figures> {
     figures.push(("one sample".to_owned(), tests.solved(&one, SOLVER.searched(&random, seed))?));
     let majority = Majority { n: N, answer: |_: usize, candidate: &Candidate| candidate.tokens.last().copied() };
     figures.push(("majority".to_owned(), tests.solved(&majority, SOLVER.searched(&process, seed))?));
+
+    let weighted = Vote { n: N, weights: Some(VoteWeights::Identity) };
+    let voting = SOLVER.searched(&process, seed).with_answers(&answer, &same);
+    figures.push(("vote weighted by the process model".to_owned(), tests.solved(&weighted, voting)?));
 
     let chances = Chances(&implicit);
     let stated: [(&str, &dyn Scorer, &dyn Scorer); 8] = [
