@@ -292,7 +292,7 @@ fn credited(policy: &Moves, rewards: &dyn Scorer, seed: Seed) -> Result<Vec<Text
         let rewards: Vec<f64> = credit.values().iter().map(|reward| f64::from(*reward)).collect();
         returns.push(returns_to_go(&rewards, 1.0));
     }
-    let mut of_questions = vec![(0.0, 0.0); QUESTIONS];
+    let mut of_questions = vec![(0.0f64, 0.0f64); QUESTIONS];
     for (text, returns) in texts.iter().zip(&returns) {
         for (place, ahead) in text.places.iter().zip(returns) {
             let (sum, count) = &mut of_questions[place / MOVES];
