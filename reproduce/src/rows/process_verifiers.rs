@@ -142,6 +142,11 @@ pub const ROW: Row = Row {
             less: "best of n, implicit model",
         },
         Claim {
+            says: "beams write no more tokens than best-of-n, in the mean over all scorers",
+            more: "tokens, best of n",
+            less: "tokens, beam",
+        },
+        Claim {
             says: "a beam by an outcome model beats one by random scores",
             more: "beam, outcome model",
             less: "beam, random scores",
