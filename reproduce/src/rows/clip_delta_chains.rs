@@ -82,8 +82,7 @@ pub const ROW: Row = Row {
     ],
     tried: "With differences alone a step is worth the score of what stands behind it, so one that restates is worth hardly less than \
             one that goes on, and nothing but the outcome ends a text; a clipped score charges each step on a text that is likely \
-            lost, steps that restate included, so Clip shortens texts where Delta does not. The weight of the process model and the \
-            number of generations are those that were set at first.",
+            lost, steps that restate included, so Clip shortens texts where Delta does not.",
     run,
 };
 
