@@ -419,7 +419,7 @@ mod tests {
     #[test]
     fn an_effective_reward_by_hand() {
         // The value of the question is 0, and one half behind each step: best of 4 has 15/16.
-        let value = |_: &[u32], written: &[u32]| if written.is_empty() { 0.0 } else { 0.5 };
+        let value = |_: &[u32], written: &[u32]| if written.is_empty() { 0.0f64 } else { 0.5 };
         let credits = Effective(&value).score(&[Episode::new(&[1, 10, 1, 10, 1], &[2, 3])]).unwrap();
         assert_eq!(credits[0].values(), [0.5 + 0.5 * 0.9375, 0.5]);
     }
