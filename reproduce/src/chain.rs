@@ -73,10 +73,16 @@ impl Chains {
     }
 
     /// The share of problems that a search gets right.
-    pub fn solved(&self, search: &dyn Search, mut ctx: SearchCtx) -> Result<f64> {
+    pub fn solved(&self, search: &dyn Search, ctx: SearchCtx) -> Result<f64> {
+        Ok(self.solved_at(search, ctx)?[0])
+    }
+
+    /// The same, and the tokens that it writes for a problem.
+    pub fn solved_at(&self, search: &dyn Search, mut ctx: SearchCtx) -> Result<[f64; 2]> {
         let found = search.search(&self.prompts, &mut ctx)?;
         let right = found.iter().enumerate().filter(|(problem, found)| self.is_right(*problem, &found.best().tokens));
-        Ok(right.count() as f64 / self.problems.len() as f64)
+        let written: u64 = found.iter().map(|found| found.usage.generated).sum();
+        Ok([right.count() as f64, written as f64].map(|count| count / self.problems.len() as f64))
     }
 }
 
@@ -132,6 +138,24 @@ impl Solver {
     /// The chance of a slip at a step.
     pub fn chance(&self, (operator, left, right): (Operator, u8, u8)) -> f64 {
         if operator.is_hard(left, right) { self.hard } else { self.easy }
+    }
+
+    /// The chance that a response which begins like this ends right, exactly: the next results are right or slips, and a slip can
+    /// mend another.
+    pub fn value(&self, prompt: &[u32], written: &[u32]) -> f64 {
+        let answer = solution(prompt).last().copied();
+        // Behind the last step, by its result; then backwards.
+        let mut values: [f64; 10] = std::array::from_fn(|result| f64::from(u8::from(answer == Some(result as u32))));
+        for at in (written.len()..prompt.len() / 2).rev() {
+            let (operator, _, right) = asked(prompt, &vec![0; at]);
+            values = std::array::from_fn(|left| {
+                let question = (operator, left as u8, right);
+                let chance = self.chance(question);
+                let (applied, slipped) = (operator.apply(left as u8, right), operator.slip(left as u8, right));
+                (1.0 - chance) * values[usize::from(applied)] + chance * values[usize::from(slipped)]
+            });
+        }
+        values[written.last().copied().unwrap_or(prompt[0]) as usize]
     }
 
     /// Whole responses to a problem.
@@ -203,6 +227,36 @@ mod tests {
             assert_eq!(split(prompt), (&prompt[..], &[][..]));
             let careless = Solver { hard: 1.0, easy: 1.0, steps: 5 };
             assert_eq!(first_slip(prompt, &careless.solutions(prompt, 1, Seed(1))[0]), Some(0));
+        }
+    }
+
+    #[test]
+    fn the_exact_value_by_hand() {
+        // (7 + 8) - 9 is 6: 5, then 6, which borrows and would be 4 by a slip. The slip of the first is 4; 4 - 9 is 5 and borrows, and
+        // its slip is 6, since 9 - 4 is 5 as well: the second slip mends the first.
+        let prompt = [7, 10, 8, 11, 9];
+        let solver = Solver { hard: 0.25, easy: 0.5, steps: 2 };
+        let by_hand: [(&[u32], f64); 5] = [(&[], 0.5), (&[5], 0.75), (&[4], 0.25), (&[4, 6], 1.0), (&[5, 4], 0.0)];
+        for (written, value) in by_hand {
+            assert_eq!(solver.value(&prompt, written), value, "{written:?}");
+        }
+    }
+
+    #[test]
+    fn the_exact_value_is_the_mean_over_the_next_result() {
+        let chains = Chains::draw(20, 5, Seed(3)).unwrap();
+        let solver = Solver { hard: 0.35, easy: 0.02, steps: 5 };
+        for (number, prompt) in chains.prompts.iter().enumerate() {
+            let results = solver.solutions(prompt, 1, Seed(4).child("solutions", number as u64)).remove(0);
+            for end in 0..5 {
+                let question = asked(prompt, &results[..end]);
+                let (operator, left, right) = question;
+                let behind = |result: u8| solver.value(prompt, &[&results[..end], &[u32::from(result)]].concat());
+                let [applied, slipped] = [operator.apply(left, right), operator.slip(left, right)].map(behind);
+                let mean = applied + solver.chance(question) * (slipped - applied);
+                assert!((solver.value(prompt, &results[..end]) - mean).abs() < 1e-12);
+            }
+            assert_eq!(solver.value(prompt, &results) == 1.0, chains.is_right(number, &results));
         }
     }
 }

@@ -78,6 +78,8 @@ fn counts_are_exact_and_add_up() {
     let spent = completer.spent();
     // Three prefixes of 1, 2 and 3 tokens with five rollouts each, of 3, 2 and 1 tokens; the last prefix is judged alone.
     assert_eq!((spent.policy_calls, spent.rollouts, spent.verifier_calls), (15, 15, 16));
+    // What is judged is whole: 16 responses of 4 tokens.
+    assert_eq!(spent.verifier_tokens, 64);
     assert_eq!((spent.tokens.generated, spent.truncated), (5 * (3 + 2 + 1), 0));
     // What was read and what was taken from a cache are the prompts.
     assert_eq!(spent.tokens.scored + spent.tokens.reused, 1 + 2 + 3);
@@ -172,7 +174,9 @@ fn a_rollout_that_was_cut_is_wrong_and_counted() {
     let mut completer = Completer::new(&policy, &no_mistake, "fixed", 9, Seed(0));
     let labels = monte_carlo(&[0, 0], 3, &mut completer).unwrap();
     assert_eq!((labels.rows[0].correct, labels.rows[0].truncated, labels.rows[0].rollouts), (0, 3, 3));
-    assert_eq!((completer.spent().truncated, completer.spent().verifier_calls), (3, 1));
+    let spent = completer.spent();
+    // The response itself, of two tokens, is judged; rollouts that were cut are not.
+    assert_eq!((spent.truncated, spent.verifier_calls, spent.verifier_tokens), (3, 1, 2));
 }
 
 #[test]

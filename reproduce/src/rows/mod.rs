@@ -10,6 +10,7 @@ mod brain;
 mod calibrated_rewards;
 mod circuit;
 mod clip_delta;
+mod clip_delta_chains;
 mod concepts;
 mod concepts_and_hints;
 mod constrained;
@@ -129,6 +130,7 @@ pub const ROWS: &[&Row] = &[
     &pav_provers::ROW,
     &implicit_prm_data::ROW,
     &clip_delta::ROW,
+    &clip_delta_chains::ROW,
     &glore_stages::ROW,
     &rounds_of_mathematics::ROW,
     &self_evolution::ROW,

@@ -3,22 +3,28 @@
 //! All learn from the same solutions of a solver that slips. The outcome model sees the last token and its outcome; the process
 //! models see Monte-Carlo labels of the steps up to the first from which no rollout is right; the token values see the share of
 //! a problem's samples that go on right, of a few samples or of many; the implicit model is a policy trained on outcomes alone.
-//! The process advantage verifier ranks by the effective reward, with best of four of the solver as prover, and chooses by the
-//! value.
+//! The process advantage verifier ranks by the effective reward, with best of four of the solver as prover; its beam chooses among
+//! whole texts by the value.
+//!
+//! Beside them stand what no training went into: one sample, the vote, random scores, and the exact value of each prefix. All that
+//! a scorer says of prefixes is held against the exact value, too; what the implicit model says is taken as log-odds.
 //!
 //! A chain has one right text, so a search over it has little to explore, which is what the effective reward is for.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use ascribe::core::{Candidate, CoreError, Credit, Episode, Reduce, Scorer, Seed, Tokens};
 use ascribe::process::credit::{ImplicitForm, TokenTrie, effective};
 use ascribe::process::label::{AfterError, Softness, targets};
 use ascribe::process::{Completer, LabelRow, MonteCarlo, Solution};
-use ascribe::search::{BestOfN, Majority, StepBeam};
+use ascribe::search::{BestOfN, Majority, StepBeam, Vote, VoteWeights};
 
 use crate::chain::{Chains, Solver, every_result};
 use crate::row::{Claim, Figures, Row};
+use crate::rows::strategies::Random;
+use crate::solver::{answer, same};
 use crate::step_policy::{ImplicitScorer, StepPolicy, places};
 use crate::step_table::{CrossEntropy, Marked, StepScorer, features};
+use crate::world::sigmoid;
 
 const STEPS: usize = 8;
 static SOLVER: Solver = Solver { hard: 0.35, easy: 0.02, steps: STEPS };
@@ -32,6 +38,8 @@ const TESTS: usize = 300;
 /// Candidates of each search, and what a kept text becomes in the beam.
 const N: usize = 8;
 const EXPAND: usize = 4;
+/// Tokens that a search may write for a problem.
+const MOST: f64 = (N * STEPS) as f64;
 const PASSES: f64 = 10.0;
 const BETA: f64 = 1.0;
 /// Of the effective reward: the weight of progress, and the samples of the prover.
@@ -48,8 +56,9 @@ pub const ROW: Row = Row {
               problems with 4 solutions each, and with 100 for a second outcome model and second token values; 8 rollouts a \
               prefix for the process models; tables of weights over steps, operations ahead and the next question stand in for \
               models of text; accuracy on 300 other problems by best of 8 and by a step beam of 8 candidates a level, of which \
-              2 are kept; both write at most 64 tokens a problem",
-    seeds: 20,
+              2 are kept; both write at most 64 tokens a problem; errors are mean distances from the exact value behind each \
+              step of one solution a problem",
+    seeds: 16,
     claims: &[
         Claim {
             says: "best-of-n by a process model beats the majority vote",
@@ -72,7 +81,7 @@ pub const ROW: Row = Row {
             less: "best of n, outcome model",
         },
         Claim {
-            says: "and beats a beam by an outcome model",
+            says: "a beam by effective rewards beats one by an outcome model",
             more: "beam, effective reward",
             less: "beam, outcome model",
         },
@@ -101,11 +110,76 @@ pub const ROW: Row = Row {
             more: "best of n, implicit model",
             less: "majority",
         },
+        Claim {
+            says: "best-of-n by an outcome model beats the majority vote",
+            more: "best of n, outcome model",
+            less: "majority",
+        },
+        Claim { says: "so does best-of-n by token values", more: "best of n, token values", less: "majority" },
+        Claim {
+            says: "and by effective rewards of the last step",
+            more: "best of n, effective reward",
+            less: "majority",
+        },
+        Claim {
+            says: "a vote weighted by a process model beats the plain one",
+            more: "vote weighted by the process model",
+            less: "majority",
+        },
+        Claim { says: "the majority vote beats one sample", more: "majority", less: "one sample" },
+        Claim { says: "and best-of-n by random scores", more: "majority", less: "best of n, random scores" },
+        Claim {
+            says: "with as many tokens a beam by an outcome model beats best-of-n by it",
+            more: "beam, outcome model",
+            less: "best of n, outcome model",
+        },
+        Claim { says: "so does one by a process model", more: "beam, process model", less: "best of n, process model" },
+        Claim { says: "one by token values", more: "beam, token values", less: "best of n, token values" },
+        Claim { says: "one by effective rewards", more: "beam, effective reward", less: "best of n, effective reward" },
+        Claim {
+            says: "and one by an implicit process model",
+            more: "beam, implicit model",
+            less: "best of n, implicit model",
+        },
+        Claim {
+            says: "beams write no more tokens than best-of-n, in the mean over all scorers",
+            more: "tokens, best of n",
+            less: "tokens, beam",
+        },
+        Claim {
+            says: "a beam by an outcome model beats one by random scores",
+            more: "beam, outcome model",
+            less: "beam, random scores",
+        },
+        Claim {
+            says: "a beam by the exact value leaves room above one by a process model",
+            more: "beam, exact value",
+            less: "beam, process model",
+        },
+        Claim {
+            says: "a process model is nearer to the exact value than an outcome model",
+            more: "error, outcome model",
+            less: "error, process model",
+        },
+        Claim { says: "so are token values", more: "error, outcome model", less: "error, token values" },
+        Claim {
+            says: "and token values of 100 solutions than an outcome model of as many",
+            more: "error, outcome model of many",
+            less: "error, token values of many",
+        },
+        Claim {
+            says: "soft labels bring the process model nearer than hard ones",
+            more: "error, hard labels",
+            less: "error, process model",
+        },
     ],
     tried: "TVM takes about 100 samples of a problem, and a share of 4 is a rough estimate of a chance, so the row has 100 \
-            beside them; in a model of this row token values are behind with 4, level with 32 and ahead with 100. Effective \
-            rewards order the next steps of one text as the values do, since best of 4 grows with the value: they can differ \
-            only between the two texts that a beam keeps, and a chain has one right text.",
+            beside them; in a model of this row token values are behind with 4, level with 32 and ahead with 100. The outcome \
+            model is a sum over steps here, so it says something of a prefix, which an outcome model of text need not, and it \
+            learns each step from texts whose later steps it sees, while the target of a prefix carries the luck of all that \
+            follows; the errors of both are among the claims. All searches read the last value of a text, not the product of all. \
+            Effective rewards order the next steps of one text as the values do, since best of 4 grows with the value: they can \
+            differ only between the two texts that a beam keeps, and a chain has one right text.",
     run,
 };
 
@@ -121,19 +195,52 @@ struct Taught {
     many_tokens: Vec<Marked>,
 }
 
-/// Effective rewards of steps by a model of values.
-struct Effective<'a>(&'a StepScorer);
+/// The value of a prefix: problem, and what is written.
+type Value<'a> = &'a (dyn Fn(&[u32], &[u32]) -> f64 + Send + Sync);
+
+/// Values of steps.
+struct Values<'a>(Value<'a>);
+
+impl Values<'_> {
+    fn of(&self, prompt: &[u32], response: &[u32]) -> Vec<f64> {
+        (1..=response.len()).map(|end| (self.0)(prompt, &response[..end])).collect()
+    }
+}
+
+impl Scorer for Values<'_> {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let credit = |episode: &Episode| in_steps(&self.of(episode.prompt_tokens(), episode.response_tokens()));
+        Ok(episodes.iter().map(credit).collect())
+    }
+}
+
+/// Effective rewards of steps by values.
+struct Effective<'a>(Value<'a>);
 
 impl Scorer for Effective<'_> {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
         let credit = |episode: &Episode| -> Result<Credit, CoreError> {
             let (prompt, response) = (episode.prompt_tokens(), episode.response_tokens());
-            let start = self.0.value(prompt, &[]);
-            let rewards = effective(start, &self.0.values(prompt, response), ALPHA, PROVER)?;
-            Ok(Credit::steps(rewards.into_iter().map(|reward| reward as f32).collect()))
+            let values = Values(self.0).of(prompt, response);
+            Ok(in_steps(&effective((self.0)(prompt, &[]), &values, ALPHA, PROVER)?))
         };
         episodes.iter().map(credit).collect()
     }
+}
+
+/// Scores that are log-odds, as chances.
+struct Chances<'a>(&'a dyn Scorer);
+
+impl Scorer for Chances<'_> {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        let chances =
+            |credit: &Credit| -> Vec<f64> { credit.values().iter().map(|logit| sigmoid(f64::from(*logit))).collect() };
+        Ok(self.0.score(episodes)?.iter().map(|credit| in_steps(&chances(credit))).collect())
+    }
+}
+
+fn in_steps(values: &[f64]) -> Credit {
+    Credit::steps(values.iter().map(|value| *value as f32).collect())
 }
 
 fn run(seed: Seed) -> Result<Figures> {
@@ -149,29 +256,82 @@ fn run(seed: Seed) -> Result<Figures> {
     let implicit =
         ImplicitScorer { policy: &policy, reference: &reference, beta: BETA, form: ImplicitForm::Accumulative };
 
+    let value = |prompt: &[u32], written: &[u32]| process.value(prompt, written);
+    // Sums of probabilities can pass 1 by rounding.
+    let exactly = |prompt: &[u32], written: &[u32]| SOLVER.value(prompt, written).min(1.0);
+    let (effective, exact_effective) = (Effective(&value), Effective(&exactly));
+    let (exact, random) = (Values(&exactly), Random(seed.child("random scores", 0)));
+
     let tests = Chains::draw(TESTS, STEPS, seed.child("tests", 0))?;
     let best_of_n = BestOfN { n: N };
     let beam = StepBeam { n: N, expand: EXPAND, levels: STEPS, ..StepBeam::default() };
-    let arms: [(&str, &dyn Scorer); 7] = [
+    let arms: [(&str, &dyn Scorer); 10] = [
         ("outcome model", &outcome),
         ("process model", &process),
         ("hard labels", &hard),
+        ("effective reward", &effective),
         ("token values", &values),
         ("outcome model of many", &many_outcomes),
         ("token values of many", &many_values),
         ("implicit model", &implicit),
+        ("random scores", &random),
+        ("exact value", &exact),
     ];
     let mut figures: Figures = Vec::new();
+    let (mut tokens_best, mut tokens_beam) = (0.0, 0.0);
     for (name, scorer) in arms {
-        figures.push((format!("best of n, {name}"), tests.solved(&best_of_n, SOLVER.searched(scorer, seed))?));
-        figures.push((format!("beam, {name}"), tests.solved(&beam, SOLVER.searched(scorer, seed))?));
+        let [right, tokens] = tests.solved_at(&best_of_n, SOLVER.searched(scorer, seed))?;
+        ensure!(tokens <= MOST, "best of n by {name} wrote {tokens} tokens a problem");
+        figures.push((format!("best of n, {name}"), right));
+        tokens_best += tokens / arms.len() as f64;
+        let guided = SOLVER.searched(scorer, seed);
+        // Effective rewards rank steps; whole texts are chosen by the value.
+        let guided = if name == "effective reward" { guided.with_judge(&process, Reduce::Last) } else { guided };
+        let [right, tokens] = tests.solved_at(&beam, guided)?;
+        ensure!(tokens <= MOST, "the beam by {name} wrote {tokens} tokens a problem");
+        figures.push((format!("beam, {name}"), right));
+        tokens_beam += tokens / arms.len() as f64;
     }
-    let effective = Effective(&process);
-    let guided = SOLVER.searched(&effective, seed).with_judge(&process, Reduce::Last);
-    figures.push(("beam, effective reward".to_owned(), tests.solved(&beam, guided)?));
+    figures.extend([("tokens, best of n".to_owned(), tokens_best), ("tokens, beam".to_owned(), tokens_beam)]);
+    let one = BestOfN { n: 1 };
+    figures.push(("one sample".to_owned(), tests.solved(&one, SOLVER.searched(&random, seed))?));
     let majority = Majority { n: N, answer: |_: usize, candidate: &Candidate| candidate.tokens.last().copied() };
     figures.push(("majority".to_owned(), tests.solved(&majority, SOLVER.searched(&process, seed))?));
+
+    let weighted = Vote { n: N, weights: Some(VoteWeights::Identity) };
+    let voting = SOLVER.searched(&process, seed).with_answers(&answer, &same);
+    figures.push(("vote weighted by the process model".to_owned(), tests.solved(&weighted, voting)?));
+
+    let chances = Chances(&implicit);
+    let stated: [(&str, &dyn Scorer, &dyn Scorer); 8] = [
+        ("outcome model", &outcome, &exact),
+        ("process model", &process, &exact),
+        ("hard labels", &hard, &exact),
+        ("effective reward", &effective, &exact_effective),
+        ("token values", &values, &exact),
+        ("outcome model of many", &many_outcomes, &exact),
+        ("token values of many", &many_values, &exact),
+        ("implicit model", &chances, &exact),
+    ];
+    for (name, scorer, truth) in stated {
+        figures.push((format!("error, {name}"), error(&tests, scorer, truth, seed)?));
+    }
     Ok(figures)
+}
+
+/// The mean distance of what a scorer says from the truth, behind each step of one solution of each problem.
+fn error(tests: &Chains, scorer: &dyn Scorer, truth: &dyn Scorer, seed: Seed) -> Result<f64> {
+    let mut episodes = Vec::with_capacity(TESTS);
+    for (number, prompt) in tests.prompts.iter().enumerate() {
+        let solutions = SOLVER.solutions(prompt, 1, seed.child("measured", number as u64));
+        episodes.extend(solutions.iter().map(|response| Episode::new(prompt, response)));
+    }
+    let said = |scorer: &dyn Scorer| -> Result<Vec<f64>> {
+        let credits = scorer.score(&episodes)?;
+        Ok(credits.iter().flat_map(Credit::values).map(|value| f64::from(*value)).collect())
+    };
+    let (said, exact) = (said(scorer)?, said(truth)?);
+    Ok(said.iter().zip(&exact).map(|(said, exact)| (said - exact).abs()).sum::<f64>() / exact.len() as f64)
 }
 
 /// Solutions of the solver with everything that is said of them.
@@ -237,4 +397,30 @@ fn marked(prompt: &[u32], response: &[u32], labels: &[Option<f64>]) -> Vec<Marke
         label.map(|label| Marked { responses: vec![features(prompt, &response[..=at])], labels: vec![label] })
     };
     labels.iter().enumerate().filter_map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scorers_are_held_against_the_truth_step_by_step() {
+        let tests = Chains::draw(3, STEPS, Seed(0)).unwrap();
+        let (low, high) = (|_: &[u32], _: &[u32]| 0.25f64, |_: &[u32], _: &[u32]| 0.5f64);
+        let (low, high) = (Values(&low), Values(&high));
+        assert_eq!(error(&tests, &low, &high, Seed(1)).unwrap(), 0.25);
+        assert_eq!(error(&tests, &high, &high, Seed(1)).unwrap(), 0.0);
+        // sigmoid(0) is one half.
+        let nothing = |_: &[u32], _: &[u32]| 0.0f64;
+        let nothing = Values(&nothing);
+        assert_eq!(error(&tests, &Chances(&nothing), &high, Seed(1)).unwrap(), 0.0);
+    }
+
+    #[test]
+    fn an_effective_reward_by_hand() {
+        // The value of the question is 0, and one half behind each step: best of 4 has 15/16.
+        let value = |_: &[u32], written: &[u32]| if written.is_empty() { 0.0f64 } else { 0.5 };
+        let credits = Effective(&value).score(&[Episode::new(&[1, 10, 1, 10, 1], &[2, 3])]).unwrap();
+        assert_eq!(credits[0].values(), [0.5 + 0.5 * 0.9375, 0.5]);
+    }
 }

@@ -95,7 +95,7 @@ const RANDOM: [&str; 3] = ["best of n", "step beam", "diverse trees"];
 const RANDOM_N: usize = 8;
 
 /// A scorer whose number for each beginning of a text is drawn from [0, 1), the same whenever it is asked.
-struct Random(Seed);
+pub struct Random(pub Seed);
 
 impl Scorer for Random {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {

@@ -38,6 +38,9 @@ pub struct Spent {
     pub truncated: u64,
     /// Responses that were judged.
     pub verifier_calls: u64,
+    /// Tokens of these responses; what was written down without them had none.
+    #[serde(default)]
+    pub verifier_tokens: u64,
     /// Tokens of the policy: `scored` and `reused` are its prompts, `generated` is new.
     pub tokens: Usage,
 }
@@ -48,6 +51,7 @@ impl AddAssign for Spent {
         self.rollouts += more.rollouts;
         self.truncated += more.truncated;
         self.verifier_calls += more.verifier_calls;
+        self.verifier_tokens += more.verifier_tokens;
         self.tokens += more.tokens;
     }
 }
@@ -197,6 +201,7 @@ impl<'a> Completer<'a> {
     /// When it cannot be judged.
     pub fn judge(&mut self, problem: u64, response: &[u32]) -> Result<Verdict, ProcessError> {
         self.spent.verifier_calls += 1;
+        self.spent.verifier_tokens += response.len() as u64;
         Ok(self.outcome.verdict(problem, response)?)
     }
 
