@@ -6,7 +6,7 @@ use std::fmt::Write;
 use anyhow::Result;
 
 use crate::cache::Outcome;
-use crate::row::{Figures, Finding, Row};
+use crate::row::{self, Arm, Figures, Finding, Row};
 use crate::rows::strategies;
 
 /// The file of the drawing, beside the page.
@@ -20,6 +20,11 @@ claim does not hold, the settings below say what was tried. No figure here is a 
 `cargo xtask reproduce <row>` runs one row.
 ";
 
+const COSTS: &str = "\
+Every arm of the rows that count what a decoder spends: its mean over seeds with Student's 95 % interval, the tokens that were
+sampled for a problem, and the tokens of the texts that scorers were given for it, prompts included.
+";
+
 /// For a terminal.
 pub fn text(rows: &[(&Row, Vec<Outcome>)]) -> Result<String> {
     let mut out = String::new();
@@ -28,6 +33,9 @@ pub fn text(rows: &[(&Row, Vec<Outcome>)]) -> Result<String> {
         for (claim, finding) in row.claims.iter().zip(findings(row, outcomes)?) {
             let verdict = finding.verdict().word();
             writeln!(out, "  {verdict:12} {}: {}", claim.says, sentence(&finding))?;
+        }
+        for Arm { name, value, sampled, scored } in row::arms(&figures(outcomes))? {
+            writeln!(out, "  {} {name}: {sampled:.0} tokens sampled, {scored:.0} scored", level(&value))?;
         }
         if !row.tried.is_empty() {
             writeln!(out, "  tried: {}", row.tried)?;
@@ -64,6 +72,16 @@ pub fn markdown(rows: &[(&Row, Vec<Outcome>)]) -> Result<String> {
     }
     if drawing(rows).is_some() {
         writeln!(out, "\n![Share of problems solved against tokens sampled, a line for each decoder]({DRAWING})")?;
+    }
+    let mut costs = String::new();
+    for (row, outcomes) in rows {
+        for Arm { name, value, sampled, scored } in row::arms(&figures(outcomes))? {
+            writeln!(costs, "| `{}` | {name} | {} | {sampled:.0} | {scored:.0} |", row.name, level(&value))?;
+        }
+    }
+    if !costs.is_empty() {
+        let columns = "| row | arm | value | sampled | scored |\n|---|---|---|---|---|";
+        writeln!(out, "\n## What decoders cost\n\n{COSTS}\n{columns}\n{}", costs.trim_end())?;
     }
     writeln!(out, "\n## Settings\n")?;
     for (row, outcomes) in rows {
@@ -102,10 +120,32 @@ fn interval(difference: &ascribe::eval::Estimate) -> String {
     }
 }
 
+/// A mean with its interval.
+fn level(estimate: &ascribe::eval::Estimate) -> String {
+    match estimate.interval {
+        Some(limits) => format!("{:.3} [{:.3}, {:.3}]", estimate.value, limits.low, limits.high),
+        None => format!("{:.3}", estimate.value),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::rows::ROWS;
+
+    #[test]
+    fn arms_stand_on_the_page_with_what_they_cost_and_rows_without_costs_add_nothing() {
+        let row = Row { tried: "", claims: &[], ..*ROWS[0] };
+        let seed = |figures: Figures| Outcome { build: "one".into(), seconds: 1.0, figures };
+        let armed =
+            [(&row, vec![seed(row::arm("beam", 0.25, 80.0, 320.4)), seed(row::arm("beam", 0.25, 80.0, 320.4))])];
+        let page = markdown(&armed).unwrap();
+        let line = format!("| `{}` | beam | 0.250 [0.250, 0.250] | 80 | 320 |\n", row.name);
+        assert!(page.contains("## What decoders cost") && page.contains(&line), "{page}");
+        assert!(text(&armed).unwrap().contains("0.250 [0.250, 0.250] beam: 80 tokens sampled, 320 scored"));
+        let plain = [(&row, vec![seed(vec![("beam".into(), 0.25)])])];
+        assert!(!markdown(&plain).unwrap().contains("cost") && !text(&plain).unwrap().contains("sampled"));
+    }
 
     #[test]
     fn what_was_tried_is_said_below_its_row_and_only_there() {
