@@ -44,8 +44,8 @@ pub const ROW: Row = Row {
             0.250 without Q and 0.263 without forms (all three undecided). In a model of the row 7 was never recovered there and \
             3 once in six tries, most others came within ten epochs, and nothing new entered evolution; so there are more seeds \
             of fewer epochs, equations in reach, and a rate of 0.5, since Q stays near zero at less. In the model, with ten \
-            epochs, 5 was never recovered (4 is longer still), tree search helped with 8 and 10 and not with sums of powers, and \
-            without Q little was lost. The paper has 100 epochs of 100 simulations, and evolution with 500 expressions for 30 \
+            epochs, 5 was never recovered (4 is longer still), tree search helped with 8 alone, and little was lost without Q \
+            and nothing without forms. The paper has 100 epochs of 100 simulations, and evolution with 500 expressions for 30 \
             generations.",
     run,
 };
