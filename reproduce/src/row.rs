@@ -4,14 +4,19 @@ use anyhow::{Context, Result};
 use ascribe::core::Seed;
 use ascribe::eval::{Estimate, stats::student_mean};
 
+use crate::heads::mean;
+
 /// What one seed showed: a figure a name, the same names for every seed.
 pub type Figures = Vec<(String, f64)>;
 
+/// What follows the name of an arm in the names of the figures of its cost.
+const SAMPLED: &str = ": sampled";
+const SCORED: &str = ": scored";
+
 /// The mean over seeds of one figure; `None` without a seed, or where one lacks it.
 pub fn mean_figure(seeds: &[Figures], name: &str) -> Option<f64> {
-    let of = |figures: &Figures| figures.iter().find(|(known, _)| known == name).map(|(_, value)| *value);
-    let values = seeds.iter().map(of).collect::<Option<Vec<f64>>>()?;
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    let values = column(seeds, name).ok()?;
+    (!values.is_empty()).then(|| mean(&values))
 }
 
 /// One experiment: every arm on the same draws of a seed.
@@ -63,6 +68,42 @@ pub struct Finding {
     pub difference: Estimate,
 }
 
+/// What a decoder came to and what it cost, over the seeds of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arm {
+    /// Its name among the figures.
+    pub name: String,
+    /// What it came to: the mean, with Student's interval over seeds.
+    pub value: Estimate,
+    /// Tokens that were sampled for a problem.
+    pub sampled: f64,
+    /// Tokens that scorers read for a problem.
+    pub scored: f64,
+}
+
+/// The figures of an arm of one seed: what it came to, and the tokens that were sampled and that scorers read for a problem.
+/// Claims name the first by `name`, and [`arms`] finds all three.
+pub fn arm(name: &str, value: f64, sampled: f64, scored: f64) -> Figures {
+    vec![(name.to_owned(), value), (format!("{name}{SAMPLED}"), sampled), (format!("{name}{SCORED}"), scored)]
+}
+
+/// The arms among the figures, in their order; none where no cost was counted.
+pub fn arms(seeds: &[Figures]) -> Result<Vec<Arm>> {
+    let names = seeds.first().into_iter().flatten().filter_map(|(name, _)| name.strip_suffix(SCORED));
+    let arm = |name: &str| -> Result<Arm> {
+        let cost = |what: &str| anyhow::Ok(mean(&column(seeds, &format!("{name}{what}"))?));
+        let value = student_mean(&column(seeds, name)?, 0.95)?;
+        Ok(Arm { name: name.to_owned(), value, sampled: cost(SAMPLED)?, scored: cost(SCORED)? })
+    };
+    names.map(arm).collect()
+}
+
+/// The values of a figure, one a seed.
+fn column(seeds: &[Figures], name: &str) -> Result<Vec<f64>> {
+    let of = |figures: &Figures| figures.iter().find(|(known, _)| known == name).map(|(_, value)| *value);
+    seeds.iter().map(|figures| of(figures).with_context(|| format!("no figure is called `{name}`"))).collect()
+}
+
 impl Verdict {
     /// One word for the table.
     pub fn word(self) -> &'static str {
@@ -77,18 +118,13 @@ impl Verdict {
 impl Claim {
     /// The two figures, seed by seed.
     pub fn columns(&self, seeds: &[Figures]) -> Result<(Vec<f64>, Vec<f64>)> {
-        let column = |name: &str| -> Result<Vec<f64>> {
-            let of = |figures: &Figures| figures.iter().find(|(known, _)| known == name).map(|(_, value)| *value);
-            seeds.iter().map(|figures| of(figures).with_context(|| format!("no figure is called `{name}`"))).collect()
-        };
-        Ok((column(self.more)?, column(self.less)?))
+        Ok((column(seeds, self.more)?, column(seeds, self.less)?))
     }
 
     /// Compares the two figures, seed by seed.
     pub fn against(&self, seeds: &[Figures]) -> Result<Finding> {
         let (more, less) = self.columns(seeds)?;
         let difference: Vec<f64> = more.iter().zip(&less).map(|(more, less)| more - less).collect();
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         Ok(Finding { more: mean(&more), less: mean(&less), difference: student_mean(&difference, 0.95)? })
     }
 }
@@ -132,6 +168,24 @@ mod tests {
         );
         let lacking = [seeds[0].clone(), Vec::new()];
         assert_eq!(mean_figure(&lacking, "a"), None);
+    }
+
+    #[test]
+    fn arms_are_the_figures_whose_cost_is_known() {
+        let seed = |value: f64, sampled: f64| {
+            let plain = ("of no arm".to_owned(), 9.0);
+            [vec![plain], arm("beam", value, sampled, 2.0 * sampled), arm("greedy", 0.5, 10.0, 0.0)].concat()
+        };
+        let seeds = [seed(0.4, 70.0), seed(0.8, 80.0)];
+        let found = arms(&seeds).unwrap();
+        assert_eq!(found.iter().map(|arm| arm.name.as_str()).collect::<Vec<_>>(), ["beam", "greedy"]);
+        assert_eq!((found[0].sampled, found[0].scored, found[1].scored), (75.0, 150.0, 0.0));
+        // With two values, t is 12.706 and the standard error half of their distance: 0.6 +- 12.706 * 0.2.
+        let limits = found[0].value.interval.unwrap();
+        assert!((found[0].value.value - 0.6).abs() < 1e-12 && (limits.high - 3.1412).abs() < 1e-3, "{limits:?}");
+        assert!(arms(&figures(&[(1.0, 2.0)])).unwrap().is_empty() && arms(&[]).unwrap().is_empty());
+        let torn = arms(&[seeds[0].clone(), Vec::new()]).err().unwrap().to_string();
+        assert!(torn.contains("`beam`"), "{torn}");
     }
 
     #[test]

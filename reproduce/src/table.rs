@@ -7,7 +7,7 @@ use anyhow::Result;
 use ascribe::eval::stats::{Adjust, adjust_p, paired_t};
 
 use crate::cache::Outcome;
-use crate::row::{Figures, Finding, Row};
+use crate::row::{self, Arm, Figures, Finding, Row};
 use crate::rows::{ensembles, ppo_vs_dpo, strategies};
 
 /// A drawing beside the page, of the figures of one row.
@@ -42,6 +42,11 @@ claim does not hold, the settings below say what was tried. No figure here is a 
 `cargo xtask reproduce <row>` runs one row.
 ";
 
+const COSTS: &str = "\
+Every arm of the rows that count what a decoder spends: its mean over seeds with Student's 95 % interval, the tokens that were
+sampled for a problem, and the tokens of the texts that scorers were given for it, prompts included.
+";
+
 /// For a terminal.
 pub fn text(rows: &[(&Row, Vec<Outcome>)]) -> Result<String> {
     let mut out = String::new();
@@ -53,6 +58,9 @@ pub fn text(rows: &[(&Row, Vec<Outcome>)]) -> Result<String> {
         }
         if let Some(p) = corrected(row, outcomes)? {
             writeln!(out, "  {p}")?;
+        }
+        for Arm { name, value, sampled, scored } in row::arms(&figures(outcomes))? {
+            writeln!(out, "  {} {name}: {sampled:.0} tokens sampled, {scored:.0} scored", level(&value))?;
         }
         if !row.tried.is_empty() {
             writeln!(out, "  tried: {}", row.tried)?;
@@ -89,6 +97,16 @@ pub fn markdown(rows: &[(&Row, Vec<Outcome>)]) -> Result<String> {
     }
     for (Drawing { file, shows, .. }, _) in drawings(rows) {
         writeln!(out, "\n![{shows}]({file})")?;
+    }
+    let mut costs = String::new();
+    for (row, outcomes) in rows {
+        for Arm { name, value, sampled, scored } in row::arms(&figures(outcomes))? {
+            writeln!(costs, "| `{}` | {name} | {} | {sampled:.0} | {scored:.0} |", row.name, level(&value))?;
+        }
+    }
+    if !costs.is_empty() {
+        let columns = "| row | arm | value | sampled | scored |\n|---|---|---|---|---|";
+        writeln!(out, "\n## What decoders cost\n\n{COSTS}\n{columns}\n{}", costs.trim_end())?;
     }
     writeln!(out, "\n## Settings\n")?;
     for (row, outcomes) in rows {
@@ -148,6 +166,14 @@ fn interval(difference: &ascribe::eval::Estimate) -> String {
     }
 }
 
+/// A mean with its interval.
+fn level(estimate: &ascribe::eval::Estimate) -> String {
+    match estimate.interval {
+        Some(limits) => format!("{:.3} [{:.3}, {:.3}]", estimate.value, limits.low, limits.high),
+        None => format!("{:.3}", estimate.value),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,6 +194,20 @@ mod tests {
         assert!(corrected(&row, &outcomes).unwrap().unwrap().ends_with("claims: 3.0e-1, 6.1e-2"));
         assert!(corrected(&row, &outcomes[..1]).unwrap().is_none(), "one seed tells no p");
         assert!(corrected(&Row { name: "another", ..row }, &outcomes).unwrap().is_none());
+    }
+
+    #[test]
+    fn arms_stand_on_the_page_with_what_they_cost_and_rows_without_costs_add_nothing() {
+        let row = Row { tried: "", claims: &[], ..*ROWS[0] };
+        let seed = |figures: Figures| Outcome { build: "one".into(), seconds: 1.0, figures };
+        let armed =
+            [(&row, vec![seed(row::arm("beam", 0.25, 80.0, 320.4)), seed(row::arm("beam", 0.25, 80.0, 320.4))])];
+        let page = markdown(&armed).unwrap();
+        let line = format!("| `{}` | beam | 0.250 [0.250, 0.250] | 80 | 320 |\n", row.name);
+        assert!(page.contains("## What decoders cost") && page.contains(&line), "{page}");
+        assert!(text(&armed).unwrap().contains("0.250 [0.250, 0.250] beam: 80 tokens sampled, 320 scored"));
+        let plain = [(&row, vec![seed(vec![("beam".into(), 0.25)])])];
+        assert!(!markdown(&plain).unwrap().contains("cost") && !text(&plain).unwrap().contains("sampled"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use ascribe::search::{BestOfN, Deal, Greedy, Search, SearchCtx};
 use rand::RngExt;
 
 use crate::language::Language;
-use crate::row::{Claim, Figures, Row};
+use crate::row::{self, Claim, Figures, Row};
 use crate::world::normal;
 
 const WORDS: [&str; 16] = [
@@ -121,6 +121,7 @@ struct Sums {
     covered: f64,
     length_error: f64,
     tokens: f64,
+    scored: f64,
 }
 
 fn run(seed: Seed) -> Result<Figures> {
@@ -165,12 +166,17 @@ fn run(seed: Seed) -> Result<Figures> {
                 sums.length_error += written.len().abs_diff(WISHED) as f64 / WISHED as f64;
                 sums.tokens += found.usage.generated as f64;
             }
+            sums.scored += ctx.calls().scorer_tokens as f64;
         }
     }
     let mut figures = Vec::new();
-    for (name, Sums { all, covered, length_error, tokens }) in sums {
-        let named = [("all keywords", all), ("keywords", covered), ("length error", length_error), ("tokens", tokens)];
-        figures.extend(named.map(|(what, sum)| (format!("{what}, {name}"), sum / TASKS as f64)));
+    for (name, sums) in sums {
+        let Sums { all, covered, length_error, tokens, scored } = sums;
+        let [all, covered, length_error, tokens, scored] =
+            [all, covered, length_error, tokens, scored].map(|sum| sum / TASKS as f64);
+        figures.extend(row::arm(&format!("all keywords, {name}"), all, tokens, scored));
+        let others = [("keywords", covered), ("length error", length_error), ("tokens", tokens)];
+        figures.extend(others.map(|(what, value)| (format!("{what}, {name}"), value)));
     }
     Ok(figures)
 }

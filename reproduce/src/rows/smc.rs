@@ -13,7 +13,7 @@ use ascribe::eval::curve::{best_of_n_law, total_variation};
 use ascribe::search::{Grain, Schedule, SearchCtx, Smc, SmcOptions, Steps, Target};
 use ascribe::worlds::{ExactValue, TokenTree, TreePolicy, WorldError};
 
-use crate::row::{Claim, Figures, Row};
+use crate::row::{self, Claim, Figures, Row};
 use crate::world::{Gold, PROMPTS, VOCABULARY, World};
 
 const LENGTH: usize = 4;
@@ -90,8 +90,9 @@ struct Searched {
     law: Vec<f64>,
     /// Mean reward of the best particle.
     best: f64,
-    /// Tokens sampled for a text.
+    /// Tokens sampled for a prompt, and tokens that the scorer read for it.
     tokens: f64,
+    scored: f64,
 }
 
 fn run(seed: Seed) -> Result<Figures> {
@@ -127,7 +128,7 @@ fn run(seed: Seed) -> Result<Figures> {
         Ok(own.iter().zip(theirs).map(|(p, q)| p + q).collect())
     })?;
     let earned = |law: &[f64]| law.iter().zip(&rewards).map(|(p, reward)| p * reward).sum::<f64>();
-    Ok(vec![
+    let mut figures: Figures = vec![
         ("distance of particles, tilted".into(), total_variation(&particles.law, &tilted)?),
         ("distance of 4 particles, tilted".into(), total_variation(&few.law, &tilted)?),
         ("distance of weighted texts, tilted".into(), total_variation(&weighted.law, &tilted)?),
@@ -136,13 +137,14 @@ fn run(seed: Seed) -> Result<Figures> {
         ("distance of temperature, power".into(), total_variation(&cold, &power)?),
         ("distance of particles, product".into(), total_variation(&both.law, &product)?),
         ("distance of local product, product".into(), total_variation(&local_product, &product)?),
-        ("reward of the best particle".into(), particles.best),
-        ("reward of best-of-16".into(), earned(&best)),
         ("reward of the target".into(), earned(&tilted)),
         ("reward of particles".into(), earned(&particles.law)),
-        ("tokens of particles".into(), particles.tokens),
-        ("tokens of best-of-16".into(), (PARTICLES * LENGTH) as f64),
-    ])
+    ];
+    figures.extend(row::arm("reward of the best particle", particles.best, particles.tokens, particles.scored));
+    // Each whole text is read once, with its prompt.
+    let [sampled, scored] = [LENGTH, 1 + LENGTH].map(|tokens| (PARTICLES * tokens) as f64);
+    figures.extend(row::arm("reward of best-of-16", earned(&best), sampled, scored));
+    Ok(figures)
 }
 
 /// Weights as a law in which prompts are equally likely.
@@ -185,7 +187,7 @@ fn local(world: &World, logits: impl Fn(&[u32]) -> Result<Vec<f64>, WorldError>)
 
 fn searched(world: &World, potential: &Potential, smc: &Smc, seed: Seed) -> Result<Searched> {
     let mut law = vec![0.0; world.tree.leaves().len()];
-    let (mut best, mut tokens) = (0.0, 0.0);
+    let (mut best, mut tokens, mut scored) = (0.0, 0.0, 0.0);
     let searches = (RUNS * PROMPTS.len() as u64) as f64;
     for prompt in PROMPTS {
         for run in 0..RUNS {
@@ -203,9 +205,10 @@ fn searched(world: &World, potential: &Potential, smc: &Smc, seed: Seed) -> Resu
                 best += most / searches;
             }
             tokens += ctx.spent().generated as f64 / searches;
+            scored += ctx.calls().scorer_tokens as f64 / searches;
         }
     }
-    Ok(Searched { law, best, tokens })
+    Ok(Searched { law, best, tokens, scored })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use ascribe::worlds::Problem;
 use rand::RngExt;
 use serde_json::{Value, json};
 
-use crate::row::{Claim, Figures, Row, mean_figure};
+use crate::row::{self, Claim, Figures, Row};
 use crate::solver::{ATTEMPT, Verifier, answer, same, solver};
 
 const PROBLEMS: u64 = 200;
@@ -31,7 +31,7 @@ pub const ROW: Row = Row {
     setting: "200 chains of 10 operations a seed; hard operations go wrong with a probability between 0.3 and 0.8, others with \
               0.1; a verifier of steps, mistaken about one in twenty and always about the same, whose product scores a text; a \
               result is a token, and every decoder may sample the same number of them; best of n, step beam and diverse trees \
-              by random scores, too",
+              by random scores and by a verifier that is never mistaken, too",
     seeds: 30,
     claims: &[
         Claim {
@@ -80,19 +80,44 @@ pub const ROW: Row = Row {
             more: "step beam, 80 tokens",
             less: "step beam by random scores, 80 tokens",
         },
+        Claim {
+            says: "a step beam beats best-of-n where the verifier is never mistaken, too",
+            more: "step beam by the truth, 80 tokens",
+            less: "best of n by the truth, 80 tokens",
+        },
     ],
     tried: "",
     run,
 };
 
-/// Decoders that are drawn, by their names here.
-const DRAWN: [&str; 7] =
-    ["vote", "weighted vote", "best of n", "step beam", "diverse trees", "tree search", "particles"];
+/// Decoders that are drawn, by their names here: as many as a drawing names at the ends of its lines.
+const DRAWN: [&str; 10] = [
+    "vote",
+    "weighted vote",
+    "best of n",
+    "step beam",
+    "diverse trees",
+    "lookahead",
+    "refinement",
+    "heuristic beam",
+    "tree search",
+    "particles",
+];
 
-/// Decoders that are run by random scores, too, which tell them nothing, by their names here.
-const RANDOM: [&str; 3] = ["best of n", "step beam", "diverse trees"];
+/// Decoders that are run by other scores, too, by their names here.
+const RESCORED: [&str; 3] = ["best of n", "step beam", "diverse trees"];
 /// Whole solutions that their tokens suffice for.
-const RANDOM_N: usize = 8;
+const RESCORED_N: usize = 8;
+
+/// Whose scores an arm goes by.
+#[derive(Clone, Copy)]
+enum By {
+    Verifier,
+    /// Random ones, which say nothing.
+    Chance,
+    /// Those of a verifier that is never mistaken.
+    Truth,
+}
 
 /// A scorer whose number for each beginning of a text is drawn from [0, 1), the same whenever it is asked.
 pub struct Random(pub Seed);
@@ -116,10 +141,25 @@ struct Arm {
     name: String,
     search: Box<dyn Search>,
     tokens: u64,
-    /// Scored at random, not by the verifier.
-    random: bool,
+    by: By,
     right: f64,
-    spent: f64,
+    sampled: f64,
+    scored: f64,
+}
+
+impl Arm {
+    /// The decoder that the table knows as `known`, for as many tokens as `n` solutions have.
+    fn new(name: &str, known: &str, options: &Value, n: usize, by: By) -> Result<Self> {
+        let search = strategy(known, options).with_context(|| format!("no decoder is called `{known}`"))??;
+        let tokens = n * STEPS;
+        let scores = match by {
+            By::Verifier => "",
+            By::Chance => " by random scores",
+            By::Truth => " by the truth",
+        };
+        let name = format!("{name}{scores}, {tokens} tokens");
+        Ok(Self { name, search, tokens: tokens as u64, by, right: 0.0, sampled: 0.0, scored: 0.0 })
+    }
 }
 
 /// Decoders for as many tokens as `n` solutions have: the name here, the one in the table, and options.
@@ -164,24 +204,14 @@ fn decoders(n: usize) -> Vec<(&'static str, &'static str, Value)> {
 fn arms() -> Result<Vec<Arm>> {
     let mut arms = Vec::new();
     for n in SOLUTIONS {
-        let tokens = n * STEPS;
         for (name, known, options) in decoders(n) {
-            let search = strategy(known, &options).with_context(|| format!("no decoder is called `{known}`"))??;
-            arms.push(Arm {
-                name: format!("{name}, {tokens} tokens"),
-                search,
-                tokens: tokens as u64,
-                random: false,
-                right: 0.0,
-                spent: 0.0,
-            });
+            arms.push(Arm::new(name, known, &options, n, By::Verifier)?);
         }
     }
-    for (name, known, options) in decoders(RANDOM_N).into_iter().filter(|(name, ..)| RANDOM.contains(name)) {
-        let tokens = RANDOM_N * STEPS;
-        let search = strategy(known, &options).with_context(|| format!("no decoder is called `{known}`"))??;
-        let name = format!("{name} by random scores, {tokens} tokens");
-        arms.push(Arm { name, search, tokens: tokens as u64, random: true, right: 0.0, spent: 0.0 });
+    for (name, known, options) in decoders(RESCORED_N).into_iter().filter(|(name, ..)| RESCORED.contains(name)) {
+        for by in [By::Chance, By::Truth] {
+            arms.push(Arm::new(name, known, &options, RESCORED_N, by)?);
+        }
     }
     Ok(arms)
 }
@@ -196,9 +226,14 @@ fn run(seed: Seed) -> Result<Figures> {
         let slip = |_: &[u32], at: usize, is_hard: bool| if is_hard { hard[at] } else { EASY };
         let solver = solver(&problem, &slip);
         let verifier = Verifier { problem: &problem, errors: ERRORS, seed: seed.child("verifier", number) };
+        let truth = Verifier { errors: 0.0, ..verifier };
         let random = Random(seed.child("random scores", number));
         for arm in &mut arms {
-            let scorer: &dyn Scorer = if arm.random { &random } else { &verifier };
+            let scorer: &dyn Scorer = match arm.by {
+                By::Verifier => &verifier,
+                By::Chance => &random,
+                By::Truth => &truth,
+            };
             // The same draws for every decoder.
             let mut ctx = SearchCtx::new(&solver, STEPS, seed.child("texts", number))
                 .with_scorer(scorer, Reduce::Prod)
@@ -210,25 +245,24 @@ fn run(seed: Seed) -> Result<Figures> {
                 let right = best.finish == Finish::End && best.tokens.last() == Some(&u32::from(problem.answer()));
                 arm.right += f64::from(u8::from(right));
             }
-            arm.spent += ctx.spent().generated as f64;
+            arm.sampled += ctx.spent().generated as f64;
+            arm.scored += ctx.calls().scorer_tokens as f64;
         }
     }
-    let mut figures = Vec::new();
-    for Arm { name, right, spent, .. } in arms {
-        figures.push((spent_by(&name), spent / PROBLEMS as f64));
-        figures.push((name, right / PROBLEMS as f64));
-    }
-    Ok(figures)
-}
-
-/// The name of the figure that says how many tokens an arm sampled for a problem.
-fn spent_by(name: &str) -> String {
-    format!("{name}: sampled")
+    let of = |arm: Arm| {
+        let [right, sampled, scored] = [arm.right, arm.sampled, arm.scored].map(|sum| sum / PROBLEMS as f64);
+        row::arm(&arm.name, right, sampled, scored)
+    };
+    Ok(arms.into_iter().flat_map(of).collect())
 }
 
 /// Accuracy against the tokens that were sampled, as a drawing; `None` without a seed.
 pub fn drawing(seeds: &[Figures]) -> Option<String> {
-    let point = |name: String| Some((mean_figure(seeds, &spent_by(&name))?, mean_figure(seeds, &name)?));
+    let arms = row::arms(seeds).ok()?;
+    let point = |name: String| {
+        let arm = arms.iter().find(|arm| arm.name == name)?;
+        Some((arm.sampled, arm.value.value))
+    };
     let series = |name: &&str| {
         let points: Vec<(f64, f64)> =
             SOLUTIONS.iter().filter_map(|n| point(format!("{name}, {} tokens", n * STEPS))).collect();
@@ -255,7 +289,7 @@ mod tests {
             assert!(all.iter().any(|(_, name, _)| *name == known), "{known}");
         }
         assert!(DRAWN.iter().all(|drawn| all.iter().any(|(name, ..)| name == drawn)));
-        assert_eq!(arms().unwrap().len(), all.len() + RANDOM.len());
+        assert_eq!(arms().unwrap().len(), all.len() + 2 * RESCORED.len());
     }
 
     #[test]
@@ -280,7 +314,7 @@ mod tests {
         let seed = |accuracy: f64| -> Figures {
             let arm = |name: &str, n: usize| {
                 let name = format!("{name}, {} tokens", n * STEPS);
-                [(spent_by(&name), (n * STEPS) as f64), (name, accuracy)]
+                row::arm(&name, accuracy, (n * STEPS) as f64, 0.0)
             };
             DRAWN.iter().flat_map(|name| [arm(name, 4), arm(name, 8)].concat()).collect()
         };

@@ -6,14 +6,16 @@
 //! direct      Q = E_rho[r | s, z]                  rho ~ pi_sft exp(r / beta)
 //! indirect    Q = E_bl[w r | s, z] / E_bl[w | s, z]     bl ~ pi_sft exp(r_bl / beta),  w = exp((r - r_bl) / beta)
 //! ```
-//! The values are exact first, each with the alpha that leads to the same divergence, and then means over rollouts.
+//! The values are exact first, each with the alpha that leads to the same divergence, and then means over rollouts. There they
+//! stand between what looks less far ahead and what looks further: one sample; ARGS, whose value is the reward of the text so
+//! far; and the best of whole samples.
 
 use anyhow::Result;
-use ascribe::core::{Policy, Reduce, Scorer, Seed, Tokens};
-use ascribe::search::{Search, SearchCtx, TransferOptions, TransferQ, tilted};
+use ascribe::core::{CoreError, Credit, Episode, Policy, Reduce, Scorer, Seed, Tokens};
+use ascribe::search::{BestOfN, Controlled, Search, SearchCtx, TransferOptions, TransferQ, tilted};
 use ascribe::worlds::{ExactValue, TokenTree, TreePolicy};
 
-use crate::row::{Claim, Figures, Row};
+use crate::row::{self, Claim, Figures, Row};
 use crate::world::{Gold, PROMPTS, VOCABULARY, World};
 
 const LENGTH: usize = 5;
@@ -22,6 +24,8 @@ const BETA: f64 = 1.0;
 const SHARED: f64 = 0.6;
 const ROLLOUTS: usize = 16;
 const DRAWS: u64 = 4;
+/// Of the decoders: the weight of the divergence.
+const ALPHA: f64 = 0.25;
 
 /// The claims of Transfer Q*.
 pub const ROW: Row = Row {
@@ -29,7 +33,8 @@ pub const ROW: Row = Row {
     paper: "Transfer Q Star: Principled Decoding for LLM Alignment, arXiv:2405.20495",
     setting: "4 prompts with 1024 texts each, a drawn policy, the model that is optimal for the reward at beta 1 and another for a \
               reward that correlates with it by 0.6; exact values with the divergence from the policy set to 1 and 2 nats, and \
-              the decoder with 16 rollouts of every next token at alpha 0.25",
+              the decoders at alpha 0.25, with 16 rollouts of every next token or by the reward of the places that are written \
+              (ARGS), beside the best of 10 samples and of as many tokens as direct transfer takes",
     seeds: 30,
     claims: &[
         Claim {
@@ -45,15 +50,30 @@ pub const ROW: Row = Row {
         },
         Claim {
             says: "the decoder earns more with rollouts of the aligned model than with the policy's own",
-            more: "direct, decoded",
-            less: "SFT, decoded",
+            more: "direct transfer",
+            less: "controlled decoding",
         },
         Claim {
             says: "so it does with weighted rollouts of the other model",
-            more: "indirect, decoded",
-            less: "SFT, decoded",
+            more: "indirect transfer",
+            less: "controlled decoding",
         },
-        Claim { says: "and all earn more than the policy does", more: "SFT, decoded", less: "the policy" },
+        Claim { says: "and all earn more than the policy does", more: "controlled decoding", less: "the policy" },
+        Claim {
+            says: "the policy's own rollouts earn more than the reward of the text so far (ARGS)",
+            more: "controlled decoding",
+            less: "reward so far",
+        },
+        Claim {
+            says: "rollouts of the aligned model earn more than it, too",
+            more: "direct transfer",
+            less: "reward so far",
+        },
+        Claim {
+            says: "and the reward of the text so far earns more than a sample does",
+            more: "reward so far",
+            less: "one sample",
+        },
     ],
     tried: "",
     run,
@@ -87,16 +107,39 @@ fn run(seed: Seed) -> Result<Figures> {
             figures.push((format!("{name} at {nats} {unit}"), gold_at(&world, values, nats)?));
         }
     }
-    let target: (&dyn Scorer, Reduce) = (&baseline, Reduce::Sum);
-    let decoders: [(&str, Option<&dyn Policy>, Option<(&dyn Scorer, Reduce)>); 3] =
-        [("SFT", None, None), ("direct", Some(&aligned), None), ("indirect", Some(&aligned_to_other), Some(target))];
     let options =
-        TransferOptions { rollouts: ROLLOUTS, greedy: false, alpha: 0.25, beta: BETA, ..TransferOptions::default() };
-    for (name, baseline, baseline_reward) in decoders {
-        let search = TransferQ { options, baseline, baseline_reward };
-        figures.push((format!("{name}, decoded"), decoded(&world, &search, seed)?));
+        TransferOptions { rollouts: ROLLOUTS, greedy: false, alpha: ALPHA, beta: BETA, ..TransferOptions::default() };
+    let target: (&dyn Scorer, Reduce) = (&baseline, Reduce::Sum);
+    let controlled = TransferQ { options, baseline: None, baseline_reward: None };
+    let direct = TransferQ { options, baseline: Some(&aligned), baseline_reward: None };
+    let indirect = TransferQ { options, baseline: Some(&aligned_to_other), baseline_reward: Some(target) };
+    let (so_far, args) = (SoFar(&gold), Controlled { weight: 1.0 / ALPHA, ..Controlled::default() });
+    let [one, ten] = [1, 10].map(|n| BestOfN { n });
+    let most = decoded(&world, &direct, &world.tree, seed)?.sampled;
+    let as_many = BestOfN { n: (most / LENGTH as f64).ceil() as usize };
+    let decoders: [(&str, &dyn Search, &dyn Scorer); 7] = [
+        ("one sample", &one, &world.tree),
+        ("reward so far", &args, &so_far),
+        ("controlled decoding", &controlled, &world.tree),
+        ("direct transfer", &direct, &world.tree),
+        ("indirect transfer", &indirect, &world.tree),
+        ("best of 10", &ten, &world.tree),
+        ("best of as many tokens", &as_many, &world.tree),
+    ];
+    for (name, search, scorer) in decoders {
+        let Decoded { gold, sampled, scored } = decoded(&world, search, scorer, seed)?;
+        figures.extend(row::arm(name, gold, sampled, scored));
     }
     Ok(figures)
+}
+
+/// The reward of what is written of a text.
+struct SoFar<'a>(&'a Gold);
+
+impl Scorer for SoFar<'_> {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Credit>, CoreError> {
+        Ok(episodes.iter().map(|episode| Credit::sequence(self.0.of(&episode.tokens) as f32)).collect())
+    }
 }
 
 fn of(value: &ExactValue, path: &[u32]) -> Vec<f64> {
@@ -152,20 +195,32 @@ fn gold_at(world: &World, values: Values, nats: f64) -> Result<f64> {
     world.gold(&tilted_by(world, values, high.exp())?)
 }
 
-/// The mean gold reward of what a decoder finds.
-fn decoded(world: &World, search: &TransferQ, seed: Seed) -> Result<f64> {
-    let mut sum = 0.0;
+/// What a decoder finds for a prompt, in the mean.
+struct Decoded {
+    /// Gold reward.
+    gold: f64,
+    /// Tokens sampled, and tokens that the scorer read.
+    sampled: f64,
+    scored: f64,
+}
+
+/// Several draws for each prompt.
+fn decoded(world: &World, search: &dyn Search, scorer: &dyn Scorer, seed: Seed) -> Result<Decoded> {
+    let mut sums = Decoded { gold: 0.0, sampled: 0.0, scored: 0.0 };
     for draw in 0..DRAWS {
         for prompt in PROMPTS {
             let own = seed.child("decoding", draw);
-            let ctx = SearchCtx::new(&world.reference, LENGTH, own).with_scorer(&world.tree, Reduce::Sum);
+            let ctx = SearchCtx::new(&world.reference, LENGTH, own).with_scorer(scorer, Reduce::Sum);
             let mut ctx = ctx.with_first(prompt.into());
             for found in search.search(&[Tokens::from(vec![prompt])], &mut ctx)? {
-                sum += world.reward(prompt, &found.best().tokens)?;
+                sums.gold += world.reward(prompt, &found.best().tokens)?;
             }
+            sums.sampled += ctx.spent().generated as f64;
+            sums.scored += ctx.calls().scorer_tokens as f64;
         }
     }
-    Ok(sum / (DRAWS as usize * PROMPTS.len()) as f64)
+    let n = (DRAWS as usize * PROMPTS.len()) as f64;
+    Ok(Decoded { gold: sums.gold / n, sampled: sums.sampled / n, scored: sums.scored / n })
 }
 
 #[cfg(test)]
@@ -186,6 +241,12 @@ mod tests {
             let (left, right) = (indirect.of(path), of(&direct, path));
             assert!(left.iter().zip(&right).all(|(left, right)| (left - right).abs() < 1e-9), "{left:?} {right:?}");
         }
+        // What is written of a text is worth its own places and neighbours; a whole text is worth what it earns.
+        let so_far = |path: &[u32]| SoFar(&gold).score(&[Episode::new(&path[..1], &path[1..])]).unwrap()[0].values()[0];
+        assert!(
+            (f64::from(so_far(&[1, 3, 0, 2, 2, 1])) - world.tree.reward(&[1, 3, 0, 2, 2, 1]).unwrap()).abs() < 1e-5
+        );
+        assert_ne!(so_far(&[1, 3]), so_far(&[1, 2]));
         // No value at all is no divergence; a step of one nat is in reach of these.
         let flat = tilted_by(&world, &|_| vec![0.5; VOCABULARY], 1.0).unwrap();
         assert!(world.divergence(&flat).unwrap().abs() < 1e-6);
