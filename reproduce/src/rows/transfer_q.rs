@@ -11,7 +11,7 @@
 //! far; and the best of whole samples.
 
 use anyhow::Result;
-use ascribe::core::{CoreError, Credit, Episode, Policy, Reduce, Scorer, Seed, Tokens};
+use ascribe::core::{CoreError, Credit, Episode, Reduce, Scorer, Seed, Tokens};
 use ascribe::search::{BestOfN, Controlled, Search, SearchCtx, TransferOptions, TransferQ, tilted};
 use ascribe::worlds::{ExactValue, TokenTree, TreePolicy};
 
