@@ -69,8 +69,8 @@ pub struct HeadShape {
 
 /// [`chosen_logps`] with a head that is one product, and a cap on its logits if there is one.
 ///
-/// With the feature `fused`, on the CPU, logits are held for `chunk` rows alone while training too: the backward pass
-/// computes them again, for a few hundredths of the time of a step.
+/// With the feature `fused`, on the CPU, logits are held for at most `chunk` rows while training too: those of more rows are
+/// computed again by the backward pass, for a few hundredths of the time of a step.
 ///
 /// # Shapes
 /// - hidden: `[n, hidden]`; weight: as the layout says; targets: `[n]`; result: `[n]`, in nats.

@@ -1,5 +1,6 @@
-//! Log-probabilities of chosen tokens straight from hidden states: logits exist for a chunk of rows at a time, and the
-//! backward pass computes them again, so that memory does not grow with rows times vocabulary.
+//! Log-probabilities of chosen tokens straight from hidden states: logits exist for a chunk of rows at a time. The backward
+//! pass finds those of a single chunk as they were, in a buffer that it needs anyway, and computes those of several again, so
+//! that memory does not grow with rows times vocabulary.
 
 use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -48,13 +49,16 @@ impl Head {
     }
 }
 
+/// What the backward pass needs beside the inputs: what the rows are normalized by, and the logits of a single chunk.
+pub(super) type Kept = (Vec<Normalizer>, Option<FlexTensor>);
+
 /// States: `[n, hidden]`; result: `[n]`.
-pub(super) fn forward(
-    states: &FlexTensor,
-    weight: &FlexTensor,
-    targets: &[usize],
-    head: &Head,
-) -> (FlexTensor, Vec<Normalizer>) {
+pub(super) fn forward(states: &FlexTensor, weight: &FlexTensor, targets: &[usize], head: &Head) -> (FlexTensor, Kept) {
+    if (1..=head.chunk).contains(&targets.len()) {
+        let logits = head.logits(contiguous(states.clone()), weight);
+        let (logps, normalizers) = logps::forward(&logits, targets);
+        return (logps, (normalizers, Some(logits)));
+    }
     let (mut logps, mut normalizers) = (Vec::with_capacity(targets.len()), Vec::with_capacity(targets.len()));
     for (rows, states) in head.chunks(states) {
         let (some, normalized) = logps::forward(&head.logits(states, weight), &targets[rows]);
@@ -62,23 +66,23 @@ pub(super) fn forward(
         normalizers.extend(normalized);
     }
     let n = logps.len();
-    (FlexTensor::from_data(TensorData::new(logps, [n])), normalizers)
+    (FlexTensor::from_data(TensorData::new(logps, [n])), (normalizers, None))
 }
 
 #[derive(Debug)]
 pub(super) struct HeadLogps;
 
 impl Backward<Flex, 2> for HeadLogps {
-    /// States and weight, targets, what the rows are normalized by, and the head.
-    type State = (FlexTensor, FlexTensor, Vec<usize>, Vec<Normalizer>, Head);
+    /// States and weight, targets, what was kept, and the head.
+    type State = (FlexTensor, FlexTensor, Vec<usize>, Kept, Head);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = contiguous(grads.consume::<Flex>(&ops.node));
-        let (states, weight, targets, normalizers, head) = ops.state;
+        let (states, weight, targets, (normalizers, mut kept), head) = ops.state;
         let [states_parent, weight_parent] = ops.parents;
         let (mut dstates, mut dweight) = (Vec::new(), None);
         for (rows, states) in head.chunks(&states) {
-            let logits = head.logits(states.clone(), &weight);
+            let logits = kept.take().unwrap_or_else(|| head.logits(states.clone(), &weight));
             let dy = contiguous(dy.narrow(0, rows.start, rows.len()));
             let (targets, normalizers) = (&targets[rows.clone()], &normalizers[rows]);
             let dlogits = logps::backward(logits, targets, normalizers, dy, head.softcap()); // [m, vocab]

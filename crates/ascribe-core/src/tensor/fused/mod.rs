@@ -211,9 +211,9 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
     ) -> FloatTensor<Self> {
         let ((states, states_node), (weight, weight_node)) = (states.into_parts(), weight.into_parts());
         let targets = logps::indices(targets);
-        let (y, normalizers) = head::forward(&states, &weight, &targets, &head);
+        let (y, kept) = head::forward(&states, &weight, &targets, &head);
         match Backward::<Flex, 2>::prepare::<C>(HeadLogps, [states_node, weight_node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((states, weight, targets, normalizers, head), y),
+            OpsKind::Tracked(prep) => prep.finish((states, weight, targets, kept, head), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
